@@ -1,0 +1,56 @@
+/** Who is calling, and how did they reach the front of the chain? */
+import type { IncomingMessage } from 'node:http'
+import fp from 'fastify-plugin'
+import { buildClient, clientFrom, parseAddress, type Cidr, type Client } from '../src/address.ts'
+import { GatewayError } from '../src/errors.ts'
+import { fieldLines, listElements } from '../src/fields.ts'
+
+/** Whose forwarding fields are believed. */
+export interface ClientAddressOptions {
+  readonly trustedProxies: readonly Cidr[]
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The client of a request that was refused before stage 2: found the same way, the bare peer when that fails. */
+    clientOf(raw: IncomingMessage): Client
+  }
+}
+
+export default fp(
+  async function clientAddress(app, { trustedProxies }: ClientAddressOptions) {
+    const find = (raw: IncomingMessage) =>
+      clientFrom(
+        raw.socket.remoteAddress,
+        fieldLines(raw.rawHeaders, 'x-forwarded-for'),
+        trustedProxies,
+      )
+
+    app.decorate('clientOf', (raw: IncomingMessage) => find(raw) ?? peerOf(raw))
+
+    app.addHook('onRequest', function findClient(request, _reply, done) {
+      const { exchange, raw } = request
+      exchange.stage = 'client-address'
+      const client = find(raw)
+      if (client === undefined) {
+        done(
+          new GatewayError('bad-request', {
+            reason: 'X-Forwarded-For of a trusted proxy is no address',
+          }),
+        )
+        return
+      }
+      exchange.client = client
+      if (client.viaProxy) {
+        const scheme = fieldLines(raw.rawHeaders, 'x-forwarded-proto').flatMap(listElements).at(-1)
+        exchange.scheme = scheme === 'https' ? 'https' : 'http'
+      }
+      done()
+    })
+  },
+  { name: 'client-address', fastify: '5.x', dependencies: ['target'] },
+)
+
+function peerOf(raw: IncomingMessage): Client {
+  return buildClient(parseAddress(raw.socket.remoteAddress ?? '') ?? [0, 0, 0, 0], false)
+}

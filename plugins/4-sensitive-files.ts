@@ -1,0 +1,21 @@
+/** Does the request name a file that must never leave the workspace? Refused for everyone, before anything is dialled. */
+import fp from 'fastify-plugin'
+import { GatewayError } from '../src/errors.ts'
+import { namesSensitiveFile, type FilePattern } from '../src/sensitive.ts'
+
+/** What is refused besides the built-in names. */
+export interface SensitiveFilesOptions {
+  readonly added: readonly FilePattern[]
+}
+
+export default fp(
+  async function sensitiveFiles(app, { added }: SensitiveFilesOptions) {
+    app.addHook('onRequest', function refuseSensitiveFile({ exchange }, _reply, done) {
+      exchange.stage = 'sensitive-files'
+      const isSensitive =
+        exchange.target !== undefined && namesSensitiveFile(exchange.target, added)
+      done(isSensitive ? new GatewayError('sensitive-file') : undefined)
+    })
+  },
+  { name: 'sensitive-files', fastify: '5.x', dependencies: ['host'] },
+)

@@ -1,0 +1,109 @@
+/** May this caller use this route? Signed in, and, with a cookie, sent by a page that belongs here. */
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { expiredSessionCookies } from '../src/cookies.ts'
+import { GatewayError } from '../src/errors.ts'
+import { ownOrigin } from '../src/exchange.ts'
+import { fieldLines } from '../src/fields.ts'
+import { isSafeMethod, isSameOrigin, judgeOrigin } from '../src/origin.ts'
+import { ownHeaders, type Answer } from '../src/problem.ts'
+import { usesSecureCookie } from './5-credential.ts'
+import { METHODS } from './0-listener.ts'
+
+/** Which foreign origins may use the workspace. */
+export interface AuthenticationOptions {
+  readonly allowedOrigins: readonly string[]
+}
+
+export default fp(
+  async function authentication(app, { allowedOrigins }: AuthenticationOptions) {
+    app.addHook('onRequest', function authenticate(request, reply, done) {
+      const { exchange, raw, method, ws } = request
+      exchange.stage = 'authentication'
+      if (ws && app.isDraining) {
+        done(new GatewayError('draining', { headers: { 'Retry-After': '2' } }))
+        return
+      }
+      const { config } = request.routeOptions
+      if (ws && config.upgrades !== true) {
+        done(new GatewayError('bad-request', { reason: 'no WebSocket on this route' }))
+        return
+      }
+      const provenance = {
+        origins: fieldLines(raw.rawHeaders, 'origin'),
+        fetchSite: raw.headers['sec-fetch-site']?.toString(),
+      }
+      const rules = { own: ownOrigin(exchange), allowed: allowedOrigins }
+      const origin = judgeOrigin(provenance, rules)
+      if (origin === 'allowed') exchange.allowOrigin = provenance.origins[0]
+      if (exchange.allowOrigin !== undefined && isPreflight(request)) {
+        app.writeAnswer(request, reply, preflightAnswer(request, exchange.allowOrigin))
+        return
+      }
+      if (config.public === true) {
+        done()
+        return
+      }
+      const { credential } = exchange
+      if (credential === undefined) {
+        done(new GatewayError('sign-in-required'))
+        return
+      }
+      if (credential.outcome instanceof GatewayError) {
+        done(
+          credential.kind === 'cookie'
+            ? withExpiredCookie(credential.outcome, request)
+            : credential.outcome,
+        )
+        return
+      }
+      exchange.principal = credential.outcome
+      const mustBeSameOrigin = credential.kind === 'cookie' && (ws || !isSafeMethod(method))
+      const isRefused = mustBeSameOrigin
+        ? !isSameOrigin(provenance, rules)
+        : ws && origin === 'foreign'
+      done(isRefused ? new GatewayError('origin-not-allowed') : undefined)
+    })
+  },
+  { name: 'authentication', fastify: '5.x', dependencies: ['rate-limit', 'drain'] },
+)
+
+/** A cookie that does not open the door is taken back, or the browser would send it until it is cleared by hand. */
+function withExpiredCookie(error: GatewayError, { exchange }: FastifyRequest): GatewayError {
+  return new GatewayError(error.code, {
+    ...(error.reason === undefined ? {} : { reason: error.reason }),
+    cause: error.cause,
+    headers: { ...error.headers, 'Set-Cookie': expiredSessionCookies(usesSecureCookie(exchange)) },
+  })
+}
+
+function isPreflight({ method, raw }: FastifyRequest): boolean {
+  return method === 'OPTIONS' && raw.headers['access-control-request-method'] !== undefined
+}
+
+/** The answer to a CORS preflight of an allowed origin. Preflights carry no credential and are never forwarded. */
+function preflightAnswer({ id, raw }: FastifyRequest, allowOrigin: string): Answer {
+  const asked = raw.headers['access-control-request-headers']
+  const fields =
+    typeof asked === 'string' && /^[A-Za-z0-9-]+(?: *, *[A-Za-z0-9-]+)*$/.test(asked)
+      ? asked
+      : undefined
+  return {
+    status: 204,
+    headers: [
+      ...ownHeaders(id),
+      'Access-Control-Allow-Origin',
+      allowOrigin,
+      'Access-Control-Allow-Credentials',
+      'true',
+      'Access-Control-Allow-Methods',
+      METHODS.join(', '),
+      ...(fields === undefined ? [] : ['Access-Control-Allow-Headers', fields]),
+      'Access-Control-Max-Age',
+      '600',
+      'Vary',
+      'Origin, Access-Control-Request-Headers',
+    ],
+    body: '',
+  }
+}

@@ -1,0 +1,124 @@
+/** How does an error that a stage threw, or that Fastify found, reach the client? */
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { GatewayError } from '../src/errors.ts'
+import { ownOrigin } from '../src/exchange.ts'
+import { problemAnswer, type Answer } from '../src/problem.ts'
+import { discardBody } from '../src/request-body.ts'
+import { isNavigation } from '../src/request-facts.ts'
+import { returnPath } from '../src/return-to.ts'
+
+/** Where problem answers need a setting. */
+export interface ProblemDetailsOptions {
+  /** Where a signed-out browser is sent; the built-in page when undefined. */
+  readonly loginUrl: string | undefined
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Answers a request with an error, in the gateway's own form. Works before and after `reply.hijack()`. */
+    answerProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void
+    /** Writes an answer of the gateway's own; the request's body, if any is left, is thrown away. */
+    writeAnswer(request: FastifyRequest, reply: FastifyReply, answer: Answer): void
+  }
+}
+
+export default fp(
+  async function problemDetails(app, { loginUrl }: ProblemDetailsOptions) {
+    function answerProblem(
+      request: FastifyRequest,
+      reply: FastifyReply,
+      error: GatewayError,
+    ): void {
+      const { exchange } = request
+      exchange.code = error.code
+      exchange.reason = error.reason
+      exchange.cause = error.cause
+      const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
+      const audience = { requestId: request.id, page: isPage, returnTo: returnHere(request) }
+      const answer = problemAnswer(withBudget(error, exchange.budgetFields), audience)
+      writeAnswer(
+        request,
+        reply,
+        isPage && loginUrl !== undefined && error.code === 'sign-in-required'
+          ? toLogin(request, answer, loginUrl)
+          : answer,
+      )
+    }
+
+    function writeAnswer(
+      request: FastifyRequest,
+      reply: FastifyReply,
+      { status, headers, body }: Answer,
+    ): void {
+      if (!reply.sent) reply.hijack()
+      const { raw: response } = reply
+      if (response.headersSent || response.destroyed) return
+      request.exchange.status = status
+      request.exchange.bytesOut = request.method === 'HEAD' ? 0 : body.length
+      const closes = request.ws || app.isDraining || awaitsContinue(request)
+      response.writeHead(status, closes ? [...headers, 'Connection', 'close'] : [...headers])
+      response.end(body)
+      discardBody(request.raw)
+    }
+
+    app.decorate('answerProblem', answerProblem)
+    app.decorate('writeAnswer', writeAnswer)
+
+    app.setErrorHandler(function answerError(error: FastifyError | GatewayError, request, reply) {
+      answerProblem(request, reply, toGatewayError(error))
+    })
+
+    app.setNotFoundHandler(function answerNotFound(request, reply) {
+      answerProblem(request, reply, new GatewayError('not-found'))
+    })
+  },
+  { name: 'problem-details', fastify: '5.x' },
+)
+
+/** Fastify's own errors, told apart by status; anything unexpected is ours to answer for, and says nothing outside. */
+function toGatewayError(error: FastifyError | GatewayError): GatewayError {
+  if (error instanceof GatewayError) return error
+  const options = { reason: error.code, cause: error }
+  if (error.statusCode === 413) return new GatewayError('body-too-large', options)
+  const isClientFault =
+    error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500
+  return new GatewayError(isClientFault ? 'bad-request' : 'internal-error', options)
+}
+
+function withBudget(
+  error: GatewayError,
+  budgetFields: readonly string[],
+): Pick<GatewayError, 'code' | 'headers'> {
+  const headers: Record<string, string | string[]> = { ...error.headers }
+  for (let i = 0; i < budgetFields.length; i += 2)
+    headers[budgetFields[i] ?? ''] = budgetFields[i + 1] ?? ''
+  return { code: error.code, headers }
+}
+
+/** The path to come back to: only a plain page view can be repeated. */
+function returnHere({ method, exchange }: FastifyRequest): string {
+  if ((method !== 'GET' && method !== 'HEAD') || exchange.target === undefined) return '/'
+  return returnPath(exchange.target.path + exchange.target.query, ownOrigin(exchange))
+}
+
+function toLogin(request: FastifyRequest, { headers }: Answer, loginUrl: string): Answer {
+  const url = new URL(loginUrl)
+  url.searchParams.set('return_to', ownOrigin(request.exchange) + returnHere(request))
+  const kept: string[] = []
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] ?? ''
+    if (
+      !['Content-Type', 'Content-Length', 'Content-Security-Policy', 'WWW-Authenticate'].includes(
+        name,
+      )
+    )
+      kept.push(name, headers[i + 1] ?? '')
+  }
+  return { status: 302, headers: [...kept, 'Location', url.href, 'Content-Length', '0'], body: '' }
+}
+
+/** A client that waits for `100 Continue` may or may not send its body after a refusal: the connection cannot go on. */
+function awaitsContinue({ raw }: FastifyRequest): boolean {
+  return raw.headers.expect !== undefined && !raw.complete
+}

@@ -1,0 +1,131 @@
+/** `/_gateway`: signing in and out. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { METHODS } from '../plugins/0-listener.ts'
+import { usesSecureCookie } from '../plugins/5-credential.ts'
+import { expiredSessionCookies, sessionCookie } from '../src/cookies.ts'
+import { GatewayError } from '../src/errors.ts'
+import { ownOrigin } from '../src/exchange.ts'
+import { PAGE_POLICY, signInPage } from '../src/pages.ts'
+import { ownHeaders, withBody, type Answer } from '../src/problem.ts'
+import { returnPath } from '../src/return-to.ts'
+import { SESSION_ENDED } from '../src/sessions.ts'
+import type { Principal, TokenVerifier } from '../src/token.ts'
+
+/** What signing in needs. */
+export interface GatewayRoutesOptions {
+  readonly verifier: TokenVerifier
+}
+
+/** A sign-in form holds a token and an address; more is refused, in bytes. */
+const MAX_FORM_BYTES = 16 * 1024
+
+const SIGN_IN = '/_gateway/sign-in'
+const SIGN_OUT = '/_gateway/sign-out'
+
+export default async function gatewayRoutes(
+  app: FastifyInstance,
+  { verifier }: GatewayRoutesOptions,
+): Promise<void> {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser(
+    'application/x-www-form-urlencoded',
+    { parseAs: 'string', bodyLimit: MAX_FORM_BYTES },
+    (_request, body, done) => {
+      done(null, new URLSearchParams(String(body)))
+    },
+  )
+
+  app.get(SIGN_IN, { config: { public: true } }, async function showOrSignIn(request, reply) {
+    const query = new URLSearchParams(request.exchange.target?.query)
+    if (query.has('token')) return signIn(request, reply, query)
+    request.exchange.stage = 'sign-in'
+    const returnTo = returnPath(query.get('return_to') ?? undefined, ownOrigin(request.exchange))
+    const page = signInPage(undefined, returnTo)
+    app.writeAnswer(
+      request,
+      reply,
+      withBody(
+        200,
+        [...ownHeaders(request.id), 'Content-Security-Policy', PAGE_POLICY],
+        'text/html; charset=utf-8',
+        page,
+      ),
+    )
+    return reply
+  })
+
+  app.post(SIGN_IN, { config: { public: true } }, async function signInByForm(request, reply) {
+    return signIn(
+      request,
+      reply,
+      request.body instanceof URLSearchParams ? request.body : new URLSearchParams(),
+    )
+  })
+
+  app.post(SIGN_OUT, async function signOut(request, reply) {
+    const { exchange, id } = request
+    exchange.stage = 'sign-out'
+    const sessionId = exchange.principal?.sessionId
+    app.openSockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === sessionId)
+    const expired = expiredSessionCookies(usesSecureCookie(exchange)).flatMap((cookie) => [
+      'Set-Cookie',
+      cookie,
+    ])
+    app.writeAnswer(request, reply, redirect('/', [...ownHeaders(id), ...expired]))
+    return reply
+  })
+
+  refuseOtherMethods(app, SIGN_IN, ['GET', 'HEAD', 'POST'])
+  refuseOtherMethods(app, SIGN_OUT, ['POST'])
+
+  /** Verifies the token, sets the cookie, and sends the browser to where it was going. */
+  async function signIn(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    form: URLSearchParams,
+  ): Promise<FastifyReply> {
+    const { exchange, id } = request
+    exchange.stage = 'sign-in'
+    const [token, ...more] = form.getAll('token')
+    if (token === undefined || more.length > 0)
+      throw new GatewayError('bad-request', { reason: 'not exactly one token' })
+    const principal = await verifier.verify(token.trim())
+    exchange.principal = principal
+    const secure = usesSecureCookie(exchange)
+    const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
+    app.writeAnswer(
+      request,
+      reply,
+      redirect(returnTo, [
+        ...ownHeaders(id),
+        'Set-Cookie',
+        newSession(token.trim(), principal, secure),
+      ]),
+    )
+    return reply
+  }
+}
+
+function newSession(token: string, principal: Principal, secure: boolean): string {
+  return sessionCookie(secure, token, principal.expiresAt - Date.now() / 1000)
+}
+
+function redirect(location: string, headers: readonly string[]): Answer {
+  return {
+    status: 303,
+    headers: [...headers, 'Location', location, 'Content-Length', '0'],
+    body: '',
+  }
+}
+
+/** Answers 405 with `Allow` for the methods that a route has no use for. */
+function refuseOtherMethods(app: FastifyInstance, url: string, allowed: readonly string[]): void {
+  app.route({
+    url,
+    method: METHODS.filter((method) => !allowed.includes(method)),
+    config: { public: true },
+    handler() {
+      throw new GatewayError('method-not-allowed', { headers: { Allow: allowed.join(', ') } })
+    },
+  })
+}

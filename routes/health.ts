@@ -1,0 +1,115 @@
+/** `/health`: may Caddy send people here? The stats server's answer, shielded, and never a reason to take the door away. */
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { METHODS } from '../plugins/0-listener.ts'
+import { GatewayError, upstreamErrorFrom } from '../src/errors.ts'
+import { ERROR_FIELD, ownHeaders, problemAnswer, withBody, type Answer } from '../src/problem.ts'
+
+/** How health is judged. */
+export interface HealthOptions {
+  /** Whether a stats server that does not answer is an error. */
+  readonly strict: boolean
+}
+
+/** Until the stats server must have answered, in milliseconds: a prober waits one second. */
+const PROBE_MS = 800
+
+/** For how long one answer serves every prober, in milliseconds. */
+const SHARED_MS = 1000
+
+/** The stats server's answer is small; more than this is not passed on. */
+const MAX_BODY_BYTES = 64 * 1024
+
+interface Probe {
+  readonly startedAt: number
+  readonly result: Promise<StatsAnswer | GatewayError>
+}
+
+interface StatsAnswer {
+  readonly type: string
+  readonly body: string
+}
+
+export default async function health(
+  app: FastifyInstance,
+  { strict }: HealthOptions,
+): Promise<void> {
+  let latest: Probe | undefined
+
+  app.route({
+    method: [...METHODS],
+    url: '/health',
+    config: { public: true, uncounted: true, anyHost: true },
+    async handler(request, reply) {
+      request.exchange.stage = 'health'
+      if (request.method !== 'GET' && request.method !== 'HEAD') {
+        throw new GatewayError('method-not-allowed', { headers: { Allow: 'GET, HEAD' } })
+      }
+      if (app.isDraining) throw new GatewayError('draining', { headers: { 'Retry-After': '2' } })
+      const now = performance.now()
+      if (latest === undefined || now - latest.startedAt > SHARED_MS)
+        latest = { startedAt: now, result: probe(request) }
+      const result = await latest.result
+      request.exchange.upstreamMs = performance.now() - now
+      app.writeAnswer(request, reply, healthAnswer(request, result))
+      return reply
+    },
+  })
+
+  /** Asks the stats server once; never rejects. */
+  async function probe(request: FastifyRequest): Promise<StatsAnswer | GatewayError> {
+    const { pool } = app.services.health
+    try {
+      const { statusCode, headers, body } = await pool.request({
+        path: '/health',
+        method: 'GET',
+        headers: probeHeaders(app.headersFor(app.services.health, request)),
+        signal: AbortSignal.timeout(PROBE_MS),
+      })
+      const text = await readSmall(body)
+      if (statusCode < 200 || statusCode > 299)
+        return new GatewayError('upstream-unreachable', {
+          reason: `stats server answered ${statusCode}`,
+        })
+      return { type: String(headers['content-type'] ?? 'application/octet-stream'), body: text }
+    } catch (error) {
+      if (error instanceof Error && error.name === 'TimeoutError')
+        return new GatewayError('upstream-timeout', { reason: 'stats server', cause: error })
+      return upstreamErrorFrom(error)
+    }
+  }
+
+  function healthAnswer(request: FastifyRequest, result: StatsAnswer | GatewayError): Answer {
+    const { exchange, id } = request
+    if (!(result instanceof GatewayError))
+      return withBody(200, ownHeaders(id), result.type, result.body)
+    exchange.code = result.code
+    exchange.reason = result.reason
+    exchange.cause = result.cause
+    if (strict) return problemAnswer(result, { requestId: id, page: false, returnTo: '/' })
+    const body = `${JSON.stringify({ status: 'degraded', stats: 'unreachable' })}\n`
+    return withBody(200, [...ownHeaders(id), ERROR_FIELD, result.code], 'application/json', body)
+  }
+}
+
+/** The answer serves every prober, so nothing of one prober's conditions or body may shape it. */
+function probeHeaders(headers: readonly string[]): string[] {
+  const kept: string[] = []
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] ?? ''
+    if (/^(?:host|user-agent|x-forwarded-.*|x-request-id)$/i.test(name))
+      kept.push(name, headers[i + 1] ?? '')
+  }
+  return kept
+}
+
+async function readSmall(body: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of body) {
+    size += chunk.length
+    if (size > MAX_BODY_BYTES)
+      throw new GatewayError('upstream-unreachable', { reason: 'stats server said too much' })
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}

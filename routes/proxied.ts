@@ -1,0 +1,51 @@
+/** Mounts a service at an address: every method, bodies untouched, plain requests relayed and upgrades dialled. */
+import httpProxy from '@fastify/http-proxy'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { METHODS } from '../plugins/0-listener.ts'
+import type { GatewayError } from '../src/errors.ts'
+import type { ServiceName } from '../src/service.ts'
+
+/** How a service is mounted. */
+export interface MountOptions {
+  readonly service: ServiceName
+  /** The address that the router knows the route by (plugins/1-target.ts); an empty string for the dashboard. */
+  readonly address: '' | '/terminal' | '/api' | '/chat'
+  /** Refuses an upgrade that the service must never see. */
+  readonly checkUpgrade?: (request: FastifyRequest) => GatewayError | undefined
+}
+
+/**
+ * Mounts a service with @fastify/http-proxy's own `handler` option: the package registers the routes and keeps Fastify's
+ * hands off the bodies; what is sent, and what comes back, is written by our relay. Its default handler would retry a
+ * 503 ten times and tell clients which address refused a connection.
+ */
+export async function mountService(
+  app: FastifyInstance,
+  { service: name, address, checkUpgrade }: MountOptions,
+): Promise<void> {
+  const service = app.services[name]
+  app.removeAllContentTypeParsers() // Fastify's own would read text/plain bodies, and refuse those over 1 MiB
+
+  app.addHook('onRequest', function keepBodyOpaque({ raw }, _reply, done) {
+    // Without a type there is nothing that Fastify would find unsupported (415): that is for the service to say.
+    delete raw.headers['content-type']
+    done()
+  })
+
+  await app.register(httpProxy, {
+    upstream: service.address.origin,
+    prefix: address,
+    routes: ['/'],
+    httpMethods: [...METHODS],
+    config: { upgrades: true },
+    websocket: false,
+    async preHandler(request: FastifyRequest, reply: FastifyReply) {
+      if (!request.ws) return
+      request.exchange.stage = 'upstream'
+      const problem = checkUpgrade?.(request)
+      if (problem !== undefined) throw problem
+      await app.dial(service, request, reply)
+    },
+    handler: (request, reply) => app.relay(service, request, reply),
+  })
+}

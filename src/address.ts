@@ -1,0 +1,170 @@
+/** Which address is the client's? IP parsing, CIDR matching, trusted hops and the key that a budget is counted under. */
+import { isIPv4, isIPv6 } from 'node:net'
+import { trimOws } from './fields.ts'
+
+/** An IP address as bytes: 4 for IPv4 (IPv4-mapped IPv6 included), 16 for IPv6. */
+export type AddressBytes = readonly number[]
+
+/** A network: an address and how many of its leading bits count. */
+export interface Cidr {
+  readonly bytes: AddressBytes
+  readonly bits: number
+}
+
+/**
+ * Parses a textual IP address to bytes. IPv4-mapped IPv6 (`::ffff:1.2.3.4`) becomes the IPv4 address before anything is
+ * compared (CVE-2026-30827, CVE-2026-92395: mapped addresses slipped past prefixes or fell into one bucket).
+ * @returns undefined for anything else: ports, brackets, zone identifiers, octal parts, names.
+ */
+export function parseAddress(text: string): AddressBytes | undefined {
+  if (isIPv4(text)) return text.split('.').map(Number)
+  if (text.includes('%') || !isIPv6(text)) return undefined
+  const bytes = parseIPv6(text)
+  return isMapped(bytes) ? bytes.slice(12) : bytes
+}
+
+function parseIPv6(text: string): number[] {
+  const lastColon = text.lastIndexOf(':')
+  const tail = text.slice(lastColon + 1)
+  if (isIPv4(tail)) {
+    const [a = 0, b = 0, c = 0, d = 0] = tail.split('.').map(Number)
+    text = `${text.slice(0, lastColon + 1)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`
+  }
+  const [head = '', rest] = text.split('::')
+  const left = head === '' ? [] : head.split(':')
+  const right = rest === undefined || rest === '' ? [] : rest.split(':')
+  const zeros = Array.from({ length: 8 - left.length - right.length }, () => '0')
+  return [...left, ...(rest === undefined ? [] : zeros), ...right].flatMap((group) => {
+    const value = Number.parseInt(group, 16)
+    return [value >> 8, value & 0xff]
+  })
+}
+
+function isMapped(bytes: AddressBytes): boolean {
+  return bytes.slice(0, 10).every((byte) => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff
+}
+
+const NAMED_NETWORKS: Readonly<Record<string, readonly string[]>> = {
+  loopback: ['127.0.0.0/8', '::1/128'],
+  linklocal: ['169.254.0.0/16', 'fe80::/10'],
+  uniquelocal: ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7'],
+}
+
+/**
+ * Parses a trust entry: an address, a CIDR, or one of the names `loopback`, `linklocal`, `uniquelocal`.
+ * A mapped network wider than all of IPv4 (`::ffff:0:0/90`) is refused, because it means something else in each family.
+ * @throws {Error} saying what is wrong with the entry
+ */
+export function parseNetworks(entry: string): Cidr[] {
+  const named = Object.hasOwn(NAMED_NETWORKS, entry) ? NAMED_NETWORKS[entry] : undefined
+  if (named !== undefined) return named.flatMap(parseNetworks)
+  const [addressText = '', bitsText, ...more] = entry.split('/')
+  const bytes = parseAddress(addressText)
+  if (bytes === undefined || more.length > 0) {
+    throw new Error(
+      `"${entry}" is neither an address nor a CIDR nor one of ${Object.keys(NAMED_NETWORKS).join(', ')}`,
+    )
+  }
+  const mappedBits = bytes.length === 4 && addressText.includes(':') ? 96 : 0
+  const width = bytes.length * 8 + mappedBits
+  if (bitsText !== undefined && !/^(?:0|[1-9][0-9]{0,2})$/.test(bitsText)) {
+    throw new Error(`"${entry}" has a prefix length that is not a number`)
+  }
+  const bits = bitsText === undefined ? width : Number(bitsText)
+  if (bits > width || bits < mappedBits) {
+    throw new Error(`"${entry}" has a prefix length outside ${mappedBits} to ${width}`)
+  }
+  if (bits === 0) throw new Error(`"${entry}" would trust every address`)
+  return [{ bytes, bits: bits - mappedBits }]
+}
+
+/** Whether the address lies in one of the networks. Families never match each other. */
+export function matchNetworks(address: AddressBytes, networks: readonly Cidr[]): boolean {
+  return networks.some(({ bytes, bits }) => {
+    if (bytes.length !== address.length) return false
+    const whole = bits >> 3
+    for (let i = 0; i < whole; i++) if (address[i] !== bytes[i]) return false
+    const rest = bits & 7
+    return rest === 0 || ((address[whole] ?? 0) ^ (bytes[whole] ?? 0)) >> (8 - rest) === 0
+  })
+}
+
+/** Writes bytes as text: dotted IPv4, or IPv6 in the short form of RFC 5952. */
+export function formatAddress(bytes: AddressBytes): string {
+  if (bytes.length === 4) return bytes.join('.')
+  const groups = Array.from({ length: 8 }, (_, i) =>
+    (((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0)).toString(16),
+  )
+  let best = { start: -1, length: 1 }
+  for (let start = 0; start < 8; start++) {
+    let length = 0
+    while (start + length < 8 && groups[start + length] === '0') length++
+    if (length > best.length) best = { start, length }
+  }
+  if (best.start < 0) return groups.join(':')
+  return `${groups.slice(0, best.start).join(':')}::${groups.slice(best.start + best.length).join(':')}`
+}
+
+/** Who the client is and how that was found. */
+export interface Client {
+  /** The address as text, in canonical form. */
+  readonly address: string
+  /** What the address's budget is counted under: IPv4 /32, IPv6 /64. */
+  readonly budgetKey: string
+  /** What new addresses share once the table is full: IPv4 /24, IPv6 /48. */
+  readonly sharedKey: string
+  /** Whether the TCP peer is a trusted proxy, so that its forwarding fields are believed. */
+  readonly viaProxy: boolean
+}
+
+/** Makes the client for an address: its text and the keys it is counted under. */
+export function buildClient(bytes: AddressBytes, viaProxy: boolean): Client {
+  const address = formatAddress(bytes)
+  if (bytes.length === 4)
+    return {
+      address,
+      budgetKey: address,
+      sharedKey: `${bytes.slice(0, 3).join('.')}.0/24`,
+      viaProxy,
+    }
+  const prefix = (length: number) =>
+    formatAddress([...bytes.slice(0, length), ...Array.from({ length: 16 - length }, () => 0)])
+  return { address, budgetKey: `${prefix(8)}/64`, sharedKey: `${prefix(6)}/48`, viaProxy }
+}
+
+/**
+ * Finds the client: the TCP peer, or, when the peer is a trusted proxy, the rightmost `X-Forwarded-For` entry that is not
+ * itself trusted. Everything left of it was written by the client and is never read, not even to complain about it.
+ * @param peer the address of the TCP peer; undefined for a Unix socket, whose peers passed the file system's permissions
+ * @param forwardedFor the values of every `X-Forwarded-For` line, in order
+ * @returns undefined when a trusted proxy sent something that is no address
+ */
+export function clientFrom(
+  peer: string | undefined,
+  forwardedFor: readonly string[],
+  trusted: readonly Cidr[],
+): Client | undefined {
+  const peerBytes = peer === undefined ? [127, 0, 0, 1] : parseAddress(peer.split('%')[0] ?? '')
+  if (peerBytes === undefined) return undefined
+  if (peer !== undefined && !matchNetworks(peerBytes, trusted)) return buildClient(peerBytes, false)
+  let client = peerBytes
+  const hops = forwardedFor.join(',').split(',')
+  for (let i = hops.length - 1; i >= 0; i--) {
+    const hop = trimOws(hops[i] ?? '')
+    if (hop === '') continue // RFC 9110 section 5.6.1: empty list elements are ignored
+    const bytes = parseHop(hop)
+    if (bytes === undefined) return undefined
+    client = bytes
+    if (!matchNetworks(bytes, trusted)) break
+  }
+  return buildClient(client, true)
+}
+
+/** An entry of `X-Forwarded-For`: an address, with a port (`1.2.3.4:80`) or in brackets (`[::1]`, `[::1]:80`). */
+function parseHop(hop: string): AddressBytes | undefined {
+  const bracketed = /^\[([^\]]*)\](?::[0-9]{1,5})?$/.exec(hop)
+  if (bracketed?.[1] !== undefined)
+    return bracketed[1].includes(':') ? parseAddress(bracketed[1]) : undefined
+  const withPort = /^([0-9.]+):[0-9]{1,5}$/.exec(hop)
+  return parseAddress(withPort?.[1] ?? hop)
+}

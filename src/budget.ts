@@ -1,0 +1,213 @@
+/** How much may an address or a session still ask for? A sliding window over a table of fixed capacity. */
+import { RateLimiterCompatibleAbstract, RateLimiterRes } from 'rate-limiter-flexible'
+
+/** Limits of a table of budgets. */
+export interface BudgetOptions {
+  /** Requests that a key may make in one window. */
+  readonly limit: number
+  /** Length of the window in seconds. */
+  readonly windowSeconds: number
+  /** How many keys are kept apart; past it a new key is counted under the shared key it names. */
+  readonly capacity: number
+  /** A clock in milliseconds that never steps; the default is the process's monotonic clock. */
+  readonly now?: () => number
+}
+
+/** A window is divided into this many steps, so that a large limit does not need a time stamp for each request. */
+const STEPS = 600
+
+/** How many shared keys are kept apart before everyone without a budget of their own shares the last one. */
+const SHARED_CAPACITY = 10_000
+const EVERYONE_ELSE = '*'
+
+/** The requests of one key that are still inside the window: times, and how many at each. */
+interface Log {
+  times: number[]
+  counts: number[]
+  total: number
+}
+
+/** What a budget table looks like when it is saved: ages in milliseconds, so that no clock is trusted across processes. */
+export interface SavedBudgets {
+  readonly savedAt: number
+  readonly entries: ReadonlyArray<
+    readonly [key: string, ages: readonly number[], counts: readonly number[]]
+  >
+}
+
+/**
+ * A limiter for rate-limiter-flexible, whose own memory limiter counts in fixed windows (20 requests around a boundary),
+ * by the wall clock (a step resets it), with a timer a key and without a bound. This one answers "no" to the eleventh
+ * request in any sixty seconds, and its `msBeforeNext` is true: a refused request is not counted, so waiting helps.
+ */
+export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
+  readonly limit: number
+  readonly windowMs: number
+  readonly #capacity: number
+  readonly #stepMs: number
+  readonly #now: () => number
+  // Insertion order is the order of the last counted request, so the stale ones are always in front.
+  readonly #logs = new Map<string, Log>()
+  readonly #shared = new Map<string, Log>()
+
+  constructor({ limit, windowSeconds, capacity, now = () => performance.now() }: BudgetOptions) {
+    super()
+    this.limit = limit
+    this.windowMs = windowSeconds * 1000
+    this.#capacity = capacity
+    this.#stepMs = this.windowMs / STEPS
+    this.#now = now
+  }
+
+  /**
+   * Counts one request, checking and taking in one synchronous step, so that no burst slips through.
+   * @param sharedKey what the key is counted under when the table is full and does not hold it
+   */
+  take(key: string, sharedKey: string = EVERYONE_ELSE): RateLimiterRes {
+    const now = this.#now()
+    const log = this.#logFor(key, sharedKey, now)
+    this.#forget(log, now)
+    if (log.total >= this.limit) return this.#result(log, now, log.total + 1)
+    const last = log.times.length - 1
+    const lastTime = log.times[last]
+    if (
+      lastTime !== undefined &&
+      log.times.length > 1 &&
+      now - (log.times[last - 1] ?? 0) < this.#stepMs
+    ) {
+      // The step's newest time stands for all of it: never early, and late by less than a step.
+      log.times[last] = now
+      log.counts[last] = (log.counts[last] ?? 0) + 1
+    } else {
+      log.times.push(now)
+      log.counts.push(1)
+    }
+    log.total += 1
+    return this.#result(log, now, log.total)
+  }
+
+  /** As {@link take}, in the shape of the library: resolves when allowed, rejects with the result when not. */
+  override async consume(key: string | number): Promise<RateLimiterRes> {
+    const result = this.take(String(key))
+    // oxlint-disable-next-line typescript/only-throw-error -- the library's contract
+    if (result.consumedPoints > this.limit) throw result
+    return result
+  }
+
+  /** What a key has left, without counting anything. */
+  override async get(key: string | number): Promise<RateLimiterRes | null> {
+    const log = this.#logs.get(String(key))
+    if (log === undefined) return null
+    const now = this.#now()
+    this.#forget(log, now)
+    return this.#result(log, now, log.total)
+  }
+
+  /** Forgets a key. */
+  override async delete(key: string | number): Promise<boolean> {
+    return this.#logs.delete(String(key))
+  }
+
+  /** How many keys are kept, shared ones included. */
+  get size(): number {
+    return this.#logs.size + this.#shared.size
+  }
+
+  /** What must be kept for the next process. */
+  save(): SavedBudgets {
+    const now = this.#now()
+    const entries = [...this.#logs].map(
+      ([key, log]) =>
+        [key, log.times.map((time) => Math.max(0, Math.round(now - time))), log.counts] as const,
+    )
+    return { savedAt: Date.now(), entries }
+  }
+
+  /** Takes over what another process saved; time that passed in between counts, a clock that went backwards does not. */
+  restore(saved: SavedBudgets): void {
+    const now = this.#now()
+    const pause = Math.max(0, Date.now() - saved.savedAt)
+    for (const [key, ages, counts] of saved.entries.slice(-this.#capacity)) {
+      const log: Log = {
+        times: ages.map((age) => now - age - pause),
+        counts: [...counts],
+        total: 0,
+      }
+      log.total = log.counts.reduce((sum, count) => sum + count, 0)
+      this.#forget(log, now)
+      if (log.total > 0) this.#logs.set(key, log)
+    }
+  }
+
+  #logFor(key: string, sharedKey: string, now: number): Log {
+    const known = this.#logs.get(key)
+    if (known !== undefined) {
+      this.#logs.delete(key)
+      this.#logs.set(key, known)
+      return known
+    }
+    this.#evictStale(this.#logs, now)
+    if (this.#logs.size < this.#capacity) return add(this.#logs, key)
+    const shared = this.#shared.get(sharedKey)
+    if (shared !== undefined) return shared
+    this.#evictStale(this.#shared, now)
+    if (this.#shared.size < SHARED_CAPACITY) return add(this.#shared, sharedKey)
+    return this.#shared.get(EVERYONE_ELSE) ?? add(this.#shared, EVERYONE_ELSE)
+  }
+
+  /** Drops a few keys whose requests have all left the window: a little at each new key, never a long sweep. */
+  #evictStale(logs: Map<string, Log>, now: number): void {
+    let budget = 4
+    for (const [key, log] of logs) {
+      if (budget-- === 0 || (log.times.at(-1) ?? 0) + this.windowMs > now) return
+      logs.delete(key)
+    }
+  }
+
+  #forget(log: Log, now: number): void {
+    let stale = 0
+    while (stale < log.times.length && (log.times[stale] ?? 0) + this.windowMs <= now) {
+      log.total -= log.counts[stale] ?? 0
+      stale++
+    }
+    if (stale === 0) return
+    log.times.splice(0, stale)
+    log.counts.splice(0, stale)
+  }
+
+  #result(log: Log, now: number, consumed: number): RateLimiterRes {
+    const msBeforeNext = Math.max(0, (log.times[0] ?? now) + this.windowMs - now)
+    return new RateLimiterRes(
+      Math.max(0, this.limit - consumed),
+      msBeforeNext,
+      consumed,
+      consumed === 1,
+    )
+  }
+}
+
+function add(logs: Map<string, Log>, key: string): Log {
+  const log: Log = { times: [], counts: [], total: 0 }
+  logs.set(key, log)
+  return log
+}
+
+/** The time until more is allowed, in whole seconds for `Retry-After`: rounded up, at least 1 (RFC 9110 section 10.2.3). */
+export function retryAfterSeconds(result: RateLimiterRes): number {
+  return Math.max(1, Math.ceil(result.msBeforeNext / 1000))
+}
+
+/**
+ * `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
+ * @param policy the name of the budget: `address` or `session`
+ */
+export function rateLimitFields(
+  policy: string,
+  limiter: SlidingWindowLimiter,
+  result: RateLimiterRes,
+): [string, string] {
+  return [
+    `"${policy}";r=${result.remainingPoints};t=${retryAfterSeconds(result)}`,
+    `"${policy}";q=${limiter.limit};w=${limiter.windowMs / 1000}`,
+  ]
+}

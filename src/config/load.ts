@@ -1,0 +1,128 @@
+/** Is this environment a configuration? Reads it, and says everything that is wrong with it at once. */
+import { readFileSync } from 'node:fs'
+import { crossSettingProblems } from './rules.ts'
+import type { Setting } from './setting.ts'
+import { SETTINGS, type Config } from './settings.ts'
+
+export type { Config } from './settings.ts'
+
+/** The variables of an environment. */
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** A configuration that cannot be used. Its message names every problem, one a line, and no secret. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    super(`invalid configuration:\n${problems.map((problem) => `  ${problem}`).join('\n')}`)
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+const DECLARED = Object.entries(SETTINGS) as ReadonlyArray<
+  readonly [keyof Config, Setting<unknown>]
+>
+const FILE_SUFFIX = '_FILE'
+
+/** Every variable that the gateway reads. */
+export const KNOWN_VARIABLES: readonly string[] = DECLARED.flatMap(([, { env, secret }]) =>
+  secret ? [env, env + FILE_SUFFIX] : [env],
+)
+
+/** The variables whose values must not stay in the environment once they were read. */
+export const SECRET_VARIABLES: readonly string[] = DECLARED.filter(([, { secret }]) => secret).map(
+  ([, { env }]) => env,
+)
+
+/**
+ * Reads and checks the whole configuration. Nothing is guessed: an empty value, an unknown `GATEWAY_` name or a secret
+ * given twice is a problem, because a guard that is switched off by a typo is no guard (CVE-2026-76835).
+ * @throws {ConfigError} naming every problem
+ */
+export function loadConfig(env: Environment): Config {
+  const problems: string[] = unknownNames(env)
+  const values: Partial<Record<keyof Config, unknown>> = {}
+  for (const [name, setting] of DECLARED) {
+    try {
+      values[name] = readSetting(setting, env)
+    } catch (error) {
+      problems.push(error instanceof Error ? error.message : String(error))
+    }
+  }
+  problems.push(...crossSettingProblems(values as Partial<Config>, env))
+  if (problems.length > 0) throw new ConfigError(problems)
+  return Object.freeze(values as { -readonly [Name in keyof Config]: Config[Name] })
+}
+
+/** Reads one setting. @throws {Error} with the line that a person is shown */
+export function readSetting<T>(setting: Setting<T>, env: Environment): T {
+  const { env: name, default: defaultText, secret, accepts } = setting
+  const { text, source } = secret ? secretText(name, env) : { text: env[name], source: name }
+  if (text === undefined) {
+    if (setting.required)
+      throw new Error(
+        `${name}${secret ? ` (or ${name}${FILE_SUFFIX})` : ''} is not set; it takes ${accepts}`,
+      )
+    return (defaultText === undefined ? undefined : setting.parse(defaultText)) as T
+  }
+  if (text === '') throw new Error(`${source} is empty; unset it or give it ${accepts}`)
+  try {
+    return setting.parse(text)
+  } catch (error) {
+    const seen = secret ? '' : ` "${text.slice(0, 100)}"`
+    throw new Error(
+      `${source}${seen} ${error instanceof Error ? error.message : 'is not valid'}; it takes ${accepts}`,
+      { cause: error },
+    )
+  }
+}
+
+function secretText(name: string, env: Environment): { text: string | undefined; source: string } {
+  const fileName = name + FILE_SUFFIX
+  const path = env[fileName]
+  if (path === undefined) return { text: env[name], source: name }
+  if (env[name] !== undefined) throw new Error(`${name} and ${fileName} are both set; keep one`)
+  if (path === '') throw new Error(`${fileName} is empty; unset it or give it the path of a file`)
+  try {
+    return { text: readFileSync(path, 'utf8').replace(/\r?\n$/, ''), source: fileName }
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
+    throw new Error(`${fileName} "${path}" cannot be read (${code})`, { cause: error })
+  }
+}
+
+function unknownNames(env: Environment): string[] {
+  return Object.keys(env)
+    .filter(
+      (name) =>
+        name.startsWith('GATEWAY_') && env[name] !== undefined && !KNOWN_VARIABLES.includes(name),
+    )
+    .map((name) => {
+      const nearest = nearestName(name)
+      return `${name} is not a setting${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
+    })
+}
+
+function nearestName(name: string): string | undefined {
+  let best: string | undefined
+  let bestDistance = 4
+  for (const known of KNOWN_VARIABLES) {
+    const distance = editDistance(name, known)
+    if (distance < bestDistance) [best, bestDistance] = [known, distance]
+  }
+  return best
+}
+
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}

@@ -1,0 +1,244 @@
+/** Which settings are there? Every one of them, declared once (contract, section 9). */
+import { parseHostRule } from '../host.ts'
+import { parseFilePattern } from '../sensitive.ts'
+import {
+  listOf,
+  oneOf,
+  optional,
+  required,
+  trueOrFalse,
+  wholeNumber,
+  withDefault,
+  type Setting,
+} from './setting.ts'
+import {
+  parseAbsolutePath,
+  parseBearerToken,
+  parseDomain,
+  parseListenHost,
+  parseOrigin,
+  parsePrefix,
+  parseSecret,
+  parseServiceUrl,
+  parseTrustedProxies,
+  parseWebUrl,
+  parseWorkspace,
+} from './values.ts'
+
+const serviceUrl = { accepts: 'http://host:port or unix:/path', parse: parseServiceUrl }
+
+/** The settings, under the names that the code knows them by. */
+export const SETTINGS = {
+  workspace: required({
+    env: 'GATEWAY_WORKSPACE',
+    description:
+      "The workspace's name. Tokens must carry it as their audience, and the public host is <workspace>.<domain>.",
+    accepts: '3 to 30 lower-case letters, digits and hyphens, not starting with a hyphen',
+    parse: parseWorkspace,
+  }),
+  domain: withDefault('hubify.com', {
+    env: 'GATEWAY_DOMAIN',
+    description: 'The domain that the workspace is a subdomain of.',
+    accepts: 'a domain name',
+    parse: parseDomain,
+  }),
+  jwtSecret: required({
+    env: 'GATEWAY_JWT_SECRET',
+    description:
+      'The HMAC secret that workspace tokens are signed with (HS256). Unique to this workspace.',
+    accepts: 'at least 32 bytes, no placeholder',
+    parse: parseSecret,
+    secret: true,
+  }),
+  jwtPreviousSecrets: withDefault('', {
+    env: 'GATEWAY_JWT_PREVIOUS_SECRETS',
+    description: 'Secrets that still verify, but no longer sign, while a rotation lasts.',
+    accepts: 'a comma-separated list of secrets, each of at least 32 bytes',
+    parse: (text) => (text === '' ? [] : listOf(parseSecret)(text)),
+    secret: true,
+  }),
+  jwtIssuer: optional({
+    env: 'GATEWAY_JWT_ISSUER',
+    description: 'The issuer that tokens must name. Not checked when not set.',
+    accepts: 'any text',
+    parse: (text) => text,
+  }),
+  jwtLeewaySeconds: withDefault('30', {
+    env: 'GATEWAY_JWT_LEEWAY_SECONDS',
+    description: 'The clock skew allowed on exp, nbf and iat, in seconds.',
+    ...wholeNumber(0, 120),
+  }),
+  host: withDefault('::', {
+    env: 'GATEWAY_HOST',
+    description: 'The address to listen on. :: is every address, IPv4 included.',
+    accepts: 'an address or a host name',
+    parse: parseListenHost,
+  }),
+  port: withDefault('80', {
+    env: 'GATEWAY_PORT',
+    description: 'The TCP port to listen on. 0 takes a free one.',
+    ...wholeNumber(0, 65_535),
+  }),
+  socket: optional({
+    env: 'GATEWAY_SOCKET',
+    description: 'A Unix socket to listen on instead of a port. It is created with mode 600.',
+    accepts: 'an absolute path',
+    parse: parseAbsolutePath,
+  }),
+  dashboardUrl: withDefault('http://127.0.0.1:3001', {
+    env: 'GATEWAY_DASHBOARD_URL',
+    description: 'Where the dashboard (Next.js) listens.',
+    ...serviceUrl,
+  }),
+  apiUrl: withDefault('http://127.0.0.1:3000', {
+    env: 'GATEWAY_API_URL',
+    description: 'Where OpenClaw listens.',
+    ...serviceUrl,
+  }),
+  terminalUrl: withDefault('http://127.0.0.1:8080', {
+    env: 'GATEWAY_TERMINAL_URL',
+    description: 'Where ttyd listens, started with --base-path /terminal.',
+    ...serviceUrl,
+  }),
+  healthUrl: withDefault('http://127.0.0.1:4000', {
+    env: 'GATEWAY_HEALTH_URL',
+    description: 'Where the stats server listens.',
+    ...serviceUrl,
+  }),
+  openclawToken: optional({
+    env: 'GATEWAY_OPENCLAW_TOKEN',
+    description:
+      "OpenClaw's own token, sent to it as a Bearer unless the client brought one of OpenClaw's. Never sent to a client.",
+    accepts: 'printable ASCII without spaces',
+    parse: parseBearerToken,
+    secret: true,
+  }),
+  apiPrefix: withDefault('strip', {
+    env: 'GATEWAY_API_PREFIX',
+    description: 'Whether /api is taken off before a request reaches OpenClaw.',
+    ...oneOf('strip', 'keep'),
+  }),
+  controlUi: optional({
+    env: 'GATEWAY_CONTROL_UI',
+    description:
+      "Where OpenClaw's control UI is reached, the same as its controlUi.basePath. Off when not set.",
+    accepts: 'a path such as /chat',
+    parse: parsePrefix,
+  }),
+  openclawMode: withDefault('local', {
+    env: 'GATEWAY_OPENCLAW_MODE',
+    description:
+      'What OpenClaw is told about the caller: nothing (local), or who it is (trusted-proxy).',
+    ...oneOf('local', 'trusted-proxy'),
+  }),
+  healthStrict: withDefault('false', {
+    env: 'GATEWAY_HEALTH_STRICT',
+    description:
+      'Whether /health fails when the stats server does not answer, which makes Caddy take the workspace away.',
+    ...trueOrFalse,
+  }),
+  loginUrl: optional({
+    env: 'GATEWAY_LOGIN_URL',
+    description:
+      'Where a signed-out browser is sent, with the address to come back to in return_to. A built-in page when not set.',
+    accepts: 'an http(s) URL',
+    parse: parseWebUrl,
+  }),
+  trustedProxies: withDefault('loopback,fdaa::/16', {
+    env: 'GATEWAY_TRUSTED_PROXIES',
+    description:
+      "Whose X-Forwarded-For and X-Forwarded-Proto are believed. fdaa::/16 is Fly's private network.",
+    accepts:
+      'a comma-separated list of addresses, CIDRs, loopback, linklocal and uniquelocal; or none',
+    parse: parseTrustedProxies,
+  }),
+  allowedHosts: withDefault('', {
+    env: 'GATEWAY_ALLOWED_HOSTS',
+    description: 'Hosts that are served besides the public one, localhost and IP literals.',
+    accepts:
+      'a comma-separated list of hosts, .domain for a domain and its subdomains, or * for any',
+    parse: (text) => (text === '' ? [] : listOf(parseHostRule)(text)),
+  }),
+  allowedOrigins: withDefault('', {
+    env: 'GATEWAY_ALLOWED_ORIGINS',
+    description:
+      'Foreign origins whose pages may use this workspace with the session cookie (CORS, forms, WebSockets).',
+    accepts: 'a comma-separated list of exact origins such as https://app.example.com',
+    parse: (text) => (text === '' ? [] : listOf(parseOrigin)(text)),
+  }),
+  rateLimit: withDefault('10', {
+    env: 'GATEWAY_RATE_LIMIT',
+    description: 'Requests that one client address may make in a window.',
+    ...wholeNumber(1, 1_000_000_000),
+  }),
+  rateLimitSeconds: withDefault('60', {
+    env: 'GATEWAY_RATE_LIMIT_SECONDS',
+    description: 'The length of the window, in seconds.',
+    ...wholeNumber(1, 86_400),
+  }),
+  sessionRateLimit: withDefault('600', {
+    env: 'GATEWAY_SESSION_RATE_LIMIT',
+    description:
+      'Requests that one session may make in a window, on the routes with a session budget.',
+    ...wholeNumber(1, 1_000_000_000),
+  }),
+  sessionRoutes: withDefault('dashboard,chat', {
+    env: 'GATEWAY_SESSION_ROUTES',
+    description:
+      'The routes whose signed-in requests spend from the session budget instead of the address budget.',
+    accepts: 'a comma-separated list of dashboard, chat, api and terminal; or none',
+    parse: (text) =>
+      text === 'none' ? [] : listOf(oneOf('dashboard', 'chat', 'api', 'terminal').parse)(text),
+  }),
+  sensitiveFiles: withDefault('', {
+    env: 'GATEWAY_SENSITIVE_FILES',
+    description:
+      'File names that are refused besides the built-in ones; * stands for any characters.',
+    accepts: 'a comma-separated list of file names such as id_rsa or *.pem',
+    parse: (text) => (text === '' ? [] : listOf(parseFilePattern)(text)),
+  }),
+  stateDir: withDefault('/data/gateway', {
+    env: 'GATEWAY_STATE_DIR',
+    description: 'The folder for what must survive a restart. It is created with mode 700.',
+    accepts: 'an absolute path',
+    parse: parseAbsolutePath,
+  }),
+  pidFile: optional({
+    env: 'GATEWAY_PID_FILE',
+    description: 'A file that holds the process id while the gateway listens.',
+    accepts: 'an absolute path',
+    parse: parseAbsolutePath,
+  }),
+  drainSeconds: withDefault('4', {
+    env: 'GATEWAY_DRAIN_SECONDS',
+    description: 'How long requests in flight may take to finish after SIGTERM, in seconds.',
+    ...wholeNumber(0, 3600),
+  }),
+  firstByteSeconds: withDefault('900', {
+    env: 'GATEWAY_FIRST_BYTE_SECONDS',
+    description:
+      'How long a service may take to begin its answer, in seconds. A non-streamed agent run sends nothing for minutes.',
+    ...wholeNumber(1, 86_400),
+  }),
+  idleSeconds: withDefault('900', {
+    env: 'GATEWAY_IDLE_SECONDS',
+    description:
+      'How long a service may pause within an answer, in seconds. Never applies to event streams and WebSockets.',
+    ...wholeNumber(1, 86_400),
+  }),
+  metricsPort: optional({
+    env: 'GATEWAY_METRICS_PORT',
+    description: 'Reserved for the metrics of a later version; it has no effect yet.',
+    ...wholeNumber(1, 65_535),
+  }),
+  logLevel: withDefault('info', {
+    env: 'GATEWAY_LOG_LEVEL',
+    description: 'The least severe log line that is written. Request lines are info.',
+    ...oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
+  }),
+} as const satisfies Record<string, Setting<unknown>>
+
+/** The settings as the code sees them: parsed, complete and frozen. */
+export type Config = {
+  readonly [Name in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[Name]['parse']>
+}

@@ -1,0 +1,128 @@
+/** What forms do the values of our settings have? One parser a form; each says what is wrong. */
+import { isAbsolute } from 'node:path'
+import { parseNetworks, type Cidr } from '../address.ts'
+import { parseAuthority } from '../host.ts'
+import { RESERVED_PREFIXES } from '../routes.ts'
+import { listOf } from './setting.ts'
+
+/** Where a service listens. */
+export interface ServiceAddress {
+  /** The URL as configured; for people, never for clients. */
+  readonly url: string
+  /** `http://host:port`, or `http://localhost` for a Unix socket. */
+  readonly origin: string
+  /** The host, an IPv6 literal in brackets. */
+  readonly hostname: string
+  /** The TCP port; undefined for a Unix socket. */
+  readonly port: number | undefined
+  readonly socketPath: string | undefined
+}
+
+/** `http://host:port` or `unix:/path`. */
+export function parseServiceUrl(text: string): ServiceAddress {
+  if (text.startsWith('unix:')) {
+    const socketPath = text.slice('unix:'.length)
+    if (!isAbsolute(socketPath)) throw new Error('names a Unix socket without an absolute path')
+    return {
+      url: text,
+      origin: 'http://localhost',
+      hostname: 'localhost',
+      port: undefined,
+      socketPath,
+    }
+  }
+  const url = URL.parse(text)
+  if (url === null || url.protocol !== 'http:') throw new Error('is not an http:// URL')
+  if (url.username !== '' || url.password !== '')
+    throw new Error('has a user name or password in it')
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
+    throw new Error('has more than a host and a port')
+  const port = url.port === '' ? 80 : Number(url.port)
+  if (port === 0) throw new Error('has port 0')
+  return { url: text, origin: url.origin, hostname: url.hostname, port, socketPath: undefined }
+}
+
+/** The shortest secret that HS256 can be trusted with (RFC 7518 section 3.2), in bytes. */
+const MIN_SECRET_BYTES = 32
+
+const PLACEHOLDER =
+  /change[-_ ]?(?:me|this|it)|replace[-_ ]?(?:me|this)|placeholder|your[-_ ].{0,20}secret|^<.*>$|insert[-_ ]|x{16}/i
+
+/** An HMAC secret: long enough, and not the one from somebody's example. Errors never quote it. */
+export function parseSecret(text: string): string {
+  if (Buffer.byteLength(text) < MIN_SECRET_BYTES)
+    throw new Error(`is shorter than ${MIN_SECRET_BYTES} bytes`)
+  if (PLACEHOLDER.test(text)) throw new Error('looks like a placeholder')
+  if (new Set(text).size < 5) throw new Error('repeats a few characters: it can be guessed')
+  return text
+}
+
+/** A token that is sent on as a field value. */
+export function parseBearerToken(text: string): string {
+  if (!/^[\x21-\x7e]+$/.test(text))
+    throw new Error('has characters that cannot be sent in a header field')
+  return text
+}
+
+/** Networks of trusted proxies, or `none`. */
+export function parseTrustedProxies(text: string): readonly Cidr[] {
+  return text === 'none' ? [] : listOf(parseNetworks)(text).flat()
+}
+
+/** An exact web origin: scheme, host and port, nothing after. */
+export function parseOrigin(text: string): string {
+  const url = URL.parse(text)
+  if (url === null || !/^https?:$/.test(url.protocol))
+    throw new Error(`"${text}" is not an http(s) origin`)
+  if (url.origin !== text.toLowerCase())
+    throw new Error(`"${text}" is not an origin; did you mean "${url.origin}"?`)
+  return url.origin
+}
+
+/** An absolute http(s) URL. */
+export function parseWebUrl(text: string): string {
+  const url = URL.parse(text)
+  if (url === null || !/^https?:$/.test(url.protocol)) throw new Error('is not an http(s) URL')
+  if (url.username !== '' || url.password !== '')
+    throw new Error('has a user name or password in it')
+  return url.href
+}
+
+/** A path prefix of one or more whole segments that no route of ours has taken. */
+export function parsePrefix(text: string): string {
+  if (!/^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/.test(text))
+    throw new Error('is not a path such as /chat')
+  const taken = RESERVED_PREFIXES.find((prefix) => text === prefix || text.startsWith(`${prefix}/`))
+  if (taken !== undefined) throw new Error(`is below ${taken}, which is a route of its own`)
+  return text
+}
+
+/** A registrable domain below which workspaces live. */
+export function parseDomain(text: string): string {
+  const authority = parseAuthority(text)
+  if (authority === undefined || authority.port !== undefined || authority.isIpLiteral)
+    throw new Error('is not a domain name')
+  return authority.host
+}
+
+/** An absolute path in the file system. */
+export function parseAbsolutePath(text: string): string {
+  if (!isAbsolute(text)) throw new Error('is not an absolute path')
+  return text
+}
+
+/** A host name or address to listen on. */
+export function parseListenHost(text: string): string {
+  const bare = text.replace(/^\[(.*)\]$/, '$1')
+  if (parseAuthority(bare.includes(':') ? `[${bare}]` : bare)?.port !== undefined)
+    throw new Error('has a port in it')
+  if (parseAuthority(bare.includes(':') ? `[${bare}]` : bare) === undefined)
+    throw new Error('is not an address or host name')
+  return bare
+}
+
+/** The name of a workspace, which is a DNS label. */
+export function parseWorkspace(text: string): string {
+  if (!/^[a-z0-9][a-z0-9-]{2,29}$/.test(text)) throw new Error('is not a workspace name')
+  return text
+}

@@ -1,0 +1,77 @@
+/** What is in `Cookie`, byte for byte, and what do our own cookies look like? (RFC 6265bis) */
+import { trimOws } from './fields.ts'
+
+/** The session cookie when the client came by https: the prefix keeps sibling workspaces from planting one. */
+export const SECURE_SESSION_COOKIE = '__Host-workspace_session'
+
+/** The session cookie on a plain http loopback host, where browsers refuse `Secure`. */
+export const LOOPBACK_SESSION_COOKIE = 'workspace_session'
+
+const SESSION_COOKIES: ReadonlySet<string> = new Set([
+  SECURE_SESSION_COOKIE.toLowerCase(),
+  LOOPBACK_SESSION_COOKIE.toLowerCase(),
+])
+
+/** Whether a cookie name is one of ours, in any spelling that a lenient parser could take for it. */
+export function isSessionCookieName(name: string): boolean {
+  return SESSION_COOKIES.has(name.trim().toLowerCase())
+}
+
+/**
+ * The values of a cookie, one for each time that it was sent. Names and values are compared as they are: no decoding, no
+ * quotes, no `$Version`, no Unicode white space, since lenient parsers are what cookie tossing lives on (CVE-2024-28233).
+ */
+export function cookieValues(lines: readonly string[], name: string): string[] {
+  const values: string[] = []
+  for (const line of lines) {
+    if (!line.includes(name)) continue
+    for (const pair of line.split(';')) {
+      const equals = pair.indexOf('=')
+      if (equals >= 0 && trimOws(pair.slice(0, equals)) === name)
+        values.push(trimOws(pair.slice(equals + 1)))
+    }
+  }
+  return values
+}
+
+/** A `Cookie` value without our cookies. @returns undefined when nothing is left */
+export function withoutSessionCookies(line: string): string | undefined {
+  if (!/workspace_session/i.test(line)) return line
+  const kept = line.split(';').filter((pair) => !isSessionCookieName(pair.split('=')[0] ?? ''))
+  const rest = trimOws(kept.join(';'))
+  return rest === '' ? undefined : rest
+}
+
+/**
+ * A `Set-Cookie` value of a service, made safe: without `Domain`, so that it stays in this workspace.
+ * @returns undefined when it would set a cookie of ours
+ */
+export function sanitizeSetCookie(value: string): string | undefined {
+  const [pair = '', ...attributes] = value.split(';')
+  // A cookie without a name is sent as its bare value, so `=__Host-workspace_session=x` would arrive as ours.
+  const name = pair.trim().replace(/^=+/, '').split('=')[0] ?? ''
+  if (isSessionCookieName(name)) return undefined
+  const kept = attributes.filter(
+    (attribute) => (attribute.split('=')[0] ?? '').trim().toLowerCase() !== 'domain',
+  )
+  return kept.length === attributes.length ? value : [pair, ...kept].join(';')
+}
+
+/** `Set-Cookie` that starts a session. @param maxAgeSeconds whole seconds until the token expires */
+export function sessionCookie(secure: boolean, token: string, maxAgeSeconds: number): string {
+  return `${nameAndValue(secure, token)}; Max-Age=${Math.max(0, Math.floor(maxAgeSeconds))}${flags(secure)}`
+}
+
+/** `Set-Cookie` values that end a session. */
+export function expiredSessionCookies(secure: boolean): string[] {
+  const expired = `${nameAndValue(secure, '')}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT${flags(secure)}`
+  return [expired]
+}
+
+function nameAndValue(secure: boolean, value: string): string {
+  return `${secure ? SECURE_SESSION_COOKIE : LOOPBACK_SESSION_COOKIE}=${value}`
+}
+
+function flags(secure: boolean): string {
+  return `; Path=/; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`
+}

@@ -1,0 +1,54 @@
+/** Which credential does a request come with? The first that is present decides alone; nothing is verified here. */
+import { cookieValues, LOOPBACK_SESSION_COOKIE, SECURE_SESSION_COOKIE } from './cookies.ts'
+import { fieldLines, trimOws, type RawHeaders } from './fields.ts'
+import type { CredentialKind } from './exchange.ts'
+import { isTokenShaped } from './token.ts'
+
+/** For programs that need `Authorization` for the service itself. */
+export const TOKEN_FIELD = 'X-Workspace-Token'
+
+/** A token as it was sent. */
+export interface Candidate {
+  readonly kind: CredentialKind
+  readonly token: string
+}
+
+/** Fields that say two things at once: a request that no two readers would understand alike. */
+export interface Ambiguous {
+  readonly reason: string
+  /** Whether it is the session cookie that came twice: then both are expired (cookie tossing, CVE-2024-28233). */
+  readonly cookie: boolean
+}
+
+/**
+ * Finds the credential: `X-Workspace-Token`, then an `Authorization: Bearer` of our form, then the session cookie.
+ * Any other `Authorization` is the service's: a browser that knows ttyd's password sends it with every request there.
+ * @param secure whether the session cookie is the one with the `__Host-` prefix
+ */
+export function findCredential(
+  raw: RawHeaders,
+  secure: boolean,
+): Candidate | Ambiguous | undefined {
+  const tokens = fieldLines(raw, 'x-workspace-token')
+  if (tokens.length > 1) return { reason: `${TOKEN_FIELD} came twice`, cookie: false }
+  const authorizations = fieldLines(raw, 'authorization')
+  if (authorizations.length > 1) return { reason: 'Authorization came twice', cookie: false }
+  if (tokens[0] !== undefined) return { kind: 'header', token: trimOws(tokens[0]) }
+  const bearer = bearerToken(authorizations[0])
+  if (bearer !== undefined && isTokenShaped(bearer)) return { kind: 'bearer', token: bearer }
+  const cookies = cookieValues(
+    fieldLines(raw, 'cookie'),
+    secure ? SECURE_SESSION_COOKIE : LOOPBACK_SESSION_COOKIE,
+  )
+  if (cookies.length > 1) return { reason: 'the session cookie came twice', cookie: true }
+  return cookies[0] === undefined || cookies[0] === ''
+    ? undefined
+    : { kind: 'cookie', token: cookies[0] }
+}
+
+/** The token of an `Authorization: Bearer` value; the scheme is case-insensitive (RFC 9110 section 11.1). */
+export function bearerToken(authorization: string | undefined): string | undefined {
+  return authorization === undefined
+    ? undefined
+    : /^bearer +([\x21-\x7e]+)$/i.exec(authorization)?.[1]
+}

@@ -1,0 +1,36 @@
+/** How are header fields read? The few primitives of RFC 9110 section 5 that several decisions share. */
+
+/** A raw header list as Node gives it: name, value, name, value, in the order and spelling of the wire. */
+export type RawHeaders = readonly string[]
+
+/** The values of every line of a field, in order. @param name in lower case */
+export function fieldLines(raw: RawHeaders, name: string): string[] {
+  const values: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const candidate = raw[i] ?? ''
+    if (candidate.length === name.length && candidate.toLowerCase() === name)
+      values.push(raw[i + 1] ?? '')
+  }
+  return values
+}
+
+/** Removes optional white space (SP and HTAB, nothing else) from both ends. */
+export function trimOws(text: string): string {
+  let start = 0
+  let end = text.length
+  while (start < end && isOws(text.charCodeAt(start))) start++
+  while (end > start && isOws(text.charCodeAt(end - 1))) end--
+  return text.slice(start, end)
+}
+
+function isOws(code: number): boolean {
+  return code === 0x20 || code === 0x09
+}
+
+/** The elements of a comma-separated list, lower case, without empty ones. */
+export function listElements(value: string): string[] {
+  return value
+    .split(',')
+    .map((element) => trimOws(element).toLowerCase())
+    .filter((element) => element !== '')
+}

@@ -1,0 +1,84 @@
+/** The request path. Read it top to bottom: each stage may answer; what passes reaches the next. */
+import websocket from '@fastify/websocket'
+import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import type { Logger } from 'pino'
+import listener, { buildServer } from '../plugins/0-listener.ts'
+import target, { buildRouting } from '../plugins/1-target.ts'
+import clientAddress from '../plugins/2-client-address.ts'
+import host from '../plugins/3-host.ts'
+import sensitiveFiles from '../plugins/4-sensitive-files.ts'
+import credential from '../plugins/5-credential.ts'
+import rateLimit from '../plugins/6-rate-limit.ts'
+import authentication from '../plugins/7-authentication.ts'
+import upstream from '../plugins/8-upstream.ts'
+import drain from '../plugins/drain.ts'
+import problemDetails from '../plugins/problem-details.ts'
+import requestLog from '../plugins/request-log.ts'
+import api from '../routes/api.ts'
+import chat from '../routes/chat.ts'
+import dashboard from '../routes/dashboard.ts'
+import gatewayRoutes from '../routes/gateway.ts'
+import health from '../routes/health.ts'
+import terminal from '../routes/terminal.ts'
+import type { SlidingWindowLimiter } from './budget.ts'
+import type { Config } from './config/load.ts'
+import type { TokenVerifier } from './token.ts'
+
+/** What outlives a request: made by the server, or by a test with its own clock. */
+export interface GatewayParts {
+  readonly logger: Logger
+  readonly verifier: TokenVerifier
+  /** Budgets of client addresses. */
+  readonly addresses: SlidingWindowLimiter
+  /** Budgets of sessions. */
+  readonly sessions: SlidingWindowLimiter
+}
+
+/** Builds the gateway, ready to listen. Tests call exactly this. */
+export async function buildGateway(
+  config: Config,
+  { logger, verifier, addresses, sessions }: GatewayParts,
+): Promise<FastifyInstance> {
+  const siteMap = { controlUi: config.controlUi, stripApi: config.apiPrefix === 'strip' }
+  // Fastify's own debug lines quote URLs, and with them sign-in tokens: only its warnings are let through.
+  const frameworkLogger: FastifyBaseLogger = logger.child(
+    {},
+    { level: logger.level === 'silent' ? 'silent' : 'warn' },
+  )
+  const app = Fastify({
+    serverFactory: buildServer, // 0 limits
+    rewriteUrl: buildRouting(siteMap), // 1 the one canonical form of the target
+    genReqId: () => crypto.randomUUID(),
+    loggerInstance: frameworkLogger,
+    childLoggerFactory: (parent) => parent,
+    logController: new LogController({ disableRequestLogging: true }), // plugins/request-log.ts writes the one line
+    return503OnClosing: false,
+    exposeHeadRoutes: true,
+  })
+
+  await app.register(websocket)
+  await app.register(problemDetails, { loginUrl: config.loginUrl })
+  await app.register(requestLog, { logger })
+  await app.register(drain)
+
+  await app.register(listener, { logger })
+  await app.register(target)
+  await app.register(clientAddress, { trustedProxies: config.trustedProxies })
+  await app.register(host, {
+    publicHost: `${config.workspace}.${config.domain}`,
+    rules: config.allowedHosts,
+  })
+  await app.register(sensitiveFiles, { added: config.sensitiveFiles })
+  await app.register(credential, { verifier })
+  await app.register(rateLimit, { addresses, sessions, sessionRoutes: config.sessionRoutes })
+  await app.register(authentication, { allowedOrigins: config.allowedOrigins })
+  await app.register(upstream, config)
+
+  await app.register(health, { strict: config.healthStrict })
+  await app.register(gatewayRoutes, { verifier })
+  await app.register(terminal)
+  await app.register(api)
+  if (config.controlUi !== undefined) await app.register(chat)
+  await app.register(dashboard)
+  return app
+}

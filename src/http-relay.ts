@@ -1,0 +1,195 @@
+/** How does a request reach a service and its answer the client? Streamed both ways with back-pressure, never retried. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Dispatcher } from 'undici'
+import { GatewayError, upstreamErrorFrom } from './errors.ts'
+import type { Exchange } from './exchange.ts'
+import { buildResponseHeaders } from './headers.ts'
+import { discardBody, RequestBody } from './request-body.ts'
+import { MAX_IN_FLIGHT, type Service } from './service.ts'
+import type { Watched, Watchdog } from './watchdog.ts'
+
+/** How long a client may leave an answer unread, in milliseconds. */
+const UNREAD_MS = 300_000
+
+/** One request to relay. */
+export interface RelayJob {
+  readonly raw: IncomingMessage
+  readonly response: ServerResponse
+  readonly exchange: Exchange
+  readonly requestId: string
+  readonly service: Service
+  /** The path and query that the service gets. */
+  readonly path: string
+  /** The header list that the service gets. */
+  readonly headers: string[]
+  readonly hasBody: boolean
+  /** How long the service may pause within an answer, in milliseconds; event streams may pause for ever. */
+  readonly idleMs: number
+  readonly watchdog: Watchdog
+  /** Answers for the gateway when the service does not; nothing has been sent to the client yet. */
+  readonly fail: (error: GatewayError) => void
+}
+
+/** Relays a request; everything that can happen ends in an answer or a closed connection. */
+export function relayRequest(job: RelayJob): void {
+  const { service, raw } = job
+  if (service.inFlight >= MAX_IN_FLIGHT) {
+    job.fail(
+      new GatewayError('upstream-busy', { reason: service.name, headers: { 'Retry-After': '1' } }),
+    )
+    return
+  }
+  service.inFlight++
+  const body = job.hasBody ? new RequestBody(raw) : null
+  const relay = new HttpRelay(job, body)
+  try {
+    service.pool.dispatch(
+      { path: job.path, method: raw.method as Dispatcher.HttpMethod, headers: job.headers, body },
+      relay,
+    )
+  } catch (error) {
+    relay.onResponseError(undefined, error)
+  }
+}
+
+/**
+ * Writes a service's answer straight to the client: chunks go from undici's parser to the socket without a stream in
+ * between, and the parser is paused while the client does not read.
+ */
+class HttpRelay implements Dispatcher.DispatchHandler, Watched {
+  readonly #job: RelayJob
+  readonly #body: RequestBody | null
+  readonly #startedAt = performance.now()
+  #controller: Dispatcher.DispatchController | undefined
+  #isDone = false
+  #answering = false
+  #mayPause = false
+  #lastProgress = 0
+
+  constructor(job: RelayJob, body: RequestBody | null) {
+    this.#job = job
+    this.#body = body
+    job.response.on('close', this.#onClientClose)
+    job.watchdog.add(this)
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller
+    if (this.#isDone) {
+      controller.abort(new GatewayError('bad-request', { reason: 'client left' }))
+      return
+    }
+    // The decision is made and the service is there: now the client may send its body.
+    if (this.#body !== null && this.#job.raw.headers.expect !== undefined)
+      this.#job.response.writeContinue()
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    fields: Record<string, string | string[] | undefined>,
+  ): void {
+    if (status < 200) return // informational answers are for this hop (RFC 9110 section 15.2)
+    const { response, exchange, service, requestId } = this.#job
+    const headers = buildResponseHeaders(rawFields(controller.rawHeaders), {
+      requestId,
+      signedIn: exchange.principal !== undefined,
+      rewriteLocation: service.rewriteLocation,
+      allowOrigin: exchange.allowOrigin,
+      extra: exchange.budgetFields,
+    })
+    this.#answering = true
+    this.#mayPause = String(fields['content-type'] ?? '').startsWith('text/event-stream')
+    this.#lastProgress = performance.now()
+    exchange.upstreamMs = this.#lastProgress - this.#startedAt
+    exchange.status = status
+    response.on('drain', this.#onDrain)
+    response.writeHead(status, headers)
+    // A body in the same packet takes the header along; an event stream's silence must not hold it back.
+    process.nextTick(() => {
+      if (exchange.bytesOut === 0 && !response.writableEnded) response.flushHeaders()
+    })
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#job.exchange.bytesOut += chunk.length
+    this.#lastProgress = performance.now()
+    if (!this.#job.response.write(chunk)) controller.pause()
+  }
+
+  onResponseEnd(): void {
+    const { raw, response } = this.#job
+    this.#finish()
+    response.end()
+    if (this.#body !== null) discardBody(raw)
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | undefined, error: unknown): void {
+    if (this.#isDone) return
+    this.#finish()
+    const { response, fail, exchange, service } = this.#job
+    const failure = upstreamErrorFrom(error)
+    if (!response.headersSent) {
+      fail(failure)
+      return
+    }
+    // Too late for a status: a cut connection is the only honest end of a cut answer.
+    exchange.reason = `${service.name} broke off: ${failure.reason ?? failure.code}`
+    exchange.cause = failure.cause
+    response.destroy()
+  }
+
+  check(now: number): void {
+    if (this.#body !== null && !this.#body.isFastEnough(now)) {
+      this.#stop(
+        new GatewayError('request-timeout', {
+          reason: 'slow body',
+          headers: { Connection: 'close' },
+        }),
+      )
+    } else if (this.#answering) {
+      const silence = now - this.#lastProgress
+      if (this.#controller?.paused === true) {
+        if (silence > UNREAD_MS)
+          this.#stop(new GatewayError('request-timeout', { reason: 'answer not read' }))
+      } else if (!this.#mayPause && silence > this.#job.idleMs) {
+        this.#stop(new GatewayError('upstream-timeout', { reason: 'paused within its answer' }))
+      }
+    }
+  }
+
+  #stop(error: GatewayError): void {
+    this.onResponseError(undefined, error)
+    this.#abort(error)
+  }
+
+  readonly #onDrain = (): void => {
+    this.#lastProgress = performance.now()
+    this.#controller?.resume()
+  }
+
+  readonly #onClientClose = (): void => {
+    if (this.#isDone) return
+    this.#finish()
+    this.#job.exchange.reason ??= 'client left'
+    this.#abort(new GatewayError('bad-request', { reason: 'client left' }))
+  }
+
+  #abort(error: GatewayError): void {
+    if (this.#controller === undefined) return // not begun: onRequestStart stops it
+    this.#controller.abort(error)
+  }
+
+  #finish(): void {
+    this.#isDone = true
+    this.#job.service.inFlight--
+    this.#job.watchdog.delete(this)
+  }
+}
+
+/** undici's raw header list as text, one character a byte. */
+function rawFields(raw: Dispatcher.DispatchController['rawHeaders']): string[] {
+  return Array.isArray(raw)
+    ? raw.map((field) => (typeof field === 'string' ? field : field.toString('latin1')))
+    : []
+}

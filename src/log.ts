@@ -1,0 +1,63 @@
+/** What is written to the log, and how? pino's options and the fields of the request line. */
+import pino, { type DestinationStream, type Logger } from 'pino'
+
+/** Where log lines go: a file descriptor, a path, or a stream that a test reads. */
+export type LogDestination = number | string | DestinationStream
+
+/** The gateway's log and how to empty its buffer. */
+export interface Log {
+  readonly logger: Logger
+  /** Writes what is buffered; call before the process ends. */
+  flush(): void
+}
+
+/** Bytes that are gathered before they are written, and for how long at most (milliseconds). */
+const BUFFER_BYTES = 8192
+const BUFFER_MS = 500
+
+/**
+ * Opens the log: JSON lines, with the time in ISO 8601. Lines are gathered and written in one go, because a write a
+ * request is what a busy proxy spends its time on. A closed pipe is survived.
+ */
+export function openLog(level: string, destination: LogDestination = 1): Log {
+  const options: pino.LoggerOptions = {
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+    serializers: { err: describeError },
+  }
+  if (typeof destination === 'object') return { logger: pino(options, destination), flush() {} }
+  const stream = pino.destination({
+    dest: destination,
+    sync: false,
+    minLength: BUFFER_BYTES,
+    periodicFlush: BUFFER_MS,
+    ...(typeof destination === 'string' ? { mode: 0o600, append: true } : {}),
+  })
+  stream.on('error', () => {
+    // The reader of our output went away (EPIPE) or the disk is full: requests go on without a log.
+  })
+  return {
+    logger: pino(options, stream),
+    flush() {
+      try {
+        stream.flushSync()
+      } catch {
+        // Nothing left to write to.
+      }
+    },
+  }
+}
+
+/** An error as log fields: name, code, message, and the same of its causes. No stack: it names paths and repeats itself. */
+function describeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return { message: String(error) }
+  const code = 'code' in error ? error.code : undefined
+  return {
+    name: error.name,
+    ...(code === undefined ? {} : { code }),
+    message: error.message.slice(0, 500),
+    ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
+  }
+}

@@ -1,0 +1,151 @@
+#!/usr/bin/env node
+/** The command `workspace-gateway`: arguments, environment, signals and exit codes. The only file that owns the process. */
+import { parseArgs } from 'node:util'
+import {
+  ConfigError,
+  loadConfig,
+  readSetting,
+  SECRET_VARIABLES,
+  type Environment,
+} from './config/load.ts'
+import { SETTINGS } from './config/settings.ts'
+import { helpText } from './help.ts'
+import { AlreadyRunningError, checkPidFile, removePidFile, writePidFile } from './pid-file.ts'
+import { keyRing, startGateway, type RunningGateway } from './server.ts'
+import { mintToken } from './token.ts'
+import { codeOf } from './errors.ts'
+
+/** Exit codes, after sysexits.h where it has one. */
+export const EXIT = { ok: 0, failed: 1, usage: 64, unavailable: 69, config: 78 } as const
+
+/** Runs one command. @returns the exit code, or undefined while the gateway runs */
+async function run([command = 'serve', ...args]: readonly string[]): Promise<number | undefined> {
+  switch (command) {
+    case 'serve':
+      return args.length === 0
+        ? serve(process.env)
+        : usage(`serve takes no arguments; settings are GATEWAY_… variables`)
+    case 'token':
+      return token(args)
+    case 'help':
+    case '--help':
+    case '-h':
+      process.stdout.write(helpText())
+      return EXIT.ok
+    default:
+      return usage(`unknown command "${command}"`)
+  }
+}
+
+async function serve(env: Environment): Promise<number | undefined> {
+  const config = loadConfig(env)
+  const sources = { ...env } // what SIGHUP reads again; the environment itself forgets its secrets
+  for (const name of SECRET_VARIABLES) delete process.env[name]
+  if (config.pidFile !== undefined) checkPidFile(config.pidFile)
+  const gateway = await startGateway(config)
+  const { pidFile } = config
+  if (pidFile !== undefined) {
+    try {
+      writePidFile(pidFile)
+    } catch (error) {
+      await gateway.close()
+      throw new ConfigError([
+        `GATEWAY_PID_FILE "${pidFile}" cannot be written (${codeOf(error)}); it takes a path in a folder that exists`,
+      ])
+    }
+    process.on('exit', () => removePidFile(pidFile))
+  }
+  stopOnSignals(gateway)
+  process.on('SIGHUP', () => reloadSecrets(gateway, sources))
+  return undefined
+}
+
+/** SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once. */
+function stopOnSignals(gateway: RunningGateway): void {
+  let isStopping = false
+  const stop = (): void => {
+    if (isStopping) process.exit(EXIT.failed)
+    isStopping = true
+    gateway.close().then(
+      () => process.exit(EXIT.ok),
+      () => process.exit(EXIT.failed),
+    )
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+}
+
+/** SIGHUP: reads the secret files again. A bad one keeps what is in force. */
+function reloadSecrets(gateway: RunningGateway, sources: Environment): void {
+  try {
+    gateway.setKeys(keyRing(loadConfig(sources)))
+  } catch (error) {
+    gateway.app.log.error({ err: error }, 'secrets not reloaded; the old ones stay in force')
+  }
+}
+
+async function token(args: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { sub: { type: 'string' }, ttl: { type: 'string', default: '1h' } },
+  })
+  const ttlSeconds = parseDuration(values.ttl)
+  if (values.sub === undefined || values.sub === '') return usage('token needs --sub NAME')
+  if (ttlSeconds === undefined)
+    return usage(`--ttl "${values.ttl}" is not a duration such as 90s, 15m, 1h or 7d`)
+  const workspace = readSetting(SETTINGS.workspace, process.env)
+  const secret = readSetting(SETTINGS.jwtSecret, process.env)
+  const issuer = readSetting(SETTINGS.jwtIssuer, process.env)
+  process.stdout.write(
+    `${await mintToken({ secret, workspace, subject: values.sub, ttlSeconds, issuer })}\n`,
+  )
+  return EXIT.ok
+}
+
+function parseDuration(text: string): number | undefined {
+  const match = /^([1-9][0-9]{0,7})(s|m|h|d)$/.exec(text)
+  if (match === null) return undefined
+  const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[match[2] ?? ''] ?? 1
+  return Number(match[1]) * unit
+}
+
+function usage(problem: string): number {
+  process.stderr.write(`workspace-gateway: ${problem}\nTry "workspace-gateway help".\n`)
+  return EXIT.usage
+}
+
+/** One clear line, no stack, and the exit code that tells a supervisor whether trying again can help. */
+function explainFailure(error: unknown): number {
+  const code = codeOf(error)
+  const message = error instanceof Error ? error.message : String(error)
+  if (error instanceof ConfigError) {
+    process.stderr.write(`workspace-gateway: ${message}\n`)
+    return EXIT.config
+  }
+  if (code.startsWith('ERR_PARSE_ARGS')) return usage(message)
+  if (error instanceof AlreadyRunningError) {
+    process.stderr.write(`workspace-gateway: ${message}\n`)
+    return EXIT.unavailable
+  }
+  if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code)) {
+    const why = code === 'EADDRINUSE' ? 'is taken by another process' : `cannot be used (${code})`
+    const {
+      GATEWAY_SOCKET: socket,
+      GATEWAY_PORT: port = SETTINGS.port.default,
+      GATEWAY_HOST: host = SETTINGS.host.default,
+    } = process.env
+    process.stderr.write(
+      `workspace-gateway: ${socket === undefined ? `GATEWAY_HOST ${host} GATEWAY_PORT ${port}` : `GATEWAY_SOCKET ${socket}`} ${why}\n`,
+    )
+    return EXIT.unavailable
+  }
+  process.stderr.write(`workspace-gateway: ${message}\n`)
+  return error instanceof Error && /^GATEWAY_/.test(message) ? EXIT.config : EXIT.failed
+}
+
+try {
+  const exitCode = await run(process.argv.slice(2))
+  if (exitCode !== undefined) process.exitCode = exitCode
+} catch (error) {
+  process.exitCode = explainFailure(error)
+}

@@ -1,0 +1,117 @@
+/** How does an error become an answer? One writer for every door: hooks, the router's own errors, and the bare socket. */
+import { ERRORS, type ErrorCode, type GatewayError } from './errors.ts'
+import { errorPage, PAGE_POLICY, signInPage } from './pages.ts'
+
+/** Marks every answer that the gateway makes itself, so that nobody wonders who said 403. */
+export const ERROR_FIELD = 'X-Gateway-Error'
+
+/** An answer that is ready to be written. */
+export interface Answer {
+  readonly status: number
+  /** Name and value in turn. */
+  readonly headers: readonly string[]
+  readonly body: string
+}
+
+/** Who gets the answer. */
+export interface Audience {
+  readonly requestId: string
+  /** Whether a person is looking, who gets a page. */
+  readonly page: boolean
+  /** The verified path to come back to after signing in. */
+  readonly returnTo: string
+}
+
+const SIGN_IN_CODES: ReadonlySet<ErrorCode> = new Set([
+  'sign-in-required',
+  'token-invalid',
+  'token-expired',
+])
+
+// RFC 6750 section 3: no error attribute when no credential was sent.
+const CHALLENGES: Partial<Record<ErrorCode, string>> = {
+  'sign-in-required': 'Bearer realm="workspace"',
+  'token-invalid': 'Bearer realm="workspace", error="invalid_token"',
+  'token-expired': 'Bearer realm="workspace", error="invalid_token", error_description="expired"',
+}
+
+/**
+ * Makes the answer for an error: RFC 9457 problem details, or a page for a person. Fixed words only; the request is not
+ * reflected, not even its address (CVE-2024-35225).
+ */
+export function problemAnswer(
+  { code, headers: extra }: Pick<GatewayError, 'code' | 'headers'>,
+  audience: Audience,
+): Answer {
+  const { status } = ERRORS[code]
+  const challenge = CHALLENGES[code]
+  const headers = [...ownHeaders(audience.requestId), ERROR_FIELD, code]
+  for (const [name, value] of Object.entries(extra ?? {}))
+    for (const one of [value].flat()) headers.push(name, one)
+  if (challenge !== undefined) headers.push('WWW-Authenticate', challenge)
+  if (!audience.page)
+    return withBody(
+      status,
+      headers,
+      'application/problem+json',
+      problemDocument(code, audience.requestId),
+    )
+  return withBody(
+    status,
+    [...headers, 'Content-Security-Policy', PAGE_POLICY],
+    'text/html; charset=utf-8',
+    pageFor(code, audience),
+  )
+}
+
+function pageFor(code: ErrorCode, { requestId, returnTo }: Audience): string {
+  if (!SIGN_IN_CODES.has(code)) return errorPage(code, requestId)
+  return signInPage(
+    code === 'token-invalid' || code === 'token-expired' ? code : undefined,
+    returnTo,
+  )
+}
+
+/** Fields of every answer of ours. */
+export function ownHeaders(requestId: string): string[] {
+  return [
+    'Cache-Control',
+    'no-store',
+    'X-Content-Type-Options',
+    'nosniff',
+    'Referrer-Policy',
+    'no-referrer',
+    'X-Request-Id',
+    requestId,
+  ]
+}
+
+/** Adds a body with its type and length. */
+export function withBody(
+  status: number,
+  headers: readonly string[],
+  type: string,
+  body: string,
+): Answer {
+  return {
+    status,
+    headers: [...headers, 'Content-Type', type, 'Content-Length', String(Buffer.byteLength(body))],
+    body,
+  }
+}
+
+function problemDocument(code: ErrorCode, requestId: string): string {
+  const { status, title } = ERRORS[code]
+  return `${JSON.stringify({ type: `urn:workspace-gateway:${code}`, title, status, code, instance: requestId })}\n`
+}
+
+/** A whole HTTP/1.1 answer as bytes, for a connection whose request the parser refused; the connection ends after it. */
+export function rawAnswer(code: ErrorCode, requestId: string): string {
+  const { status, headers, body } = problemAnswer(
+    { code, headers: undefined },
+    { requestId, page: false, returnTo: '/' },
+  )
+  const lines = [`HTTP/1.1 ${status} ${ERRORS[code].title}`]
+  for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`)
+  return `${lines.join('\r\n')}\r\nDate: ${new Date().toUTCString()}\r\nConnection: close\r\n\r\n${body}`
+}

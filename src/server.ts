@@ -1,0 +1,173 @@
+/** How does the gateway live? It opens its log and state, listens, re-reads secrets, and stops without losing a request. */
+import { chmodSync, rmSync, statSync } from 'node:fs'
+import { connect } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import { SlidingWindowLimiter } from './budget.ts'
+import type { Config } from './config/load.ts'
+import { configWarnings } from './config/rules.ts'
+import { buildGateway } from './gateway.ts'
+import { openLog, type LogDestination } from './log.ts'
+import { SESSION_ENDED } from './sessions.ts'
+import { openStateDir, restoreBudgets, saveBudgets } from './state.ts'
+import { buildTokenVerifier, type KeyRing } from './token.ts'
+
+/** How many client addresses have a budget of their own. */
+const ADDRESS_CAPACITY = 100_000
+
+/** How many sessions have a budget of their own; each needs a token that we signed. */
+const SESSION_CAPACITY = 10_000
+
+/** How often the end of requests in flight is looked for while draining, in milliseconds. */
+const DRAIN_STEP_MS = 50
+
+/** What may differ from the defaults. */
+export interface ServerOptions {
+  /** Where log lines go; standard output when not given. */
+  readonly logDestination?: LogDestination
+}
+
+/** A gateway that listens. */
+export interface RunningGateway {
+  /** Where it listens; port 0 and an empty host for a Unix socket. */
+  readonly address: { readonly host: string; readonly port: number }
+  /** Puts new signing keys in force; what the old ones opened ends. */
+  setKeys(keys: KeyRing): void
+  /** Writes to the log. */
+  readonly app: FastifyInstance
+  /** Stops: requests in flight get the drain time, WebSockets a close frame; budgets are saved, the log is flushed. */
+  close(): Promise<void>
+}
+
+/** The keys of a configuration, the signing one first. */
+export function keyRing({
+  jwtSecret,
+  jwtPreviousSecrets,
+}: Pick<Config, 'jwtSecret' | 'jwtPreviousSecrets'>): KeyRing {
+  return [jwtSecret, ...jwtPreviousSecrets]
+}
+
+/**
+ * Starts the gateway.
+ * @throws an error whose `code` is `EADDRINUSE` or `EACCES` when the address cannot be had
+ */
+export async function startGateway(
+  config: Config,
+  { logDestination }: ServerOptions = {},
+): Promise<RunningGateway> {
+  const log = openLog(config.logLevel, logDestination)
+  const { logger } = log
+  const rules = {
+    workspace: config.workspace,
+    issuer: config.jwtIssuer,
+    leewaySeconds: config.jwtLeewaySeconds,
+  }
+  const verifier = buildTokenVerifier(rules, keyRing(config))
+  const addresses = new SlidingWindowLimiter({
+    limit: config.rateLimit,
+    windowSeconds: config.rateLimitSeconds,
+    capacity: ADDRESS_CAPACITY,
+  })
+  const sessions = new SlidingWindowLimiter({
+    limit: config.sessionRateLimit,
+    windowSeconds: config.rateLimitSeconds,
+    capacity: SESSION_CAPACITY,
+  })
+  const budgets = { addresses, sessions }
+  const app = await buildGateway(config, { logger, verifier, addresses, sessions })
+  try {
+    await listen(app, config)
+  } catch (error) {
+    await app.close()
+    throw error
+  }
+  openStateDir(config.stateDir, logger)
+  restoreBudgets(config.stateDir, budgets, logger)
+  for (const warning of configWarnings(config)) logger.warn(warning)
+  const bound = app.server.address()
+  const address =
+    typeof bound === 'object' && bound !== null
+      ? { host: bound.address, port: bound.port }
+      : { host: '', port: 0 }
+  logger.info(
+    { ...address, socket: config.socket, workspace: config.workspace, pid: process.pid },
+    'listening',
+  )
+
+  let closing: Promise<void> | undefined
+  return {
+    address,
+    app,
+    setKeys(keys) {
+      verifier.setKeys(keys)
+      app.openSockets.close(SESSION_ENDED, ({ principal }) => !verifier.hasKey(principal.keyId))
+      logger.info({ keys: keys.length }, 'keys replaced')
+    },
+    close() {
+      closing ??= stop()
+      return closing
+    },
+  }
+
+  async function stop(): Promise<void> {
+    logger.info({ openSockets: app.openSockets.size, seconds: config.drainSeconds }, 'draining')
+    await drainRequests(app, config.drainSeconds * 1000)
+    saveBudgets(config.stateDir, budgets, logger)
+    await app.close()
+    if (config.socket !== undefined) rmSync(config.socket, { force: true })
+    logger.info('stopped')
+    log.flush()
+  }
+}
+
+async function listen(app: FastifyInstance, { host, port, socket }: Config): Promise<void> {
+  if (socket === undefined) {
+    await app.listen({ host, port })
+    return
+  }
+  await removeStaleSocket(socket)
+  const umask = process.umask(0o177)
+  try {
+    await app.listen({ path: socket })
+    chmodSync(socket, 0o600)
+  } finally {
+    process.umask(umask)
+  }
+}
+
+/** A socket file that nobody listens on any more stands in the way of listening. */
+async function removeStaleSocket(path: string): Promise<void> {
+  try {
+    if (!statSync(path).isSocket()) return // listening will say that the path is taken
+  } catch {
+    return
+  }
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const probe = connect(path, () => resolve(true)).on('error', () => resolve(false))
+  const isAlive = await promise
+  probe.destroy()
+  if (!isAlive) rmSync(path, { force: true })
+}
+
+/** Stops accepting, tells WebSockets to come back, and lets requests finish until the deadline; then everything is cut. */
+async function drainRequests(app: FastifyInstance, drainMs: number): Promise<void> {
+  const { server } = app
+  const deadline = performance.now() + drainMs
+  app.beginDrain()
+  const closed = new Promise<void>((resolve) => {
+    server.close(() => resolve())
+  })
+  const connectionsEnded = Symbol('ended')
+  while (performance.now() < deadline) {
+    server.closeIdleConnections()
+    const outcome = await Promise.race([closed.then(() => connectionsEnded), pause(DRAIN_STEP_MS)])
+    if (outcome === connectionsEnded && app.openSockets.size === 0) return
+  }
+  server.closeAllConnections()
+  app.openSockets.destroyAll()
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds)
+  })
+}

@@ -1,0 +1,74 @@
+/** Who stands behind the gateway? The closed table of services: nothing in a request can add to it (CVE-2026-55603). */
+import { Pool } from 'undici'
+import type { Config } from './config/load.ts'
+import type { ServiceAddress } from './config/values.ts'
+import { buildLocationRewriter, type ForwardingMode } from './headers.ts'
+
+export type ServiceName = 'dashboard' | 'terminal' | 'api' | 'chat' | 'health'
+
+/** One service: where it is, how it is spoken to, and its connections. */
+export interface Service {
+  readonly name: ServiceName
+  readonly address: ServiceAddress
+  readonly mode: ForwardingMode
+  /** `Authorization` to send when the client brought none of the service's own. */
+  readonly authorization: string | undefined
+  readonly rewriteLocation: (location: string) => string
+  readonly pool: Pool
+  /** Requests under way. */
+  inFlight: number
+}
+
+/** How long a connection to a service may take to be made, in milliseconds. They are on this machine. */
+export const CONNECT_MS = 3000
+
+/** Requests that one service may have under way; more are answered 503 at once instead of queueing without bound. */
+export const MAX_IN_FLIGHT = 1024
+
+// Node and libwebsockets close idle connections after 5 s, ttyd without saying so: we let go first.
+const KEEP_ALIVE_MS = 4000
+
+/** Opens the table of services. Connections are made when a request needs one. */
+export function openServices(config: Config): Record<ServiceName, Service> {
+  const openclaw = {
+    mode: config.openclawMode === 'local' ? 'none' : 'trusted-proxy',
+    authorization:
+      config.openclawToken === undefined ? undefined : `Bearer ${config.openclawToken}`,
+  } as const
+  const plain = { mode: 'full', authorization: undefined } as const
+  const open = (
+    name: ServiceName,
+    address: ServiceAddress,
+    how: Pick<Service, 'mode' | 'authorization'>,
+    stripped = '',
+  ): Service => ({
+    name,
+    address,
+    ...how,
+    rewriteLocation: buildLocationRewriter(
+      [address.hostname, 'localhost', '127.0.0.1', '[::1]', '0.0.0.0'],
+      address.port === undefined ? undefined : String(address.port),
+      stripped,
+    ),
+    pool: new Pool(address.origin, {
+      pipelining: 1,
+      connections: MAX_IN_FLIGHT,
+      headersTimeout: config.firstByteSeconds * 1000,
+      bodyTimeout: 0, // the relay watches pauses itself, since event streams may pause for ever
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveMaxTimeout: 60_000,
+      connect: {
+        timeout: CONNECT_MS,
+        ...(address.socketPath === undefined ? {} : { socketPath: address.socketPath }),
+      },
+    }),
+    inFlight: 0,
+  })
+  return {
+    dashboard: open('dashboard', config.dashboardUrl, plain),
+    terminal: open('terminal', config.terminalUrl, plain),
+    api: open('api', config.apiUrl, openclaw, config.apiPrefix === 'strip' ? '/api' : ''),
+    chat: open('chat', config.apiUrl, openclaw),
+    health: open('health', config.healthUrl, plain),
+  }
+}

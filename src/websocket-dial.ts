@@ -1,0 +1,109 @@
+/** Does the service take this WebSocket? Its handshake is finished before the client's is answered (RFC 6455 section 4). */
+import { createHash } from 'node:crypto'
+import { request, type IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { GatewayError, upstreamErrorFrom } from './errors.ts'
+import { listElements } from './fields.ts'
+import { CONNECT_MS, type Service } from './service.ts'
+
+/** How long a service may take to answer a handshake, in milliseconds. */
+const HANDSHAKE_MS = 10_000
+
+/** A connection that the service switched to WebSocket. */
+export interface Switched {
+  readonly kind: 'switched'
+  readonly socket: Duplex
+  /** What came with the service's answer. */
+  readonly head: Buffer
+  readonly rawHeaders: readonly string[]
+}
+
+/** An ordinary answer instead of a switch. */
+export interface Refused {
+  readonly kind: 'refused'
+  readonly answer: IncomingMessage
+}
+
+/**
+ * Sends a handshake to a service.
+ * @param headers the whole header list, handshake fields included
+ * @param key the client's `Sec-WebSocket-Key`, which the service's accept value must answer
+ * @param protocols the subprotocols that the client offered
+ * @param signal aborts the attempt when the client has gone
+ * @throws {GatewayError} `upstream-unreachable` or `upstream-timeout`
+ */
+export function dialWebSocket(
+  service: Service,
+  path: string,
+  headers: string[],
+  key: string,
+  protocols: readonly string[],
+  signal: AbortSignal,
+): Promise<Switched | Refused> {
+  const { hostname, port, socketPath } = service.address
+  const { promise, resolve, reject } = Promise.withResolvers<Switched | Refused>()
+  const outgoing = request({
+    ...(socketPath === undefined
+      ? { host: hostname.replace(/^\[|\]$/g, ''), port }
+      : { socketPath }),
+    path,
+    method: 'GET',
+    headers,
+    agent: false,
+    setHost: false,
+    signal,
+  })
+  const timeout = (reason: string) => () =>
+    outgoing.destroy(new GatewayError('upstream-timeout', { reason }))
+  let timer = setTimeout(timeout('connect'), CONNECT_MS)
+  outgoing.on('socket', (socket) => {
+    socket.once('connect', () => {
+      clearTimeout(timer)
+      timer = setTimeout(timeout('handshake'), HANDSHAKE_MS)
+    })
+  })
+  outgoing.on('upgrade', (answer, socket, head) => {
+    clearTimeout(timer)
+    const problem = switchingProblem(answer, key, protocols)
+    if (problem === undefined) {
+      resolve({ kind: 'switched', socket, head, rawHeaders: answer.rawHeaders })
+      return
+    }
+    socket.destroy()
+    reject(new GatewayError('upstream-unreachable', { reason: problem }))
+  })
+  outgoing.on('response', (answer) => {
+    clearTimeout(timer)
+    resolve({ kind: 'refused', answer })
+  })
+  outgoing.on('error', (error) => {
+    clearTimeout(timer)
+    reject(upstreamErrorFrom(error))
+  })
+  outgoing.end()
+  return promise
+}
+
+/** What is wrong with a `101`: a tunnel is only opened behind a real switch to WebSocket (websocket smuggling). */
+function switchingProblem(
+  answer: IncomingMessage,
+  key: string,
+  protocols: readonly string[],
+): string | undefined {
+  const { headers } = answer
+  if (answer.statusCode !== 101) return 'answered an upgrade without 101'
+  if (headers.upgrade?.toLowerCase() !== 'websocket') return '101 without Upgrade: websocket'
+  if (!listElements(headers.connection ?? '').includes('upgrade'))
+    return '101 without Connection: Upgrade'
+  if (headers['sec-websocket-accept'] !== acceptValue(key))
+    return '101 with a wrong Sec-WebSocket-Accept'
+  const protocol = headers['sec-websocket-protocol']
+  if (protocol !== undefined && !protocols.includes(protocol))
+    return '101 with a subprotocol that was not offered'
+  return undefined
+}
+
+/** The `Sec-WebSocket-Accept` that answers a key (RFC 6455 section 4.2.2). */
+export function acceptValue(key: string): string {
+  return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+}

@@ -1,0 +1,195 @@
+/** How do the bytes of an open WebSocket pass? As they are, with back-pressure, and with a proper end between two frames. */
+import { randomBytes } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import { closeFrame, FrameFollower, type FrameSender } from './frames.ts'
+import type { Exchange } from './exchange.ts'
+import { SESSION_ENDED, type OpenSocket } from './sessions.ts'
+import type { Principal } from './token.ts'
+import type { Watched } from './watchdog.ts'
+
+/** How long the end of a frame, and then the client's goodbye, is waited for (milliseconds). */
+const CLOSE_MS = 1000
+
+/** How long what was already read may take to reach the other side after one side ended (milliseconds). */
+const FLUSH_MS = 5000
+
+/** Vanished peers are noticed by the kernel after about this long without a byte, plus its retries (milliseconds). */
+const KEEP_ALIVE_MS = 30_000
+
+/** A connection to relay. */
+export interface RelayPair {
+  readonly client: Duplex
+  readonly service: Duplex
+  /** What arrived with the client's handshake. */
+  readonly clientHead: Buffer
+  /** What arrived with the service's handshake. */
+  readonly serviceHead: Buffer
+  readonly principal: Principal
+  readonly address: string
+  readonly endsAt: number
+  readonly exchange: Exchange
+  /** The service's `101` as the client gets it. */
+  readonly answer: string
+  /** Called once, when both sides are gone. */
+  readonly onEnd: () => void
+}
+
+/** An open WebSocket between a client and a service. */
+export class WebSocketRelay implements OpenSocket, Watched {
+  readonly principal: Principal
+  readonly address: string
+  readonly endsAt: number
+  readonly #pair: RelayPair
+  readonly #fromClient: Direction
+  readonly #fromService: Direction
+  #timer: NodeJS.Timeout | undefined
+  #closing = false
+  #ended = false
+
+  constructor(pair: RelayPair) {
+    const { client, service, exchange } = pair
+    this.#pair = pair
+    this.principal = pair.principal
+    this.address = pair.address
+    this.endsAt = pair.endsAt
+    for (const side of [client, service]) {
+      side.on('error', () => side.destroy())
+      side.once('close', this.#onSideClose)
+      tune(side)
+    }
+    const illegal = (sender: FrameSender) => () => {
+      exchange.reason = `illegal frame from the ${sender}`
+      this.close({ code: sender === 'client' ? 1002 : 1011, reason: 'protocol error' })
+    }
+    this.#fromClient = new Direction(
+      client,
+      service,
+      'client',
+      illegal('client'),
+      (bytes) => (exchange.bytesIn += bytes),
+    )
+    this.#fromService = new Direction(
+      service,
+      client,
+      'server',
+      illegal('server'),
+      (bytes) => (exchange.bytesOut += bytes),
+    )
+    client.write(pair.answer, 'latin1')
+    this.#fromService.start(pair.serviceHead)
+    this.#fromClient.start(pair.clientHead)
+  }
+
+  /** Ends the connection: a close frame to each side as soon as the frame under way has passed, then the sockets. */
+  close({ code, reason }: { code: number; reason: string }): void {
+    if (this.#closing) return
+    this.#closing = true
+    const { client, service } = this.#pair
+    this.#pair.exchange.reason ??= reason
+    this.#fromService.endWith(closeFrame(code, reason), () => client.end())
+    this.#fromClient.endWith(closeFrame(1001, '', randomBytes(4)), () => service.end())
+    this.#destroyAfter(CLOSE_MS)
+  }
+
+  check(_now: number, wallClock: number): void {
+    if (wallClock >= this.endsAt) this.close(SESSION_ENDED)
+  }
+
+  readonly #onSideClose = (): void => {
+    const { client, service, onEnd } = this.#pair
+    // A service that dies ends the client's socket, and the other way round; what was read before still arrives.
+    for (const side of [client, service]) if (!side.destroyed && !side.writableEnded) side.end()
+    this.#destroyAfter(FLUSH_MS)
+    if (!client.destroyed || !service.destroyed || this.#ended) return
+    this.#ended = true
+    clearTimeout(this.#timer)
+    onEnd()
+  }
+
+  destroy(): void {
+    this.#pair.client.destroy()
+    this.#pair.service.destroy()
+  }
+
+  #destroyAfter(milliseconds: number): void {
+    this.#timer ??= setTimeout(() => this.destroy(), milliseconds)
+  }
+}
+
+/** One direction of a relay. */
+class Direction {
+  readonly #source: Duplex
+  readonly #sink: Duplex
+  readonly #follower: FrameFollower
+  readonly #onIllegal: () => void
+  readonly #count: (bytes: number) => void
+  #goodbye: { frame: Buffer; onSent: () => void } | undefined
+  #isOver = false
+
+  constructor(
+    source: Duplex,
+    sink: Duplex,
+    sender: FrameSender,
+    onIllegal: () => void,
+    count: (bytes: number) => void,
+  ) {
+    this.#source = source
+    this.#sink = sink
+    this.#follower = new FrameFollower(sender)
+    this.#onIllegal = onIllegal
+    this.#count = count
+  }
+
+  start(head: Buffer): void {
+    if (head.length > 0) this.#relay(head)
+    this.#source.on('data', (chunk: Buffer) => this.#relay(chunk))
+    this.#source.on('end', () => {
+      if (!this.#sink.writableEnded) this.#sink.end()
+    })
+    this.#sink.on('drain', () => this.#source.resume())
+  }
+
+  /** Writes a last frame once the frame under way has passed; nothing after it. */
+  endWith(frame: Buffer, onSent: () => void): void {
+    if (this.#isOver) onSent()
+    if (this.#isOver || this.#goodbye !== undefined) return
+    this.#goodbye = { frame, onSent }
+    this.#source.resume()
+    if (this.#follower.atBoundary) this.#sayGoodbye()
+  }
+
+  #relay(chunk: Buffer): void {
+    if (this.#isOver) return
+    const taken = this.#follower.follow(chunk, this.#goodbye !== undefined)
+    if (taken < 0) {
+      this.#isOver = true
+      this.#onIllegal()
+      return
+    }
+    this.#count(taken)
+    if (
+      !this.#sink.writableEnded &&
+      !this.#sink.write(taken === chunk.length ? chunk : chunk.subarray(0, taken))
+    ) {
+      this.#source.pause()
+    }
+    if (this.#goodbye !== undefined && this.#follower.atBoundary) this.#sayGoodbye()
+  }
+
+  #sayGoodbye(): void {
+    if (this.#isOver || this.#goodbye === undefined) return
+    this.#isOver = true
+    if (!this.#sink.writableEnded) this.#sink.write(this.#goodbye.frame)
+    this.#goodbye.onSent()
+  }
+}
+
+function tune(side: Duplex): void {
+  if (!('setNoDelay' in side) || !('setKeepAlive' in side)) return
+  const socket = side as Duplex & {
+    setNoDelay(on: boolean): void
+    setKeepAlive(on: boolean, initialDelay: number): void
+  }
+  socket.setNoDelay(true)
+  socket.setKeepAlive(true, KEEP_ALIVE_MS)
+}

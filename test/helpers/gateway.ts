@@ -1,0 +1,122 @@
+/** A whole gateway for tests, on a free loopback port, with services that count their dials. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { loadConfig, type Config } from '../../src/config/load.ts'
+import { startGateway, type RunningGateway } from '../../src/server.ts'
+import { mintToken } from '../../src/token.ts'
+import { startUpstream, type Upstream } from './upstream.ts'
+
+/** The secret that test tokens are signed with. */
+export const SECRET = 'test-key-of-houston-3f9c1d27b8a64e05'
+
+/** The public host of the test workspace. */
+export const HOST = 'houston.hubify.com'
+
+/** What a test gateway starts from: a workspace named houston, on a free loopback port, with generous limits. */
+export function testSettings(
+  overrides: Record<string, string | undefined> = {},
+): Record<string, string | undefined> {
+  return {
+    GATEWAY_WORKSPACE: 'houston',
+    GATEWAY_JWT_SECRET: SECRET,
+    GATEWAY_HOST: '127.0.0.1',
+    GATEWAY_PORT: '0',
+    GATEWAY_RATE_LIMIT: '100000',
+    GATEWAY_DRAIN_SECONDS: '1',
+    ...overrides,
+  }
+}
+
+/** A running gateway and what is behind it. */
+export interface TestGateway {
+  port: number
+  origin: string
+  config: Config
+  running: RunningGateway
+  /** Log lines so far, parsed. */
+  logLines: () => Array<Record<string, unknown>>
+  /** Waits for a log line that a condition holds for. */
+  logLine: (matches: (line: Record<string, unknown>) => boolean) => Promise<Record<string, unknown>>
+}
+
+/** Starts a gateway; it stops when the test ends. Settings with the value undefined are left out. */
+export async function startTestGateway(
+  t: Test,
+  overrides: Record<string, string | undefined> = {},
+): Promise<TestGateway> {
+  const stateDir = mkdtempSync(join(tmpdir(), 'workspace-gateway-test-'))
+  const config = loadConfig(testSettings({ GATEWAY_STATE_DIR: stateDir, ...overrides }))
+  const lines: string[] = []
+  const waiting = new Set<() => void>()
+  const running = await startGateway(config, {
+    logDestination: {
+      write(line: string) {
+        lines.push(line)
+        for (const wake of waiting) wake()
+      },
+    },
+  })
+  t.teardown(async () => {
+    await running.close()
+    rmSync(stateDir, { recursive: true, force: true })
+  })
+  const logLines = () => lines.map((line) => JSON.parse(line) as Record<string, unknown>)
+  return {
+    port: running.address.port,
+    origin: `http://127.0.0.1:${running.address.port}`,
+    config,
+    running,
+    logLines,
+    logLine(matches) {
+      return new Promise((resolve) => {
+        const look = () => {
+          const found = logLines().find(matches)
+          if (found === undefined) return
+          waiting.delete(look)
+          resolve(found)
+        }
+        waiting.add(look)
+        look()
+      })
+    },
+  }
+}
+
+/** A gateway with all four services behind it, each an echo that counts its dials. */
+export async function startWorkspace(t: Test, overrides: Record<string, string | undefined> = {}) {
+  const [dashboard, api, terminal, health] = await Promise.all([
+    startUpstream(t),
+    startUpstream(t),
+    startUpstream(t),
+    startUpstream(t),
+  ])
+  const gateway = await startTestGateway(t, {
+    GATEWAY_DASHBOARD_URL: dashboard.url,
+    GATEWAY_API_URL: api.url,
+    GATEWAY_TERMINAL_URL: terminal.url,
+    GATEWAY_HEALTH_URL: health.url,
+    ...overrides,
+  })
+  const services: Record<'dashboard' | 'api' | 'terminal' | 'health', Upstream> = {
+    dashboard,
+    api,
+    terminal,
+    health,
+  }
+  /** Connections that any service has accepted. */
+  const dials = () => Object.values(services).reduce((sum, service) => sum + service.dials(), 0)
+  return { ...gateway, services, dials }
+}
+
+/** A valid token of the test workspace. */
+export function token(overrides: Partial<Parameters<typeof mintToken>[0]> = {}): Promise<string> {
+  return mintToken({
+    secret: SECRET,
+    workspace: 'houston',
+    subject: 'alice',
+    ttlSeconds: 3600,
+    ...overrides,
+  })
+}

@@ -1,0 +1,141 @@
+/** Stand-in services for tests: they count who dials them and record what they are sent, byte for byte. */
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
+import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { Test } from 'tap'
+import { WebSocketServer } from 'ws'
+
+/** A request as a service saw it. */
+export interface SeenRequest {
+  method: string
+  url: string
+  rawHeaders: string[]
+  headers: IncomingMessage['headers']
+  body: string
+}
+
+/** A service that listens on a loopback port. */
+export interface Upstream {
+  url: string
+  port: number
+  /** Connections accepted so far: 0 proves that a refused request never got this far. */
+  dials: () => number
+  /** Requests in order of arrival, bodies included, upgrades too. */
+  requests: SeenRequest[]
+  server: Server
+}
+
+/** What a service does with an upgrade: gets the handshake, the socket, and what came with it. */
+export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+
+/**
+ * Starts an HTTP service that answers 200 with JSON of what it saw, unless a listener is given.
+ * WebSockets are accepted and their messages echoed, unless an upgrade listener is given.
+ */
+export async function startUpstream(
+  t: Test,
+  listener?: RequestListener,
+  onUpgrade?: UpgradeListener,
+): Promise<Upstream> {
+  const requests: SeenRequest[] = []
+  const sockets = new Set<Socket>()
+  let dials = 0
+  const echo = new WebSocketServer({ noServer: true, maxPayload: 0, perMessageDeflate: true })
+  const server = createServer((request, response) => {
+    const seen = record(request)
+    requests.push(seen)
+    if (listener !== undefined) {
+      listener(request, response)
+      return
+    }
+    request.setEncoding('latin1')
+    request.on('data', (chunk: string) => (seen.body += chunk))
+    request.on('end', () => {
+      response.setHeader('Content-Type', 'application/json')
+      response.end(JSON.stringify({ method: seen.method, url: seen.url, body: seen.body.length }))
+    })
+  })
+  server.on('upgrade', (request, socket, head) => {
+    requests.push(record(request))
+    socket.on('error', () => socket.destroy())
+    if (onUpgrade !== undefined) {
+      onUpgrade(request, socket, head)
+      return
+    }
+    echo.handleUpgrade(request, socket, head, (webSocket) => {
+      webSocket.on('message', (data: Buffer, isBinary: boolean) => webSocket.send(data, { binary: isBinary }))
+      webSocket.on('error', () => webSocket.terminate())
+    })
+  })
+  server.on('connection', (socket) => {
+    dials++
+    sockets.add(socket)
+    socket.on('close', () => sockets.delete(socket))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(async () => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+    await once(server, 'close')
+  })
+  const { port } = server.address() as AddressInfo
+  return { url: `http://127.0.0.1:${port}`, port, dials: () => dials, requests, server }
+}
+
+/** A service that speaks raw bytes: for answers that no HTTP server would give. */
+export async function startRawUpstream(
+  t: Test,
+  onConnection: (socket: Socket) => void,
+): Promise<{ url: string; port: number; dials: () => number }> {
+  const sockets = new Set<Socket>()
+  let dials = 0
+  const server = createTcpServer((socket) => {
+    dials++
+    sockets.add(socket)
+    socket.on('close', () => sockets.delete(socket))
+    socket.on('error', () => socket.destroy())
+    onConnection(socket)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(async () => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+    await once(server, 'close')
+  })
+  const { port } = server.address() as AddressInfo
+  return { url: `http://127.0.0.1:${port}`, port, dials: () => dials }
+}
+
+/** A loopback port on which nothing listens. */
+export async function closedPort(): Promise<number> {
+  const server = createTcpServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** The `101` that answers a handshake, with the subprotocol `tty` when it was offered. */
+export function switchingProtocols(request: IncomingMessage, extra = ''): string {
+  const accept = createHash('sha1')
+    .update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+    .digest('base64')
+  const offered = (request.headers['sec-websocket-protocol'] ?? '').split(/, */)
+  const protocol = offered.includes('tty') ? 'Sec-WebSocket-Protocol: tty\r\n' : ''
+  return `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n${protocol}${extra}\r\n`
+}
+
+function record(request: IncomingMessage): SeenRequest {
+  return {
+    method: request.method ?? '',
+    url: request.url ?? '',
+    rawHeaders: request.rawHeaders,
+    headers: request.headers,
+    body: '',
+  }
+}

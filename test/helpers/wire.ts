@@ -1,0 +1,189 @@
+/** Bytes on the wire: raw requests, raw answers, and WebSocket frames by hand. */
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+
+/** An answer as it came. */
+export interface RawAnswer {
+  status: number
+  /** Lower-case names; repeated fields joined with a newline. */
+  headers: Record<string, string>
+  /** Undecoded: chunked framing is left in. */
+  body: string
+  raw: string
+}
+
+/** Connects to a loopback port. Errors are swallowed: tests watch `close`. */
+export async function open(port: number): Promise<Socket> {
+  const socket = connect({ port, host: '127.0.0.1' })
+  socket.on('error', () => socket.destroy())
+  await once(socket, 'connect')
+  return socket
+}
+
+/** Sends bytes and reads until the other side closes, or until the milliseconds are over. */
+export async function exchange(
+  port: number,
+  bytes: string | Buffer,
+  capMs = 5000,
+): Promise<string> {
+  const socket = await open(port)
+  return new Promise((resolve) => {
+    let received = ''
+    const timer = setTimeout(() => socket.destroy(), capMs)
+    socket.setEncoding('latin1')
+    socket.on('data', (chunk: string) => (received += chunk))
+    socket.on('end', () => socket.end())
+    socket.on('close', () => {
+      clearTimeout(timer)
+      resolve(received)
+    })
+    socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes)
+  })
+}
+
+/** One request on a connection of its own. `Host` and `Connection: close` are added unless they are given. */
+export async function send(
+  port: number,
+  requestLine: string,
+  headers: readonly string[] = [],
+  body = '',
+): Promise<RawAnswer> {
+  const has = (name: string) => headers.some((line) => line.toLowerCase().startsWith(`${name}:`))
+  const lines = [
+    requestLine.includes(' HTTP/') ? requestLine : `${requestLine} HTTP/1.1`,
+    ...(has('host') ? [] : ['Host: houston.hubify.com']),
+    ...(has('connection') ? [] : ['Connection: close']),
+    ...headers,
+  ]
+  return parseAnswer(await exchange(port, `${lines.join('\r\n')}\r\n\r\n${body}`))
+}
+
+/** Reads the first answer of a byte stream. */
+export function parseAnswer(raw: string): RawAnswer {
+  const end = raw.indexOf('\r\n\r\n')
+  const [statusLine = '', ...fields] = raw.slice(0, end < 0 ? undefined : end).split('\r\n')
+  const headers: Record<string, string> = {}
+  for (const field of fields) {
+    const colon = field.indexOf(':')
+    const name = field.slice(0, colon).toLowerCase()
+    const value = field.slice(colon + 1).trim()
+    headers[name] = headers[name] === undefined ? value : `${headers[name]}\n${value}`
+  }
+  return {
+    status: Number(statusLine.split(' ')[1] ?? 0),
+    headers,
+    body: end < 0 ? '' : raw.slice(end + 4),
+    raw,
+  }
+}
+
+/** The header lines of a WebSocket handshake. Lines given replace those of the same name. */
+export function handshake(extra: readonly string[] = []): string[] {
+  const defaults = [
+    'Connection: Upgrade',
+    'Upgrade: websocket',
+    'Sec-WebSocket-Version: 13',
+    `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}`,
+  ]
+  const nameOf = (line: string) => line.slice(0, line.indexOf(':')).toLowerCase()
+  const given = new Set(extra.map(nameOf))
+  return [...defaults.filter((line) => !given.has(nameOf(line))), ...extra]
+}
+
+/** A client's frame: masked, as RFC 6455 wants it. */
+export function clientFrame(opcode: number, payload: Buffer | string, fin = true): Buffer {
+  const data = Buffer.from(payload)
+  const mask = randomBytes(4)
+  return Buffer.concat([
+    frameHeader(opcode, data.length, fin, true),
+    mask,
+    data.map((byte, i) => byte ^ (mask[i & 3] ?? 0)),
+  ])
+}
+
+/** A server's frame. */
+export function serverFrame(opcode: number, payload: Buffer | string, fin = true): Buffer {
+  const data = Buffer.from(payload)
+  return Buffer.concat([frameHeader(opcode, data.length, fin, false), data])
+}
+
+function frameHeader(opcode: number, length: number, fin: boolean, masked: boolean): Buffer {
+  const first = (fin ? 0x80 : 0) | opcode
+  const maskBit = masked ? 0x80 : 0
+  if (length < 126) return Buffer.from([first, maskBit | length])
+  if (length < 65_536) return Buffer.from([first, maskBit | 126, length >> 8, length & 0xff])
+  const header = Buffer.alloc(10)
+  header[0] = first
+  header[1] = maskBit | 127
+  header.writeBigUInt64BE(BigInt(length), 2)
+  return header
+}
+
+/** An upgraded connection, or the answer that refused it. */
+export interface Upgraded {
+  socket: Socket
+  answer: RawAnswer
+  /** Bytes received after the handshake, so far. */
+  received: () => Buffer
+  /** Waits until at least this many bytes were received after the handshake, or the socket closed. */
+  until: (bytes: number) => Promise<Buffer>
+  /** Resolves when the socket has closed. */
+  closed: Promise<void>
+}
+
+/** Sends a handshake, with early bytes right behind it if given, and waits for the whole answer head. */
+export async function upgrade(
+  port: number,
+  path: string,
+  headers: readonly string[] = [],
+  early: Buffer = Buffer.alloc(0),
+): Promise<Upgraded> {
+  const socket = await open(port)
+  const has = (name: string) => headers.some((line) => line.toLowerCase().startsWith(`${name}:`))
+  const lines = [
+    `GET ${path} HTTP/1.1`,
+    ...(has('host') ? [] : ['Host: houston.hubify.com']),
+    ...handshake(headers),
+  ]
+  let bytes = Buffer.alloc(0)
+  const waiting = new Set<() => void>()
+  const wake = () => {
+    for (const one of waiting) one()
+  }
+  const closed = new Promise<void>((resolve) => {
+    socket.on('close', () => {
+      resolve()
+      wake()
+    })
+  })
+  socket.on('data', (chunk: Buffer) => {
+    bytes = Buffer.concat([bytes, chunk])
+    wake()
+  })
+  socket.write(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), early]))
+  const waitFor = (ready: () => boolean) =>
+    new Promise<void>((resolve) => {
+      const look = () => {
+        if (!ready() && !socket.destroyed) return
+        waiting.delete(look)
+        resolve()
+      }
+      waiting.add(look)
+      look()
+    })
+  await waitFor(() => bytes.includes('\r\n\r\n'))
+  const headEnd = bytes.indexOf('\r\n\r\n') + 4
+  const answer = parseAnswer(bytes.toString('latin1'))
+  const received = () => bytes.subarray(headEnd)
+  return {
+    socket,
+    answer,
+    received,
+    async until(count) {
+      await waitFor(() => received().length >= count)
+      return received()
+    },
+    closed,
+  }
+}
