@@ -1,0 +1,49 @@
+/** What a newcomer reads once everything is up. */
+import { relative } from 'node:path'
+import type { Workspace } from './workspace.ts'
+
+/** The block of text: where to go, how to get into the terminal, how programs get in, how to stop. */
+export function welcomeText(workspace: Workspace, folder = process.cwd()): string {
+  const { origin, signInLink, terminal } = workspace
+  const lines = [
+    `Your workspace is up${origin === '' ? '' : `: ${origin}`}`,
+    '',
+    'Open this link to sign in. It works once, for 12 hours:',
+    `  ${signInLink}`,
+  ]
+  if (terminal !== null) {
+    const [user = '', ...password] = terminal.credential.split(':')
+    lines.push(
+      '',
+      `The terminal (${terminal.kind}) at ${origin}/terminal asks for a name and a password:`,
+      `  ${user}`,
+      `  ${password.join(':')}`,
+    )
+  }
+  lines.push(
+    '',
+    'A program signs in with a token of its own. This makes one:',
+    `  ${tokenCommand(workspace, folder)}`,
+  )
+  if (origin !== '')
+    lines.push('and uses it:', `  curl -H "Authorization: Bearer $TOKEN" ${origin}/api/v1/models`)
+  lines.push('', 'Ctrl+C stops it.')
+  return `\n${lines.map((line) => (line === '' ? '' : `  ${line}`)).join('\n')}\n\n`
+}
+
+function tokenCommand({ workspace, secretFile }: Workspace, folder: string): string {
+  const secret =
+    secretFile === null ? [] : [`GATEWAY_JWT_SECRET_FILE=${quoted(nearest(secretFile, folder))}`]
+  const settings = [`GATEWAY_WORKSPACE=${workspace}`, ...secret].join(' ')
+  return `TOKEN=$(${settings} npm run --silent token -- --sub me --ttl 1h)`
+}
+
+/** A path as a person in `folder` would write it. */
+function nearest(path: string, folder: string): string {
+  const near = relative(folder, path)
+  return near.startsWith('..') ? path : near
+}
+
+function quoted(text: string): string {
+  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`
+}

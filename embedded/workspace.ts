@@ -1,0 +1,235 @@
+/** What makes a whole workspace on one machine: a stand-in for each service that is not configured, and the gateway. */
+import { randomBytes } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
+import { userInfo } from 'node:os'
+import { join, resolve } from 'node:path'
+import { loadConfig, type Config, type Environment } from '../src/config/load.ts'
+import { startGateway, type RunningGateway } from '../src/server.ts'
+import { mintToken } from '../src/token.ts'
+import { startAgentApi } from './agent-api.ts'
+import { ensureCredential } from './credential.ts'
+import { startDashboard } from './dashboard.ts'
+import { ensureSecretFile } from './secret-file.ts'
+import { startStatsServer } from './stats-server.ts'
+import { startTerminal, type RunningTerminal } from './terminal.ts'
+
+/** A workspace that is up. */
+export interface Workspace {
+  readonly workspace: string
+  /** `http://localhost:<port>`; empty when the gateway listens on a Unix socket. */
+  readonly origin: string
+  /** Signs a browser in, once. */
+  readonly signInLink: string
+  /** The terminal that was started here, or null when one was configured. */
+  readonly terminal: { kind: RunningTerminal['kind']; credential: string } | null
+  /** The file with the secret that tokens are signed with, or null when the person gave the secret otherwise. */
+  readonly secretFile: string | null
+  /** Where the gateway writes its log. */
+  readonly logFile: string
+  /** Stops the gateway, then the stand-ins. */
+  readonly close: () => Promise<void>
+}
+
+/** A port was asked for and is taken; the message is complete text for a person. */
+export class PortTakenError extends Error {
+  override readonly name = 'PortTakenError'
+}
+
+const FIRST_PORT = 8080
+const LAST_PORT = 8179
+const SIGN_IN_SECONDS = 12 * 3600
+
+/**
+ * Starts everything. What fails ends what was started before it.
+ *
+ * @param env the gateway's settings, each with a default that suits a newcomer
+ * @param onTrouble told, as text for a person, when a stand-in ends by itself
+ */
+export async function startWorkspace(
+  env: Environment,
+  onTrouble: (message: string) => void = () => {},
+): Promise<Workspace> {
+  const settings = withDefaults(env)
+  assertUsable(settings)
+  const stateDir = settings['GATEWAY_STATE_DIR'] as string
+  await mkdir(stateDir, { recursive: true, mode: 0o700 })
+  const logFile = join(stateDir, 'gateway.log')
+  const secretFile = await secretFileFor(settings, stateDir)
+  const secret = secretFile === null ? {} : { GATEWAY_JWT_SECRET_FILE: secretFile }
+  const standIns = await startStandIns(settings, stateDir, onTrouble)
+  try {
+    const { gateway, config } = await startOnFreePort(
+      { ...settings, ...secret, ...standIns.urls },
+      logFile,
+    )
+    const { port } = gateway.address
+    const origin = port === 0 ? '' : `http://localhost:${port}`
+    return {
+      workspace: config.workspace,
+      origin,
+      signInLink: `${origin}/_gateway/sign-in?token=${await mintSignInToken(config)}`,
+      terminal: standIns.terminal,
+      secretFile,
+      logFile,
+      async close() {
+        await gateway.close()
+        await standIns.close()
+      },
+    }
+  } catch (error) {
+    await standIns.close()
+    throw error
+  }
+}
+
+function withDefaults(env: Environment): Environment {
+  return {
+    GATEWAY_WORKSPACE: 'local',
+    GATEWAY_STATE_DIR: resolve('.workspace'),
+    // Nobody waits for a person who pressed Ctrl+C on their own machine.
+    GATEWAY_DRAIN_SECONDS: '1',
+    ...(env['GATEWAY_SOCKET'] === undefined ? { GATEWAY_HOST: '127.0.0.1' } : {}),
+    ...env,
+  }
+}
+
+/** Says what is wrong with the person's settings before anything is started or written. */
+function assertUsable(settings: Environment): void {
+  const missing = 'http://127.0.0.1:1'
+  loadConfig({
+    GATEWAY_DASHBOARD_URL: missing,
+    GATEWAY_API_URL: missing,
+    GATEWAY_TERMINAL_URL: missing,
+    GATEWAY_HEALTH_URL: missing,
+    ...(isSecretGiven(settings) ? {} : { GATEWAY_JWT_SECRET: newSecret() }),
+    ...(isAddressGiven(settings) ? {} : { GATEWAY_PORT: '0' }),
+    ...settings,
+  })
+}
+
+function isSecretGiven(settings: Environment): boolean {
+  return (
+    settings['GATEWAY_JWT_SECRET'] !== undefined ||
+    settings['GATEWAY_JWT_SECRET_FILE'] !== undefined
+  )
+}
+
+function isAddressGiven(settings: Environment): boolean {
+  return settings['GATEWAY_PORT'] !== undefined || settings['GATEWAY_SOCKET'] !== undefined
+}
+
+/** The file with the secret, made if need be; null when the person gave the secret itself. */
+async function secretFileFor(settings: Environment, stateDir: string): Promise<string | null> {
+  if (isSecretGiven(settings)) return settings['GATEWAY_JWT_SECRET_FILE'] ?? null
+  const file = join(stateDir, 'jwt-secret')
+  await ensureSecretFile(file, newSecret)
+  return file
+}
+
+function newSecret(): string {
+  return randomBytes(48).toString('base64url')
+}
+
+interface StandIns {
+  urls: Record<string, string>
+  terminal: Workspace['terminal']
+  close: () => Promise<void>
+}
+
+async function startStandIns(
+  settings: Environment,
+  stateDir: string,
+  onTrouble: (message: string) => void,
+): Promise<StandIns> {
+  const started: (() => Promise<void>)[] = []
+  const urls: Record<string, string> = {}
+  let terminal: Workspace['terminal'] = null
+  const refuseForwarded = settings['GATEWAY_OPENCLAW_MODE'] !== 'trusted-proxy'
+  const services = {
+    GATEWAY_DASHBOARD_URL: startDashboard,
+    GATEWAY_API_URL: () => startAgentApi({ refuseForwarded }),
+    GATEWAY_HEALTH_URL: startStatsServer,
+    async GATEWAY_TERMINAL_URL() {
+      const credential = await ensureCredential(join(stateDir, 'terminal-credential'))
+      const running = await startTerminal({ credential, onUnexpectedExit: onTrouble })
+      terminal = { kind: running.kind, credential }
+      return running
+    },
+  }
+  const close = async () => {
+    await Promise.all(started.map(async (end) => await end()))
+  }
+  try {
+    for (const [name, start] of Object.entries(services)) {
+      if (settings[name] !== undefined) continue
+      const running = await start()
+      urls[name] = running.url
+      started.push(running.close)
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { urls, terminal, close }
+}
+
+interface Started {
+  gateway: RunningGateway
+  config: Config
+}
+
+/** On the address that was asked for, or else on the first free port from 8080 on. */
+async function startOnFreePort(settings: Environment, logDestination: string): Promise<Started> {
+  const start = async (more: Environment): Promise<Started> => {
+    const config = loadConfig({ ...settings, ...more })
+    return { config, gateway: await startGateway(config, { logDestination }) }
+  }
+  if (isAddressGiven(settings)) {
+    const { GATEWAY_SOCKET: socket, GATEWAY_PORT: port } = settings
+    const address = socket ?? `Port ${port}`
+    const advice = socket === undefined ? 'Without GATEWAY_PORT the next free one is used.' : ''
+    return await start({}).catch(
+      whenTaken(() => {
+        throw new PortTakenError(`${address} is taken by another program. ${advice}`.trim())
+      }),
+    )
+  }
+  const services = Object.entries(settings).filter(([name]) => name.endsWith('_URL'))
+  const ports = new Set(services.map(([, url]) => Number(/:(\d+)/.exec(url ?? '')?.[1])))
+  for (let port = FIRST_PORT; port <= LAST_PORT; port += 1) {
+    // A service that is not up yet needs its port later.
+    if (ports.has(port)) continue
+    const started = await start({ GATEWAY_PORT: String(port) }).catch(whenTaken(() => null))
+    if (started !== null) return started
+  }
+  throw new PortTakenError(
+    `All ports from ${FIRST_PORT} to ${LAST_PORT} are taken. Set GATEWAY_PORT.`,
+  )
+}
+
+/** A catch handler for an address that somebody else listens on; every other error is thrown on. */
+function whenTaken<T>(then: () => T): (error: NodeJS.ErrnoException) => T {
+  return (error) => {
+    if (error.code !== 'EADDRINUSE') throw error
+    return then()
+  }
+}
+
+async function mintSignInToken({ jwtSecret, workspace, jwtIssuer }: Config): Promise<string> {
+  return await mintToken({
+    secret: jwtSecret,
+    workspace,
+    subject: userName(),
+    ttlSeconds: SIGN_IN_SECONDS,
+    issuer: jwtIssuer,
+  })
+}
+
+function userName(): string {
+  try {
+    return userInfo().username
+  } catch {
+    // An account without an entry in the list of users.
+    return 'me'
+  }
+}

@@ -1,0 +1,231 @@
+/** Does `npm start` give a newcomer a whole workspace, and take all of it away again? */
+import { spawn, type ChildProcessByStdio } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, readFile, readdir, stat, writeFile } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { openShell } from './terminal-client.ts'
+
+const START = fileURLToPath(new URL('../../embedded/start.ts', import.meta.url))
+
+interface Started {
+  child: ChildProcessByStdio<null, Readable, Readable>
+  folder: string
+  /** Resolves with what was printed once all of the block is there. */
+  welcome: () => Promise<Welcome>
+  /** Resolves with the exit code and everything written to stderr. */
+  ended: Promise<{ code: number | null; errors: string }>
+}
+
+interface Welcome {
+  text: string
+  origin: string
+  link: string
+  credential: string
+}
+
+/** Runs `embedded/start.ts` in a folder of its own, without a ttyd on the PATH. */
+function start(t: Test, env: Record<string, string> = {}, folder = t.testdir()): Started {
+  const child = spawn(process.execPath, [START], {
+    cwd: folder,
+    env: { PATH: folder, HOME: folder, SHELL: '/bin/sh', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let errors = ''
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk))
+  const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, errors }))
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await ended
+  })
+  let text = ''
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+  return {
+    child,
+    folder,
+    ended,
+    async welcome() {
+      while (!text.includes('Ctrl+C stops it.')) {
+        if (child.exitCode !== null) throw new Error(`it ended: ${errors}`)
+        await Promise.race([once(child.stdout, 'data'), ended])
+      }
+      const line = (pattern: RegExp) => pattern.exec(text)?.[1] ?? ''
+      return {
+        text,
+        origin: line(/Your workspace is up: (\S+)/),
+        link: line(/(http\S+\/_gateway\/sign-in\S+)/),
+        credential: line(/a name and a password:\n\s+(\S+\n\s+\S+)/).replace(/\s+/, ':'),
+      }
+    },
+  }
+}
+
+/** Follows the sign-in link as a browser does, and returns the cookie. */
+async function signIn(link: string): Promise<{ cookie: string }> {
+  const answer = await fetch(link, { redirect: 'manual' })
+  const [cookie = ''] = answer.headers.getSetCookie().map((field) => field.split(';')[0] ?? '')
+  return { cookie }
+}
+
+t.test('a newcomer gets a workspace that works, and Ctrl+C ends all of it', async (t) => {
+  const { child, folder, welcome, ended } = start(t, { GATEWAY_PORT: '0' })
+  const { origin, link, credential } = await welcome()
+  t.match(origin, /^http:\/\/localhost:\d+$/)
+
+  t.match(await (await fetch(`${origin}/health`)).json(), { status: 'ok' })
+  t.equal((await fetch(origin, { redirect: 'manual' })).status, 401, 'a stranger sees nothing')
+
+  const headers = await signIn(link)
+  t.match(headers.cookie, /^workspace_session=/)
+  const page = await (await fetch(origin, { headers })).text()
+  t.match(page, /<title>Dashboard · local<\/title>/)
+  t.match(page, 'Sign out')
+
+  const models = await fetch(`${origin}/api/v1/models`, { headers })
+  t.match(await models.json(), { object: 'list' }, 'the agent is not told about the forwarding')
+
+  const authorization = `Basic ${Buffer.from(credential).toString('base64')}`
+  const shell = await openShell(
+    t,
+    origin,
+    { headers: { ...headers, authorization, origin } },
+    credential,
+  )
+  shell.type('export -p; echo works-$((6*7))\r')
+  const output = await shell.outputMatching(/works-42/)
+  t.match(output, 'HOME=')
+  t.notMatch(output, 'GATEWAY_', 'no setting, let alone a secret, is in the shell')
+
+  child.kill('SIGINT')
+  // npm passes a signal on that the process has got already.
+  child.kill('SIGINT')
+  t.equal((await once(shell.socket, 'close'))[0], 1012)
+  t.same(await ended, { code: 0, errors: '' })
+
+  const state = join(folder, '.workspace')
+  t.equal((await stat(state)).mode & 0o777, 0o700)
+  for (const name of await readdir(state)) {
+    t.equal((await stat(join(state, name))).mode & 0o777, 0o600, name)
+  }
+  const log = await readFile(join(state, 'gateway.log'), 'utf8')
+  t.ok(
+    log
+      .trimEnd()
+      .split('\n')
+      .every((line) => JSON.parse(line).time !== undefined),
+  )
+  t.match(log, '/api/v1/models')
+  t.notMatch(log, headers.cookie)
+})
+
+t.test(
+  'the second start has the same secrets, and a token made as it says opens the door',
+  async (t) => {
+    const folder = t.testdir()
+    const first = start(t, { GATEWAY_PORT: '0' }, folder)
+    const { credential } = await first.welcome()
+    first.child.kill('SIGTERM')
+    t.equal((await first.ended).code, 0)
+
+    const second = start(t, { GATEWAY_PORT: '0' }, folder)
+    const { origin, text, credential: again } = await second.welcome()
+    t.equal(again, credential)
+    const settings =
+      /GATEWAY_WORKSPACE=(\S+) GATEWAY_JWT_SECRET_FILE=(\S+) npm run --silent token/.exec(text)
+    const minted = spawn(
+      process.execPath,
+      [join(START, '../../src/main.ts'), 'token', '--sub', 'me', '--ttl', '1h'],
+      {
+        cwd: folder,
+        env: { GATEWAY_WORKSPACE: settings?.[1], GATEWAY_JWT_SECRET_FILE: settings?.[2] },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      },
+    )
+    const token = Buffer.concat(await minted.stdout.toArray())
+      .toString()
+      .trim()
+    const answer = await fetch(`${origin}/api/v1/models`, {
+      headers: { authorization: `Bearer ${token}` },
+    })
+    t.equal(answer.status, 200)
+  },
+)
+
+t.test('without a port of its own it takes the next free one', async (t) => {
+  const first = start(t)
+  const second = start(t, {}, join(first.folder, '.'))
+  const [a, b] = await Promise.all([first.welcome(), second.welcome()])
+  t.not(a.origin, b.origin)
+  for (const { origin } of [a, b]) t.ok(Number(new URL(origin).port) >= 8080)
+})
+
+t.test('a port that was asked for and is taken is an error', async (t) => {
+  const other = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => other.close())
+  await once(other, 'listening')
+  const { port } = other.address() as AddressInfo
+  const { ended } = start(t, { GATEWAY_PORT: String(port) })
+  const { code, errors } = await ended
+  t.equal(code, 69)
+  t.match(errors, `Port ${port} is taken by another program.`)
+  t.equal(errors.trim().split('\n').length, 1)
+})
+
+t.test('settings that make no sense are said before anything is made', async (t) => {
+  const { ended, folder } = start(t, { GATEWAY_RATE_LIMIT: 'many', GATEWAY_NOPE: '1' })
+  const { code, errors } = await ended
+  t.equal(code, 78)
+  t.match(errors, 'GATEWAY_RATE_LIMIT')
+  t.match(errors, 'GATEWAY_NOPE')
+  t.same(await readdir(folder), [])
+})
+
+t.test('a secret that others can read is an error', async (t) => {
+  const folder = t.testdir({ '.workspace': {} })
+  const file = join(folder, '.workspace', 'jwt-secret')
+  await chmod(join(folder, '.workspace'), 0o700)
+  await writeFile(file, 'x'.repeat(64), { mode: 0o644 })
+  const { code, errors } = await start(t, {}, folder).ended
+  t.equal(code, 78)
+  t.match(errors, 'jwt-secret can be read by others')
+})
+
+t.test('a service that is configured gets no stand-in', async (t) => {
+  const service = createServer((socket) =>
+    socket.end('HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nmine'),
+  )
+  service.listen(0, '127.0.0.1')
+  t.teardown(() => service.close())
+  await once(service, 'listening')
+  const url = `http://127.0.0.1:${(service.address() as AddressInfo).port}`
+  const state = join(t.testdir(), 'elsewhere')
+  const { child, welcome, folder, ended } = start(t, {
+    GATEWAY_PORT: '0',
+    GATEWAY_DASHBOARD_URL: url,
+    GATEWAY_TERMINAL_URL: url,
+    GATEWAY_STATE_DIR: state,
+    GATEWAY_JWT_SECRET: 'a secret of my own that is long enough',
+    GATEWAY_WORKSPACE: 'houston',
+  })
+  const { origin, link, text } = await welcome()
+  t.notMatch(text, 'password')
+  t.notMatch(text, 'GATEWAY_JWT_SECRET')
+  t.match(text, 'GATEWAY_WORKSPACE=houston npm run')
+  const headers = await signIn(link)
+  t.equal(await (await fetch(origin, { headers })).text(), 'mine')
+  t.same(await readdir(folder), ['elsewhere'])
+  child.kill('SIGTERM')
+  t.equal((await ended).code, 0)
+  t.same((await readdir(state)).toSorted(), ['budgets.json', 'gateway.log'], 'no secret was made')
+})
+
+t.test('a signal during the start stops it as well', async (t) => {
+  const { child, folder, ended } = start(t, { GATEWAY_PORT: '0' })
+  await once(child, 'spawn')
+  while (!(await readdir(folder)).includes('.workspace')) await new Promise(setImmediate)
+  child.kill('SIGTERM')
+  t.equal((await ended).code, 0)
+})
