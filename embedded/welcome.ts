@@ -8,7 +8,7 @@ export function welcomeText(workspace: Workspace, folder = process.cwd()): strin
   const lines = [
     `Your workspace is up${origin === '' ? '' : `: ${origin}`}`,
     '',
-    'Open this link to sign in. It works once, for 12 hours:',
+    'Open this link to sign in, for 12 hours:',
     `  ${signInLink}`,
   ]
   if (terminal !== null) {

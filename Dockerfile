@@ -1,0 +1,35 @@
+# The gateway alone: compiled, production dependencies only, not root.
+#   docker build -t workspace-gateway .        or        buildah build --isolation chroot -t workspace-gateway .
+ARG BASE_IMAGE=docker.io/library/node:24-slim
+
+FROM ${BASE_IMAGE} AS build
+WORKDIR /build
+COPY package.json package-lock.json ./
+# The tools of development bring no programs of their own into this stage: the image's Node does the work.
+RUN npm ci --ignore-scripts
+COPY tsconfig.json tsconfig.build.json ./
+COPY src src
+COPY plugins plugins
+COPY routes routes
+RUN npm run build && npm ci --ignore-scripts --omit=dev
+
+FROM ${BASE_IMAGE}
+# Port 80 for a process that is not root: Docker allows it by itself, a Fly machine does not.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends libcap2-bin \
+ && setcap cap_net_bind_service=+ep "$(readlink -f "$(command -v node)")" \
+ && apt-get purge -y --auto-remove libcap2-bin \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --home-dir /app --shell /usr/sbin/nologin gateway \
+ && install -d -m 700 -o gateway -g gateway /data/gateway
+WORKDIR /app
+COPY --from=build /build/package.json ./
+COPY --from=build /build/node_modules node_modules
+COPY --from=build /build/dist dist
+USER gateway
+EXPOSE 80
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=2s --start-period=5s \
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.GATEWAY_PORT ?? 80}/health`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+ENTRYPOINT ["node", "dist/src/main.js"]
+CMD ["serve"]

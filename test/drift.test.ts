@@ -1,0 +1,63 @@
+/** Do the documents say what the code does? */
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { basename } from 'node:path'
+import t from 'tap'
+import { PAGES } from '../docs/generate.ts'
+import { KNOWN_VARIABLES } from '../src/config/load.ts'
+import { ERRORS } from '../src/errors.ts'
+import { helpText } from '../src/help.ts'
+
+const read = (path: string) => readFileSync(path, 'utf8')
+
+t.test('generated pages are what the declarations say', async (t) => {
+  for (const [path, page] of Object.entries(PAGES))
+    t.equal(read(path), page(), `${path}: run npm run docs`)
+})
+
+t.test('every setting that a document names exists, and help names every setting', async (t) => {
+  for (const path of ['README.md', 'SECURITY.md', 'CHANGELOG.md', ...globSync('docs/*.md')]) {
+    for (const [name] of read(path).matchAll(/GATEWAY_[A-Z_]*[A-Z]/g)) {
+      t.ok(KNOWN_VARIABLES.includes(name), `${path} names ${name}`)
+    }
+  }
+  for (const name of KNOWN_VARIABLES) t.match(helpText(), name)
+})
+
+t.test('every error code is provoked by a test', async (t) => {
+  const tests = globSync('test/**/*.test.ts')
+    .filter((path) => !path.endsWith('drift.test.ts'))
+    .map(read)
+    .join('\n')
+  for (const code of Object.keys(ERRORS)) t.ok(tests.includes(`'${code}'`), `${code} is in no test`)
+})
+
+t.test('the request path in README names every stage, in order', async (t) => {
+  const stages = globSync('plugins/[0-9]-*.ts')
+    .map((path) => basename(path, '.ts').replace('-', ' ').replaceAll('-', ' '))
+    .toSorted()
+  const drawn = [...read('README.md').matchAll(/^ {2}([0-9] [a-z ]+?) {2,}/gm)].map(
+    ([, stage]) => stage,
+  )
+  t.same(drawn, stages)
+})
+
+t.test('every plugin and route is on the request path', async (t) => {
+  const gateway = read('src/gateway.ts')
+  const imported = (path: string) => gateway.includes(`'../${path}'`)
+  for (const path of globSync('plugins/*.ts')) t.ok(imported(path), path)
+  for (const path of globSync('routes/*.ts').filter((one) => one !== 'routes/proxied.ts'))
+    t.ok(imported(path), path)
+})
+
+t.test('the links of the documents lead somewhere', async (t) => {
+  for (const path of ['README.md', 'SECURITY.md', 'CHANGELOG.md']) {
+    for (const [, link = ''] of read(path).matchAll(/\]\(((?!https?:)[^)#]+)\)/g))
+      t.ok(existsSync(link), `${path}: ${link}`)
+  }
+})
+
+t.test('the error pages and the code list agree on what the contract names', async (t) => {
+  t.equal(Object.keys(ERRORS).length, new Set(Object.keys(ERRORS)).size)
+  for (const [code, { status }] of Object.entries(ERRORS))
+    t.match(read('docs/errors.md'), `| \`${code}\` | ${status} |`)
+})
