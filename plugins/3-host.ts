@@ -23,7 +23,7 @@ export default fp(
         done()
       } else if (exchange.authority === undefined) {
         done(
-          new GatewayError('bad-request', {
+          new GatewayError('host-not-served', {
             reason: lines.length === 1 ? 'Host is malformed' : `${lines.length} Host fields`,
           }),
         )

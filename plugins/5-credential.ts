@@ -1,12 +1,12 @@
 /** Who does the request claim to speak for, and is it true? At most one identity; nothing is refused yet. */
 import fp from 'fastify-plugin'
 import { expiredSessionCookies } from '../src/cookies.ts'
-import { bearerToken, findCredential } from '../src/credentials.ts'
+import { bearerToken, findCredential, type Candidate } from '../src/credentials.ts'
 import { GatewayError } from '../src/errors.ts'
-import type { Credential, CredentialKind, Exchange } from '../src/exchange.ts'
+import type { Credential, Exchange } from '../src/exchange.ts'
 import { fieldLines } from '../src/fields.ts'
 import { isLoopbackHost } from '../src/host.ts'
-import type { TokenVerifier } from '../src/token.ts'
+import { isTokenShaped, type TokenVerifier } from '../src/token.ts'
 
 /** What tokens are checked against. */
 export interface CredentialOptions {
@@ -43,36 +43,48 @@ export default fp(
       }
       const { kind, token } = candidate
       const bearer = bearerToken(fieldLines(raw.rawHeaders, 'authorization')[0])
-      exchange.dropAuthorization =
-        kind === 'bearer' ||
-        (bearer !== undefined && (bearer === token || verifier.recall(bearer) !== undefined))
+      exchange.dropAuthorization = kind === 'bearer' || bearer === token
+      // Next to `X-Workspace-Token`, `Authorization` is the service's, unless it holds one more token of ours.
+      const other = exchange.dropAuthorization ? undefined : bearer
       const known = verifier.recall(token)
-      if (known !== undefined) {
+      if (known !== undefined && (other === undefined || !isTokenShaped(other))) {
         exchange.credential = { kind, outcome: known }
         done()
         return
       }
-      void verifyThen(kind, token, exchange, done)
+      void verifyThen({ kind, token }, other, exchange, done)
     })
 
     async function verifyThen(
-      kind: CredentialKind,
-      token: string,
+      { kind, token }: Candidate,
+      other: string | undefined,
       exchange: Exchange,
       done: () => void,
     ): Promise<void> {
-      let outcome: Credential['outcome']
-      try {
-        outcome = await verifier.verify(token)
-      } catch (error) {
-        outcome =
-          error instanceof GatewayError
-            ? error
-            : new GatewayError('token-invalid', { reason: 'verification failed', cause: error })
-      }
-      exchange.credential = { kind, outcome }
+      exchange.credential = { kind, outcome: await outcomeOf(token) }
+      if (other !== undefined && isTokenShaped(other))
+        exchange.dropAuthorization = isOurs(other, await outcomeOf(other))
       done()
+    }
+
+    async function outcomeOf(token: string): Promise<Credential['outcome']> {
+      try {
+        return await verifier.verify(token)
+      } catch (error) {
+        return error instanceof GatewayError
+          ? error
+          : new GatewayError('token-invalid', { reason: 'verification failed', cause: error })
+      }
     }
   },
   { name: 'credential', fastify: '5.x', dependencies: ['sensitive-files'] },
 )
+
+/** Whether a token was given out for this workspace, be it no longer good. */
+function isOurs(token: string, outcome: Credential['outcome']): boolean {
+  return (
+    token.startsWith('hub_') ||
+    !(outcome instanceof GatewayError) ||
+    outcome.code === 'token-expired'
+  )
+}

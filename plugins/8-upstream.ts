@@ -13,6 +13,8 @@ import {
   hasBody,
 } from '../src/headers.ts'
 import { relayRequest } from '../src/http-relay.ts'
+import { ERROR_FIELD, ownHeaders, type Answer } from '../src/problem.ts'
+import { isServiceWorkerScript } from '../src/isolation.ts'
 import { isRouterFetch } from '../src/request-facts.ts'
 import { openServices, type Service, type ServiceName } from '../src/service.ts'
 import { socketEndsAt } from '../src/sessions.ts'
@@ -63,8 +65,13 @@ export default fp(
       function relay(service: Service, request: FastifyRequest, reply: FastifyReply) {
         const { exchange, raw } = request
         exchange.stage = 'upstream'
-        if (service.name !== 'dashboard' && isRouterFetch(raw.headers))
-          throw new GatewayError('not-found', { reason: 'prefetch' })
+        const hidden = hiddenReason(service, raw)
+        if (hidden !== undefined) {
+          exchange.code = 'not-found'
+          exchange.reason = hidden
+          app.writeAnswer(request, reply, nothingHere(request))
+          return
+        }
         reply.hijack()
         relayRequest({
           raw,
@@ -203,6 +210,19 @@ export default fp(
   },
   { name: 'upstream', fastify: '5.x', dependencies: ['authentication', '@fastify/websocket'] },
 )
+
+/** Why a service has nothing at an address for this kind of fetch. */
+function hiddenReason({ name }: Service, { headers }: IncomingMessage): string | undefined {
+  if (name !== 'dashboard' && isRouterFetch(headers)) return 'prefetch'
+  const mayServeWorkers = name === 'dashboard' || name === 'chat'
+  return !mayServeWorkers && isServiceWorkerScript(headers) ? 'service worker' : undefined
+}
+
+/** An empty answer: Next.js's router gives up its prefetch and navigates for real, a service worker is not registered. */
+function nothingHere({ id }: FastifyRequest): Answer {
+  const headers = [...ownHeaders(id), ERROR_FIELD, 'not-found', 'Content-Length', '0']
+  return { status: 404, headers, body: '' }
+}
 
 /** The service's `101` as the client gets it. */
 function switchingAnswer({ rawHeaders }: Switched, requestId: string): string {

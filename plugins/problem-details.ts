@@ -2,7 +2,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { GatewayError } from '../src/errors.ts'
-import { ownOrigin } from '../src/exchange.ts'
+import { ownOrigin, type Exchange } from '../src/exchange.ts'
 import { problemAnswer, type Answer } from '../src/problem.ts'
 import { discardBody } from '../src/request-body.ts'
 import { isNavigation } from '../src/request-facts.ts'
@@ -36,11 +36,11 @@ export default fp(
       exchange.cause = error.cause
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
       const audience = { requestId: request.id, page: isPage, returnTo: returnHere(request) }
-      const answer = problemAnswer(withBudget(error, exchange.budgetFields), audience)
+      const answer = problemAnswer(readableFor(exchange.allowOrigin, error), audience)
       writeAnswer(
         request,
         reply,
-        isPage && loginUrl !== undefined && error.code === 'sign-in-required'
+        isPage && loginUrl !== undefined && isSignedOut(exchange, error)
           ? toLogin(request, answer, loginUrl)
           : answer,
       )
@@ -55,9 +55,11 @@ export default fp(
       const { raw: response } = reply
       if (response.headersSent || response.destroyed) return
       request.exchange.status = status
-      request.exchange.bytesOut = request.method === 'HEAD' ? 0 : body.length
-      const closes = request.ws || app.isDraining || awaitsContinue(request)
-      response.writeHead(status, closes ? [...headers, 'Connection', 'close'] : [...headers])
+      request.exchange.bytesOut = request.method === 'HEAD' ? 0 : Buffer.byteLength(body)
+      const closes =
+        !headers.includes('Connection') && (request.ws || app.isDraining || awaitsContinue(request))
+      const fields = [...headers, ...request.exchange.budgetFields]
+      response.writeHead(status, closes ? [...fields, 'Connection', 'close'] : fields)
       response.end(body)
       discardBody(request.raw)
     }
@@ -86,14 +88,25 @@ function toGatewayError(error: FastifyError | GatewayError): GatewayError {
   return new GatewayError(isClientFault ? 'bad-request' : 'internal-error', options)
 }
 
-function withBudget(
-  error: GatewayError,
-  budgetFields: readonly string[],
+/** Whether a browser was turned away for want of a session: it never had one, or the one in its cookie is over. */
+function isSignedOut({ stage, credential }: Exchange, { code }: GatewayError): boolean {
+  if (stage !== 'authentication') return false // a token that fails at sign-in itself would go round in circles
+  if (code === 'sign-in-required') return true
+  return credential?.kind === 'cookie' && (code === 'token-expired' || code === 'token-invalid')
+}
+
+/** The error as a page of an allowed foreign origin may read it (CORS). */
+function readableFor(
+  allowOrigin: string | undefined,
+  { code, headers }: GatewayError,
 ): Pick<GatewayError, 'code' | 'headers'> {
-  const headers: Record<string, string | string[]> = { ...error.headers }
-  for (let i = 0; i < budgetFields.length; i += 2)
-    headers[budgetFields[i] ?? ''] = budgetFields[i + 1] ?? ''
-  return { code: error.code, headers }
+  if (allowOrigin === undefined) return { code, headers }
+  const cors = {
+    'Access-Control-Allow-Origin': allowOrigin,
+    'Access-Control-Allow-Credentials': 'true',
+    Vary: 'Origin',
+  }
+  return { code, headers: { ...headers, ...cors } }
 }
 
 /** The path to come back to: only a plain page view can be repeated. */

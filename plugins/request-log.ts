@@ -15,7 +15,8 @@ export default fp(
 
     app.addHook('onRequest', function beginExchange(request, reply, done) {
       request.exchange = new Exchange()
-      reply.raw.once('close', () => logRequest(logger, request))
+      // After the other listeners, which know how it ended.
+      reply.raw.once('close', () => process.nextTick(logRequest, logger, request))
       done()
     })
   },
@@ -23,13 +24,14 @@ export default fp(
 )
 
 /** Path without query values, no header values: nothing that could hold a token, cookie or password. */
-function logRequest(logger: Logger, { id, method, exchange, ws }: FastifyRequest): void {
+function logRequest(logger: Logger, request: FastifyRequest): void {
+  const { id, method, exchange, raw, ws } = request
   const { target, client, authority, principal, code, reason, cause, upstreamMs } = exchange
   const isFault = exchange.status >= 500
   if (!isFault && !logger.isLevelEnabled('info')) return
   const line = {
     id,
-    client: client?.address,
+    client: (client ?? request.server.clientOf(raw)).address,
     host: authority?.host,
     method,
     path: target?.decodedPath,

@@ -34,6 +34,10 @@ export default async function gatewayRoutes(
       done(null, new URLSearchParams(String(body)))
     },
   )
+  // Any other body is no form: it is not read, and the route says what it makes of that.
+  app.addContentTypeParser('*', (_request, _body, done) => {
+    done(null)
+  })
 
   app.get(SIGN_IN, { config: { public: true } }, async function showOrSignIn(request, reply) {
     const query = new URLSearchParams(request.exchange.target?.query)

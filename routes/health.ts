@@ -25,6 +25,7 @@ interface Probe {
 }
 
 interface StatsAnswer {
+  readonly status: number
   readonly type: string
   readonly body: string
 }
@@ -34,6 +35,11 @@ export default async function health(
   { strict }: HealthOptions,
 ): Promise<void> {
   let latest: Probe | undefined
+
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, _body, done) => {
+    done(null) // a method with a body is answered 405, whatever the body
+  })
 
   app.route({
     method: [...METHODS],
@@ -70,7 +76,11 @@ export default async function health(
         return new GatewayError('upstream-unreachable', {
           reason: `stats server answered ${statusCode}`,
         })
-      return { type: String(headers['content-type'] ?? 'application/octet-stream'), body: text }
+      return {
+        status: statusCode,
+        type: String(headers['content-type'] ?? 'application/octet-stream'),
+        body: text,
+      }
     } catch (error) {
       if (error instanceof Error && error.name === 'TimeoutError')
         return new GatewayError('upstream-timeout', { reason: 'stats server', cause: error })
@@ -80,8 +90,11 @@ export default async function health(
 
   function healthAnswer(request: FastifyRequest, result: StatsAnswer | GatewayError): Answer {
     const { exchange, id } = request
-    if (!(result instanceof GatewayError))
-      return withBody(200, ownHeaders(id), result.type, result.body)
+    if (!(result instanceof GatewayError)) {
+      return result.status === 204
+        ? { status: 204, headers: ownHeaders(id), body: '' }
+        : withBody(result.status, ownHeaders(id), result.type, result.body)
+    }
     exchange.code = result.code
     exchange.reason = result.reason
     exchange.cause = result.cause

@@ -74,7 +74,7 @@ export function parseNetworks(entry: string): Cidr[] {
   if (bits > width || bits < mappedBits) {
     throw new Error(`"${entry}" has a prefix length outside ${mappedBits} to ${width}`)
   }
-  if (bits === 0) throw new Error(`"${entry}" would trust every address`)
+  if (bits === mappedBits) throw new Error(`"${entry}" would trust every address`)
   return [{ bytes, bits: bits - mappedBits }]
 }
 
@@ -162,9 +162,8 @@ export function clientFrom(
 
 /** An entry of `X-Forwarded-For`: an address, with a port (`1.2.3.4:80`) or in brackets (`[::1]`, `[::1]:80`). */
 function parseHop(hop: string): AddressBytes | undefined {
-  const bracketed = /^\[([^\]]*)\](?::[0-9]{1,5})?$/.exec(hop)
-  if (bracketed?.[1] !== undefined)
-    return bracketed[1].includes(':') ? parseAddress(bracketed[1]) : undefined
+  const bracketed = /^\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)\](?::[0-9]{1,5})?$/.exec(hop)
+  if (bracketed?.[1] !== undefined) return parseAddress(bracketed[1])
   const withPort = /^([0-9.]+):[0-9]{1,5}$/.exec(hop)
   return parseAddress(withPort?.[1] ?? hop)
 }

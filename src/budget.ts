@@ -9,11 +9,13 @@ export interface BudgetOptions {
   readonly windowSeconds: number
   /** How many keys are kept apart; past it a new key is counted under the shared key it names. */
   readonly capacity: number
+  /** What the library calls the limiter where it is used next to others. */
+  readonly name?: string
   /** A clock in milliseconds that never steps; the default is the process's monotonic clock. */
   readonly now?: () => number
 }
 
-/** A window is divided into this many steps, so that a large limit does not need a time stamp for each request. */
+/** So many requests of a key have a time stamp each; further ones share one a step, a window having this many steps. */
 const STEPS = 600
 
 /** How many shared keys are kept apart before everyone without a budget of their own shares the last one. */
@@ -25,6 +27,13 @@ interface Log {
   times: number[]
   counts: number[]
   total: number
+}
+
+/** Where a log is kept. */
+interface Place {
+  readonly logs: Map<string, Log>
+  readonly name: string
+  readonly log: Log
 }
 
 /** What a budget table looks like when it is saved: ages in milliseconds, so that no clock is trusted across processes. */
@@ -41,17 +50,27 @@ export interface SavedBudgets {
  * request in any sixty seconds, and its `msBeforeNext` is true: a refused request is not counted, so waiting helps.
  */
 export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
+  override readonly keyPrefix: string
+  override blockDuration = 0
+  override execEvenly = false
   readonly limit: number
   readonly windowMs: number
   readonly #capacity: number
   readonly #stepMs: number
   readonly #now: () => number
-  // Insertion order is the order of the last counted request, so the stale ones are always in front.
+  // In both, insertion order is the order of the last counted request, so the stale ones are always in front.
   readonly #logs = new Map<string, Log>()
   readonly #shared = new Map<string, Log>()
 
-  constructor({ limit, windowSeconds, capacity, now = () => performance.now() }: BudgetOptions) {
+  constructor({
+    limit,
+    windowSeconds,
+    capacity,
+    name = 'budget',
+    now = () => performance.now(),
+  }: BudgetOptions) {
     super()
+    this.keyPrefix = name
     this.limit = limit
     this.windowMs = windowSeconds * 1000
     this.#capacity = capacity
@@ -62,33 +81,36 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
   /**
    * Counts one request, checking and taking in one synchronous step, so that no burst slips through.
    * @param sharedKey what the key is counted under when the table is full and does not hold it
+   * @param points how much the request costs
    */
-  take(key: string, sharedKey: string = EVERYONE_ELSE): RateLimiterRes {
+  take(key: string, sharedKey: string = EVERYONE_ELSE, points = 1): RateLimiterRes {
     const now = this.#now()
-    const log = this.#logFor(key, sharedKey, now)
+    const { logs, name, log } = this.#find(key, sharedKey, now)
     this.#forget(log, now)
-    if (log.total >= this.limit) return this.#result(log, now, log.total + 1)
+    if (log.total + points > this.limit)
+      return this.#result(log.total + points, this.#msUntilRoom(log, points, now))
+    this.#record(log, points, now)
+    logs.delete(name)
+    logs.set(name, log)
+    return this.#result(log.total, this.#msUntilFresh(log, now))
+  }
+
+  #record(log: Log, points: number, now: number): void {
     const last = log.times.length - 1
-    const lastTime = log.times[last]
-    if (
-      lastTime !== undefined &&
-      log.times.length > 1 &&
-      now - (log.times[last - 1] ?? 0) < this.#stepMs
-    ) {
+    if (last >= STEPS && now - (log.times[last - 1] ?? 0) < this.#stepMs) {
       // The step's newest time stands for all of it: never early, and late by less than a step.
       log.times[last] = now
-      log.counts[last] = (log.counts[last] ?? 0) + 1
+      log.counts[last] = (log.counts[last] ?? 0) + points
     } else {
       log.times.push(now)
-      log.counts.push(1)
+      log.counts.push(points)
     }
-    log.total += 1
-    return this.#result(log, now, log.total)
+    log.total += points
   }
 
   /** As {@link take}, in the shape of the library: resolves when allowed, rejects with the result when not. */
-  override async consume(key: string | number): Promise<RateLimiterRes> {
-    const result = this.take(String(key))
+  override async consume(key: string | number, points = 1): Promise<RateLimiterRes> {
+    const result = this.take(String(key), EVERYONE_ELSE, points)
     // oxlint-disable-next-line typescript/only-throw-error -- the library's contract
     if (result.consumedPoints > this.limit) throw result
     return result
@@ -100,7 +122,7 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     if (log === undefined) return null
     const now = this.#now()
     this.#forget(log, now)
-    return this.#result(log, now, log.total)
+    return log.total === 0 ? null : this.#result(log.total, this.#msUntilFresh(log, now))
   }
 
   /** Forgets a key. */
@@ -118,7 +140,7 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     const now = this.#now()
     const entries = [...this.#logs].map(
       ([key, log]) =>
-        [key, log.times.map((time) => Math.max(0, Math.round(now - time))), log.counts] as const,
+        [key, log.times.map((time) => Math.max(0, Math.floor(now - time))), log.counts] as const,
     )
     return { savedAt: Date.now(), entries }
   }
@@ -139,20 +161,16 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     }
   }
 
-  #logFor(key: string, sharedKey: string, now: number): Log {
-    const known = this.#logs.get(key)
-    if (known !== undefined) {
-      this.#logs.delete(key)
-      this.#logs.set(key, known)
-      return known
-    }
+  /** Which log a key's requests are counted in, and where that is kept once it counts something. */
+  #find(key: string, sharedKey: string, now: number): Place {
+    const own = this.#logs.get(key)
+    if (own !== undefined) return { logs: this.#logs, name: key, log: own }
     this.#evictStale(this.#logs, now)
-    if (this.#logs.size < this.#capacity) return add(this.#logs, key)
-    const shared = this.#shared.get(sharedKey)
-    if (shared !== undefined) return shared
+    if (this.#logs.size < this.#capacity) return { logs: this.#logs, name: key, log: emptyLog() }
     this.#evictStale(this.#shared, now)
-    if (this.#shared.size < SHARED_CAPACITY) return add(this.#shared, sharedKey)
-    return this.#shared.get(EVERYONE_ELSE) ?? add(this.#shared, EVERYONE_ELSE)
+    const name =
+      this.#shared.has(sharedKey) || this.#shared.size < SHARED_CAPACITY ? sharedKey : EVERYONE_ELSE
+    return { logs: this.#shared, name, log: this.#shared.get(name) ?? emptyLog() }
   }
 
   /** Drops a few keys whose requests have all left the window: a little at each new key, never a long sweep. */
@@ -175,8 +193,23 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     log.counts.splice(0, stale)
   }
 
-  #result(log: Log, now: number, consumed: number): RateLimiterRes {
-    const msBeforeNext = Math.max(0, (log.times[0] ?? now) + this.windowMs - now)
+  /** When the oldest request leaves the window, from now. */
+  #msUntilFresh(log: Log, now: number): number {
+    return Math.max(0, (log.times[0] ?? now) + this.windowMs - now)
+  }
+
+  /** When enough has left the window for a request that was refused, from now. */
+  #msUntilRoom(log: Log, points: number, now: number): number {
+    let total = log.total + points
+    let leaving = now
+    for (let i = 0; i < log.times.length && total > this.limit; i++) {
+      total -= log.counts[i] ?? 0
+      leaving = log.times[i] ?? now
+    }
+    return Math.max(0, leaving + this.windowMs - now)
+  }
+
+  #result(consumed: number, msBeforeNext: number): RateLimiterRes {
     return new RateLimiterRes(
       Math.max(0, this.limit - consumed),
       msBeforeNext,
@@ -186,10 +219,8 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
   }
 }
 
-function add(logs: Map<string, Log>, key: string): Log {
-  const log: Log = { times: [], counts: [], total: 0 }
-  logs.set(key, log)
-  return log
+function emptyLog(): Log {
+  return { times: [], counts: [], total: 0 }
 }
 
 /** The time until more is allowed, in whole seconds for `Retry-After`: rounded up, at least 1 (RFC 9110 section 10.2.3). */

@@ -7,15 +7,13 @@ export const SECURE_SESSION_COOKIE = '__Host-workspace_session'
 /** The session cookie on a plain http loopback host, where browsers refuse `Secure`. */
 export const LOOPBACK_SESSION_COOKIE = 'workspace_session'
 
-const SESSION_COOKIES: ReadonlySet<string> = new Set([
-  SECURE_SESSION_COOKIE.toLowerCase(),
-  LOOPBACK_SESSION_COOKIE.toLowerCase(),
-])
+// Our names in any case, between anything that is no part of a cookie name (RFC 9110 section 5.6.2): white space of any
+// alphabet, quotes, control characters, and the `=` of a cookie without a name, which browsers send as its bare value.
+const SESSION_COOKIE =
+  /^[^\w!#$%&'*+.^`|~-]*(?:__host-)?workspace_session[^\w!#$%&'*+.^`|~=-]*(?:=|$)/i
 
-/** Whether a cookie name is one of ours, in any spelling that a lenient parser could take for it. */
-export function isSessionCookieName(name: string): boolean {
-  return SESSION_COOKIES.has(name.trim().toLowerCase())
-}
+/** The longest life that browsers give a cookie: 400 days (RFC 6265bis section 5.5), in seconds. */
+const MAX_AGE_SECONDS = 400 * 86_400
 
 /**
  * The values of a cookie, one for each time that it was sent. Names and values are compared as they are: no decoding, no
@@ -34,10 +32,13 @@ export function cookieValues(lines: readonly string[], name: string): string[] {
   return values
 }
 
-/** A `Cookie` value without our cookies. @returns undefined when nothing is left */
+/**
+ * A `Cookie` value without our cookies, in every spelling that a lenient parser could take for them.
+ * @returns undefined when nothing is left
+ */
 export function withoutSessionCookies(line: string): string | undefined {
   if (!/workspace_session/i.test(line)) return line
-  const kept = line.split(';').filter((pair) => !isSessionCookieName(pair.split('=')[0] ?? ''))
+  const kept = line.split(';').filter((pair) => !SESSION_COOKIE.test(pair))
   const rest = trimOws(kept.join(';'))
   return rest === '' ? undefined : rest
 }
@@ -48,9 +49,7 @@ export function withoutSessionCookies(line: string): string | undefined {
  */
 export function sanitizeSetCookie(value: string): string | undefined {
   const [pair = '', ...attributes] = value.split(';')
-  // A cookie without a name is sent as its bare value, so `=__Host-workspace_session=x` would arrive as ours.
-  const name = pair.trim().replace(/^=+/, '').split('=')[0] ?? ''
-  if (isSessionCookieName(name)) return undefined
+  if (SESSION_COOKIE.test(pair)) return undefined
   const kept = attributes.filter(
     (attribute) => (attribute.split('=')[0] ?? '').trim().toLowerCase() !== 'domain',
   )
@@ -59,13 +58,15 @@ export function sanitizeSetCookie(value: string): string | undefined {
 
 /** `Set-Cookie` that starts a session. @param maxAgeSeconds whole seconds until the token expires */
 export function sessionCookie(secure: boolean, token: string, maxAgeSeconds: number): string {
-  return `${nameAndValue(secure, token)}; Max-Age=${Math.max(0, Math.floor(maxAgeSeconds))}${flags(secure)}`
+  const maxAge = Math.min(Math.max(0, Math.floor(maxAgeSeconds)), MAX_AGE_SECONDS)
+  return `${nameAndValue(secure, token)}; Max-Age=${maxAge}${flags(secure)}`
 }
 
 /** `Set-Cookie` values that end a session. */
 export function expiredSessionCookies(secure: boolean): string[] {
-  const expired = `${nameAndValue(secure, '')}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT${flags(secure)}`
-  return [expired]
+  return [
+    `${nameAndValue(secure, '')}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT${flags(secure)}`,
+  ]
 }
 
 function nameAndValue(secure: boolean, value: string): string {

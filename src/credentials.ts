@@ -46,9 +46,12 @@ export function findCredential(
     : { kind: 'cookie', token: cookies[0] }
 }
 
-/** The token of an `Authorization: Bearer` value; the scheme is case-insensitive (RFC 9110 section 11.1). */
+/**
+ * The token of an `Authorization: Bearer` value; the scheme is case-insensitive (RFC 9110 section 11.1). A tab is no legal
+ * separator, but a token behind one is still ours, and no service may see it.
+ */
 export function bearerToken(authorization: string | undefined): string | undefined {
   return authorization === undefined
     ? undefined
-    : /^bearer +([\x21-\x7e]+)$/i.exec(authorization)?.[1]
+    : /^bearer[ \t]+([\x21-\x7e]+)$/i.exec(authorization)?.[1]
 }

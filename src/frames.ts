@@ -13,7 +13,7 @@ const MAX_HEADER_BYTES = 14
  */
 export class FrameFollower {
   readonly #masked: boolean
-  #header = Buffer.alloc(MAX_HEADER_BYTES)
+  readonly #header = Buffer.alloc(MAX_HEADER_BYTES)
   #headerBytes = 0
   #payloadLeft = 0
   #broken = false
@@ -29,12 +29,13 @@ export class FrameFollower {
 
   /**
    * Takes the next bytes.
-   * @param stopAtBoundary take no more than the rest of the frame that is under way
+   * @param stopAtBoundary take no more than the rest of the frame that is under way: nothing when there is none
    * @returns how many bytes were taken, or -1 when they are no legal frames: nothing may be relayed after that
    */
   follow(chunk: Uint8Array, stopAtBoundary = false): number {
     let at = 0
     while (at < chunk.length) {
+      if (stopAtBoundary && this.atBoundary) return at
       if (this.#payloadLeft > 0) {
         const skipped = Math.min(this.#payloadLeft, chunk.length - at)
         this.#payloadLeft -= skipped
@@ -44,7 +45,6 @@ export class FrameFollower {
         this.#readHeader()
       }
       if (this.#broken) return -1
-      if (stopAtBoundary && this.atBoundary) return at
     }
     return at
   }

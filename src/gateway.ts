@@ -61,7 +61,7 @@ export async function buildGateway(
   await app.register(requestLog, { logger })
   await app.register(drain)
 
-  await app.register(listener, { logger })
+  await app.register(listener, { logger, trustedProxies: config.trustedProxies })
   await app.register(target)
   await app.register(clientAddress, { trustedProxies: config.trustedProxies })
   await app.register(host, {

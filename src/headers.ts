@@ -56,6 +56,7 @@ const HOP_BY_HOP: readonly string[] = [
   'proxy-connection',
   'te',
   'trailer',
+  'trailers',
   'transfer-encoding',
   'upgrade',
   'http2-settings',
@@ -75,23 +76,31 @@ const NEVER_FROM_CLIENT: ReadonlySet<string> = new Set([
   'x-originating-ip',
   'x-remote-ip',
   'x-remote-addr',
+  'x-proxyuser-ip',
   'x-host',
+  'x-http-host-override',
   'true-client-ip',
-  'cf-connecting-ip',
   'client-ip',
+  'fastly-client-ip',
+  'x-appengine-user-ip',
+  'front-end-https',
   'x-request-id',
   'x-http-method',
   'x-http-method-override',
   'x-method-override',
   'x-rewrite-url',
+  'x-override-url',
+  'x-http-destinationurl',
   'x-url-scheme',
   'x-scheme',
   'x-webauth-user',
   'remote-user',
   'x-remote-user',
   'x-authenticated-user', // ttyd --auth-header and its kin
+  'x-workspace',
   'x-gateway-error',
   'x-matched-path',
+  'next-resume',
   'proxy', // Proxy: httpoxy, CVE-2016-5385
 ])
 
@@ -101,9 +110,17 @@ const NEVER_FROM_CLIENT_PREFIXES: readonly string[] = [
   'x-workspace-',
   'x-middleware-',
   'x-auth-request-',
+  'x-pomerium-',
+  'x-goog-authenticated-user-',
+  'x-amzn-oidc-',
+  'x-ms-client-principal',
+  'x-envoy-',
+  'cf-',
   'fly-',
   'tailscale-',
   'x-nextjs-',
+  'x-next-',
+  'x-prerender-',
   'x-now-',
   'x-invoke-',
   'x-vercel-', // CVE-2025-29927: framework-internal fields
@@ -115,15 +132,34 @@ const HARMLESS_NEXT: ReadonlySet<string> = new Set([
   'x-nextjs-html-request-id',
 ])
 
-const requestFieldKinds = new Map<string, FieldKind>()
-const responseFieldKinds = new Map<string, ResponseKind>()
 const REMEMBERED_NAMES = 2_000
+const REMEMBERED_LENGTH = 64
 
-function remember<Kind>(kinds: Map<string, Kind>, name: string, kind: Kind): Kind {
-  if (kinds.size >= REMEMBERED_NAMES) kinds.clear()
-  kinds.set(name, kind)
-  return kind
+/** Looks the kind of a name up once and remembers it, in bounded memory whatever names are made up. */
+export class NameKinds<Kind> {
+  readonly #kinds = new Map<string, Kind>()
+  readonly #kindOf: (name: string) => Kind
+
+  constructor(kindOf: (name: string) => Kind) {
+    this.#kindOf = kindOf
+  }
+
+  of(name: string): Kind {
+    const known = this.#kinds.get(name)
+    if (known !== undefined) return known
+    const kind = this.#kindOf(name)
+    if (this.#kinds.size >= REMEMBERED_NAMES) this.#kinds.clear()
+    if (name.length <= REMEMBERED_LENGTH) this.#kinds.set(name, kind)
+    return kind
+  }
+
+  /** How many names are remembered. */
+  get size(): number {
+    return this.#kinds.size
+  }
 }
+
+const requestFieldKinds = new NameKinds(kindOfRequestField)
 
 function kindOfRequestField(name: string): FieldKind {
   const lower = name.toLowerCase()
@@ -132,7 +168,6 @@ function kindOfRequestField(name: string): FieldKind {
   if (lower === 'cookie') return COOKIE
   if (lower === 'authorization') return AUTHORIZATION
   if (lower === 'connection') return CONNECTION
-  if (lower === 'x-workspace') return DROP
   if (lower === 'x-nextjs-data') return NEXT_DATA
   if (HARMLESS_NEXT.has(lower)) return PASS
   if (NEVER_FROM_CLIENT.has(lower)) return DROP
@@ -150,10 +185,7 @@ export function buildRequestHeaders(raw: RawHeaders, about: ForwardedRequest): s
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? ''
     const value = raw[i + 1] ?? ''
-    switch (
-      requestFieldKinds.get(name) ??
-      remember(requestFieldKinds, name, kindOfRequestField(name))
-    ) {
+    switch (requestFieldKinds.of(name)) {
       case PASS:
         headers.push(name, value)
         break
@@ -176,7 +208,8 @@ export function buildRequestHeaders(raw: RawHeaders, about: ForwardedRequest): s
         break
     }
   }
-  if (nominated !== undefined) removeNominated(headers, nominated, about.upgrade)
+  // From 2 on: nothing takes `Host` away.
+  if (nominated !== undefined) removeNominated(headers, 2, nominated, about.upgrade)
   headers.push('X-Request-Id', about.requestId)
   if (about.authorization !== undefined) headers.push('Authorization', about.authorization)
   if (about.mode !== 'none') pushForwarded(headers, about)
@@ -185,11 +218,17 @@ export function buildRequestHeaders(raw: RawHeaders, about: ForwardedRequest): s
 }
 
 /** The framing of the message is the parser's business, and a handshake needs its own fields: no nomination takes those. */
-function removeNominated(headers: string[], nominated: readonly string[], upgrade: boolean): void {
-  for (let i = headers.length - 2; i >= 2; i -= 2) {
+function removeNominated(
+  headers: string[],
+  start: number,
+  nominated: readonly string[],
+  upgrade: boolean,
+): void {
+  const names = new Set(nominated)
+  for (let i = headers.length - 2; i >= start; i -= 2) {
     const name = (headers[i] ?? '').toLowerCase()
     if (name === 'content-length' || (upgrade && name.startsWith('sec-websocket-'))) continue
-    if (nominated.includes(name)) headers.splice(i, 2)
+    if (names.has(name)) headers.splice(i, 2)
   }
 }
 
@@ -214,9 +253,9 @@ function pushForwarded(
   if (mode === 'full') headers.push('X-Workspace', workspace)
 }
 
-/** A user name as a field value: anything but printable ASCII is percent-encoded as UTF-8. */
+/** A user name as a field value: all but printable ASCII is percent-encoded, and `%` too, so that no two names become one. */
 function headerSafe(text: string): string {
-  return text.replace(/[^\x21-\x7e]+/g, (run) => encodeURIComponent(run.toWellFormed()))
+  return text.toWellFormed().replace(/[^\x21-\x24\x26-\x7e]+/g, encodeURIComponent)
 }
 
 // What happens to a field on its way back.
@@ -237,6 +276,7 @@ const POLICY_FIELDS = {
   'content-security-policy': 12,
   'cache-control': 13,
   'access-control-allow-origin': 14,
+  'access-control-allow-credentials': 15,
 } as const
 type PolicyField = (typeof POLICY_FIELDS)[keyof typeof POLICY_FIELDS]
 
@@ -246,6 +286,8 @@ const NEVER_FROM_SERVICE: ReadonlySet<string> = new Set([
   'x-gateway-error',
   'x-request-id',
 ])
+
+const responseFieldKinds = new NameKinds(kindOfResponseField)
 
 function kindOfResponseField(name: string): ResponseKind {
   const lower = name.toLowerCase()
@@ -277,8 +319,7 @@ export function buildResponseHeaders(raw: RawHeaders, about: ReturnedAnswer): st
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? ''
     const value = raw[i + 1] ?? ''
-    const kind =
-      responseFieldKinds.get(name) ?? remember(responseFieldKinds, name, kindOfResponseField(name))
+    const kind = responseFieldKinds.of(name)
     if (kind === PASS) {
       headers.push(name, value)
     } else if (kind === SET_COOKIE) {
@@ -293,7 +334,7 @@ export function buildResponseHeaders(raw: RawHeaders, about: ReturnedAnswer): st
       headers.push(name, value)
     }
   }
-  if (nominated !== undefined) removeNominated(headers, nominated, false)
+  if (nominated !== undefined) removeNominated(headers, 0, nominated, false)
   const silent = (field: keyof typeof POLICY_FIELDS) => (said & (1 << POLICY_FIELDS[field])) === 0
   if (silent('x-content-type-options')) headers.push('X-Content-Type-Options', 'nosniff')
   if (silent('referrer-policy')) headers.push('Referrer-Policy', 'same-origin')
@@ -301,27 +342,30 @@ export function buildResponseHeaders(raw: RawHeaders, about: ReturnedAnswer): st
     headers.push('Content-Security-Policy', "frame-ancestors 'self'")
   if (about.signedIn && silent('cache-control')) headers.push('Cache-Control', 'private, no-store')
   if (about.allowOrigin !== undefined && silent('access-control-allow-origin')) {
-    headers.push(
-      'Access-Control-Allow-Origin',
-      about.allowOrigin,
-      'Access-Control-Allow-Credentials',
-      'true',
-      'Vary',
-      'Origin',
-    )
+    headers.push('Access-Control-Allow-Origin', about.allowOrigin, 'Vary', 'Origin')
+    if (silent('access-control-allow-credentials'))
+      headers.push('Access-Control-Allow-Credentials', 'true')
   }
   headers.push('X-Request-Id', about.requestId, ...about.extra)
   return headers
 }
 
-/** The lines of a field in an upgrade answer that may pass: everything but a cookie of ours. */
+/** Fields of a `101` that do not pass: what only we say, and lengths, which it cannot have (RFC 9110 section 8.6). */
+const NEVER_WITH_SWITCH: ReadonlySet<string> = new Set([
+  'x-gateway-error',
+  'x-request-id',
+  'content-length',
+  'transfer-encoding',
+])
+
+/** Builds the header list that the client gets with a service's `101`: everything else, and no cookie of ours. */
 export function buildSwitchingHeaders(raw: RawHeaders): string[] {
   const headers: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? ''
     const value = raw[i + 1] ?? ''
     const lower = name.toLowerCase()
-    if (lower === 'x-gateway-error') continue
+    if (NEVER_WITH_SWITCH.has(lower)) continue
     const safe = lower === 'set-cookie' ? sanitizeSetCookie(value) : value
     if (safe !== undefined) headers.push(name, safe)
   }
@@ -341,26 +385,30 @@ export function buildLocationRewriter(
   stripped: string,
 ): (location: string) => string {
   return (location) => {
-    let path = location
-    const absolute =
-      /^(https?):\/\/(\[[0-9a-f:.]*\]|[^/?#@:]*)(?::([0-9]+))?(?=$|[/?#])(.*)$/is.exec(location)
-    if (absolute === null && !location.startsWith('/')) return location
-    if (absolute !== null) {
-      const [
-        ,
-        scheme = '',
-        host = '',
-        namedPort = scheme.toLowerCase() === 'https' ? '443' : '80',
-        rest = '',
-      ] = absolute
-      if (!hosts.includes(host.toLowerCase()) || namedPort !== port) return location
-      path = rest.startsWith('/') ? rest : `/${rest}`
-      // The service's own `http://localhost:3001//evil.example` must not become a host on our side.
-      if (/^\/[/\\]/.test(path)) path = `/.${path}`
-    }
-    if (stripped === '' || !path.startsWith('/') || path.startsWith('//')) return path
-    return path.startsWith('/.//') ? `${stripped}${path.slice(2)}` : stripped + path
+    // A browser leaves these out before it reads a URL: `http://localhost:3001/<tab>/evil.example` must not get through.
+    const text = location.replace(/[\t\n\r]/g, '')
+    const own = ownPath(text, hosts, port)
+    if (own === undefined)
+      return stripped !== '' && /^\/(?!\/)/.test(text) ? stripped + text : location
+    if (stripped !== '') return stripped + own
+    // The service's own `http://localhost:3001//evil.example` must not become a host on our side.
+    return /^\/[/\\]/.test(own) ? `/.${own}` : own
   }
+}
+
+/** The path, query and fragment of an absolute URL of the service's own; undefined for anything else. */
+function ownPath(
+  location: string,
+  hosts: readonly string[],
+  port: string | undefined,
+): string | undefined {
+  const match =
+    /^(?:(https?):)?\/\/(\[[0-9a-f:.]*\]|[^/?#@:\\]*)(?::([0-9]+))?(?=$|[/?#])(.*)$/i.exec(location)
+  if (match === null) return undefined
+  const [, scheme = 'http', host = '', givenPort, rest = ''] = match
+  const namedPort = givenPort ?? (scheme.toLowerCase() === 'https' ? '443' : '80')
+  if (!hosts.includes(host.toLowerCase()) || namedPort !== port) return undefined
+  return rest.startsWith('/') ? rest : `/${rest}`
 }
 
 /** Whether a request may carry a body (RFC 9112 section 6): it has a length or a transfer coding. */

@@ -17,7 +17,7 @@ const REG_NAME =
 
 /** Parses the value of a `Host` field. @returns undefined when it is not host[:port] */
 export function parseAuthority(text: string): Authority | undefined {
-  const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?$/.exec(text)
+  const match = /^(\[[0-9a-fA-F.]*:[0-9a-fA-F:.]*\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?$/.exec(text)
   if (match?.[1] === undefined) return undefined
   const port = match[2]
   if (port !== undefined && (Number(port) < 1 || Number(port) > 65_535)) return undefined

@@ -4,6 +4,7 @@ import type { Dispatcher } from 'undici'
 import { GatewayError, upstreamErrorFrom } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import { buildResponseHeaders } from './headers.ts'
+import { isolationFields } from './isolation.ts'
 import { discardBody, RequestBody } from './request-body.ts'
 import { MAX_IN_FLIGHT, type Service } from './service.ts'
 import type { Watched, Watchdog } from './watchdog.ts'
@@ -80,8 +81,9 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
       return
     }
     // The decision is made and the service is there: now the client may send its body.
-    if (this.#body !== null && this.#job.raw.headers.expect !== undefined)
-      this.#job.response.writeContinue()
+    const { raw, response } = this.#job
+    if (this.#body !== null && raw.headers.expect !== undefined && raw.httpVersionMinor > 0)
+      response.writeContinue()
   }
 
   onResponseStart(
@@ -91,15 +93,18 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   ): void {
     if (status < 200) return // informational answers are for this hop (RFC 9110 section 15.2)
     const { response, exchange, service, requestId } = this.#job
+    const contentType = fields['content-type']?.toString()
     const headers = buildResponseHeaders(rawFields(controller.rawHeaders), {
       requestId,
       signedIn: exchange.principal !== undefined,
       rewriteLocation: service.rewriteLocation,
       allowOrigin: exchange.allowOrigin,
-      extra: exchange.budgetFields,
+      extra: service.isolated
+        ? [...exchange.budgetFields, ...isolationFields(contentType)]
+        : exchange.budgetFields,
     })
     this.#answering = true
-    this.#mayPause = String(fields['content-type'] ?? '').startsWith('text/event-stream')
+    this.#mayPause = /^text\/event-stream\b/i.test(contentType ?? '')
     this.#lastProgress = performance.now()
     exchange.upstreamMs = this.#lastProgress - this.#startedAt
     exchange.status = status
@@ -109,6 +114,8 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
     process.nextTick(() => {
       if (exchange.bytesOut === 0 && !response.writableEnded) response.flushHeaders()
     })
+    // Complete without a body, whatever its length says: undici takes a 304 that names one for cut short.
+    if (status === 204 || status === 304) this.onResponseEnd()
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -118,6 +125,7 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   }
 
   onResponseEnd(): void {
+    if (this.#isDone) return
     const { raw, response } = this.#job
     this.#finish()
     response.end()
@@ -140,7 +148,9 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   }
 
   check(now: number): void {
-    if (this.#body !== null && !this.#body.isFastEnough(now)) {
+    if (this.#job.raw.socket.destroyed) {
+      this.#onClientClose() // an answer that waits behind others of a pipeline is never told
+    } else if (this.#body !== null && !this.#body.isFastEnough(now)) {
       this.#stop(
         new GatewayError('request-timeout', {
           reason: 'slow body',
@@ -182,6 +192,7 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
 
   #finish(): void {
     this.#isDone = true
+    this.#body?.destroy()
     this.#job.service.inFlight--
     this.#job.watchdog.delete(this)
   }

@@ -1,5 +1,6 @@
 /** What is written to the log, and how? pino's options and the fields of the request line. */
 import pino, { type DestinationStream, type Logger } from 'pino'
+import { codeOf } from './errors.ts'
 
 /** Where log lines go: a file descriptor, a path, or a stream that a test reads. */
 export type LogDestination = number | string | DestinationStream
@@ -15,6 +16,12 @@ export interface Log {
 const BUFFER_BYTES = 8192
 const BUFFER_MS = 500
 
+/** Bytes that may wait for a reader that does not read; lines past that are dropped, not kept in memory. */
+const MAX_WAITING_BYTES = 8 * 1024 * 1024
+
+/** How many causes of an error are told; one that is its own cause would never end. */
+const MAX_CAUSES = 5
+
 /**
  * Opens the log: JSON lines, with the time in ISO 8601. Lines are gathered and written in one go, because a write a
  * request is what a busy proxy spends its time on. A closed pipe is survived.
@@ -25,13 +32,14 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }) },
-    serializers: { err: describeError },
+    serializers: { err: (error: unknown) => describeError(error) },
   }
   if (typeof destination === 'object') return { logger: pino(options, destination), flush() {} }
   const stream = pino.destination({
     dest: destination,
     sync: false,
     minLength: BUFFER_BYTES,
+    maxLength: MAX_WAITING_BYTES,
     periodicFlush: BUFFER_MS,
     ...(typeof destination === 'string' ? { mode: 0o600, append: true } : {}),
   })
@@ -51,13 +59,15 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
 }
 
 /** An error as log fields: name, code, message, and the same of its causes. No stack: it names paths and repeats itself. */
-function describeError(error: unknown): unknown {
-  if (!(error instanceof Error)) return { message: String(error) }
-  const code = 'code' in error ? error.code : undefined
+function describeError(error: unknown, causes = MAX_CAUSES): unknown {
+  if (!(error instanceof Error)) return { message: String(error).slice(0, 500) }
+  const code = codeOf(error)
   return {
     name: error.name,
-    ...(code === undefined ? {} : { code }),
+    ...(code === '' ? {} : { code }),
     message: error.message.slice(0, 500),
-    ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
+    ...(error.cause === undefined || causes === 0
+      ? {}
+      : { cause: describeError(error.cause, causes - 1) }),
   }
 }

@@ -1,5 +1,9 @@
 /** Which process is the gateway? The PID file that a supervisor or an operator reads. */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { codeOf } from './errors.ts'
+
+/** The word of a command line that runs the gateway: the installed command, or the program itself. */
+const GATEWAY_COMMAND = /(?:^|\/)(?:workspace-gateway|main\.[jt]s)$/
 
 /** A PID file that names another process which is alive. */
 export class AlreadyRunningError extends Error {
@@ -25,13 +29,23 @@ export function checkPidFile(path: string): void {
 /** Writes our number, all at once: nobody ever reads half of it. */
 export function writePidFile(path: string): void {
   const draft = `${path}.${process.pid}.tmp`
-  writeFileSync(draft, `${process.pid}\n`, { mode: 0o644 })
-  renameSync(draft, path)
+  try {
+    writeFileSync(draft, `${process.pid}\n`, { mode: 0o644 })
+    renameSync(draft, path)
+  } catch (error) {
+    rmSync(draft, { force: true })
+    throw error
+  }
 }
 
-/** Removes the file if it still holds our number: a successor may have written its own. */
+/** Removes the file if it still holds our number: a successor may have written its own. Never fails: we are at the end. */
 export function removePidFile(path: string): void {
-  if (readPid(path) === process.pid) rmSync(path, { force: true })
+  if (readPid(path) !== process.pid) return
+  try {
+    rmSync(path, { force: true })
+  } catch {
+    // A file that stays names a process that is gone, which is no obstacle to the next one.
+  }
 }
 
 function readPid(path: string): number | undefined {
@@ -49,10 +63,11 @@ function isGateway(pid: number): boolean {
   try {
     process.kill(pid, 0)
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM'
+    if (codeOf(error) !== 'EPERM') return false // EPERM: alive, and another user's
   }
   try {
-    return /workspace-gateway|main\.[jt]s/.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8'))
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+    return words.some((word) => GATEWAY_COMMAND.test(word))
   } catch {
     return true // no /proc here: better to refuse than to run twice
   }

@@ -105,10 +105,17 @@ function problemDocument(code: ErrorCode, requestId: string): string {
   return `${JSON.stringify({ type: `urn:workspace-gateway:${code}`, title, status, code, instance: requestId })}\n`
 }
 
-/** A whole HTTP/1.1 answer as bytes, for a connection whose request the parser refused; the connection ends after it. */
-export function rawAnswer(code: ErrorCode, requestId: string): string {
+/**
+ * A whole HTTP/1.1 answer as bytes, for a connection whose request the parser refused; the connection ends after it.
+ * @param extra fields that the answer must carry, such as `Allow`
+ */
+export function rawAnswer(
+  code: ErrorCode,
+  requestId: string,
+  extra?: GatewayError['headers'],
+): string {
   const { status, headers, body } = problemAnswer(
-    { code, headers: undefined },
+    { code, headers: extra },
     { requestId, page: false, returnTo: '/' },
   )
   const lines = [`HTTP/1.1 ${status} ${ERRORS[code].title}`]

@@ -23,6 +23,7 @@ export class RequestBody extends Readable {
   constructor(source: IncomingMessage) {
     super()
     this.#source = source
+    this.on('error', ignore)
     source.on('data', this.#onData)
     source.on('end', this.#onEnd)
     source.on('close', this.#onClose)
@@ -57,20 +58,28 @@ export class RequestBody extends Readable {
 
   readonly #onData = (chunk: Buffer): void => {
     this.#windowBytes += chunk.length
-    if (this.push(chunk)) return
-    this.#wanted = false
     this.#source.pause()
+    // Sent when everything that has arrived was read: writing to a service that has answered early and hung up fails,
+    // and would take its answer along.
+    setImmediate(() => {
+      if (this.destroyed) return
+      if (this.push(chunk)) this.#source.resume()
+      else this.#wanted = false
+    })
   }
 
   readonly #onEnd = (): void => {
-    this.push(null)
+    setImmediate(() => this.push(null)) // behind the last chunk
   }
 
   readonly #onClose = (): void => {
-    if (!this.#source.complete)
+    if (!this.#source.readableEnded)
       this.destroy(new GatewayError('bad-request', { reason: 'client left during its body' }))
   }
 }
+
+/** A client may leave when undici has already stopped listening; an error that nobody hears would end the process. */
+function ignore(): void {}
 
 /**
  * Reads on for a while when an answer was given before the body had arrived, so that the client, which may still be

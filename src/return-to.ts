@@ -14,6 +14,6 @@ export function returnPath(returnTo: string | undefined, origin: string): string
   if (target === null || base === null || target.origin !== base.origin) return '/'
   const path = target.pathname + target.search + target.hash
   if (!/^\/(?![/\\])[\x21-\x7e]*$/.test(path)) return '/'
-  if (target.pathname.startsWith('/_gateway')) return '/'
+  if (/^\/_gateway(?:\/|$)/.test(target.pathname)) return '/'
   return URL.parse(path, origin)?.href === `${base.origin}${path}` ? path : '/'
 }

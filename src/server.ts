@@ -1,6 +1,6 @@
 /** How does the gateway live? It opens its log and state, listens, re-reads secrets, and stops without losing a request. */
 import { chmodSync, rmSync, statSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { SlidingWindowLimiter } from './budget.ts'
 import type { Config } from './config/load.ts'
@@ -74,6 +74,7 @@ export async function startGateway(
   })
   const budgets = { addresses, sessions }
   const app = await buildGateway(config, { logger, verifier, addresses, sessions })
+  const connections = trackConnections(app)
   try {
     await listen(app, config)
   } catch (error) {
@@ -110,13 +111,23 @@ export async function startGateway(
 
   async function stop(): Promise<void> {
     logger.info({ openSockets: app.openSockets.size, seconds: config.drainSeconds }, 'draining')
-    await drainRequests(app, config.drainSeconds * 1000)
+    await drainRequests(app, connections, config.drainSeconds * 1000)
     saveBudgets(config.stateDir, budgets, logger)
     await app.close()
     if (config.socket !== undefined) rmSync(config.socket, { force: true })
     logger.info('stopped')
     log.flush()
   }
+}
+
+/** Every connection that is open, those that Node has let go of after an upgrade too. */
+function trackConnections(app: FastifyInstance): ReadonlySet<Socket> {
+  const connections = new Set<Socket>()
+  app.server.on('connection', (socket: Socket) => {
+    connections.add(socket)
+    socket.once('close', () => connections.delete(socket))
+  })
+  return connections
 }
 
 async function listen(app: FastifyInstance, { host, port, socket }: Config): Promise<void> {
@@ -149,7 +160,11 @@ async function removeStaleSocket(path: string): Promise<void> {
 }
 
 /** Stops accepting, tells WebSockets to come back, and lets requests finish until the deadline; then everything is cut. */
-async function drainRequests(app: FastifyInstance, drainMs: number): Promise<void> {
+async function drainRequests(
+  app: FastifyInstance,
+  connections: ReadonlySet<Socket>,
+  drainMs: number,
+): Promise<void> {
   const { server } = app
   const deadline = performance.now() + drainMs
   app.beginDrain()
@@ -162,7 +177,7 @@ async function drainRequests(app: FastifyInstance, drainMs: number): Promise<voi
     const outcome = await Promise.race([closed.then(() => connectionsEnded), pause(DRAIN_STEP_MS)])
     if (outcome === connectionsEnded && app.openSockets.size === 0) return
   }
-  server.closeAllConnections()
+  for (const connection of connections) connection.destroy()
   app.openSockets.destroyAll()
 }
 

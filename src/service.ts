@@ -14,6 +14,8 @@ export interface Service {
   /** `Authorization` to send when the client brought none of the service's own. */
   readonly authorization: string | undefined
   readonly rewriteLocation: (location: string) => string
+  /** Whether its answers must not become pages, or service workers, of the workspace's origin. */
+  readonly isolated: boolean
   readonly pool: Pool
   /** Requests under way. */
   inFlight: number
@@ -45,6 +47,8 @@ export function openServices(config: Config): Record<ServiceName, Service> {
     name,
     address,
     ...how,
+    // With the prefix kept, `/api` is where an operator has put the control UI itself.
+    isolated: name === 'api' && config.apiPrefix === 'strip',
     rewriteLocation: buildLocationRewriter(
       [address.hostname, 'localhost', '127.0.0.1', '[::1]', '0.0.0.0'],
       address.port === undefined ? undefined : String(address.port),

@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync }
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { SavedBudgets, SlidingWindowLimiter } from './budget.ts'
+import { codeOf } from './errors.ts'
 
 /** The tables that are saved, by name. */
 export type BudgetTables = Readonly<Record<string, SlidingWindowLimiter>>
@@ -31,7 +32,7 @@ export function saveBudgets(stateDir: string, tables: BudgetTables, logger: Logg
     renameSync(draft, path)
   } catch (error) {
     logger.error({ err: error, path }, 'budgets not saved')
-    rmSync(draft, { force: true })
+    remove(draft)
   }
 }
 
@@ -40,7 +41,6 @@ export function restoreBudgets(stateDir: string, tables: BudgetTables, logger: L
   const path = join(stateDir, BUDGETS_FILE)
   try {
     const saved: unknown = JSON.parse(readFileSync(path, 'utf8'))
-    rmSync(path, { force: true })
     for (const [name, table] of Object.entries(tables)) {
       const entry =
         typeof saved === 'object' && saved !== null
@@ -50,8 +50,18 @@ export function restoreBudgets(stateDir: string, tables: BudgetTables, logger: L
       else logger.error({ path, table: name }, 'saved budgets are corrupt')
     }
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return
+    if (codeOf(error) === 'ENOENT') return
     logger.error({ err: error, path }, 'budgets not restored')
+  }
+  remove(path)
+}
+
+/** Removes a file; one that stays does no harm. */
+function remove(path: string): void {
+  try {
+    rmSync(path, { force: true })
+  } catch {
+    // The folder cannot be written to, which was said when it was opened.
   }
 }
 

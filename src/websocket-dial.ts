@@ -4,6 +4,7 @@ import { request, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { GatewayError, upstreamErrorFrom } from './errors.ts'
 import { listElements } from './fields.ts'
+import { FrameFollower } from './frames.ts'
 import { CONNECT_MS, type Service } from './service.ts'
 
 /** How long a service may take to answer a handshake, in milliseconds. */
@@ -62,9 +63,15 @@ export function dialWebSocket(
       timer = setTimeout(timeout('handshake'), HANDSHAKE_MS)
     })
   })
+  outgoing.on('information', ({ statusCode }) => {
+    // Node takes a 101 that names no protocol for a hint and waits for more.
+    if (statusCode === 101)
+      outgoing.destroy(new GatewayError('upstream-unreachable', { reason: '101 without Upgrade' }))
+  })
   outgoing.on('upgrade', (answer, socket, head) => {
     clearTimeout(timer)
-    const problem = switchingProblem(answer, key, protocols)
+    socket.on('error', () => socket.destroy()) // Node has taken its own listener away
+    const problem = switchingProblem(answer, head, key, protocols)
     if (problem === undefined) {
       resolve({ kind: 'switched', socket, head, rawHeaders: answer.rawHeaders })
       return
@@ -87,6 +94,7 @@ export function dialWebSocket(
 /** What is wrong with a `101`: a tunnel is only opened behind a real switch to WebSocket (websocket smuggling). */
 function switchingProblem(
   answer: IncomingMessage,
+  head: Buffer,
   key: string,
   protocols: readonly string[],
 ): string | undefined {
@@ -100,6 +108,7 @@ function switchingProblem(
   const protocol = headers['sec-websocket-protocol']
   if (protocol !== undefined && !protocols.includes(protocol))
     return '101 with a subprotocol that was not offered'
+  if (new FrameFollower('server').follow(head) < 0) return '101 and then no frames'
   return undefined
 }
 

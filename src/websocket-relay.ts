@@ -54,6 +54,7 @@ export class WebSocketRelay implements OpenSocket, Watched {
     this.endsAt = pair.endsAt
     for (const side of [client, service]) {
       side.on('error', () => side.destroy())
+      side.once('end', this.#onSideEnd)
       side.once('close', this.#onSideClose)
       tune(side)
     }
@@ -78,6 +79,8 @@ export class WebSocketRelay implements OpenSocket, Watched {
     client.write(pair.answer, 'latin1')
     this.#fromService.start(pair.serviceHead)
     this.#fromClient.start(pair.clientHead)
+    // A side may have gone before anybody listened.
+    if (client.closed || service.closed) process.nextTick(this.#onSideClose)
   }
 
   /** Ends the connection: a close frame to each side as soon as the frame under way has passed, then the sockets. */
@@ -93,6 +96,11 @@ export class WebSocketRelay implements OpenSocket, Watched {
 
   check(_now: number, wallClock: number): void {
     if (wallClock >= this.endsAt) this.close(SESSION_ENDED)
+  }
+
+  // No WebSocket goes on with one half: the other side gets what was read, and its chance to say goodbye.
+  readonly #onSideEnd = (): void => {
+    this.#destroyAfter(FLUSH_MS)
   }
 
   readonly #onSideClose = (): void => {

@@ -1,5 +1,6 @@
 /** Is this environment a configuration? Reads it, and says everything that is wrong with it at once. */
 import { readFileSync } from 'node:fs'
+import { codeOf } from '../errors.ts'
 import { crossSettingProblems } from './rules.ts'
 import type { Setting } from './setting.ts'
 import { SETTINGS, type Config } from './settings.ts'
@@ -52,7 +53,14 @@ export function loadConfig(env: Environment): Config {
   }
   problems.push(...crossSettingProblems(values as Partial<Config>, env))
   if (problems.length > 0) throw new ConfigError(problems)
-  return Object.freeze(values as { -readonly [Name in keyof Config]: Config[Name] })
+  return deepFreeze(values as Config)
+}
+
+/** Freezes plain data all the way down: nobody changes a list of trusted proxies after it was checked. */
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value
+  for (const part of Object.values(value)) deepFreeze(part)
+  return Object.freeze(value)
 }
 
 /** Reads one setting. @throws {Error} with the line that a person is shown */
@@ -70,12 +78,19 @@ export function readSetting<T>(setting: Setting<T>, env: Environment): T {
   try {
     return setting.parse(text)
   } catch (error) {
-    const seen = secret ? '' : ` "${text.slice(0, 100)}"`
+    const seen = secret ? '' : ` "${withoutPasswords(text).slice(0, 100)}"`
     throw new Error(
-      `${source}${seen} ${error instanceof Error ? error.message : 'is not valid'}; it takes ${accepts}`,
+      withoutPasswords(
+        `${source}${seen} ${error instanceof Error ? error.message : 'is not valid'}; it takes ${accepts}`,
+      ),
       { cause: error },
     )
   }
+}
+
+/** Text without the user name and password of the URLs in it; up to the last `@`, since a password may hold anything. */
+function withoutPasswords(text: string): string {
+  return text.replace(/\/\/.*@/gs, '//***@')
 }
 
 function secretText(name: string, env: Environment): { text: string | undefined; source: string } {
@@ -85,10 +100,11 @@ function secretText(name: string, env: Environment): { text: string | undefined;
   if (env[name] !== undefined) throw new Error(`${name} and ${fileName} are both set; keep one`)
   if (path === '') throw new Error(`${fileName} is empty; unset it or give it the path of a file`)
   try {
-    return { text: readFileSync(path, 'utf8').replace(/\r?\n$/, ''), source: fileName }
+    return { text: readFileSync(path, 'utf8').replace(/(?:\r?\n)+$/, ''), source: fileName }
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable'
-    throw new Error(`${fileName} "${path}" cannot be read (${code})`, { cause: error })
+    // The path is not quoted, nor the cause, which quotes it: it may be the secret itself, given under the wrong name.
+    // oxlint-disable-next-line preserve-caught-error
+    throw new Error(`${fileName} names a file that cannot be read (${codeOf(error)})`)
   }
 }
 

@@ -1,5 +1,6 @@
 /** Do the settings fit together? What no single declaration can say. */
 import type { Config } from './settings.ts'
+import type { ServiceAddress } from './values.ts'
 
 /**
  * Problems between settings; those that could not be read are absent.
@@ -19,16 +20,20 @@ export function crossSettingProblems(
     GATEWAY_TERMINAL_URL: config.terminalUrl,
     GATEWAY_HEALTH_URL: config.healthUrl,
   }
+  const publicHost =
+    config.workspace === undefined || config.domain === undefined
+      ? undefined
+      : `${config.workspace}.${config.domain}`
   for (const [name, service] of Object.entries(services)) {
-    const isItself =
-      service !== undefined &&
-      (service.socketPath === undefined
-        ? config.socket === undefined &&
-          service.port === config.port &&
-          isLoopback(service.hostname)
-        : service.socketPath === config.socket)
-    if (isItself)
+    if (service === undefined) continue
+    const isFront = service.hostname === publicHost && !isLoopback(service.hostname)
+    if (isFront || isOwnAddress(service, config))
       problems.push(`${name} "${service.url}" is the gateway's own address; give it the service's`)
+  }
+  if (config.loginUrl !== undefined && isBehindOwnDoor(config.loginUrl, publicHost)) {
+    problems.push(
+      `GATEWAY_LOGIN_URL "${config.loginUrl}" is behind this gateway's own door, where a browser would be sent in circles; give it a page elsewhere`,
+    )
   }
   if (
     config.jwtSecret !== undefined &&
@@ -60,8 +65,23 @@ export function configWarnings(config: Config): string[] {
   return warnings
 }
 
+/** Whether a service's address is the one that the gateway listens on, so that a request would come back to it. */
+function isOwnAddress(service: ServiceAddress, { socket, host, port }: Partial<Config>): boolean {
+  if (service.socketPath !== undefined) return service.socketPath === socket
+  if (socket !== undefined || service.port !== port) return false
+  return isLoopback(service.hostname) || service.hostname.replace(/^\[(.*)\]$/, '$1') === host
+}
+
+/** The gateway's own pages are in front of the door. */
+function isBehindOwnDoor(url: string, publicHost: string | undefined): boolean {
+  const { hostname, pathname } = new URL(url)
+  return hostname === publicHost && !pathname.startsWith('/_gateway/')
+}
+
+/** Whether a host, as URLs spell it, is this machine; the unspecified addresses lead here too. */
 function isLoopback(hostname: string): boolean {
   return (
-    hostname === 'localhost' || hostname === '[::1]' || /^127(?:\.[0-9]{1,3}){3}$/.test(hostname)
+    /^(?:(?:.*\.)?localhost|127(?:\.[0-9]{1,3}){3}|0\.0\.0\.0)$/.test(hostname) ||
+    /^\[(?:::1?|::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4})\]$/.test(hostname)
   )
 }

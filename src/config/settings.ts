@@ -20,6 +20,7 @@ import {
   parsePrefix,
   parseSecret,
   parseServiceUrl,
+  parseSocketPath,
   parseTrustedProxies,
   parseWebUrl,
   parseWorkspace,
@@ -83,7 +84,7 @@ export const SETTINGS = {
     env: 'GATEWAY_SOCKET',
     description: 'A Unix socket to listen on instead of a port. It is created with mode 600.',
     accepts: 'an absolute path',
-    parse: parseAbsolutePath,
+    parse: parseSocketPath,
   }),
   dashboardUrl: withDefault('http://127.0.0.1:3001', {
     env: 'GATEWAY_DASHBOARD_URL',

@@ -22,13 +22,12 @@ export interface ServiceAddress {
 export function parseServiceUrl(text: string): ServiceAddress {
   if (text.startsWith('unix:')) {
     const socketPath = text.slice('unix:'.length)
-    if (!isAbsolute(socketPath)) throw new Error('names a Unix socket without an absolute path')
     return {
       url: text,
       origin: 'http://localhost',
       hostname: 'localhost',
       port: undefined,
-      socketPath,
+      socketPath: parseSocketPath(socketPath),
     }
   }
   const url = URL.parse(text)
@@ -52,6 +51,8 @@ const PLACEHOLDER =
 export function parseSecret(text: string): string {
   if (Buffer.byteLength(text) < MIN_SECRET_BYTES)
     throw new Error(`is shorter than ${MIN_SECRET_BYTES} bytes`)
+  // Half of those who are given it would trim it: the two ends would then hold different keys.
+  if (text !== text.trim()) throw new Error('has white space at an end')
   if (PLACEHOLDER.test(text)) throw new Error('looks like a placeholder')
   if (new Set(text).size < 5) throw new Error('repeats a few characters: it can be guessed')
   return text
@@ -76,6 +77,8 @@ export function parseOrigin(text: string): string {
     throw new Error(`"${text}" is not an http(s) origin`)
   if (url.origin !== text.toLowerCase())
     throw new Error(`"${text}" is not an origin; did you mean "${url.origin}"?`)
+  if (parseAuthority(url.host) === undefined)
+    throw new Error(`"${text}" has no host name; origins are exact, without *`)
   return url.origin
 }
 
@@ -111,11 +114,19 @@ export function parseAbsolutePath(text: string): string {
   return text
 }
 
-/** A host name or address to listen on. */
+/** The longest path of a Unix socket that the kernel takes, in bytes. */
+const MAX_SOCKET_PATH_BYTES = 107
+
+/** An absolute path that a Unix socket can have. */
+export function parseSocketPath(text: string): string {
+  if (Buffer.byteLength(text) > MAX_SOCKET_PATH_BYTES)
+    throw new Error(`is longer than the ${MAX_SOCKET_PATH_BYTES} bytes of a Unix socket's path`)
+  return parseAbsolutePath(text)
+}
+
+/** A host name or address to listen on; brackets around IPv6 are taken off. */
 export function parseListenHost(text: string): string {
   const bare = text.replace(/^\[(.*)\]$/, '$1')
-  if (parseAuthority(bare.includes(':') ? `[${bare}]` : bare)?.port !== undefined)
-    throw new Error('has a port in it')
   if (parseAuthority(bare.includes(':') ? `[${bare}]` : bare) === undefined)
     throw new Error('is not an address or host name')
   return bare

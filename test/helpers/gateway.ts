@@ -7,6 +7,7 @@ import { loadConfig, type Config } from '../../src/config/load.ts'
 import { startGateway, type RunningGateway } from '../../src/server.ts'
 import { mintToken } from '../../src/token.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
+import { eventually } from './waiting.ts'
 
 /** The secret that test tokens are signed with. */
 export const SECRET = 'test-key-of-houston-3f9c1d27b8a64e05'
@@ -119,4 +120,35 @@ export function token(overrides: Partial<Parameters<typeof mintToken>[0]> = {}):
     ttlSeconds: 3600,
     ...overrides,
   })
+}
+
+/**
+ * A gateway with one service behind every address, and the header line that lets a request through.
+ * It does not wait for requests in flight when the test ends.
+ */
+export async function startBefore<Service extends { url: string }>(
+  t: Test,
+  service: Service,
+  overrides: Record<string, string | undefined> = {},
+) {
+  const gateway = await startTestGateway(t, {
+    GATEWAY_DASHBOARD_URL: service.url,
+    GATEWAY_API_URL: service.url,
+    GATEWAY_TERMINAL_URL: service.url,
+    GATEWAY_HEALTH_URL: service.url,
+    GATEWAY_DRAIN_SECONDS: '0',
+    ...overrides,
+  })
+  const { app } = gateway.running
+  /** Requests and WebSockets under way. */
+  const underWay = () =>
+    Object.values(app.services).reduce((sum, { inFlight }) => sum + inFlight, app.openSockets.size)
+  return {
+    ...gateway,
+    service,
+    auth: `Authorization: Bearer ${await token()}`,
+    underWay,
+    /** Waits until nothing is under way any more. */
+    settled: () => eventually(() => underWay() === 0, 'nothing under way'),
+  }
 }

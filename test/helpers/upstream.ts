@@ -1,8 +1,9 @@
 /** Stand-in services for tests: they count who dials them and record what they are sent, byte for byte. */
+import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
-import { createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
+import { connect, createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Test } from 'tap'
 import { WebSocketServer } from 'ws'
@@ -108,6 +109,25 @@ export async function startRawUpstream(
   })
   const { port } = server.address() as AddressInfo
   return { url: `http://127.0.0.1:${port}`, port, dials: () => dials }
+}
+
+/** A service that takes no connection: its process is stopped and the kernel's queue for it is full. */
+export async function startDeafUpstream(t: Test): Promise<{ url: string; port: number }> {
+  const program = `require('net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () {
+    console.log(this.address().port)
+  })`
+  const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [line] = (await once(child.stdout, 'data')) as [Buffer]
+  const port = Number(line)
+  child.kill('SIGSTOP')
+  const fillers = Array.from({ length: 6 }, () => connect(port, '127.0.0.1').on('error', () => {}))
+  t.teardown(async () => {
+    for (const filler of fillers) filler.destroy()
+    child.kill('SIGKILL')
+    await once(child, 'close')
+  })
+  await once(fillers[0] as Socket, 'connect')
+  return { url: `http://127.0.0.1:${port}`, port }
 }
 
 /** A loopback port on which nothing listens. */

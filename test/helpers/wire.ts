@@ -21,6 +21,88 @@ export async function open(port: number): Promise<Socket> {
   return socket
 }
 
+/** What a socket has received. */
+export interface Received {
+  text: () => string
+  bytes: () => number
+  /** Waits until the text so far fulfils a condition, or the connection is over. */
+  until: (condition: (text: string) => boolean) => Promise<string>
+  /** How the connection ended: properly (FIN) or cut (reset). Resolves with what was received. */
+  over: Promise<{ text: string; how: 'ended' | 'reset' }>
+}
+
+/** Gathers what a socket receives. */
+export function gather(socket: Socket): Received {
+  const chunks: string[] = []
+  let size = 0
+  let how: 'ended' | 'reset' = 'reset'
+  const waiting = new Set<() => void>()
+  const text = () => {
+    if (chunks.length > 1) chunks.splice(0, chunks.length, chunks.join(''))
+    return chunks[0] ?? ''
+  }
+  const wake = () => {
+    for (const one of waiting) one()
+  }
+  socket.on('data', (chunk: Buffer) => {
+    size += chunk.length
+    chunks.push(chunk.toString('latin1'))
+    wake()
+  })
+  socket.on('end', () => {
+    how = 'ended'
+    socket.end()
+  })
+  const over = new Promise<{ text: string; how: 'ended' | 'reset' }>((resolve) => {
+    socket.on('close', () => {
+      wake()
+      resolve({ text: text(), how })
+    })
+  })
+  return {
+    text,
+    bytes: () => size,
+    over,
+    until: (condition) =>
+      new Promise((resolve) => {
+        const look = () => {
+          if (!condition(text()) && !socket.destroyed) return
+          waiting.delete(look)
+          resolve(text())
+        }
+        waiting.add(look)
+        look()
+      }),
+  }
+}
+
+/** The lines of a request, ready to be sent. `Host` is added unless it is given. */
+export function requestBytes(
+  requestLine: string,
+  headers: readonly string[] = [],
+  body = '',
+): string {
+  const has = headers.some((line) => line.toLowerCase().startsWith('host:'))
+  const lines = [`${requestLine} HTTP/1.1`, ...(has ? [] : ['Host: houston.hubify.com']), ...headers]
+  return `${lines.join('\r\n')}\r\n\r\n${body}`
+}
+
+/** The body of an answer in chunked coding, decoded; undefined when it is cut short. */
+export function dechunk(body: string): string | undefined {
+  let text = ''
+  let at = 0
+  for (;;) {
+    const lineEnd = body.indexOf('\r\n', at)
+    if (lineEnd < 0) return undefined
+    const size = Number.parseInt(body.slice(at, lineEnd), 16)
+    if (Number.isNaN(size)) return undefined
+    if (size === 0) return body.indexOf('\r\n', lineEnd + 2) < 0 ? undefined : text
+    text += body.slice(lineEnd + 2, lineEnd + 2 + size)
+    at = lineEnd + 4 + size
+    if (at > body.length) return undefined
+  }
+}
+
 /** Sends bytes and reads until the other side closes, or until the milliseconds are over. */
 export async function exchange(
   port: number,

@@ -1,0 +1,91 @@
+/** What does a person see when the gateway answers itself? */
+import { createHash } from 'node:crypto'
+import * as fc from 'fast-check'
+import t from 'tap'
+import { ERRORS, type ErrorCode } from '../../src/errors.ts'
+import { errorPage, escapeHtml, PAGE_POLICY, signInPage } from '../../src/pages.ts'
+import { anyText } from '../helpers/any-text.ts'
+
+const CODES = Object.keys(ERRORS) as ErrorCode[]
+const PAGES = [
+  ...CODES.map((code) => errorPage(code, 'id-1')),
+  signInPage(undefined, '/'),
+  signInPage('token-invalid', '/'),
+  signInPage('token-expired', '/'),
+]
+
+t.test('the policy allows the style that is sent, and nothing else', async (t) => {
+  for (const page of PAGES) {
+    const styles = [...page.matchAll(/<style>([^]*?)<\/style>/g)]
+    t.equal(styles.length, 1)
+    const hash = createHash('sha256')
+      .update(styles[0]?.[1] ?? '')
+      .digest('base64')
+    t.ok(PAGE_POLICY.includes(`style-src 'sha256-${hash}'`))
+  }
+  for (const directive of [
+    "default-src 'none'",
+    "form-action 'self'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+  ])
+    t.ok(PAGE_POLICY.split('; ').includes(directive), directive)
+  t.notMatch(PAGE_POLICY, /unsafe|\*|https?:|script-src/)
+})
+
+t.test('pages bring no script and load nothing', async (t) => {
+  for (const page of PAGES) {
+    t.notMatch(page, /<script|\son[a-z]+=|javascript:|\bsrc=|<link|<iframe|@import|url\(|\sstyle=/i)
+    t.same(
+      [...page.matchAll(/(?:href|action)="([^"]*)"/g)]
+        .map(([, address = '']) => address)
+        .filter((address) => address !== '/' && address !== '/_gateway/sign-in'),
+      [],
+    )
+  }
+})
+
+t.test(
+  'an error page says what happened, what to do, and which log line to look for',
+  async (t) => {
+    for (const code of CODES) {
+      const page = errorPage(code, 'request-id-7')
+      t.ok(page.includes(`<h1>${ERRORS[code].title}</h1>`))
+      t.ok(page.includes(`${code} · request-id-7`))
+      t.ok(page.includes('href="/"'))
+    }
+  },
+)
+
+t.test('the sign-in form posts the token, never puts it into an address', async (t) => {
+  const page = signInPage(undefined, '/logs')
+  t.match(page, /<form method="post" action="\/_gateway\/sign-in">/)
+  t.match(page, /<input id="token" name="token" type="password" required/)
+  t.match(page, /<label for="token">/)
+  t.match(page, /<input type="hidden" name="return_to" value="\/logs">/)
+  t.equal(page.match(/<form/g)?.length, 1)
+})
+
+t.test('nothing that is put into a page can leave its place', async (t) => {
+  for (const text of [
+    '<script>',
+    '"><img src=x onerror=alert(1)>',
+    "' onfocus='alert(1)",
+    '&lt;',
+    '</style><script>',
+  ]) {
+    for (const page of [errorPage('bad-request', text), signInPage(undefined, text)]) {
+      t.notOk(page.includes(text), text)
+      t.equal(page.match(/</g)?.length, page.match(/<(?=[a-z/!])/g)?.length)
+    }
+  }
+  fc.assert(
+    fc.property(anyText(), (text) => {
+      const escaped = escapeHtml(text)
+      const back = escaped.replaceAll(/&#([0-9]+);/g, (_, code) =>
+        String.fromCharCode(Number(code)),
+      )
+      return !/[<>"']|&(?!#[0-9]+;)/.test(escaped) && back === text
+    }),
+  )
+})
