@@ -8,7 +8,7 @@ import type { Logger } from 'pino'
 import { clientFrom, type Cidr } from '../src/address.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../src/errors.ts'
 import { fieldLines, listElements, type RawHeaders } from '../src/fields.ts'
-import { hasBody } from '../src/headers.ts'
+import { hasBody } from '../src/request-headers.ts'
 import { rawAnswer } from '../src/problem.ts'
 
 /** Methods that are forwarded. TRACE and CONNECT never are; others have no meaning to the services. */

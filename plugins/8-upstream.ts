@@ -6,12 +6,8 @@ import fp from 'fastify-plugin'
 import { bearerToken } from '../src/credentials.ts'
 import { GatewayError } from '../src/errors.ts'
 import { fieldLines, trimOws } from '../src/fields.ts'
-import {
-  buildRequestHeaders,
-  buildResponseHeaders,
-  buildSwitchingHeaders,
-  hasBody,
-} from '../src/headers.ts'
+import { buildRequestHeaders, hasBody } from '../src/request-headers.ts'
+import { buildResponseHeaders, buildSwitchingHeaders } from '../src/response-headers.ts'
 import { relayRequest } from '../src/http-relay.ts'
 import { ERROR_FIELD, ownHeaders, type Answer } from '../src/problem.ts'
 import { isServiceWorkerScript } from '../src/isolation.ts'

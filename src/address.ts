@@ -85,7 +85,7 @@ export function matchNetworks(address: AddressBytes, networks: readonly Cidr[]):
     const whole = bits >> 3
     for (let i = 0; i < whole; i++) if (address[i] !== bytes[i]) return false
     const rest = bits & 7
-    return rest === 0 || ((address[whole] ?? 0) ^ (bytes[whole] ?? 0)) >> (8 - rest) === 0
+    return ((address[whole] ?? 0) ^ (bytes[whole] ?? 0)) >> (8 - rest) === 0
   })
 }
 

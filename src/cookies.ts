@@ -10,7 +10,7 @@ export const LOOPBACK_SESSION_COOKIE = 'workspace_session'
 // Our names in any case, between anything that is no part of a cookie name (RFC 9110 section 5.6.2): white space of any
 // alphabet, quotes, control characters, and the `=` of a cookie without a name, which browsers send as its bare value.
 const SESSION_COOKIE =
-  /^[^\w!#$%&'*+.^`|~-]*(?:__host-)?workspace_session[^\w!#$%&'*+.^`|~=-]*(?:=|$)/i
+  /^[^\w!#$%&'*+.^`|~-]*(?:__host-)?workspace_session[^\w!#$%&'*+.^`|~-]*(?:=|$)/i
 
 /** The longest life that browsers give a cookie: 400 days (RFC 6265bis section 5.5), in seconds. */
 const MAX_AGE_SECONDS = 400 * 86_400
@@ -53,7 +53,7 @@ export function sanitizeSetCookie(value: string): string | undefined {
   const kept = attributes.filter(
     (attribute) => (attribute.split('=')[0] ?? '').trim().toLowerCase() !== 'domain',
   )
-  return kept.length === attributes.length ? value : [pair, ...kept].join(';')
+  return [pair, ...kept].join(';')
 }
 
 /** `Set-Cookie` that starts a session. @param maxAgeSeconds whole seconds until the token expires */

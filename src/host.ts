@@ -40,7 +40,7 @@ export type HostRule = '*' | `.${string}` | (string & {})
 /** Parses a rule: a host, `.example.com` for the domain and its subdomains, or `*`. @throws {Error} saying what is wrong */
 export function parseHostRule(text: string): HostRule {
   if (text === '*') return text
-  const name = (text.startsWith('.') ? text.slice(1) : text).toLowerCase()
+  const name = text.startsWith('.') ? text.slice(1) : text
   const authority = parseAuthority(name)
   if (authority === undefined || authority.port !== undefined) {
     throw new Error(

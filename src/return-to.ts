@@ -13,7 +13,6 @@ export function returnPath(returnTo: string | undefined, origin: string): string
   const base = URL.parse(origin)
   if (target === null || base === null || target.origin !== base.origin) return '/'
   const path = target.pathname + target.search + target.hash
-  if (!/^\/(?![/\\])[\x21-\x7e]*$/.test(path)) return '/'
   if (/^\/_gateway(?:\/|$)/.test(target.pathname)) return '/'
   return URL.parse(path, origin)?.href === `${base.origin}${path}` ? path : '/'
 }

@@ -2,7 +2,8 @@
 import { Pool } from 'undici'
 import type { Config } from './config/load.ts'
 import type { ServiceAddress } from './config/values.ts'
-import { buildLocationRewriter, type ForwardingMode } from './headers.ts'
+import { buildLocationRewriter } from './location.ts'
+import type { ForwardingMode } from './request-headers.ts'
 
 export type ServiceName = 'dashboard' | 'terminal' | 'api' | 'chat' | 'health'
 

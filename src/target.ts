@@ -5,7 +5,7 @@ import { routeOf, type RouteName, type SiteMap } from './routes.ts'
 export interface Target {
   /** The path as it came, still percent-encoded. */
   readonly path: string
-  /** The path decoded once; decisions and the log use this. */
+  /** The path decoded once; for the log. */
   readonly decodedPath: string
   /** The query as it came, with its `?`, or an empty string. */
   readonly query: string
@@ -57,8 +57,7 @@ export function parseTarget(raw: string, siteMap: SiteMap): Target | BadTarget {
 /** What is wrong with a path from which every escape is gone. @param prefix what is stripped before it is forwarded */
 function problemOf(bare: string, prefix: string): string | undefined {
   // `//host/x` is a host to everything that parses it as a URL reference (CVE-2022-28923).
-  if (bare.startsWith('//') || bare.startsWith('//', prefix.length))
-    return 'starts with a double slash'
+  if (bare.startsWith('//', prefix.length)) return 'starts with a double slash'
   if (bare.includes('\\')) return 'has a backslash'
   if (hasControlCharacter(bare)) return 'has a control character'
   const hasDotSegment = bare.split('/').some((segment) => {

@@ -63,11 +63,6 @@ export function dialWebSocket(
       timer = setTimeout(timeout('handshake'), HANDSHAKE_MS)
     })
   })
-  outgoing.on('information', ({ statusCode }) => {
-    // Node takes a 101 that names no protocol for a hint and waits for more.
-    if (statusCode === 101)
-      outgoing.destroy(new GatewayError('upstream-unreachable', { reason: '101 without Upgrade' }))
-  })
   outgoing.on('upgrade', (answer, socket, head) => {
     clearTimeout(timer)
     socket.on('error', () => socket.destroy()) // Node has taken its own listener away
@@ -81,7 +76,10 @@ export function dialWebSocket(
   })
   outgoing.on('response', (answer) => {
     clearTimeout(timer)
-    resolve({ kind: 'refused', answer })
+    // To Node a 101 that names no protocol is an ordinary answer; to the client it would open a tunnel.
+    if (answer.statusCode !== 101) resolve({ kind: 'refused', answer })
+    else
+      outgoing.destroy(new GatewayError('upstream-unreachable', { reason: '101 without Upgrade' }))
   })
   outgoing.on('error', (error) => {
     clearTimeout(timer)

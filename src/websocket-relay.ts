@@ -106,7 +106,11 @@ export class WebSocketRelay implements OpenSocket, Watched {
   readonly #onSideClose = (): void => {
     const { client, service, onEnd } = this.#pair
     // A service that dies ends the client's socket, and the other way round; what was read before still arrives.
-    for (const side of [client, service]) if (!side.destroyed && !side.writableEnded) side.end()
+    for (const side of [client, service]) {
+      if (side.destroyed) continue
+      if (!side.writableEnded) side.end()
+      side.resume() // it may have waited for the side that has gone
+    }
     this.#destroyAfter(FLUSH_MS)
     if (!client.destroyed || !service.destroyed || this.#ended) return
     this.#ended = true
@@ -167,7 +171,7 @@ class Direction {
   }
 
   #relay(chunk: Buffer): void {
-    if (this.#isOver) return
+    if (this.#isOver || this.#sink.destroyed) return
     const taken = this.#follower.follow(chunk, this.#goodbye !== undefined)
     if (taken < 0) {
       this.#isOver = true

@@ -1,16 +1,14 @@
 /** What do the services see, and what does the client get back? */
 import * as fc from 'fast-check'
 import t from 'tap'
+import { NameKinds } from '../../src/field-kinds.ts'
+import { buildLocationRewriter } from '../../src/location.ts'
+import { buildRequestHeaders, hasBody, type ForwardedRequest } from '../../src/request-headers.ts'
 import {
-  buildLocationRewriter,
-  buildRequestHeaders,
   buildResponseHeaders,
   buildSwitchingHeaders,
-  hasBody,
-  NameKinds,
-  type ForwardedRequest,
   type ReturnedAnswer,
-} from '../../src/headers.ts'
+} from '../../src/response-headers.ts'
 import { anyText } from '../helpers/any-text.ts'
 
 const ABOUT: ForwardedRequest = {

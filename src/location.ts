@@ -1,0 +1,40 @@
+/** Where does a service's redirect lead? Its own address is nobody's outside: it becomes a path of ours. */
+
+/**
+ * Builds the rewriting of `Location` for a service: an absolute one that names the service's own address becomes a path of
+ * ours (Next.js answers `http://localhost:3001/logs` whatever `Host` says), and a stripped prefix is put back.
+ * @param port the service's TCP port, or undefined for a Unix socket
+ * @param hosts the names under which the service may know itself, lower case
+ * @param stripped the prefix that was taken off (`/api`), or an empty string
+ */
+export function buildLocationRewriter(
+  hosts: readonly string[],
+  port: string | undefined,
+  stripped: string,
+): (location: string) => string {
+  return (location) => {
+    // A browser leaves these out before it reads a URL: `http://localhost:3001/<tab>/evil.example` must not get through.
+    const text = location.replace(/[\t\n\r]/g, '')
+    const own = ownPath(text, hosts, port)
+    if (own === undefined)
+      return stripped !== '' && /^\/(?!\/)/.test(text) ? stripped + text : location
+    if (stripped !== '') return stripped + own
+    // The service's own `http://localhost:3001//evil.example` must not become a host on our side.
+    return /^\/[/\\]/.test(own) ? `/.${own}` : own
+  }
+}
+
+/** The path, query and fragment of an absolute URL of the service's own; undefined for anything else. */
+function ownPath(
+  location: string,
+  hosts: readonly string[],
+  port: string | undefined,
+): string | undefined {
+  const match =
+    /^(?:(https?):)?\/\/(\[[0-9a-f:.]*\]|[^/?#@:\\]*)(?::([0-9]+))?(?=$|[/?#])(.*)$/i.exec(location)
+  if (match === null) return undefined
+  const [, scheme = 'http', host = '', givenPort, rest = ''] = match
+  const namedPort = givenPort ?? (scheme.toLowerCase() === 'https' ? '443' : '80')
+  if (!hosts.includes(host.toLowerCase()) || namedPort !== port) return undefined
+  return rest.startsWith('/') ? rest : `/${rest}`
+}

@@ -1,0 +1,121 @@
+/** What does the client get back? Header policy on the way out (contract, section 6). */
+import { sanitizeSetCookie } from './cookies.ts'
+import { HOP_BY_HOP, NameKinds, removeNominated } from './field-kinds.ts'
+import { listElements, type RawHeaders } from './fields.ts'
+
+// What happens to a field on its way back. The kind of a name is looked up once and remembered.
+const PASS = 0
+const DROP = 1
+const SET_COOKIE = 2
+const LOCATION = 3
+const CONNECTION = 4
+type ResponseKind =
+  | typeof PASS
+  | typeof DROP
+  | typeof SET_COOKIE
+  | typeof LOCATION
+  | typeof CONNECTION
+  | PolicyField
+
+/** Fields that the gateway adds only where the service said nothing. */
+const POLICY_FIELDS = {
+  'x-content-type-options': 10,
+  'referrer-policy': 11,
+  'content-security-policy': 12,
+  'cache-control': 13,
+  'access-control-allow-origin': 14,
+  'access-control-allow-credentials': 15,
+} as const
+type PolicyField = (typeof POLICY_FIELDS)[keyof typeof POLICY_FIELDS]
+
+/** Fields of an answer that belong to the gateway or to the hop. */
+const NEVER_FROM_SERVICE: ReadonlySet<string> = new Set([
+  ...HOP_BY_HOP,
+  'x-gateway-error',
+  'x-request-id',
+])
+
+const responseFieldKinds = new NameKinds(kindOfResponseField)
+
+function kindOfResponseField(name: string): ResponseKind {
+  const lower = name.toLowerCase()
+  if (lower === 'set-cookie') return SET_COOKIE
+  if (lower === 'location') return LOCATION
+  if (lower === 'connection') return CONNECTION
+  if (Object.hasOwn(POLICY_FIELDS, lower)) return POLICY_FIELDS[lower as keyof typeof POLICY_FIELDS]
+  return NEVER_FROM_SERVICE.has(lower) ? DROP : PASS
+}
+
+/** What the gateway knows about an answer on its way back. */
+export interface ReturnedAnswer {
+  readonly requestId: string
+  /** Whether somebody is signed in, so that the answer is private unless the service says otherwise. */
+  readonly signedIn: boolean
+  /** Makes a `Location` of the service's own one of ours. */
+  readonly rewriteLocation: (location: string) => string
+  /** An allowed foreign origin that may read the answer (CORS), or undefined. */
+  readonly allowOrigin: string | undefined
+  /** Fields to add, name and value in turn. */
+  readonly extra: readonly string[]
+}
+
+/** Builds the header list that the client gets from what a service answered. */
+export function buildResponseHeaders(raw: RawHeaders, about: ReturnedAnswer): string[] {
+  const headers: string[] = []
+  let nominated: string[] | undefined
+  let said = 0
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] ?? ''
+    const value = raw[i + 1] ?? ''
+    const kind = responseFieldKinds.of(name)
+    if (kind === PASS) {
+      headers.push(name, value)
+    } else if (kind === SET_COOKIE) {
+      const safe = sanitizeSetCookie(value)
+      if (safe !== undefined) headers.push(name, safe)
+    } else if (kind === LOCATION) {
+      headers.push(name, about.rewriteLocation(value))
+    } else if (kind === CONNECTION) {
+      ;(nominated ??= []).push(...listElements(value))
+    } else if (kind !== DROP) {
+      said |= 1 << kind
+      headers.push(name, value)
+    }
+  }
+  if (nominated !== undefined) removeNominated(headers, 0, nominated, false)
+  const silent = (field: keyof typeof POLICY_FIELDS) => (said & (1 << POLICY_FIELDS[field])) === 0
+  if (silent('x-content-type-options')) headers.push('X-Content-Type-Options', 'nosniff')
+  if (silent('referrer-policy')) headers.push('Referrer-Policy', 'same-origin')
+  if (silent('content-security-policy'))
+    headers.push('Content-Security-Policy', "frame-ancestors 'self'")
+  if (about.signedIn && silent('cache-control')) headers.push('Cache-Control', 'private, no-store')
+  if (about.allowOrigin !== undefined && silent('access-control-allow-origin')) {
+    headers.push('Access-Control-Allow-Origin', about.allowOrigin, 'Vary', 'Origin')
+    if (silent('access-control-allow-credentials'))
+      headers.push('Access-Control-Allow-Credentials', 'true')
+  }
+  headers.push('X-Request-Id', about.requestId, ...about.extra)
+  return headers
+}
+
+/** Fields of a `101` that do not pass: what only we say, and lengths, which it cannot have (RFC 9110 section 8.6). */
+const NEVER_WITH_SWITCH: ReadonlySet<string> = new Set([
+  'x-gateway-error',
+  'x-request-id',
+  'content-length',
+  'transfer-encoding',
+])
+
+/** Builds the header list that the client gets with a service's `101`: everything else, and no cookie of ours. */
+export function buildSwitchingHeaders(raw: RawHeaders): string[] {
+  const headers: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] ?? ''
+    const value = raw[i + 1] ?? ''
+    const lower = name.toLowerCase()
+    if (NEVER_WITH_SWITCH.has(lower)) continue
+    const safe = lower === 'set-cookie' ? sanitizeSetCookie(value) : value
+    if (safe !== undefined) headers.push(name, safe)
+  }
+  return headers
+}
