@@ -1,7 +1,7 @@
 /** Who is calling, and how did they reach the front of the chain? */
 import type { IncomingMessage } from 'node:http'
 import fp from 'fastify-plugin'
-import { buildClient, clientFrom, parseAddress, type Cidr, type Client } from '../src/address.ts'
+import { buildClient, clientFrom, type Cidr, type Client } from '../src/address.ts'
 import { GatewayError } from '../src/errors.ts'
 import { fieldLines, listElements } from '../src/fields.ts'
 
@@ -52,5 +52,7 @@ export default fp(
 )
 
 function peerOf(raw: IncomingMessage): Client {
-  return buildClient(parseAddress(raw.socket.remoteAddress ?? '') ?? [0, 0, 0, 0], false)
+  return (
+    clientFrom(raw.socket.remoteAddress ?? '0.0.0.0', [], []) ?? buildClient([0, 0, 0, 0], false)
+  )
 }

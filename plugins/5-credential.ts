@@ -1,6 +1,6 @@
 /** Who does the request claim to speak for, and is it true? At most one identity; nothing is refused yet. */
 import fp from 'fastify-plugin'
-import { expiredSessionCookies } from '../src/cookies.ts'
+import { expiredPlantedCookie, expiredSessionCookies } from '../src/cookies.ts'
 import { bearerToken, findCredential, type Candidate } from '../src/credentials.ts'
 import { GatewayError } from '../src/errors.ts'
 import type { Credential, Exchange } from '../src/exchange.ts'
@@ -11,6 +11,8 @@ import { isTokenShaped, type TokenVerifier } from '../src/token.ts'
 /** What tokens are checked against. */
 export interface CredentialOptions {
   readonly verifier: TokenVerifier
+  /** The domain that sibling workspaces share, for which they can plant cookies. */
+  readonly domain: string
 }
 
 /**
@@ -22,7 +24,7 @@ export function usesSecureCookie({ scheme, authority }: Exchange): boolean {
 }
 
 export default fp(
-  async function credential(app, { verifier }: CredentialOptions) {
+  async function credential(app, { verifier, domain }: CredentialOptions) {
     app.addHook('onRequest', function findAndVerify(request, _reply, done) {
       const { exchange, raw } = request
       exchange.stage = 'credential'
@@ -33,7 +35,8 @@ export default fp(
         return
       }
       if ('reason' in candidate) {
-        const headers = candidate.cookie ? { 'Set-Cookie': expiredSessionCookies(secure) } : {}
+        const expired = [...expiredSessionCookies(secure), expiredPlantedCookie(secure, domain)]
+        const headers = candidate.cookie ? { 'Set-Cookie': expired } : {}
         exchange.credential = {
           kind: 'cookie',
           outcome: new GatewayError('bad-request', { reason: candidate.reason, headers }),

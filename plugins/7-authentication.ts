@@ -73,7 +73,7 @@ function withExpiredCookie(error: GatewayError, { exchange }: FastifyRequest): G
   return new GatewayError(error.code, {
     ...(error.reason === undefined ? {} : { reason: error.reason }),
     cause: error.cause,
-    headers: { ...error.headers, 'Set-Cookie': expiredSessionCookies(usesSecureCookie(exchange)) },
+    headers: { 'Set-Cookie': expiredSessionCookies(usesSecureCookie(exchange)), ...error.headers },
   })
 }
 

@@ -1,6 +1,6 @@
 /** `/terminal`: ttyd's page and its WebSocket. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { offeredProtocols } from '../plugins/8-upstream.ts'
+import { offeredProtocols } from '../plugins/upgrade.ts'
 import { GatewayError } from '../src/errors.ts'
 import { mountService } from './proxied.ts'
 

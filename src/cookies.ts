@@ -69,6 +69,14 @@ export function expiredSessionCookies(secure: boolean): string[] {
   ]
 }
 
+/**
+ * `Set-Cookie` that takes back a cookie of our name which a sibling planted for the whole domain. Browsers that know the
+ * `__Host-` prefix ignore it, and never took the planted one either.
+ */
+export function expiredPlantedCookie(secure: boolean, domain: string): string {
+  return `${nameAndValue(secure, '')}; Max-Age=0; Domain=${domain}${flags(secure)}`
+}
+
 function nameAndValue(secure: boolean, value: string): string {
   return `${secure ? SECURE_SESSION_COOKIE : LOOPBACK_SESSION_COOKIE}=${value}`
 }

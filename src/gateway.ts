@@ -14,6 +14,7 @@ import upstream from '../plugins/8-upstream.ts'
 import drain from '../plugins/drain.ts'
 import problemDetails from '../plugins/problem-details.ts'
 import requestLog from '../plugins/request-log.ts'
+import upgrade from '../plugins/upgrade.ts'
 import api from '../routes/api.ts'
 import chat from '../routes/chat.ts'
 import dashboard from '../routes/dashboard.ts'
@@ -69,10 +70,14 @@ export async function buildGateway(
     rules: config.allowedHosts,
   })
   await app.register(sensitiveFiles, { added: config.sensitiveFiles })
-  await app.register(credential, { verifier })
+  await app.register(credential, { verifier, domain: config.domain })
   await app.register(rateLimit, { addresses, sessions, sessionRoutes: config.sessionRoutes })
   await app.register(authentication, { allowedOrigins: config.allowedOrigins })
   await app.register(upstream, config)
+  await app.register(upgrade, {
+    leewaySeconds: config.jwtLeewaySeconds,
+    idleMs: config.idleSeconds * 1000,
+  })
 
   await app.register(health, { strict: config.healthStrict })
   await app.register(gatewayRoutes, { verifier })

@@ -1,4 +1,5 @@
 /** How does an error become an answer? One writer for every door: hooks, the router's own errors, and the bare socket. */
+import { STATUS_CODES } from 'node:http'
 import { ERRORS, type ErrorCode, type GatewayError } from './errors.ts'
 import { errorPage, PAGE_POLICY, signInPage } from './pages.ts'
 
@@ -118,7 +119,7 @@ export function rawAnswer(
     { code, headers: extra },
     { requestId, page: false, returnTo: '/' },
   )
-  const lines = [`HTTP/1.1 ${status} ${ERRORS[code].title}`]
+  const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`]
   for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`)
   return `${lines.join('\r\n')}\r\nDate: ${new Date().toUTCString()}\r\nConnection: close\r\n\r\n${body}`
 }

@@ -62,6 +62,7 @@ export async function startUpstream(
     requests.push(record(request))
     socket.on('error', () => socket.destroy())
     if (onUpgrade !== undefined) {
+      socket.on('end', () => socket.end())
       onUpgrade(request, socket, head)
       return
     }

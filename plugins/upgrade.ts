@@ -1,0 +1,147 @@
+/** How does an upgrade that may pass become an open WebSocket? The service agrees first; then its 101 is the client's. */
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { GatewayError } from '../src/errors.ts'
+import { fieldLines, trimOws } from '../src/fields.ts'
+import { buildResponseHeaders, buildSwitchingHeaders } from '../src/response-headers.ts'
+import type { Service } from '../src/service.ts'
+import { socketEndsAt } from '../src/sessions.ts'
+import { dialWebSocket, type Refused, type Switched } from '../src/websocket-dial.ts'
+import { WebSocketRelay } from '../src/websocket-relay.ts'
+
+/** What an open socket depends on. */
+export interface UpgradeOptions {
+  readonly leewaySeconds: number
+  /** How long a service may pause within an answer that refuses a handshake, in milliseconds. */
+  readonly idleMs: number
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /**
+     * Finishes the service's WebSocket handshake before the client's is answered. A refusal of the service has been sent
+     * to the client when this resolves.
+     * @throws {GatewayError} when the service cannot be reached or there is no room
+     */
+    dial(service: Service, request: FastifyRequest, reply: FastifyReply): Promise<void>
+  }
+}
+
+/** Takes an upgrade over: called with the client's socket and what arrived on it after the handshake. */
+type Takeover = (socket: Duplex, head: Buffer) => void
+
+export default fp(
+  async function upgrade(app, { leewaySeconds, idleMs }: UpgradeOptions) {
+    const takeovers = new WeakMap<IncomingMessage, Takeover>()
+
+    // @fastify/websocket owns `upgrade` and brings each one through every stage to this call, which would accept it at
+    // once. Ours are accepted with the service's own answer instead; there is no other way to accept one.
+    app.websocketServer.handleUpgrade = (raw, socket, head) => {
+      const takeOver = takeovers.get(raw)
+      if (takeOver === undefined) socket.destroy()
+      else takeOver(socket, head)
+    }
+
+    app.decorate(
+      'dial',
+      async function dial(service: Service, request: FastifyRequest, reply: FastifyReply) {
+        const { exchange, raw } = request
+        const { principal, client, target } = exchange
+        exchange.stage = 'upstream'
+        if (principal === undefined || client === undefined || target === undefined)
+          throw new GatewayError('internal-error', { reason: 'undecided upgrade' })
+        if (!app.openSockets.hasRoom(principal.sessionId, client.budgetKey)) {
+          throw new GatewayError('upstream-busy', {
+            reason: 'too many sockets',
+            headers: { 'Retry-After': '5' },
+          })
+        }
+        const release = app.openSockets.reserve(principal.sessionId, client.budgetKey)
+        raw.socket.once('close', release)
+        const gone = new AbortController()
+        const abort = () => gone.abort()
+        raw.socket.once('close', abort)
+        const startedAt = performance.now()
+        const key = raw.headers['sec-websocket-key'] ?? ''
+        const result = await dialWebSocket(
+          service,
+          target.forwarded,
+          app.headersFor(service, request),
+          key,
+          offeredProtocols(raw),
+          gone.signal,
+        )
+        raw.socket.off('close', abort)
+        exchange.upstreamMs = performance.now() - startedAt
+        if (result.kind === 'refused') {
+          reply.hijack()
+          passRefusal(result, request, reply, service)
+          return
+        }
+        const switched = result
+        takeovers.set(raw, (socket, head) => {
+          exchange.status = 101
+          const relay = new WebSocketRelay({
+            client: socket,
+            service: switched.socket,
+            clientHead: head,
+            serviceHead: switched.head,
+            principal,
+            address: client.budgetKey,
+            endsAt: socketEndsAt(principal, leewaySeconds, Date.now()),
+            exchange,
+            answer: switchingAnswer(switched, request.id),
+            onEnd() {
+              app.watchdog.delete(relay)
+              app.openSockets.delete(relay)
+            },
+          })
+          app.watchdog.add(relay)
+          app.openSockets.add(relay)
+          if (app.isDraining) app.beginDrain()
+        })
+      },
+    )
+
+    /** Sends a service's ordinary answer to a handshake on to the client, and ends the connection. */
+    function passRefusal(
+      { answer }: Refused,
+      { exchange, id }: FastifyRequest,
+      { raw: response }: FastifyReply,
+      service: Service,
+    ): void {
+      const headers = buildResponseHeaders(answer.rawHeaders, {
+        requestId: id,
+        signedIn: true,
+        rewriteLocation: service.rewriteLocation,
+        allowOrigin: undefined,
+        extra: [...exchange.budgetFields, 'Connection', 'close'],
+      })
+      exchange.status = answer.statusCode ?? 502
+      answer.on('error', () => response.destroy())
+      answer.on('data', (chunk: Buffer) => (exchange.bytesOut += chunk.length))
+      answer.setTimeout(idleMs, () => answer.destroy())
+      response.on('close', () => answer.destroy())
+      response.writeHead(exchange.status, headers)
+      answer.pipe(response)
+    }
+  },
+  { name: 'upgrade', fastify: '5.x', dependencies: ['upstream', '@fastify/websocket'] },
+)
+
+/** The service's `101` as the client gets it. */
+function switchingAnswer({ rawHeaders }: Switched, requestId: string): string {
+  const headers = [...buildSwitchingHeaders(rawHeaders), 'X-Request-Id', requestId]
+  let text = 'HTTP/1.1 101 Switching Protocols\r\n'
+  for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
+  return `${text}\r\n`
+}
+
+/** The subprotocols that a handshake offers; they are compared case-sensitively. */
+export function offeredProtocols({ rawHeaders }: IncomingMessage): string[] {
+  return fieldLines(rawHeaders, 'sec-websocket-protocol').flatMap((line) =>
+    line.split(',').map(trimOws),
+  )
+}

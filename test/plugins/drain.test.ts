@@ -1,0 +1,96 @@
+/** Does the gateway stop without losing a request, and without keeping anybody waiting? */
+import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
+import t from 'tap'
+import { assertRefused, knock } from '../helpers/door.ts'
+import { startTestGateway, startWorkspace, token } from '../helpers/gateway.ts'
+import { startUpstream } from '../helpers/upstream.ts'
+import { exchange, open, send, serverFrame, upgrade } from '../helpers/wire.ts'
+
+const bearer = async () => `Authorization: Bearer ${await token()}`
+
+/** A close frame as the client gets it. */
+const goodbye = (code: number, reason: string) =>
+  serverFrame(8, Buffer.concat([Buffer.from([code >> 8, code & 0xff]), Buffer.from(reason)]))
+
+t.test(
+  'while it stops, health says 503, answers end their connection, and no new socket opens',
+  async (t) => {
+    const workspace = await startWorkspace(t)
+    const headers = [await bearer()]
+    workspace.running.app.beginDrain()
+
+    const health = await send(workspace.port, 'GET /health', ['Connection: keep-alive'])
+    await assertRefused(t, workspace, health, { code: 'draining', stage: 'health' })
+    t.match(health.headers, { 'retry-after': '2', connection: 'close' })
+    const head = await send(workspace.port, 'HEAD /health')
+    t.equal(head.status, 503)
+    t.equal(head.body, '')
+
+    const socket = await knock(workspace.port, 'upgrade', '/', headers)
+    await assertRefused(t, workspace, socket, { code: 'draining', stage: 'authentication' })
+
+    const served = await send(workspace.port, 'GET /', [...headers, 'Connection: keep-alive'])
+    t.equal(served.status, 200, 'what still arrives is served')
+    t.equal(served.headers['connection'], 'close')
+  },
+)
+
+t.test('open sockets are told to come back (1012), between two frames, and end', async (t) => {
+  const workspace = await startWorkspace(t)
+  const { answer, until, closed } = await upgrade(workspace.port, '/', [await bearer()])
+  t.equal(answer.status, 101)
+  const closing = workspace.running.close()
+  const frame = goodbye(1012, 'restarting')
+  t.same((await until(frame.length)).subarray(0, frame.length), frame)
+  await Promise.all([closed, closing])
+  t.equal(workspace.running.app.openSockets.size, 0)
+})
+
+t.test('a request under way is finished, new connections are refused, idle ones end', async (t) => {
+  const pending = Promise.withResolvers<ServerResponse>()
+  const service = await startUpstream(t, (_request, response) => pending.resolve(response))
+  const gateway = await startTestGateway(t, {
+    GATEWAY_DASHBOARD_URL: service.url,
+    GATEWAY_DRAIN_SECONDS: '10',
+  })
+  const idle = await open(gateway.port)
+  idle.write('GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  await once(idle, 'data')
+  idle.resume()
+  const answer = send(gateway.port, 'GET /', [await bearer(), 'Connection: keep-alive'])
+  const response = await pending.promise
+  const closing = gateway.running.close()
+  await once(idle, 'close')
+  t.equal(
+    await exchange(gateway.port, 'GET /health HTTP/1.1\r\nHost: x\r\n\r\n').catch(() => 'refused'),
+    'refused',
+  )
+  response.end('finished')
+  t.match(await answer, { status: 200, body: /finished/ })
+  await closing
+})
+
+t.test('what does not end by itself is cut when the time is over', async (t) => {
+  const service = await startUpstream(t, (_request, response) => {
+    response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
+  })
+  const gateway = await startTestGateway(t, {
+    GATEWAY_DASHBOARD_URL: service.url,
+    GATEWAY_DRAIN_SECONDS: '1',
+  })
+  const socket = await open(gateway.port)
+  socket.write(`GET / HTTP/1.1\r\nHost: houston.hubify.com\r\n${await bearer()}\r\n\r\n`)
+  await once(socket, 'data')
+  socket.resume()
+  const startedAt = performance.now()
+  await Promise.all([gateway.running.close(), once(socket, 'close')])
+  const took = performance.now() - startedAt
+  t.ok(took < 2500, `took ${took} ms`)
+})
+
+t.test('closing twice is closing once', async (t) => {
+  const { running, logLines } = await startWorkspace(t)
+  await Promise.all([running.close(), running.close()])
+  t.equal(logLines().filter(({ msg }) => msg === 'stopped').length, 1)
+})
