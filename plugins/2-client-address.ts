@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { buildClient, clientFrom, type Cidr, type Client } from '../src/address.ts'
 import { GatewayError } from '../src/errors.ts'
 import { fieldLines, listElements } from '../src/fields.ts'
+import { Remembered } from '../src/remembered.ts'
 
 /** Whose forwarding fields are believed. */
 export interface ClientAddressOptions {
@@ -19,11 +20,14 @@ declare module 'fastify' {
 
 export default fp(
   async function clientAddress(app, { trustedProxies }: ClientAddressOptions) {
-    const find = (raw: IncomingMessage) =>
-      clientFrom(
-        raw.socket.remoteAddress,
-        fieldLines(raw.rawHeaders, 'x-forwarded-for'),
-        trustedProxies,
+    // Neither part can hold a line feed; a Unix socket's peer has no address.
+    const clients = new Remembered((key) => {
+      const [peer = '', forwardedFor = ''] = key.split('\n')
+      return clientFrom(peer === '' ? undefined : peer, [forwardedFor], trustedProxies)
+    })
+    const find = ({ socket, rawHeaders }: IncomingMessage) =>
+      clients.of(
+        `${socket.remoteAddress ?? ''}\n${fieldLines(rawHeaders, 'x-forwarded-for').join(',')}`,
       )
 
     app.decorate('clientOf', (raw: IncomingMessage) => find(raw) ?? peerOf(raw))
@@ -42,8 +46,9 @@ export default fp(
       }
       exchange.client = client
       if (client.viaProxy) {
-        const scheme = fieldLines(raw.rawHeaders, 'x-forwarded-proto').flatMap(listElements).at(-1)
-        exchange.scheme = scheme === 'https' ? 'https' : 'http'
+        const schemes = fieldLines(raw.rawHeaders, 'x-forwarded-proto')
+        if (schemes.length > 0)
+          exchange.scheme = schemes.flatMap(listElements).at(-1) === 'https' ? 'https' : 'http'
       }
       done()
     })

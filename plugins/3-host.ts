@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { GatewayError } from '../src/errors.ts'
 import { fieldLines } from '../src/fields.ts'
 import { matchHost, parseAuthority, type HostRule } from '../src/host.ts'
+import { Remembered } from '../src/remembered.ts'
 
 /** Which hosts are served. */
 export interface HostOptions {
@@ -14,11 +15,18 @@ export interface HostOptions {
 
 export default fp(
   async function host(app, { publicHost, rules }: HostOptions) {
+    const authorities = new Remembered(parseAuthority)
+    const served = new Remembered((text) => {
+      const authority = authorities.of(text)
+      return authority !== undefined && matchHost(authority, publicHost, rules)
+    })
+
     app.addHook('onRequest', function checkHost(request, _reply, done) {
       const { exchange, raw, routeOptions } = request
       exchange.stage = 'host'
       const lines = fieldLines(raw.rawHeaders, 'host')
-      exchange.authority = lines.length === 1 ? parseAuthority(lines[0] ?? '') : undefined
+      const [value = ''] = lines
+      exchange.authority = lines.length === 1 ? authorities.of(value) : undefined
       if (routeOptions.config.anyHost === true) {
         done()
       } else if (exchange.authority === undefined) {
@@ -27,7 +35,7 @@ export default fp(
             reason: lines.length === 1 ? 'Host is malformed' : `${lines.length} Host fields`,
           }),
         )
-      } else if (matchHost(exchange.authority, publicHost, rules)) {
+      } else if (served.of(value)) {
         done()
       } else {
         done(new GatewayError('host-not-served'))

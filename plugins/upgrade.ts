@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { EarlyBytes } from '../src/early-bytes.ts'
 import { GatewayError } from '../src/errors.ts'
 import { fieldLines, trimOws } from '../src/fields.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/response-headers.ts'
@@ -61,8 +62,7 @@ export default fp(
         const release = app.openSockets.reserve(principal.sessionId, client.budgetKey)
         raw.socket.once('close', release)
         const gone = new AbortController()
-        const abort = () => gone.abort()
-        raw.socket.once('close', abort)
+        const early = new EarlyBytes(raw.socket, () => gone.abort())
         const startedAt = performance.now()
         const key = raw.headers['sec-websocket-key'] ?? ''
         const result = await dialWebSocket(
@@ -73,7 +73,6 @@ export default fp(
           offeredProtocols(raw),
           gone.signal,
         )
-        raw.socket.off('close', abort)
         exchange.upstreamMs = performance.now() - startedAt
         if (result.kind === 'refused') {
           reply.hijack()
@@ -86,7 +85,7 @@ export default fp(
           const relay = new WebSocketRelay({
             client: socket,
             service: switched.socket,
-            clientHead: head,
+            clientHead: Buffer.concat([head, early.take()]),
             serviceHead: switched.head,
             principal,
             address: client.budgetKey,
@@ -120,7 +119,10 @@ export default fp(
         extra: [...exchange.budgetFields, 'Connection', 'close'],
       })
       exchange.status = answer.statusCode ?? 502
-      answer.on('error', () => response.destroy())
+      answer.on('close', () => {
+        if (!answer.complete) response.destroy() // a cut answer ends as a cut
+      })
+      answer.on('error', () => {})
       answer.on('data', (chunk: Buffer) => (exchange.bytesOut += chunk.length))
       answer.setTimeout(idleMs, () => answer.destroy())
       response.on('close', () => answer.destroy())

@@ -39,13 +39,26 @@ export async function mountService(
     httpMethods: [...METHODS],
     config: { upgrades: true },
     websocket: false,
-    async preHandler(request: FastifyRequest, reply: FastifyReply) {
-      if (!request.ws) return
-      request.exchange.stage = 'upstream'
-      const problem = checkUpgrade?.(request)
-      if (problem !== undefined) throw problem
-      await app.dial(service, request, reply)
+    preHandler(request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
+      if (request.ws) void dialThen(request, reply, done)
+      else done()
     },
     handler: (request, reply) => app.relay(service, request, reply),
   })
+
+  async function dialThen(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    done: (error?: Error) => void,
+  ): Promise<void> {
+    request.exchange.stage = 'upstream'
+    let problem: unknown = checkUpgrade?.(request)
+    try {
+      if (problem === undefined) await app.dial(service, request, reply)
+    } catch (error) {
+      problem = error
+    }
+    if (reply.sent) return // the service's refusal is on its way
+    done(problem instanceof Error ? problem : undefined)
+  }
 }

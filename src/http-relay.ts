@@ -12,6 +12,9 @@ import type { Watched, Watchdog } from './watchdog.ts'
 /** How long a client may leave an answer unread, in milliseconds. */
 const UNREAD_MS = 300_000
 
+/** The largest first piece of an answer that is held back until the end of its packet was looked at, in bytes. */
+const MAX_HELD_BYTES = 16 * 1024
+
 /** One request to relay. */
 export interface RelayJob {
   readonly raw: IncomingMessage
@@ -66,6 +69,9 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   #answering = false
   #mayPause = false
   #lastProgress = 0
+  // A small answer that comes in one piece leaves as one piece: header and body in a single write.
+  #held: Buffer | undefined
+  #mayHold = true
 
   constructor(job: RelayJob, body: RequestBody | null) {
     this.#job = job
@@ -110,10 +116,8 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
     exchange.status = status
     response.on('drain', this.#onDrain)
     response.writeHead(status, headers)
-    // A body in the same packet takes the header along; an event stream's silence must not hold it back.
-    process.nextTick(() => {
-      if (exchange.bytesOut === 0 && !response.writableEnded) response.flushHeaders()
-    })
+    // What came in the same packet has been parsed by then; an event stream's silence must not hold the header back.
+    process.nextTick(this.#letGo)
     // Complete without a body, whatever its length says: undici takes a 304 that names one for cut short.
     if (status === 204 || status === 304) this.onResponseEnd()
   }
@@ -121,6 +125,12 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     this.#job.exchange.bytesOut += chunk.length
     this.#lastProgress = performance.now()
+    if (this.#mayHold && chunk.length <= MAX_HELD_BYTES) {
+      this.#mayHold = false
+      this.#held = chunk
+      return
+    }
+    this.#letGo()
     if (!this.#job.response.write(chunk)) controller.pause()
   }
 
@@ -128,7 +138,9 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
     if (this.#isDone) return
     const { raw, response } = this.#job
     this.#finish()
-    response.end()
+    if (this.#held === undefined) response.end()
+    else response.end(this.#held.toString('latin1'), 'latin1')
+    this.#held = undefined
     if (this.#body !== null) discardBody(raw)
   }
 
@@ -171,6 +183,17 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   #stop(error: GatewayError): void {
     this.onResponseError(undefined, error)
     this.#abort(error)
+  }
+
+  /** Sends the header, and the body as far as it is there. */
+  readonly #letGo = (): void => {
+    this.#mayHold = false
+    const { response } = this.#job
+    const held = this.#held
+    this.#held = undefined
+    if (response.writableEnded || response.destroyed) return
+    if (held !== undefined) response.write(held)
+    else if (this.#job.exchange.bytesOut === 0) response.flushHeaders()
   }
 
   readonly #onDrain = (): void => {

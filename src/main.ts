@@ -78,7 +78,9 @@ function stopOnSignals(gateway: RunningGateway): void {
 /** SIGHUP: reads the secret files again. A bad one keeps what is in force. */
 function reloadSecrets(gateway: RunningGateway, sources: Environment): void {
   try {
-    gateway.setKeys(keyRing(loadConfig(sources)))
+    const config = loadConfig(sources)
+    gateway.setKeys(keyRing(config))
+    gateway.setOpenclawToken(config.openclawToken)
   } catch (error) {
     gateway.app.log.error({ err: error }, 'secrets not reloaded; the old ones stay in force')
   }

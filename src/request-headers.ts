@@ -1,6 +1,7 @@
 /** What do the services see? Header policy on the way in (contract, section 6). */
 import { withoutSessionCookies } from './cookies.ts'
-import { HOP_BY_HOP, NameKinds, removeNominated } from './field-kinds.ts'
+import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
+import { Remembered } from './remembered.ts'
 import { fieldLines, listElements, type RawHeaders } from './fields.ts'
 
 /** How a service wants to be told who is calling. */
@@ -118,7 +119,7 @@ const HARMLESS_NEXT: ReadonlySet<string> = new Set([
   'x-nextjs-html-request-id',
 ])
 
-const requestFieldKinds = new NameKinds(kindOfRequestField)
+const requestFieldKinds = new Remembered(kindOfRequestField)
 
 function kindOfRequestField(name: string): FieldKind {
   const lower = name.toLowerCase()

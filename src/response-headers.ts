@@ -1,6 +1,7 @@
 /** What does the client get back? Header policy on the way out (contract, section 6). */
 import { sanitizeSetCookie } from './cookies.ts'
-import { HOP_BY_HOP, NameKinds, removeNominated } from './field-kinds.ts'
+import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
+import { Remembered } from './remembered.ts'
 import { listElements, type RawHeaders } from './fields.ts'
 
 // What happens to a field on its way back. The kind of a name is looked up once and remembered.
@@ -35,7 +36,7 @@ const NEVER_FROM_SERVICE: ReadonlySet<string> = new Set([
   'x-request-id',
 ])
 
-const responseFieldKinds = new NameKinds(kindOfResponseField)
+const responseFieldKinds = new Remembered(kindOfResponseField)
 
 function kindOfResponseField(name: string): ResponseKind {
   const lower = name.toLowerCase()

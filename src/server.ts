@@ -7,6 +7,7 @@ import type { Config } from './config/load.ts'
 import { configWarnings } from './config/rules.ts'
 import { buildGateway } from './gateway.ts'
 import { openLog, type LogDestination } from './log.ts'
+import { setOpenclawToken } from './service.ts'
 import { SESSION_ENDED } from './sessions.ts'
 import { openStateDir, restoreBudgets, saveBudgets } from './state.ts'
 import { buildTokenVerifier, type KeyRing } from './token.ts'
@@ -32,6 +33,8 @@ export interface RunningGateway {
   readonly address: { readonly host: string; readonly port: number }
   /** Puts new signing keys in force; what the old ones opened ends. */
   setKeys(keys: KeyRing): void
+  /** Sends another token to OpenClaw from now on, or none. */
+  setOpenclawToken(token: string | undefined): void
   /** Writes to the log. */
   readonly app: FastifyInstance
   /** Stops: requests in flight get the drain time, WebSockets a close frame; budgets are saved, the log is flushed. */
@@ -103,6 +106,9 @@ export async function startGateway(
       app.openSockets.close(SESSION_ENDED, ({ principal }) => !verifier.hasKey(principal.keyId))
       logger.info({ keys: keys.length }, 'keys replaced')
     },
+    setOpenclawToken(token) {
+      setOpenclawToken(app.services, token)
+    },
     close() {
       closing ??= stop()
       return closing
@@ -168,14 +174,16 @@ async function drainRequests(
   const { server } = app
   const deadline = performance.now() + drainMs
   app.beginDrain()
-  const closed = new Promise<void>((resolve) => {
-    server.close(() => resolve())
+  let isClosed = false
+  server.close(() => {
+    isClosed = true
   })
-  const connectionsEnded = Symbol('ended')
   while (performance.now() < deadline) {
     server.closeIdleConnections()
-    const outcome = await Promise.race([closed.then(() => connectionsEnded), pause(DRAIN_STEP_MS)])
-    if (outcome === connectionsEnded && app.openSockets.size === 0) return
+    // To Node a connection that has not sent anything yet is not idle; browsers open such ones ahead.
+    for (const connection of connections) if (connection.bytesRead === 0) connection.destroy()
+    if (isClosed && app.openSockets.size === 0) return
+    await pause(DRAIN_STEP_MS)
   }
   for (const connection of connections) connection.destroy()
   app.openSockets.destroyAll()

@@ -12,8 +12,8 @@ export interface Service {
   readonly name: ServiceName
   readonly address: ServiceAddress
   readonly mode: ForwardingMode
-  /** `Authorization` to send when the client brought none of the service's own. */
-  readonly authorization: string | undefined
+  /** `Authorization` to send when the client brought none of the service's own; it changes when secrets are read again. */
+  authorization: string | undefined
   readonly rewriteLocation: (location: string) => string
   /** Whether its answers must not become pages, or service workers, of the workspace's origin. */
   readonly isolated: boolean
@@ -33,21 +33,17 @@ const KEEP_ALIVE_MS = 4000
 
 /** Opens the table of services. Connections are made when a request needs one. */
 export function openServices(config: Config): Record<ServiceName, Service> {
-  const openclaw = {
-    mode: config.openclawMode === 'local' ? 'none' : 'trusted-proxy',
-    authorization:
-      config.openclawToken === undefined ? undefined : `Bearer ${config.openclawToken}`,
-  } as const
-  const plain = { mode: 'full', authorization: undefined } as const
+  const openclaw = config.openclawMode === 'local' ? 'none' : 'trusted-proxy'
   const open = (
     name: ServiceName,
     address: ServiceAddress,
-    how: Pick<Service, 'mode' | 'authorization'>,
+    mode: ForwardingMode,
     stripped = '',
   ): Service => ({
     name,
     address,
-    ...how,
+    mode,
+    authorization: undefined,
     // With the prefix kept, `/api` is where an operator has put the control UI itself.
     isolated: name === 'api' && config.apiPrefix === 'strip',
     rewriteLocation: buildLocationRewriter(
@@ -69,11 +65,22 @@ export function openServices(config: Config): Record<ServiceName, Service> {
     }),
     inFlight: 0,
   })
-  return {
-    dashboard: open('dashboard', config.dashboardUrl, plain),
-    terminal: open('terminal', config.terminalUrl, plain),
+  const services = {
+    dashboard: open('dashboard', config.dashboardUrl, 'full'),
+    terminal: open('terminal', config.terminalUrl, 'full'),
     api: open('api', config.apiUrl, openclaw, config.apiPrefix === 'strip' ? '/api' : ''),
     chat: open('chat', config.apiUrl, openclaw),
-    health: open('health', config.healthUrl, plain),
+    health: open('health', config.healthUrl, 'full'),
   }
+  setOpenclawToken(services, config.openclawToken)
+  return services
+}
+
+/** Sends this token to OpenClaw from now on, or none. */
+export function setOpenclawToken(
+  { api, chat }: Pick<Readonly<Record<ServiceName, Service>>, 'api' | 'chat'>,
+  token: string | undefined,
+): void {
+  for (const service of [api, chat])
+    service.authorization = token === undefined ? undefined : `Bearer ${token}`
 }

@@ -1,8 +1,8 @@
 /** What do the services see, and what does the client get back? */
 import * as fc from 'fast-check'
 import t from 'tap'
-import { NameKinds } from '../../src/field-kinds.ts'
 import { buildLocationRewriter } from '../../src/location.ts'
+import { Remembered } from '../../src/remembered.ts'
 import { buildRequestHeaders, hasBody, type ForwardedRequest } from '../../src/request-headers.ts'
 import {
   buildResponseHeaders,
@@ -482,7 +482,7 @@ t.test('Next.js’s data fetches are marked only where its router makes them', a
 
 t.test('a flood of made-up names does not fill the memory', async (t) => {
   let asked = 0
-  const kinds = new NameKinds((name) => {
+  const kinds = new Remembered((name) => {
     asked++
     return name.length
   })
