@@ -21,7 +21,9 @@ export default fp(
     app.addHook('onRequest', function spendBudget(request, _reply, done) {
       const { exchange, raw } = request
       exchange.stage = 'rate-limit'
-      if (request.routeOptions.config.uncounted === true) {
+      const { uncounted } = request.routeOptions.config
+      const isProbe = uncounted === 'without-credential' && exchange.credential === undefined
+      if (uncounted === true || isProbe) {
         done()
         return
       }

@@ -64,6 +64,7 @@ export default fp(
         const gone = new AbortController()
         const early = new EarlyBytes(raw.socket, () => gone.abort())
         const startedAt = performance.now()
+        exchange.dialledAt = startedAt
         const key = raw.headers['sec-websocket-key'] ?? ''
         const result = await dialWebSocket(
           service,

@@ -51,7 +51,11 @@ export class GatewayError extends Error {
   readonly headers: Readonly<Record<string, string | string[]>> | undefined
 
   constructor(code: ErrorCode, options: GatewayErrorOptions = {}) {
+    // A refusal is an answer, not a fault: collecting a stack, which nothing prints, would be most of its cost.
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 0
     super(ERRORS[code].title, options.cause === undefined ? undefined : { cause: options.cause })
+    Error.stackTraceLimit = stackTraceLimit
     this.name = 'GatewayError'
     this.code = code
     this.reason = options.reason

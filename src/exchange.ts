@@ -16,6 +16,25 @@ export interface Credential {
   readonly outcome: Principal | GatewayError
 }
 
+/** Where a request can be answered: the stages of the request path in order, then what the gateway itself serves. */
+export const STAGES = [
+  'listener',
+  'target',
+  'client-address',
+  'host',
+  'sensitive-files',
+  'credential',
+  'rate-limit',
+  'authentication',
+  'upstream',
+  'health',
+  'sign-in',
+  'sign-out',
+  'probe',
+] as const
+
+export type Stage = (typeof STAGES)[number]
+
 /** One request and its answer, as far as they have got. A stage reads only what earlier stages wrote. */
 export class Exchange {
   /** When the request arrived, on the monotonic clock in milliseconds. */
@@ -41,7 +60,7 @@ export class Exchange {
   /** Stage 7: the allowed foreign origin that sent the request. */
   allowOrigin: string | undefined
   /** The stage that is at work; what it says when the request ends is what answered. */
-  stage = 'listener'
+  stage: Stage = 'listener'
   /** The code of the gateway's own answer. */
   code: ErrorCode | undefined
   /** Why, for the log. */
@@ -54,6 +73,8 @@ export class Exchange {
   bytesOut = 0
   /** Bytes relayed from the client over an upgraded connection. */
   bytesIn = 0
+  /** When the service was asked, on the monotonic clock in milliseconds. */
+  dialledAt: number | undefined
   /** Milliseconds until the service began to answer. */
   upstreamMs: number | undefined
 }
@@ -81,8 +102,11 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Whether anyone may use the route, signed in or not. Every such route is listed in test/request-path.test.ts. */
     public?: boolean
-    /** Whether requests cost nothing of a budget: only `/health`, whose 429 would take the workspace down. */
-    uncounted?: boolean
+    /**
+     * Whether requests cost nothing of a budget: `/health`, whose 429 would take the workspace down. The probes of a
+     * supervisor only without a credential: with one, the answer would tell for free whether it is good.
+     */
+    uncounted?: boolean | 'without-credential'
     /** Whether the route answers whatever `Host` says: only `/health`, whose prober sends the address it dialled. */
     anyHost?: boolean
     /** Whether WebSocket handshakes are taken. */

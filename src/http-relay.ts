@@ -76,6 +76,7 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   constructor(job: RelayJob, body: RequestBody | null) {
     this.#job = job
     this.#body = body
+    job.exchange.dialledAt = this.#startedAt
     job.response.on('close', this.#onClientClose)
     job.watchdog.add(this)
   }

@@ -54,6 +54,8 @@ export interface TokenVerifier {
   setKeys(keys: KeyRing): void
   /** Whether the key that verified a token is still in the ring. */
   hasKey(keyId: string): boolean
+  /** How many tokens are remembered. */
+  readonly size: number
 }
 
 interface Key {
@@ -112,6 +114,9 @@ export function buildTokenVerifier(
       remembered = new Map()
     },
     hasKey: (keyId) => ring.some(({ id }) => id === keyId),
+    get size() {
+      return remembered.size
+    },
   }
 }
 

@@ -63,6 +63,15 @@ function deepFreeze<T>(value: T): T {
   return Object.freeze(value)
 }
 
+/** Where a setting's value came from. */
+export type SettingSource = 'environment' | 'file' | 'default'
+
+/** Where the value of a setting comes from in an environment that {@link loadConfig} takes. */
+export function sourceOf({ env: name, secret }: Setting<unknown>, env: Environment): SettingSource {
+  if (secret && env[name + FILE_SUFFIX] !== undefined) return 'file'
+  return env[name] === undefined ? 'default' : 'environment'
+}
+
 /** Reads one setting. @throws {Error} with the line that a person is shown */
 export function readSetting<T>(setting: Setting<T>, env: Environment): T {
   const { env: name, default: defaultText, secret, accepts } = setting
@@ -120,7 +129,8 @@ function unknownNames(env: Environment): string[] {
     })
 }
 
-function nearestName(name: string): string | undefined {
+/** The variable that a misspelt name was probably meant to be. */
+export function nearestName(name: string): string | undefined {
   let best: string | undefined
   let bestDistance = 4
   for (const known of KNOWN_VARIABLES) {

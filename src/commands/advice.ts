@@ -1,0 +1,138 @@
+/** What in a configuration is legal, but unwise? Files and their modes are looked at; nothing is dialled. */
+import { statSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
+import { SECRET_VARIABLES, type Config, type Environment } from '../config/load.ts'
+import { configWarnings } from '../config/rules.ts'
+import type { ServiceAddress } from '../config/values.ts'
+import { isLoopbackHost, parseAuthority } from '../host.ts'
+
+/** The most that GATEWAY_JWT_LEEWAY_SECONDS takes. */
+const MAX_LEEWAY_SECONDS = 120
+
+const READABLE_BY_EVERYBODY = 0o004
+const WRITABLE_BY_OTHERS = 0o022
+const OPEN_TO_OTHERS = 0o077
+
+/** One line for everything that an operator should look at twice. No secret is in any of them. */
+export function configAdvice(config: Config, env: Environment): string[] {
+  return [
+    ...configWarnings(config),
+    ...proxyAdvice(config),
+    ...serviceAdvice(config),
+    ...secretAdvice(config, env),
+    ...stateAdvice(config),
+    ...clearTextAdvice(config),
+  ]
+}
+
+function proxyAdvice({ socket, host, trustedProxies }: Config): string[] {
+  if (socket !== undefined || trustedProxies.length > 0 || isLoopback(host)) return []
+  return [
+    `GATEWAY_TRUSTED_PROXIES is none while GATEWAY_HOST ${host} is open to others: behind a proxy everybody has the proxy's address and spends its one budget`,
+  ]
+}
+
+function serviceAdvice({ dashboardUrl, apiUrl, terminalUrl, healthUrl }: Config): string[] {
+  const services: Record<string, ServiceAddress> = {
+    GATEWAY_DASHBOARD_URL: dashboardUrl,
+    GATEWAY_API_URL: apiUrl,
+    GATEWAY_TERMINAL_URL: terminalUrl,
+    GATEWAY_HEALTH_URL: healthUrl,
+  }
+  const ours = new Set(
+    Object.values(networkInterfaces()).flatMap((list = []) =>
+      list.filter(({ internal }) => !internal).map(({ address }) => address),
+    ),
+  )
+  return Object.entries(services).flatMap(([name, { url, hostname }]) => {
+    const host = hostname.replace(/^\[(.*)\]$/, '$1')
+    if (host === '0.0.0.0' || host === '::')
+      return [`${name} ${url} names every address of this machine; say 127.0.0.1`]
+    if (!ours.has(host)) return []
+    return [
+      `${name} ${url} is bound beyond loopback: whoever reaches that address gets past the gateway; bind the service to 127.0.0.1`,
+    ]
+  })
+}
+
+function secretAdvice({ jwtPreviousSecrets, jwtLeewaySeconds }: Config, env: Environment) {
+  const advice: string[] = []
+  for (const variable of SECRET_VARIABLES.map((name) => `${name}_FILE`)) {
+    const mode = modeOf(env[variable])
+    if (mode === undefined) continue
+    const who =
+      mode & READABLE_BY_EVERYBODY
+        ? 'can be read by every user of this machine'
+        : mode & WRITABLE_BY_OTHERS
+          ? 'can be written by others'
+          : undefined
+    if (who !== undefined)
+      advice.push(`${variable} names a file that ${who} (mode ${octal(mode)}); chmod 600 it`)
+  }
+  if (jwtPreviousSecrets.length > 0) {
+    advice.push(
+      `GATEWAY_JWT_PREVIOUS_SECRETS still keeps ${count(jwtPreviousSecrets.length, 'secret')}: tokens signed with it open the door; unset it once the last of them has expired`,
+    )
+  }
+  if (jwtLeewaySeconds === MAX_LEEWAY_SECONDS) {
+    advice.push(
+      `GATEWAY_JWT_LEEWAY_SECONDS is ${MAX_LEEWAY_SECONDS}, the maximum: expired tokens live two minutes longer; set the clocks right instead`,
+    )
+  }
+  return advice
+}
+
+function stateAdvice({ stateDir }: Config): string[] {
+  const mode = modeOf(stateDir)
+  if (mode === undefined || (mode & OPEN_TO_OTHERS) === 0) return []
+  return [
+    `GATEWAY_STATE_DIR ${stateDir} is open to other users (mode ${octal(mode)}); chmod 700 it`,
+  ]
+}
+
+function clearTextAdvice({ loginUrl, allowedOrigins }: Config): string[] {
+  const advice: string[] = []
+  if (loginUrl !== undefined && isClearText(loginUrl)) {
+    advice.push(
+      `GATEWAY_LOGIN_URL ${loginUrl} is plain http: whoever is on the way can read and change the sign-in; use https`,
+    )
+  }
+  for (const origin of allowedOrigins.filter(isClearText)) {
+    advice.push(
+      `GATEWAY_ALLOWED_ORIGINS has ${origin}, plain http: whoever is on the way can write that page, which may act here; use https`,
+    )
+  }
+  return advice
+}
+
+function isClearText(text: string): boolean {
+  const { protocol, hostname } = new URL(text)
+  return protocol === 'http:' && !isLoopback(hostname)
+}
+
+/** Whether a host, with or without the brackets of an IPv6 address, is this machine itself. */
+export function isLoopback(host: string): boolean {
+  const authority = parseAuthority(
+    host.includes(':') && !host.startsWith('[') ? `[${host}]` : host,
+  )
+  return authority !== undefined && isLoopbackHost(authority)
+}
+
+/** The permission bits of a file; undefined when it cannot be looked at, which is not this file's question. */
+function modeOf(path: string | undefined): number | undefined {
+  if (path === undefined) return undefined
+  try {
+    return statSync(path).mode & 0o777
+  } catch {
+    return undefined
+  }
+}
+
+/** Permission bits as `chmod` takes them. */
+export function octal(mode: number): string {
+  return (mode & 0o777).toString(8).padStart(3, '0')
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`
+}

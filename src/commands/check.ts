@@ -1,0 +1,160 @@
+/** `workspace-gateway check`: would the gateway start with this configuration, and what would it run with? */
+import { parseArgs } from 'node:util'
+import {
+  ConfigError,
+  loadConfig,
+  nearestName,
+  readSetting,
+  sourceOf,
+  type Config,
+  type Environment,
+  type SettingSource,
+} from '../config/load.ts'
+import type { Setting } from '../config/setting.ts'
+import { SETTINGS } from '../config/settings.ts'
+import { configAdvice } from './advice.ts'
+import type { Io } from './io.ts'
+
+const EXIT = { ok: 0, usage: 64, config: 78 } as const
+
+/** A setting as it is in force. */
+interface Effective {
+  readonly name: string
+  /** As it would be written; a secret as its size; null when it is not set. */
+  readonly value: string | null
+  readonly secret: boolean
+  readonly from: SettingSource
+  /** The file that it was read from. */
+  readonly file?: string
+}
+
+/**
+ * Checks the configuration without listening, and prints it with secrets masked.
+ * @returns 0 when the gateway would start with it, 78 when it would not, 64 for an unknown name
+ * @throws an error with a code `ERR_PARSE_ARGS_…` for arguments that it does not know
+ */
+export async function check(args: readonly string[], env: Environment, io: Io): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { json: { type: 'boolean', default: false }, explain: { type: 'string' } },
+  })
+  if (values.explain !== undefined) return explain(values.explain, env, io, values.json)
+  let config: Config
+  try {
+    config = loadConfig(env)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    if (values.json) writeJson(io, { valid: false, problems: error.problems })
+    else io.err(`workspace-gateway: ${error.message}\n`)
+    return EXIT.config
+  }
+  const settings = effectiveSettings(config, env)
+  const warnings = configAdvice(config, env)
+  if (values.json) writeJson(io, { valid: true, problems: [], settings, warnings })
+  else io.out(report(settings, warnings))
+  return EXIT.ok
+}
+
+const DECLARED = Object.entries(SETTINGS) as ReadonlyArray<
+  readonly [keyof Config, Setting<unknown>]
+>
+
+function effectiveSettings(config: Config, env: Environment): Effective[] {
+  return DECLARED.map(([key, setting]) => {
+    const { env: name, secret, default: defaultText } = setting
+    const from = sourceOf(setting, env)
+    const file = env[`${name}_FILE`]
+    return {
+      name,
+      value: secret ? masked(config[key]) : env[name] || defaultText || null,
+      secret,
+      from,
+      ...(from === 'file' && file !== undefined ? { file } : {}),
+    }
+  })
+}
+
+/** What may be said about a secret: that it is there, and how long it is. */
+function masked(value: unknown): string | null {
+  const secrets = (Array.isArray(value) ? value : [value]).filter((one) => typeof one === 'string')
+  if (secrets.length === 0) return null
+  const sizes = secrets.map((secret) => Buffer.byteLength(secret)).join(' and ')
+  return secrets.length === 1
+    ? `set, ${sizes} bytes`
+    : `set, ${secrets.length} secrets of ${sizes} bytes`
+}
+
+function report(settings: readonly Effective[], warnings: readonly string[]): string {
+  const rows = settings.map(({ name, value, from, file }) => [
+    name,
+    value === null ? '-' : printable(value),
+    file === undefined ? from : `file ${printable(file)}`,
+  ])
+  const width = (column: number) => Math.max(...rows.map((row) => row[column]?.length ?? 0))
+  const [nameWidth, valueWidth] = [width(0), Math.min(width(1), 40)]
+  const table = rows
+    .map(
+      ([name = '', value = '', from = '']) =>
+        `  ${name.padEnd(nameWidth)}  ${value.padEnd(valueWidth)}  ${from}`,
+    )
+    .join('\n')
+  const advice =
+    warnings.length === 0
+      ? 'Nothing in it is unwise.'
+      : `Legal, but unwise:\n${warnings.map((line) => `  ${line}`).join('\n')}`
+  return `The configuration is valid.\n\n${table}\n\n${advice}\n`
+}
+
+/** Says what one setting means. */
+function explain(asked: string, env: Environment, io: Io, json: boolean): number {
+  const name = asked.toUpperCase().replaceAll('-', '_')
+  const full = name.startsWith('GATEWAY_') ? name : `GATEWAY_${name}`
+  const setting = DECLARED.map(([, one]) => one).find(
+    (one) => one.env === full || (one.secret && `${one.env}_FILE` === full),
+  )
+  if (setting === undefined) {
+    const nearest = nearestName(full)
+    io.err(
+      `workspace-gateway: ${printable(asked)} is not a setting${nearest === undefined ? '; "workspace-gateway help" lists them' : `; did you mean ${nearest}?`}\n`,
+    )
+    return EXIT.usage
+  }
+  const { env: variable, description, accepts, secret, required } = setting
+  const fallback = required ? 'none: it is required' : setting.default || 'not set'
+  const now = valueNow(setting, env)
+  if (json) {
+    writeJson(io, { name: variable, description, accepts, default: fallback, secret, now })
+    return EXIT.ok
+  }
+  const lines = [
+    variable,
+    `  ${description}`,
+    `  Takes    ${accepts}`,
+    `  Default  ${fallback}`,
+    ...(secret ? [`  Secret   never printed; ${variable}_FILE takes the path of a file`] : []),
+    `  Now      ${now}`,
+  ]
+  io.out(`${lines.join('\n')}\n`)
+  return EXIT.ok
+}
+
+function valueNow(setting: Setting<unknown>, env: Environment): string {
+  const from = sourceOf(setting, env)
+  if (from === 'default') return setting.required ? 'missing' : 'the default'
+  try {
+    const value = readSetting(setting, env)
+    const text = setting.secret ? masked(value) : printable(env[setting.env] ?? '')
+    return `${text ?? 'not set'}, from ${from === 'file' ? `the file in ${setting.env}_FILE` : 'the environment'}`
+  } catch (error) {
+    return `wrong: ${error instanceof Error ? error.message : 'unreadable'}`
+  }
+}
+
+/** Text on one line of a terminal, whatever is in it. */
+function printable(text: string): string {
+  return /^[^\p{C}]*$/u.test(text) ? text : JSON.stringify(text)
+}
+
+function writeJson(io: Io, value: unknown): void {
+  io.out(`${JSON.stringify(value, null, 2)}\n`)
+}
