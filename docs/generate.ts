@@ -51,7 +51,8 @@ Written from \`src/config/settings.ts\` by \`npm run docs\`.
 Settings are environment variables. Every problem is reported at once, nothing listens, and the process exits with 78. An
 unknown \`GATEWAY_…\` name is a problem, and so is an empty value: both are how guards get switched off by accident. A
 secret can be given as a file instead, with \`_FILE\` behind its name; \`SIGHUP\` reads such files again, and a bad one
-keeps what is in force. Secrets leave the process's environment once they were read.
+keeps what is in force. Secrets leave the process's environment once they were read, but the kernel still shows the
+environment that a process was started with to its own user and root (\`/proc/<pid>/environ\`): files are the better way.
 
 | name | default | |
 | --- | --- | --- |

@@ -59,6 +59,7 @@ export default fp(
             headers: { 'Retry-After': '5' },
           })
         }
+        if (raw.socket.destroyed) throw new GatewayError('bad-request', { reason: 'client left' })
         const release = app.openSockets.reserve(principal.sessionId, client.budgetKey)
         raw.socket.once('close', release)
         const gone = new AbortController()

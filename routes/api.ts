@@ -2,6 +2,15 @@
 import type { FastifyInstance } from 'fastify'
 import { mountService } from './proxied.ts'
 
-export default async function api(app: FastifyInstance): Promise<void> {
-  await mountService(app, { service: 'api', address: '/api' })
+/** How the prefix is treated. */
+export interface ApiOptions {
+  /** Whether `/api` is kept: then it is where an operator has put the control UI, and all that goes with it. */
+  readonly keepsPrefix: boolean
+}
+
+export default async function api(
+  app: FastifyInstance,
+  { keepsPrefix }: ApiOptions,
+): Promise<void> {
+  await mountService(app, { service: 'api', address: '/api', servesControlUi: keepsPrefix })
 }

@@ -52,6 +52,7 @@ export default async function health(
       }
       if (app.isDraining) throw new GatewayError('draining', { headers: { 'Retry-After': '2' } })
       const now = performance.now()
+      request.exchange.dialledAt = now
       if (latest === undefined || now - latest.startedAt > SHARED_MS)
         latest = { startedAt: now, result: probe(request) }
       const result = await latest.result

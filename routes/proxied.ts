@@ -2,7 +2,8 @@
 import httpProxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { METHODS } from '../plugins/0-listener.ts'
-import type { GatewayError } from '../src/errors.ts'
+import { GatewayError } from '../src/errors.ts'
+import { namesForeignGateway } from '../src/isolation.ts'
 import type { ServiceName } from '../src/service.ts'
 
 /** How a service is mounted. */
@@ -10,6 +11,8 @@ export interface MountOptions {
   readonly service: ServiceName
   /** The address that the router knows the route by (plugins/1-target.ts); an empty string for the dashboard. */
   readonly address: '' | '/terminal' | '/api' | '/chat'
+  /** Whether OpenClaw's control UI is served here, which must not be told to connect elsewhere. */
+  readonly servesControlUi?: boolean
   /** Refuses an upgrade that the service must never see. */
   readonly checkUpgrade?: (request: FastifyRequest) => GatewayError | undefined
 }
@@ -21,7 +24,7 @@ export interface MountOptions {
  */
 export async function mountService(
   app: FastifyInstance,
-  { service: name, address, checkUpgrade }: MountOptions,
+  { service: name, address, servesControlUi = false, checkUpgrade }: MountOptions,
 ): Promise<void> {
   const service = app.services[name]
   app.removeAllContentTypeParsers() // Fastify's own would read text/plain bodies, and refuse those over 1 MiB
@@ -31,6 +34,17 @@ export async function mountService(
     delete raw.headers['content-type']
     done()
   })
+
+  if (servesControlUi) {
+    app.addHook('onRequest', function refuseForeignGateway({ exchange }, _reply, done) {
+      const isForeign = namesForeignGateway(exchange.target?.query ?? '')
+      done(
+        isForeign
+          ? new GatewayError('bad-request', { reason: 'names another gateway' })
+          : undefined,
+      )
+    })
+  }
 
   await app.register(httpProxy, {
     upstream: service.address.origin,

@@ -2,7 +2,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 
 /** Types that a browser would show as a document with scripts in it. */
-const DOCUMENT = /html|xml|svg/i
+const DOCUMENT = /html|xml|svg|xsl|x-mixed-replace/i
 
 /**
  * Fields that keep an answer from acting as a page of the workspace's origin. OpenClaw answers every unknown path with its

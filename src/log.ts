@@ -8,8 +8,8 @@ export type LogDestination = number | string | DestinationStream
 /** The gateway's log and how to empty its buffer. */
 export interface Log {
   readonly logger: Logger
-  /** Writes what is buffered; call before the process ends. */
-  flush(): void
+  /** Writes what is buffered, as far as the reader takes it; call before the process ends. */
+  flush(): Promise<void>
 }
 
 /** Bytes that are gathered before they are written, and for how long at most (milliseconds). */
@@ -18,6 +18,9 @@ const BUFFER_MS = 500
 
 /** Bytes that may wait for a reader that does not read; lines past that are dropped, not kept in memory. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024
+
+/** How long the reader of the log is waited for at the end, in milliseconds. */
+const FLUSH_MS = 500
 
 /** How many causes of an error are told; one that is its own cause would never end. */
 const MAX_CAUSES = 5
@@ -34,7 +37,8 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
     formatters: { level: (label) => ({ level: label }) },
     serializers: { err: (error: unknown) => describeError(error) },
   }
-  if (typeof destination === 'object') return { logger: pino(options, destination), flush() {} }
+  if (typeof destination === 'object')
+    return { logger: pino(options, destination), async flush() {} }
   const stream = pino.destination({
     dest: destination,
     sync: false,
@@ -49,12 +53,25 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
   return {
     logger: pino(options, stream),
     flush() {
-      try {
-        stream.flushSync()
-      } catch {
-        // Nothing left to write to.
-      }
+      const { promise, resolve } = Promise.withResolvers<void>()
+      // A reader that has stopped reading must not keep the process from ending: what is left is then lost.
+      const timer = setTimeout(resolve, FLUSH_MS)
+      stream.flush((error) => {
+        clearTimeout(timer)
+        if (!error) flushRest(stream)
+        resolve()
+      })
+      return promise
     },
+  }
+}
+
+/** Writes what came while an earlier write was under way; the reader is known to be there. */
+function flushRest(stream: { flushSync(): void }): void {
+  try {
+    stream.flushSync()
+  } catch {
+    // Nothing left to write to.
   }
 }
 

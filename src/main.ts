@@ -56,16 +56,23 @@ async function serve(env: Environment): Promise<number | undefined> {
     process.on('exit', () => removePidFile(pidFile))
   }
   stopOnSignals(gateway)
+  surviveFaults(gateway)
   process.on('SIGHUP', () => reloadSecrets(gateway, sources))
   return undefined
 }
 
+/** npm passes a Ctrl+C on that the terminal has sent already: two of them so close (in milliseconds) are one. */
+const SAME_INTERRUPT_MS = 100
+
 /** SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once. */
 function stopOnSignals(gateway: RunningGateway): void {
-  let isStopping = false
-  const stop = (): void => {
-    if (isStopping) process.exit(EXIT.failed)
-    isStopping = true
+  let stoppingSince: number | undefined
+  const stop = (signal: NodeJS.Signals): void => {
+    if (stoppingSince !== undefined) {
+      if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_INTERRUPT_MS) return
+      process.exit(EXIT.failed)
+    }
+    stoppingSince = performance.now()
     gateway.close().then(
       () => process.exit(EXIT.ok),
       () => process.exit(EXIT.failed),
@@ -73,6 +80,18 @@ function stopOnSignals(gateway: RunningGateway): void {
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
+}
+
+/**
+ * The last fence: a fault of ours that nothing caught costs one request, not everybody's terminal. It is said as loudly
+ * as a log can; requests share nothing that such a fault could leave half done.
+ */
+function surviveFaults({ app }: RunningGateway): void {
+  const survive = (error: unknown): void => {
+    app.log.fatal({ err: error }, 'fault of the gateway, which goes on')
+  }
+  process.on('uncaughtException', survive)
+  process.on('unhandledRejection', survive)
 }
 
 /** SIGHUP: reads the secret files again. A bad one keeps what is in force. */

@@ -27,6 +27,7 @@ const POLICY_FIELDS = {
   'access-control-allow-origin': 14,
   'access-control-allow-credentials': 15,
 } as const
+const NOSNIFF = POLICY_FIELDS['x-content-type-options']
 type PolicyField = (typeof POLICY_FIELDS)[keyof typeof POLICY_FIELDS]
 
 /** Fields of an answer that belong to the gateway or to the hop. */
@@ -78,6 +79,8 @@ export function buildResponseHeaders(raw: RawHeaders, about: ReturnedAnswer): st
       headers.push(name, about.rewriteLocation(value))
     } else if (kind === CONNECTION) {
       ;(nominated ??= []).push(...listElements(value))
+    } else if (kind === NOSNIFF && value.trim().toLowerCase() !== 'nosniff') {
+      continue // any other value switches nothing on: the service said nothing
     } else if (kind !== DROP) {
       said |= 1 << kind
       headers.push(name, value)

@@ -122,7 +122,7 @@ export async function startGateway(
     await app.close()
     if (config.socket !== undefined) rmSync(config.socket, { force: true })
     logger.info('stopped')
-    log.flush()
+    await log.flush()
   }
 }
 

@@ -1,4 +1,4 @@
-/** Who stands behind the gateway? The closed table of services: nothing in a request can add to it (CVE-2026-55603). */
+/** Who stands behind the gateway? The closed table of services: nothing in a request can add to it (GHSA-gcv9-6737-pjqw). */
 import { Pool } from 'undici'
 import type { Config } from './config/load.ts'
 import type { ServiceAddress } from './config/values.ts'

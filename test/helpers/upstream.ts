@@ -67,7 +67,9 @@ export async function startUpstream(
       return
     }
     echo.handleUpgrade(request, socket, head, (webSocket) => {
-      webSocket.on('message', (data: Buffer, isBinary: boolean) => webSocket.send(data, { binary: isBinary }))
+      webSocket.on('message', (data: Buffer, isBinary: boolean) =>
+        webSocket.send(data, { binary: isBinary }),
+      )
       webSocket.on('error', () => webSocket.terminate())
     })
   })

@@ -83,7 +83,11 @@ export function requestBytes(
   body = '',
 ): string {
   const has = headers.some((line) => line.toLowerCase().startsWith('host:'))
-  const lines = [`${requestLine} HTTP/1.1`, ...(has ? [] : ['Host: houston.hubify.com']), ...headers]
+  const lines = [
+    `${requestLine} HTTP/1.1`,
+    ...(has ? [] : ['Host: houston.hubify.com']),
+    ...headers,
+  ]
   return `${lines.join('\r\n')}\r\n\r\n${body}`
 }
 

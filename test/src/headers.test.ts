@@ -546,10 +546,16 @@ t.test('an answer arrives as the service gave it, with a policy where it had non
 t.test('a service’s own policy stands', async (t) => {
   for (const [name] of POLICY) {
     for (const spelling of [name, name.toLowerCase(), name.toUpperCase()]) {
+      const theirs = name === 'X-Content-Type-Options' ? 'NoSniff' : 'theirs'
       const rest = POLICY.filter(([other]) => other !== name)
-      t.same(returned([[spelling, 'theirs']]), [[spelling, 'theirs'], ...rest, ID], spelling)
+      t.same(returned([[spelling, theirs]]), [[spelling, theirs], ...rest, ID], spelling)
     }
   }
+  t.same(
+    returned([['X-Content-Type-Options', 'off']]),
+    [...POLICY, ID],
+    'no other value says anything',
+  )
   const two: Pair[] = [
     ['Content-Security-Policy', "default-src 'self'"],
     ['content-security-policy', 'sandbox'],

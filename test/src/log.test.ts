@@ -76,12 +76,12 @@ t.test('a log file is for its owner only, and is emptied of what is buffered', a
   const log = openLog('info', path)
   log.logger.info('first')
   await eventually(() => {
-    log.flush()
+    void log.flush()
     return existsSync(path) && readFileSync(path, 'utf8').includes('first')
   })
   t.equal(statSync(path).mode & 0o777, 0o600)
   log.logger.info('second')
-  log.flush()
+  await log.flush()
   t.match(readFileSync(path, 'utf8'), /first.*\n.*second/)
 })
 

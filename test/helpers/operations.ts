@@ -1,0 +1,39 @@
+/** A whole gateway with its operator's side: admin door, metrics port, a log of its own. */
+import type { Test } from 'tap'
+import { askAdmin } from '../../src/commands/ask-admin.ts'
+import type { Config } from '../../src/config/load.ts'
+import { openLog } from '../../src/log.ts'
+import { startOperations } from '../../src/operations.ts'
+import { startWorkspace } from './gateway.ts'
+import { temporaryFolder } from './process.ts'
+
+/** A logger whose lines a test reads, parsed. */
+export function recordingLogger() {
+  const lines: string[] = []
+  const { logger } = openLog('info', { write: (line: string) => lines.push(line) })
+  return { logger, lines: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>) }
+}
+
+/** Starts a gateway with four services and its operations, in a state folder of their own; all stop when the test ends. */
+export async function startOperated(
+  t: Test,
+  settings: Record<string, string | undefined> = {},
+  overrides: Partial<Config> = {},
+) {
+  const workspace = await startWorkspace(t, settings)
+  const stateDir = temporaryFolder(t)
+  const log = recordingLogger()
+  const { app } = workspace.running
+  const config = { ...workspace.config, ...overrides, stateDir }
+  const operations = await startOperations(app, config, { logger: log.logger })
+  t.teardown(() => operations.close())
+  return {
+    ...workspace,
+    app,
+    stateDir,
+    operations,
+    operationsLog: log.lines,
+    /** Asks the admin door. */
+    ask: (path: string) => askAdmin(stateDir, path),
+  }
+}

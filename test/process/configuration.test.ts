@@ -1,0 +1,148 @@
+/** What does the program say, and how does it end, when it cannot start? */
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import { SECRET, testSettings } from '../helpers/gateway.ts'
+import { run, serve, temporaryFolder } from '../helpers/process.ts'
+
+const NO_STACK = /\n\s+at |node:internal|\.ts:\d+/
+
+t.test('a bad configuration is said in full, at once, and nothing listens', async (t) => {
+  const begun = performance.now()
+  const program = run(t, ['serve'], {
+    GATEWAY_WORKSPACE: 'NO',
+    GATEWAY_JWT_SECRET: 'short-secret-value',
+    GATEWAY_PORT: '70000',
+    GATEWAY_API_URL: 'ftp://x',
+    GATEWAY_RATE_LIMT: '5',
+    GATEWAY_SOCKET: '/tmp/x.sock',
+  })
+  t.equal(await program.exited, 78)
+  t.ok(performance.now() - begun < 3000)
+  const text = program.stderr()
+  for (const name of [
+    'GATEWAY_WORKSPACE',
+    'GATEWAY_JWT_SECRET',
+    'GATEWAY_PORT',
+    'GATEWAY_API_URL',
+    'GATEWAY_RATE_LIMT',
+  ])
+    t.match(text, name)
+  t.match(text, /did you mean GATEWAY_RATE_LIMIT/)
+  t.notMatch(text, 'short-secret-value')
+  t.notMatch(text, NO_STACK)
+  t.equal(program.stdout(), '')
+})
+
+t.test('without any setting the program says which ones it needs', async (t) => {
+  const program = run(t, [], {})
+  t.equal(await program.exited, 78)
+  t.match(program.stderr(), /GATEWAY_WORKSPACE is not set/)
+  t.match(program.stderr(), /GATEWAY_JWT_SECRET \(or GATEWAY_JWT_SECRET_FILE\) is not set/)
+})
+
+t.test('a secret file that is missing, empty or a folder is a configuration problem', async (t) => {
+  const folder = temporaryFolder(t)
+  writeFileSync(join(folder, 'empty'), '')
+  for (const name of ['missing', 'empty', '.']) {
+    const program = run(
+      t,
+      ['serve'],
+      testSettings({ GATEWAY_JWT_SECRET: undefined, GATEWAY_JWT_SECRET_FILE: join(folder, name) }),
+    )
+    t.equal(await program.exited, 78, name)
+    t.match(program.stderr(), 'GATEWAY_JWT_SECRET_FILE')
+    t.notMatch(program.stderr(), NO_STACK)
+  }
+})
+
+t.test('a port or socket that cannot be had is a 69 in one line', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const { port } = server.address() as AddressInfo
+  const folder = temporaryFolder(t)
+  const taken = createServer().listen(join(folder, 'taken.sock'))
+  await once(taken, 'listening')
+  t.teardown(() => taken.close())
+  writeFileSync(join(folder, 'file'), 'not a socket')
+  const cases: ReadonlyArray<readonly [string, Record<string, string | undefined>]> = [
+    ['a taken port', { GATEWAY_PORT: String(port) }],
+    ['an address of another machine', { GATEWAY_HOST: '192.0.2.1' }],
+    ['a taken socket', { GATEWAY_PORT: undefined, GATEWAY_SOCKET: join(folder, 'taken.sock') }],
+    [
+      'a socket in no folder',
+      { GATEWAY_PORT: undefined, GATEWAY_SOCKET: join(folder, 'no', 'x.sock') },
+    ],
+    ['a file in the way', { GATEWAY_PORT: undefined, GATEWAY_SOCKET: join(folder, 'file') }],
+  ]
+  await Promise.all(
+    cases.map(async ([name, settings]) => {
+      const program = run(
+        t,
+        ['serve'],
+        testSettings({ GATEWAY_STATE_DIR: join(folder, name), ...settings }),
+      )
+      t.equal(await program.exited, 69, `${name}: ${program.stderr()}`)
+      t.match(program.stderr(), /^workspace-gateway: GATEWAY_(HOST|SOCKET) [^\n]*\n$/, name)
+      t.notMatch(program.stderr(), NO_STACK)
+    }),
+  )
+})
+
+t.test('a state folder that cannot be used is said loudly and stops nothing', async (t) => {
+  const folder = temporaryFolder(t)
+  writeFileSync(join(folder, 'file'), '')
+  const program = await serve(t, { GATEWAY_STATE_DIR: join(folder, 'file', 'state') })
+  t.match(await program.logged('state folder cannot be used'), { level: 'error' })
+  program.child.kill('SIGTERM')
+  t.equal(await program.exited, 0)
+})
+
+t.test('a PID file that cannot be written is a configuration problem', async (t) => {
+  const folder = temporaryFolder(t)
+  mkdirSync(join(folder, 'sealed'))
+  chmodSync(join(folder, 'sealed'), 0o500)
+  const program = run(
+    t,
+    ['serve'],
+    testSettings({ GATEWAY_STATE_DIR: folder, GATEWAY_PID_FILE: join(folder, 'none', 'pid') }),
+  )
+  t.equal(await program.exited, 78)
+  t.match(program.stderr(), 'GATEWAY_PID_FILE')
+})
+
+t.test('help, token and mistakes on the command line', async (t) => {
+  const help = run(t, ['help'], {})
+  t.equal(await help.exited, 0)
+  t.match(help.stdout(), 'GATEWAY_WORKSPACE')
+  const env = { GATEWAY_WORKSPACE: 'houston', GATEWAY_JWT_SECRET: SECRET }
+  const minted = run(t, ['token', '--sub', 'alice', '--ttl', '90s'], env)
+  t.equal(await minted.exited, 0)
+  const payload = JSON.parse(
+    Buffer.from(minted.stdout().split('.')[1] ?? '', 'base64url').toString(),
+  ) as Record<string, number>
+  t.match(payload, { sub: 'alice', aud: 'houston' })
+  t.equal((payload['exp'] ?? 0) - (payload['iat'] ?? 0), 90)
+  const mistakes: ReadonlyArray<readonly [string[], Record<string, string>, number]> = [
+    [['token'], env, 64],
+    [['token', '--sub', 'a', '--ttl', '1y'], env, 64],
+    [['token', '--what'], env, 64],
+    [['token', '--sub', 'a', 'b'], env, 64],
+    [['token', '--sub', 'a'], {}, 78],
+    [['token', '--sub', 'a'], { ...env, GATEWAY_JWT_SECRET: 'short' }, 78],
+    [['serve', 'now'], env, 64],
+    [['dance'], env, 64],
+  ]
+  await Promise.all(
+    mistakes.map(async ([args, settings, code]) => {
+      const program = run(t, args, settings)
+      t.equal(await program.exited, code, args.join(' '))
+      t.match(program.stderr(), /^workspace-gateway: /)
+      t.notMatch(program.stderr(), NO_STACK)
+      t.equal(program.stdout(), '')
+    }),
+  )
+})

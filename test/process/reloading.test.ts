@@ -1,0 +1,104 @@
+/** Does SIGHUP put new secrets in force, and does a bad file change nothing? */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { SECRET, token } from '../helpers/gateway.ts'
+import { serve, temporaryFolder, type Program } from '../helpers/process.ts'
+import { startUpstream } from '../helpers/upstream.ts'
+import { eventually } from '../helpers/waiting.ts'
+import { send, upgrade } from '../helpers/wire.ts'
+
+const NEXT = 'the-next-key-of-houston-9d2b77c1e04f5a38'
+const TTY = 'Sec-WebSocket-Protocol: tty'
+const bearer = async (secret: string) => `Authorization: Bearer ${await token({ secret })}`
+
+/** Sends SIGHUP and waits for what the log says about it. */
+async function reload(program: Program): Promise<string> {
+  const outcomes = () =>
+    program
+      .logLines()
+      .flatMap(({ msg }) =>
+        /^keys replaced|^secrets not reloaded/.test(String(msg)) ? [String(msg)] : [],
+      )
+  const before = outcomes().length
+  program.child.kill('SIGHUP')
+  await eventually(() => outcomes().length > before, 'reloaded')
+  return outcomes().at(-1) ?? ''
+}
+
+t.test('a new key is in force after SIGHUP; the old one and its sockets are not', async (t) => {
+  const file = join(temporaryFolder(t), 'secret')
+  writeFileSync(file, `${SECRET}\n`)
+  const service = await startUpstream(t)
+  const program = await serve(t, {
+    GATEWAY_JWT_SECRET: undefined,
+    GATEWAY_JWT_SECRET_FILE: file,
+    GATEWAY_DASHBOARD_URL: service.url,
+    GATEWAY_TERMINAL_URL: service.url,
+  })
+  const [old, next] = [await bearer(SECRET), await bearer(NEXT)]
+  t.equal((await send(program.port, 'GET /', [old])).status, 200)
+  t.equal((await send(program.port, 'GET /', [next])).status, 401)
+  const socket = await upgrade(program.port, '/terminal/ws', [old, TTY])
+  t.equal(socket.answer.status, 101)
+
+  for (const bad of ['short', '', 'change-me-change-me-change-me-change-me']) {
+    writeFileSync(file, bad)
+    t.match(await reload(program), 'secrets not reloaded')
+    t.equal((await send(program.port, 'GET /', [old])).status, 200, 'the old one stays')
+  }
+  t.equal(socket.socket.destroyed, false)
+
+  writeFileSync(file, NEXT)
+  socket.socket.on('end', () => socket.socket.end())
+  t.match(await reload(program), 'keys replaced')
+  t.equal((await send(program.port, 'GET /', [old])).status, 401)
+  t.equal((await send(program.port, 'GET /', [next])).status, 200)
+  await socket.closed
+  t.equal(socket.received().readUInt16BE(2), 4401)
+  t.notMatch(program.stdout(), /of-houston/)
+  program.child.kill('SIGTERM')
+  t.equal(await program.exited, 0)
+})
+
+t.test(
+  'a new token for OpenClaw is sent after SIGHUP, and none when a bad file is read',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const file = join(folder, 'claw')
+    writeFileSync(file, 'first-token')
+    const service = await startUpstream(t)
+    const program = await serve(t, {
+      GATEWAY_OPENCLAW_TOKEN_FILE: file,
+      GATEWAY_API_URL: service.url,
+    })
+    const auth = await bearer(SECRET)
+    const sent = async () => {
+      await send(program.port, 'GET /api/x', [auth])
+      return service.requests.at(-1)?.headers.authorization
+    }
+    t.equal(await sent(), 'Bearer first-token')
+    writeFileSync(file, 'second-token\n')
+    await reload(program)
+    t.equal(await sent(), 'Bearer second-token')
+    writeFileSync(file, 'two words')
+    t.match(await reload(program), 'secrets not reloaded')
+    t.equal(await sent(), 'Bearer second-token', 'a bad file keeps the old')
+    t.notMatch(program.stdout(), /second-token|two words/)
+  },
+)
+
+t.test('SIGHUP without secret files changes nothing', async (t) => {
+  const service = await startUpstream(t)
+  const program = await serve(t, {
+    GATEWAY_DASHBOARD_URL: service.url,
+    GATEWAY_TERMINAL_URL: service.url,
+  })
+  const auth = await bearer(SECRET)
+  const socket = await upgrade(program.port, '/terminal/ws', [auth, TTY])
+  for (let i = 0; i < 5; i++) program.child.kill('SIGHUP')
+  await reload(program)
+  t.equal((await send(program.port, 'GET /', [auth])).status, 200)
+  t.equal(socket.socket.destroyed, false)
+  socket.socket.destroy()
+})

@@ -1,0 +1,75 @@
+/** What must the code never do? Rules that hold for every file on the request path, read from the files. */
+import { globSync, readFileSync } from 'node:fs'
+import t from 'tap'
+
+/** Every file that runs in production, without comments and imports of types. */
+const FILES = globSync(['src/**/*.ts', 'plugins/*.ts', 'routes/*.ts'])
+  .toSorted()
+  .map((path) => {
+    const code = readFileSync(path, 'utf8')
+      .replace(/^\s*(?:\/?\*|\/\/).*$/gm, '')
+      .replace(/^import type .*$/gm, '')
+    return { path, code }
+  })
+
+/** The files in which a pattern occurs. */
+const having = (pattern: RegExp) =>
+  FILES.filter(({ code }) => pattern.test(code)).map(({ path }) => path)
+
+/** The same without the subcommands, which run beside the gateway and ask it and its services. */
+const onRequestPath = (pattern: RegExp) =>
+  having(pattern).filter((path) => !path.startsWith('src/commands/'))
+
+t.test(
+  'connections are opened in few places, none of them to an address of a request',
+  async (t) => {
+    t.ok(FILES.length > 30)
+    t.same(onRequestPath(/from 'undici'/), ['src/service.ts'])
+    t.same(onRequestPath(/\brequest\b.*from 'node:http'/), ['src/websocket-dial.ts'])
+    t.same(
+      onRequestPath(/\bconnect\b.*from 'node:net'/),
+      ['src/can-connect.ts', 'src/server.ts'],
+      'looks whether a service is up, and whether a stale socket of ours is alive',
+    )
+    t.same(
+      onRequestPath(
+        /\bfetch\(|from 'node:(?:https|http2|tls|dgram|dns|quic)'|\bEventSource\b|new WebSocket\(/,
+      ),
+      [],
+    )
+  },
+)
+
+t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
+  t.same(having(/from 'node:(?:zlib|vm|worker_threads|cluster|repl|inspector)'/), [])
+  t.same(
+    having(/from 'node:child_process'/),
+    ['src/notify.ts'],
+    'tells systemd; never by a request',
+  )
+  t.same(having(/\beval\(|new Function\(|\bimport\(|\brequire\(/), [])
+})
+
+t.test('a request target is never read as a URL', async (t) => {
+  t.same(having(/new URL\(|URL\.parse\(/), [
+    'plugins/problem-details.ts', // the configured sign-in address
+    'src/config/rules.ts',
+    'src/config/values.ts',
+    'src/return-to.ts', // compares whole origins, after it has built the address anew
+  ])
+})
+
+t.test('no signature is compared by code of ours: jose does it, in constant time', async (t) => {
+  t.same(having(/createHmac|createVerify|timingSafeEqual|jwtDecrypt|decodeJwt/), [])
+  t.same(having(/compactVerify\(/), ['src/token.ts'])
+  t.same(
+    having(
+      /\b(?:secret|signature|mac|password)\s*[!=]==?\s*[a-z]|[a-z]\s*[!=]==?\s*(?:secret|signature|mac|password)\b/i,
+    ).filter((path) => path !== 'src/config/values.ts' && path !== 'src/config/rules.ts'),
+    [],
+  )
+})
+
+t.test('the environment is read in one place', async (t) => {
+  t.same(having(/process\.env/), ['src/main.ts'])
+})

@@ -1,0 +1,42 @@
+/** Does a session end when its token does, however busy it is? */
+import t from 'tap'
+import { cookie, HTTPS } from '../helpers/door.ts'
+import { startWorkspace, token } from '../helpers/gateway.ts'
+import { send } from '../helpers/wire.ts'
+
+t.test(
+  'no activity prolongs a session: nothing but signing in sets the cookie, and it ends with the token',
+  async (t) => {
+    const { port } = await startWorkspace(t, {
+      GATEWAY_JWT_LEEWAY_SECONDS: '0',
+      GATEWAY_SESSION_RATE_LIMIT: '1000000',
+    })
+    const good = await token({ ttlSeconds: 3 })
+    const signedIn = await send(port, `GET /_gateway/sign-in?token=${good}`, [HTTPS])
+    const maxAge = Number(/Max-Age=(\d+)/.exec(signedIn.headers['set-cookie'] ?? '')?.[1])
+    t.ok(maxAge <= 3, `the browser keeps it for ${maxAge} seconds`)
+    const begun = performance.now()
+    let served = 0
+    for (;;) {
+      const answer = await send(port, 'GET /', [cookie(good), HTTPS])
+      if (answer.status !== 200) {
+        t.match(answer, {
+          status: 401,
+          headers: { 'x-gateway-error': 'token-expired', 'set-cookie': /Max-Age=0/ },
+        })
+        break
+      }
+      served++
+      if (answer.headers['set-cookie'] !== undefined) t.fail('a cookie is set on the way')
+      if (performance.now() - begun > 5000) t.fail('it never ends')
+      if (performance.now() - begun > 5000) break
+    }
+    t.ok(served > 0)
+    t.ok(performance.now() - begun < 3500)
+    t.equal(
+      (await send(port, `GET /_gateway/sign-in?token=${good}`, [HTTPS])).status,
+      401,
+      'nor does it sign in again',
+    )
+  },
+)

@@ -1,0 +1,231 @@
+/** Does the end of one side end the other, however it comes, and is everything given back? */
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import t, { type Test } from 'tap'
+import { startBefore, token } from '../helpers/gateway.ts'
+import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
+import { eventually, openFiles, watchForCrashes } from '../helpers/waiting.ts'
+import {
+  clientFrame,
+  handshake,
+  open,
+  requestBytes,
+  send,
+  serverFrame,
+  upgrade,
+} from '../helpers/wire.ts'
+
+const crashes = watchForCrashes()
+const TTY = 'Sec-WebSocket-Protocol: tty'
+
+async function startPairs(t: Test) {
+  const sockets: Socket[] = []
+  const service = await startUpstream(t, undefined, (request, socket) => {
+    sockets.push(socket as Socket)
+    socket.on('data', () => {})
+    socket.write(switchingProtocols(request))
+  })
+  const gateway = await startBefore(t, service)
+  return {
+    ...gateway,
+    async connect() {
+      const count = sockets.length
+      const client = await upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])
+      await eventually(() => sockets.length === count + 1, 'switched')
+      return { client, service: sockets.at(-1) as Socket }
+    },
+  }
+}
+
+t.test('a service that ends takes the client’s socket with it at once', async (t) => {
+  const gateway = await startPairs(t)
+  for (const how of ['end', 'destroy', 'resetAndDestroy', 'destroySoon'] as const) {
+    const { client, service } = await gateway.connect()
+    const goodbye = serverFrame(2, Buffer.alloc(100_000, how))
+    if (how !== 'resetAndDestroy') service.write(goodbye)
+    client.socket.on('end', () => client.socket.end())
+    const begun = performance.now()
+    service[how]()
+    await client.closed
+    t.ok(performance.now() - begun < 300, how)
+    if (how === 'end' || how === 'destroySoon')
+      t.ok(client.received().equals(goodbye), 'its last words arrive')
+    await gateway.settled()
+  }
+})
+
+t.test('a client that ends takes the service’s socket with it at once', async (t) => {
+  const gateway = await startPairs(t)
+  for (const how of ['end', 'destroy', 'resetAndDestroy'] as const) {
+    const { client, service } = await gateway.connect()
+    let heard = 0
+    service.on('data', (chunk: Buffer) => (heard += chunk.length))
+    const goodbye = clientFrame(2, Buffer.alloc(100_000))
+    if (how === 'end') client.socket.write(goodbye)
+    const begun = performance.now()
+    const gone = new Promise((resolve) => service.on('close', resolve))
+    client.socket[how]()
+    await gone
+    t.ok(performance.now() - begun < 300, how)
+    if (how === 'end') t.equal(heard, goodbye.length)
+    await gateway.settled()
+  }
+})
+
+t.test(
+  'a service that goes while the client does not read is noticed when it reads again',
+  async (t) => {
+    const gateway = await startPairs(t)
+    const { client, service } = await gateway.connect()
+    client.socket.removeAllListeners('data')
+    client.socket.pause()
+    for (let i = 0; i < 100; i++) service.write(serverFrame(2, Buffer.alloc(100_000)))
+    await new Promise((resolve) => setTimeout(resolve, 200))
+    service.resetAndDestroy()
+    client.socket.resume()
+    await client.closed
+    await gateway.settled()
+  },
+)
+
+t.test('a client that goes while nobody reads is noticed at once', async (t) => {
+  const gateway = await startPairs(t)
+  const { client, service } = await gateway.connect()
+  client.socket.removeAllListeners('data')
+  client.socket.pause()
+  for (let i = 0; i < 100; i++) service.write(serverFrame(2, Buffer.alloc(100_000)))
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  const begun = performance.now()
+  client.socket.resetAndDestroy()
+  await gateway.settled()
+  t.ok(performance.now() - begun < 1000)
+})
+
+t.test('half a connection is not kept', { timeout: 15_000 }, async (t) => {
+  const sockets: Duplex[] = []
+  const service = await startUpstream(t, undefined, (request, socket) => {
+    socket.removeAllListeners('end')
+    sockets.push(socket)
+    socket.on('data', () => {})
+    socket.write(switchingProtocols(request))
+  })
+  const gateway = await startBefore(t, service)
+  const client = await upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])
+  client.socket.end()
+  await eventually(() => gateway.underWay() === 0, 'the other half is ended', 7000)
+  t.equal(sockets.length, 1)
+})
+
+t.test('resets at any moment end nothing but themselves', { timeout: 30_000 }, async (t) => {
+  const service = await startUpstream(t, undefined, (request, socket, head) => {
+    const delay = Math.random() * 8
+    setTimeout(() => {
+      if (Math.random() < 0.15) {
+        ;(socket as Socket).resetAndDestroy()
+        return
+      }
+      socket.write(
+        Math.random() < 0.1
+          ? 'HTTP/1.1 403 Forbidden\r\nContent-Length: 3\r\n\r\nno!'
+          : switchingProtocols(request),
+      )
+      socket.write(serverFrame(2, Buffer.alloc(Math.random() * 200_000)))
+      if (head.length > 0) socket.write(serverFrame(1, 'early'))
+      socket.on('data', (chunk: Buffer) => socket.write(serverFrame(2, chunk)))
+      setTimeout(() => {
+        if (Math.random() < 0.3) (socket as Socket).resetAndDestroy()
+      }, Math.random() * 20)
+    }, delay)
+  })
+  const gateway = await startBefore(t, service)
+  await send(gateway.port, 'GET /', [gateway.auth])
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  const before = openFiles()
+  const attempts = 900
+  let running = 0
+  for (let i = 0; i < attempts; i++) {
+    await eventually(() => running < 40, 'room for one more')
+    running++
+    void (async () => {
+      const socket = await open(gateway.port)
+      const auth =
+        i % 5 === 0
+          ? [`Authorization: Bearer ${await token()}`]
+          : i % 17 === 0
+            ? []
+            : [gateway.auth]
+      const bytes = requestBytes('GET /terminal/ws', handshake([...auth, TTY]))
+      const cut = Math.random() < 0.2 ? Math.floor(Math.random() * bytes.length) : bytes.length
+      socket.write(bytes.slice(0, cut))
+      if (Math.random() < 0.5) socket.write(clientFrame(2, Buffer.alloc(Math.random() * 100_000)))
+      socket.on('data', () => {})
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * 25))
+      if (Math.random() < 0.7) socket.resetAndDestroy()
+      else socket.destroy()
+    })().finally(() => running--)
+  }
+  await eventually(() => running === 0, 'all done', 10_000)
+  await eventually(() => gateway.underWay() === 0, 'nothing under way', 8000)
+  await eventually(() => openFiles() <= before + 2, 'files closed', 8000)
+  t.equal(gateway.running.app.openSockets.size, 0)
+  t.ok(gateway.running.app.openSockets.hasRoom('any', '127.0.0.1'))
+  const { answer, socket } = await upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])
+  t.ok([101, 403, 502].includes(answer.status))
+  socket.destroy()
+  t.same(crashes, [])
+})
+
+t.test(
+  'resets of plain requests at any moment do no harm either',
+  { timeout: 20_000 },
+  async (t) => {
+    const service = await startUpstream(t, (request, response) => {
+      request.on('error', () => {})
+      setTimeout(() => {
+        if (Math.random() < 0.2) {
+          request.socket.resetAndDestroy()
+          return
+        }
+        response.writeHead(200)
+        response.write(Buffer.alloc(Math.random() * 300_000))
+        setTimeout(
+          () => (Math.random() < 0.3 ? request.socket.resetAndDestroy() : response.end()),
+          Math.random() * 10,
+        )
+      }, Math.random() * 5)
+      request.resume()
+    })
+    service.server.on('clientError', (_error, socket) => socket.destroy())
+    const gateway = await startBefore(t, service)
+    const before = openFiles()
+    let running = 0
+    for (let i = 0; i < 700; i++) {
+      await eventually(() => running < 40, 'room for one more')
+      running++
+      void (async () => {
+        const socket = await open(gateway.port)
+        const isPost = i % 2 === 0
+        socket.write(
+          requestBytes(isPost ? 'POST /' : 'GET /', [
+            gateway.auth,
+            ...(isPost ? ['Content-Length: 200000'] : []),
+            ...(i % 6 === 0 ? ['Expect: 100-continue'] : []),
+          ]),
+        )
+        if (isPost) socket.write(Buffer.alloc(Math.random() * 200_000))
+        else if (i % 3 === 0) socket.write(requestBytes('GET /next', [gateway.auth]))
+        socket.on('data', () => {})
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * 20))
+        if (Math.random() < 0.7) socket.resetAndDestroy()
+        else socket.destroy()
+      })().finally(() => running--)
+    }
+    await eventually(() => running === 0, 'all done', 10_000)
+    await gateway.settled()
+    // Connections to the service are kept for four seconds.
+    await eventually(() => openFiles() <= before + 2, 'files closed', 8000)
+    t.same(crashes, [])
+    await once(AbortSignal.timeout(10), 'abort')
+  },
+)

@@ -1,0 +1,216 @@
+/** Does an open socket end with its session, properly, and with nothing else? */
+import type { Duplex } from 'node:stream'
+import t, { type Test } from 'tap'
+import { keyRing } from '../../src/server.ts'
+import { SECRET, startBefore, token } from '../helpers/gateway.ts'
+import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
+import { eventually } from '../helpers/waiting.ts'
+import { send, serverFrame, upgrade, type Upgraded } from '../helpers/wire.ts'
+
+const TTY = 'Sec-WebSocket-Protocol: tty'
+
+async function startPairs(t: Test, overrides: Record<string, string | undefined> = {}) {
+  const sockets: Duplex[] = []
+  const heard: string[] = []
+  const service = await startUpstream(t, undefined, (request, socket) => {
+    const at = sockets.push(socket) - 1
+    heard.push('')
+    socket.on('data', (chunk: Buffer) => (heard[at] += chunk.toString('latin1')))
+    socket.write(switchingProtocols(request))
+  })
+  const gateway = await startBefore(t, service, overrides)
+  return {
+    ...gateway,
+    heard,
+    async connect(credential: string) {
+      const count = sockets.length
+      const client = await upgrade(gateway.port, '/terminal/ws', [credential, TTY])
+      if (client.answer.status === 101)
+        await eventually(() => sockets.length === count + 1, 'switched')
+      return { client, service: sockets.at(-1) as Duplex }
+    },
+  }
+}
+
+const bearer = (jwt: string) => `Authorization: Bearer ${jwt}`
+
+/** The code of the close frame that came last. */
+function closeCode({ received }: Upgraded): number | undefined {
+  const bytes = received()
+  for (let at = bytes.length - 4; at >= 0; at--) {
+    const length = bytes[at + 1] ?? 0
+    if (bytes[at] === 0x88 && at + 2 + length === bytes.length) return bytes.readUInt16BE(at + 2)
+  }
+  return undefined
+}
+
+t.test(
+  'a socket ends with 4401 within two seconds after its token has',
+  { timeout: 15_000 },
+  async (t) => {
+    const gateway = await startPairs(t)
+    const jwt = await token({ ttlSeconds: 2 })
+    const exp =
+      (JSON.parse(Buffer.from(jwt.split('.')[1] ?? '', 'base64url').toString()) as { exp: number })
+        .exp * 1000
+    const idle = await gateway.connect(bearer(jwt))
+    const busy = await gateway.connect(bearer(jwt))
+    const inFrame = await gateway.connect(bearer(jwt))
+    const stuck = await gateway.connect(bearer(jwt))
+    const lasting = await gateway.connect(bearer(await token()))
+    const frame = serverFrame(2, Buffer.alloc(300_000, 'f'))
+    const chatter = setInterval(() => {
+      busy.service.write(serverFrame(1, 'tick'))
+      inFrame.service.write(frame.subarray(100_000, 100_010))
+    }, 20)
+    inFrame.service.write(frame.subarray(0, 100_000)) // a frame that does not get done
+    stuck.client.socket.removeAllListeners('data')
+    stuck.client.socket.pause()
+    stuck.service.write(Buffer.alloc(30_000_000, frame))
+    const ends: number[] = []
+    for (const { client } of [idle, busy, inFrame]) {
+      client.socket.on('end', () => client.socket.end())
+      void client.closed.then(() => ends.push(Date.now()))
+    }
+    await eventually(() => ends.length === 3, 'all ended', 6000)
+    clearInterval(chatter)
+    for (const end of ends) t.ok(end >= exp && end <= exp + 2000, `${end - exp} ms after the end`)
+    t.equal(closeCode(idle.client), 4401)
+    t.equal(closeCode(busy.client), 4401)
+    t.equal(closeCode(inFrame.client), undefined, 'no close frame in the middle of another: a cut')
+    t.match(inFrame.client.received().toString('latin1').slice(-20), /^f+$/)
+    t.match(gateway.heard[0], /\x88/, 'the service is told too')
+    await eventually(
+      () => gateway.running.app.openSockets.size === 1,
+      'only the other session’s is left',
+      2000,
+    )
+    lasting.service.write(serverFrame(1, 'still here'))
+    await lasting.client.until(12)
+    t.match(lasting.client.received().toString('latin1'), 'still here')
+    for (const { client } of [idle, busy, inFrame, stuck, lasting]) client.socket.destroy()
+    await gateway.settled()
+  },
+)
+
+t.test('a frame under way is finished before the goodbye', { timeout: 15_000 }, async (t) => {
+  const gateway = await startPairs(t)
+  const { client, service } = await gateway.connect(gateway.auth)
+  const frame = serverFrame(2, Buffer.alloc(200_000, 'f'))
+  service.write(frame.subarray(0, 50_000))
+  await client.until(50_000)
+  gateway.running.app.openSockets.close({ code: 4401, reason: 'session ended' })
+  service.write(Buffer.concat([frame.subarray(50_000), serverFrame(1, 'too late')]))
+  client.socket.on('end', () => client.socket.end())
+  await client.closed
+  t.ok(client.received().subarray(0, frame.length).equals(frame))
+  t.equal(closeCode(client), 4401)
+  t.equal(client.received().length, frame.length + 4 + 'session ended'.length)
+  await gateway.settled()
+})
+
+t.test(
+  'a token in its leeway still opens a socket, which lasts as long as the leeway',
+  { timeout: 15_000 },
+  async (t) => {
+    const gateway = await startPairs(t, { GATEWAY_JWT_LEEWAY_SECONDS: '4' })
+    const jwt = await token({ ttlSeconds: 1 })
+    await new Promise((resolve) => setTimeout(resolve, 2000))
+    const { client } = await gateway.connect(bearer(jwt))
+    t.equal(client.answer.status, 101)
+    const begun = performance.now()
+    client.socket.on('end', () => client.socket.end())
+    await client.closed
+    t.ok(performance.now() - begun > 800, 'not thrown out at once')
+    t.equal(closeCode(client), 4401)
+    const again = await gateway.connect(bearer(jwt))
+    t.equal(again.client.answer.status, 401, 'and then no more')
+    await gateway.settled()
+  },
+)
+
+t.test('signing out ends the sockets of that session and no other', async (t) => {
+  const gateway = await startPairs(t)
+  const mine = await token()
+  const first = await gateway.connect(bearer(mine))
+  const second = await gateway.connect(bearer(mine))
+  const other = await gateway.connect(bearer(await token()))
+  const answer = await send(gateway.port, 'POST /_gateway/sign-out', [
+    bearer(mine),
+    'Content-Length: 0',
+  ])
+  t.equal(answer.status, 303)
+  for (const { client } of [first, second]) {
+    client.socket.on('end', () => client.socket.end())
+    await client.closed
+    t.equal(closeCode(client), 4401)
+  }
+  await eventually(() => gateway.running.app.openSockets.size === 1, 'one is left')
+  t.equal(other.client.socket.destroyed, false)
+  other.client.socket.destroy()
+  await gateway.settled()
+})
+
+t.test('a key that goes takes its sockets along, a key that stays keeps them', async (t) => {
+  const previous = 'another-key-of-houston-81c0a7d6e5f4b392'
+  const gateway = await startPairs(t, { GATEWAY_JWT_PREVIOUS_SECRETS: previous })
+  const old = await gateway.connect(bearer(await token({ secret: previous })))
+  const current = await gateway.connect(gateway.auth)
+  gateway.running.setKeys(keyRing({ jwtSecret: SECRET, jwtPreviousSecrets: [] }))
+  old.client.socket.on('end', () => old.client.socket.end())
+  await old.client.closed
+  t.equal(closeCode(old.client), 4401)
+  await eventually(() => gateway.running.app.openSockets.size === 1, 'one is left')
+  t.equal(
+    (await gateway.connect(bearer(await token({ secret: previous })))).client.answer.status,
+    401,
+  )
+  current.client.socket.destroy()
+  await gateway.settled()
+})
+
+t.test('a gateway that stops says 1012', async (t) => {
+  const gateway = await startPairs(t, { GATEWAY_DRAIN_SECONDS: '2' })
+  const { client } = await gateway.connect(gateway.auth)
+  client.socket.on('end', () => client.socket.end())
+  const begun = performance.now()
+  await Promise.all([gateway.running.close(), client.closed])
+  t.equal(closeCode(client), 1012)
+  t.ok(performance.now() - begun < 1500, 'and does not wait for more')
+})
+
+t.test(
+  'a session may hold 64 sockets, one more is a 503, and a place that is freed can be taken',
+  async (t) => {
+    const gateway = await startPairs(t)
+    const open = await Promise.all(
+      Array.from({ length: 64 }, () => upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])),
+    )
+    t.same([...new Set(open.map(({ answer }) => answer.status))], [101])
+    const dials = gateway.service.dials()
+    const { answer } = await upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])
+    t.equal(answer.status, 503)
+    t.equal(answer.headers['x-gateway-error'], 'upstream-busy')
+    t.equal(answer.headers['retry-after'], '5')
+    t.equal(gateway.service.dials(), dials)
+    const other = await upgrade(gateway.port, '/terminal/ws', [bearer(await token()), TTY])
+    t.equal(other.answer.status, 101, 'another session has its own places')
+    open.pop()?.socket.destroy()
+    await eventually(() => gateway.running.app.openSockets.size === 64, 'one place is free')
+    const next = await upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])
+    t.equal(next.answer.status, 101)
+    for (const { socket } of [...open, other, next]) socket.destroy()
+    await gateway.settled()
+  },
+)
+
+t.test('a burst of handshakes does not pass the cap', async (t) => {
+  const gateway = await startPairs(t)
+  const burst = await Promise.all(
+    Array.from({ length: 100 }, () => upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])),
+  )
+  t.equal(burst.filter(({ answer }) => answer.status === 101).length, 64)
+  t.equal(burst.filter(({ answer }) => answer.status === 503).length, 36)
+  for (const { socket } of burst) socket.destroy()
+  await gateway.settled()
+})
