@@ -32,7 +32,8 @@ const WHEN: Readonly<Record<ErrorCode, string>> = {
   'headers-too-large': 'More than 16 KiB or 100 fields of headers.',
   'internal-error': 'A fault of the gateway; the log has it under the same request id.',
   'upstream-unreachable': 'The service refused the connection, broke it, or did not speak HTTP.',
-  draining: 'The gateway is stopping and takes no new WebSockets; `/health` says so to probers.',
+  draining:
+    'The gateway is stopping and takes no new WebSockets; `/health` and `/_gateway/ready` say so to probers.',
   'upstream-busy':
     'The service has 1,024 requests under way, or the session has too many WebSockets open.',
   'upstream-timeout': 'The service did not accept within 3 s, or did not begin its answer in time.',

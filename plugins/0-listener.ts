@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Logger } from 'pino'
 import { clientFrom, type Cidr } from '../src/address.ts'
+import { rejectionOf } from '../src/decisions.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../src/errors.ts'
 import { fieldLines, listElements, type RawHeaders } from '../src/fields.ts'
 import { hasBody } from '../src/request-headers.ts'
@@ -75,7 +76,7 @@ export default fp(
 
     app.server.removeAllListeners('clientError') // Fastify's own would answer first, in a form that is not ours
     app.server.on('clientError', (error: Error, socket: Duplex) => {
-      answerClientError(error, socket, logger)
+      answerClientError(error, socket, app, logger)
     })
     app.server.on('connection', capConnections(trustedProxies))
   },
@@ -166,7 +167,12 @@ function isAnswering(socket: Duplex): boolean {
 }
 
 /** Answers bytes that are no request, unless an answer is already on its way: the connection ends either way. */
-function answerClientError(error: Error, socket: Duplex, logger: Logger): void {
+function answerClientError(
+  error: Error,
+  socket: Duplex,
+  { decisions, metrics }: FastifyInstance,
+  logger: Logger,
+): void {
   const code = codeOf(error)
   if (code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
@@ -179,8 +185,11 @@ function answerClientError(error: Error, socket: Duplex, logger: Logger): void {
         ? 'request-timeout'
         : 'bad-request'
   const id = crypto.randomUUID()
-  const client = 'remoteAddress' in socket ? socket.remoteAddress : undefined
+  const client =
+    'remoteAddress' in socket ? (socket.remoteAddress as string | undefined) : undefined
   const { status } = ERRORS[answer]
+  decisions.add(rejectionOf(id, client, status, answer, code))
+  metrics.count(undefined, 'listener', status, answer, 0, undefined)
   logger.info({ id, client, stage: 'listener', status, code: answer, reason: code }, 'request')
   // Node keeps the answer that is under way here; bytes of ours in the middle of it would corrupt it.
   const underWay: unknown = Reflect.get(socket, '_httpMessage')

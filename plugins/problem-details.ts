@@ -35,7 +35,11 @@ export default fp(
       exchange.reason = error.reason
       exchange.cause = error.cause
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
-      const audience = { requestId: request.id, page: isPage, returnTo: isPage ? returnHere(request) : '/' }
+      const audience = {
+        requestId: request.id,
+        page: isPage,
+        returnTo: isPage ? returnHere(request) : '/',
+      }
       const answer = problemAnswer(readableFor(exchange.allowOrigin, error), audience)
       writeAnswer(
         request,

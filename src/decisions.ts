@@ -199,10 +199,10 @@ export function explainDecision(decision: Decision): Explanation {
   const answeredAt = STAGES.indexOf(stage)
   // Behind authentication stands the service, or what the gateway itself serves in its place.
   const stages = STAGES.filter((_, i) => i < UPSTREAM || i === Math.max(answeredAt, UPSTREAM))
+  const end = Math.min(answeredAt, UPSTREAM)
   const chain = stages.map((name, i): Step => {
-    const at_ = Math.min(answeredAt, UPSTREAM)
-    if (i < at_) return { stage: name, result: 'passed', detail: findingOf(name, decision) }
-    if (i > at_) return { stage: name, result: 'not reached', detail: '' }
+    if (i < end) return { stage: name, result: 'passed', detail: FINDINGS[name]?.(decision) ?? '' }
+    if (i > end) return { stage: name, result: 'not reached', detail: '' }
     return { stage: name, result: endOf(decision), detail: answerOf(decision) }
   })
   return {
@@ -228,33 +228,24 @@ export function explainDecision(decision: Decision): Explanation {
 }
 
 /** What a stage found before it let the request pass. */
-function findingOf(stage: Stage, decision: Decision): string {
-  switch (stage) {
-    case 'listener':
-      return `${decision.method ?? ''}${decision.websocket ? ', to become a WebSocket' : ''}`
-    case 'target':
-      return `${decision.path} belongs to ${decision.route}`
-    case 'client-address':
-      return clientFinding(decision)
-    case 'host':
-      return decision.host ?? 'any host is served here'
-    case 'sensitive-files':
-      return 'names none'
-    case 'credential':
-      return credentialFinding(decision)
-    case 'rate-limit':
-      return decision.budget === undefined ? 'not counted' : budgetFinding(decision.budget)
-    case 'authentication':
-      return decision.user === undefined ? 'open to everybody' : `signed in as ${decision.user}`
-    default:
-      return ''
-  }
+const FINDINGS: Partial<Record<Stage, (decision: Decision) => string>> = {
+  listener: ({ method, websocket }) => `${method}${websocket ? ', to become a WebSocket' : ''}`,
+  target: ({ path, route }) => `${path} belongs to ${route}`,
+  'client-address': clientFinding,
+  host: ({ host }) => host ?? 'any host is served here',
+  'sensitive-files': () => 'names none',
+  credential: credentialFinding,
+  'rate-limit': ({ budget }) => (budget === undefined ? 'not counted' : budgetFinding(budget)),
+  authentication: ({ user }) => (user === undefined ? 'open to everybody' : `signed in as ${user}`),
 }
 
 function clientFinding({ client, peer, viaProxy }: Decision): string {
   if (!viaProxy) return `${client}, the TCP peer, which is no trusted proxy`
-  const proxy = peer === undefined ? 'a Unix socket' : peer
-  return `${client}, told by the trusted proxy ${proxy}`
+  if (peer === undefined) return `${client}, by way of a Unix socket, whose peers are trusted`
+  const proxy = peer.replace(/^::ffff:(?=[0-9.]+$)/i, '')
+  return proxy === client
+    ? `${client}, a trusted proxy that named nobody else`
+    : `${client}, told by the trusted proxy ${proxy}`
 }
 
 function credentialFinding({ credential, credentialError, credentialReason }: Decision): string {
@@ -274,20 +265,21 @@ function budgetFinding(field: string): string {
 
 function endOf({ status, code }: Decision): Step['result'] {
   if (status === 0) return 'failed'
-  if (code === undefined) return 'answered'
+  if (code === undefined || status < 400) return 'answered'
   return status >= 500 ? 'failed' : 'refused'
 }
 
 /** How the stage that answered did it. */
 function answerOf(decision: Decision): string {
   const { status, code, reason, stage, route } = decision
-  const words: string[] = [status === 0 ? 'no answer' : [status, code].filter(Boolean).join(' ')]
-  if (stage === 'upstream' && code === undefined) words[0] = `${words[0]} from ${route}`
-  if (reason !== undefined) words.push(reason)
-  if (stage === 'rate-limit' && decision.budget !== undefined)
-    words.push(budgetFinding(decision.budget))
-  if (stage === 'authentication') words.push(`credential: ${credentialFinding(decision)}`)
-  return words.join('; ')
+  const answer = [
+    status === 0 ? 'no answer' : status,
+    code ?? (stage === 'upstream' && status > 0 ? `from ${route}` : ''),
+  ]
+  const budget = stage === 'rate-limit' && decision.budget !== undefined ? decision.budget : ''
+  return [answer.join(' ').trim(), reason, budget === '' ? '' : budgetFinding(budget)]
+    .filter((part) => part !== undefined && part !== '')
+    .join('; ')
 }
 
 function hundredths(milliseconds: number): number {

@@ -12,6 +12,7 @@ import rateLimit from '../plugins/6-rate-limit.ts'
 import authentication from '../plugins/7-authentication.ts'
 import upstream from '../plugins/8-upstream.ts'
 import drain from '../plugins/drain.ts'
+import metrics from '../plugins/metrics.ts'
 import problemDetails from '../plugins/problem-details.ts'
 import requestLog from '../plugins/request-log.ts'
 import upgrade from '../plugins/upgrade.ts'
@@ -20,6 +21,7 @@ import chat from '../routes/chat.ts'
 import dashboard from '../routes/dashboard.ts'
 import gatewayRoutes from '../routes/gateway.ts'
 import health from '../routes/health.ts'
+import probes from '../routes/probes.ts'
 import terminal from '../routes/terminal.ts'
 import type { SlidingWindowLimiter } from './budget.ts'
 import type { Config } from './config/load.ts'
@@ -59,6 +61,7 @@ export async function buildGateway(
 
   await app.register(websocket)
   await app.register(problemDetails, { loginUrl: config.loginUrl })
+  await app.register(metrics, { verifier, addresses, sessions })
   await app.register(requestLog, { logger })
   await app.register(drain)
 
@@ -80,9 +83,10 @@ export async function buildGateway(
   })
 
   await app.register(health, { strict: config.healthStrict })
+  await app.register(probes)
   await app.register(gatewayRoutes, { verifier })
   await app.register(terminal)
-  await app.register(api)
+  await app.register(api, { keepsPrefix: config.apiPrefix === 'keep' })
   if (config.controlUi !== undefined) await app.register(chat)
   await app.register(dashboard)
   return app

@@ -10,6 +10,9 @@ export function helpText(): string {
 Usage
   workspace-gateway serve                        run the gateway in the foreground (also without a command)
   workspace-gateway token --sub NAME [--ttl 1h]  mint a workspace token; needs GATEWAY_WORKSPACE and GATEWAY_JWT_SECRET
+  workspace-gateway check [--json]               check the configuration without listening; --explain NAME tells a setting
+  workspace-gateway doctor [--json]              asks the running gateway and the services; names each fault and its remedy
+  workspace-gateway explain ID [--json]          why a recent request was answered as it was, asked of the running gateway
   workspace-gateway help                         this text
 
 Exit codes

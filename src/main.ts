@@ -1,6 +1,10 @@
 #!/usr/bin/env node
 /** The command `workspace-gateway`: arguments, environment, signals and exit codes. The only file that owns the process. */
 import { parseArgs } from 'node:util'
+import { check } from './commands/check.ts'
+import { doctor } from './commands/doctor.ts'
+import { explain } from './commands/explain.ts'
+import type { Io } from './commands/io.ts'
 import {
   ConfigError,
   loadConfig,
@@ -18,6 +22,11 @@ import { codeOf } from './errors.ts'
 /** Exit codes, after sysexits.h where it has one. */
 export const EXIT = { ok: 0, failed: 1, usage: 64, unavailable: 69, config: 78 } as const
 
+const IO: Io = {
+  out: (text) => void process.stdout.write(text),
+  err: (text) => void process.stderr.write(text),
+}
+
 /** Runs one command. @returns the exit code, or undefined while the gateway runs */
 async function run([command = 'serve', ...args]: readonly string[]): Promise<number | undefined> {
   switch (command) {
@@ -27,6 +36,12 @@ async function run([command = 'serve', ...args]: readonly string[]): Promise<num
         : usage(`serve takes no arguments; settings are GATEWAY_… variables`)
     case 'token':
       return token(args)
+    case 'check':
+      return check(args, process.env, IO)
+    case 'doctor':
+      return doctor(args, process.env, IO)
+    case 'explain':
+      return explain(args, process.env, IO)
     case 'help':
     case '--help':
     case '-h':
@@ -42,7 +57,7 @@ async function serve(env: Environment): Promise<number | undefined> {
   const sources = { ...env } // what SIGHUP reads again; the environment itself forgets its secrets
   for (const name of SECRET_VARIABLES) delete process.env[name]
   if (config.pidFile !== undefined) checkPidFile(config.pidFile)
-  const gateway = await startGateway(config)
+  const gateway = await startGateway(config, { notifySocket: env['NOTIFY_SOCKET'] })
   const { pidFile } = config
   if (pidFile !== undefined) {
     try {

@@ -5,8 +5,10 @@ import type { FastifyInstance } from 'fastify'
 import { SlidingWindowLimiter } from './budget.ts'
 import type { Config } from './config/load.ts'
 import { configWarnings } from './config/rules.ts'
+import { codeOf } from './errors.ts'
 import { buildGateway } from './gateway.ts'
 import { openLog, type LogDestination } from './log.ts'
+import { startOperations } from './operations.ts'
 import { setOpenclawToken } from './service.ts'
 import { SESSION_ENDED } from './sessions.ts'
 import { openStateDir, restoreBudgets, saveBudgets } from './state.ts'
@@ -25,6 +27,8 @@ const DRAIN_STEP_MS = 50
 export interface ServerOptions {
   /** Where log lines go; standard output when not given. */
   readonly logDestination?: LogDestination
+  /** systemd's `NOTIFY_SOCKET`: where a supervisor hears that the gateway is ready. */
+  readonly notifySocket?: string | undefined
 }
 
 /** A gateway that listens. */
@@ -55,7 +59,7 @@ export function keyRing({
  */
 export async function startGateway(
   config: Config,
-  { logDestination }: ServerOptions = {},
+  { logDestination, notifySocket }: ServerOptions = {},
 ): Promise<RunningGateway> {
   const log = openLog(config.logLevel, logDestination)
   const { logger } = log
@@ -96,6 +100,7 @@ export async function startGateway(
     { ...address, socket: config.socket, workspace: config.workspace, pid: process.pid },
     'listening',
   )
+  const operations = await startOperations(app, config, { logger, notifySocket })
 
   let closing: Promise<void> | undefined
   return {
@@ -117,9 +122,11 @@ export async function startGateway(
 
   async function stop(): Promise<void> {
     logger.info({ openSockets: app.openSockets.size, seconds: config.drainSeconds }, 'draining')
+    operations.stopping()
     await drainRequests(app, connections, config.drainSeconds * 1000)
     saveBudgets(config.stateDir, budgets, logger)
     await app.close()
+    await operations.close()
     if (config.socket !== undefined) rmSync(config.socket, { force: true })
     logger.info('stopped')
     await log.flush()
@@ -138,7 +145,13 @@ function trackConnections(app: FastifyInstance): ReadonlySet<Socket> {
 
 async function listen(app: FastifyInstance, { host, port, socket }: Config): Promise<void> {
   if (socket === undefined) {
-    await app.listen({ host, port })
+    try {
+      await app.listen({ host, port })
+    } catch (error) {
+      // A machine without IPv6 has no `::`; what it stands for here is every address there is.
+      if (host !== '::' || codeOf(error) !== 'EAFNOSUPPORT') throw error
+      await app.listen({ host: '0.0.0.0', port })
+    }
     return
   }
   await removeStaleSocket(socket)

@@ -40,7 +40,7 @@ t.test('every route runs the nine stages in the same order', async (t) => {
       STAGES,
     )
     t.ok(
-      ['', 'keepBodyOpaque', 'refuseForeignGateway,keepBodyOpaque'].includes(
+      ['', 'keepBodyOpaque', 'keepBodyOpaque,refuseForeignGateway'].includes(
         own.slice(STAGES.length).join(),
       ),
       `nothing decides after the stages: ${own.slice(STAGES.length).join()}`,
@@ -61,9 +61,12 @@ t.test(
     subscribe('fastify.initialization', watch)
     t.teardown(() => unsubscribe('fastify.initialization', watch))
     await startTestGateway(t, { GATEWAY_CONTROL_UI: '/chat' })
-    const having = (flag: 'public' | 'uncounted' | 'anyHost' | 'upgrades') =>
+    const having = (
+      flag: 'public' | 'uncounted' | 'anyHost' | 'upgrades',
+      value: true | 'without-credential' = true,
+    ) =>
       routes
-        .filter(({ config }) => config?.[flag] === true)
+        .filter(({ config }) => config?.[flag] === value)
         .flatMap(({ method, url }) => [method].flat().map((one) => `${one} ${url}`))
         .toSorted()
     const allOf = (path: string) =>
@@ -71,12 +74,20 @@ t.test(
     t.same(
       [...new Set(having('public'))],
       [
+        ...allOf('/_gateway/live'),
+        ...allOf('/_gateway/ready'),
         ...allOf('/_gateway/sign-in'),
         ...allOf('/_gateway/sign-out').filter((route) => !route.startsWith('POST ')), // 405
         ...allOf('/health'),
       ].toSorted(),
     )
     t.same(having('uncounted'), allOf('/health'))
+    t.same(having('uncounted', 'without-credential'), [
+      'GET /_gateway/live',
+      'GET /_gateway/ready',
+      'HEAD /_gateway/live',
+      'HEAD /_gateway/ready',
+    ])
     t.same(having('anyHost'), allOf('/health'))
     t.same(
       [...new Set(having('upgrades').map((route) => route.replace(/^\S+ |\/$/g, '')))],
@@ -169,7 +180,14 @@ t.test('a request that is wrong in several ways is answered by the earliest stag
 t.test('an upgrade on a route without WebSockets is refused, signed in or not', async (t) => {
   const workspace = await startWorkspace(t)
   const bearer = `Authorization: Bearer ${await token()}`
-  for (const target of ['/health', '/_gateway/sign-in', '/_gateway/sign-out', '/_gateway/x'])
+  for (const target of [
+    '/health',
+    '/_gateway/live',
+    '/_gateway/ready',
+    '/_gateway/sign-in',
+    '/_gateway/sign-out',
+    '/_gateway/x',
+  ])
     for (const headers of [[], [bearer]]) {
       const answer = await knock(workspace.port, 'upgrade', target, headers)
       await assertRefused(t, workspace, answer, { code: 'bad-request', stage: 'authentication' })

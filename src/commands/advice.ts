@@ -1,5 +1,6 @@
 /** What in a configuration is legal, but unwise? Files and their modes are looked at; nothing is dialled. */
 import { statSync } from 'node:fs'
+import { isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { SECRET_VARIABLES, type Config, type Environment } from '../config/load.ts'
 import { configWarnings } from '../config/rules.ts'
@@ -105,16 +106,14 @@ function clearTextAdvice({ loginUrl, allowedOrigins }: Config): string[] {
   return advice
 }
 
-function isClearText(text: string): boolean {
-  const { protocol, hostname } = new URL(text)
-  return protocol === 'http:' && !isLoopback(hostname)
+function isClearText(url: string): boolean {
+  const host = /^http:\/\/([^/?#]*)/.exec(url)?.[1]
+  return host !== undefined && !isLoopback(host)
 }
 
-/** Whether a host, with or without the brackets of an IPv6 address, is this machine itself. */
+/** Whether a host, with or without a port or the brackets of an IPv6 address, is this machine itself. */
 export function isLoopback(host: string): boolean {
-  const authority = parseAuthority(
-    host.includes(':') && !host.startsWith('[') ? `[${host}]` : host,
-  )
+  const authority = parseAuthority(isIPv6(host) ? `[${host}]` : host)
   return authority !== undefined && isLoopbackHost(authority)
 }
 

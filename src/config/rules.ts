@@ -14,6 +14,12 @@ export function crossSettingProblems(
   if (config.socket !== undefined && env['GATEWAY_PORT'] !== undefined) {
     problems.push('GATEWAY_SOCKET and GATEWAY_PORT are both set; keep one')
   }
+  const { metricsPort, socket, port } = config
+  if (metricsPort !== undefined && socket === undefined && metricsPort === port) {
+    problems.push(
+      `GATEWAY_METRICS_PORT "${metricsPort}" is the port that the gateway itself listens on; give it another`,
+    )
+  }
   const services = {
     GATEWAY_DASHBOARD_URL: config.dashboardUrl,
     GATEWAY_API_URL: config.apiUrl,
@@ -51,7 +57,6 @@ export function configWarnings(config: Config): string[] {
   const warnings: string[] = []
   if (config.allowedHosts.includes('*'))
     warnings.push('GATEWAY_ALLOWED_HOSTS is *: any host is served, so DNS rebinding is possible')
-  if (config.metricsPort !== undefined) warnings.push('GATEWAY_METRICS_PORT has no effect yet')
   for (const service of [
     config.dashboardUrl,
     config.apiUrl,

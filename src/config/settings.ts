@@ -229,8 +229,15 @@ export const SETTINGS = {
   }),
   metricsPort: optional({
     env: 'GATEWAY_METRICS_PORT',
-    description: 'Reserved for the metrics of a later version; it has no effect yet.',
+    description:
+      "The port for Prometheus, GET /metrics, on the machine's fdaa:: address, or on 127.0.0.1 when it has none. Off when not set; the admin socket has the same.",
     ...wholeNumber(1, 65_535),
+  }),
+  notifyFd: optional({
+    env: 'GATEWAY_NOTIFY_FD',
+    description:
+      "The pipe on which s6 waits to hear that the gateway listens: the number in the service's notification-fd.",
+    ...wholeNumber(3, 1023),
   }),
   logLevel: withDefault('info', {
     env: 'GATEWAY_LOG_LEVEL',

@@ -18,14 +18,15 @@ export function recordingLogger() {
 export async function startOperated(
   t: Test,
   settings: Record<string, string | undefined> = {},
-  overrides: Partial<Config> = {},
+  overrides: Partial<Config> & { notifySocket?: string } = {},
 ) {
   const workspace = await startWorkspace(t, settings)
   const stateDir = temporaryFolder(t)
   const log = recordingLogger()
   const { app } = workspace.running
   const config = { ...workspace.config, ...overrides, stateDir }
-  const operations = await startOperations(app, config, { logger: log.logger })
+  const { notifySocket } = overrides
+  const operations = await startOperations(app, config, { logger: log.logger, notifySocket })
   t.teardown(() => operations.close())
   return {
     ...workspace,

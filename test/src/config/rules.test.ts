@@ -24,6 +24,16 @@ t.test('settings that contradict each other are refused', async (t) => {
     [{ GATEWAY_SOCKET: '/run/x', GATEWAY_PORT: '80' }, /both set/, 'two places to listen on'],
     [{ GATEWAY_SOCKET: '/run/x' }, undefined, 'a port that is only the default'],
     [
+      { GATEWAY_PORT: '9100', GATEWAY_METRICS_PORT: '9100' },
+      /^GATEWAY_METRICS_PORT "9100" is the port/,
+      'metrics on the public port',
+    ],
+    [
+      { GATEWAY_SOCKET: '/run/x', GATEWAY_METRICS_PORT: '80' },
+      undefined,
+      'the default port is not used with a socket',
+    ],
+    [
       { GATEWAY_API_URL: 'http://127.0.0.1' },
       /^GATEWAY_API_URL .* own address/,
       'a loop, by the default port',

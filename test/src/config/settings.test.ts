@@ -60,6 +60,7 @@ t.test('with what is required alone, everything has the contract’s default', a
     firstByteSeconds: 900,
     idleSeconds: 900,
     metricsPort: undefined,
+    notifyFd: undefined,
     logLevel: 'info',
   })
   t.equal(trustedProxies.length, 3, '127.0.0.0/8, ::1 and fdaa::/16')
@@ -408,6 +409,7 @@ const VALUES: {
     bad: ['0', '86401', 'never'],
   },
   metricsPort: { good: [['9100', 9100]], bad: ['0', '65536', ':9100', 'true'] },
+  notifyFd: { good: [['3', 3]], bad: ['0', '1', '2', '1024', '-3', '/run/x'] },
   logLevel: { good: [['trace'], ['silent']], bad: ['INFO', 'verbose', '30', 'warning', 'true'] },
 }
 

@@ -1,0 +1,20 @@
+/** Does anybody listen there? A connection is made and ended at once; nothing is sent. */
+import { connect } from 'node:net'
+
+/** A TCP address or a Unix socket of this machine's configuration, never of a request. */
+export type Listener = { readonly host: string; readonly port: number } | { readonly path: string }
+
+/** Tries to connect. Never rejects. @param timeoutMs how long to try, in milliseconds */
+export function canConnect(listener: Listener, timeoutMs: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const socket = connect(listener)
+  const end = (isThere: boolean) => () => {
+    socket.destroy()
+    resolve(isThere)
+  }
+  socket.setTimeout(timeoutMs, end(false))
+  socket.once('connect', end(true))
+  socket.once('close', end(false))
+  socket.on('error', end(false))
+  return promise
+}

@@ -1,0 +1,138 @@
+/** `workspace-gateway doctor`: is everything around the gateway as it should be, and what is to be done where it is not? */
+import { setTimeout as pause } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { ConfigError, loadConfig, type Config, type Environment } from '../config/load.ts'
+import { configAdvice } from './advice.ts'
+import { examineClientAddress } from './doctor/client-address.ts'
+import { examineClock } from './doctor/clock.ts'
+import { examineDashboard } from './doctor/dashboard.ts'
+import { Examination, type Examine } from './doctor/examination.ts'
+import { fail, pass, warn, type Finding, type Verdict } from './doctor/finding.ts'
+import { examineGateway } from './doctor/gateway.ts'
+import { examineOpenPorts } from './doctor/open-ports.ts'
+import { examineOpenclaw } from './doctor/openclaw.ts'
+import { examineStateFolder } from './doctor/state-folder.ts'
+import { examineStats } from './doctor/stats.ts'
+import { examineTerminal } from './doctor/terminal.ts'
+import type { Io } from './io.ts'
+
+const EXIT = { ok: 0, failed: 1 } as const
+
+/** Until every question must be answered, in milliseconds; each has shorter limits of its own. */
+const DEADLINE_MS = 9000
+
+/** The questions, in the order of the table. All are asked at once. */
+const QUESTIONS: Readonly<Record<string, Examine>> = {
+  'state-folder': examineStateFolder,
+  gateway: examineGateway,
+  'client-address': examineClientAddress,
+  dashboard: examineDashboard,
+  terminal: examineTerminal,
+  openclaw: examineOpenclaw,
+  stats: examineStats,
+  'open-ports': examineOpenPorts,
+}
+
+/** What a test replaces. */
+export interface DoctorOptions {
+  /** The addresses of this machine that others may reach it by. */
+  readonly outerAddresses?: readonly string[]
+}
+
+/**
+ * Asks the running gateway, the services and this machine, and prints what was found with a remedy for each fault.
+ * @returns 0 when nothing fails, else 1
+ * @throws an error with a code `ERR_PARSE_ARGS_…` for arguments that it does not know
+ */
+export async function doctor(
+  args: readonly string[],
+  env: Environment,
+  io: Io,
+  { outerAddresses }: DoctorOptions = {},
+): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { json: { type: 'boolean', default: false } },
+  })
+  const findings = await examine(env, outerAddresses)
+  const isWell = findings.every(({ verdict }) => verdict !== 'fail')
+  io.out(values.json ? `${JSON.stringify({ ok: isWell, findings }, null, 2)}\n` : tableOf(findings))
+  return isWell ? EXIT.ok : EXIT.failed
+}
+
+async function examine(
+  env: Environment,
+  outerAddresses: readonly string[] | undefined,
+): Promise<Finding[]> {
+  let config: Config
+  try {
+    config = loadConfig(env)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    const remedy = 'correct it; "workspace-gateway check --explain NAME" tells what a setting takes'
+    return error.problems.map((problem) => fail('configuration', problem, remedy))
+  }
+  const examination = new Examination(config, outerAddresses)
+  const deadline = new AbortController()
+  const asked = await Promise.all(
+    Object.entries(QUESTIONS).map(async ([name, question]) =>
+      Promise.race([
+        question(examination).catch((error: unknown) => [broken(name, error)]),
+        pause(DEADLINE_MS, [tooSlow(name)], { signal: deadline.signal, ref: false }).catch(
+          () => [],
+        ),
+      ]),
+    ),
+  )
+  deadline.abort()
+  return [judgeConfiguration(config, env), ...asked.flat(), ...examineClock(examination)]
+}
+
+function judgeConfiguration(config: Config, env: Environment): Finding {
+  const { length } = configAdvice(config, env)
+  return length === 0
+    ? pass('configuration', 'it is valid')
+    : warn(
+        'configuration',
+        `it is valid, and ${length === 1 ? 'one thing in it is' : `${length} things in it are`} unwise`,
+        '"workspace-gateway check" says what',
+      )
+}
+
+function tooSlow(name: string): Finding {
+  return fail(
+    name,
+    `no verdict within ${DEADLINE_MS / 1000} s`,
+    'something takes connections and then says nothing: see the other lines',
+  )
+}
+
+/** A fault of the doctor's own. Its words may quote anything, so only its kind is told. */
+function broken(name: string, error: unknown): Finding {
+  const kind = error instanceof Error ? error.name : typeof error
+  return fail(name, `could not be looked at (${kind})`, 'report this as a fault of the doctor')
+}
+
+const SIGNS: Readonly<Record<Verdict, string>> = {
+  pass: 'pass',
+  warn: 'WARN',
+  fail: 'FAIL',
+  skip: 'skip',
+}
+
+function tableOf(findings: readonly Finding[]): string {
+  const width = Math.max(...findings.map(({ check }) => check.length))
+  const indent = ' '.repeat(width + 8)
+  const lines = findings.flatMap(({ check, verdict, detail, remedy }) => [
+    `${SIGNS[verdict]}  ${check.padEnd(width)}  ${oneLine(detail)}`,
+    ...(remedy === undefined ? [] : [`${indent}-> ${remedy}`]),
+  ])
+  const count = (verdict: Verdict) => findings.filter((one) => one.verdict === verdict).length
+  const summary = `${count('pass')} passed, ${count('warn')} to look at, ${count('fail')} failed, ${count('skip')} not tried`
+  return `${lines.join('\n')}\n\n${summary}\n`
+}
+
+/** Nothing that somebody else said may move the cursor. */
+function oneLine(text: string): string {
+  return text.replace(/\p{C}/gu, '?')
+}

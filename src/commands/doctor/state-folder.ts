@@ -1,0 +1,111 @@
+/** Can the state folder be written to, and by nobody else? */
+import { readdirSync, rmSync, statSync, writeFileSync, type Stats } from 'node:fs'
+import { join } from 'node:path'
+import { codeOf } from '../../errors.ts'
+import { octal } from '../advice.ts'
+import type { Examination } from './examination.ts'
+import { fail, pass, skip, warn, type Finding } from './finding.ts'
+
+const PRIVATE = 'state-folder-private'
+const WRITABLE = 'state-folder-writable'
+
+/** Permission bits of group and others. */
+const OTHERS = 0o077
+
+export async function examineStateFolder({ config }: Examination): Promise<Finding[]> {
+  const { stateDir } = config
+  let folder: Stats
+  try {
+    folder = statSync(stateDir)
+  } catch (error) {
+    return codeOf(error) === 'ENOENT'
+      ? [
+          warn(
+            PRIVATE,
+            `${stateDir} does not exist`,
+            'the gateway makes it when it starts; if it runs already, its log says why it could not',
+          ),
+          skip(WRITABLE, 'there is no state folder yet'),
+        ]
+      : [
+          fail(
+            PRIVATE,
+            `${stateDir} cannot be looked at (${codeOf(error)})`,
+            'run this as the user that runs the gateway',
+          ),
+          skip(WRITABLE, 'the state folder cannot be looked at'),
+        ]
+  }
+  if (!folder.isDirectory()) {
+    return [
+      fail(PRIVATE, `${stateDir} is not a folder`, 'set GATEWAY_STATE_DIR to a folder'),
+      skip(WRITABLE, 'there is no state folder'),
+    ]
+  }
+  return [examinePrivacy(stateDir, folder), examineWriting(stateDir, folder)]
+}
+
+function examinePrivacy(stateDir: string, { mode }: Stats): Finding {
+  if ((mode & OTHERS) !== 0) {
+    return fail(
+      PRIVATE,
+      `${stateDir} is open to other users of this machine (mode ${octal(mode)})`,
+      `chmod 700 ${stateDir}, and change what lay open in it: the terminal's credential first`,
+    )
+  }
+  const open = readdirSafely(stateDir).filter((name) => isOpenFile(join(stateDir, name)))
+  if (open.length > 0) {
+    return fail(
+      PRIVATE,
+      `files in ${stateDir} are open to other users: ${open.slice(0, 5).join(', ')}`,
+      'chmod 600 them',
+    )
+  }
+  return pass(PRIVATE, `${stateDir} has mode ${octal(mode)}`)
+}
+
+/** Only writing tells: a full disk and a read-only one have the right modes. */
+function examineWriting(stateDir: string, { uid }: Stats): Finding {
+  const probe = join(stateDir, `.doctor-${process.pid}`)
+  try {
+    writeFileSync(probe, 'x', { flag: 'wx', mode: 0o600 })
+  } catch (error) {
+    const code = codeOf(error)
+    const remedies: Record<string, string> = {
+      ENOSPC: 'free some space on that disk',
+      EDQUOT: 'free some space on that disk',
+      EROFS: 'mount that disk for writing',
+    }
+    return fail(
+      WRITABLE,
+      `${stateDir} cannot be written to (${code})`,
+      remedies[code] ?? `give it to the user that runs the gateway: chown -R USER ${stateDir}`,
+    )
+  } finally {
+    rmSync(probe, { force: true })
+  }
+  const own = process.geteuid?.()
+  return pass(
+    WRITABLE,
+    own === undefined || own === uid
+      ? `${stateDir} can be written to`
+      : `${stateDir} can be written to by this user (${own}); it belongs to user ${uid}`,
+  )
+}
+
+function readdirSafely(path: string): string[] {
+  try {
+    return readdirSync(path)
+  } catch {
+    return []
+  }
+}
+
+function isOpenFile(path: string): boolean {
+  try {
+    const { mode } = statSync(path)
+    return (mode & OTHERS) !== 0
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,197 @@
+/** Does the boot script of examples/fly keep a workspace up, and stop it, by process id? */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { temporaryFolder } from '../helpers/process.ts'
+import { eventually } from '../helpers/waiting.ts'
+
+const SCRIPT = new URL('../../examples/fly/boot.sh', import.meta.url).pathname
+const SERVICES = ['dashboard', 'gateway', 'openclaw', 'stats', 'terminal']
+
+if (process.platform !== 'linux') {
+  t.pass('it is written for Linux')
+  process.exit()
+}
+
+/** Runs the script with programs that only sleep, unless others are given. */
+function boot(t: Test, folder: string, overrides: Record<string, string> = {}) {
+  const child = spawn(SCRIPT, {
+    env: {
+      PATH: process.env['PATH'],
+      GATEWAY_STATE_DIR: join(folder, 'state'),
+      GATEWAY_JWT_SECRET: 'not-for-services',
+      BOOT_RUN_DIR: join(folder, 'run'),
+      BOOT_LOG_DIR: join(folder, 'log'),
+      BOOT_STOP_SECONDS: '1',
+      BOOT_PAUSE_SECONDS: '0',
+      BOOT_TERMINAL: 'bash -c \'sleep 1000; : "$1"\' ttyd "$1"',
+      BOOT_OPENCLAW: 'sleep 1000',
+      BOOT_DASHBOARD: 'sleep 1000',
+      BOOT_STATS: 'sleep 1000',
+      BOOT_GATEWAY: 'sleep 1000',
+      ...overrides,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let out = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (out += text))
+  const exited = once(child, 'close').then(([code, signal]) => (code ?? signal) as number | string)
+  t.teardown(async () => {
+    child.kill('SIGTERM')
+    await exited
+  })
+  const pidFile = (name: string) => join(folder, 'run', `${name}.pid`)
+  const pidOf = (name: string) =>
+    existsSync(pidFile(name)) ? Number(readFileSync(pidFile(name), 'utf8')) : 0
+  return {
+    child,
+    exited,
+    out: () => out,
+    pidOf,
+    said: (text: string) => eventually(() => out.includes(text), `"${text}" in ${out}`),
+  }
+}
+
+/** Whether a process runs; one that has ended and was not asked for yet has no command line any more. */
+function isAlive(pid: number): boolean {
+  const path = `/proc/${pid}/cmdline`
+  return existsSync(path) && readFileSync(path, 'utf8') !== ''
+}
+
+t.test('everything is started, watched by its own process id, and stopped', async (t) => {
+  const folder = temporaryFolder(t)
+  const { child, exited, said, pidOf, out } = boot(t, folder)
+  await said('gateway started')
+  const pids = SERVICES.map(pidOf)
+  for (const pid of pids) t.ok(isAlive(pid))
+  t.match(readFileSync(`/proc/${pidOf('stats')}/cmdline`, 'utf8'), /^sleep\0/, 'no shell between')
+  const environment = readFileSync(`/proc/${pidOf('terminal')}/environ`, 'utf8')
+  t.notMatch(environment, /GATEWAY_|not-for-services/, 'secrets of the gateway stay its own')
+  child.kill('SIGTERM')
+  t.equal(await exited, 0)
+  for (const pid of pids) t.notOk(isAlive(pid))
+  t.same(readdirSync(join(folder, 'run')), ['boot.lock'])
+  for (const line of out().trim().split('\n')) t.match(JSON.parse(line), { name: 'boot' })
+})
+
+t.test('the terminal gets a credential that nobody else can read', async (t) => {
+  const folder = temporaryFolder(t)
+  const file = join(folder, 'state', 'terminal-credential')
+  const first = boot(t, folder)
+  await first.said('terminal started')
+  const credential = readFileSync(file, 'utf8').trim()
+  t.match(credential, /^user:[A-Za-z0-9_-]{24}$/)
+  t.equal(statSync(file).mode & 0o777, 0o600)
+  t.equal(statSync(join(folder, 'state')).mode & 0o777, 0o700)
+  t.notOk(first.out().includes(credential))
+  first.child.kill('SIGTERM')
+  await first.exited
+  const second = boot(t, folder)
+  await second.said('terminal started')
+  t.equal(readFileSync(file, 'utf8').trim(), credential, 'it is kept')
+  second.child.kill('SIGTERM')
+  await second.exited
+  chmodSync(file, 0o644)
+  const third = boot(t, folder)
+  t.equal(await third.exited, 78)
+  t.match(third.out(), /can be read by others \(mode 644\)/)
+})
+
+t.test('a wrong configuration ends everything at once, with its code', async (t) => {
+  const { exited, out } = boot(t, temporaryFolder(t), {
+    BOOT_GATEWAY: "bash -c 'echo GATEWAY_PORT is wrong >&2; exit 78'",
+  })
+  t.equal(await exited, 78)
+  t.equal(out().split('gateway started').length, 2, 'once')
+  t.match(out(), /given up .*it said: GATEWAY_PORT is wrong/)
+})
+
+t.test(
+  'five ends within a minute, and a service is left alone until it is asked for',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const mended = join(folder, 'mended')
+    const { child, exited, said, out, pidOf } = boot(t, folder, {
+      BOOT_DASHBOARD: `bash -c '[[ ! -e ${mended} ]] || exec sleep 1000; echo Cannot find module; exit 3'`,
+    })
+    await said('dashboard ended with 3 and is given up')
+    t.equal(out().split('dashboard started').length, 6)
+    t.match(out(), /given up \(5 ends within 60 s\); it said: Cannot find module/)
+    t.ok(isAlive(pidOf('gateway')), 'the others go on')
+    writeFileSync(mended, '')
+    child.kill('SIGUSR1')
+    await eventually(() => pidOf('dashboard') > 0, 'the dashboard runs again')
+    child.kill('SIGTERM')
+    t.equal(await exited, 0)
+  },
+)
+
+t.test('without the gateway there is no workspace', async (t) => {
+  const { exited, out } = boot(t, temporaryFolder(t), {
+    BOOT_GATEWAY: "bash -c 'echo port taken >&2; exit 69'",
+  })
+  t.equal(await exited, 69)
+  t.equal(out().split('gateway started').length, 6)
+})
+
+t.test('a gateway that was asked to stop is started again, however often', async (t) => {
+  const folder = temporaryFolder(t)
+  const ready = join(folder, 'ready')
+  const { child, exited, out, pidOf } = boot(t, folder, {
+    BOOT_GATEWAY: `bash -c 'trap "exit 0" TERM; echo $$ >${ready}; while :; do sleep 0.05; done'`,
+  })
+  const isReady = () =>
+    existsSync(ready) &&
+    pidOf('gateway') > 0 &&
+    Number(readFileSync(ready, 'utf8')) === pidOf('gateway')
+  for (let round = 1; round <= 6; round++) {
+    await eventually(isReady, `start ${round}`)
+    const pid = pidOf('gateway')
+    process.kill(pid, 'SIGTERM')
+    await eventually(() => ![0, pid].includes(pidOf('gateway')), 'another process')
+  }
+  t.notMatch(out(), /given up/)
+  child.kill('SIGTERM')
+  t.equal(await exited, 0)
+})
+
+t.test('no SIGTERM is lost, however early it comes', async (t) => {
+  for (let round = 1; round <= 12; round++) {
+    const { child, exited, said } = boot(t, temporaryFolder(t), { GATEWAY_DRAIN_SECONDS: '0' })
+    await said('terminal started')
+    child.kill('SIGTERM')
+    t.equal(await exited, 0)
+  }
+})
+
+t.test('it runs once, and ends what an earlier one has left behind', async (t) => {
+  const folder = temporaryFolder(t)
+  const first = boot(t, folder)
+  await first.said('gateway started')
+  const second = boot(t, folder)
+  t.equal(await second.exited, 69)
+  t.match(second.out(), `already running as process ${first.child.pid}`)
+  const pids = SERVICES.map(first.pidOf)
+  first.child.kill('SIGKILL')
+  await once(first.child, 'exit')
+  for (const pid of pids) t.ok(isAlive(pid), 'they outlive a killed parent')
+  const third = boot(t, folder)
+  await third.said('gateway started')
+  for (const pid of pids) t.notOk(isAlive(pid))
+  third.child.kill('SIGTERM')
+  t.equal(await third.exited, 0)
+})
+
+t.test('a service that does not listen to SIGTERM is killed', async (t) => {
+  const { child, exited, said, pidOf } = boot(t, temporaryFolder(t), {
+    BOOT_STATS: "bash -c 'trap : TERM; while :; do sleep 0.05; done'",
+  })
+  await said('gateway started')
+  const pid = pidOf('stats')
+  child.kill('SIGTERM')
+  t.equal(await exited, 0)
+  t.notOk(isAlive(pid))
+})
