@@ -2,6 +2,7 @@
 import * as fc from 'fast-check'
 import t from 'tap'
 import { fieldLines, listElements, trimOws } from '../../src/fields.ts'
+import { cpuMs, LINEAR_MS } from '../helpers/cpu-time.ts'
 
 t.test('every line of a field is found, in order, whatever its case', async (t) => {
   const raw = ['Host', 'a', 'X-A', '1', 'x-a', '2', 'X-A', '', 'x-aa', '3', 'X_A', '4', 'X-A ', '5']
@@ -50,8 +51,9 @@ t.test('trimming keeps what is inside, and takes linear time', async (t) => {
     ),
     { seed: 20_260_102, numRuns: 2000 },
   )
-  const started = performance.now()
-  trimOws(`a${' \t'.repeat(8192)}b`)
-  listElements(', '.repeat(8192))
-  t.ok(performance.now() - started < 50)
+  const cost = cpuMs(() => {
+    trimOws(`a${' \t'.repeat(8192)}b`)
+    listElements(', '.repeat(8192))
+  })
+  t.ok(cost < LINEAR_MS)
 })

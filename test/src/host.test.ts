@@ -2,6 +2,7 @@
 import * as fc from 'fast-check'
 import t from 'tap'
 import { isLoopbackHost, matchHost, parseAuthority, parseHostRule } from '../../src/host.ts'
+import { cpuMs, LINEAR_MS } from '../helpers/cpu-time.ts'
 
 const PUBLIC = 'houston.hubify.com'
 
@@ -355,9 +356,10 @@ t.test('what we call a host, a URL parser calls the same host', async (t) => {
 
 t.test('16 KiB of hostile repetition are judged in linear time', async (t) => {
   for (const unit of ['a', 'a.', '-', 'a-', '.', '[', ':', '1.', '0x', '_', 'a_.']) {
-    const started = performance.now()
-    parseAuthority(unit.repeat(Math.floor((16 * 1024) / unit.length)))
-    parseAuthority(`${unit.repeat(Math.floor((16 * 1024) / unit.length))}!`)
-    t.ok(performance.now() - started < 50, unit)
+    const cost = cpuMs(() => {
+      parseAuthority(unit.repeat(Math.floor((16 * 1024) / unit.length)))
+      parseAuthority(`${unit.repeat(Math.floor((16 * 1024) / unit.length))}!`)
+    })
+    t.ok(cost < LINEAR_MS, unit)
   }
 })

@@ -90,7 +90,7 @@ t.test('a client that goes away ends the request to the service at once', async 
       socket[leave]()
       if (leave === 'end') socket.destroy()
       await gone
-      t.ok(performance.now() - leftAt < 500, `${path} ${leave}`)
+      t.ok(performance.now() - leftAt < 5000, `${path} ${leave}`)
     }
   }
   await gateway.settled()

