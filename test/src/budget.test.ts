@@ -434,3 +434,20 @@ t.test('Retry-After is a whole number of seconds, and at least one', async (t) =
   ] as const)
     t.equal(retryAfterSeconds(new RateLimiterRes(0, ms, 11, false)), seconds)
 })
+
+t.test(
+  'a large limit is whole again once its window is over, whatever was counted together',
+  async (t) => {
+    const { now, wait } = clock()
+    const subject = limiter({ limit: 1300, now })
+    for (const round of ['first', 'second']) {
+      let allowed = 0
+      for (let i = 0; i < 1301; i++) {
+        if (subject.take('a').consumedPoints <= 1300) allowed++
+        wait(1)
+      }
+      t.equal(allowed, 1300, round)
+      wait(61_000)
+    }
+  },
+)
