@@ -64,7 +64,7 @@ export function decisionOf({
   trace,
   websocket,
 }: Finished): Decision {
-  const { target, credential, principal } = exchange
+  const { target, credential, principal, loggedPath: path } = exchange
   const outcome = credential?.outcome
   const refusal = outcome instanceof GatewayError ? outcome : undefined
   return {
@@ -78,7 +78,7 @@ export function decisionOf({
     scheme: exchange.scheme,
     host: exchange.authority?.host,
     method: raw.method,
-    path: target === undefined ? undefined : ownText(target.decodedPath, target.query !== ''),
+    path: path === undefined ? undefined : ownText(path, target?.query !== ''),
     route: target?.route,
     stage: exchange.stage,
     status: exchange.status,

@@ -206,6 +206,7 @@ t.test('no query, no token and no long path is remembered', async (t) => {
   const good = await token()
   const rows: Array<[target: string, headers: string[]]> = [
     [`/?token=${good}`, []],
+    [`/api/${good}/x`, []],
     [`/_gateway/sign-in?token=${good}`, []],
     ['/x?password=hunter2-hunter2', [`Authorization: Bearer ${good}`]],
     ['/', [`X-Workspace-Token: ${good}`, 'Authorization: Basic aHVudGVyMi1odW50ZXIy']],
