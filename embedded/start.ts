@@ -1,11 +1,9 @@
 /** `npm start`: the gateway and a whole workspace behind it on this machine, until Ctrl+C. */
+import { EXIT } from '../src/exit-codes.ts'
 import { ConfigError, SECRET_VARIABLES } from '../src/config/load.ts'
 import { SecretFileError } from './secret-file.ts'
 import { welcomeText } from './welcome.ts'
 import { PortTakenError, startWorkspace } from './workspace.ts'
-
-/** Exit codes, after sysexits.h where it has one; the same as the gateway's own. */
-const EXIT = { stopped: 0, failed: 1, unavailable: 69, config: 78 } as const
 
 /** npm passes a Ctrl+C on that the terminal has sent already: two signals so close are one. */
 const SAME_SIGNAL_MS = 500
@@ -20,7 +18,7 @@ try {
   if (!stop.isWanted()) process.stdout.write(welcomeText(workspace))
   await stop.wanted
   await workspace.close()
-  process.exit(EXIT.stopped)
+  process.exit(EXIT.ok)
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
   process.exit(exitCodeOf(error))

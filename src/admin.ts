@@ -3,7 +3,7 @@ import { lstatSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
-import { canConnect } from './can-connect.ts'
+import { ALIVE_MS, canConnect } from './can-connect.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from './errors.ts'
 
 /** One thing that can be asked for. */
@@ -42,9 +42,6 @@ export interface AdminOptions {
 export interface Closable {
   close(): Promise<void>
 }
-
-/** How long another process may take to show that it listens on the socket, in milliseconds. */
-const ALIVE_MS = 500
 
 /** Questions are small; more is refused, in bytes. */
 const MAX_BODY_BYTES = 64 * 1024

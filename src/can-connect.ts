@@ -4,6 +4,9 @@ import { connect } from 'node:net'
 /** A TCP address or a Unix socket of this machine's configuration, never of a request. */
 export type Listener = { readonly host: string; readonly port: number } | { readonly path: string }
 
+/** How long another process may take to show that it listens on a Unix socket, in milliseconds. */
+export const ALIVE_MS = 500
+
 /** Tries to connect. Never rejects. @param timeoutMs how long to try, in milliseconds */
 export function canConnect(listener: Listener, timeoutMs: number): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>()

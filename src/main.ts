@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The command `workspace-gateway`: arguments, environment, signals and exit codes. The only file that owns the process. */
+import { EXIT } from './exit-codes.ts'
 import { parseArgs } from 'node:util'
 import { check } from './commands/check.ts'
 import { doctor } from './commands/doctor.ts'
@@ -18,9 +19,6 @@ import { AlreadyRunningError, checkPidFile, removePidFile, writePidFile } from '
 import { keyRing, startGateway, type RunningGateway } from './server.ts'
 import { mintToken } from './token.ts'
 import { codeOf } from './errors.ts'
-
-/** Exit codes, after sysexits.h where it has one. */
-export const EXIT = { ok: 0, failed: 1, usage: 64, unavailable: 69, config: 78 } as const
 
 const IO: Io = {
   out: (text) => void process.stdout.write(text),

@@ -1,8 +1,9 @@
 /** How does the gateway live? It opens its log and state, listens, re-reads secrets, and stops without losing a request. */
 import { chmodSync, rmSync, statSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { SlidingWindowLimiter } from './budget.ts'
+import { ALIVE_MS, canConnect } from './can-connect.ts'
 import type { Config } from './config/load.ts'
 import { configWarnings } from './config/rules.ts'
 import { codeOf } from './errors.ts'
@@ -171,11 +172,7 @@ async function removeStaleSocket(path: string): Promise<void> {
   } catch {
     return
   }
-  const { promise, resolve } = Promise.withResolvers<boolean>()
-  const probe = connect(path, () => resolve(true)).on('error', () => resolve(false))
-  const isAlive = await promise
-  probe.destroy()
-  if (!isAlive) rmSync(path, { force: true })
+  if (!(await canConnect({ path }, ALIVE_MS))) rmSync(path, { force: true })
 }
 
 /** Stops accepting, tells WebSockets to come back, and lets requests finish until the deadline; then everything is cut. */

@@ -1,4 +1,5 @@
 /** `workspace-gateway check`: would the gateway start with this configuration, and what would it run with? */
+import { EXIT } from '../exit-codes.ts'
 import { parseArgs } from 'node:util'
 import {
   ConfigError,
@@ -14,8 +15,6 @@ import type { Setting } from '../config/setting.ts'
 import { SETTINGS } from '../config/settings.ts'
 import { configAdvice } from './advice.ts'
 import type { Io } from './io.ts'
-
-const EXIT = { ok: 0, usage: 64, config: 78 } as const
 
 /** A setting as it is in force. */
 interface Effective {

@@ -1,4 +1,5 @@
 /** `workspace-gateway doctor`: is everything around the gateway as it should be, and what is to be done where it is not? */
+import { EXIT } from '../exit-codes.ts'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { ConfigError, loadConfig, type Config, type Environment } from '../config/load.ts'
@@ -15,8 +16,6 @@ import { examineStateFolder } from './doctor/state-folder.ts'
 import { examineStats } from './doctor/stats.ts'
 import { examineTerminal } from './doctor/terminal.ts'
 import type { Io } from './io.ts'
-
-const EXIT = { ok: 0, failed: 1 } as const
 
 /** Until every question must be answered, in milliseconds; each has shorter limits of its own. */
 const DEADLINE_MS = 9000

@@ -1,12 +1,11 @@
 /** `workspace-gateway explain`: why was this request answered as it was? */
+import { EXIT } from '../exit-codes.ts'
 import { parseArgs } from 'node:util'
 import { readSetting, type Environment } from '../config/load.ts'
 import { SETTINGS } from '../config/settings.ts'
 import type { Explanation } from '../decisions.ts'
 import { askAdmin, GatewayNotReachedError } from './ask-admin.ts'
 import type { Io } from './io.ts'
-
-const EXIT = { ok: 0, failed: 1, usage: 64, unavailable: 69, config: 78 } as const
 
 const REQUEST_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 

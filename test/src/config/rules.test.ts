@@ -1,21 +1,13 @@
 /** Do the settings fit together? */
 import t from 'tap'
-import { ConfigError, loadConfig, type Environment } from '../../../src/config/load.ts'
+import { loadConfig, type Environment } from '../../../src/config/load.ts'
 import { configWarnings, crossSettingProblems } from '../../../src/config/rules.ts'
-
-const SECRET = 'k8f2mD5xQ9vB1nR7tY3wL6pZ0sH4jC8a'
-const OTHER_SECRET = 'Zq4Wm7Xn2Cv5Bb8Nk1Lj3Hg6Fd9Sa0Pe'
-const BASE: Environment = { GATEWAY_WORKSPACE: 'houston', GATEWAY_JWT_SECRET: SECRET }
-
-function problemsOf(env: Environment): readonly string[] {
-  try {
-    loadConfig({ ...BASE, ...env })
-    return []
-  } catch (error) {
-    if (error instanceof ConfigError) return error.problems
-    throw error
-  }
-}
+import {
+  BASE,
+  CONFIG_SECRET as SECRET,
+  OTHER_CONFIG_SECRET as OTHER_SECRET,
+  problemsOf,
+} from '../../helpers/configuration.ts'
 
 t.test('settings that contradict each other are refused', async (t) => {
   const table: ReadonlyArray<

@@ -1,22 +1,13 @@
 /** What does each setting take, and what is it when nobody sets it? */
 import t from 'tap'
-import { ConfigError, loadConfig, type Config, type Environment } from '../../../src/config/load.ts'
+import { loadConfig, type Config } from '../../../src/config/load.ts'
 import { SETTINGS } from '../../../src/config/settings.ts'
-
-const SECRET = 'k8f2mD5xQ9vB1nR7tY3wL6pZ0sH4jC8a'
-const OTHER_SECRET = 'Zq4Wm7Xn2Cv5Bb8Nk1Lj3Hg6Fd9Sa0Pe'
-const BASE: Environment = { GATEWAY_WORKSPACE: 'houston', GATEWAY_JWT_SECRET: SECRET }
-
-/** The problems of an environment; none when it is a configuration. */
-function problemsOf(env: Environment): readonly string[] {
-  try {
-    loadConfig({ ...BASE, ...env })
-    return []
-  } catch (error) {
-    if (error instanceof ConfigError) return error.problems
-    throw error
-  }
-}
+import {
+  BASE,
+  CONFIG_SECRET as SECRET,
+  OTHER_CONFIG_SECRET as OTHER_SECRET,
+  problemsOf,
+} from '../../helpers/configuration.ts'
 
 t.test('with what is required alone, everything has the contract’s default', async (t) => {
   const { trustedProxies, ...config } = loadConfig(BASE)
