@@ -28,7 +28,7 @@ t.test(
     t.same(onRequestPath(/\brequest\b.*from 'node:http'/), ['src/websocket-dial.ts'])
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'/),
-      ['src/can-connect.ts', 'src/server.ts'],
+      ['src/can-connect.ts'],
       'looks whether a service is up, and whether a stale socket of ours is alive',
     )
     t.same(
