@@ -1,7 +1,6 @@
 /** The request path. Read it top to bottom: each stage may answer; what passes reaches the next. */
 import websocket from '@fastify/websocket'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
-import type { Logger } from 'pino'
 import listener, { buildServer } from '../plugins/0-listener.ts'
 import target, { buildRouting } from '../plugins/1-target.ts'
 import clientAddress from '../plugins/2-client-address.ts'
@@ -25,11 +24,12 @@ import probes from '../routes/probes.ts'
 import terminal from '../routes/terminal.ts'
 import type { SlidingWindowLimiter } from './budget.ts'
 import type { Config } from './config/load.ts'
+import type { Log } from './log.ts'
 import type { TokenVerifier } from './token.ts'
 
 /** What outlives a request: made by the server, or by a test with its own clock. */
 export interface GatewayParts {
-  readonly logger: Logger
+  readonly log: Log
   readonly verifier: TokenVerifier
   /** Budgets of client addresses. */
   readonly addresses: SlidingWindowLimiter
@@ -40,8 +40,9 @@ export interface GatewayParts {
 /** Builds the gateway, ready to listen. Tests call exactly this. */
 export async function buildGateway(
   config: Config,
-  { logger, verifier, addresses, sessions }: GatewayParts,
+  { log, verifier, addresses, sessions }: GatewayParts,
 ): Promise<FastifyInstance> {
+  const { logger } = log
   const siteMap = { controlUi: config.controlUi, stripApi: config.apiPrefix === 'strip' }
   // Fastify's own debug lines quote URLs, and with them sign-in tokens: only its warnings are let through.
   const frameworkLogger: FastifyBaseLogger = logger.child(
@@ -62,10 +63,10 @@ export async function buildGateway(
   await app.register(websocket)
   await app.register(problemDetails, { loginUrl: config.loginUrl })
   await app.register(metrics, { verifier, addresses, sessions })
-  await app.register(requestLog, { logger })
+  await app.register(requestLog, { log })
   await app.register(drain)
 
-  await app.register(listener, { logger, trustedProxies: config.trustedProxies })
+  await app.register(listener, { log, trustedProxies: config.trustedProxies })
   await app.register(target)
   await app.register(clientAddress, { trustedProxies: config.trustedProxies })
   await app.register(host, {

@@ -5,9 +5,17 @@ import { codeOf } from './errors.ts'
 /** Where log lines go: a file descriptor, a path, or a stream that a test reads. */
 export type LogDestination = number | string | DestinationStream
 
+/** The levels at which a request is logged. */
+export type RequestLevel = 'info' | 'warn' | 'error'
+
 /** The gateway's log and how to empty its buffer. */
 export interface Log {
   readonly logger: Logger
+  /**
+   * Writes a line as pino would, whose fields are JSON text already: a request has twenty, and pino would look at each.
+   * @param fields beginning with a comma
+   */
+  writeLine(level: RequestLevel, fields: string, message: string): void
   /** Writes what is buffered, as far as the reader takes it; call before the process ends. */
   flush(): Promise<void>
 }
@@ -37,8 +45,10 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
     formatters: { level: (label) => ({ level: label }) },
     serializers: { err: (error: unknown) => describeError(error) },
   }
-  if (typeof destination === 'object')
-    return { logger: pino(options, destination), async flush() {} }
+  if (typeof destination === 'object') {
+    const logger = pino(options, destination)
+    return { logger, writeLine: lineWriter(logger, destination), async flush() {} }
+  }
   const stream = pino.destination({
     dest: destination,
     sync: false,
@@ -50,8 +60,10 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
   stream.on('error', () => {
     // The reader of our output went away (EPIPE) or the disk is full: requests go on without a log.
   })
+  const logger = pino(options, stream)
   return {
-    logger: pino(options, stream),
+    logger,
+    writeLine: lineWriter(logger, stream),
     flush() {
       const { promise, resolve } = Promise.withResolvers<void>()
       // A reader that has stopped reading must not keep the process from ending: what is left is then lost.
@@ -63,6 +75,13 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
       })
       return promise
     },
+  }
+}
+
+function lineWriter(logger: Logger, destination: DestinationStream): Log['writeLine'] {
+  return (level, fields, message) => {
+    if (!logger.isLevelEnabled(level)) return
+    destination.write(`{"level":"${level}"${isoTime()}${fields},"msg":"${message}"}\n`)
   }
 }
 
@@ -86,6 +105,11 @@ function isoTime(): string {
     lastText = `,"time":"${new Date(now).toISOString()}"`
   }
   return lastText
+}
+
+/** An error as a log field, as JSON text that begins with a comma; an empty string when there is none. */
+export function errorField(error: unknown): string {
+  return error === undefined ? '' : `,"err":${JSON.stringify(describeError(error))}`
 }
 
 /** An error as log fields: name, code, message, and the same of its causes. No stack: it names paths and repeats itself. */

@@ -81,7 +81,7 @@ export async function startGateway(
     capacity: SESSION_CAPACITY,
   })
   const budgets = { addresses, sessions }
-  const app = await buildGateway(config, { logger, verifier, addresses, sessions })
+  const app = await buildGateway(config, { log, verifier, addresses, sessions })
   const connections = trackConnections(app)
   try {
     await listen(app, config)
