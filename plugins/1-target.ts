@@ -1,5 +1,5 @@
 /** What does the request ask for? The canonical target decides the route, for Fastify's router and for everything after. */
-import type { IncomingMessage } from 'node:http'
+import type * as http from 'node:http'
 import fp from 'fastify-plugin'
 import { GatewayError } from '../src/errors.ts'
 import type { SiteMap } from '../src/routes.ts'
@@ -16,7 +16,7 @@ declare module 'http' {
  * Fastify's `rewriteUrl`: hands the router the address of the route that was decided on, so that there is no second
  * opinion about the path. What is no target goes to the dashboard's address, and stage 1 refuses it before anything else.
  */
-export function buildRouting(siteMap: SiteMap): (raw: IncomingMessage) => string {
+export function buildRouting(siteMap: SiteMap): (raw: http.IncomingMessage) => string {
   const addresses = {
     dashboard: '/',
     terminal: '/terminal',

@@ -1,4 +1,5 @@
 /** The request path. Read it top to bottom: each stage may answer; what passes reaches the next. */
+import { randomUUID } from 'node:crypto'
 import websocket from '@fastify/websocket'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import listener, { buildServer } from '../plugins/0-listener.ts'
@@ -52,7 +53,7 @@ export async function buildGateway(
   const app = Fastify({
     serverFactory: buildServer, // 0 limits
     rewriteUrl: buildRouting(siteMap), // 1 the one canonical form of the target
-    genReqId: () => crypto.randomUUID(),
+    genReqId: () => randomUUID(),
     loggerInstance: frameworkLogger,
     childLoggerFactory: (parent) => parent,
     logController: new LogController({ disableRequestLogging: true }), // plugins/request-log.ts writes the one line

@@ -20,8 +20,8 @@ export interface Log {
   flush(): Promise<void>
 }
 
-/** Bytes that are gathered before they are written, and for how long at most (milliseconds). */
-const BUFFER_BYTES = 8192
+/** Bytes (pino wants less than 16 KiB) that are gathered before they are written, and for how long at most (milliseconds). */
+const BUFFER_BYTES = 15 * 1024
 const BUFFER_MS = 500
 
 /** Bytes that may wait for a reader that does not read; lines past that are dropped, not kept in memory. */
