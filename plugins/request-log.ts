@@ -24,9 +24,14 @@ export default fp(
     app.decorateRequest('exchange', null as unknown as Exchange)
 
     app.addHook('onRequest', function beginExchange(request, reply, done) {
-      request.exchange = new Exchange()
-      // After the other listeners, which know how it ended.
-      reply.raw.once('close', () => process.nextTick(logRequest, log, request))
+      const exchange = new Exchange()
+      request.exchange = exchange
+      reply.raw.once('close', () => {
+        exchange.onClientClose?.()
+        // An upgraded connection has other listeners, which know how it ended.
+        if (request.ws) process.nextTick(logRequest, log, request)
+        else logRequest(log, request)
+      })
       done()
     })
   },

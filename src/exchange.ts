@@ -77,6 +77,8 @@ export class Exchange {
   dialledAt: number | undefined
   /** Milliseconds until the service began to answer. */
   upstreamMs: number | undefined
+  /** Called once when the answer has ended, or its client is gone: before that is logged. */
+  onClientClose: (() => void) | undefined
 }
 
 /** The web origin under which the client reached the workspace: `scheme://host[:port]`. */

@@ -79,8 +79,13 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
 }
 
 function lineWriter(logger: Logger, destination: DestinationStream): Log['writeLine'] {
+  const enabled = {
+    info: logger.isLevelEnabled('info'),
+    warn: logger.isLevelEnabled('warn'),
+    error: logger.isLevelEnabled('error'),
+  }
   return (level, fields, message) => {
-    if (!logger.isLevelEnabled(level)) return
+    if (!enabled[level]) return
     destination.write(`{"level":"${level}"${isoTime()}${fields},"msg":"${message}"}\n`)
   }
 }
