@@ -177,9 +177,13 @@ function explainFailure(error: unknown): number {
   return error instanceof Error && /^GATEWAY_/.test(message) ? EXIT.config : EXIT.failed
 }
 
-try {
-  const exitCode = await run(process.argv.slice(2))
-  if (exitCode !== undefined) process.exitCode = exitCode
-} catch (error) {
-  process.exitCode = explainFailure(error)
+async function main(): Promise<void> {
+  try {
+    const exitCode = await run(process.argv.slice(2))
+    if (exitCode !== undefined) process.exitCode = exitCode
+  } catch (error) {
+    process.exitCode = explainFailure(error)
+  }
 }
+
+void main() // not awaited: the bundle is CommonJS (build/bundle.ts)
