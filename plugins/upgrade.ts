@@ -66,17 +66,26 @@ export default fp(
         const early = new EarlyBytes(raw.socket, () => gone.abort())
         const startedAt = performance.now()
         exchange.dialledAt = startedAt
+        const headers = app.headersFor(service, request)
+        const loan =
+          service.name === 'terminal' ? app.basicMemory.lend(exchange, raw.rawHeaders) : undefined
+        if (loan !== undefined) headers.push('Authorization', loan.authorization)
         const key = raw.headers['sec-websocket-key'] ?? ''
         const result = await dialWebSocket(
           service,
           target.forwarded,
-          app.headersFor(service, request),
+          headers,
           key,
           offeredProtocols(raw),
           gone.signal,
-        )
+        ).catch((error: unknown) => {
+          // ttyd refuses by closing the connection. A client that leaves says nothing about its credentials.
+          if (!gone.signal.aborted) loan?.refused()
+          throw error
+        })
         exchange.upstreamMs = performance.now() - startedAt
         if (result.kind === 'refused') {
+          loan?.refused()
           reply.hijack()
           passRefusal(result, request, reply, service)
           return
@@ -132,7 +141,7 @@ export default fp(
       answer.pipe(response)
     }
   },
-  { name: 'upgrade', fastify: '5.x', dependencies: ['upstream', '@fastify/websocket'] },
+  { name: 'upgrade', fastify: '5.x', dependencies: ['basic-memory', '@fastify/websocket'] },
 )
 
 /** The service's `101` as the client gets it. */

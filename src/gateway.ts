@@ -11,6 +11,7 @@ import credential from '../plugins/5-credential.ts'
 import rateLimit from '../plugins/6-rate-limit.ts'
 import authentication from '../plugins/7-authentication.ts'
 import upstream from '../plugins/8-upstream.ts'
+import basicMemory from '../plugins/basic-memory.ts'
 import drain from '../plugins/drain.ts'
 import metrics from '../plugins/metrics.ts'
 import problemDetails from '../plugins/problem-details.ts'
@@ -89,6 +90,7 @@ export async function buildGateway(
   await app.register(rateLimit, { addresses, sessions, sessionRoutes: config.sessionRoutes })
   await app.register(authentication, { allowedOrigins: config.allowedOrigins })
   await app.register(upstream, config)
+  await app.register(basicMemory)
   await app.register(upgrade, {
     leewaySeconds: config.jwtLeewaySeconds,
     idleMs: config.idleSeconds * 1000,

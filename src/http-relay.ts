@@ -31,6 +31,8 @@ export interface RelayJob {
   /** How long the service may pause within an answer, in milliseconds; event streams may pause for ever. */
   readonly idleMs: number
   readonly watchdog: Watchdog
+  /** Told the status of the service's own answer, before the client is; nobody is told when undefined. */
+  readonly onAnswer: ((status: number) => void) | undefined
   /** Answers for the gateway when the service does not; nothing has been sent to the client yet. */
   readonly fail: (error: GatewayError) => void
 }
@@ -118,6 +120,7 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
     this.#lastProgress = performance.now()
     exchange.upstreamMs = this.#lastProgress - this.#startedAt
     exchange.status = status
+    this.#job.onAnswer?.(status)
     response.writeHead(status, headers)
     // What came in the same packet has been parsed by then; an event stream's silence must not hold the header back.
     process.nextTick(this.#letGo)

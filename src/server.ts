@@ -110,6 +110,7 @@ export async function startGateway(
     setKeys(keys) {
       verifier.setKeys(keys)
       app.openSockets.close(SESSION_ENDED, ({ principal }) => !verifier.hasKey(principal.keyId))
+      app.basicMemory.forget(({ keyId }) => !verifier.hasKey(keyId))
       logger.info({ keys: keys.length }, 'keys replaced')
     },
     setOpenclawToken(token) {
