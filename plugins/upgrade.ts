@@ -60,8 +60,8 @@ export default fp(
           })
         }
         if (raw.socket.destroyed) throw new GatewayError('bad-request', { reason: 'client left' })
-        const release = app.openSockets.reserve(principal.sessionId, client.budgetKey)
-        raw.socket.once('close', release)
+        const place = app.openSockets.reserve(principal, client.budgetKey)
+        raw.socket.once('close', place.release)
         const gone = new AbortController()
         const early = new EarlyBytes(raw.socket, () => gone.abort())
         const startedAt = performance.now()
@@ -110,7 +110,7 @@ export default fp(
           })
           app.watchdog.add(relay)
           app.openSockets.add(relay)
-          if (app.isDraining) app.beginDrain()
+          if (place.endedBy !== undefined) relay.close(place.endedBy)
         })
       },
     )

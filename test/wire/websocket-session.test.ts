@@ -214,3 +214,55 @@ t.test('a burst of handshakes does not pass the cap', async (t) => {
   for (const { socket } of burst) socket.destroy()
   await gateway.settled()
 })
+
+t.test(
+  'a session, or a gateway, that ends while the service thinks ends the socket as it opens',
+  { timeout: 30_000 },
+  async (t) => {
+    const previous = 'another-key-of-houston-81c0a7d6e5f4b392'
+    const settings = { GATEWAY_JWT_PREVIOUS_SECRETS: previous, GATEWAY_DRAIN_SECONDS: '5' }
+    type Gateway = Awaited<ReturnType<typeof startBefore>>
+    const ends: Array<[what: string, code: number, end: (gateway: Gateway, jwt: string) => void]> =
+      [
+        [
+          'signed out',
+          4401,
+          ({ port }, jwt) =>
+            void send(port, 'POST /_gateway/sign-out', [bearer(jwt), 'Content-Length: 0']),
+        ],
+        [
+          'its key is gone',
+          4401,
+          ({ running }) => running.setKeys(keyRing({ jwtSecret: SECRET, jwtPreviousSecrets: [] })),
+        ],
+        ['the gateway stops', 1012, ({ running }) => void running.close()],
+      ]
+    for (const [what, code, end] of ends) {
+      const waiting: Array<() => void> = []
+      const service = await startUpstream(t, undefined, (request, socket) => {
+        waiting.push(() => socket.write(switchingProtocols(request)))
+      })
+      const gateway = await startBefore(t, service, settings)
+      const jwt = await token({ secret: previous })
+      const handshakes = [
+        upgrade(gateway.port, '/terminal/ws', [bearer(jwt), TTY]),
+        upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY]),
+      ]
+      await eventually(() => waiting.length === 2, 'both handshakes have arrived')
+      end(gateway, jwt)
+      await gateway.logLine(
+        ({ msg, path, keys }) =>
+          [msg, path].some((text) => text === 'draining' || text === '/_gateway/sign-out') ||
+          keys !== undefined,
+      )
+      for (const goOn of waiting) goOn()
+      const [ended, other] = await Promise.all(handshakes)
+      t.equal(ended?.answer.status, 101)
+      await ended?.closed
+      t.equal(ended === undefined ? 0 : closeCode(ended), code, what)
+      if (code === 4401) t.equal(other?.socket.destroyed, false, 'the other session goes on')
+      other?.socket.destroy()
+      await gateway.settled()
+    }
+  },
+)
