@@ -1,4 +1,6 @@
 /** Which sockets belong to which session, and when must they end? */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import {
   OpenSockets,
@@ -10,6 +12,9 @@ import {
   type CloseReason,
   type OpenSocket,
 } from '../../src/sessions.ts'
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 const ALICE = { subject: 'alice', expiresAt: 1000, sessionId: 's1', keyId: 'k1' }
 
@@ -41,8 +46,27 @@ t.test(
     t.ok(sockets.hasRoom('s1', 'a2'))
     sockets.reserve(ALICE, 'a2')
     t.notOk(sockets.hasRoom('s1', 'a2'), 'giving it back twice frees it once')
+    t.ok(sockets.hasRoom('s2', 'a1'), 'the address has its place back, too')
+    sockets.reserve({ ...ALICE, sessionId: 's2' }, 'a1')
+    t.notOk(sockets.hasRoom('s2', 'a1'), 'and one only')
   },
 )
+
+t.test('sessions and addresses that have gone leave nothing in memory', async (t) => {
+  const sockets = new OpenSockets()
+  const comeAndGo = (count: number) => {
+    for (let i = 0; i < count; i++)
+      sockets.reserve({ ...ALICE, sessionId: `session ${i}` }, `address ${i}`).release()
+  }
+  comeAndGo(1000)
+  collectGarbage()
+  const before = process.memoryUsage().heapUsed
+  comeAndGo(200_000)
+  collectGarbage()
+  const grown = process.memoryUsage().heapUsed - before
+  t.ok(grown < 5_000_000, `${grown} bytes more`)
+  t.ok(sockets.hasRoom('session 0', 'address 0'))
+})
 
 t.test('only the sockets that are meant are closed', async (t) => {
   const sockets = new OpenSockets()

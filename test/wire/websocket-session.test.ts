@@ -204,6 +204,27 @@ t.test(
   },
 )
 
+t.test('an address may hold 128 sockets of all its sessions, one more is a 503', async (t) => {
+  const gateway = await startPairs(t)
+  const from = async (address: string, jwt: string) =>
+    upgrade(gateway.port, '/terminal/ws', [bearer(jwt), `X-Forwarded-For: ${address}`, TTY])
+  const [first, second, third] = [await token(), await token(), await token()]
+  const open = await Promise.all(
+    Array.from({ length: 128 }, (_, i) => from('2001:db8::1', i % 2 === 0 ? first : second)),
+  )
+  t.same([...new Set(open.map(({ answer }) => answer.status))], [101])
+  const refused = await from('2001:db8::ffff', third)
+  t.match(refused.answer, { status: 503, headers: { 'x-gateway-error': 'upstream-busy' } })
+  const elsewhere = await from('2001:db8:0:1::1', third)
+  t.equal(elsewhere.answer.status, 101, 'another network has its own places')
+  open.pop()?.socket.destroy()
+  await eventually(() => gateway.running.app.openSockets.size === 128, 'one place is free')
+  const next = await from('2001:db8::1', third)
+  t.equal(next.answer.status, 101)
+  for (const { socket } of [...open, elsewhere, next]) socket.destroy()
+  await gateway.settled()
+})
+
 t.test('a burst of handshakes does not pass the cap', async (t) => {
   const gateway = await startPairs(t)
   const burst = await Promise.all(
