@@ -1,5 +1,6 @@
 /** Does the end of one side end the other, however it comes, and is everything given back? */
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import t, { type Test } from 'tap'
@@ -229,3 +230,29 @@ t.test(
     await once(AbortSignal.timeout(10), 'abort')
   },
 )
+
+/** The seconds until the kernel's keep-alive timer of a connection runs out; undefined when none is running. */
+function keepAliveSeconds(localPort: number | undefined, remotePort: number): number | undefined {
+  const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')
+  for (const line of readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1)) {
+    const [, local = '', remote = '', , , timer = ''] = line.trim().split(/\s+/)
+    if (!remote.endsWith(`:${hex(remotePort)}`)) continue
+    if (localPort !== undefined && !local.endsWith(`:${hex(localPort)}`)) continue
+    const [kind, ticks = ''] = timer.split(':')
+    if (kind === '02') return Number.parseInt(ticks, 16) / 100
+  }
+  return undefined
+}
+
+t.test('the kernel asks both sides of an idle socket whether they are there', async (t) => {
+  const gateway = await startPairs(t)
+  const { client } = await gateway.connect()
+  const sides = () => [
+    keepAliveSeconds(gateway.port, client.socket.localPort ?? 0),
+    keepAliveSeconds(undefined, gateway.service.port),
+  ]
+  await eventually(() => !sides().includes(undefined), 'both timers run')
+  for (const seconds of sides()) t.ok((seconds ?? 99) <= 30, `${seconds} s`)
+  client.socket.destroy()
+  await gateway.settled()
+})
