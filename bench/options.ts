@@ -1,0 +1,53 @@
+/** What was asked for on the command line. */
+import { parseArgs } from 'node:util'
+import { SCENARIOS, type ScenarioName } from './scenarios/all.ts'
+
+/** One run. */
+export interface Options {
+  /** Only the few figures that tell whether a change helped. */
+  readonly quick: boolean
+  readonly only: readonly ScenarioName[]
+  /** Rounds that count; one more comes before them. */
+  readonly rounds: number
+  /** How long the load of one turn lasts. */
+  readonly seconds: number
+  /** A file for every value. */
+  readonly json: string | undefined
+}
+
+/** Reads the arguments. @throws {Error} saying what is wrong with them */
+export function parseOptions(args: readonly string[]): Options {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      quick: { type: 'boolean', default: false },
+      only: { type: 'string' },
+      rounds: { type: 'string', default: '3' },
+      seconds: { type: 'string', default: '3' },
+      json: { type: 'string' },
+    },
+  })
+  return {
+    quick: values.quick,
+    only: scenarios(values.quick ? 'proxied' : values.only),
+    rounds: wholeNumber('--rounds', values.rounds),
+    seconds: wholeNumber('--seconds', values.seconds),
+    json: values.json,
+  }
+}
+
+function scenarios(list: string | undefined): ScenarioName[] {
+  const known = Object.keys(SCENARIOS) as ScenarioName[]
+  if (list === undefined) return known
+  return list.split(',').map((name) => {
+    const found = known.find((one) => one === name)
+    if (found === undefined) throw new Error(`--only ${name}: there are ${known.join(', ')}`)
+    return found
+  })
+}
+
+function wholeNumber(flag: string, text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1) throw new Error(`${flag} ${text}: a number from 1`)
+  return value
+}
