@@ -113,3 +113,9 @@ export function pause(milliseconds: number): Promise<void> {
     setTimeout(resolve, milliseconds)
   })
 }
+
+/** Runs a script of ours on the load's cores. @returns what it printed, parsed */
+export async function runScript<Result>(file: URL, job: object): Promise<Result> {
+  const text = await runToEnd([process.execPath, file.pathname, JSON.stringify(job)], 'load')
+  return JSON.parse(text) as Result
+}

@@ -3,13 +3,15 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findProgram, freePort, startScript, stopAll, type Side } from './child.ts'
-import { bare, direct } from './peers/bare.ts'
+import { direct } from './peers/direct.ts'
 import { gateway } from './peers/gateway.ts'
-import { nginxAuth } from './peers/nginx.ts'
+import { haproxy } from './peers/haproxy.ts'
+import { nginx, nginxAuth } from './peers/nginx.ts'
+import { bare, textbook } from './peers/node.ts'
 import { SMALL, type Peer, type PeerKind, type PeerName } from './peers/peer.ts'
 import { untilReady } from './ready.ts'
 
-const KINDS: readonly PeerKind[] = [direct, nginxAuth, bare, gateway]
+const KINDS: readonly PeerKind[] = [direct, nginx, nginxAuth, haproxy, textbook, bare, gateway]
 
 /** The programs that Debian has in packages of another name. */
 const PACKAGES: Readonly<Record<string, string>> = { nginx: 'nginx-light' }

@@ -22,13 +22,21 @@ export function statusOf(
   })
 }
 
-/** Asks every few milliseconds until the answer is 200. @throws {Error} when it does not become 200 */
-export async function untilReady(target: Pick<Target, 'port' | 'path'>): Promise<void> {
-  const deadline = performance.now() + PATIENCE_MS
+/**
+ * Asks every few milliseconds until the answer is 200.
+ * @param startedAt when the process was started, as `performance.now()` said
+ * @returns the milliseconds from then to the answer
+ * @throws {Error} when it does not become 200
+ */
+export async function untilReady(
+  target: Pick<Target, 'port' | 'path'>,
+  startedAt: number = performance.now(),
+): Promise<number> {
+  const deadline = startedAt + PATIENCE_MS
   let status: number | undefined
   while (performance.now() < deadline) {
     status = await statusOf(target)
-    if (status === 200) return
+    if (status === 200) return performance.now() - startedAt
     await pause(2)
   }
   throw new Error(`port ${target.port} ${target.path} answers ${status ?? 'nothing'}, not 200`)

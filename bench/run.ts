@@ -5,6 +5,7 @@ import { Lab, whatIsMissing } from './lab.ts'
 import { describeMachine } from './machine.ts'
 import { parseOptions, type Options } from './options.ts'
 import { PEERS, type PeerName } from './peers/peer.ts'
+import { foreignMicros } from './proc.ts'
 import { SCENARIOS } from './scenarios/all.ts'
 import { writeTable } from './table.ts'
 import { Results, takeTurns } from './turns.ts'
@@ -18,6 +19,7 @@ async function bench(options: Options): Promise<void> {
   const missing = new Set<string>()
   const results = new Results()
   const startedAt = performance.now()
+  const foreignAtStart = foreignMicros()
   const lab = await Lab.open()
   try {
     for (const name of options.only) {
@@ -40,9 +42,10 @@ async function bench(options: Options): Promise<void> {
     await lab.close()
   }
   for (const line of missing) say(line)
-  const seconds = Math.round((performance.now() - startedAt) / 1000)
+  const seconds = (performance.now() - startedAt) / 1000
+  const foreign = (foreignMicros() - foreignAtStart) / 1e4 / seconds
   say(
-    `medians of ${options.rounds} rounds of ${options.seconds} s after one to warm up; took ${seconds} s\n`,
+    `medians of ${options.rounds} rounds of ${options.seconds} s after one to warm up, in ${Math.round(seconds)} s; other programs used ${Math.round(foreign)} % of a core meanwhile\n`,
   )
   say(writeTable(results))
   if (options.json !== undefined)

@@ -32,6 +32,7 @@ export async function startGateway(
   const target = { port: await freePort(), path: SMALL }
   const upstream = `http://127.0.0.1:${upstreamPort}`
   const stateDir = join(folder, `state-${target.port}`)
+  const startedAt = performance.now()
   const server = start([process.execPath, program(), 'serve'], {
     side,
     output: join(folder, `gateway-${target.port}.log`),
@@ -50,12 +51,13 @@ export async function startGateway(
       ...settings,
     },
   })
-  await untilReady(target)
+  const readyMs = await untilReady(target, startedAt)
   let strict: Promise<Peer> | undefined
   return {
     name: 'gateway',
     ...target,
     processes: [server.pid ?? 0],
+    readyMs,
     stateDir,
     limited() {
       // The limits it is shipped with; the signed-in user spends from a budget of the session's own.

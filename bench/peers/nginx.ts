@@ -1,8 +1,9 @@
 /** nginx, plain and with auth_request: a configuration file each, filled in with ports. */
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { findProgram, freePort, start, startScript, stop } from '../child.ts'
 import { untilReady } from '../ready.ts'
+import { fillIn } from './fill-in.ts'
 import { SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
 
 /** nginx with the rules of the gateway and no token check at all. */
@@ -32,28 +33,24 @@ async function startNginx(
 ): Promise<Peer> {
   const port = await freePort()
   const file = join(folder, `${name}.conf`)
-  writeFileSync(file, fillIn(name, { PORT: port, UPSTREAM: upstreamPort, ...ports }))
+  writeFileSync(file, fillIn(`${name}.conf`, { PORT: port, UPSTREAM: upstreamPort, ...ports }))
   const program = findProgram('nginx') ?? 'nginx'
+  const startedAt = performance.now()
   const server = start([program, '-p', folder, '-e', join(folder, 'error.log'), '-c', file], {
     side,
   })
   const target = { port, path: SMALL }
-  await untilReady(target)
+  const readyMs = await untilReady(target, startedAt)
   const all = [server, ...helpers]
   const processes = all.map(({ pid }) => pid ?? 0)
   return {
     name,
     ...target,
     processes,
+    readyMs,
     limited: async () => ({ port, path: '/limited', processes }),
     async stop() {
       await Promise.all(all.map(stop))
     },
   }
-}
-
-/** A configuration with its `@NAMES@` filled in. */
-export function fillIn(name: string, values: Readonly<Record<string, string | number>>): string {
-  const template = readFileSync(new URL(`${name}.conf`, import.meta.url), 'utf8')
-  return template.replace(/@([A-Z]+)@/g, (_match, key: string) => String(values[key]))
 }

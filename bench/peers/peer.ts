@@ -26,6 +26,8 @@ export interface Target {
 /** A peer that runs. */
 export interface Peer extends Target {
   readonly name: PeerName
+  /** From the start of its process to the first 200, in milliseconds. */
+  readonly readyMs: number
   /** Where each request is one too many; undefined for a peer that refuses nothing. */
   limited?(): Promise<Target>
   /** The gateway's state folder, where its admin socket is. */

@@ -11,8 +11,9 @@ const ANSWER = 'x'.repeat(747)
 const BIG_BYTES = 100 * 1000 * 1000
 const CHUNK = Buffer.alloc(64 * 1024, 'x')
 
-/** One unmasked binary frame of 16 KiB (RFC 6455 section 5.2). */
+/** Unmasked binary frames of 16 KiB (RFC 6455 section 5.2), four at a time. */
 const FRAME = Buffer.concat([Buffer.from([0x82, 126, 0x40, 0x00]), Buffer.alloc(16 * 1024, 'x')])
+const FRAMES = Buffer.concat([FRAME, FRAME, FRAME, FRAME])
 
 const server = createServer({ keepAliveTimeout: 600_000 }, (request, response) => {
   const path = request.url?.split('?', 1)[0] ?? ''
@@ -69,7 +70,7 @@ server.on('upgrade', (request, socket, head) => {
     `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
       `Sec-WebSocket-Accept: ${accept}\r\nSec-WebSocket-Protocol: tty\r\n\r\n`,
   )
-  sendMuch(socket, Number.POSITIVE_INFINITY, FRAME)
+  sendMuch(socket, Number.POSITIVE_INFINITY, FRAMES)
 })
 
 server.listen({ host: '127.0.0.1', port: Number(process.argv[2]), backlog: 4096 })
