@@ -7,6 +7,10 @@ export interface Options {
   /** Only the few figures that tell whether a change helped. */
   readonly quick: boolean
   readonly only: readonly ScenarioName[]
+  /** How cost grows, in tables of their own. */
+  readonly growth: boolean
+  /** Load for so many minutes instead of measurements. */
+  readonly soakMinutes: number | undefined
   /** Rounds that count; one more comes before them. */
   readonly rounds: number
   /** How long the load of one turn lasts. */
@@ -22,26 +26,31 @@ export function parseOptions(args: readonly string[]): Options {
     options: {
       quick: { type: 'boolean', default: false },
       only: { type: 'string' },
+      soak: { type: 'string' },
       rounds: { type: 'string', default: '3' },
       seconds: { type: 'string', default: '3' },
       json: { type: 'string' },
     },
   })
+  const names = (values.quick ? 'proxied' : values.only)?.split(',')
   return {
     quick: values.quick,
-    only: scenarios(values.quick ? 'proxied' : values.only),
+    only: scenarios(names?.filter((name) => name !== 'growth')),
+    growth: names?.includes('growth') ?? false,
+    soakMinutes: values.soak === undefined ? undefined : wholeNumber('--soak', values.soak),
     rounds: wholeNumber('--rounds', values.rounds),
     seconds: wholeNumber('--seconds', values.seconds),
     json: values.json,
   }
 }
 
-function scenarios(list: string | undefined): ScenarioName[] {
+function scenarios(names: readonly string[] | undefined): ScenarioName[] {
   const known = Object.keys(SCENARIOS) as ScenarioName[]
-  if (list === undefined) return known
-  return list.split(',').map((name) => {
+  if (names === undefined) return known
+  return names.map((name) => {
     const found = known.find((one) => one === name)
-    if (found === undefined) throw new Error(`--only ${name}: there are ${known.join(', ')}`)
+    if (found === undefined)
+      throw new Error(`--only ${name}: there are ${known.join(', ')}, growth`)
     return found
   })
 }

@@ -53,7 +53,8 @@ function isMet({ is, value: aimed }: Aim, value: number): boolean {
   return is === 'at most' ? value <= aimed : value < aimed
 }
 
-function show(value: number, digits: number): string {
+/** A number as it stands in a table; nothing for one that is none. */
+export function show(value: number, digits: number): string {
   if (!Number.isFinite(value)) return ''
   return value.toLocaleString('en-US', {
     minimumFractionDigits: digits,

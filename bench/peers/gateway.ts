@@ -33,9 +33,10 @@ export async function startGateway(
   const upstream = `http://127.0.0.1:${upstreamPort}`
   const stateDir = join(folder, `state-${target.port}`)
   const startedAt = performance.now()
+  const log = join(folder, `gateway-${target.port}.log`)
   const server = start([process.execPath, program(), 'serve'], {
     side,
-    output: join(folder, `gateway-${target.port}.log`),
+    output: log,
     env: {
       GATEWAY_WORKSPACE: WORKSPACE,
       GATEWAY_JWT_SECRET: SECRET,
@@ -58,7 +59,7 @@ export async function startGateway(
     ...target,
     processes: [server.pid ?? 0],
     readyMs,
-    stateDir,
+    files: { stateDir, log },
     limited() {
       // The limits it is shipped with; the signed-in user spends from a budget of the session's own.
       strict ??= startGateway(surroundings, {

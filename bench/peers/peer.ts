@@ -30,8 +30,8 @@ export interface Peer extends Target {
   readonly readyMs: number
   /** Where each request is one too many; undefined for a peer that refuses nothing. */
   limited?(): Promise<Target>
-  /** The gateway's state folder, where its admin socket is. */
-  readonly stateDir?: string
+  /** What only the gateway has: its state folder, where the admin socket is, and its log. */
+  readonly files?: { readonly stateDir: string; readonly log: string }
   stop(): Promise<void>
 }
 

@@ -13,6 +13,8 @@ export interface Cost {
   readonly cpu: number
   /** The share of one core that they used, in percent. Well below 100, the peer was not what limited the rate. */
   readonly busy: number
+  /** The share of answers with a status of 400 and above, in percent. */
+  readonly refused: number
 }
 
 /**
@@ -39,6 +41,7 @@ export async function costOf(
     rate: requests / seconds,
     cpu: spent / requests,
     busy: spent / (seconds * 1e4),
+    refused: (refused / requests) * 100,
   }
 }
 
