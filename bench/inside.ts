@@ -3,6 +3,7 @@ import { request } from 'node:http'
 import { join } from 'node:path'
 import type { Peer } from './peers/peer.ts'
 import { openFiles, residentBytes } from './proc.ts'
+import { sumOf } from './samples.ts'
 
 /** One look at a gateway. */
 export interface Inside {
@@ -23,12 +24,6 @@ export async function lookInside(peer: Peer): Promise<Inside> {
     tokens: sumOf(text, 'gateway_remembered_tokens'),
     limiterKeys: sumOf(text, 'gateway_limiter_keys'),
   }
-}
-
-/** The sum of all series of a metric. */
-export function sumOf(exposition: string, name: string): number {
-  const samples = exposition.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))
-  return [...samples].reduce((sum, [, value]) => sum + Number(value), 0)
 }
 
 function metricsOf({ files }: Peer): Promise<string> {

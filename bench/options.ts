@@ -1,12 +1,11 @@
 /** What was asked for on the command line. */
 import { parseArgs } from 'node:util'
-import { SCENARIOS, type ScenarioName } from './scenarios/all.ts'
 
 /** One run. */
-export interface Options {
+export interface Options<Name extends string> {
   /** Only the few figures that tell whether a change helped. */
   readonly quick: boolean
-  readonly only: readonly ScenarioName[]
+  readonly only: readonly Name[]
   /** How cost grows, in tables of their own. */
   readonly growth: boolean
   /** Load for so many minutes instead of measurements. */
@@ -19,8 +18,15 @@ export interface Options {
   readonly json: string | undefined
 }
 
-/** Reads the arguments. @throws {Error} saying what is wrong with them */
-export function parseOptions(args: readonly string[]): Options {
+/**
+ * Reads the arguments.
+ * @param known the names of all scenarios
+ * @throws {Error} saying what is wrong with them
+ */
+export function parseOptions<Name extends string>(
+  args: readonly string[],
+  known: readonly Name[],
+): Options<Name> {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -35,7 +41,10 @@ export function parseOptions(args: readonly string[]): Options {
   const names = (values.quick ? 'proxied' : values.only)?.split(',')
   return {
     quick: values.quick,
-    only: scenarios(names?.filter((name) => name !== 'growth')),
+    only: scenarios(
+      names?.filter((name) => name !== 'growth'),
+      known,
+    ),
     growth: names?.includes('growth') ?? false,
     soakMinutes: values.soak === undefined ? undefined : wholeNumber('--soak', values.soak),
     rounds: wholeNumber('--rounds', values.rounds),
@@ -44,8 +53,10 @@ export function parseOptions(args: readonly string[]): Options {
   }
 }
 
-function scenarios(names: readonly string[] | undefined): ScenarioName[] {
-  const known = Object.keys(SCENARIOS) as ScenarioName[]
+function scenarios<Name extends string>(
+  names: readonly string[] | undefined,
+  known: readonly Name[],
+): readonly Name[] {
   if (names === undefined) return known
   return names.map((name) => {
     const found = known.find((one) => one === name)

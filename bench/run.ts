@@ -15,7 +15,7 @@ import { Results, takeTurns } from './turns.ts'
 /** Who is measured between two changes: what is replaced, what can be reached, and the gateway. */
 const QUICK_PEERS: readonly PeerName[] = ['nginx-auth', 'bare', 'gateway']
 
-async function bench(options: Options): Promise<void> {
+async function bench(options: Options<ScenarioName>): Promise<void> {
   const machine = describeMachine()
   say(machine)
   const startedAt = performance.now()
@@ -47,7 +47,7 @@ async function bench(options: Options): Promise<void> {
 }
 
 /** Measures the scenarios that were asked for, and says what is skipped. */
-async function measure(options: Options, lab: Lab, results: Results): Promise<void> {
+async function measure(options: Options<ScenarioName>, lab: Lab, results: Results): Promise<void> {
   const missing = new Set<string>()
   for (const name of options.only)
     await ifPossible(name, SCENARIOS[name].needs, async () => {
@@ -89,7 +89,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.once(signal, () => void stopAll().then(() => process.exit(1)))
 
 try {
-  await bench(parseOptions(process.argv.slice(2)))
+  const names = Object.keys(SCENARIOS) as ScenarioName[]
+  await bench(parseOptions(process.argv.slice(2), names))
 } catch (error) {
   process.stderr.write(`bench: ${error instanceof Error ? error.message : String(error)}\n`)
   process.exitCode = 1
