@@ -14,6 +14,8 @@ export interface Options<Name extends string> {
   readonly rounds: number
   /** How long the load of one turn lasts. */
   readonly seconds: number
+  /** Whether everything here goes before the other programs of this machine; takes root. */
+  readonly priority: boolean
   /** A file for every value. */
   readonly json: string | undefined
 }
@@ -35,6 +37,7 @@ export function parseOptions<Name extends string>(
       soak: { type: 'string' },
       rounds: { type: 'string', default: '3' },
       seconds: { type: 'string', default: '3' },
+      priority: { type: 'boolean', default: false },
       json: { type: 'string' },
     },
   })
@@ -49,6 +52,7 @@ export function parseOptions<Name extends string>(
     soakMinutes: values.soak === undefined ? undefined : wholeNumber('--soak', values.soak),
     rounds: wholeNumber('--rounds', values.rounds),
     seconds: wholeNumber('--seconds', values.seconds),
+    priority: values.priority,
     json: values.json,
   }
 }

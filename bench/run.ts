@@ -1,6 +1,6 @@
 /** `npm run bench`: the gateway and its peers, measured in turns against one upstream; prints one table. */
 import { writeFileSync } from 'node:fs'
-import { stopAll } from './child.ts'
+import { goFirst, stopAll } from './child.ts'
 import { measureGrowth } from './growth.ts'
 import { Lab, whatIsMissing } from './lab.ts'
 import { describeMachine } from './machine.ts'
@@ -22,6 +22,7 @@ async function bench(options: Options<ScenarioName>): Promise<void> {
   const foreignAtStart = foreignMicros()
   const results = new Results()
   const tables: string[] = []
+  if (options.priority) goFirst()
   const lab = await Lab.open()
   try {
     if (options.soakMinutes === undefined) {
