@@ -20,9 +20,9 @@ export interface Log {
   flush(): Promise<void>
 }
 
-/** Bytes (pino wants less than 16 KiB) that are gathered before they are written, and for how long at most (milliseconds). */
-const BUFFER_BYTES = 15 * 1024
-const BUFFER_MS = 500
+/** Characters that are gathered before they are written, and for how long at most (milliseconds). */
+const GATHERED_LENGTH = 8192
+const GATHERED_MS = 500
 
 /** Bytes that may wait for a reader that does not read; lines past that are dropped, not kept in memory. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024
@@ -52,19 +52,24 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
   const stream = pino.destination({
     dest: destination,
     sync: false,
-    minLength: BUFFER_BYTES,
+    minLength: 1, // what is written has been gathered already; with 0, flushing would not wait
     maxLength: MAX_WAITING_BYTES,
-    periodicFlush: BUFFER_MS,
     ...(typeof destination === 'string' ? { mode: 0o600, append: true } : {}),
   })
   stream.on('error', () => {
     // The reader of our output went away (EPIPE) or the disk is full: requests go on without a log.
   })
-  const logger = pino(options, stream)
+  const lines = new GatheredLines(stream)
+  const logger = pino(options, lines)
+  process.on('exit', () => {
+    lines.hand()
+    flushRest(stream)
+  })
   return {
     logger,
-    writeLine: lineWriter(logger, stream),
+    writeLine: lineWriter(logger, lines),
     flush() {
+      lines.hand()
       const { promise, resolve } = Promise.withResolvers<void>()
       // A reader that has stopped reading must not keep the process from ending: what is left is then lost.
       const timer = setTimeout(resolve, FLUSH_MS)
@@ -75,6 +80,33 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
       })
       return promise
     },
+  }
+}
+
+/**
+ * Lines on their way to the stream, handed over many at a time. The stream would gather them too, but it measures all that
+ * it has gathered whenever a line is added.
+ */
+class GatheredLines implements DestinationStream {
+  readonly #stream: DestinationStream
+  #lines = ''
+
+  constructor(stream: DestinationStream) {
+    this.#stream = stream
+    setInterval(() => this.hand(), GATHERED_MS).unref()
+  }
+
+  write(line: string): void {
+    this.#lines += line
+    if (this.#lines.length >= GATHERED_LENGTH) this.hand()
+  }
+
+  /** Hands the stream what was gathered. */
+  hand(): void {
+    if (this.#lines === '') return
+    const lines = this.#lines
+    this.#lines = ''
+    this.#stream.write(lines)
   }
 }
 
