@@ -168,6 +168,8 @@ t.test('what is no frame ends the connection and does not pass', async (t) => {
     await client.closed
     t.equal(client.received().readUInt16BE(2), 1002, name)
     t.notMatch(heard().toString('latin1'), 'hidden')
+    const { reason } = await gateway.logLine(({ websocket }) => websocket === true)
+    t.equal(reason, 'illegal frame from the client')
     await gateway.settled()
     await gateway.running.close()
   }
@@ -179,7 +181,10 @@ t.test('what is no frame ends the connection and does not pass', async (t) => {
     const { client, service, gateway } = await startScripted(t)
     service.write(bytes)
     await client.closed
+    t.equal(client.received().readUInt16BE(2), 1011, 'the client is not to blame')
     t.notMatch(client.received().toString('latin1'), 'hidden')
+    const { reason } = await gateway.logLine(({ websocket }) => websocket === true)
+    t.equal(reason, 'illegal frame from the server')
     await gateway.settled()
     await gateway.running.close()
   }

@@ -76,6 +76,7 @@ t.test(
     clearInterval(chatter)
     for (const end of ends) t.ok(end >= exp && end <= exp + 2000, `${end - exp} ms after the end`)
     t.equal(closeCode(idle.client), 4401)
+    t.equal((await gateway.logLine(({ msg }) => msg === 'request'))['reason'], 'session ended')
     t.equal(closeCode(busy.client), 4401)
     t.equal(closeCode(inFrame.client), undefined, 'no close frame in the middle of another: a cut')
     t.match(inFrame.client.received().toString('latin1').slice(-20), /^f+$/)
@@ -176,6 +177,7 @@ t.test('a gateway that stops says 1012', async (t) => {
   const begun = performance.now()
   await Promise.all([gateway.running.close(), client.closed])
   t.equal(closeCode(client), 1012)
+  t.equal((await gateway.logLine(({ msg }) => msg === 'request'))['reason'], 'restarting')
   t.ok(performance.now() - begun < 4000, 'and does not wait for ever')
 })
 
