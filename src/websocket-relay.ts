@@ -172,7 +172,7 @@ class Direction {
   }
 
   #relay(chunk: Buffer): void {
-    if (this.#isOver || this.#isIllegal || this.#sink.destroyed) return
+    if (this.#isOver || this.#sink.destroyed) return
     const { atBoundary } = this.#follower
     const taken = this.#follower.follow(chunk, this.#goodbye !== undefined)
     if (taken < 0) {

@@ -189,3 +189,17 @@ t.test('what is no frame ends the connection and does not pass', async (t) => {
     await gateway.running.close()
   }
 })
+
+t.test(
+  'a frame that turns illegal in the middle of its header gets no goodbye into it',
+  async (t) => {
+    const { client, service, gateway } = await startScripted(t)
+    const [first, ...rest] = clientFrame(1, 'hidden')
+    service.write(Buffer.from([first ?? 0]))
+    await client.until(1)
+    service.write(Buffer.from(rest))
+    await client.closed
+    t.same(client.received(), Buffer.from([first ?? 0]))
+    await gateway.settled()
+  },
+)

@@ -140,8 +140,12 @@ t.test(
       const body = answer.slice(answer.lastIndexOf('\r\n\r\n') + 4)
       if (path !== '/404') t.ok(text.endsWith(`\r\n\r\n${body}`) || text.includes(body), body)
       t.match(text, /connection: close/i)
+      t.match(text, /^ratelimit: "address";r=\d+;t=\d+\r$/im)
+      t.match(text, /^cache-control: private, no-store\r$/im)
       t.notMatch(text, /x-gateway-error/i)
     }
+    const { bytes } = await gateway.logLine((line) => line['path'] === '/200')
+    t.equal(bytes, 'hello'.length)
     const socket = await open(gateway.port)
     const received = gather(socket)
     socket.write(

@@ -5,7 +5,15 @@ import { keyRing } from '../../src/server.ts'
 import { SECRET, startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
-import { send, serverFrame, upgrade, type Upgraded } from '../helpers/wire.ts'
+import {
+  handshake,
+  open as openSocket,
+  requestBytes,
+  send,
+  serverFrame,
+  upgrade,
+  type Upgraded,
+} from '../helpers/wire.ts'
 
 const TTY = 'Sec-WebSocket-Protocol: tty'
 
@@ -224,6 +232,41 @@ t.test('an address may hold 128 sockets of all its sessions, one more is a 503',
   const next = await from('2001:db8::1', third)
   t.equal(next.answer.status, 101)
   for (const { socket } of [...open, elsewhere, next]) socket.destroy()
+  await gateway.settled()
+})
+
+t.test('a client that leaves while its token is checked takes no place', async (t) => {
+  const service = await startUpstream(t)
+  const gateway = await startBefore(t, service)
+  const { server } = gateway.running.app
+  const fresh = `Authorization: Bearer ${await token()}`
+  const checked = Promise.withResolvers<void>()
+  let waiting = 0
+  const { subtle } = crypto
+  const verify = subtle.verify.bind(subtle)
+  t.teardown(() => Reflect.deleteProperty(subtle, 'verify'))
+  Object.defineProperty(subtle, 'verify', {
+    configurable: true,
+    async value(...args: Parameters<typeof verify>) {
+      waiting++
+      await checked.promise
+      return verify(...args)
+    },
+  })
+  const sockets = await Promise.all(Array.from({ length: 64 }, () => openSocket(gateway.port)))
+  for (const socket of sockets) socket.write(requestBytes('GET /api/ws', handshake([fresh])))
+  await eventually(() => waiting === 64, 'all are being checked')
+  for (const socket of sockets) socket.resetAndDestroy()
+  let connections = 64
+  await eventually(() => {
+    server.getConnections((_error, count) => (connections = count))
+    return connections === 0
+  }, 'all have left')
+  checked.resolve()
+  const { answer, socket } = await upgrade(gateway.port, '/api/ws', [fresh])
+  t.equal(answer.status, 101)
+  t.equal(service.dials(), 1, 'nothing was dialled for those who had left')
+  socket.destroy()
   await gateway.settled()
 })
 
