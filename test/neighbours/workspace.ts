@@ -43,6 +43,8 @@ export interface Workspace extends Started {
   /** Where the gateway itself is reached, without Caddy. */
   readonly url: string
   readonly program: Program
+  /** Its environment, for another command of the gateway's. */
+  readonly env: Record<string, string | undefined>
   /** A token that opens this workspace for an hour. */
   token(subject?: string): Promise<string>
   logLines(): LogLine[]
@@ -61,22 +63,21 @@ export async function startWorkspace({
 }: WorkspaceOptions = {}): Promise<Workspace> {
   const secret = `neighbours-key-of-${name}-6c1f0d9e27b84a35`
   const state = stateDir ?? mkdtempSync(join(tmpdir(), 'workspace-gateway-neighbours-'))
-  const program = startProgram(process.execPath, [MAIN, 'serve'], {
-    env: {
-      PATH: process.env['PATH'],
-      GATEWAY_WORKSPACE: name,
-      GATEWAY_DOMAIN: domain,
-      GATEWAY_JWT_SECRET: secret,
-      GATEWAY_HOST: '127.0.0.1',
-      GATEWAY_PORT: String(port),
-      GATEWAY_STATE_DIR: state,
-      GATEWAY_DASHBOARD_URL: services.dashboard ?? NOWHERE,
-      GATEWAY_API_URL: services.api ?? NOWHERE,
-      GATEWAY_TERMINAL_URL: services.terminal ?? NOWHERE,
-      GATEWAY_HEALTH_URL: services.health ?? NOWHERE,
-      ...settings,
-    },
-  })
+  const env = {
+    PATH: process.env['PATH'],
+    GATEWAY_WORKSPACE: name,
+    GATEWAY_DOMAIN: domain,
+    GATEWAY_JWT_SECRET: secret,
+    GATEWAY_HOST: '127.0.0.1',
+    GATEWAY_PORT: String(port),
+    GATEWAY_STATE_DIR: state,
+    GATEWAY_DASHBOARD_URL: services.dashboard ?? NOWHERE,
+    GATEWAY_API_URL: services.api ?? NOWHERE,
+    GATEWAY_TERMINAL_URL: services.terminal ?? NOWHERE,
+    GATEWAY_HEALTH_URL: services.health ?? NOWHERE,
+    ...settings,
+  }
+  const program = startProgram(process.execPath, [MAIN, 'serve'], { env })
   const clean = () => {
     if (stateDir === undefined) rmSync(state, { recursive: true, force: true })
   }
@@ -100,6 +101,7 @@ export async function startWorkspace({
     port: bound,
     url: `http://127.0.0.1:${bound}`,
     program,
+    env: { ...env, GATEWAY_PORT: String(bound) },
     token: (subject = 'alice') => mintToken({ secret, workspace: name, subject, ttlSeconds: 3600 }),
     logLines,
     requests: (path) =>
