@@ -8,12 +8,16 @@ import { globSync, mkdirSync } from 'node:fs'
 import * as caddy from './caddy.ts'
 import * as chromium from './chromium.ts'
 import { FOLDER, type Neighbour } from './neighbour.ts'
+import * as next from './next.ts'
+import * as openclaw from './openclaw.ts'
 import * as ttyd from './ttyd.ts'
 
 /** Every neighbour, in the order of the table. */
 const NEIGHBOURS: Record<string, Neighbour> = {
   ttyd,
   'lrzsz (sz and rz for ttyd)': { install: ttyd.installZmodem },
+  OpenClaw: openclaw,
+  'Next.js': next,
   Caddy: caddy,
   Chromium: chromium,
 }
