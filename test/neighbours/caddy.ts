@@ -1,7 +1,8 @@
 /** Real Caddy in front, with the configuration that examples/fly ships. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { Agent } from 'node:https'
+import { Agent, request, type RequestOptions } from 'node:https'
 import { writeFile } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect } from 'node:tls'
@@ -29,6 +30,48 @@ export interface Caddy extends Started {
   /** An agent for requests of Node that verifies Caddy's certificate. */
   readonly agent: Agent
   readonly program: Program
+}
+
+/** A request of a client that is no browser. */
+export interface FrontRequest extends Pick<RequestOptions, 'method' | 'localAddress'> {
+  readonly headers?: Record<string, string>
+  readonly body?: string
+  /** Caddy's address. */
+  readonly to?: '127.0.0.1' | '::1'
+}
+
+/** Sends a request through Caddy, whose certificate is verified. @returns the answer, its body not read yet */
+export async function send(
+  { agent, httpsPort }: Caddy,
+  host: string,
+  path: string,
+  { headers, body, to = '127.0.0.1', ...rest }: FrontRequest = {},
+): Promise<IncomingMessage> {
+  const outgoing = request({
+    ...rest,
+    agent,
+    path,
+    host: to,
+    port: httpsPort,
+    servername: host,
+    headers: { ...headers, host: `${host}:${httpsPort}` },
+  })
+  outgoing.end(body)
+  const [answer] = (await once(outgoing, 'response')) as [IncomingMessage]
+  return answer
+}
+
+/** Sends a request and reads the whole answer. */
+export async function ask(
+  caddy: Caddy,
+  host: string,
+  path: string,
+  options?: FrontRequest,
+): Promise<{ status: number; headers: IncomingMessage['headers']; body: string }> {
+  const answer = await send(caddy, host, path, options)
+  let body = ''
+  for await (const chunk of answer.setEncoding('utf8')) body += String(chunk)
+  return { status: answer.statusCode ?? 0, headers: answer.headers, body }
 }
 
 /**

@@ -74,6 +74,7 @@ async function unpack(work: string): Promise<void> {
     await run('dpkg', ['-x', deb, join(work, 'root')])
   for await (const plugin of glob(join(work, 'root/usr/lib/*-linux-gnu/libwebsockets-evlib_uv.so')))
     await copyFile(plugin, join(work, 'evlib/libwebsockets-evlib_uv.so'))
+  for (const part of ['apt', 'debs']) await rm(join(work, part), { recursive: true })
   await writeFile(join(work, 'ttyd'), LAUNCHER)
   await chmod(join(work, 'ttyd'), 0o755)
 }
@@ -109,6 +110,13 @@ export interface Ttyd extends Started {
 export const CREDENTIAL = { username: 'user', password: 'pass-of-the-terminal' } as const
 
 /**
+ * How often ttyd asks whether the browser is there, in seconds. Chromium answers only once it has worked through the output
+ * before: with the default of 5, ttyd cuts off a shell 10 s into a flood (seen without a gateway too). Browsers that
+ * vanish are noticed by the gateway's TCP keep-alive.
+ */
+const PING_SECONDS = 300
+
+/**
  * Starts ttyd as the workspace does: below /terminal, on loopback, with a credential.
  * @param port of an earlier ttyd, to take its place
  * @param options further arguments, such as `-t enableZmodem=true`
@@ -123,6 +131,7 @@ export async function startTtyd(
     join(folder, 'ttyd/ttyd'),
     [
       ...['-i', '127.0.0.1', '-p', String(listening), '--base-path', '/terminal', '--writable'],
+      ...['--ping-interval', String(PING_SECONDS)],
       ...['--credential', `${username}:${password}`, ...options, 'sh'],
     ],
     {
