@@ -7,21 +7,23 @@ import t, { type Test } from 'tap'
 import { request, type Dispatcher } from 'undici'
 import { WebSocket } from 'ws'
 import { client, HTTPS, knock } from '../helpers/door.ts'
+import { HOOK_TOKEN, OPENCLAW_TOKEN, RULES, type OpenClawMode } from '../helpers/openclaw.ts'
 import { startCaddy } from './caddy.ts'
 import { startChromium } from './chromium.ts'
 import { startModel } from './model.ts'
-import { FOLDER, freePort, until } from './neighbour.ts'
-import { HOOK_TOKEN, OWNER, startOpenClaw, TOKEN, type Mode } from './openclaw.ts'
+import { FOLDER, freePort, startProgram, until } from './neighbour.ts'
+import { OWNER, startOpenClaw } from './openclaw.ts'
 import { startWiretap } from './wiretap.ts'
 import { DOMAIN, startWorkspace } from './workspace.ts'
 
+const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
 const HOST = `houston.${DOMAIN}`
 
 /** Who calls: an address that is not this machine's, which OpenClaw would take for its owner's. */
 const CLIENT = '203.0.113.9'
 
 /** Everything that runs for one mode. */
-async function startAll(t: Test, mode: Mode) {
+async function startAll(t: Test, mode: OpenClawMode) {
   const stateFolder = mkdtempSync(join(tmpdir(), 'workspace-gateway-openclaw-'))
   t.teardown(() => rmSync(stateFolder, { recursive: true, force: true }))
   const model = await startModel()
@@ -44,7 +46,7 @@ async function startAll(t: Test, mode: Mode) {
   const settings = {
     GATEWAY_OPENCLAW_MODE: mode,
     GATEWAY_CONTROL_UI: '/chat',
-    ...(mode === 'local' ? { GATEWAY_OPENCLAW_TOKEN: TOKEN } : {}),
+    ...(mode === 'local' ? { GATEWAY_OPENCLAW_TOKEN: OPENCLAW_TOKEN } : {}),
   }
   /** The one that browsers reach through Caddy, with the limits that everybody gets. */
   const workspace = await startWorkspace({ api: wiretap.url, port, settings })
@@ -109,6 +111,7 @@ const chat = (stream: boolean) => ({
 for (const mode of ['local', 'trusted-proxy'] as const) {
   t.test(`OpenClaw with openclaw.${mode}.json`, async (t) => {
     const all = await startAll(t, mode)
+    await t.test('alone, it keeps the rules that the stand-in has', (t) => rules(t, all))
     await t.test('its HTTP endpoints work below /api', (t) => endpoints(t, all))
     await t.test('streamed answers come as they are made', (t) => streaming(t, all))
     await t.test('a client that goes away ends the call of the model', (t) => aborting(t, all))
@@ -116,8 +119,18 @@ for (const mode of ['local', 'trusted-proxy'] as const) {
     await t.test('a program signs in by WebSocket', (t) => webSocketLogin(t, all))
     await t.test('the token of the workspace never reaches it', (t) => ourTokenStays(t, all))
     await t.test('nobody outside looks like this machine to it', (t) => spoofing(t, all))
+    await t.test('the doctor finds nothing wrong with it', (t) => doctor(t, all))
     await t.test('its page works at /chat in a browser', (t) => controlUi(t, all))
   })
+}
+
+/** On an OpenClaw that nobody has asked yet: wrong tokens count there. */
+async function rules(t: Test, { mode, openclaw }: All): Promise<void> {
+  for (const [, path, headers, status] of RULES.filter(([ruled]) => ruled === mode)) {
+    const { statusCode, body } = await request(openclaw.url + path, { headers })
+    await body.dump()
+    t.equal(statusCode, status, `${path} ${JSON.stringify(headers)}`)
+  }
 }
 
 async function endpoints(t: Test, all: All): Promise<void> {
@@ -240,7 +253,7 @@ async function webSocketLogin(t: Test, { mode, patient, token }: All): Promise<v
     caps: [],
     // With the token a program needs nothing else; without, it is known by a key of its own, as the desktop app is.
     ...(mode === 'local'
-      ? { client: clientOf('cli', 'cli'), auth: { token: TOKEN } }
+      ? { client: clientOf('cli', 'cli'), auth: { token: OPENCLAW_TOKEN } }
       : {
           client: clientOf('openclaw-linux', 'ui'),
           device: deviceFor(challenge.payload?.nonce ?? ''),
@@ -371,7 +384,7 @@ function whoWasNamed(heard: string): string[] {
     .toSorted()
 }
 
-function truthIn(mode: Mode, address: string): string[] {
+function truthIn(mode: OpenClawMode, address: string): string[] {
   if (mode === 'local') return []
   return [
     `x-forwarded-for: ${address}`,
@@ -381,10 +394,18 @@ function truthIn(mode: Mode, address: string): string[] {
   ]
 }
 
+async function doctor(t: Test, { patient }: All): Promise<void> {
+  const program = startProgram(process.execPath, [MAIN, 'doctor'], { env: patient.env })
+  await program.exited
+  t.match(program.output(), /^pass +openclaw-takes-forwarding /m)
+  t.match(program.output(), /^pass +openclaw-takes-credential /m)
+}
+
 async function controlUi(t: Test, { mode, origin, workspace, model }: All): Promise<void> {
   const chromium = await startChromium()
   t.teardown(() => chromium.stop())
   const page = await chromium.open()
+  page.setDefaultTimeout(240_000) // a busy machine needs a minute for what its page does first
   const answers: Array<{ status: number; url: string; own: string | undefined; limit: string }> = []
   page.on('response', (response) => {
     const headers = response.headers()
@@ -408,24 +429,31 @@ async function controlUi(t: Test, { mode, origin, workspace, model }: All): Prom
   await page.waitForURL((url) => url.pathname.startsWith('/chat/'))
   if (mode === 'local') {
     // Its page asks for OpenClaw's own token once in each browser: a WebSocket says it in a message, which no proxy can add.
-    await page.fill('input[type=password]', TOKEN)
+    await page.fill('input[type=password]', OPENCLAW_TOKEN)
     await page.getByRole('button', { name: 'Connect', exact: true }).click()
   }
-  await until('the page to be connected', () => connected() === 1)
+  await until('the page to be connected', () => connected() === 1, 240_000)
   const composer = page.locator('textarea:visible').first()
   model.answer = ['The eagle', ' has', ' landed.'] // nothing that was said before
   await composer.fill('Where are you?')
-  await composer.press('Enter')
+  await until(
+    'the message to be sent',
+    async () => {
+      await composer.press('Enter') // ignored while the page still loads the conversation
+      return (await composer.inputValue()) === ''
+    },
+    240_000,
+  )
   await page.getByText('The eagle has landed.').first().waitFor()
   t.ok(
     model.calls.some(({ body }) => body.includes('Where are you?')),
     'the model was asked',
   )
-  const path = join(FOLDER, `screenshots/control-ui-${mode}.jpg`)
-  await page.screenshot({ path, quality: 60 })
+  const path = join(FOLDER, `screenshots/control-ui-${mode}.png`)
+  await page.screenshot({ path })
   const first = answers.length
   await page.reload()
-  await until('the page to be connected again', () => connected() === 2)
+  await until('the page to be connected again', () => connected() === 2, 240_000)
   t.pass('and a reload asks for nothing')
   t.comment(`${first} requests for the page, ${answers.length - first} for the reload`)
   t.ok(first > 40, `${first} requests`)

@@ -1,24 +1,18 @@
 /** The real OpenClaw gateway: installed once, started with the configuration that is shipped in examples/fly. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { HOOK_TOKEN, OPENCLAW_TOKEN, type OpenClawMode } from '../helpers/openclaw.ts'
 import { freePort, startProgram, until, type Program, type Started } from './neighbour.ts'
 import { runNpm } from './npm.ts'
 
 /** The version that the gateway is tried with. */
 export const VERSION = '2026.9.6'
 
-/** OpenClaw's own token in local mode, and that of its webhooks. */
-export const TOKEN = 'openclaw-own-token-0815-0815'
-export const HOOK_TOKEN = 'openclaw-hook-token-4711-4711'
-
 /** The `sub` of the workspace's owner. */
 export const OWNER = 'alice'
 
 /** It takes some 20 s on an idle machine of two cores. */
 const START_MS = 240_000
-
-/** The two ways to run it behind the gateway; each has its fragment in examples/fly. */
-export type Mode = 'local' | 'trusted-proxy'
 
 /** An OpenClaw that runs. */
 export interface OpenClaw extends Started {
@@ -61,7 +55,7 @@ export interface StartOptions {
   readonly folder: string
   /** Where its state and configuration go; made if missing. */
   readonly stateFolder: string
-  readonly mode: Mode
+  readonly mode: OpenClawMode
   /** Where browsers reach the workspace: its page refuses WebSockets of any other origin. */
   readonly origins: readonly string[]
   /** The model server's `/v1`. */
@@ -154,7 +148,7 @@ function filledIn({ token, identityScopes, ...auth }: Fragment['gateway']['auth'
   const [scopes] = Object.values(identityScopes ?? {})
   return {
     ...auth,
-    ...(token === undefined ? {} : { token: TOKEN }),
+    ...(token === undefined ? {} : { token: OPENCLAW_TOKEN }),
     ...(scopes === undefined ? {} : { identityScopes: { [OWNER]: scopes } }),
   }
 }
