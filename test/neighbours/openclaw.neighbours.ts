@@ -20,6 +20,9 @@ import { DOMAIN, startWorkspace } from './workspace.ts'
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
 const HOST = `houston.${DOMAIN}`
 
+/** What OpenClaw does first, a page or a run, takes a few seconds, and minutes on a machine that is busy. */
+const PATIENCE_MS = 300_000
+
 /** Who calls: an address that is not this machine's, which OpenClaw would take for its owner's. */
 const CLIENT = '203.0.113.9'
 
@@ -50,7 +53,7 @@ async function startAll(t: Test, mode: OpenClawMode) {
     ...(mode === 'local' ? { GATEWAY_OPENCLAW_TOKEN: OPENCLAW_TOKEN } : {}),
   }
   /** The one that browsers reach through Caddy, with the limits that everybody gets. */
-  const workspace = await startWorkspace({ api: wiretap.url, port, settings })
+  const workspace = await startWorkspace({ api: openclaw.url, port, settings })
   t.teardown(() => workspace.stop())
   /** The one for programs: a test asks more often than ten times a minute. */
   const patient = await startWorkspace({
@@ -100,7 +103,8 @@ function ask(
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     ...(signal === undefined ? {} : { signal }),
-    headersTimeout: 120_000,
+    headersTimeout: PATIENCE_MS,
+    bodyTimeout: PATIENCE_MS,
   })
 }
 
@@ -405,8 +409,6 @@ async function doctor(t: Test, { patient }: All): Promise<void> {
 interface SeenAnswer {
   readonly path: string
   readonly status: number
-  /** The gateway's own code, when it answered itself. */
-  readonly own: string | undefined
   /** Whose budget paid for it: the address's, or the session's. */
   readonly budget: string | undefined
 }
@@ -420,7 +422,6 @@ function watch(context: BrowserContext) {
     answers.push({
       path: new URL(response.url()).pathname,
       status: response.status(),
-      own: headers['x-gateway-error'],
       budget: /^"?(\w+)/.exec(headers['ratelimit'] ?? '')?.[1],
     })
   })
@@ -433,14 +434,11 @@ function watch(context: BrowserContext) {
   return { answers, frames, welcomes }
 }
 
-/** A busy machine needs a minute for what OpenClaw's page does first. */
-const PAGE_MS = 240_000
-
 async function controlUi(t: Test, { mode, origin, workspace, model }: All): Promise<void> {
   const chromium = await startChromium()
   t.teardown(() => chromium.stop())
   const context = await chromium.browser.newContext()
-  context.setDefaultTimeout(PAGE_MS)
+  context.setDefaultTimeout(PATIENCE_MS)
   const { answers, frames, welcomes } = watch(context)
   const page = await context.newPage()
   // Signed out, from a link somebody sent.
@@ -454,7 +452,7 @@ async function controlUi(t: Test, { mode, origin, workspace, model }: All): Prom
     await page.fill('input[type=password]', OPENCLAW_TOKEN)
     await page.getByRole('button', { name: 'Connect', exact: true }).click()
   }
-  await until('the page to be connected', () => welcomes().length === 1, PAGE_MS)
+  await until('the page to be connected', () => welcomes().length === 1, PATIENCE_MS)
   const { payload } = JSON.parse(welcomes()[0] as string) as Frame
   t.ok(payload?.auth?.scopes?.includes('operator.admin'), 'as its owner')
 
@@ -471,12 +469,19 @@ async function controlUi(t: Test, { mode, origin, workspace, model }: All): Prom
   await page.close()
   const another = await context.newPage()
   await another.goto(`${origin}/chat/`)
-  await until('another tab to be connected', () => welcomes().length === 2, PAGE_MS)
+  await until('another tab to be connected', () => welcomes().length === 2, PATIENCE_MS)
   t.pass('another tab is asked for nothing')
   t.comment(`${answers.length - first} requests for another tab`)
 
-  const refused = answers.filter(({ status, own }) => status === 429 || own !== undefined)
-  t.same(refused, [], 'the gateway refused nothing')
+  const refused = workspace
+    .requests('/chat')
+    .filter(({ code, stage }) => code !== undefined && stage !== 'authentication')
+  t.same(refused, [], 'once signed in, the gateway refused nothing')
+  t.same(
+    answers.filter(({ status }) => status === 429),
+    [],
+    'nobody said 429',
+  )
   t.notMatch(frames.join('\n'), /NOT_PAIRED|pairing required/i)
   const onPage = answers.filter(({ path }) => path.startsWith('/chat'))
   t.same(new Set(onPage.map(({ budget }) => budget)), new Set(['session']), 'its session paid')
@@ -490,5 +495,5 @@ async function say(page: Page, message: string): Promise<void> {
     await composer.press('Enter')
     return (await composer.inputValue()) === ''
   }
-  await until('the message to be sent', isSent, PAGE_MS)
+  await until('the message to be sent', isSent, PATIENCE_MS)
 }
