@@ -189,6 +189,23 @@ t.test('sign-in: a token of houston opens nothing, and ends nothing', async (t) 
   await worksForAlice(t)
 })
 
+t.test('sign-in: who has a token of research can sign a browser in with it', async (t) => {
+  // A known limit: login services on other origins post to the sign-in form too.
+  const { research, target, page } = await startBoth(t)
+  const token = await research.workspace.token('somebody-else')
+  await inPage(
+    page,
+    `const form = document.createElement('form')
+    Object.assign(form, { method: 'post', action: '${target}/_gateway/sign-in' })
+    form.innerHTML = '<input name=token value="${token}">'
+    document.body.append(form)
+    form.submit()`,
+  )
+  await page.waitForURL(`${target}/`)
+  const users = () => research.workspace.requests('/').map(({ user }) => user)
+  await until('a request of theirs', () => users().includes('somebody-else'))
+})
+
 t.test('WebSockets: research’s shell and agent are not dialled', async (t) => {
   const { research, page, worksForAlice } = await startBoth(t)
   const before = research.asked().length
