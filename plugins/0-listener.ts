@@ -212,6 +212,9 @@ function answerClientError(
 /** Where a request line ends at the latest when it is the cookies that made the headers too large. */
 const MAX_REQUEST_LINE = 4096
 
+/** How much of a `Cookie` line in one packet tells a bomb from what people have: the longest session token, in bytes. */
+const MANY_COOKIES = 4096
+
 /**
  * A sibling workspace can plant so many `Domain` cookies that no request fits any more; only the answer can tell the
  * browser to drop them. Not when the address itself is what is too long: a link must not sign people out.
@@ -219,8 +222,19 @@ const MAX_REQUEST_LINE = 4096
 function cookieRelief(error: Error): Readonly<Record<string, string>> {
   const packet: unknown = Reflect.get(error, 'rawPacket')
   if (!Buffer.isBuffer(packet)) return {}
-  const lineEnd = packet.indexOf('\r\n')
-  const isCookie =
-    lineEnd >= 0 && lineEnd < MAX_REQUEST_LINE && /\r\ncookie:/i.test(packet.toString('latin1'))
-  return isCookie ? { 'Clear-Site-Data': '"cookies"' } : {}
+  const [first = '', ...fields] = packet.toString('latin1').split('\r\n')
+  return isCookieBomb(first, fields) ? { 'Clear-Site-Data': '"cookies"' } : {}
+}
+
+/**
+ * Whether cookies are what is too much, by the packet that went too far: Node shows no other, and Caddy sends 4 KiB at a
+ * time, so that it often begins in the middle of the `Cookie` line.
+ */
+function isCookieBomb(first: string, fields: readonly string[]): boolean {
+  const cookies = fields.filter((line) => /^cookie:/i.test(line))
+  // No address has a space in it: what ends like a request line is a whole one, or the tail of an address.
+  if (/ HTTP\/1\.1$/.test(first))
+    return /^[A-Z]+ /.test(first) && first.length < MAX_REQUEST_LINE && cookies.length > 0
+  if (first.includes('; ')) cookies.push(first)
+  return cookies.some(({ length }) => length >= MANY_COOKIES)
 }
