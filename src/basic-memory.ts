@@ -53,6 +53,7 @@ const REAL_CLOCKS: Clocks = { monotonic: () => performance.now(), wall: () => Da
  * `util.inspect` shows it. A session is one token, so a new token, of whomever, begins with nothing.
  */
 export class BasicMemory implements Watched {
+  place = -1
   // Insertion order is the order of acceptance.
   readonly #entries = new Map<string, Entry>()
   readonly #clocks: Clocks

@@ -65,6 +65,7 @@ export function relayRequest(job: RelayJob): void {
  * which its own clients speak inside: the newer one wraps it and builds an object of every header list.
  */
 class HttpRelay implements Dispatcher.DispatchHandler, Watched {
+  place = -1
   readonly #job: RelayJob
   readonly #body: RequestBody | null
   readonly #startedAt = performance.now()

@@ -2,6 +2,8 @@
 
 /** Something under way that is looked at once in a while. */
 export interface Watched {
+  /** Where the watchdog keeps it; -1 when it does not. */
+  place: number
   /** @param now the monotonic clock, @param wallClock milliseconds since 1970 */
   check(now: number, wallClock: number): void
 }
@@ -9,26 +11,41 @@ export interface Watched {
 /** How often everything is looked at, in milliseconds. */
 const INTERVAL_MS = 500
 
-/** Looks at everything under way twice a second. */
+/**
+ * Looks at everything under way twice a second. Not a Set: the tables that one has outgrown keep what was in them, each
+ * keeps the next, and so every request stayed in memory until a full garbage collection.
+ */
 export class Watchdog {
-  readonly #watched = new Set<Watched>()
-  readonly #timer = setInterval(() => {
-    const now = performance.now()
-    const wallClock = Date.now()
-    for (const one of this.#watched) one.check(now, wallClock)
-  }, INTERVAL_MS).unref()
+  readonly #watched: Watched[] = []
+  readonly #timer = setInterval(() => this.#checkAll(), INTERVAL_MS).unref()
 
+  /** @param one must not be looked at yet */
   add(one: Watched): void {
-    this.#watched.add(one)
+    one.place = this.#watched.length
+    this.#watched.push(one)
   }
 
+  /** Looks at it no more, if it ever did. */
   delete(one: Watched): void {
-    this.#watched.delete(one)
+    const { place } = one
+    const last = this.#watched.at(-1)
+    if (last === undefined || this.#watched[place] !== one) return
+    this.#watched[place] = last
+    last.place = place
+    this.#watched.pop()
+    one.place = -1
   }
 
   /** Stops looking. */
   close(): void {
     clearInterval(this.#timer)
-    this.#watched.clear()
+    this.#watched.length = 0
+  }
+
+  #checkAll(): void {
+    const now = performance.now()
+    const wallClock = Date.now()
+    // From behind, since what is looked at may leave, and the last one then takes its place.
+    for (let i = this.#watched.length - 1; i >= 0; i--) this.#watched[i]?.check(now, wallClock)
   }
 }

@@ -36,6 +36,7 @@ export interface RelayPair {
 
 /** An open WebSocket between a client and a service. */
 export class WebSocketRelay implements OpenSocket, Watched {
+  place = -1
   readonly principal: Principal
   readonly address: string
   readonly endsAt: number
