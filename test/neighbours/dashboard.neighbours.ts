@@ -1,0 +1,220 @@
+/** Does a real Next.js dashboard work in a real browser, through Caddy and a gateway with the limits everybody gets? */
+import { join } from 'node:path'
+import type { Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import { startUpstream } from '../helpers/upstream.ts'
+import { startCaddy } from './caddy.ts'
+import { startChromium, type Chromium } from './chromium.ts'
+import { FOLDER, freePort, startProgram, until } from './neighbour.ts'
+import { startNext } from './next.ts'
+import { DOMAIN, startWorkspace } from './workspace.ts'
+
+const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
+const HOST = `houston.${DOMAIN}`
+
+/** Where a signed-out person wanted to go. */
+const DEEP_LINK = '/rooms/kitchen?tab=two&back=%2Fnotes'
+
+async function startAll(t: Test, mode: 'start' | 'dev') {
+  const next = await startNext(FOLDER, mode)
+  t.teardown(() => next.stop())
+  const terminal = await startUpstream(t, (_request, response) => {
+    response.writeHead(200, { 'Content-Type': 'text/html' }).end('<h1>a terminal</h1>')
+  })
+  const port = await freePort()
+  const workspace = await startWorkspace({ dashboard: next.url, terminal: terminal.url, port })
+  t.teardown(() => workspace.stop())
+  const caddy = await startCaddy({ [HOST]: port })
+  t.teardown(() => caddy.stop())
+  const chromium = await startChromium()
+  t.teardown(() => chromium.stop())
+  return { next, terminal, workspace, chromium, origin: caddy.origin(HOST) }
+}
+
+interface SeenAnswer {
+  readonly method: string
+  /** Path and query. */
+  readonly target: string
+  readonly status: number
+  /** What kind of thing the browser wanted: document, script, image, fetch … */
+  readonly kind: string
+  /** The gateway's own code, when it answered itself. */
+  readonly own: string | undefined
+}
+
+/** A page in a profile of its own, whose answers are written down. */
+async function openWatched(chromium: Chromium): Promise<{ page: Page; answers: SeenAnswer[] }> {
+  const page = await chromium.open()
+  const answers: SeenAnswer[] = []
+  page.on('response', (response) => {
+    const { pathname, search } = new URL(response.url())
+    answers.push({
+      method: response.request().method(),
+      target: pathname + search,
+      status: response.status(),
+      kind: response.request().resourceType(),
+      own: response.headers()['x-gateway-error'],
+    })
+  })
+  return { page, answers }
+}
+
+/** Opens a page and waits until its scripts run. */
+async function openHome(page: Page, origin: string): Promise<void> {
+  await page.goto(`${origin}/`)
+  await page.getByText('alive', { exact: true }).waitFor()
+  await page.waitForLoadState('networkidle')
+}
+
+/** Asks the sign-in page that the browser was sent to. */
+async function signInHere(page: Page, token: string): Promise<void> {
+  await page.fill('input[name=token]', token)
+  await page.click('button')
+}
+
+t.test('next start', async (t) => {
+  const all = await startAll(t, 'start')
+  const { chromium, workspace, origin } = all
+  const { page, answers } = await openWatched(chromium)
+
+  await t.test('a signed-out browser comes back to where it was going', async (t) => {
+    await page.goto(origin + DEEP_LINK)
+    t.equal(await page.locator('#tab').count(), 0, 'not there yet')
+    await signInHere(page, await workspace.token('alice'))
+    await page.waitForURL(origin + DEEP_LINK)
+    await page.getByText('tab two').waitFor()
+    t.pass('with its query')
+  })
+
+  await t.test('a page with many parts loads whole and comes alive', async (t) => {
+    answers.length = 0
+    await openHome(page, origin)
+    const kinds = Map.groupBy(answers, ({ kind }) => kind)
+    const counts = [...kinds].map(([kind, { length }]) => `${length} ${kind}`)
+    t.comment(`${answers.length} requests: ${counts.join(', ')}`)
+    t.ok(answers.length > 50, `${answers.length} requests`)
+    t.ok((kinds.get('image')?.length ?? 0) >= 37, 'pictures')
+    const broken = 'Array.from(document.images).filter((image) => !image.naturalWidth).length'
+    t.equal(await page.evaluate(broken), 0, 'all pictures are shown')
+    const prefetches = answers.filter(({ target }) => target.includes('_rsc='))
+    t.ok(prefetches.length >= 6, `${prefetches.length} prefetches`)
+    const optimized = answers.find(({ target }) => target.startsWith('/_next/image'))
+    t.equal(optimized?.status, 200, 'the optimizer works')
+    await page.screenshot({ path: join(FOLDER, 'screenshots/dashboard.jpg'), quality: 60 })
+  })
+
+  await t.test('a link of the dashboard navigates without loading a page', async (t) => {
+    answers.length = 0
+    await page.getByRole('link', { name: 'library' }).click()
+    await page.getByRole('heading', { name: 'library' }).waitFor()
+    await page.getByRole('link', { name: 'now' }).click()
+    await page.getByText('alice at houston').waitFor()
+    t.same(
+      answers.filter(({ kind }) => kind === 'document'),
+      [],
+      'no document was asked for, and the dashboard knows who is signed in',
+    )
+  })
+
+  await t.test('a link to the terminal is not prefetched, and navigates for real', async (t) => {
+    await openHome(page, origin)
+    const prefetches = answers.filter(({ target }) => /^\/terminal\?_rsc=/.test(target))
+    t.ok(prefetches.length > 0, 'Next asked for it')
+    for (const { status, own } of prefetches) t.match({ status, own }, { status: 404 })
+    t.equal(all.terminal.requests.length, 0, 'the terminal was not asked')
+    await page.getByRole('link', { name: 'terminal' }).click()
+    await page.getByRole('heading', { name: 'a terminal' }).waitFor()
+    t.equal(new URL(page.url()).pathname, '/terminal')
+  })
+
+  await t.test('a Server Action runs', async (t) => {
+    await page.goto(`${origin}/notes`)
+    answers.length = 0
+    await page.fill('input[name=note]', 'scripted')
+    await page.waitForLoadState('networkidle') // before that a click would send the form without scripts
+    await page.getByRole('button', { name: 'keep' }).click()
+    await page.getByText('kept SCRIPTED').waitFor()
+    t.match(
+      answers.find(({ method }) => method === 'POST'),
+      { kind: 'fetch', target: '/notes', status: 200 },
+    )
+  })
+
+  await t.test('a Server Action runs without scripts', async (t) => {
+    const plain = await chromium.open({ javaScriptEnabled: false })
+    await plain.goto(`${origin}/notes`)
+    await signInHere(plain, await workspace.token('alice'))
+    await plain.fill('input[name=note]', 'plain')
+    await plain.getByRole('button', { name: 'keep' }).click()
+    await plain.getByText('kept PLAIN').waitFor()
+    t.pass('as a form that is posted')
+    await plain.context().close()
+  })
+
+  await t.test('what is streamed arrives as it is sent', async (t) => {
+    await page.goto(`${origin}/late?gate=page`, { waitUntil: 'commit' })
+    await page.locator('#waiting').waitFor()
+    t.equal(await page.locator('#late').count(), 0)
+    await page.evaluate(`fetch('/gate?name=page', { method: 'POST' })`)
+    await page.locator('#late').waitFor()
+    t.pass('the second part of a page')
+    const said = await page.evaluate(`new Promise((resolve, reject) => {
+      const said = []
+      const source = new EventSource('/events?gate=events')
+      source.onerror = () => reject(new Error('the stream ended after ' + said))
+      source.onmessage = ({ data }) => {
+        said.push(data)
+        if (said.length === 1) fetch('/gate?name=events', { method: 'POST' })
+        else resolve(said) || source.close()
+      }
+    })`)
+    t.same(said, ['first', 'second'], 'events')
+  })
+
+  await t.test('nothing of all that met a limit', async (t) => {
+    await openHome(page, origin)
+    const ours = ['dashboard', 'terminal', 'gateway']
+    const lines = workspace.logLines().filter(({ route }) => ours.includes(route as string))
+    t.comment(`${lines.length} requests in all`)
+    t.ok(lines.length > 200)
+    const refusals = new Set(lines.map(({ code }) => code as string | undefined))
+    refusals.delete(undefined)
+    t.same(refusals, new Set(['sign-in-required', 'not-found']), 'and nothing else was refused')
+  })
+
+  await t.test('the doctor finds nothing wrong with it', async (t) => {
+    const doctor = startProgram(process.execPath, [MAIN, 'doctor'], { env: workspace.env })
+    await doctor.exited
+    t.match(doctor.output(), /^pass +dashboard-answers .* answered \/ with 200/m)
+    t.match(doctor.output(), /^pass +clock .* the dashboard/m)
+  })
+})
+
+t.test('next dev', async (t) => {
+  const { next, workspace, chromium, origin } = await startAll(t, 'dev')
+  const { page, answers } = await openWatched(chromium)
+  const frames: string[] = []
+  page.on('websocket', (socket) => {
+    if (!socket.url().includes('/_next/hmr')) return
+    socket.on('framereceived', ({ payload }) => frames.push(String(payload)))
+  })
+  await page.goto(`${origin}/rooms/kitchen`)
+  await signInHere(page, await workspace.token('alice'))
+  await page.getByText('tab none').waitFor()
+  await until('the socket for changes', () => frames.some((frame) => frame.includes('"sync"')))
+  await page.waitForLoadState('networkidle')
+  answers.length = 0
+  next.edit('app/rooms/[room]/tab.tsx', 'tab {', 'changed {')
+  await page.getByText('changed none').waitFor({ timeout: 60_000 })
+  t.same(
+    answers.filter(({ kind }) => kind === 'document'),
+    [],
+    'an edit shows without loading the page again',
+  )
+  await page.close()
+  await until('the line of the socket', () => workspace.requests('/_next/hmr').length > 0)
+  const upgrades = workspace.requests('/_next/hmr')
+  t.match(upgrades, [{ status: 101, user: 'alice' }], 'one socket, that stayed')
+  const limited = workspace.logLines().filter(({ status }) => status === 429)
+  t.same(limited, [], 'and nothing met a limit')
+})

@@ -1,0 +1,9 @@
+'use client'
+import { useEffect, useState } from 'react'
+
+/** Says so when the page's scripts run. */
+export function Alive() {
+  const [isAlive, setAlive] = useState(false)
+  useEffect(() => setAlive(true), [])
+  return <p id="alive">{isAlive ? 'alive' : 'not yet'}</p>
+}

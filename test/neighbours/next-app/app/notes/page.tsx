@@ -1,0 +1,10 @@
+import { Notes } from './notes'
+
+export default function NotesPage() {
+  return (
+    <>
+      <h1>notes</h1>
+      <Notes />
+    </>
+  )
+}

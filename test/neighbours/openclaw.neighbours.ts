@@ -1,0 +1,449 @@
+/** Does the real OpenClaw work behind the gateway, in both modes, with the configurations that examples/fly ships? */
+import { createHash, generateKeyPairSync, sign } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { request, type Dispatcher } from 'undici'
+import { WebSocket } from 'ws'
+import { client, HTTPS, knock } from '../helpers/door.ts'
+import { startCaddy } from './caddy.ts'
+import { startChromium } from './chromium.ts'
+import { startModel } from './model.ts'
+import { FOLDER, freePort, until } from './neighbour.ts'
+import { HOOK_TOKEN, OWNER, startOpenClaw, TOKEN, type Mode } from './openclaw.ts'
+import { startWiretap } from './wiretap.ts'
+import { DOMAIN, startWorkspace } from './workspace.ts'
+
+const HOST = `houston.${DOMAIN}`
+
+/** Who calls: an address that is not this machine's, which OpenClaw would take for its owner's. */
+const CLIENT = '203.0.113.9'
+
+/** Everything that runs for one mode. */
+async function startAll(t: Test, mode: Mode) {
+  const stateFolder = mkdtempSync(join(tmpdir(), 'workspace-gateway-openclaw-'))
+  t.teardown(() => rmSync(stateFolder, { recursive: true, force: true }))
+  const model = await startModel()
+  t.teardown(() => model.stop())
+  // Caddy comes first: OpenClaw wants to know the origin, and with it the port, that browsers come from.
+  const port = await freePort()
+  const caddy = await startCaddy({ [HOST]: port }, asSeenFrom(CLIENT))
+  t.teardown(() => caddy.stop())
+  const origin = caddy.origin(HOST)
+  const openclaw = await startOpenClaw({
+    folder: FOLDER,
+    stateFolder,
+    mode,
+    origins: [origin],
+    modelUrl: model.url,
+  })
+  t.teardown(() => openclaw.stop())
+  const wiretap = await startWiretap(openclaw.url)
+  t.teardown(() => wiretap.stop())
+  const settings = {
+    GATEWAY_OPENCLAW_MODE: mode,
+    GATEWAY_CONTROL_UI: '/chat',
+    ...(mode === 'local' ? { GATEWAY_OPENCLAW_TOKEN: TOKEN } : {}),
+  }
+  /** The one that browsers reach through Caddy, with the limits that everybody gets. */
+  const workspace = await startWorkspace({ api: wiretap.url, port, settings })
+  t.teardown(() => workspace.stop())
+  /** The one for programs: a test asks more often than ten times a minute. */
+  const patient = await startWorkspace({
+    api: wiretap.url,
+    settings: { ...settings, GATEWAY_RATE_LIMIT: '10000' },
+  })
+  t.teardown(() => patient.stop())
+  const token = await patient.token(OWNER)
+  return { mode, model, openclaw, wiretap, workspace, patient, origin, token }
+}
+
+/** All of a test is on this machine; what Caddy tells the gateway is as if it were not. */
+function asSeenFrom(address: string): (caddyfile: string) => string {
+  return (caddyfile) =>
+    caddyfile.replace('health_uri', `header_up X-Forwarded-For ${address}\n\t\thealth_uri`)
+}
+
+type All = Awaited<ReturnType<typeof startAll>>
+
+/** Asks as Caddy passes it on: with the workspace's host and the client's address. */
+function ask(
+  { patient, token }: All,
+  path: string,
+  {
+    method = 'GET',
+    body,
+    headers = {},
+    authorization = `Bearer ${token}`,
+    signal,
+  }: {
+    method?: Dispatcher.HttpMethod
+    body?: unknown
+    headers?: Record<string, string | string[]>
+    authorization?: string
+    signal?: AbortSignal
+  } = {},
+): Promise<Dispatcher.ResponseData> {
+  return request(`${patient.url}${path}`, {
+    method,
+    headers: {
+      host: HOST,
+      'x-forwarded-for': CLIENT,
+      'x-forwarded-proto': 'https',
+      authorization,
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...headers,
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    ...(signal === undefined ? {} : { signal }),
+    headersTimeout: 120_000,
+  })
+}
+
+const chat = (stream: boolean) => ({
+  method: 'POST' as const,
+  body: { model: 'openclaw', stream, messages: [{ role: 'user', content: 'Houston?' }] },
+})
+
+for (const mode of ['local', 'trusted-proxy'] as const) {
+  t.test(`OpenClaw with openclaw.${mode}.json`, async (t) => {
+    const all = await startAll(t, mode)
+    await t.test('its HTTP endpoints work below /api', (t) => endpoints(t, all))
+    await t.test('streamed answers come as they are made', (t) => streaming(t, all))
+    await t.test('a client that goes away ends the call of the model', (t) => aborting(t, all))
+    await t.test('webhooks come with a token of their own', (t) => hooks(t, all))
+    await t.test('a program signs in by WebSocket', (t) => webSocketLogin(t, all))
+    await t.test('the token of the workspace never reaches it', (t) => ourTokenStays(t, all))
+    await t.test('nobody outside looks like this machine to it', (t) => spoofing(t, all))
+    await t.test('its page works at /chat in a browser', (t) => controlUi(t, all))
+  })
+}
+
+async function endpoints(t: Test, all: All): Promise<void> {
+  for (const path of ['/api/health', '/api/healthz', '/api/readyz', '/api/startupz'])
+    t.equal((await ask(all, path)).statusCode, 200, path)
+  const models = await ask(all, '/api/v1/models')
+  t.equal(models.statusCode, 200)
+  t.match(await models.body.json(), { object: 'list' })
+  const answer = await ask(all, '/api/v1/chat/completions', chat(false))
+  t.equal(answer.statusCode, 200)
+  const content = all.model.answer.join('')
+  t.match(await answer.body.json(), { choices: [{ message: { content } }] })
+  const tool = await ask(all, '/api/tools/invoke', {
+    method: 'POST',
+    body: { tool: 'sessions_list', args: {} },
+  })
+  t.equal(tool.statusCode, 200)
+  t.match(await tool.body.json(), { ok: true })
+}
+
+async function streaming(t: Test, all: All): Promise<void> {
+  const { model } = all
+  model.pauseMs = 400
+  const { statusCode, headers, body } = await ask(all, '/api/v1/chat/completions', chat(true))
+  t.equal(statusCode, 200)
+  t.match(headers['content-type'], 'text/event-stream')
+  let text = ''
+  let writtenAtFirstWord: number | undefined
+  for await (const chunk of body.setEncoding('utf8') as AsyncIterable<string>) {
+    text += chunk
+    if (text.includes(model.answer[0] as string)) writtenAtFirstWord ??= model.calls.at(-1)?.written
+  }
+  model.pauseMs = 20
+  const words = [...text.matchAll(/"delta":\{[^}]*"content":"([^"]*)"/g)].map(([, word]) => word)
+  t.same(
+    words.filter((word) => word !== ''),
+    model.answer,
+  )
+  t.match(text, 'data: [DONE]')
+  t.ok(
+    (writtenAtFirstWord ?? Infinity) < model.answer.length,
+    `the first word came while the model had written ${writtenAtFirstWord} of ${model.answer.length}`,
+  )
+}
+
+async function aborting(t: Test, all: All): Promise<void> {
+  const { model } = all
+  model.endless = true
+  t.teardown(() => (model.endless = false))
+  for (const isStreamed of [true, false]) {
+    const before = model.calls.length
+    const caller = new AbortController()
+    const asked = ask(all, '/api/v1/chat/completions', {
+      ...chat(isStreamed),
+      signal: caller.signal,
+    })
+    const gone = asked.then(async ({ body }) => await body.dump()).catch(() => {})
+    const call = await until('the model to be asked', () => model.calls[before])
+    await until('the model to have begun', () => call.written > 0)
+    caller.abort()
+    await gone
+    await until('the end of the call', () => call.aborted)
+    t.pass(isStreamed ? 'streamed' : 'not streamed')
+  }
+}
+
+async function hooks(t: Test, all: All): Promise<void> {
+  const { token, wiretap } = all
+  const wake = { method: 'POST' as const, body: { text: 'wake up', mode: 'now' } }
+  wiretap.take()
+  const withOwn = await ask(all, '/api/hooks/wake', {
+    ...wake,
+    headers: { 'x-workspace-token': token },
+    authorization: `Bearer ${HOOK_TOKEN}`,
+  })
+  t.equal(withOwn.statusCode, 200, 'with the token of the hooks')
+  await withOwn.body.dump()
+  t.match(wiretap.take(), new RegExp(`^authorization: Bearer ${HOOK_TOKEN}\r$`, 'im'))
+  const named = await ask(all, '/api/hooks/wake', {
+    ...wake,
+    headers: { 'x-openclaw-token': HOOK_TOKEN },
+  })
+  t.equal(named.statusCode, 200, 'with the token of the hooks in X-OpenClaw-Token')
+  await named.body.dump()
+  const without = await ask(all, '/api/hooks/wake', wake)
+  t.equal(without.statusCode, 401, 'with none')
+  t.equal(without.headers['x-gateway-error'], undefined, 'says OpenClaw itself')
+  await without.body.dump()
+}
+
+interface Frame {
+  type: string
+  event?: string
+  ok?: boolean
+  payload?: { type?: string; nonce?: string }
+  error?: { message: string }
+}
+
+/** Signs in as OpenClaw's own programs do: it says a challenge, and the first request is `connect`. */
+async function webSocketLogin(t: Test, { mode, patient, token }: All): Promise<void> {
+  const socket = new WebSocket(`ws://127.0.0.1:${patient.port}/api`, {
+    headers: {
+      host: HOST,
+      'x-forwarded-for': CLIENT,
+      'x-forwarded-proto': 'https',
+      authorization: `Bearer ${token}`,
+    },
+  })
+  t.teardown(() => socket.terminate())
+  const frames: Frame[] = []
+  socket.on('message', (data: Buffer) => frames.push(JSON.parse(data.toString('utf8')) as Frame))
+  const challenge = await until('the challenge', () =>
+    frames.find(({ event }) => event === 'connect.challenge'),
+  )
+  const params = {
+    minProtocol: 1,
+    maxProtocol: 99,
+    role: 'operator',
+    scopes: ['operator.read'],
+    caps: [],
+    // With the token a program needs nothing else; without, it is known by a key of its own, as the desktop app is.
+    ...(mode === 'local'
+      ? { client: clientOf('cli', 'cli'), auth: { token: TOKEN } }
+      : {
+          client: clientOf('openclaw-linux', 'ui'),
+          device: deviceFor(challenge.payload?.nonce ?? ''),
+        }),
+  }
+  socket.send(JSON.stringify({ type: 'req', id: '1', method: 'connect', params }))
+  const answer = await until('the answer', () => frames.find(({ type }) => type === 'res'))
+  t.match(answer, { ok: true, payload: { type: 'hello-ok' } }, answer.error?.message ?? '')
+}
+
+const clientOf = (id: string, mode: string) => ({ id, mode, version: 'dev', platform: 'linux' })
+
+/** A new device that signs the challenge (OpenClaw's device authentication, version 2). */
+function deviceFor(nonce: string): object {
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519')
+  const raw = Buffer.from(publicKey.export({ format: 'jwk' }).x ?? '', 'base64url')
+  const id = createHash('sha256').update(raw).digest('hex')
+  const signedAt = Date.now()
+  const signed = [
+    'v2',
+    id,
+    'openclaw-linux',
+    'ui',
+    'operator',
+    'operator.read',
+    signedAt,
+    '',
+    nonce,
+  ]
+  const signature = sign(null, Buffer.from(signed.join('|')), privateKey).toString('base64url')
+  return { id, publicKey: raw.toString('base64url'), signature, signedAt, nonce }
+}
+
+async function ourTokenStays(t: Test, all: All): Promise<void> {
+  const { wiretap, model, token } = all
+  wiretap.take()
+  // Ten wrong Bearers within a minute, and OpenClaw answers 429 to that address for five more.
+  for (let i = 0; i < 12; i += 1) {
+    const { statusCode, body } = await ask(all, '/api/v1/models')
+    await body.dump()
+    t.equal(statusCode, 200, `call ${i + 1}`)
+  }
+  const answer = await ask(all, '/api/v1/chat/completions', chat(false))
+  t.equal(answer.statusCode, 200)
+  await answer.body.dump()
+  for (const door of [
+    { authorization: '', 'x-workspace-token': token },
+    { authorization: '', cookie: `__Host-workspace_session=${token}` },
+  ]) {
+    const { statusCode, body } = await ask(all, '/api/v1/models', { headers: door })
+    await body.dump()
+    t.equal(statusCode, 200)
+  }
+  const heard = wiretap.take()
+  t.match(heard, 'GET /v1/models')
+  const [, payload = '', signature = ''] = token.split('.')
+  for (const part of [payload, signature]) t.notOk(heard.includes(part), 'OpenClaw was not told')
+  t.notOk(JSON.stringify(model.calls).includes(signature), 'nor was the model')
+}
+
+/** What a caller may write to look like somebody else, or like this machine, which OpenClaw takes for its owner's. */
+const LIES: ReadonlyArray<readonly string[]> = [
+  ['Forwarded: for=127.0.0.1;host=localhost;proto=http'],
+  ['X-Real-IP: 127.0.0.1'],
+  ['X-Forwarded-For: 127.0.0.1', client(CLIENT)],
+  [client(`127.0.0.1, ${CLIENT}`)],
+  [client(`::1, ${CLIENT}, 127.0.0.1`)],
+  ['X-Forwarded-User: root'],
+  ['X-Forwarded-User:'],
+  ['X_Forwarded_User: root', 'X_Forwarded_For: 127.0.0.1'],
+  ['X-Forwarded-Host: localhost', 'X-Forwarded-Port: 1', 'X-Forwarded-Prefix: /api'],
+  ['Tailscale-User-Login: root', 'Tailscale-Headers-Info: x', 'Tailscale-Funnel-Request: ?1'],
+  ['CF-Access-Authenticated-User-Email: root@example.com', 'CF-Connecting-IP: 127.0.0.1'],
+  ['True-Client-IP: 127.0.0.1', 'X-Client-IP: 127.0.0.1', 'X-Cluster-Client-IP: ::1'],
+  ['X-Remote-User: root', 'Remote-User: root', 'X-WebAuth-User: root'],
+  // What `Connection` names is for this hop alone: these would be gone on the next.
+  ['Connection: X-Forwarded-For', 'Connection: X-Forwarded-User, X-Forwarded-Proto, Host'],
+]
+
+async function spoofing(t: Test, { mode, wiretap, patient, openclaw, token }: All): Promise<void> {
+  const models = '/api/v1/models'
+  const forwarded = [`Host: ${HOST}`, HTTPS]
+  const signedIn = [...forwarded, `Authorization: Bearer ${token}`]
+  for (const lie of LIES) {
+    const namesAddress = lie.some((line) => line.startsWith('X-Forwarded-For'))
+    const headers = [...signedIn, ...(namesAddress ? [] : [client(CLIENT)]), ...lie]
+    wiretap.take()
+    t.equal((await knock(patient.port, 'request', models, headers)).status, 200, lie.join(' '))
+    t.same(whoWasNamed(wiretap.take()), truthIn(mode, CLIENT))
+    if (lie.some((line) => line.startsWith('Connection'))) continue // a handshake has its own
+    t.equal((await knock(patient.port, 'upgrade', '/api', headers)).status, 101)
+    t.same(whoWasNamed(wiretap.take()), truthIn(mode, CLIENT), 'as an upgrade too')
+  }
+  for (const address of ['2001:db8::7', '10.1.2.3']) {
+    const headers = [...signedIn, client(address)]
+    t.equal((await knock(patient.port, 'request', models, headers)).status, 200, address)
+    t.same(whoWasNamed(wiretap.take()), truthIn(mode, address))
+  }
+  for (const path of ['/api/readyz', '/chat/', models]) {
+    const headers = [...forwarded, client(CLIENT), 'X-Forwarded-User: alice']
+    const answer = await knock(patient.port, 'request', path, headers)
+    t.equal(answer.headers['x-gateway-error'], 'sign-in-required', `${path} for nobody`)
+  }
+  t.equal(wiretap.take(), '', 'OpenClaw was not asked')
+  // What a caller wants to be held to. It counts where the proxy's word counts, and grants nothing that was not there.
+  const scoped = [...signedIn, client(CLIENT), 'X-OpenClaw-Scopes: operator.pairing']
+  const held = await knock(patient.port, 'request', models, scoped)
+  t.equal(held.status, mode === 'local' ? 200 : 403, 'X-OpenClaw-Scopes')
+  if (mode === 'local') return
+  // A client on this very machine has no address that OpenClaw would believe: refused, not taken for its owner.
+  const here = await knock(patient.port, 'request', models, signedIn)
+  t.equal(here.status, 403)
+  t.match(here.body, 'proxy_attribution_required')
+  // And what comes past the gateway and names nobody is nobody.
+  const direct = await request(`${openclaw.url}/v1/models`)
+  t.equal(direct.statusCode, 401)
+  await direct.body.dump()
+}
+
+/** The fields that OpenClaw decides by, as it was sent them. */
+function whoWasNamed(heard: string): string[] {
+  const naming =
+    /^(?:forwarded|x[-_]forwarded|x-real|tailscale|cf-|true-client|x-client|x-cluster|.*remote-user|x-webauth)/
+  const lines = (heard.split('\r\n\r\n')[0] ?? '').split('\r\n').slice(1)
+  return lines
+    .map((line) => line.replace(/^[^:]*/, (name) => name.toLowerCase()))
+    .filter((line) => naming.test(line))
+    .toSorted()
+}
+
+function truthIn(mode: Mode, address: string): string[] {
+  if (mode === 'local') return []
+  return [
+    `x-forwarded-for: ${address}`,
+    `x-forwarded-host: ${HOST}`,
+    'x-forwarded-proto: https',
+    `x-forwarded-user: ${OWNER}`,
+  ]
+}
+
+async function controlUi(t: Test, { mode, origin, workspace, model }: All): Promise<void> {
+  const chromium = await startChromium()
+  t.teardown(() => chromium.stop())
+  const page = await chromium.open()
+  const answers: Array<{ status: number; url: string; own: string | undefined; limit: string }> = []
+  page.on('response', (response) => {
+    const headers = response.headers()
+    answers.push({
+      status: response.status(),
+      url: response.url(),
+      own: headers['x-gateway-error'],
+      limit: headers['ratelimit'] ?? '',
+    })
+  })
+  const said: string[] = []
+  page.on('websocket', (socket) =>
+    socket.on('framereceived', ({ payload }) => said.push(String(payload))),
+  )
+  const connected = () => said.filter((frame) => frame.includes('"hello-ok"')).length
+  // Signed out, from a link somebody sent.
+  await page.goto(`${origin}/chat/`)
+  await page.fill('input[name=token]', await workspace.token(OWNER))
+  answers.length = 0
+  await page.click('button')
+  await page.waitForURL((url) => url.pathname.startsWith('/chat/'))
+  if (mode === 'local') {
+    // Its page asks for OpenClaw's own token once in each browser: a WebSocket says it in a message, which no proxy can add.
+    await page.fill('input[type=password]', TOKEN)
+    await page.getByRole('button', { name: 'Connect', exact: true }).click()
+  }
+  await until('the page to be connected', () => connected() === 1)
+  const composer = page.locator('textarea:visible').first()
+  model.answer = ['The eagle', ' has', ' landed.'] // nothing that was said before
+  await composer.fill('Where are you?')
+  await composer.press('Enter')
+  await page.getByText('The eagle has landed.').first().waitFor()
+  t.ok(
+    model.calls.some(({ body }) => body.includes('Where are you?')),
+    'the model was asked',
+  )
+  const path = join(FOLDER, `screenshots/control-ui-${mode}.jpg`)
+  await page.screenshot({ path, quality: 60 })
+  const first = answers.length
+  await page.reload()
+  await until('the page to be connected again', () => connected() === 2)
+  t.pass('and a reload asks for nothing')
+  t.comment(`${first} requests for the page, ${answers.length - first} for the reload`)
+  t.ok(first > 40, `${first} requests`)
+  t.same(
+    answers.filter(({ status, own }) => status === 429 || own !== undefined),
+    [],
+    'the gateway refused none of them',
+  )
+  t.notMatch(JSON.stringify(said), /NOT_PAIRED|pairing required/i)
+  t.match(
+    said.find((frame) => frame.includes('"hello-ok"')),
+    'operator.admin',
+    'as its owner',
+  )
+  const spentBy = new Set(
+    answers
+      .filter(({ url }) => new URL(url).pathname.startsWith('/chat'))
+      .map(({ limit }) => /^"?(\w+)/.exec(limit)?.[1]),
+  )
+  t.same([...spentBy], ['session'], 'the budget of the session paid for all of it')
+}
