@@ -17,7 +17,8 @@ done`
 
 /** Node hands down numbers, and tells those of its own sockets to nobody. */
 function descriptorOf(server: Server): number {
-  return (server as unknown as { _handle: { fd: number } })._handle.fd
+  const handle: unknown = Reflect.get(server, '_handle')
+  return Number(Reflect.get(handle as object, 'fd'))
 }
 
 t.test('what comes while it is away waits for the next one', { timeout: 85_000 }, async (t) => {
