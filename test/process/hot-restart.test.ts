@@ -64,14 +64,13 @@ t.test('who has a connection open is answered once more, and told so', PATIENT, 
     GATEWAY_DRAIN_SECONDS: '60',
   })
   const auth = await authorization()
-  const [slow, idle, young, prober, upgrading] = [
-    await open(program.port),
+  const [slow, idle, young, prober] = [
     await open(program.port),
     await open(program.port),
     await open(program.port),
     await open(program.port),
   ]
-  for (const socket of [idle, prober, upgrading]) {
+  for (const socket of [idle, prober]) {
     socket.write(requestBytes('GET /first', [auth]))
     await once(socket, 'data')
   }
@@ -89,7 +88,6 @@ t.test('who has a connection open is answered once more, and told so', PATIENT, 
   t.match((await healthily?.over)?.text, /^HTTP\/1\.1 200 /, 'nobody is sent elsewhere')
   t.match(await slowly?.until((text) => text.includes('finished')), /^HTTP\/1\.1 200 /)
   slow.destroy()
-  upgrading.destroy()
   await program.said('stopped')
   t.equal((await send(program.port, 'GET /', [auth])).status, 200)
 })
