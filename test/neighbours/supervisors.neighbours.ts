@@ -50,7 +50,9 @@ async function supervise(
   prepare(pidFile)
   const supervised = await supervisor.start({ folder, settings })
   t.teardown(async () => {
+    const pid = await supervised.pid().catch(() => 0)
     await supervised.program.stop()
+    if (pid > 0 && isAlive(pid)) process.kill(pid, 'SIGKILL') // a supervisor that had to be killed leaves it behind
     rmSync(folder, { recursive: true, force: true })
   })
   return {

@@ -29,13 +29,13 @@ t.test('what comes while it is away waits for the next one', { timeout: 85_000 }
     ...testSettings({ GATEWAY_STATE_DIR: temporaryFolder(t), GATEWAY_PORT: '1' }),
     PATH: process.env['PATH'],
   }
-  const supervisor = watch(
-    t,
-    spawn('bash', ['-c', SUPERVISOR, 'bash', process.execPath, MAIN, 'serve'], {
-      env,
-      stdio: ['ignore', 'pipe', 'pipe', descriptorOf(server)],
-    }) as ChildProcessByStdio<null, Readable, Readable>,
-  )
+  const child = spawn('bash', ['-c', SUPERVISOR, 'bash', process.execPath, MAIN, 'serve'], {
+    env,
+    detached: true, // a process group of its own, so that all of it ends at once
+    stdio: ['ignore', 'pipe', 'pipe', descriptorOf(server)],
+  }) as ChildProcessByStdio<null, Readable, Readable>
+  const supervisor = watch(t, child)
+  t.teardown(() => process.kill(-supervisor.pid, 'SIGKILL'))
   server.close()
   const starts = () => supervisor.logLines().filter(({ msg }) => msg === 'listening')
   await eventually(() => starts().length === 1, 'the first start', 60_000)
@@ -52,7 +52,4 @@ t.test('what comes while it is away waits for the next one', { timeout: 85_000 }
   }
   const tally = await endLoad()
   t.same(tally.failures, {})
-  supervisor.child.kill('SIGKILL')
-  process.kill(Number(starts().at(-1)?.['pid']), 'SIGTERM')
-  await supervisor.exited
 })
