@@ -74,8 +74,9 @@ export async function startTtyd(
 
 function ttydArguments(port: number, { credential, shell }: ResolvedTerminalOptions): string[] {
   // ttyd 1.7.7 takes its credential from the command line only, where this machine's other users can see it.
+  // A browser answers a ping when it has shown the output before it: with the default of 5 s, long output costs the shell.
   const own = ['-i', '127.0.0.1', '-p', String(port), '--credential', credential]
-  return [...own, '--base-path', '/terminal', '--writable', shell]
+  return [...own, '--base-path', '/terminal', '--ping-interval', '300', '--writable', shell]
 }
 
 async function freePort(): Promise<number> {

@@ -4,11 +4,11 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Logger } from 'pino'
 import { clientFrom, type Cidr } from '../src/address.ts'
-import { rejectionOf } from '../src/decisions.ts'
+import { logFields, rejectionOf } from '../src/decisions.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../src/errors.ts'
 import { fieldLines, listElements, type RawHeaders } from '../src/fields.ts'
+import type { Log } from '../src/log.ts'
 import { hasBody } from '../src/request-headers.ts'
 import { rawAnswer } from '../src/problem.ts'
 
@@ -62,13 +62,13 @@ export function buildServer(handler: (request: IncomingMessage, response: Server
 
 /** Where the listener writes about requests that never become one. */
 export interface ListenerOptions {
-  readonly logger: Logger
+  readonly log: Log
   /** Whose connections are not capped: they carry everybody's requests. */
   readonly trustedProxies: readonly Cidr[]
 }
 
 export default fp(
-  async function listener(app: FastifyInstance, { logger, trustedProxies }: ListenerOptions) {
+  async function listener(app: FastifyInstance, { log, trustedProxies }: ListenerOptions) {
     app.addHook('onRequest', function checkMessage(request, _reply, done) {
       request.exchange.stage = 'listener'
       done(problemOf(request))
@@ -76,7 +76,7 @@ export default fp(
 
     app.server.removeAllListeners('clientError') // Fastify's own would answer first, in a form that is not ours
     app.server.on('clientError', (error: Error, socket: Duplex) => {
-      answerClientError(error, socket, app, logger)
+      answerClientError(error, socket, app, log)
     })
     app.server.on('connection', capConnections(trustedProxies))
   },
@@ -171,7 +171,7 @@ function answerClientError(
   error: Error,
   socket: Duplex,
   { decisions, metrics }: FastifyInstance,
-  logger: Logger,
+  log: Log,
 ): void {
   const code = codeOf(error)
   if (code === 'ECONNRESET' || !socket.writable) {
@@ -188,9 +188,11 @@ function answerClientError(
   const client =
     'remoteAddress' in socket ? (socket.remoteAddress as string | undefined) : undefined
   const { status } = ERRORS[answer]
-  decisions.add(rejectionOf(id, client, status, answer, code))
+  const decision = rejectionOf(id, client, status, answer, code)
+  const fields = logFields(decision)
+  decisions.add(decision, fields)
   metrics.count(undefined, 'listener', status, answer, 0, undefined)
-  logger.info({ id, client, stage: 'listener', status, code: answer, reason: code }, 'request')
+  log.writeLine('info', fields, 'request')
   // Node keeps the answer that is under way here; bytes of ours in the middle of it would corrupt it.
   const underWay: unknown = Reflect.get(socket, '_httpMessage')
   if (underWay instanceof ServerResponse && underWay.req.complete) {
@@ -210,6 +212,9 @@ function answerClientError(
 /** Where a request line ends at the latest when it is the cookies that made the headers too large. */
 const MAX_REQUEST_LINE = 4096
 
+/** How much of a `Cookie` line in one packet tells a bomb from what people have: the longest session token, in bytes. */
+const MANY_COOKIES = 4096
+
 /**
  * A sibling workspace can plant so many `Domain` cookies that no request fits any more; only the answer can tell the
  * browser to drop them. Not when the address itself is what is too long: a link must not sign people out.
@@ -217,8 +222,19 @@ const MAX_REQUEST_LINE = 4096
 function cookieRelief(error: Error): Readonly<Record<string, string>> {
   const packet: unknown = Reflect.get(error, 'rawPacket')
   if (!Buffer.isBuffer(packet)) return {}
-  const lineEnd = packet.indexOf('\r\n')
-  const isCookie =
-    lineEnd >= 0 && lineEnd < MAX_REQUEST_LINE && /\r\ncookie:/i.test(packet.toString('latin1'))
-  return isCookie ? { 'Clear-Site-Data': '"cookies"' } : {}
+  const [first = '', ...fields] = packet.toString('latin1').split('\r\n')
+  return isCookieBomb(first, fields) ? { 'Clear-Site-Data': '"cookies"' } : {}
+}
+
+/**
+ * Whether cookies are what is too much, by the packet that went too far: Node shows no other, and Caddy sends 4 KiB at a
+ * time, so that it often begins in the middle of the `Cookie` line.
+ */
+function isCookieBomb(first: string, fields: readonly string[]): boolean {
+  const cookies = fields.filter((line) => /^cookie:/i.test(line))
+  // No address has a space in it: what ends like a request line is a whole one, or the tail of an address.
+  if (/ HTTP\/1\.1$/.test(first))
+    return /^[A-Z]+ /.test(first) && first.length < MAX_REQUEST_LINE && cookies.length > 0
+  if (first.includes('; ')) cookies.push(first)
+  return cookies.some(({ length }) => length >= MANY_COOKIES)
 }

@@ -47,6 +47,7 @@ export default fp(
           app.writeAnswer(request, reply, nothingHere(request))
           return
         }
+        const headers = headersFor(service, request)
         reply.hijack()
         relayRequest({
           raw,
@@ -55,10 +56,12 @@ export default fp(
           requestId: request.id,
           service,
           path: exchange.target?.forwarded ?? '/',
-          headers: headersFor(service, request),
+          headers,
           hasBody: hasBody(raw.rawHeaders),
           idleMs: config.idleSeconds * 1000,
           watchdog,
+          onAnswer:
+            service.name === 'terminal' ? app.basicMemory.watch(exchange, headers) : undefined,
           fail: (error) => app.answerProblem(request, reply, error),
         })
       },

@@ -1,14 +1,14 @@
 /** What is written about each request? One line when its answer, or its upgraded connection, has ended. */
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Logger } from 'pino'
-import { decisionOf, Decisions } from '../src/decisions.ts'
+import { decisionOf, Decisions, logFields } from '../src/decisions.ts'
 import { Exchange } from '../src/exchange.ts'
+import { errorField, type Log } from '../src/log.ts'
 import { traceIdOf } from '../src/trace-context.ts'
 
 /** Where the line goes. */
 export interface RequestLogOptions {
-  readonly logger: Logger
+  readonly log: Log
 }
 
 declare module 'fastify' {
@@ -19,54 +19,41 @@ declare module 'fastify' {
 }
 
 export default fp(
-  async function requestLog(app, { logger }: RequestLogOptions) {
+  async function requestLog(app, { log }: RequestLogOptions) {
     app.decorate('decisions', new Decisions())
     app.decorateRequest('exchange', null as unknown as Exchange)
 
     app.addHook('onRequest', function beginExchange(request, reply, done) {
-      request.exchange = new Exchange()
-      // After the other listeners, which know how it ended.
-      reply.raw.once('close', () => process.nextTick(logRequest, logger, request))
+      const exchange = new Exchange()
+      request.exchange = exchange
+      reply.raw.once('close', () => {
+        exchange.onClientClose?.()
+        // An upgraded connection has other listeners, which know how it ended.
+        if (request.ws) process.nextTick(logRequest, log, request)
+        else logRequest(log, request)
+      })
       done()
     })
   },
   { name: 'request-log', fastify: '5.x', dependencies: ['metrics'] },
 )
 
-/** Path without query values, no header values: nothing that could hold a token, cookie or password. */
-function logRequest(logger: Logger, request: FastifyRequest): void {
-  const { id, method, exchange, raw, ws, server } = request
-  const { target, authority, principal, code, reason, cause, upstreamMs } = exchange
+function logRequest(log: Log, request: FastifyRequest): void {
+  const { id, exchange, raw, ws, server } = request
   const ms = performance.now() - exchange.startedAt
   const client = exchange.client ?? server.clientOf(raw)
   const trace = traceIdOf(raw.headers['traceparent'])
   countRequest(request, ms)
-  server.decisions.add(decisionOf({ id, raw, exchange, client, ms, trace, websocket: ws }))
-  const isFault = exchange.status >= 500
-  if (!isFault && !logger.isLevelEnabled('info')) return
-  const line = {
-    id,
-    client: client.address,
-    host: authority?.host,
-    method,
-    path: exchange.loggedPath,
-    route: target?.route,
-    stage: exchange.stage,
-    status: exchange.status,
-    code,
-    reason,
-    user: principal?.subject,
-    websocket: ws ? true : undefined,
-    bytes: exchange.bytesOut,
-    bytesIn: ws ? exchange.bytesIn : undefined,
-    ms: round(ms),
-    upstreamMs: upstreamMs === undefined ? undefined : round(upstreamMs),
-    trace,
-    err: isFault ? cause : undefined,
+  const decision = decisionOf({ id, raw, exchange, client, ms, trace, websocket: ws })
+  const fields = logFields(decision)
+  server.decisions.add(decision, fields)
+  if (exchange.status < 500) {
+    log.writeLine('info', fields, 'request')
+  } else {
+    const isOurs = exchange.code === 'internal-error'
+    const allFields = fields + errorField(exchange.cause)
+    log.writeLine(isOurs ? 'error' : 'warn', allFields, isOurs ? 'request failed' : 'request')
   }
-  if (code === 'internal-error') logger.error(line, 'request failed')
-  else if (isFault) logger.warn(line, 'request')
-  else logger.info(line, 'request')
 }
 
 function countRequest({ exchange, server }: FastifyRequest, ms: number): void {
@@ -74,8 +61,4 @@ function countRequest({ exchange, server }: FastifyRequest, ms: number): void {
   const decisionMs = dialledAt === undefined ? ms : dialledAt - startedAt
   const waitedMs = dialledAt === undefined ? undefined : (upstreamMs ?? ms - decisionMs)
   server.metrics.count(target?.route, stage, status, code, decisionMs, waitedMs)
-}
-
-function round(milliseconds: number): number {
-  return Math.round(milliseconds * 100) / 100
 }

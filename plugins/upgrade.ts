@@ -60,23 +60,32 @@ export default fp(
           })
         }
         if (raw.socket.destroyed) throw new GatewayError('bad-request', { reason: 'client left' })
-        const release = app.openSockets.reserve(principal.sessionId, client.budgetKey)
-        raw.socket.once('close', release)
+        const place = app.openSockets.reserve(principal, client.budgetKey)
+        raw.socket.once('close', place.release)
         const gone = new AbortController()
         const early = new EarlyBytes(raw.socket, () => gone.abort())
         const startedAt = performance.now()
         exchange.dialledAt = startedAt
+        const headers = app.headersFor(service, request)
+        const loan =
+          service.name === 'terminal' ? app.basicMemory.lend(exchange, raw.rawHeaders) : undefined
+        if (loan !== undefined) headers.push('Authorization', loan.authorization)
         const key = raw.headers['sec-websocket-key'] ?? ''
         const result = await dialWebSocket(
           service,
           target.forwarded,
-          app.headersFor(service, request),
+          headers,
           key,
           offeredProtocols(raw),
           gone.signal,
-        )
+        ).catch((error: unknown) => {
+          // ttyd refuses by closing the connection. A client that leaves says nothing about its credentials.
+          if (!gone.signal.aborted) loan?.refused()
+          throw error
+        })
         exchange.upstreamMs = performance.now() - startedAt
         if (result.kind === 'refused') {
+          loan?.refused()
           reply.hijack()
           passRefusal(result, request, reply, service)
           return
@@ -101,7 +110,8 @@ export default fp(
           })
           app.watchdog.add(relay)
           app.openSockets.add(relay)
-          if (app.isDraining || app.isReplaced) app.openSockets.close(RESTARTING)
+          const endedBy = place.endedBy ?? (app.isReplaced ? RESTARTING : undefined)
+          if (endedBy !== undefined) relay.close(endedBy)
         })
       },
     )
@@ -132,7 +142,7 @@ export default fp(
       answer.pipe(response)
     }
   },
-  { name: 'upgrade', fastify: '5.x', dependencies: ['upstream', '@fastify/websocket'] },
+  { name: 'upgrade', fastify: '5.x', dependencies: ['basic-memory', '@fastify/websocket'] },
 )
 
 /** The service's `101` as the client gets it. */

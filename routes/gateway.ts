@@ -71,6 +71,7 @@ export default async function gatewayRoutes(
     exchange.stage = 'sign-out'
     const sessionId = exchange.principal?.sessionId
     app.openSockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === sessionId)
+    app.basicMemory.forget((principal) => principal.sessionId === sessionId)
     const expired = expiredSessionCookies(usesSecureCookie(exchange)).flatMap((cookie) => [
       'Set-Cookie',
       cookie,

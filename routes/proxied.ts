@@ -18,9 +18,9 @@ export interface MountOptions {
 }
 
 /**
- * Mounts a service with @fastify/http-proxy's own `handler` option: the package registers the routes and keeps Fastify's
- * hands off the bodies; what is sent, and what comes back, is written by our relay. Its default handler would retry a
- * 503 ten times and tell clients which address refused a connection.
+ * Mounts a service with @fastify/http-proxy: the package registers the routes and keeps Fastify's hands off the bodies;
+ * what is sent, and what comes back, is written by our relay. Its default handler, which would retry a 503 ten times and
+ * tell clients which address refused a connection, is never reached.
  */
 export async function mountService(
   app: FastifyInstance,
@@ -53,11 +53,11 @@ export async function mountService(
     httpMethods: [...METHODS],
     config: { upgrades: true },
     websocket: false,
+    // Before the package's own checks of the address, three URLs a request: the target was decided on in stage 1.
     preHandler(request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
       if (request.ws) void dialThen(request, reply, done)
-      else done()
+      else app.relay(service, request, reply)
     },
-    handler: (request, reply) => app.relay(service, request, reply),
   })
 
   async function dialThen(

@@ -1,14 +1,15 @@
-/** Why was a recent request answered as it was? A bounded memory of decisions, put into words only when somebody asks. */
+/** What is kept of a request when it has ended? One record: the log has a part of it, `workspace-gateway explain` all. */
 import type { IncomingMessage } from 'node:http'
 import type { Client } from './address.ts'
 import { GatewayError, type ErrorCode } from './errors.ts'
-import { STAGES, type CredentialKind, type Exchange, type Stage } from './exchange.ts'
+import type { CredentialKind, Exchange, Stage } from './exchange.ts'
 import type { RouteName } from './routes.ts'
+import { withoutTokens } from './token.ts'
 
-/** How many finished requests are remembered; a new one takes the place of the oldest. */
-const REMEMBERED = 4096
+/** How much is remembered, in bytes: some 4,000 requests. */
+const MEMORY_BYTES = 2 * 1024 * 1024
 
-/** The longest path that is kept, in characters: 16 KiB of each request would be 64 MiB. */
+/** The longest path that is remembered, in characters: nobody shall push out the others with a few long ones. */
 const MAX_PATH_LENGTH = 512
 
 /** One finished request. Nothing that a client keeps secret: no query, no field values, no token. */
@@ -40,6 +41,10 @@ export interface Decision {
   /** The `RateLimit` field of the answer; undefined when the request was not counted. */
   readonly budget: string | undefined
   readonly websocket: boolean
+  /** Bytes of the answer's body, or relayed to the client over a WebSocket. */
+  readonly bytes: number
+  /** Bytes relayed from the client over a WebSocket; undefined for anything else. */
+  readonly bytesIn: number | undefined
   readonly trace: string | undefined
 }
 
@@ -64,7 +69,7 @@ export function decisionOf({
   trace,
   websocket,
 }: Finished): Decision {
-  const { target, credential, principal, loggedPath: path } = exchange
+  const { target, credential, principal } = exchange
   const outcome = credential?.outcome
   const refusal = outcome instanceof GatewayError ? outcome : undefined
   return {
@@ -78,7 +83,7 @@ export function decisionOf({
     scheme: exchange.scheme,
     host: exchange.authority?.host,
     method: raw.method,
-    path: path === undefined ? undefined : ownText(path, target?.query !== ''),
+    path: target === undefined ? undefined : withoutTokens(target.decodedPath),
     route: target?.route,
     stage: exchange.stage,
     status: exchange.status,
@@ -90,6 +95,8 @@ export function decisionOf({
     user: principal?.subject,
     budget: exchange.budgetFields[1],
     websocket,
+    bytes: exchange.bytesOut,
+    bytesIn: websocket ? exchange.bytesIn : undefined,
     trace,
   }
 }
@@ -125,163 +132,112 @@ export function rejectionOf(
     user: undefined,
     budget: undefined,
     websocket: false,
+    bytes: 0,
+    bytesIn: undefined,
     trace: undefined,
   }
 }
 
-/** A path that is not too long and, as a part of a longer text would, does not keep the query in memory. */
-function ownText(path: string, isPart: boolean): string {
-  const short = path.length > MAX_PATH_LENGTH ? `${path.slice(0, MAX_PATH_LENGTH)}…` : path
-  // V8 makes a slice a view of the whole text; a slice of a fresh concatenation is a view of that alone.
-  return isPart || short !== path ? ` ${short}`.slice(1) : short
+/**
+ * The fields of a log line, as JSON text that begins with a comma: path without query values, no header values. By hand,
+ * since a proxy that is busy spends more on a general JSON writer than on most of its decisions.
+ */
+export function logFields(decision: Decision): string {
+  const { id, client, host, method, path, route, stage, status, code, reason, user } = decision
+  const { websocket, bytes, bytesIn, ms, upstreamMs, trace } = decision
+  return (
+    `,"id":"${id}"` +
+    textField('client', client) +
+    textField('host', host) +
+    textField('method', method) +
+    textField('path', path) +
+    textField('route', route) +
+    `,"stage":"${stage}","status":${status}` +
+    textField('code', code) +
+    textField('reason', reason) +
+    textField('user', user) +
+    (websocket ? ',"websocket":true' : '') +
+    `,"bytes":${bytes}` +
+    numberField('bytesIn', bytesIn) +
+    `,"ms":${hundredths(ms)}` +
+    numberField('upstreamMs', upstreamMs === undefined ? undefined : hundredths(upstreamMs)) +
+    textField('trace', trace)
+  )
 }
 
-/** The last few thousand decisions. Adding one is a write into an array; only asking costs a search. */
-export class Decisions {
-  readonly #ring: Array<Decision | undefined>
-  #next = 0
-
-  constructor(capacity = REMEMBERED) {
-    this.#ring = Array.from({ length: capacity }, () => undefined)
-  }
-
-  get capacity(): number {
-    return this.#ring.length
-  }
-
-  add(decision: Decision): void {
-    this.#ring[this.#next] = decision
-    this.#next = this.#next + 1 === this.#ring.length ? 0 : this.#next + 1
-  }
-
-  /** The decision about a request; undefined when it is unknown, too old, or not finished. */
-  find(id: string): Decision | undefined {
-    return this.#ring.find((decision) => decision?.id === id)
-  }
+/** What a record has besides the fields of the log line. */
+function rememberedFields(decision: Decision): string {
+  const { at, peer, viaProxy, scheme, credential, credentialError, credentialReason } = decision
+  return (
+    `,"at":${Math.round(at)},"viaProxy":${viaProxy}` +
+    textField('peer', peer) +
+    textField('scheme', scheme) +
+    textField('credential', credential) +
+    textField('credentialError', credentialError) +
+    textField('credentialReason', credentialReason) +
+    textField('budget', decision.budget)
+  )
 }
 
-/** What came of one stage. */
-export interface Step {
-  readonly stage: Stage
-  readonly result: 'passed' | 'answered' | 'refused' | 'failed' | 'not reached'
-  readonly detail: string
+// Text that is its own JSON form: printable ASCII without quotes and backslashes.
+const PLAIN = /^[ !#-[\]-~]*$/
+
+function textField(name: keyof Decision, text: string | undefined): string {
+  if (text === undefined) return ''
+  return PLAIN.test(text) ? `,"${name}":"${text}"` : `,"${name}":${JSON.stringify(text)}`
 }
 
-/** A decision in words, for the operator alone. */
-export interface Explanation {
-  readonly id: string
-  readonly time: string
-  readonly ms: number
-  readonly upstreamMs: number | undefined
-  readonly client: string | undefined
-  readonly peer: string | undefined
-  readonly scheme: string | undefined
-  readonly host: string | undefined
-  readonly method: string | undefined
-  readonly path: string | undefined
-  readonly route: string | undefined
-  readonly websocket: boolean
-  readonly user: string | undefined
-  readonly trace: string | undefined
-  /** 0 when the client left before there was an answer. */
-  readonly status: number
-  readonly code: string | undefined
-  readonly reason: string | undefined
-  readonly chain: readonly Step[]
-}
-
-const UPSTREAM = STAGES.indexOf('upstream')
-
-/** Puts a decision into words, stage by stage. */
-export function explainDecision(decision: Decision): Explanation {
-  const { id, at, ms, upstreamMs, client, peer, scheme, host, method, path } = decision
-  const { route, websocket, user, trace, stage, status, code, reason } = decision
-  const answeredAt = STAGES.indexOf(stage)
-  // Behind authentication stands the service, or what the gateway itself serves in its place.
-  const stages = STAGES.filter((_, i) => i < UPSTREAM || i === Math.max(answeredAt, UPSTREAM))
-  const end = Math.min(answeredAt, UPSTREAM)
-  const chain = stages.map((name, i): Step => {
-    if (i < end) return { stage: name, result: 'passed', detail: FINDINGS[name]?.(decision) ?? '' }
-    if (i > end) return { stage: name, result: 'not reached', detail: '' }
-    return { stage: name, result: endOf(decision), detail: answerOf(decision) }
-  })
-  return {
-    id,
-    time: new Date(at).toISOString(),
-    ms: hundredths(ms),
-    upstreamMs: upstreamMs === undefined ? undefined : hundredths(upstreamMs),
-    client,
-    peer,
-    scheme,
-    host,
-    method,
-    path,
-    route,
-    websocket,
-    user,
-    trace,
-    status,
-    code,
-    reason,
-    chain,
-  }
-}
-
-/** What a stage found before it let the request pass. */
-const FINDINGS: Partial<Record<Stage, (decision: Decision) => string>> = {
-  listener: ({ method, websocket }) => `${method}${websocket ? ', to become a WebSocket' : ''}`,
-  target: ({ path, route }) => `${path} belongs to ${route}`,
-  'client-address': clientFinding,
-  host: ({ host }) => host ?? 'any host is served here',
-  'sensitive-files': () => 'names none',
-  credential: credentialFinding,
-  'rate-limit': ({ budget }) => (budget === undefined ? 'not counted' : budgetFinding(budget)),
-  authentication: ({ user }) => (user === undefined ? 'open to everybody' : `signed in as ${user}`),
-}
-
-function clientFinding({ client, peer, viaProxy }: Decision): string {
-  if (!viaProxy) return `${client}, the TCP peer, which is no trusted proxy`
-  if (peer === undefined) return `${client}, by way of a Unix socket, whose peers are trusted`
-  const proxy = peer.replace(/^::ffff:(?=[0-9.]+$)/i, '')
-  return proxy === client
-    ? `${client}, a trusted proxy that named nobody else`
-    : `${client}, told by the trusted proxy ${proxy}`
-}
-
-function credentialFinding({ credential, credentialError, credentialReason }: Decision): string {
-  if (credential === undefined) return 'none of ours'
-  const kind = { header: 'X-Workspace-Token', bearer: 'Authorization', cookie: 'session cookie' }[
-    credential
-  ]
-  if (credentialError === undefined) return `${kind}, good`
-  return `${kind}, ${credentialError}${credentialReason === undefined ? '' : ` (${credentialReason})`}`
-}
-
-/** `"address";r=9;t=60` in words. */
-function budgetFinding(field: string): string {
-  const [, name = '', left = '', seconds = ''] = /^"(\w+)";r=(\d+);t=(\d+)$/.exec(field) ?? []
-  return `${name} budget, ${left} left for ${seconds} s`
-}
-
-function endOf({ status, code }: Decision): Step['result'] {
-  if (status === 0) return 'failed'
-  if (code === undefined || status < 400) return 'answered'
-  return status >= 500 ? 'failed' : 'refused'
-}
-
-/** How the stage that answered did it. */
-function answerOf(decision: Decision): string {
-  const { status, code, reason, stage, route } = decision
-  const answer = [
-    status === 0 ? 'no answer' : status,
-    code ?? (stage === 'upstream' && status > 0 ? `from ${route}` : ''),
-  ]
-  const budget = stage === 'rate-limit' && decision.budget !== undefined ? decision.budget : ''
-  return [answer.join(' ').trim(), reason, budget === '' ? '' : budgetFinding(budget)]
-    .filter((part) => part !== undefined && part !== '')
-    .join('; ')
+function numberField(name: keyof Decision, value: number | undefined): string {
+  return value === undefined ? '' : `,"${name}":${value}`
 }
 
 function hundredths(milliseconds: number): number {
   return Math.round(milliseconds * 100) / 100
+}
+
+const LINE_END = 0x0a
+
+/**
+ * The last few thousand decisions, as JSON text in a ring of bytes: a new one is written over the oldest. Objects that live
+ * for some thousand requests are what a garbage collector is worst at: they took it 15 µs a request.
+ */
+export class Decisions {
+  readonly #ring: Buffer
+  #end = 0
+
+  /** @param bytes how much is remembered */
+  constructor(bytes = MEMORY_BYTES) {
+    this.#ring = Buffer.alloc(bytes)
+  }
+
+  /** @param fields of its log line, when they have been written already */
+  add(decision: Decision, fields = logFields(decision)): void {
+    const { path = '' } = decision
+    if (path.length > MAX_PATH_LENGTH) {
+      const short = { ...decision, path: `${path.slice(0, MAX_PATH_LENGTH)}…` }
+      this.#write(logFields(short) + rememberedFields(short))
+    } else {
+      this.#write(fields + rememberedFields(decision))
+    }
+  }
+
+  /** The decision about a request; undefined when it is unknown, too old, or not finished. */
+  find(id: string): Decision | undefined {
+    // Quotes inside of texts are escaped, so this is where a record begins and nothing else.
+    const start = this.#ring.indexOf(`,"id":${JSON.stringify(id)}`)
+    if (start < 0) return undefined
+    const end = this.#ring.indexOf(LINE_END, start)
+    const text = this.#ring.toString('utf8', start + 1, end)
+    return { websocket: false, ...JSON.parse(`{${text}}`) } as Decision
+  }
+
+  #write(record: string): void {
+    const line = `${record}\n`
+    // A character takes three bytes at most; what is left of the oldest records there has lost its beginning.
+    if (this.#end + 3 * line.length > this.#ring.length) {
+      this.#ring.fill(0, this.#end)
+      this.#end = 0
+    }
+    this.#end += this.#ring.write(line, this.#end)
+  }
 }

@@ -4,7 +4,7 @@ import type { Client } from './address.ts'
 import type { ErrorCode, GatewayError } from './errors.ts'
 import type { Authority } from './host.ts'
 import type { Target } from './target.ts'
-import { withoutTokens, type Principal } from './token.ts'
+import type { Principal } from './token.ts'
 
 /** Which credential a request came with. */
 export type CredentialKind = 'header' | 'bearer' | 'cookie'
@@ -77,11 +77,8 @@ export class Exchange {
   dialledAt: number | undefined
   /** Milliseconds until the service began to answer. */
   upstreamMs: number | undefined
-
-  /** The path as it may be logged: decoded, without the query, and without anything that has the form of a token. */
-  get loggedPath(): string | undefined {
-    return this.target === undefined ? undefined : withoutTokens(this.target.decodedPath)
-  }
+  /** Called once when the answer has ended, or its client is gone: before that is logged. */
+  onClientClose: (() => void) | undefined
 }
 
 /** The web origin under which the client reached the workspace: `scheme://host[:port]`. */

@@ -1,7 +1,7 @@
 /** The request path. Read it top to bottom: each stage may answer; what passes reaches the next. */
+import { randomUUID } from 'node:crypto'
 import websocket from '@fastify/websocket'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
-import type { Logger } from 'pino'
 import listener, { buildServer } from '../plugins/0-listener.ts'
 import target, { buildRouting } from '../plugins/1-target.ts'
 import clientAddress from '../plugins/2-client-address.ts'
@@ -11,6 +11,7 @@ import credential from '../plugins/5-credential.ts'
 import rateLimit from '../plugins/6-rate-limit.ts'
 import authentication from '../plugins/7-authentication.ts'
 import upstream from '../plugins/8-upstream.ts'
+import basicMemory from '../plugins/basic-memory.ts'
 import drain from '../plugins/drain.ts'
 import metrics from '../plugins/metrics.ts'
 import problemDetails from '../plugins/problem-details.ts'
@@ -25,11 +26,12 @@ import probes from '../routes/probes.ts'
 import terminal from '../routes/terminal.ts'
 import type { SlidingWindowLimiter } from './budget.ts'
 import type { Config } from './config/load.ts'
+import type { Log } from './log.ts'
 import type { TokenVerifier } from './token.ts'
 
 /** What outlives a request: made by the server, or by a test with its own clock. */
 export interface GatewayParts {
-  readonly logger: Logger
+  readonly log: Log
   readonly verifier: TokenVerifier
   /** Budgets of client addresses. */
   readonly addresses: SlidingWindowLimiter
@@ -37,11 +39,21 @@ export interface GatewayParts {
   readonly sessions: SlidingWindowLimiter
 }
 
+/** No route here has a schema: like this, Fastify does not load the compilers of schemas when it starts. */
+const NO_SCHEMAS = {
+  compilersFactory: { buildValidator: refuseSchema, buildSerializer: refuseSchema },
+}
+
+function refuseSchema(): never {
+  throw new Error('a route with a schema needs a compiler of schemas')
+}
+
 /** Builds the gateway, ready to listen. Tests call exactly this. */
 export async function buildGateway(
   config: Config,
-  { logger, verifier, addresses, sessions }: GatewayParts,
+  { log, verifier, addresses, sessions }: GatewayParts,
 ): Promise<FastifyInstance> {
+  const { logger } = log
   const siteMap = { controlUi: config.controlUi, stripApi: config.apiPrefix === 'strip' }
   // Fastify's own debug lines quote URLs, and with them sign-in tokens: only its warnings are let through.
   const frameworkLogger: FastifyBaseLogger = logger.child(
@@ -51,21 +63,22 @@ export async function buildGateway(
   const app = Fastify({
     serverFactory: buildServer, // 0 limits
     rewriteUrl: buildRouting(siteMap), // 1 the one canonical form of the target
-    genReqId: () => crypto.randomUUID(),
+    genReqId: () => randomUUID(),
     loggerInstance: frameworkLogger,
     childLoggerFactory: (parent) => parent,
     logController: new LogController({ disableRequestLogging: true }), // plugins/request-log.ts writes the one line
     return503OnClosing: false,
     exposeHeadRoutes: true,
+    schemaController: NO_SCHEMAS,
   })
 
   await app.register(websocket)
   await app.register(problemDetails, { loginUrl: config.loginUrl })
   await app.register(metrics, { verifier, addresses, sessions })
-  await app.register(requestLog, { logger })
+  await app.register(requestLog, { log })
   await app.register(drain)
 
-  await app.register(listener, { logger, trustedProxies: config.trustedProxies })
+  await app.register(listener, { log, trustedProxies: config.trustedProxies })
   await app.register(target)
   await app.register(clientAddress, { trustedProxies: config.trustedProxies })
   await app.register(host, {
@@ -77,6 +90,7 @@ export async function buildGateway(
   await app.register(rateLimit, { addresses, sessions, sessionRoutes: config.sessionRoutes })
   await app.register(authentication, { allowedOrigins: config.allowedOrigins })
   await app.register(upstream, config)
+  await app.register(basicMemory)
   await app.register(upgrade, {
     leewaySeconds: config.jwtLeewaySeconds,
     idleMs: config.idleSeconds * 1000,

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { GatewayError, upstreamErrorFrom } from './errors.ts'
 import type { Exchange } from './exchange.ts'
+import { fieldLines } from './fields.ts'
 import { buildResponseHeaders } from './response-headers.ts'
 import { isolationFields } from './isolation.ts'
 import { discardBody, RequestBody } from './request-body.ts'
@@ -30,6 +31,8 @@ export interface RelayJob {
   /** How long the service may pause within an answer, in milliseconds; event streams may pause for ever. */
   readonly idleMs: number
   readonly watchdog: Watchdog
+  /** Told the status of the service's own answer, before the client is; nobody is told when undefined. */
+  readonly onAnswer: ((status: number) => void) | undefined
   /** Answers for the gateway when the service does not; nothing has been sent to the client yet. */
   readonly fail: (error: GatewayError) => void
 }
@@ -52,19 +55,23 @@ export function relayRequest(job: RelayJob): void {
       relay,
     )
   } catch (error) {
-    relay.onResponseError(undefined, error)
+    relay.onError(error)
   }
 }
 
 /**
  * Writes a service's answer straight to the client: chunks go from undici's parser to the socket without a stream in
- * between, and the parser is paused while the client does not read.
+ * between, and the parser is paused while the client does not read. Of undici's two handler interfaces this is the older,
+ * which its own clients speak inside: the newer one wraps it and builds an object of every header list.
  */
 class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   readonly #job: RelayJob
   readonly #body: RequestBody | null
   readonly #startedAt = performance.now()
-  #controller: Dispatcher.DispatchController | undefined
+  /** Ends the request to the service; undefined until it is on its way. */
+  #abortRequest: ((reason: Error) => void) | undefined
+  #resume: (() => void) | undefined
+  #isPaused = false
   #isDone = false
   #answering = false
   #mayPause = false
@@ -77,14 +84,14 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
     this.#job = job
     this.#body = body
     job.exchange.dialledAt = this.#startedAt
-    job.response.on('close', this.#onClientClose)
+    job.exchange.onClientClose = this.#onClientClose
     job.watchdog.add(this)
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller
+  onConnect(abort: (reason?: Error) => void): void {
+    this.#abortRequest = abort
     if (this.#isDone) {
-      controller.abort(new GatewayError('bad-request', { reason: 'client left' }))
+      abort(new GatewayError('bad-request', { reason: 'client left' }))
       return
     }
     // The decision is made and the service is there: now the client may send its body.
@@ -93,15 +100,12 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
       response.writeContinue()
   }
 
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    fields: Record<string, string | string[] | undefined>,
-  ): void {
-    if (status < 200) return // informational answers are for this hop (RFC 9110 section 15.2)
+  onHeaders(status: number, rawHeaders: Buffer[], resume: () => void): boolean {
+    if (status < 200) return true // informational answers are for this hop (RFC 9110 section 15.2)
     const { response, exchange, service, requestId } = this.#job
-    const contentType = fields['content-type']?.toString()
-    const headers = buildResponseHeaders(rawFields(controller.rawHeaders), {
+    const fields = rawHeaders.map(asLatin1)
+    const contentType = fieldLines(fields, 'content-type').join()
+    const headers = buildResponseHeaders(fields, {
       requestId,
       signedIn: exchange.principal !== undefined,
       rewriteLocation: service.rewriteLocation,
@@ -110,32 +114,38 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
         ? [...exchange.budgetFields, ...isolationFields(contentType)]
         : exchange.budgetFields,
     })
+    this.#resume = resume
     this.#answering = true
-    this.#mayPause = /^text\/event-stream\b/i.test(contentType ?? '')
+    this.#mayPause = /^text\/event-stream\b/i.test(contentType)
     this.#lastProgress = performance.now()
     exchange.upstreamMs = this.#lastProgress - this.#startedAt
     exchange.status = status
-    response.on('drain', this.#onDrain)
+    this.#job.onAnswer?.(status)
     response.writeHead(status, headers)
     // What came in the same packet has been parsed by then; an event stream's silence must not hold the header back.
     process.nextTick(this.#letGo)
     // Complete without a body, whatever its length says: undici takes a 304 that names one for cut short.
-    if (status === 204 || status === 304) this.onResponseEnd()
+    if (status === 204 || status === 304) this.onComplete()
+    return true
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onData(chunk: Buffer): boolean {
     this.#job.exchange.bytesOut += chunk.length
     this.#lastProgress = performance.now()
     if (this.#mayHold && chunk.length <= MAX_HELD_BYTES) {
       this.#mayHold = false
       this.#held = chunk
-      return
+      return true
     }
     this.#letGo()
-    if (!this.#job.response.write(chunk)) controller.pause()
+    const { response } = this.#job
+    if (response.write(chunk)) return true
+    this.#isPaused = true
+    response.once('drain', this.#onDrain)
+    return false
   }
 
-  onResponseEnd(): void {
+  onComplete(): void {
     if (this.#isDone) return
     const { raw, response } = this.#job
     this.#finish()
@@ -145,7 +155,7 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
     if (this.#body !== null) discardBody(raw)
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController | undefined, error: unknown): void {
+  onError(error: unknown): void {
     if (this.#isDone) return
     this.#finish()
     const { response, fail, exchange, service } = this.#job
@@ -172,7 +182,7 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
       )
     } else if (this.#answering) {
       const silence = now - this.#lastProgress
-      if (this.#controller?.paused === true) {
+      if (this.#isPaused) {
         if (silence > UNREAD_MS)
           this.#stop(new GatewayError('request-timeout', { reason: 'answer not read' }))
       } else if (!this.#mayPause && silence > this.#job.idleMs) {
@@ -182,7 +192,7 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   }
 
   #stop(error: GatewayError): void {
-    this.onResponseError(undefined, error)
+    this.onError(error)
     this.#abort(error)
   }
 
@@ -199,7 +209,8 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
 
   readonly #onDrain = (): void => {
     this.#lastProgress = performance.now()
-    this.#controller?.resume()
+    this.#isPaused = false
+    this.#resume?.()
   }
 
   readonly #onClientClose = (): void => {
@@ -210,8 +221,7 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   }
 
   #abort(error: GatewayError): void {
-    if (this.#controller === undefined) return // not begun: onRequestStart stops it
-    this.#controller.abort(error)
+    this.#abortRequest?.(error) // when it has not begun, onConnect stops it
   }
 
   #finish(): void {
@@ -222,9 +232,7 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   }
 }
 
-/** undici's raw header list as text, one character a byte. */
-function rawFields(raw: Dispatcher.DispatchController['rawHeaders']): string[] {
-  return Array.isArray(raw)
-    ? raw.map((field) => (typeof field === 'string' ? field : field.toString('latin1')))
-    : []
+/** A name or value as undici gives it, as text: one character a byte. */
+function asLatin1(field: Buffer): string {
+  return field.toString('latin1')
 }

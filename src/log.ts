@@ -5,16 +5,24 @@ import { codeOf } from './errors.ts'
 /** Where log lines go: a file descriptor, a path, or a stream that a test reads. */
 export type LogDestination = number | string | DestinationStream
 
+/** The levels at which a request is logged. */
+export type RequestLevel = 'info' | 'warn' | 'error'
+
 /** The gateway's log and how to empty its buffer. */
 export interface Log {
   readonly logger: Logger
+  /**
+   * Writes a line as pino would, whose fields are JSON text already: a request has twenty, and pino would look at each.
+   * @param fields beginning with a comma
+   */
+  writeLine(level: RequestLevel, fields: string, message: string): void
   /** Writes what is buffered, as far as the reader takes it; call before the process ends. */
   flush(): Promise<void>
 }
 
-/** Bytes that are gathered before they are written, and for how long at most (milliseconds). */
-const BUFFER_BYTES = 8192
-const BUFFER_MS = 500
+/** Characters that are gathered before they are written, and for how long at most (milliseconds). */
+const GATHERED_LENGTH = 8192
+const GATHERED_MS = 500
 
 /** Bytes that may wait for a reader that does not read; lines past that are dropped, not kept in memory. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024
@@ -37,22 +45,31 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
     formatters: { level: (label) => ({ level: label }) },
     serializers: { err: (error: unknown) => describeError(error) },
   }
-  if (typeof destination === 'object')
-    return { logger: pino(options, destination), async flush() {} }
+  if (typeof destination === 'object') {
+    const logger = pino(options, destination)
+    return { logger, writeLine: lineWriter(logger, destination), async flush() {} }
+  }
   const stream = pino.destination({
     dest: destination,
     sync: false,
-    minLength: BUFFER_BYTES,
+    minLength: 1, // what is written has been gathered already; with 0, flushing would not wait
     maxLength: MAX_WAITING_BYTES,
-    periodicFlush: BUFFER_MS,
     ...(typeof destination === 'string' ? { mode: 0o600, append: true } : {}),
   })
   stream.on('error', () => {
     // The reader of our output went away (EPIPE) or the disk is full: requests go on without a log.
   })
+  const lines = new GatheredLines(stream)
+  const logger = pino(options, lines)
+  process.on('exit', () => {
+    lines.hand()
+    flushRest(stream)
+  })
   return {
-    logger: pino(options, stream),
+    logger,
+    writeLine: lineWriter(logger, lines),
     flush() {
+      lines.hand()
       const { promise, resolve } = Promise.withResolvers<void>()
       // A reader that has stopped reading must not keep the process from ending: what is left is then lost.
       const timer = setTimeout(resolve, FLUSH_MS)
@@ -63,6 +80,45 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
       })
       return promise
     },
+  }
+}
+
+/**
+ * Lines on their way to the stream, handed over many at a time. The stream would gather them too, but it measures all that
+ * it has gathered whenever a line is added.
+ */
+class GatheredLines implements DestinationStream {
+  readonly #stream: DestinationStream
+  #lines = ''
+
+  constructor(stream: DestinationStream) {
+    this.#stream = stream
+    setInterval(() => this.hand(), GATHERED_MS).unref()
+  }
+
+  write(line: string): void {
+    this.#lines += line
+    if (this.#lines.length >= GATHERED_LENGTH) this.hand()
+  }
+
+  /** Hands the stream what was gathered. */
+  hand(): void {
+    if (this.#lines === '') return
+    const lines = this.#lines
+    this.#lines = ''
+    this.#stream.write(lines)
+  }
+}
+
+function lineWriter(logger: Logger, destination: DestinationStream): Log['writeLine'] {
+  const enabled = {
+    info: logger.isLevelEnabled('info'),
+    warn: logger.isLevelEnabled('warn'),
+    error: logger.isLevelEnabled('error'),
+  }
+  return (level, fields, message) => {
+    if (!enabled[level]) return
+    destination.write(`{"level":"${level}"${isoTime()}${fields},"msg":"${message}"}\n`)
   }
 }
 
@@ -86,6 +142,11 @@ function isoTime(): string {
     lastText = `,"time":"${new Date(now).toISOString()}"`
   }
   return lastText
+}
+
+/** An error as a log field, as JSON text that begins with a comma; an empty string when there is none. */
+export function errorField(error: unknown): string {
+  return error === undefined ? '' : `,"err":${JSON.stringify(describeError(error))}`
 }
 
 /** An error as log fields: name, code, message, and the same of its causes. No stack: it names paths and repeats itself. */

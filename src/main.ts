@@ -135,10 +135,14 @@ function explainFailure(error: unknown): number {
   return error instanceof Error && /^GATEWAY_/.test(message) ? EXIT.config : EXIT.failed
 }
 
-try {
-  const exitCode = await run(process.argv.slice(2))
-  if (exitCode !== undefined) process.exitCode = exitCode
-} catch (error) {
-  process.exitCode = explainFailure(error)
-  if (isKept()) process.exit() // the line to its keeper would keep it
+async function main(): Promise<void> {
+  try {
+    const exitCode = await run(process.argv.slice(2))
+    if (exitCode !== undefined) process.exitCode = exitCode
+  } catch (error) {
+    process.exitCode = explainFailure(error)
+    if (isKept()) process.exit() // the line to its keeper would keep it
+  }
 }
+
+void main() // not awaited: the bundle is CommonJS (build/bundle.ts)

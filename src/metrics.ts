@@ -38,6 +38,10 @@ export const METRICS = {
     help: 'How late the event loop was since it was last asked, by quantile; 1 is the worst.',
   },
   process_resident_memory_bytes: { type: 'gauge', help: 'Resident memory.' },
+  nodejs_heap_size_used_bytes: {
+    type: 'gauge',
+    help: 'Memory of JavaScript objects, those that are no longer needed but not yet collected too.',
+  },
   process_cpu_seconds_total: { type: 'counter', help: 'Processor time, user and system.' },
   process_start_time_seconds: {
     type: 'gauge',
@@ -198,6 +202,7 @@ export interface Readings {
 /** Everything as Prometheus reads it (text exposition format 0.0.4). */
 export function exposition(counted: RequestMetrics, readings: Readings): string {
   const { user, system } = process.cpuUsage()
+  const { rss, heapUsed } = process.memoryUsage()
   const one = (name: MetricName, value: number) => family(name, [`${name} ${value}`])
   const by = (name: MetricName, label: string, values: Readonly<Record<string, number>>) =>
     family(
@@ -212,7 +217,8 @@ export function exposition(counted: RequestMetrics, readings: Readings): string 
     ...one('gateway_remembered_tokens', readings.rememberedTokens),
     ...one('gateway_draining', readings.isDraining ? 1 : 0),
     ...by('gateway_event_loop_delay_seconds', 'quantile', readings.eventLoopDelay),
-    ...one('process_resident_memory_bytes', process.memoryUsage.rss()),
+    ...one('process_resident_memory_bytes', rss),
+    ...one('nodejs_heap_size_used_bytes', heapUsed),
     ...one('process_cpu_seconds_total', (user + system) / 1e6),
     ...one('process_start_time_seconds', performance.timeOrigin / 1000),
   ]

@@ -6,7 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { closeServer, startAdmin, type AdminRoute, type Closable } from './admin.ts'
 import type { Config } from './config/load.ts'
-import { explainDecision } from './decisions.ts'
+import { explainDecision } from './explanation.ts'
 import { GatewayError } from './errors.ts'
 import { EXPOSITION_TYPE } from './metrics.ts'
 import { notifyReady, notifyStopping } from './notify.ts'
@@ -74,7 +74,7 @@ function adminRoutes(app: FastifyInstance, config: Config): AdminRoute[] {
         const decision = app.decisions.find(id)
         if (decision !== undefined) return { body: explainDecision(decision) }
         throw new GatewayError('not-found', {
-          reason: `no such request among the last ${app.decisions.capacity} that ended here: it is older, still under way, or from before the last restart`,
+          reason: `no such request among the last few thousand that ended here: it is older, still under way, or from before the last restart`,
         })
       },
     },

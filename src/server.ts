@@ -107,7 +107,7 @@ export async function startGateway(
     capacity: SESSION_CAPACITY,
   })
   const budgets = { addresses, sessions }
-  const app = await buildGateway(config, { logger, verifier, addresses, sessions })
+  const app = await buildGateway(config, { log, verifier, addresses, sessions })
   const connections = trackConnections(app)
   try {
     await listen(app, config, listenFd)
@@ -136,6 +136,7 @@ export async function startGateway(
     setKeys(keys) {
       verifier.setKeys(keys)
       app.openSockets.close(SESSION_ENDED, ({ principal }) => !verifier.hasKey(principal.keyId))
+      app.basicMemory.forget(({ keyId }) => !verifier.hasKey(keyId))
       logger.info({ keys: keys.length }, 'keys replaced')
     },
     setOpenclawToken(token) {

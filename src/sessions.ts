@@ -10,9 +10,13 @@ export interface CloseReason {
 export const SESSION_ENDED: CloseReason = { code: 4401, reason: 'session ended' }
 export const RESTARTING: CloseReason = { code: 1012, reason: 'restarting' }
 
-/** An upgraded connection under the gateway's care. */
-export interface OpenSocket {
+/** Something that belongs to a session. */
+interface Owned {
   readonly principal: Principal
+}
+
+/** An upgraded connection under the gateway's care. */
+export interface OpenSocket extends Owned {
   /** The client's address, for the cap. */
   readonly address: string
   /** When the session ends, in milliseconds since 1970. */
@@ -23,6 +27,14 @@ export interface OpenSocket {
   destroy(): void
 }
 
+/** A place for a socket, taken before its service was asked. */
+export interface Place extends Owned {
+  /** Why the socket must end as soon as it is open: what it hangs on has ended while the service was asked. */
+  readonly endedBy: CloseReason | undefined
+  /** Gives the place back. */
+  readonly release: () => void
+}
+
 /** Sockets that one session, and one client address, may hold open at once. */
 export const SOCKETS_PER_SESSION = 64
 export const SOCKETS_PER_ADDRESS = 128
@@ -30,6 +42,7 @@ export const SOCKETS_PER_ADDRESS = 128
 /** Every upgraded connection, by session. */
 export class OpenSockets {
   readonly #sockets = new Set<OpenSocket>()
+  readonly #places = new Set<Owned & { endedBy: CloseReason | undefined }>()
   readonly #perSession = new Map<string, number>()
   readonly #perAddress = new Map<string, number>()
 
@@ -45,17 +58,22 @@ export class OpenSockets {
     )
   }
 
-  /** Takes a place before the service is dialled, so that a burst of handshakes cannot pass the cap. @returns gives it back */
-  reserve(sessionId: string, address: string): () => void {
+  /** Takes a place before the service is dialled, so that a burst of handshakes cannot pass the cap. */
+  reserve(principal: Principal, address: string): Place {
+    const { sessionId } = principal
     count(this.#perSession, sessionId, 1)
     count(this.#perAddress, address, 1)
-    let taken = true
-    return () => {
-      if (!taken) return
-      taken = false
-      count(this.#perSession, sessionId, -1)
-      count(this.#perAddress, address, -1)
+    const place = {
+      principal,
+      endedBy: undefined,
+      release: () => {
+        if (!this.#places.delete(place)) return
+        count(this.#perSession, sessionId, -1)
+        count(this.#perAddress, address, -1)
+      },
     }
+    this.#places.add(place)
+    return place
   }
 
   add(socket: OpenSocket): void {
@@ -66,8 +84,9 @@ export class OpenSockets {
     this.#sockets.delete(socket)
   }
 
-  /** Ends the sockets that a condition holds for. */
-  close(reason: CloseReason, condition: (socket: OpenSocket) => boolean = () => true): void {
+  /** Ends the sockets that a condition holds for, and those that are about to be opened. */
+  close(reason: CloseReason, condition: (owned: Owned) => boolean = () => true): void {
+    for (const place of this.#places) if (condition(place)) place.endedBy ??= reason
     for (const socket of this.#sockets) if (condition(socket)) socket.close(reason)
   }
 

@@ -1,6 +1,7 @@
 /** Is this token ours and still good? Verification and minting of the workspace JWT (RFC 7515, RFC 7519, RFC 8725). */
 import { createHash, type webcrypto } from 'node:crypto'
-import { compactVerify, SignJWT } from 'jose'
+import { compactVerify } from 'jose/jws/compact/verify'
+import { SignJWT } from 'jose/jwt/sign'
 import { codeOf, GatewayError } from './errors.ts'
 
 /** Who a verified token speaks for. */

@@ -137,6 +137,7 @@ class Direction {
   readonly #count: (bytes: number) => void
   #goodbye: { frame: Buffer; onSent: () => void } | undefined
   #isOver = false
+  #isIllegal = false
 
   constructor(
     source: Duplex,
@@ -167,14 +168,17 @@ class Direction {
     if (this.#isOver || this.#goodbye !== undefined) return
     this.#goodbye = { frame, onSent }
     this.#source.resume()
-    if (this.#follower.atBoundary) this.#sayGoodbye()
+    if (this.#isIllegal || this.#follower.atBoundary) this.#sayGoodbye()
   }
 
   #relay(chunk: Buffer): void {
     if (this.#isOver || this.#sink.destroyed) return
+    const { atBoundary } = this.#follower
     const taken = this.#follower.follow(chunk, this.#goodbye !== undefined)
     if (taken < 0) {
-      this.#isOver = true
+      // Nothing of this chunk passes; after a whole frame, the other side is still told why.
+      this.#isIllegal = true
+      this.#isOver = !atBoundary
       this.#onIllegal()
       return
     }

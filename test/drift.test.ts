@@ -1,11 +1,12 @@
 /** Do the documents say what the code does? */
 import { existsSync, globSync, readFileSync } from 'node:fs'
-import { basename } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import t from 'tap'
 import { PAGES } from '../docs/generate.ts'
 import { KNOWN_VARIABLES } from '../src/config/load.ts'
 import { ERRORS } from '../src/errors.ts'
 import { helpText } from '../src/help.ts'
+import { VERSION as OPENCLAW_VERSION } from './neighbours/openclaw.ts'
 
 const read = (path: string) => readFileSync(path, 'utf8')
 
@@ -50,10 +51,19 @@ t.test('every plugin and route is on the request path', async (t) => {
 })
 
 t.test('the links of the documents lead somewhere', async (t) => {
-  for (const path of ['README.md', 'SECURITY.md', 'CHANGELOG.md']) {
-    for (const [, link = ''] of read(path).matchAll(/\]\(((?!https?:)[^)#]+)\)/g))
-      t.ok(existsSync(link), `${path}: ${link}`)
+  for (const path of ['README.md', 'SECURITY.md', 'CHANGELOG.md', ...globSync('docs/*.md')]) {
+    for (const [, link = ''] of read(path).matchAll(/\]\(((?!https?:)[^)#]+)/g))
+      t.ok(existsSync(join(dirname(path), link)), `${path}: ${link}`)
   }
+})
+
+t.test('the versions of the neighbours are those that are installed', async (t) => {
+  const page = read('docs/compatibility.md')
+  const { dependencies } = JSON.parse(read('test/neighbours/next-app/package.json')) as {
+    dependencies: Record<string, string>
+  }
+  t.match(page, `| OpenClaw | ${OPENCLAW_VERSION} |`)
+  t.match(page, `| Next.js | ${dependencies['next']}, with React ${dependencies['react']} |`)
 })
 
 t.test('the error pages and the code list agree on what the contract names', async (t) => {

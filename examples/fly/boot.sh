@@ -27,7 +27,7 @@ set -uo pipefail
 umask 077
 
 # shellcheck disable=SC2016 # expanded when the terminal is started
-BOOT_TERMINAL=${BOOT_TERMINAL-'ttyd -i 127.0.0.1 -p 8080 --base-path /terminal --writable --credential "$1" bash -l'}
+BOOT_TERMINAL=${BOOT_TERMINAL-'ttyd -i 127.0.0.1 -p 8080 --base-path /terminal --writable --ping-interval 300 --credential "$1" bash -l'}
 BOOT_OPENCLAW=${BOOT_OPENCLAW-'openclaw gateway run'}
 BOOT_DASHBOARD=${BOOT_DASHBOARD-'node /app/dashboard/node_modules/next/dist/bin/next start /app/dashboard -H 127.0.0.1 -p 3001'}
 BOOT_STATS=${BOOT_STATS-'node /app/stats/server.js'}

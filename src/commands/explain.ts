@@ -3,7 +3,7 @@ import { EXIT } from '../exit-codes.ts'
 import { parseArgs } from 'node:util'
 import { readSetting, type Environment } from '../config/load.ts'
 import { SETTINGS } from '../config/settings.ts'
-import type { Explanation } from '../decisions.ts'
+import type { Explanation } from '../explanation.ts'
 import { askAdmin, GatewayNotReachedError } from './ask-admin.ts'
 import type { Io } from './io.ts'
 

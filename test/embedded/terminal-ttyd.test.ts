@@ -51,7 +51,7 @@ t.test('ttyd is run with the credential, below /terminal, writable, on 127.0.0.1
   const port = new URL(terminal.url).port
   t.same(await noted(folder, 'arguments'), [
     ...['-i', '127.0.0.1', '-p', port, '--credential', CREDENTIAL],
-    ...['--base-path', '/terminal', '--writable', '/bin/sh'],
+    ...['--base-path', '/terminal', '--ping-interval', '300', '--writable', '/bin/sh'],
   ])
   const environment = (await noted(folder, 'environment')) as Record<string, string>
   t.equal(environment['PATH'], process.env['PATH'])

@@ -8,8 +8,12 @@ import { eventually } from './waiting.ts'
 export const PATIENCE_MS = 60_000
 
 /** Starts a gateway with a keeper; both end with the test. */
-export async function serveKept(t: Test, settings: Record<string, string | undefined> = {}) {
-  const program = await serve(t, { GATEWAY_HOT_RESTART: 'true', ...settings })
+export async function serveKept(
+  t: Test,
+  settings: Record<string, string | undefined> = {},
+  main?: string,
+) {
+  const program = await serve(t, { GATEWAY_HOT_RESTART: 'true', ...settings }, main)
   const times = (message: string) => program.logLines().filter(({ msg }) => msg === message).length
   const said = (message: string, count = 1) =>
     eventually(() => times(message) >= count, `"${message}", ${count} times`, PATIENCE_MS)

@@ -36,15 +36,19 @@ export function temporaryFolder(t: Test): string {
   return path
 }
 
-/** Runs the program with arguments and exactly this environment; it is killed when the test ends. */
+/**
+ * Runs the program with arguments and exactly this environment; it is killed when the test ends.
+ * @param main what is run: the source when not given
+ */
 export function run(
   t: Test,
   args: readonly string[],
   env: Record<string, string | undefined>,
+  main = MAIN,
 ): Program {
   return watch(
     t,
-    spawn(process.execPath, [MAIN, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] }),
+    spawn(process.execPath, [main, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] }),
   )
 }
 
@@ -97,9 +101,18 @@ export function watch(t: Test, child: ChildProcessByStdio<null, Readable, Readab
 }
 
 /** Runs the gateway on a free port and waits until it listens. */
-export async function serve(t: Test, overrides: Record<string, string | undefined> = {}) {
+export async function serve(
+  t: Test,
+  overrides: Record<string, string | undefined> = {},
+  main = MAIN,
+) {
   const stateDir = overrides['GATEWAY_STATE_DIR'] ?? temporaryFolder(t)
-  const program = run(t, ['serve'], testSettings({ GATEWAY_STATE_DIR: stateDir, ...overrides }))
+  const program = run(
+    t,
+    ['serve'],
+    testSettings({ GATEWAY_STATE_DIR: stateDir, ...overrides }),
+    main,
+  )
   const { port } = await program.logged('listening')
   return { ...program, port: Number(port), stateDir }
 }

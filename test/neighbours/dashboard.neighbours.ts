@@ -100,7 +100,7 @@ t.test('next start', async (t) => {
     t.ok(prefetches.length >= 6, `${prefetches.length} prefetches`)
     const optimized = answers.find(({ target }) => target.startsWith('/_next/image'))
     t.equal(optimized?.status, 200, 'the optimizer works')
-    await page.screenshot({ path: join(FOLDER, 'screenshots/dashboard.jpg'), quality: 60 })
+    await page.screenshot({ path: join(FOLDER, 'screenshots/dashboard.png') })
   })
 
   await t.test('a link of the dashboard navigates without loading a page', async (t) => {

@@ -47,13 +47,18 @@ export interface ProgramOptions {
   readonly stopMs?: number
 }
 
-/** Starts a program. It ends with this process at the latest. */
+/** Starts a program. It ends with this process at the latest, also when this one is killed for taking too long. */
 export function startProgram(
   command: string,
   args: readonly string[],
   { cwd, env = process.env, stopMs = 10_000 }: ProgramOptions = {},
 ): Program {
-  const child: ChildProcess = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const tied = ['--pdeathsig', 'KILL', '--', command, ...args] // setpriv becomes the program: same process
+  const child: ChildProcess = spawn('setpriv', tied, {
+    cwd,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let output = ''
   const waiting = new Set<() => void>()
   const wake = () => {
@@ -72,9 +77,6 @@ export function startProgram(
     () => (end = 'could not be started'),
   )
   void exited.then(wake)
-  const endWithUs = () => child.kill('SIGKILL')
-  process.once('exit', endWithUs)
-  void exited.then(() => process.off('exit', endWithUs))
   return {
     pid: child.pid ?? 0,
     output: () => output,

@@ -1,24 +1,21 @@
 /** The real OpenClaw gateway: installed once, started with the configuration that is shipped in examples/fly. */
+import { randomInt } from 'node:crypto'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { freePort, startProgram, until, type Program, type Started } from './neighbour.ts'
+import { HOOK_TOKEN, OPENCLAW_TOKEN, type OpenClawMode } from '../helpers/openclaw.ts'
+import { startProgram, until, type Program, type Started } from './neighbour.ts'
 import { runNpm } from './npm.ts'
 
 /** The version that the gateway is tried with. */
 export const VERSION = '2026.9.6'
-
-/** OpenClaw's own token in local mode, and that of its webhooks. */
-export const TOKEN = 'openclaw-own-token-0815-0815'
-export const HOOK_TOKEN = 'openclaw-hook-token-4711-4711'
 
 /** The `sub` of the workspace's owner. */
 export const OWNER = 'alice'
 
 /** It takes some 20 s on an idle machine of two cores. */
 const START_MS = 240_000
-
-/** The two ways to run it behind the gateway; each has its fragment in examples/fly. */
-export type Mode = 'local' | 'trusted-proxy'
 
 /** An OpenClaw that runs. */
 export interface OpenClaw extends Started {
@@ -61,7 +58,7 @@ export interface StartOptions {
   readonly folder: string
   /** Where its state and configuration go; made if missing. */
   readonly stateFolder: string
-  readonly mode: Mode
+  readonly mode: OpenClawMode
   /** Where browsers reach the workspace: its page refuses WebSockets of any other origin. */
   readonly origins: readonly string[]
   /** The model server's `/v1`. */
@@ -71,7 +68,7 @@ export interface StartOptions {
 /** Starts it on a free port and waits until it is ready. */
 export async function startOpenClaw(options: StartOptions): Promise<OpenClaw> {
   const { folder, stateFolder } = options
-  const port = await freePort()
+  const port = await portThatStaysFree()
   mkdirSync(stateFolder, { recursive: true })
   const configFile = join(stateFolder, 'openclaw.json')
   writeFileSync(configFile, JSON.stringify(buildConfig(options, port), null, 2), { mode: 0o600 })
@@ -92,8 +89,9 @@ export async function startOpenClaw(options: StartOptions): Promise<OpenClaw> {
     throw new Error(`OpenClaw ended with ${code}: ${program.output().slice(-2000)}`)
   })
   try {
+    await program.written(/\[gateway\] ready$/m, START_MS)
     // Asked as a local program asks: without any forwarded field.
-    const ready = until('OpenClaw', async () => (await fetch(`${url}/readyz`)).ok, START_MS)
+    const ready = until('OpenClaw', async () => (await fetch(`${url}/readyz`)).ok)
     await Promise.race([ready, ended])
   } catch (error) {
     await program.stop()
@@ -101,6 +99,26 @@ export async function startOpenClaw(options: StartOptions): Promise<OpenClaw> {
   }
   ended.catch(() => {}) // from here on its end is the test's business
   return { url, program, stop: () => program.stop() }
+}
+
+/** Below the range that the system itself gives out: nobody else gets it in the half minute until OpenClaw listens. */
+async function portThatStaysFree(): Promise<number> {
+  for (;;) {
+    const port = randomInt(20_000, 30_000)
+    if (await canListen(port)) return port
+  }
+}
+
+async function canListen(port: number): Promise<boolean> {
+  const server = createServer().listen(port, '127.0.0.1')
+  try {
+    await once(server, 'listening')
+    server.close()
+    await once(server, 'close')
+    return true
+  } catch {
+    return false
+  }
 }
 
 interface Fragment {
@@ -154,7 +172,7 @@ function filledIn({ token, identityScopes, ...auth }: Fragment['gateway']['auth'
   const [scopes] = Object.values(identityScopes ?? {})
   return {
     ...auth,
-    ...(token === undefined ? {} : { token: TOKEN }),
+    ...(token === undefined ? {} : { token: OPENCLAW_TOKEN }),
     ...(scopes === undefined ? {} : { identityScopes: { [OWNER]: scopes } }),
   }
 }

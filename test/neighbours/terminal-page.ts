@@ -5,14 +5,17 @@ import { until } from './neighbour.ts'
 // Runs in the page before ttyd's own script. It counts what the terminal's WebSockets deliver: messages that begin with
 // "0" are output of the shell.
 const COUNTING = `
-  window.terminalTraffic = { sockets: 0, output: 0, letters: 0 }
+  window.terminalTraffic = { sockets: 0, shells: 0, output: 0, letters: 0 }
   window.WebSocket = class extends WebSocket {
     constructor(...args) {
       super(...args)
       terminalTraffic.sockets++
+      let isSilent = true
       this.addEventListener('message', ({ data }) => {
         const bytes = new Uint8Array(data)
         if (bytes[0] !== 0x30) return
+        if (isSilent) terminalTraffic.shells++
+        isSilent = false
         terminalTraffic.output += bytes.length - 1
         for (let i = 1; i < bytes.length; i++) if (bytes[i] === 0x79) terminalTraffic.letters++
       })
@@ -23,6 +26,8 @@ const COUNTING = `
 export interface Traffic {
   /** WebSockets opened by the page. */
   readonly sockets: number
+  /** Those that have delivered output: a shell is there. */
+  readonly shells: number
   /** Bytes of output. */
   readonly output: number
   /** How many of them are the letter y. */
@@ -46,8 +51,9 @@ export class TerminalPage {
     return terminal
   }
 
-  /** Waits until a shell has said `$ `. */
-  async ready(): Promise<void> {
+  /** Waits until a shell has said `$ `. @param shells how many the page has had since it was loaded, this one included */
+  async ready(shells = 1): Promise<void> {
+    await until('a shell', async () => (await this.traffic()).shells === shells)
     await this.shows(/\$ \s*$/, 'the prompt')
   }
 

@@ -211,7 +211,7 @@ t.test('ttyd dies and comes back: the page waits for Enter, and nothing loops', 
   await restartShell()
   await terminal.page.keyboard.press('Enter')
   await overlay.waitFor({ state: 'hidden' })
-  await terminal.ready()
+  await terminal.ready(2)
   await terminal.ask('echo BACK-$((6*7))', /^BACK-42$/m)
 })
 
@@ -220,8 +220,7 @@ t.test('exit gives a new shell', async (t) => {
   const terminal = await TerminalPage.open(await signIn(), origin)
   await terminal.ask('MINE=here; echo "[$MINE]"', /^\[here\]$/m)
   await terminal.command('exit')
-  await until('a second WebSocket', async () => (await terminal.traffic()).sockets === 2)
-  await terminal.ready()
+  await terminal.ready(2)
   await terminal.ask('echo "now [$MINE]"', /^now \[\]$/m)
 })
 

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { SECRET, token } from '../helpers/gateway.ts'
 import { serve, temporaryFolder, type Program } from '../helpers/process.ts'
+import { basic, safari, startTtyd } from '../helpers/ttyd.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { send, upgrade } from '../helpers/wire.ts'
@@ -101,4 +102,27 @@ t.test('SIGHUP without secret files changes nothing', async (t) => {
   t.equal((await send(program.port, 'GET /', [auth])).status, 200)
   t.equal(socket.socket.destroyed, false)
   socket.socket.destroy()
+})
+
+t.test('what the terminal accepted is gone with its key, should the key come back', async (t) => {
+  const file = join(temporaryFolder(t), 'secret')
+  writeFileSync(file, SECRET)
+  const ttyd = await startTtyd(t, 'user:pass')
+  const program = await serve(t, {
+    GATEWAY_JWT_SECRET: undefined,
+    GATEWAY_JWT_SECRET_FILE: file,
+    GATEWAY_TERMINAL_URL: ttyd.url,
+  })
+  const browser = safari(program.port, await token())
+  t.equal(await browser.openPage('user:pass'), 200)
+  const before = await browser.connect()
+  t.equal(before.answer.status, 101)
+  before.socket.destroy()
+  writeFileSync(file, NEXT)
+  t.match(await reload(program), 'keys replaced')
+  t.equal((await browser.connect()).answer.status, 401)
+  writeFileSync(file, SECRET)
+  t.match(await reload(program), 'keys replaced')
+  t.equal((await browser.connect()).answer.status, 502)
+  t.same(ttyd.handshakes(), [basic('user:pass'), undefined])
 })

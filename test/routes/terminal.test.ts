@@ -67,6 +67,15 @@ t.test('messages pass both ways', async (t) => {
   socket.destroy()
 })
 
+t.test('tty may stand anywhere among the subprotocols, with spaces or without', async (t) => {
+  const { port } = await startWorkspace(t)
+  const bearer = `Authorization: Bearer ${await token()}`
+  for (const offer of ['tty', 'other,tty', 'tty,other', 'other ,\ttty , third']) {
+    const protocols = `Sec-WebSocket-Protocol: ${offer}`
+    t.equal((await knock(port, 'upgrade', '/terminal/ws', [bearer, protocols])).status, 101, offer)
+  }
+})
+
 t.test('no other address and no other subprotocol reaches it as an upgrade', async (t) => {
   const workspace = await startWorkspace(t)
   const bearer = `Authorization: Bearer ${await token()}`

@@ -1,8 +1,9 @@
 /** Does a browser get out again when a sibling has planted more cookies than a request can hold? */
+import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { HTTPS, NAVIGATION } from '../helpers/door.ts'
 import { startWorkspace } from '../helpers/gateway.ts'
-import { exchange, parseAnswer, requestBytes, send } from '../helpers/wire.ts'
+import { exchange, gather, open, parseAnswer, requestBytes, send } from '../helpers/wire.ts'
 
 const COOKIES = `Cookie: ${Array.from({ length: 40 }, (_, i) => `bomb${i}=${'x'.repeat(450)}`).join('; ')}`
 
@@ -41,4 +42,34 @@ t.test('a link that is too long signs nobody out', async (t) => {
     await exchange(port, requestBytes('GET /', [`X-Long: ${'x'.repeat(17_000)}`])),
   )
   t.notOk(answer.headers['clear-site-data'], 'nor does another field')
+})
+
+/** Sends bytes in pieces, each only when the one before has been read, as far as a client can know. */
+async function inPieces(port: number, bytes: string, size: number) {
+  const socket = await open(port)
+  socket.setNoDelay(true)
+  const { over } = gather(socket)
+  for (let at = 0; at < bytes.length && !socket.destroyed; at += size) {
+    socket.write(bytes.slice(at, at + size), 'latin1')
+    await pause(20)
+  }
+  return parseAnswer((await over).text)
+}
+
+t.test('the same when the request comes in pieces, as Caddy sends it', async (t) => {
+  const { port } = await startWorkspace(t)
+  const values = Array.from({ length: 10 }, (_, i) => `bomb${i}=${'x'.repeat(4000)}`)
+  const bomb = requestBytes('GET /', [HTTPS, ...NAVIGATION, `Cookie: ${values.join('; ')}`])
+  for (const size of [4096, 5000, 8192]) {
+    const answer = await inPieces(port, bomb, size)
+    t.match(answer, { status: 431, headers: { 'clear-site-data': '"cookies"' } }, `${size} bytes`)
+  }
+  // The end of a long address, or a field behind it, begins the piece that is too much.
+  const cookie = `Cookie: session=${'y'.repeat(1500)}; theme=dark`
+  for (const length of [14_800, 15_200, 15_800, 16_350, 17_000]) {
+    const link = requestBytes(`GET /${'x'.repeat(length)}`, [HTTPS, ...NAVIGATION, cookie])
+    const answer = await inPieces(port, link, 4096)
+    t.equal(answer.status, 431)
+    t.notOk(answer.headers['clear-site-data'], `an address of ${length} signs nobody out`)
+  }
 })

@@ -168,6 +168,8 @@ t.test('what is no frame ends the connection and does not pass', async (t) => {
     await client.closed
     t.equal(client.received().readUInt16BE(2), 1002, name)
     t.notMatch(heard().toString('latin1'), 'hidden')
+    const { reason } = await gateway.logLine(({ websocket }) => websocket === true)
+    t.equal(reason, 'illegal frame from the client')
     await gateway.settled()
     await gateway.running.close()
   }
@@ -179,8 +181,25 @@ t.test('what is no frame ends the connection and does not pass', async (t) => {
     const { client, service, gateway } = await startScripted(t)
     service.write(bytes)
     await client.closed
+    t.equal(client.received().readUInt16BE(2), 1011, 'the client is not to blame')
     t.notMatch(client.received().toString('latin1'), 'hidden')
+    const { reason } = await gateway.logLine(({ websocket }) => websocket === true)
+    t.equal(reason, 'illegal frame from the server')
     await gateway.settled()
     await gateway.running.close()
   }
 })
+
+t.test(
+  'a frame that turns illegal in the middle of its header gets no goodbye into it',
+  async (t) => {
+    const { client, service, gateway } = await startScripted(t)
+    const [first, ...rest] = clientFrame(1, 'hidden')
+    service.write(Buffer.from([first ?? 0]))
+    await client.until(1)
+    service.write(Buffer.from(rest))
+    await client.closed
+    t.same(client.received(), Buffer.from([first ?? 0]))
+    await gateway.settled()
+  },
+)

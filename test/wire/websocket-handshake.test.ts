@@ -140,8 +140,12 @@ t.test(
       const body = answer.slice(answer.lastIndexOf('\r\n\r\n') + 4)
       if (path !== '/404') t.ok(text.endsWith(`\r\n\r\n${body}`) || text.includes(body), body)
       t.match(text, /connection: close/i)
+      t.match(text, /^ratelimit: "address";r=\d+;t=\d+\r$/im)
+      t.match(text, /^cache-control: private, no-store\r$/im)
       t.notMatch(text, /x-gateway-error/i)
     }
+    const { bytes } = await gateway.logLine((line) => line['path'] === '/200')
+    t.equal(bytes, 'hello'.length)
     const socket = await open(gateway.port)
     const received = gather(socket)
     socket.write(
@@ -212,7 +216,10 @@ t.test(
 t.test('a switch that is none is a 502, and there is no tunnel', { buffered: true }, async (t) => {
   let answer: (request: IncomingMessage) => string = () => ''
   let frames = 0
+  let connections = 0
   const service = await startUpstream(t, undefined, (request, socket) => {
+    connections++
+    socket.on('close', () => connections--)
     socket.write(answer(request), 'latin1')
     socket.on('data', () => frames++)
   })
@@ -296,6 +303,22 @@ t.test('a switch that is none is a 502, and there is no tunnel', { buffered: tru
     t.notMatch(text, /HTTP\/1\.1 101/)
   }
   t.equal(frames, 0)
+  await gateway.settled()
+  await eventually(() => connections === 0, 'the connections to the service are given up')
+})
+
+t.test('a switch in the spelling of ttyd is one', async (t) => {
+  const service = await startUpstream(t, undefined, (request, socket) => {
+    const spelled = switchingProtocols(request)
+      .replace('Upgrade: websocket', 'upgrade: WebSocket')
+      .replace('Connection: Upgrade', 'connection: upgrade')
+    socket.write(spelled)
+  })
+  const gateway = await startBefore(t, service)
+  const { answer, socket } = await upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])
+  t.equal(answer.status, 101)
+  t.match(answer.headers, { upgrade: 'WebSocket', 'sec-websocket-protocol': 'tty' })
+  socket.destroy()
   await gateway.settled()
 })
 

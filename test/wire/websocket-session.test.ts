@@ -5,7 +5,15 @@ import { keyRing } from '../../src/server.ts'
 import { SECRET, startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
-import { send, serverFrame, upgrade, type Upgraded } from '../helpers/wire.ts'
+import {
+  handshake,
+  open as openSocket,
+  requestBytes,
+  send,
+  serverFrame,
+  upgrade,
+  type Upgraded,
+} from '../helpers/wire.ts'
 
 const TTY = 'Sec-WebSocket-Protocol: tty'
 
@@ -76,6 +84,7 @@ t.test(
     clearInterval(chatter)
     for (const end of ends) t.ok(end >= exp && end <= exp + 2000, `${end - exp} ms after the end`)
     t.equal(closeCode(idle.client), 4401)
+    t.equal((await gateway.logLine(({ msg }) => msg === 'request'))['reason'], 'session ended')
     t.equal(closeCode(busy.client), 4401)
     t.equal(closeCode(inFrame.client), undefined, 'no close frame in the middle of another: a cut')
     t.match(inFrame.client.received().toString('latin1').slice(-20), /^f+$/)
@@ -176,6 +185,7 @@ t.test('a gateway that stops says 1012', async (t) => {
   const begun = performance.now()
   await Promise.all([gateway.running.close(), client.closed])
   t.equal(closeCode(client), 1012)
+  t.equal((await gateway.logLine(({ msg }) => msg === 'request'))['reason'], 'restarting')
   t.ok(performance.now() - begun < 4000, 'and does not wait for ever')
 })
 
@@ -204,6 +214,62 @@ t.test(
   },
 )
 
+t.test('an address may hold 128 sockets of all its sessions, one more is a 503', async (t) => {
+  const gateway = await startPairs(t)
+  const from = async (address: string, jwt: string) =>
+    upgrade(gateway.port, '/terminal/ws', [bearer(jwt), `X-Forwarded-For: ${address}`, TTY])
+  const [first, second, third] = [await token(), await token(), await token()]
+  const open = await Promise.all(
+    Array.from({ length: 128 }, (_, i) => from('2001:db8::1', i % 2 === 0 ? first : second)),
+  )
+  t.same([...new Set(open.map(({ answer }) => answer.status))], [101])
+  const refused = await from('2001:db8::ffff', third)
+  t.match(refused.answer, { status: 503, headers: { 'x-gateway-error': 'upstream-busy' } })
+  const elsewhere = await from('2001:db8:0:1::1', third)
+  t.equal(elsewhere.answer.status, 101, 'another network has its own places')
+  open.pop()?.socket.destroy()
+  await eventually(() => gateway.running.app.openSockets.size === 128, 'one place is free')
+  const next = await from('2001:db8::1', third)
+  t.equal(next.answer.status, 101)
+  for (const { socket } of [...open, elsewhere, next]) socket.destroy()
+  await gateway.settled()
+})
+
+t.test('a client that leaves while its token is checked takes no place', async (t) => {
+  const service = await startUpstream(t)
+  const gateway = await startBefore(t, service)
+  const { server } = gateway.running.app
+  const fresh = `Authorization: Bearer ${await token()}`
+  const checked = Promise.withResolvers<void>()
+  let waiting = 0
+  const { subtle } = crypto
+  const verify = subtle.verify.bind(subtle)
+  t.teardown(() => Reflect.deleteProperty(subtle, 'verify'))
+  Object.defineProperty(subtle, 'verify', {
+    configurable: true,
+    async value(...args: Parameters<typeof verify>) {
+      waiting++
+      await checked.promise
+      return verify(...args)
+    },
+  })
+  const sockets = await Promise.all(Array.from({ length: 64 }, () => openSocket(gateway.port)))
+  for (const socket of sockets) socket.write(requestBytes('GET /api/ws', handshake([fresh])))
+  await eventually(() => waiting === 64, 'all are being checked')
+  for (const socket of sockets) socket.resetAndDestroy()
+  let connections = 64
+  await eventually(() => {
+    server.getConnections((_error, count) => (connections = count))
+    return connections === 0
+  }, 'all have left')
+  checked.resolve()
+  const { answer, socket } = await upgrade(gateway.port, '/api/ws', [fresh])
+  t.equal(answer.status, 101)
+  t.equal(service.dials(), 1, 'nothing was dialled for those who had left')
+  socket.destroy()
+  await gateway.settled()
+})
+
 t.test('a burst of handshakes does not pass the cap', async (t) => {
   const gateway = await startPairs(t)
   const burst = await Promise.all(
@@ -214,3 +280,55 @@ t.test('a burst of handshakes does not pass the cap', async (t) => {
   for (const { socket } of burst) socket.destroy()
   await gateway.settled()
 })
+
+t.test(
+  'a session, or a gateway, that ends while the service thinks ends the socket as it opens',
+  { timeout: 30_000 },
+  async (t) => {
+    const previous = 'another-key-of-houston-81c0a7d6e5f4b392'
+    const settings = { GATEWAY_JWT_PREVIOUS_SECRETS: previous, GATEWAY_DRAIN_SECONDS: '5' }
+    type Gateway = Awaited<ReturnType<typeof startBefore>>
+    const ends: Array<[what: string, code: number, end: (gateway: Gateway, jwt: string) => void]> =
+      [
+        [
+          'signed out',
+          4401,
+          ({ port }, jwt) =>
+            void send(port, 'POST /_gateway/sign-out', [bearer(jwt), 'Content-Length: 0']),
+        ],
+        [
+          'its key is gone',
+          4401,
+          ({ running }) => running.setKeys(keyRing({ jwtSecret: SECRET, jwtPreviousSecrets: [] })),
+        ],
+        ['the gateway stops', 1012, ({ running }) => void running.close()],
+      ]
+    for (const [what, code, end] of ends) {
+      const waiting: Array<() => void> = []
+      const service = await startUpstream(t, undefined, (request, socket) => {
+        waiting.push(() => socket.write(switchingProtocols(request)))
+      })
+      const gateway = await startBefore(t, service, settings)
+      const jwt = await token({ secret: previous })
+      const handshakes = [
+        upgrade(gateway.port, '/terminal/ws', [bearer(jwt), TTY]),
+        upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY]),
+      ]
+      await eventually(() => waiting.length === 2, 'both handshakes have arrived')
+      end(gateway, jwt)
+      await gateway.logLine(
+        ({ msg, path, keys }) =>
+          [msg, path].some((text) => text === 'draining' || text === '/_gateway/sign-out') ||
+          keys !== undefined,
+      )
+      for (const goOn of waiting) goOn()
+      const [ended, other] = await Promise.all(handshakes)
+      t.equal(ended?.answer.status, 101)
+      await ended?.closed
+      t.equal(ended === undefined ? 0 : closeCode(ended), code, what)
+      if (code === 4401) t.equal(other?.socket.destroyed, false, 'the other session goes on')
+      other?.socket.destroy()
+      await gateway.settled()
+    }
+  },
+)

@@ -69,7 +69,7 @@ t.test('a request that the gateway does not know is said', async (t) => {
   const { code, out, err } = await run(stateDir, ID)
   t.equal(code, 1)
   t.equal(out, '')
-  t.match(err, /^workspace-gateway: no such request among the last 4096 .*\n$/)
+  t.match(err, /^workspace-gateway: no such request among the last few thousand .*\n$/)
 })
 
 t.test('without a gateway the command says so', async (t) => {

@@ -1,0 +1,102 @@
+/** The rows of the table, and what is aimed at. */
+import type { PeerName } from './peers/peer.ts'
+
+/** What the gateway is to reach. */
+export interface Aim {
+  /** Whose figure the gateway's is divided by; the figure itself when not given. */
+  readonly than?: PeerName
+  readonly is: 'at most' | 'at least' | 'below'
+  readonly value: number
+}
+
+/** A row. */
+export interface Figure {
+  /** What it is, and its unit. */
+  readonly label: string
+  /** Digits after the point. */
+  readonly digits: number
+  readonly aims?: readonly Aim[]
+}
+
+/** Refusing must be so many times as fast as letting in. */
+const CHEAP: readonly Aim[] = [{ is: 'at least', value: 3 }]
+
+export const FIGURES = {
+  rate: {
+    label: 'proxied requests/s on one core',
+    digits: 0,
+    aims: [{ than: 'nginx-auth', is: 'at least', value: 1.5 }],
+  },
+  cpu: {
+    label: 'CPU µs per proxied request',
+    digits: 1,
+    aims: [
+      { than: 'nginx-auth', is: 'at most', value: 0.5 },
+      { than: 'bare', is: 'at most', value: 1.4 },
+    ],
+  },
+  busy: { label: 'its core busy meanwhile, %', digits: 0 },
+  p50: { label: 'p50 at 200 requests/s, ms', digits: 2 },
+  'p50-added': {
+    label: 'p50 added to direct, ms',
+    digits: 2,
+    aims: [{ than: 'nginx-auth', is: 'below', value: 1 }],
+  },
+  p99: { label: 'p99 at 200 requests/s, ms', digits: 2 },
+  'p99-added': { label: 'p99 added to direct, ms', digits: 2 },
+  'flood-rate': { label: 'flood of refused requests, a second', digits: 0 },
+  'flood-p50': { label: 'p50 of a user under the flood, ms', digits: 2 },
+  'flood-p99': {
+    label: 'p99 of a user under the flood, ms',
+    digits: 2,
+    aims: [{ is: 'below', value: 20 }],
+  },
+  '401-rate': { label: '401 without a token, requests/s', digits: 0 },
+  '401-times': { label: '– times its own proxied rate', digits: 2, aims: CHEAP },
+  '401-cpu': { label: '– CPU µs', digits: 1 },
+  'forged-rate': { label: '401 with a forged token, requests/s', digits: 0 },
+  'forged-times': { label: '– times its own proxied rate', digits: 2 },
+  'forged-cpu': { label: '– CPU µs', digits: 1 },
+  '403-rate': { label: '403 for a secret file, requests/s', digits: 0 },
+  '403-times': { label: '– times its own proxied rate', digits: 2, aims: CHEAP },
+  '403-cpu': { label: '– CPU µs', digits: 1 },
+  '429-rate': { label: '429, requests/s', digits: 0 },
+  '429-times': { label: '– times its own proxied rate', digits: 2, aims: CHEAP },
+  '429-cpu': { label: '– CPU µs', digits: 1 },
+  'down-rate': {
+    label: '100 MB download, MB/s',
+    digits: 0,
+    aims: [{ than: 'nginx', is: 'at least', value: 0.8 }],
+  },
+  'down-cpu': { label: '– CPU ms per 100 MB', digits: 0 },
+  'down-growth': { label: '– memory grows by, MiB', digits: 1, aims: [{ is: 'below', value: 32 }] },
+  'up-rate': {
+    label: '100 MB upload, MB/s',
+    digits: 0,
+    aims: [{ than: 'nginx', is: 'at least', value: 0.8 }],
+  },
+  'up-cpu': { label: '– CPU ms per 100 MB', digits: 0 },
+  'up-growth': { label: '– memory grows by, MiB', digits: 1, aims: [{ is: 'below', value: 32 }] },
+  echo: { label: 'WebSocket echo, p50 in ms', digits: 3 },
+  'echo-added': {
+    label: 'WebSocket echo added to direct, ms',
+    digits: 3,
+    aims: [{ is: 'below', value: 0.3 }],
+  },
+  'bulk-rate': {
+    label: 'WebSocket bulk, MB/s',
+    digits: 0,
+    aims: [{ than: 'nginx', is: 'at least', value: 0.7 }],
+  },
+  'bulk-cpu': { label: '– CPU ms per 100 MB', digits: 0 },
+  sockets: { label: 'the first 1,000 idle WebSockets, MiB', digits: 1 },
+  'socket-pair': {
+    label: 'each of the next 1,000, KiB',
+    digits: 1,
+    aims: [{ is: 'at most', value: 32 }],
+  },
+  start: { label: 'exec to first 200, ms', digits: 0, aims: [{ is: 'below', value: 250 }] },
+  idle: { label: 'memory at rest, MiB', digits: 1, aims: [{ is: 'below', value: 70 }] },
+} as const satisfies Record<string, Figure>
+
+export type FigureName = keyof typeof FIGURES

@@ -1,0 +1,40 @@
+/** What does the gateway itself say about its memory? Its metrics, asked for on the admin socket. */
+import { request } from 'node:http'
+import { join } from 'node:path'
+import type { Peer } from './peers/peer.ts'
+import { openFiles, residentBytes } from './proc.ts'
+import { sumOf } from './samples.ts'
+
+/** One look at a gateway. */
+export interface Inside {
+  readonly residentMib: number
+  readonly heapMib: number
+  readonly files: number
+  readonly tokens: number
+  readonly limiterKeys: number
+}
+
+/** Looks at a gateway from without and within. */
+export async function lookInside(peer: Peer): Promise<Inside> {
+  const text = await metricsOf(peer)
+  return {
+    residentMib: residentBytes(peer.processes) / 2 ** 20,
+    heapMib: sumOf(text, 'nodejs_heap_size_used_bytes') / 2 ** 20,
+    files: openFiles(peer.processes),
+    tokens: sumOf(text, 'gateway_remembered_tokens'),
+    limiterKeys: sumOf(text, 'gateway_limiter_keys'),
+  }
+}
+
+function metricsOf({ files }: Peer): Promise<string> {
+  const socketPath = join(files?.stateDir ?? '', 'admin.sock')
+  return new Promise((resolve, reject) => {
+    request({ socketPath, path: '/metrics', agent: false }, (answer) => {
+      let text = ''
+      answer.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+      answer.on('end', () => resolve(text))
+    })
+      .on('error', reject)
+      .end()
+  })
+}

@@ -1,0 +1,81 @@
+/** Where measurements happen: one upstream, a folder, and the peers that were asked for, all running at once. */
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { findProgram, freePort, startScript, stopAll, type Side } from './child.ts'
+import { direct } from './peers/direct.ts'
+import { gateway } from './peers/gateway.ts'
+import { haproxy } from './peers/haproxy.ts'
+import { nginx, nginxAuth } from './peers/nginx.ts'
+import { bare, textbook } from './peers/node.ts'
+import { SMALL, type Peer, type PeerKind, type PeerName } from './peers/peer.ts'
+import { untilReady } from './ready.ts'
+
+const KINDS: readonly PeerKind[] = [direct, nginx, nginxAuth, haproxy, textbook, bare, gateway]
+
+/** The programs that Debian has in packages of another name. */
+const PACKAGES: Readonly<Record<string, string>> = { nginx: 'nginx-light' }
+
+/** What is missing for something, said so that it can be helped. */
+export function whatIsMissing(programs: readonly string[]): string | undefined {
+  const missing = programs.filter((program) => findProgram(program) === undefined)
+  if (missing.length === 0) return undefined
+  const packages = missing.map((program) => PACKAGES[program] ?? program)
+  return `${missing.join(', ')} not installed (Debian: apt-get install ${packages.join(' ')})`
+}
+
+/** A place to measure in. */
+export class Lab {
+  readonly folder: string
+  readonly upstreamPort: number
+  readonly #peers = new Map<PeerName, Promise<Peer>>()
+
+  private constructor(folder: string, upstreamPort: number) {
+    this.folder = folder
+    this.upstreamPort = upstreamPort
+  }
+
+  static async open(): Promise<Lab> {
+    const folder = mkdtempSync(join(tmpdir(), 'workspace-gateway-bench-'))
+    chmodSync(folder, 0o755) // nginx's worker is another user when root starts it
+    const upstreamPort = await freePort()
+    const script = new URL('servers/upstream.ts', import.meta.url)
+    startScript(script, [String(upstreamPort)], { side: 'load' })
+    await untilReady({ port: upstreamPort, path: SMALL })
+    return new Lab(folder, upstreamPort)
+  }
+
+  /** Why a peer cannot be measured here, or undefined. */
+  static missing(name: PeerName): string | undefined {
+    const { needs } = kindOf(name)
+    return needs === undefined ? undefined : whatIsMissing([needs])
+  }
+
+  /** A peer that runs until the end; the same one each time. */
+  peer(name: PeerName): Promise<Peer> {
+    const known = this.#peers.get(name)
+    if (known !== undefined) return known
+    const started = this.fresh(name, 'peer')
+    this.#peers.set(name, started)
+    return started
+  }
+
+  /** A peer that was just started, and that the caller stops. */
+  fresh(name: PeerName, side: Side): Promise<Peer> {
+    const folder = mkdtempSync(join(this.folder, `${name}-`))
+    chmodSync(folder, 0o755)
+    return kindOf(name).start({ upstreamPort: this.upstreamPort, folder, side })
+  }
+
+  /** Ends everything and removes the folder. */
+  async close(): Promise<void> {
+    await stopAll()
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+function kindOf(name: PeerName): PeerKind {
+  const kind = KINDS.find((one) => one.name === name)
+  if (kind === undefined) throw new Error(`no peer is named ${name}`)
+  return kind
+}

@@ -1,0 +1,21 @@
+/** Starts the pacer as a process of its own, so that nothing of ours makes it late. */
+import { runScript } from '../child.ts'
+import type { Target } from '../peers/peer.ts'
+import { visitorHeaders } from '../workspace.ts'
+import type { PacerJob, PacerResult } from './pacer.ts'
+
+/** The fixed modest rate, in requests a second. */
+const RATE = 200
+
+/** Asks at the modest rate. @throws {Error} when an answer was not 200 */
+export async function askSteadily(
+  { port, path }: Pick<Target, 'port' | 'path'>,
+  seconds: number,
+  headers: Readonly<Record<string, string>> = visitorHeaders(),
+): Promise<PacerResult> {
+  const job: PacerJob = { port, path, headers, rate: RATE, seconds, connections: 16 }
+  const result = await runScript<PacerResult>(new URL('pacer.ts', import.meta.url), job)
+  if (result.wrong > 0)
+    throw new Error(`port ${port} ${path}: ${result.wrong} of ${result.requests} were not 200`)
+  return result
+}

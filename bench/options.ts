@@ -1,0 +1,77 @@
+/** What was asked for on the command line. */
+import { parseArgs } from 'node:util'
+
+/** One run. */
+export interface Options<Name extends string> {
+  /** Only the few figures that tell whether a change helped. */
+  readonly quick: boolean
+  readonly only: readonly Name[]
+  /** How cost grows, in tables of their own. */
+  readonly growth: boolean
+  /** Load for so many minutes instead of measurements. */
+  readonly soakMinutes: number | undefined
+  /** Rounds that count; one more comes before them. */
+  readonly rounds: number
+  /** How long the load of one turn lasts. */
+  readonly seconds: number
+  /** Whether everything here goes before the other programs of this machine; takes root. */
+  readonly priority: boolean
+  /** A file for every value. */
+  readonly json: string | undefined
+}
+
+/**
+ * Reads the arguments.
+ * @param known the names of all scenarios
+ * @throws {Error} saying what is wrong with them
+ */
+export function parseOptions<Name extends string>(
+  args: readonly string[],
+  known: readonly Name[],
+): Options<Name> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      quick: { type: 'boolean', default: false },
+      only: { type: 'string' },
+      soak: { type: 'string' },
+      rounds: { type: 'string', default: '3' },
+      seconds: { type: 'string', default: '3' },
+      priority: { type: 'boolean', default: false },
+      json: { type: 'string' },
+    },
+  })
+  const names = (values.quick ? 'proxied' : values.only)?.split(',')
+  return {
+    quick: values.quick,
+    only: scenarios(
+      names?.filter((name) => name !== 'growth'),
+      known,
+    ),
+    growth: names?.includes('growth') ?? false,
+    soakMinutes: values.soak === undefined ? undefined : wholeNumber('--soak', values.soak),
+    rounds: wholeNumber('--rounds', values.rounds),
+    seconds: wholeNumber('--seconds', values.seconds),
+    priority: values.priority,
+    json: values.json,
+  }
+}
+
+function scenarios<Name extends string>(
+  names: readonly string[] | undefined,
+  known: readonly Name[],
+): readonly Name[] {
+  if (names === undefined) return known
+  return names.map((name) => {
+    const found = known.find((one) => one === name)
+    if (found === undefined)
+      throw new Error(`--only ${name}: there are ${known.join(', ')}, growth`)
+    return found
+  })
+}
+
+function wholeNumber(flag: string, text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1) throw new Error(`${flag} ${text}: a number from 1`)
+  return value
+}

@@ -1,0 +1,31 @@
+/** HAProxy, which checks the token itself. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { findProgram, freePort, start, stop } from '../child.ts'
+import { untilReady } from '../ready.ts'
+import { SECRET, WORKSPACE } from '../workspace.ts'
+import { fillIn } from './fill-in.ts'
+import { SMALL, type PeerKind } from './peer.ts'
+
+export const haproxy: PeerKind = {
+  name: 'haproxy',
+  needs: 'haproxy',
+  async start({ upstreamPort, folder, side }) {
+    const target = { port: await freePort(), path: SMALL }
+    const file = join(folder, 'haproxy.cfg')
+    const values = { PORT: target.port, UPSTREAM: upstreamPort, SECRET, WORKSPACE }
+    writeFileSync(file, fillIn('haproxy.cfg', values))
+    const startedAt = performance.now()
+    const server = start([findProgram('haproxy') ?? 'haproxy', '-db', '-f', file], { side })
+    const readyMs = await untilReady(target, startedAt)
+    const processes = [server.pid ?? 0]
+    return {
+      name: 'haproxy',
+      ...target,
+      processes,
+      readyMs,
+      limited: async () => ({ ...target, path: '/limited', processes }),
+      stop: () => stop(server),
+    }
+  },
+}

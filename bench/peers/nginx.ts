@@ -1,0 +1,56 @@
+/** nginx, plain and with auth_request: a configuration file each, filled in with ports. */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { findProgram, freePort, start, startScript, stop } from '../child.ts'
+import { untilReady } from '../ready.ts'
+import { fillIn } from './fill-in.ts'
+import { SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
+
+/** nginx with the rules of the gateway and no token check at all. */
+export const nginx: PeerKind = {
+  name: 'nginx',
+  needs: 'nginx',
+  start: (surroundings) => startNginx('nginx', surroundings, []),
+}
+
+/** The arrangement that the gateway replaces: nginx, and a validator in Node that it asks about every request. */
+export const nginxAuth: PeerKind = {
+  name: 'nginx-auth',
+  needs: 'nginx',
+  async start(surroundings) {
+    const port = await freePort()
+    const script = new URL('../servers/validator.ts', import.meta.url)
+    const validator = startScript(script, [String(port)], { side: surroundings.side })
+    return startNginx('nginx-auth', surroundings, [validator], { VALIDATOR: port })
+  },
+}
+
+async function startNginx(
+  name: 'nginx' | 'nginx-auth',
+  { upstreamPort, folder, side }: Surroundings,
+  helpers: ReadonlyArray<ReturnType<typeof start>>,
+  ports: Readonly<Record<string, number>> = {},
+): Promise<Peer> {
+  const port = await freePort()
+  const file = join(folder, `${name}.conf`)
+  writeFileSync(file, fillIn(`${name}.conf`, { PORT: port, UPSTREAM: upstreamPort, ...ports }))
+  const program = findProgram('nginx') ?? 'nginx'
+  const startedAt = performance.now()
+  const server = start([program, '-p', folder, '-e', join(folder, 'error.log'), '-c', file], {
+    side,
+  })
+  const target = { port, path: SMALL }
+  const readyMs = await untilReady(target, startedAt)
+  const all = [server, ...helpers]
+  const processes = all.map(({ pid }) => pid ?? 0)
+  return {
+    name,
+    ...target,
+    processes,
+    readyMs,
+    limited: async () => ({ port, path: '/limited', processes }),
+    async stop() {
+      await Promise.all(all.map(stop))
+    },
+  }
+}

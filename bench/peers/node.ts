@@ -1,0 +1,41 @@
+/** Proxies of a page or two in Node: the limit of what it can do, and what the packages' READMEs lead to. */
+import { join } from 'node:path'
+import { freePort, startScript, stop } from '../child.ts'
+import { untilReady } from '../ready.ts'
+import { SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
+
+/** A node:http server that hands each request to undici, checks nothing and logs nothing. */
+export const bare: PeerKind = {
+  name: 'bare',
+  start: (surroundings) => startNode('bare', surroundings),
+}
+
+/** Fastify, @fastify/http-proxy, jose and rate-limiter-flexible as their READMEs show, logging each request. */
+export const textbook: PeerKind = {
+  name: 'textbook',
+  async start(surroundings) {
+    const peer = await startNode('textbook', surroundings)
+    return { ...peer, limited: async () => ({ ...peer, path: '/limited' }) }
+  },
+}
+
+async function startNode(
+  name: 'bare' | 'textbook',
+  { upstreamPort, folder, side }: Surroundings,
+): Promise<Peer> {
+  const target = { port: await freePort(), path: SMALL }
+  const startedAt = performance.now()
+  const server = startScript(
+    new URL(`../servers/${name}.ts`, import.meta.url),
+    [String(target.port), String(upstreamPort)],
+    { side, output: join(folder, `${name}.log`) },
+  )
+  const readyMs = await untilReady(target, startedAt)
+  return {
+    name,
+    ...target,
+    processes: [server.pid ?? 0],
+    readyMs,
+    stop: () => stop(server),
+  }
+}

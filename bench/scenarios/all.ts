@@ -1,0 +1,22 @@
+/** Every scenario, in the order of the table. */
+import { bodies } from './bodies.ts'
+import { flood } from './flood.ts'
+import { latency } from './latency.ts'
+import { sockets, startup } from './process.ts'
+import { proxied } from './proxied.ts'
+import { refusals } from './refusals.ts'
+import type { Scenario } from './scenario.ts'
+import { websockets } from './websockets.ts'
+
+export const SCENARIOS = {
+  proxied,
+  latency,
+  flood,
+  refusals,
+  bodies,
+  websockets,
+  sockets,
+  startup,
+} as const satisfies Record<string, Scenario>
+
+export type ScenarioName = keyof typeof SCENARIOS

@@ -1,0 +1,60 @@
+/** How fast does a large body pass, and does it stay out of memory? 100 MB down and up, over a connection each. */
+import { runScript } from '../child.ts'
+import type { BodyJob } from '../load/body.ts'
+import type { Peer } from '../peers/peer.ts'
+import { cpuMicros, peakBytes, residentBytes, resetPeak } from '../proc.ts'
+import { visitorHeaders } from '../workspace.ts'
+import type { Scenario } from './scenario.ts'
+
+const MEGABYTES = 100
+
+/** How often the body is moved in a turn: one alone is over before the clock of /proc has ticked ten times. */
+const TIMES = 3
+
+/** What the large bodies of a turn did. */
+interface Moved {
+  /** Megabytes a second. */
+  readonly rate: number
+  /** Processor time for 100 MB, in milliseconds. */
+  readonly cpu: number
+  /** The most memory over that at the beginning, in MiB. */
+  readonly growth: number
+}
+
+export const bodies: Scenario = {
+  peers: ['direct', 'nginx', 'nginx-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
+  needs: [],
+  async measure(peer) {
+    const down = await move(peer, 'download')
+    const up = await move(peer, 'upload')
+    const own = (name: 'down' | 'up', { rate, cpu, growth }: Moved) => ({
+      [`${name}-rate`]: rate,
+      ...(peer.name === 'direct' ? {} : { [`${name}-cpu`]: cpu, [`${name}-growth`]: growth }),
+    })
+    return { ...own('down', down), ...own('up', up) }
+  },
+}
+
+async function move({ port, processes }: Peer, direction: BodyJob['direction']): Promise<Moved> {
+  const job: BodyJob = {
+    port,
+    direction,
+    path: direction === 'download' ? '/api/big' : '/api/upload',
+    headers: visitorHeaders(),
+    bytes: MEGABYTES * 1e6,
+  }
+  const memory = residentBytes(processes)
+  const cpu = cpuMicros(processes)
+  resetPeak(processes)
+  let total = 0
+  for (let i = 0; i < TIMES; i++) {
+    const script = new URL('../load/body.ts', import.meta.url)
+    const { seconds } = await runScript<{ seconds: number }>(script, job)
+    total += seconds
+  }
+  return {
+    rate: (TIMES * MEGABYTES) / total,
+    cpu: (cpuMicros(processes) - cpu) / 1000 / TIMES,
+    growth: (peakBytes(processes) - memory) / 2 ** 20,
+  }
+}

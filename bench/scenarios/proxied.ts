@@ -1,0 +1,55 @@
+/** How many requests, and what does one cost? As fast as 32 connections are answered, a token on every request. */
+import { runWrk, type WrkJob } from '../load/wrk.ts'
+import { cpuMicros } from '../proc.ts'
+import type { Target } from '../peers/peer.ts'
+import { visitorHeaders } from '../workspace.ts'
+import type { Scenario } from './scenario.ts'
+
+/** What a load cost the processes that bore it. */
+export interface Cost {
+  /** Requests a second. */
+  readonly rate: number
+  /** Processor time of all processes of the peer for a request, in microseconds. */
+  readonly cpu: number
+  /** The share of one core that they used, in percent. Well below 100, the peer was not what limited the rate. */
+  readonly busy: number
+  /** The share of answers with a status of 400 and above, in percent. */
+  readonly refused: number
+}
+
+/**
+ * Runs a load and reckons what it cost.
+ * @throws {Error} when answers are not what was expected: then something else was measured
+ */
+export async function costOf(
+  target: Target,
+  job: Omit<WrkJob, 'target' | 'headers'> & Partial<Pick<WrkJob, 'headers'>>,
+  expected: 'answered' | 'refused' | 'either' = 'answered',
+): Promise<Cost> {
+  const before = cpuMicros(target.processes)
+  const result = await runWrk({ headers: visitorHeaders(), ...job, target })
+  const spent = cpuMicros(target.processes) - before
+  const { requests, refused, failed, seconds } = result
+  const wrong = expected === 'answered' ? refused : requests - refused
+  if (expected !== 'either' && wrong > requests / 1000)
+    throw new Error(
+      `port ${target.port}${target.path}: ${wrong} of ${requests} were not ${expected}`,
+    )
+  if (failed > requests / 1000)
+    throw new Error(`port ${target.port}${target.path}: ${failed} connections failed`)
+  return {
+    rate: requests / seconds,
+    cpu: spent / requests,
+    busy: spent / (seconds * 1e4),
+    refused: (refused / requests) * 100,
+  }
+}
+
+export const proxied: Scenario = {
+  peers: ['nginx', 'nginx-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
+  needs: ['wrk'],
+  async measure(peer, _lab, seconds) {
+    const { rate, cpu, busy } = await costOf(peer, { seconds })
+    return { rate, cpu, busy }
+  },
+}

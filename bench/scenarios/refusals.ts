@@ -1,0 +1,79 @@
+/** What does a refusal cost? Whoever must be refused comes in numbers: it has to be much cheaper than letting in. */
+import type { Peer, Target } from '../peers/peer.ts'
+import { statusOf } from '../ready.ts'
+import { mint, visitorHeaders } from '../workspace.ts'
+import { costOf } from './proxied.ts'
+import type { Scenario, Values } from './scenario.ts'
+
+/** A token whose signature is wrong. */
+const FORGED = `${mint('forger').slice(0, -8)}AAAAAAAA`
+
+/** One way to be refused. */
+interface Refusal {
+  readonly name: '401' | 'forged' | '403' | '429'
+  readonly status: number
+  readonly headers: Record<string, string>
+  /** Where; undefined when the peer knows no such refusal. */
+  readonly target: (peer: Peer) => Promise<Target | undefined>
+}
+
+const REFUSALS: readonly Refusal[] = [
+  {
+    name: '401',
+    status: 401,
+    headers: visitorHeaders(undefined, ''),
+    target: async (peer) => (peer.name === 'nginx' ? undefined : peer),
+  },
+  {
+    name: 'forged',
+    status: 401,
+    headers: visitorHeaders(undefined, FORGED),
+    target: async (peer) => (peer.name === 'nginx' ? undefined : peer),
+  },
+  {
+    name: '403',
+    status: 403,
+    headers: visitorHeaders(),
+    target: async (peer) => ({ ...peer, path: '/api/.env' }),
+  },
+  {
+    name: '429',
+    status: 429,
+    headers: visitorHeaders(undefined, ''),
+    target: async (peer) => peer.limited?.(),
+  },
+]
+
+export const refusals: Scenario = {
+  peers: ['nginx', 'nginx-auth', 'haproxy', 'textbook', 'gateway'],
+  needs: ['wrk'],
+  async measure(peer, _lab, seconds) {
+    const shorter = Math.max(1, Math.floor(seconds / 2))
+    const own = await costOf(peer, { seconds: shorter })
+    const values: Values = {}
+    for (const { name, status, headers, target } of REFUSALS) {
+      const where = await target(peer)
+      if (where === undefined) continue
+      await untilRefused(where, headers, status)
+      const { rate, cpu } = await costOf(where, { seconds: shorter, headers }, 'refused')
+      values[`${name}-rate`] = rate
+      values[`${name}-times`] = rate / own.rate
+      values[`${name}-cpu`] = cpu
+    }
+    return values
+  },
+}
+
+/** Asks until it is refused in the way that is to be measured: a limit must be used up first. */
+async function untilRefused(
+  target: Target,
+  headers: Readonly<Record<string, string>>,
+  expected: number,
+): Promise<void> {
+  let status: number | undefined
+  for (let attempt = 0; attempt < 20; attempt++) {
+    status = await statusOf(target, headers)
+    if (status === expected) return
+  }
+  throw new Error(`port ${target.port} ${target.path} answers ${status}, not ${expected}`)
+}

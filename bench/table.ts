@@ -1,0 +1,82 @@
+/** The one table: figures as rows, peers as columns, and beside them what was aimed at and whether it was met. */
+import { FIGURES, type Aim, type Figure, type FigureName } from './figures.ts'
+import { PEERS, type PeerName } from './peers/peer.ts'
+import { median, medianRatio } from './statistics.ts'
+import type { Results } from './turns.ts'
+
+const NAMES = Object.keys(PEERS) as PeerName[]
+
+/** Writes the results as a Markdown table, with the columns of those peers that were measured. */
+export function writeTable(results: Results): string {
+  const figures = (Object.keys(FIGURES) as FigureName[]).filter((figure) =>
+    NAMES.some((peer) => results.of(figure, peer).length > 0),
+  )
+  const peers = NAMES.filter((peer) =>
+    figures.some((figure) => results.of(figure, peer).length > 0),
+  )
+  const rows = figures.flatMap((name) => rowsOf(name, peers, results))
+  return align([['', ...peers.map((peer) => PEERS[peer]), 'target', ''], ...rows])
+}
+
+/** A figure's own row, and one for each peer that it is compared with. */
+function rowsOf(name: FigureName, peers: readonly PeerName[], results: Results): string[][] {
+  const { label, digits, aims = [] }: Figure = FIGURES[name]
+  const medians = peers.map((peer) => median(results.of(name, peer)))
+  const own = median(results.of(name, 'gateway'))
+  const plain = aims.find(({ than }) => than === undefined)
+  const first = [label, ...medians.map((value) => show(value, digits)), ...judge(plain, own)]
+  const compared = aims.flatMap((aim) => {
+    const { than } = aim
+    if (than === undefined || results.of(name, than).length === 0) return []
+    const ratio = (peer: PeerName) => medianRatio(results.of(name, peer), results.of(name, than))
+    return [
+      [
+        `– to ${PEERS[than]}`,
+        ...peers.map((peer) => show(ratio(peer), 2)),
+        ...judge(aim, ratio('gateway')),
+      ],
+    ]
+  })
+  return [first, ...compared]
+}
+
+/** The last two cells: what was aimed at, and whether it was met. */
+function judge(aim: Aim | undefined, value: number): [string, string] {
+  if (aim === undefined) return ['', '']
+  const target = `${aim.is} ${aim.value}`
+  if (Number.isNaN(value)) return [target, '']
+  return [target, isMet(aim, value) ? 'met' : 'NOT MET']
+}
+
+function isMet({ is, value: aimed }: Aim, value: number): boolean {
+  if (is === 'at least') return value >= aimed
+  return is === 'at most' ? value <= aimed : value < aimed
+}
+
+/** A number as it stands in a table; nothing for one that is none. */
+export function show(value: number, digits: number): string {
+  if (!Number.isFinite(value)) return ''
+  return value.toLocaleString('en-US', {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  })
+}
+
+/** Pads the cells, the first column to the left, the others to the right. */
+export function align(rows: ReadonlyArray<readonly string[]>): string {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(3, ...rows.map((row) => row[column]?.length ?? 0)),
+  )
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+  const lines = rows.map((row) =>
+    line(
+      widths.map((width, column) =>
+        column === 0 ? (row[column] ?? '').padEnd(width) : (row[column] ?? '').padStart(width),
+      ),
+    ),
+  )
+  const rule = line(
+    widths.map((width, i) => (i === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`)),
+  )
+  return [lines[0], rule, ...lines.slice(1)].join('\n')
+}

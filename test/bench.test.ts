@@ -1,0 +1,149 @@
+/** Does the benchmark reckon rightly? Its statistics, and how it reads the kernel, wrk and the gateway's metrics. */
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { FIGURES } from '../bench/figures.ts'
+import type { Lab } from '../bench/lab.ts'
+import { parseWrk } from '../bench/load/wrk-output.ts'
+import { parseOptions } from '../bench/options.ts'
+import type { Peer, PeerName } from '../bench/peers/peer.ts'
+import {
+  cpuMicros,
+  foreignMicros,
+  openFiles,
+  parseMachineMicros,
+  parseStat,
+  parseStatusBytes,
+  peakBytes,
+  residentBytes,
+  resetPeak,
+} from '../bench/proc.ts'
+import { sumOf } from '../bench/samples.ts'
+import { median, medianRatio, percentile } from '../bench/statistics.ts'
+import { writeTable } from '../bench/table.ts'
+import { Results, takeTurns } from '../bench/turns.ts'
+
+t.test('medians and percentiles', async (t) => {
+  t.equal(median([9, 1, 5]), 5)
+  t.equal(median([4, 1, 2, 100]), 3)
+  t.ok(Number.isNaN(median([])))
+  const hundred = Array.from({ length: 100 }, (_, i) => 100 - i)
+  t.equal(percentile(hundred, 0.5), 50)
+  t.equal(percentile(hundred, 0.99), 99)
+  t.equal(percentile(hundred, 1), 100)
+  t.equal(percentile([7], 0.01), 7)
+})
+
+t.test(
+  'a ratio is taken within each round, so that a slow round does not count twice',
+  async (t) => {
+    t.equal(medianRatio([10, 100, 12], [20, 200, 20]), 0.5)
+    t.ok(Number.isNaN(medianRatio([], [])))
+  },
+)
+
+t.test('a line of /proc/PID/stat, whatever the process calls itself', async (t) => {
+  const rest = 'S 4242 77 77 0 -1 4194304 5 6 7 8 150 50 30 20 20 0 11 0 123'
+  for (const name of ['node', 'nginx: worker', 'a) R 1 (b', ''])
+    t.same(parseStat(`77 (${name}) ${rest}`), {
+      pid: 77,
+      parent: 4242,
+      cpuMicros: 2_000_000,
+      reapedMicros: 500_000,
+    })
+  const self = parseStat(readFileSync('/proc/self/stat', 'utf8'))
+  t.equal(self.pid, process.pid)
+  t.equal(self.parent, process.ppid)
+  t.ok(cpuMicros([process.pid]) >= self.cpuMicros)
+})
+
+t.test('the rest of /proc', async (t) => {
+  t.equal(parseStatusBytes('VmPeak:\t  900 kB\nVmRSS:\t    10 kB\n', 'VmRSS'), 10_240)
+  t.equal(parseMachineMicros('cpu  1 2 3 1000 50 4 5 0 0 0\ncpu0 9 9 9\n'), 150_000)
+})
+
+t.test('this process, as the kernel sees it', async (t) => {
+  const own = [process.pid]
+  resetPeak(own)
+  t.ok(residentBytes(own) > 2 ** 20)
+  t.ok(peakBytes(own) > 2 ** 20)
+  t.ok(openFiles(own) >= 3)
+  t.ok(foreignMicros() > 0)
+})
+
+t.test('peers take turns, and the first round is dropped', async (t) => {
+  const order: string[] = []
+  const results = new Results()
+  const scenario = {
+    peers: [],
+    needs: [],
+    async measure({ name }: Peer) {
+      order.push(name)
+      return { p50: order.length }
+    },
+    conclude(round: ReadonlyMap<PeerName, { p50?: number; 'p50-added'?: number }>) {
+      for (const values of round.values()) values['p50-added'] = (values.p50 ?? 0) * 10
+    },
+  }
+  const lab = { peer: async (name: PeerName) => ({ name }) } as unknown as Lab
+  await takeTurns(scenario, ['bare', 'gateway'], lab, { rounds: 2, seconds: 1 }, results)
+  t.same(order, ['bare', 'gateway', 'bare', 'gateway', 'bare', 'gateway'])
+  t.same(results.of('p50', 'gateway'), [4, 6])
+  t.same(results.of('p50-added', 'bare'), [30, 50])
+  t.same(JSON.parse(JSON.stringify(results))['p50 bare'], [3, 5])
+})
+
+t.test('what wrk prints', async (t) => {
+  const text = `Running 2s test @ http://127.0.0.1:1/
+  1 threads and 32 connections
+  66 requests in 1.50m, 57.43MB read
+  Socket errors: connect 1, read 2, write 3, timeout 4
+  Non-2xx or 3xx responses: 12
+Requests/sec:      0.73
+`
+  t.same(parseWrk(text), { requests: 66, seconds: 90, refused: 12, failed: 10 })
+  t.same(parseWrk('  5 requests in 500.00ms, 1MB read'), {
+    requests: 5,
+    seconds: 0.5,
+    refused: 0,
+    failed: 0,
+  })
+  t.throws(() => parseWrk('unable to connect'))
+})
+
+t.test('the sum of a metric’s series', async (t) => {
+  const text = 'a_total{x="1"} 2\na_total{x="2"} 3\na_total_more 9\nb 7.5\n'
+  t.equal(sumOf(text, 'a_total'), 5)
+  t.equal(sumOf(text, 'b'), 7.5)
+})
+
+t.test('the table has medians, ratios round by round, and a verdict on each target', async (t) => {
+  const results = new Results()
+  for (const [peer, values] of [
+    ['nginx-auth', [100, 1000, 120]],
+    ['gateway', [50, 490, 70]],
+    ['bare', [40, 200, 40]],
+  ] as const)
+    for (const cpu of values) results.add(peer, { cpu })
+  const rows = writeTable(results)
+    .split('\n')
+    .map((line) => line.split('|').map((cell) => cell.trim()))
+  t.same(rows[0]?.slice(2, 5), ['nginx + auth_request', 'bare node:http + undici', 'gateway'])
+  t.same(rows[2]?.slice(1, 5), [FIGURES.cpu.label, '120.0', '40.0', '70.0'])
+  t.same(rows[3]?.slice(4, 7), ['0.50', 'at most 0.5', 'met'])
+  t.same(rows[4]?.slice(4, 7), ['1.75', 'at most 1.4', 'NOT MET'])
+})
+
+t.test('the command line', async (t) => {
+  const known = ['proxied', 'latency', 'bodies'] as const
+  t.match(parseOptions(['--only', 'latency,growth', '--rounds', '5'], known), {
+    only: ['latency'],
+    growth: true,
+    rounds: 5,
+    soakMinutes: undefined,
+  })
+  t.same(parseOptions(['--quick'], known).only, ['proxied'])
+  t.same(parseOptions([], known).only, known)
+  t.same(parseOptions(['--only', 'growth'], known).only, [])
+  for (const wrong of [['--only', 'speed'], ['--rounds', '0'], ['--soak', 'x'], ['--fast']])
+    t.throws(() => parseOptions(wrong, known), wrong.join(' '))
+})

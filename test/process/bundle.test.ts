@@ -1,0 +1,70 @@
+/** Is the one file that the image runs the same gateway as the sources, and does it need nothing beside it? */
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
+import t from 'tap'
+import { EXIT } from '../../src/exit-codes.ts'
+import { token } from '../helpers/gateway.ts'
+import { serveKept } from '../helpers/keeper.ts'
+import { run, serve, temporaryFolder } from '../helpers/process.ts'
+import { startUpstream } from '../helpers/upstream.ts'
+import { clientFrame, send, upgrade } from '../helpers/wire.ts'
+
+const ROOT = new URL('../..', import.meta.url).pathname
+
+// In a folder of its own: what it does not hold itself, it will not find.
+const folder = temporaryFolder(t)
+const bundle = join(folder, 'workspace-gateway.cjs')
+execFileSync(process.execPath, [join(ROOT, 'build/bundle.ts'), bundle], { stdio: 'pipe' })
+
+t.test('it serves: plain requests, refusals, WebSockets, and a clean end', async (t) => {
+  const [dashboard, terminal] = [await startUpstream(t), await startUpstream(t)]
+  const settings = {
+    GATEWAY_DASHBOARD_URL: dashboard.url,
+    GATEWAY_TERMINAL_URL: terminal.url,
+    GATEWAY_RATE_LIMIT: '5',
+  }
+  const program = await serve(t, settings, bundle)
+  const auth = `Authorization: Bearer ${await token()}`
+
+  const page = await send(program.port, 'POST /page?x=1', [auth, 'Content-Length: 4'], 'body')
+  t.equal(page.status, 200)
+  t.same(JSON.parse(page.body), { method: 'POST', url: '/page?x=1', body: 4 })
+  t.equal(page.headers['ratelimit'], '"address";r=4;t=60')
+  t.equal(dashboard.requests[0]?.headers['x-forwarded-user'], 'alice')
+
+  t.equal((await send(program.port, 'GET /')).headers['x-gateway-error'], 'sign-in-required')
+  t.equal((await send(program.port, 'GET /.env')).status, 403)
+  t.equal((await send(program.port, 'GET /health')).status, 200)
+
+  const tty = await upgrade(program.port, '/terminal/ws', [auth, 'Sec-WebSocket-Protocol: tty'])
+  t.equal(tty.answer.status, 101)
+  tty.socket.write(clientFrame(2, Buffer.from('echo')))
+  t.equal((await tty.until(6)).toString('latin1'), '\x82\x04echo')
+  t.equal((await send(program.port, 'GET /', [auth])).status, 200)
+  t.equal((await send(program.port, 'GET /', [auth])).status, 429)
+  tty.socket.destroy()
+
+  program.child.kill('SIGTERM')
+  t.equal(await program.exited, 0)
+  t.equal(program.stderr(), '')
+})
+
+t.test('its commands answer as the sources do', async (t) => {
+  const env = { GATEWAY_WORKSPACE: 'houston', GATEWAY_JWT_SECRET: 'short' }
+  for (const args of [['help'], ['check'], ['check', '--explain', 'GATEWAY_PORT'], ['nonsense']]) {
+    const [ours, sources] = [run(t, args, env, bundle), run(t, args, env)]
+    t.equal(await ours.exited, await sources.exited, args.join(' '))
+    t.equal(ours.stdout(), sources.stdout())
+    t.equal(ours.stderr(), sources.stderr())
+  }
+  const refused = run(t, ['serve'], env, bundle)
+  t.equal(await refused.exited, EXIT.config)
+  t.match(refused.stderr(), /GATEWAY_JWT_SECRET/)
+})
+
+t.test('it is replaced by itself, as it is on the disk', { timeout: 60_000 }, async (t) => {
+  const program = await serveKept(t, {}, bundle)
+  await program.replace()
+  t.equal((await send(program.port, 'GET /')).status, 401)
+  t.equal(await program.stop(), 0)
+})
