@@ -24,7 +24,8 @@ RUN apt-get update \
  && useradd --system --home-dir /app --shell /usr/sbin/nologin gateway \
  && install -d -m 700 -o gateway -g gateway /data/gateway /app/compile-cache
 WORKDIR /app
-COPY --from=build /build/dist/workspace-gateway.cjs LICENSE ./
+COPY LICENSE ./
+COPY --from=build /build/dist/workspace-gateway.cjs ./
 USER gateway
 # What V8 compiles when the gateway starts is kept in the image, so that a start does not compile it again.
 ENV NODE_COMPILE_CACHE=/app/compile-cache

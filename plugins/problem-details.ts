@@ -60,8 +60,9 @@ export default fp(
       if (response.headersSent || response.destroyed) return
       request.exchange.status = status
       request.exchange.bytesOut = request.method === 'HEAD' ? 0 : Buffer.byteLength(body)
+      const isLast = app.isDraining || app.isReplaced
       const closes =
-        !headers.includes('Connection') && (request.ws || app.isDraining || awaitsContinue(request))
+        !headers.includes('Connection') && (request.ws || isLast || awaitsContinue(request))
       const fields = [...headers, ...request.exchange.budgetFields]
       response.writeHead(status, closes ? [...fields, 'Connection', 'close'] : fields)
       response.end(body)

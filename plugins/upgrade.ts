@@ -8,7 +8,7 @@ import { GatewayError } from '../src/errors.ts'
 import { fieldLines, trimOws } from '../src/fields.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/response-headers.ts'
 import type { Service } from '../src/service.ts'
-import { socketEndsAt } from '../src/sessions.ts'
+import { RESTARTING, socketEndsAt } from '../src/sessions.ts'
 import { dialWebSocket, type Refused, type Switched } from '../src/websocket-dial.ts'
 import { WebSocketRelay } from '../src/websocket-relay.ts'
 
@@ -110,7 +110,8 @@ export default fp(
           })
           app.watchdog.add(relay)
           app.openSockets.add(relay)
-          if (place.endedBy !== undefined) relay.close(place.endedBy)
+          const endedBy = place.endedBy ?? (app.isReplaced ? RESTARTING : undefined)
+          if (endedBy !== undefined) relay.close(endedBy)
         })
       },
     )

@@ -28,7 +28,7 @@ export default async function probes(app: FastifyInstance): Promise<void> {
   app.get('/_gateway/ready', { config: PROBE }, async function sayReady(request, reply) {
     const { exchange } = request
     exchange.stage = 'probe'
-    if (app.isDraining || !app.server.listening) {
+    if (app.isDraining || !(app.server.listening || app.isReplaced)) {
       // Not thrown: what is thrown is a refusal, and refusals are counted.
       const draining = new GatewayError('draining', { headers: { 'Retry-After': '2' } })
       app.answerProblem(request, reply, draining)

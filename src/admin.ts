@@ -1,5 +1,5 @@
 /** How does an operator ask a gateway that runs? HTTP on a Unix socket in the state folder, for its own user alone. */
-import { lstatSync, rmSync } from 'node:fs'
+import { existsSync, lstatSync, renameSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -36,6 +36,8 @@ export interface AdminOptions {
   readonly stateDir: string
   readonly logger: Logger
   readonly routes: readonly AdminRoute[]
+  /** Whether the process that has the door is one that this process takes over from. */
+  readonly takesOver?: boolean
 }
 
 /** Something that listens and can be closed. */
@@ -56,37 +58,51 @@ export function adminSocketPath(stateDir: string): string {
 
 /**
  * Opens the admin door with mode 600. Whoever can open the socket may ask anything: the file's permissions are the
- * authentication, so it is never a TCP port. A socket that a dead process left is replaced, a live one is left alone.
+ * authentication, so it is never a TCP port. A socket that a dead process left is replaced; a live one is left alone,
+ * unless it is the predecessor's: then the door is the new one from one moment to the next.
  * @returns undefined when it could not be opened, which was then said in the log: the gateway goes on without
  */
 export async function startAdmin({
   stateDir,
   logger,
   routes,
+  takesOver = false,
 }: AdminOptions): Promise<Closable | undefined> {
   const path = adminSocketPath(stateDir)
+  // A socket's file is removed by the name it was opened under: never the one that a successor may have by then.
+  const draft = join(stateDir, `admin.${process.pid}`)
   try {
-    if (Buffer.byteLength(path) > MAX_PATH_BYTES)
+    if (Math.max(Buffer.byteLength(path), Buffer.byteLength(draft)) > MAX_PATH_BYTES)
       throw new Error(`the path of the socket is longer than ${MAX_PATH_BYTES} bytes`)
-    if (await canConnect({ path }, ALIVE_MS))
+    if (!takesOver && (await canConnect({ path }, ALIVE_MS)))
       throw new Error('another process listens on the socket')
-    removeSocket(path)
+    if (existsSync(path) && inodeOf(path) === undefined)
+      throw new Error('a file that is no socket has its name')
+    rmSync(draft, { force: true })
     const server = createServer(
       { headersTimeout: 5000, requestTimeout: 10_000, keepAliveTimeout: 1000 },
       (request, response) => void respond(request, response, routes, logger),
     )
     server.maxConnections = 16
-    await listenPrivately(server, path)
-    return { close: () => closeServer(server) }
+    await listenPrivately(server, draft)
+    const own = inodeOf(draft)
+    renameSync(draft, path)
+    return {
+      close() {
+        if (inodeOf(path) === own) rmSync(path, { force: true })
+        return closeServer(server)
+      },
+    }
   } catch (error) {
     logger.warn({ err: error, path }, 'admin door not opened')
     return undefined
   }
 }
 
-/** Removes a socket file, and nothing else that may be there. */
-function removeSocket(path: string): void {
-  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === true) rmSync(path)
+/** Which socket file is there, if one is. */
+function inodeOf(path: string): number | undefined {
+  const entry = lstatSync(path, { throwIfNoEntry: false })
+  return entry?.isSocket() === true ? entry.ino : undefined
 }
 
 /** Listens on a socket that was never open to anybody else, not even for a moment. */
@@ -96,7 +112,7 @@ async function listenPrivately(server: Server, path: string): Promise<void> {
   server.once('listening', resolve)
   const umask = process.umask(0o177)
   try {
-    server.listen(path) // makes the file before it returns
+    server.listen({ path, exclusive: true }) // makes the file before it returns; the keeper's business is the port alone
   } finally {
     process.umask(umask)
   }

@@ -36,9 +36,15 @@ interface Place {
   readonly log: Log
 }
 
+/** How exactly ages are saved, in parts of a millisecond. */
+const AGE_PARTS = 1000
+
 /** What a budget table looks like when it is saved: ages in milliseconds, so that no clock is trusted across processes. */
 export interface SavedBudgets {
+  /** When, in milliseconds since 1970. */
   readonly savedAt: number
+  /** The same by the clock of the process that saved, which tells a later table of it from an earlier one. */
+  readonly clock: number
   readonly entries: ReadonlyArray<
     readonly [key: string, ages: readonly number[], counts: readonly number[]]
   >
@@ -61,6 +67,8 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
   // In both, insertion order is the order of the last counted request, so the stale ones are always in front.
   readonly #logs = new Map<string, Log>()
   readonly #shared = new Map<string, Log>()
+  /** Up to when the predecessor's requests are counted here, by its clock. */
+  #restoredUntil = -Infinity
 
   constructor({
     limit,
@@ -140,25 +148,33 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     const now = this.#now()
     const entries = [...this.#logs].map(
       ([key, log]) =>
-        [key, log.times.map((time) => Math.max(0, Math.floor(now - time))), log.counts] as const,
+        [key, log.times.map((time) => roundDown(Math.max(0, now - time))), log.counts] as const,
     )
-    return { savedAt: Date.now(), entries }
+    return { savedAt: Date.now(), clock: now, entries }
   }
 
-  /** Takes over what another process saved; time that passed in between counts, a clock that went backwards does not. */
-  restore(saved: SavedBudgets): void {
+  /**
+   * Takes over what another process saved; time that passed in between counts, a clock that went backwards does not.
+   * A predecessor that still serves saves more than once: each time what is new is added to what was counted here.
+   */
+  restore({ savedAt, clock, entries }: SavedBudgets): void {
     const now = this.#now()
-    const pause = Math.max(0, Date.now() - saved.savedAt)
-    for (const [key, ages, counts] of saved.entries.slice(-this.#capacity)) {
-      const log: Log = {
-        times: ages.map((age) => now - age - pause),
-        counts: [...counts],
-        total: 0,
-      }
-      log.total = log.counts.reduce((sum, count) => sum + count, 0)
+    const pause = Math.max(0, Date.now() - savedAt)
+    for (const [key, ages, counts] of entries.slice(-this.#capacity)) {
+      const known = this.#logs.get(key)
+      if (known === undefined && this.#logs.size >= this.#capacity) continue
+      const log = merged(
+        known ?? emptyLog(),
+        ages.flatMap((age, i) =>
+          clock - age > this.#restoredUntil + 1 / AGE_PARTS
+            ? [{ time: now - age - pause, count: counts[i] ?? 0 }]
+            : [],
+        ),
+      )
       this.#forget(log, now)
       if (log.total > 0) this.#logs.set(key, log)
     }
+    this.#restoredUntil = clock
   }
 
   /** Which log a key's requests are counted in, and where that is kept once it counts something. */
@@ -216,6 +232,22 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
       consumed,
       consumed === 1,
     )
+  }
+}
+
+/** Rounded so that nothing seems older than it is: no restart gives a request back early. */
+function roundDown(age: number): number {
+  return Math.floor(age * AGE_PARTS) / AGE_PARTS
+}
+
+/** A log with further requests in it, in the order of their times. */
+function merged(log: Log, added: ReadonlyArray<{ time: number; count: number }>): Log {
+  const all = [...log.times.map((time, i) => ({ time, count: log.counts[i] ?? 0 })), ...added]
+  all.sort((a, b) => a.time - b.time)
+  return {
+    times: all.map(({ time }) => time),
+    counts: all.map(({ count }) => count),
+    total: all.reduce((sum, { count }) => sum + count, 0),
   }
 }
 

@@ -1,23 +1,20 @@
 #!/usr/bin/env node
-/** The command `workspace-gateway`: arguments, environment, signals and exit codes. The only file that owns the process. */
+/** The command `workspace-gateway`: arguments, environment and exit codes. */
 import { EXIT } from './exit-codes.ts'
 import { parseArgs } from 'node:util'
-import { check } from './commands/check.ts'
-import { doctor } from './commands/doctor.ts'
-import { explain } from './commands/explain.ts'
 import type { Io } from './commands/io.ts'
 import {
   ConfigError,
   loadConfig,
   readSetting,
   SECRET_VARIABLES,
+  type Config,
   type Environment,
 } from './config/load.ts'
 import { SETTINGS } from './config/settings.ts'
 import { helpText } from './help.ts'
+import { isKept, keep } from './keeper.ts'
 import { AlreadyRunningError, checkPidFile, removePidFile, writePidFile } from './pid-file.ts'
-import { keyRing, startGateway, type RunningGateway } from './server.ts'
-import { mintToken } from './token.ts'
 import { codeOf } from './errors.ts'
 
 const IO: Io = {
@@ -25,7 +22,10 @@ const IO: Io = {
   err: (text) => void process.stderr.write(text),
 }
 
-/** Runs one command. @returns the exit code, or undefined while the gateway runs */
+/**
+ * Runs one command, and loads what it needs alone: the process that only keeps the port is half the size for it.
+ * @returns the exit code, or undefined while the gateway runs
+ */
 async function run([command = 'serve', ...args]: readonly string[]): Promise<number | undefined> {
   switch (command) {
     case 'serve':
@@ -35,11 +35,11 @@ async function run([command = 'serve', ...args]: readonly string[]): Promise<num
     case 'token':
       return token(args)
     case 'check':
-      return check(args, process.env, IO)
+      return (await import('./commands/check.ts')).check(args, process.env, IO)
     case 'doctor':
-      return doctor(args, process.env, IO)
+      return (await import('./commands/doctor.ts')).doctor(args, process.env, IO)
     case 'explain':
-      return explain(args, process.env, IO)
+      return (await import('./commands/explain.ts')).explain(args, process.env, IO)
     case 'help':
     case '--help':
     case '-h':
@@ -55,67 +55,24 @@ async function serve(env: Environment): Promise<number | undefined> {
   const sources = { ...env } // what SIGHUP reads again; the environment itself forgets its secrets
   for (const name of SECRET_VARIABLES) delete process.env[name]
   if (config.pidFile !== undefined) checkPidFile(config.pidFile)
-  const gateway = await startGateway(config, { notifySocket: env['NOTIFY_SOCKET'] })
-  const { pidFile } = config
-  if (pidFile !== undefined) {
-    try {
-      writePidFile(pidFile)
-    } catch (error) {
-      await gateway.close()
-      throw new ConfigError([
-        `GATEWAY_PID_FILE "${pidFile}" cannot be written (${codeOf(error)}); it takes a path in a folder that exists`,
-      ])
-    }
-    process.on('exit', () => removePidFile(pidFile))
-  }
-  stopOnSignals(gateway)
-  surviveFaults(gateway)
-  process.on('SIGHUP', () => reloadSecrets(gateway, sources))
+  const onReady = (): void => holdPidFile(config)
+  if (config.hotRestart && !isKept()) return keep(config, { env: sources, onReady })
+  const { runGateway } = await import('./serve.ts')
+  await runGateway(config, { env: sources, onReady })
   return undefined
 }
 
-/** npm passes a Ctrl+C on that the terminal has sent already: two of them so close (in milliseconds) are one. */
-const SAME_INTERRUPT_MS = 100
-
-/** SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once. */
-function stopOnSignals(gateway: RunningGateway): void {
-  let stoppingSince: number | undefined
-  const stop = (signal: NodeJS.Signals): void => {
-    if (stoppingSince !== undefined) {
-      if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_INTERRUPT_MS) return
-      process.exit(EXIT.failed)
-    }
-    stoppingSince = performance.now()
-    gateway.close().then(
-      () => process.exit(EXIT.ok),
-      () => process.exit(EXIT.failed),
-    )
-  }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
-}
-
-/**
- * The last fence: a fault of ours that nothing caught costs one request, not everybody's terminal. It is said as loudly
- * as a log can; requests share nothing that such a fault could leave half done.
- */
-function surviveFaults({ app }: RunningGateway): void {
-  const survive = (error: unknown): void => {
-    app.log.fatal({ err: error }, 'fault of the gateway, which goes on')
-  }
-  process.on('uncaughtException', survive)
-  process.on('unhandledRejection', survive)
-}
-
-/** SIGHUP: reads the secret files again. A bad one keeps what is in force. */
-function reloadSecrets(gateway: RunningGateway, sources: Environment): void {
+/** Writes the PID file, if there is to be one, and removes it at the end. @throws {ConfigError} */
+function holdPidFile({ pidFile }: Config): void {
+  if (pidFile === undefined) return
   try {
-    const config = loadConfig(sources)
-    gateway.setKeys(keyRing(config))
-    gateway.setOpenclawToken(config.openclawToken)
+    writePidFile(pidFile)
   } catch (error) {
-    gateway.app.log.error({ err: error }, 'secrets not reloaded; the old ones stay in force')
+    throw new ConfigError([
+      `GATEWAY_PID_FILE "${pidFile}" cannot be written (${codeOf(error)}); it takes a path in a folder that exists`,
+    ])
   }
+  process.on('exit', () => removePidFile(pidFile))
 }
 
 async function token(args: readonly string[]): Promise<number> {
@@ -128,6 +85,7 @@ async function token(args: readonly string[]): Promise<number> {
   if (ttlSeconds === undefined)
     return usage(`--ttl "${values.ttl}" is not a duration such as 90s, 15m, 1h or 7d`)
   const workspace = readSetting(SETTINGS.workspace, process.env)
+  const { mintToken } = await import('./token.ts')
   const secret = readSetting(SETTINGS.jwtSecret, process.env)
   const issuer = readSetting(SETTINGS.jwtIssuer, process.env)
   process.stdout.write(
@@ -183,6 +141,7 @@ async function main(): Promise<void> {
     if (exitCode !== undefined) process.exitCode = exitCode
   } catch (error) {
     process.exitCode = explainFailure(error)
+    if (isKept()) process.exit() // the line to its keeper would keep it
   }
 }
 

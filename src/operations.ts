@@ -18,6 +18,8 @@ export interface OperationsOptions {
   readonly logger: Logger
   /** systemd's `NOTIFY_SOCKET`. */
   readonly notifySocket?: string | undefined
+  /** Whether this gateway takes over from one that still runs. */
+  readonly takesOver?: boolean
 }
 
 /** Operations of a gateway that listens. */
@@ -38,12 +40,13 @@ export interface Operations {
 export async function startOperations(
   app: FastifyInstance,
   config: Config,
-  { logger, notifySocket }: OperationsOptions,
+  { logger, notifySocket, takesOver = false }: OperationsOptions,
 ): Promise<Operations> {
   const admin = await startAdmin({
     stateDir: config.stateDir,
     logger,
     routes: adminRoutes(app, config),
+    takesOver,
   })
   const metrics =
     config.metricsPort === undefined

@@ -3,7 +3,7 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { codeOf } from './errors.ts'
 
 /** The word of a command line that runs the gateway: the installed command, or the program itself. */
-const GATEWAY_COMMAND = /(?:^|\/)(?:workspace-gateway|main\.[jt]s)$/
+const GATEWAY_COMMAND = /(?:^|\/)(?:workspace-gateway(?:\.cjs)?|main\.[jt]s)$/
 
 /** A PID file that names another process which is alive. */
 export class AlreadyRunningError extends Error {

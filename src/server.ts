@@ -1,6 +1,7 @@
 /** How does the gateway live? It opens its log and state, listens, re-reads secrets, and stops without losing a request. */
+import { once } from 'node:events'
 import { chmodSync, rmSync, statSync } from 'node:fs'
-import type { Socket } from 'node:net'
+import { Server as TcpServer, type Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { SlidingWindowLimiter } from './budget.ts'
 import { ALIVE_MS, canConnect } from './can-connect.ts'
@@ -21,6 +22,9 @@ const ADDRESS_CAPACITY = 100_000
 /** How many sessions have a budget of their own; each needs a token that we signed. */
 const SESSION_CAPACITY = 10_000
 
+/** A connection that has sent nothing for so long was opened ahead, and no request is on its way (milliseconds). */
+const SILENT_MS = 250
+
 /** How often the end of requests in flight is looked for while draining, in milliseconds. */
 const DRAIN_STEP_MS = 50
 
@@ -30,6 +34,12 @@ export interface ServerOptions {
   readonly logDestination?: LogDestination
   /** systemd's `NOTIFY_SOCKET`: where a supervisor hears that the gateway is ready. */
   readonly notifySocket?: string | undefined
+  /** The number of a listening socket that was handed down to this process; used instead of the configured address. */
+  readonly listenFd?: number | undefined
+  /** Whether this gateway takes over from one that still listens: the port is shared, the admin door changes hands. */
+  readonly takesOver?: boolean
+  /** Whether the file of `GATEWAY_SOCKET` belongs to whoever keeps the port, and stays when this gateway ends. */
+  readonly keepsSocketFile?: boolean
 }
 
 /** A gateway that listens. */
@@ -44,6 +54,16 @@ export interface RunningGateway {
   readonly app: FastifyInstance
   /** Stops: requests in flight get the drain time, WebSockets a close frame; budgets are saved, the log is flushed. */
   close(): Promise<void>
+  /**
+   * Stops after a successor has taken over: as {@link close}, but connections that people keep open are answered once
+   * more before they end, so that not even a request that is on its way just now is lost.
+   * @param onBudgetsSaved is called when the successor can take the budgets, and later once more by the end of the promise
+   */
+  retire(onBudgetsSaved: () => void): Promise<void>
+  /** Saves the budgets for a successor. */
+  saveBudgets(): void
+  /** Takes what a predecessor has saved since the last time. */
+  takeBudgets(): void
 }
 
 /** The keys of a configuration, the signing one first. */
@@ -60,7 +80,13 @@ export function keyRing({
  */
 export async function startGateway(
   config: Config,
-  { logDestination, notifySocket }: ServerOptions = {},
+  {
+    logDestination,
+    notifySocket,
+    listenFd,
+    takesOver = false,
+    keepsSocketFile = false,
+  }: ServerOptions = {},
 ): Promise<RunningGateway> {
   const log = openLog(config.logLevel, logDestination)
   const { logger } = log
@@ -84,7 +110,7 @@ export async function startGateway(
   const app = await buildGateway(config, { log, verifier, addresses, sessions })
   const connections = trackConnections(app)
   try {
-    await listen(app, config)
+    await listen(app, config, listenFd)
   } catch (error) {
     await app.close()
     throw error
@@ -101,7 +127,7 @@ export async function startGateway(
     { ...address, socket: config.socket, workspace: config.workspace, pid: process.pid },
     'listening',
   )
-  const operations = await startOperations(app, config, { logger, notifySocket })
+  const operations = await startOperations(app, config, { logger, notifySocket, takesOver })
 
   let closing: Promise<void> | undefined
   return {
@@ -116,36 +142,65 @@ export async function startGateway(
     setOpenclawToken(token) {
       setOpenclawToken(app.services, token)
     },
+    saveBudgets: save,
+    takeBudgets() {
+      restoreBudgets(config.stateDir, budgets, logger)
+    },
     close() {
-      closing ??= stop()
+      closing ??= stop(() => drainRequests(app, connections, config.drainSeconds * 1000))
+      return closing
+    },
+    retire(onBudgetsSaved) {
+      closing ??= stop(async () => {
+        const drained = drainReplaced(app, connections, config.drainSeconds * 1000)
+        save()
+        onBudgetsSaved()
+        await drained
+      })
       return closing
     },
   }
 
-  async function stop(): Promise<void> {
+  function save(): void {
+    saveBudgets(config.stateDir, budgets, logger)
+  }
+
+  async function stop(drain: () => Promise<void>): Promise<void> {
     logger.info({ openSockets: app.openSockets.size, seconds: config.drainSeconds }, 'draining')
     operations.stopping()
-    await drainRequests(app, connections, config.drainSeconds * 1000)
-    saveBudgets(config.stateDir, budgets, logger)
+    await drain()
+    save()
     await app.close()
     await operations.close()
-    if (config.socket !== undefined) rmSync(config.socket, { force: true })
+    if (config.socket !== undefined && !keepsSocketFile) rmSync(config.socket, { force: true })
     logger.info('stopped')
     await log.flush()
   }
 }
 
-/** Every connection that is open, those that Node has let go of after an upgrade too. */
-function trackConnections(app: FastifyInstance): ReadonlySet<Socket> {
-  const connections = new Set<Socket>()
+/** Every connection that is open, those that Node has let go of after an upgrade too, and since when. */
+type Connections = ReadonlyMap<Socket, number>
+
+function trackConnections(app: FastifyInstance): Connections {
+  const connections = new Map<Socket, number>()
   app.server.on('connection', (socket: Socket) => {
-    connections.add(socket)
+    connections.set(socket, performance.now())
     socket.once('close', () => connections.delete(socket))
   })
   return connections
 }
 
-async function listen(app: FastifyInstance, { host, port, socket }: Config): Promise<void> {
+async function listen(
+  app: FastifyInstance,
+  { host, port, socket }: Config,
+  fd: number | undefined,
+): Promise<void> {
+  if (fd !== undefined) {
+    await app.ready()
+    app.server.listen({ fd })
+    await once(app.server, 'listening')
+    return
+  }
   if (socket === undefined) {
     try {
       await app.listen({ host, port })
@@ -179,7 +234,7 @@ async function removeStaleSocket(path: string): Promise<void> {
 /** Stops accepting, tells WebSockets to come back, and lets requests finish until the deadline; then everything is cut. */
 async function drainRequests(
   app: FastifyInstance,
-  connections: ReadonlySet<Socket>,
+  connections: Connections,
   drainMs: number,
 ): Promise<void> {
   const { server } = app
@@ -192,11 +247,31 @@ async function drainRequests(
   while (performance.now() < deadline) {
     server.closeIdleConnections()
     // To Node a connection that has not sent anything yet is not idle; browsers open such ones ahead.
-    for (const connection of connections) if (connection.bytesRead === 0) connection.destroy()
+    const youngest = performance.now() - SILENT_MS
+    for (const [connection, since] of connections)
+      if (connection.bytesRead === 0 && since < youngest) connection.destroy()
     if (isClosed && app.openSockets.size === 0) return
     await pause(DRAIN_STEP_MS)
   }
-  for (const connection of connections) connection.destroy()
+  for (const connection of connections.keys()) connection.destroy()
+  app.openSockets.destroyAll()
+}
+
+/**
+ * The same with a successor that listens on the same port. Nothing is in a hurry: a connection that is idle, or young,
+ * may have a request on its way, which is answered, and told to be the last.
+ */
+async function drainReplaced(
+  app: FastifyInstance,
+  connections: Connections,
+  drainMs: number,
+): Promise<void> {
+  const deadline = performance.now() + drainMs
+  app.beginDrain(true)
+  // http.Server's own close would end idle connections at once, with what is on its way to us.
+  TcpServer.prototype.close.call(app.server)
+  while (connections.size > 0 && performance.now() < deadline) await pause(DRAIN_STEP_MS)
+  for (const connection of connections.keys()) connection.destroy()
   app.openSockets.destroyAll()
 }
 

@@ -36,7 +36,7 @@ export function saveBudgets(stateDir: string, tables: BudgetTables, logger: Logg
   }
 }
 
-/** Takes over what the last process saved, once. A missing file is a first start; a corrupt one is said and ignored. */
+/** Takes over what another process saved, once each time. A missing file is a first start; a corrupt one is said and ignored. */
 export function restoreBudgets(stateDir: string, tables: BudgetTables, logger: Logger): void {
   const path = join(stateDir, BUDGETS_FILE)
   try {
@@ -66,12 +66,13 @@ function remove(path: string): void {
 }
 
 function isSavedBudgets(value: unknown): value is SavedBudgets {
-  if (typeof value !== 'object' || value === null || !('entries' in value) || !('savedAt' in value))
-    return false
+  if (typeof value !== 'object' || value === null) return false
+  const { savedAt, clock, entries } = value as Record<string, unknown>
   return (
-    Number.isFinite(value.savedAt) &&
-    Array.isArray(value.entries) &&
-    value.entries.every(isSavedEntry)
+    Number.isFinite(savedAt) &&
+    Number.isFinite(clock) &&
+    Array.isArray(entries) &&
+    entries.every(isSavedEntry)
   )
 }
 

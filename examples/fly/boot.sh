@@ -6,7 +6,8 @@
 #   SIGTERM, SIGINT         the gateway drains first, then the services end; a second one kills what is left
 #   SIGHUP                  is passed to the gateway, which reads its secret files again
 #   SIGUSR1                 what was given up is tried again
-#   kill "$(cat /run/workspace/gateway.pid)"    restarts the gateway alone, at once
+#   kill "$(cat /run/workspace/gateway.pid)"    restarts the gateway alone, at once; with -USR2 and
+#                                               GATEWAY_HOT_RESTART=true without refusing a connection
 #
 # What ends is started again after 1, 2, 4 and 8 seconds. Five ends within 60 seconds and it is given up: a service stays
 # away until SIGUSR1, and without the gateway there is no workspace, so this script ends with the gateway's exit code.

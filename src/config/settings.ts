@@ -210,6 +210,12 @@ export const SETTINGS = {
     accepts: 'an absolute path',
     parse: parseAbsolutePath,
   }),
+  hotRestart: withDefault('false', {
+    env: 'GATEWAY_HOT_RESTART',
+    description:
+      'Whether SIGUSR2 replaces the gateway by a new process without refusing a connection. A second, small process then keeps the port and the process id.',
+    ...trueOrFalse,
+  }),
   drainSeconds: withDefault('4', {
     env: 'GATEWAY_DRAIN_SECONDS',
     description: 'How long requests in flight may take to finish after SIGTERM, in seconds.',

@@ -1,13 +1,15 @@
 /** The real program as a process of its own: arguments, environment, signals, exit codes, memory. */
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, type ChildProcess, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
+import type { Readable } from 'node:stream'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { testSettings } from './gateway.ts'
 
-const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
+/** The program. */
+export const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
 
 /** A program that runs. */
 export interface Program {
@@ -44,7 +46,14 @@ export function run(
   env: Record<string, string | undefined>,
   main = MAIN,
 ): Program {
-  const child = spawn(process.execPath, [main, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  return watch(
+    t,
+    spawn(process.execPath, [main, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] }),
+  )
+}
+
+/** Watches a program, or a supervisor that runs it; it is killed when the test ends. */
+export function watch(t: Test, child: ChildProcessByStdio<null, Readable, Readable>): Program {
   let stdout = ''
   let stderr = ''
   const waiting = new Set<() => void>()

@@ -10,6 +10,7 @@ import * as chromium from './chromium.ts'
 import { FOLDER, type Neighbour } from './neighbour.ts'
 import * as next from './next.ts'
 import * as openclaw from './openclaw.ts'
+import * as supervisors from './supervisors.ts'
 import * as ttyd from './ttyd.ts'
 
 /** Every neighbour, in the order of the table. */
@@ -20,6 +21,7 @@ const NEIGHBOURS: Record<string, Neighbour> = {
   'Next.js': next,
   Caddy: caddy,
   Chromium: chromium,
+  Supervisors: supervisors,
 }
 
 /** How long one file may take, in seconds: it starts real programs, and a runner may have one slow core. */

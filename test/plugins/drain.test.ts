@@ -36,6 +36,30 @@ t.test(
   },
 )
 
+t.test('with a successor on the same port, nobody is sent elsewhere', async (t) => {
+  const workspace = await startWorkspace(t)
+  const headers = [await bearer(), 'Connection: keep-alive']
+  const { closed, received } = await upgrade(workspace.port, '/', headers.slice(0, 1))
+  workspace.running.app.beginDrain(true)
+  await closed
+  t.equal(received().readUInt16BE(2), 1012, 'sockets come back to the successor')
+
+  for (const path of ['/health', '/_gateway/ready', '/']) {
+    const answer = await send(workspace.port, `GET ${path}`, headers)
+    t.equal(answer.status, 200, path)
+    t.equal(answer.headers['connection'], 'close', 'the next request goes to the successor')
+  }
+  const refused = await send(workspace.port, 'GET /', ['Connection: keep-alive'])
+  t.equal(refused.status, 401)
+  t.equal(refused.headers['connection'], 'close')
+
+  // A handshake that is refused stops a terminal's page for good; one that ends with 1012 makes it connect again.
+  const late = await upgrade(workspace.port, '/', headers.slice(0, 1))
+  t.equal(late.answer.status, 101)
+  await late.closed
+  t.equal(late.received().readUInt16BE(2), 1012)
+})
+
 t.test('open sockets are told to come back (1012), between two frames, and end', async (t) => {
   const workspace = await startWorkspace(t)
   const { answer, until, closed } = await upgrade(workspace.port, '/', [await bearer()])

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { EXIT } from '../../src/exit-codes.ts'
 import { token } from '../helpers/gateway.ts'
+import { serveKept } from '../helpers/keeper.ts'
 import { run, serve, temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { clientFrame, send, upgrade } from '../helpers/wire.ts'
@@ -59,4 +60,11 @@ t.test('its commands answer as the sources do', async (t) => {
   const refused = run(t, ['serve'], env, bundle)
   t.equal(await refused.exited, EXIT.config)
   t.match(refused.stderr(), /GATEWAY_JWT_SECRET/)
+})
+
+t.test('it is replaced by itself, as it is on the disk', { timeout: 60_000 }, async (t) => {
+  const program = await serveKept(t, {}, bundle)
+  await program.replace()
+  t.equal((await send(program.port, 'GET /')).status, 401)
+  t.equal(await program.stop(), 0)
 })

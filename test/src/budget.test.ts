@@ -330,6 +330,41 @@ t.test('budgets survive a restart, and the time in between counts', async (t) =>
   t.equal(smaller.size, 1)
 })
 
+t.test(
+  'a predecessor that still serves is asked again, and each request counts once',
+  async (t) => {
+    const old = clock(5_000_000)
+    const now = clock(17)
+    const predecessor = limiter({ now: old.now })
+    const successor = limiter({ now: now.now })
+    const bothWait = (milliseconds: number) => {
+      old.wait(milliseconds)
+      now.wait(milliseconds)
+    }
+    passing(predecessor, 3, 'a')
+    successor.restore(predecessor.save())
+    bothWait(0.25)
+    passing(predecessor, 2, 'a')
+    passing(predecessor, 1, 'b')
+    passing(successor, 1, 'a')
+    successor.restore(predecessor.save())
+    successor.restore(predecessor.save())
+    t.equal(passing(successor, 20, 'a'), 4, '3 before, 2 since, 1 of its own')
+    t.equal(passing(successor, 20, 'b'), 9)
+    bothWait(30_000)
+    passing(predecessor, 5, 'c')
+    successor.restore(predecessor.save())
+    bothWait(30_001)
+    t.equal(passing(successor, 20, 'a'), 10, 'all of it leaves the window in its time')
+    t.equal(passing(successor, 20, 'c'), 5)
+
+    const full = limiter({ now: now.now, capacity: 1 })
+    passing(full, 1, 'x')
+    full.restore(predecessor.save())
+    t.equal(full.size, 1, 'a full table stays within its bounds')
+  },
+)
+
 t.test('a restart never gives a request back early', async () => {
   fc.assert(
     fc.property(fc.array(fc.nat(100_000), { maxLength: 20 }), fc.nat(1000), (schedule, phase) => {

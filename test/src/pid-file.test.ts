@@ -27,6 +27,7 @@ const WAITING = 'console.log("up"); setInterval(() => {}, 1000)'
 function programs(t: Test): string {
   return t.testdir({
     'workspace-gateway': WAITING,
+    'workspace-gateway.cjs': WAITING,
     'main.js': WAITING,
     'remain.js': WAITING,
     'workspace-gateway-docs': { 'other.js': WAITING },
@@ -60,7 +61,7 @@ t.test('a file that cannot be written is an error, and leaves no draft', async (
 
 t.test('a gateway that is alive is not run over', async (t) => {
   const folder = programs(t)
-  for (const program of ['workspace-gateway', 'main.js']) {
+  for (const program of ['workspace-gateway', 'workspace-gateway.cjs', 'main.js']) {
     const { pid } = await start(t, join(folder, program))
     const path = join(folder, 'gateway.pid')
     for (const content of [`${pid}\n`, String(pid), `  ${pid}\r\n`]) {

@@ -93,7 +93,7 @@ t.test('a first start is nothing to talk about', async (t) => {
 })
 
 t.test('corrupt budgets are said, ignored and gone at the next start', async (t) => {
-  const good = JSON.stringify({ savedAt: Date.now(), entries: [['k', [0], [10]]] })
+  const good = JSON.stringify({ savedAt: Date.now(), clock: 0, entries: [['k', [0], [10]]] })
   const corrupt = [
     '',
     '{',
@@ -118,7 +118,7 @@ t.test('corrupt budgets are said, ignored and gone at the next start', async (t)
       '["k",[0],[null]]',
       '["k",{},[]]',
       '["k",[0],[1],2]',
-    ].map((entry) => `{"addresses":{"savedAt":${Date.now()},"entries":[${entry}]}}`),
+    ].map((entry) => `{"addresses":{"savedAt":${Date.now()},"clock":0,"entries":[${entry}]}}`),
     '\u0000\u0000\u0000',
     '['.repeat(100_000),
   ]
@@ -137,7 +137,7 @@ t.test('corrupt budgets are said, ignored and gone at the next start', async (t)
 t.test('one table that is corrupt does not spoil the other', async (t) => {
   const { logger, errors } = capture()
   const folder = t.testdir({
-    'budgets.json': `{"addresses":{"savedAt":${Date.now()},"entries":[["k",[0],[10]]]},"sessions":5}`,
+    'budgets.json': `{"addresses":{"savedAt":${Date.now()},"clock":0,"entries":[["k",[0],[10]]]},"sessions":5}`,
   })
   const fresh = tables()
   restoreBudgets(folder, fresh, logger)

@@ -47,6 +47,7 @@ t.test('with what is required alone, everything has the contract’s default', a
     sensitiveFiles: [],
     stateDir: '/data/gateway',
     pidFile: undefined,
+    hotRestart: false,
     drainSeconds: 4,
     firstByteSeconds: 900,
     idleSeconds: 900,
@@ -246,6 +247,13 @@ const VALUES: {
       ['false', false],
     ],
     bad: ['1', '0', 'yes', 'no', 'on', 'TRUE', 'False', ' true'],
+  },
+  hotRestart: {
+    good: [
+      ['true', true],
+      ['false', false],
+    ],
+    bad: ['1', 'yes', 'on', 'TRUE', ' true'],
   },
   loginUrl: {
     good: [

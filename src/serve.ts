@@ -1,0 +1,97 @@
+/** How does the process of a gateway live? Its signals, its keeper if it has one, and faults that nobody caught. */
+import { loadConfig, type Config, type Environment } from './config/load.ts'
+import { EXIT } from './exit-codes.ts'
+import { handedDownListener } from './handed-down.ts'
+import { isKept, takesOver, tellKeeper, type ToGateway } from './keeper.ts'
+import { keyRing, startGateway, type RunningGateway } from './server.ts'
+
+/** What the process is given besides the settings. */
+export interface ProcessOptions {
+  /** The environment that it was started with, secrets included. */
+  readonly env: Environment
+  /** Is called when the gateway takes requests. What it throws ends the gateway. */
+  readonly onReady: () => void
+}
+
+/** Starts the gateway; from then on signals end it, and with it the process. */
+export async function runGateway(config: Config, { env, onReady }: ProcessOptions): Promise<void> {
+  const gateway = await startGateway(config, {
+    notifySocket: env['NOTIFY_SOCKET'],
+    listenFd: handedDownListener(env, isKept() ? process.ppid : process.pid),
+    takesOver: takesOver(env),
+    keepsSocketFile: isKept(),
+  })
+  try {
+    onReady()
+  } catch (error) {
+    await gateway.close()
+    throw error
+  }
+  stopOnSignals(gateway)
+  surviveFaults(gateway)
+  process.on('SIGHUP', () => reloadSecrets(gateway, env))
+  const role = isKept() ? 'for the process that keeps the port' : 'without GATEWAY_HOT_RESTART'
+  process.on('SIGUSR2', () => gateway.app.log.warn(`nothing to be done on SIGUSR2 ${role}`))
+  if (isKept()) obeyKeeper(gateway)
+}
+
+/** A gateway with a keeper takes over from its predecessor, and makes way for its successor. */
+function obeyKeeper(gateway: RunningGateway): void {
+  const saved = (): void => tellKeeper('budgets-saved')
+  process.on('message', (message: ToGateway) => {
+    if (message === 'take-budgets') gateway.takeBudgets()
+    else if (message === 'save-budgets') {
+      gateway.saveBudgets()
+      saved()
+    } else
+      gateway.retire(saved).then(
+        () => process.exit(EXIT.ok),
+        () => process.exit(EXIT.failed),
+      )
+  })
+  tellKeeper('ready')
+}
+
+/** npm passes a Ctrl+C on that the terminal has sent already: two of them so close (in milliseconds) are one. */
+const SAME_INTERRUPT_MS = 100
+
+/** SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once. */
+function stopOnSignals(gateway: RunningGateway): void {
+  let stoppingSince: number | undefined
+  const stop = (signal: NodeJS.Signals): void => {
+    if (stoppingSince !== undefined) {
+      if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_INTERRUPT_MS) return
+      process.exit(EXIT.failed)
+    }
+    stoppingSince = performance.now()
+    gateway.close().then(
+      () => process.exit(EXIT.ok),
+      () => process.exit(EXIT.failed),
+    )
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+}
+
+/**
+ * The last fence: a fault of ours that nothing caught costs one request, not everybody's terminal. It is said as loudly
+ * as a log can; requests share nothing that such a fault could leave half done.
+ */
+function surviveFaults({ app }: RunningGateway): void {
+  const survive = (error: unknown): void => {
+    app.log.fatal({ err: error }, 'fault of the gateway, which goes on')
+  }
+  process.on('uncaughtException', survive)
+  process.on('unhandledRejection', survive)
+}
+
+/** SIGHUP: reads the secret files again. A bad one keeps what is in force. */
+function reloadSecrets(gateway: RunningGateway, sources: Environment): void {
+  try {
+    const config = loadConfig(sources)
+    gateway.setKeys(keyRing(config))
+    gateway.setOpenclawToken(config.openclawToken)
+  } catch (error) {
+    gateway.app.log.error({ err: error }, 'secrets not reloaded; the old ones stay in force')
+  }
+}

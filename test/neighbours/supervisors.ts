@@ -1,0 +1,226 @@
+/** Real supervisors that watch the gateway by its process id, with the configurations that docs/operations.md shows. */
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { installDebianPackage, run, startProgram, until, type Program } from './neighbour.ts'
+
+const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
+const BOOT_SCRIPT = new URL('../../examples/fly/boot.sh', import.meta.url).pathname
+const PAGE = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8')
+
+/** Installs Debian's packages; none of their services is started. */
+export async function install(): Promise<string> {
+  await installDebianPackage('supervisor', '/usr/bin/supervisord')
+  await installDebianPackage('s6', '/usr/bin/s6-supervise')
+  await installDebianPackage('runit', '/usr/bin/runsv')
+  const versions = await run('dpkg-query', [
+    '-W',
+    '-f',
+    '${Package} ${Version}, ',
+    'supervisor',
+    's6',
+    'runit',
+  ])
+  return versions.replace(/, $/, '')
+}
+
+/** What a supervisor is given. */
+export interface SupervisedOptions {
+  /** An empty folder for everything it writes. */
+  readonly folder: string
+  /** The gateway's settings. */
+  readonly settings: Record<string, string>
+}
+
+/** A gateway under a supervisor. */
+export interface Supervised {
+  readonly program: Program
+  /** The process id that the supervisor watches; 0 while there is none. */
+  pid(): Promise<number>
+  /** What the supervisor says about the gateway, in its own words. */
+  state(): Promise<string>
+  /** Everything that the gateway has written. */
+  output(): string
+  /** Asks the supervisor to do something with the gateway, as an operator would. */
+  ask(what: Request): Promise<unknown>
+}
+
+/** What a supervisor can be asked for. */
+export type Request = 'stop' | 'start' | 'restart' | 'replace'
+
+/** A kind of supervisor. */
+export interface Supervisor {
+  readonly name: string
+  start(options: SupervisedOptions): Promise<Supervised>
+  /** What it says of a gateway that it has given up because of its configuration. */
+  readonly givenUp: RegExp
+  /** How often it may try before that. */
+  readonly attempts: number
+}
+
+/** A code block of the page, by its first line. */
+function example(firstLine: string): string {
+  const block = PAGE.split('```').find((text) => text.includes(`\n${firstLine}\n`))
+  if (block === undefined) throw new Error(`docs/operations.md has no example "${firstLine}"`)
+  return block.slice(block.indexOf('\n') + 1)
+}
+
+/** The environment of a supervisor, in which the command is installed. */
+function environment({ folder, settings }: SupervisedOptions): Record<string, string> {
+  const bin = join(folder, 'bin')
+  writeExecutable(
+    join(bin, 'workspace-gateway'),
+    `#!/bin/sh\nexec "${process.execPath}" "${MAIN}" "$@"\n`,
+  )
+  return { PATH: `${bin}:/usr/sbin:/usr/bin:/sbin:/bin`, ...settings }
+}
+
+function writeExecutable(path: string, text: string): void {
+  mkdirSync(join(path, '..'), { recursive: true })
+  writeFileSync(path, text)
+  chmodSync(path, 0o755)
+}
+
+function readIfThere(path: string): string {
+  return existsSync(path) ? readFileSync(path, 'utf8') : ''
+}
+
+/** supervisord, with the section that the page shows. */
+const supervisord: Supervisor = {
+  name: 'supervisord',
+  givenUp: /EXITED|FATAL/,
+  attempts: 6, // an end within the first second is tried again whatever the code
+  async start(options) {
+    const { folder } = options
+    const [config, log] = [join(folder, 'supervisord.conf'), join(folder, 'gateway.log')]
+    const socket = join(folder, 'supervisor.sock')
+    writeFileSync(
+      config,
+      `[supervisord]
+nodaemon=true
+user=root
+logfile=${join(folder, 'supervisord.log')}
+pidfile=${join(folder, 'supervisord.pid')}
+[unix_http_server]
+file=${socket}
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+[supervisorctl]
+serverurl=unix://${socket}
+${example('; supervisord')}
+stdout_logfile=${log}
+redirect_stderr=true
+`,
+    )
+    const program = startProgram('/usr/bin/supervisord', ['-c', config], {
+      cwd: folder,
+      env: environment(options),
+    })
+    // Its exit code tells about the gateway's state too.
+    const control = (...words: string[]) =>
+      run('sh', ['-c', 'supervisorctl -c "$@"; true', 'sh', config, ...words])
+    await until('supervisord', () => existsSync(socket))
+    return {
+      program,
+      pid: async () => Number(/pid (\d+)/.exec(await control('status', 'gateway'))?.[1] ?? 0),
+      state: () => control('status', 'gateway'),
+      output: () => readIfThere(log),
+      ask: (what) =>
+        what === 'replace' ? control('signal', 'USR2', 'gateway') : control(what, 'gateway'),
+    }
+  },
+}
+
+/** s6, with the scripts that the page shows, and a notification-fd. */
+const s6: Supervisor = {
+  name: 's6',
+  givenUp: /^down /,
+  attempts: 1,
+  async start(options) {
+    const service = join(options.folder, 'gateway')
+    writeExecutable(
+      join(service, 'run'),
+      example('# run, for s6 and runit').replace('exec', 'exec 2>&1\nexec'),
+    )
+    writeExecutable(
+      join(service, 'finish'),
+      example('# finish, for s6: 125 means that the service stays down'),
+    )
+    writeFileSync(join(service, 'notification-fd'), '3\n')
+    const program = startProgram('/usr/bin/s6-supervise', [service], {
+      env: { ...environment(options), GATEWAY_NOTIFY_FD: '3' },
+    })
+    const flags = { stop: ['-wD', '-d'], start: ['-u'], restart: ['-wR', '-r'], replace: ['-2'] }
+    await until('s6-supervise', () => run('s6-svok', [service]).then(() => true))
+    return {
+      program,
+      pid: async () => Math.max(0, Number(await run('s6-svstat', ['-o', 'pid', service]))),
+      state: () => run('s6-svstat', [service]),
+      output: () => program.output(),
+      ask: (what) => run('s6-svc', [...flags[what], service]),
+    }
+  },
+}
+
+/** runit, with the scripts that the page shows. */
+const runit: Supervisor = {
+  name: 'runit',
+  givenUp: /^down: /,
+  attempts: 1,
+  async start(options) {
+    const service = join(options.folder, 'gateway')
+    writeExecutable(
+      join(service, 'run'),
+      example('# run, for s6 and runit').replace('exec', 'exec 2>&1\nexec'),
+    )
+    writeExecutable(join(service, 'finish'), example('# finish, for runit'))
+    const program = startProgram('/usr/bin/runsv', [service], { env: environment(options) })
+    const control = (...words: string[]) =>
+      run('sh', ['-c', 'sv "$@"; true', 'sh', ...words, service])
+    await until('runsv', () => existsSync(join(service, 'supervise/ok')))
+    return {
+      program,
+      pid: async () => Number(readIfThere(join(service, 'supervise/pid'))),
+      state: () => control('status'),
+      output: () => program.output(),
+      ask: (what) => control(what === 'replace' ? '2' : what),
+    }
+  },
+}
+
+/** The boot script of examples/fly: bash, and a file with the process id. */
+const bash: Supervisor = {
+  name: 'bash with PID files',
+  givenUp: /ended 78/,
+  attempts: 1,
+  async start(options) {
+    const { folder } = options
+    const program = startProgram('bash', [BOOT_SCRIPT], {
+      env: {
+        ...environment(options),
+        BOOT_RUN_DIR: join(folder, 'run'),
+        BOOT_LOG_DIR: join(folder, 'log'),
+        BOOT_TERMINAL: '',
+        BOOT_OPENCLAW: '',
+        BOOT_DASHBOARD: '',
+        BOOT_STATS: '',
+      },
+    })
+    const pid = async () => Number(readIfThere(join(folder, 'run/gateway.pid')))
+    let ended: number | string | undefined
+    void program.exited.then((code) => (ended = code))
+    return {
+      program,
+      pid,
+      state: async () => (ended === undefined ? `process ${await pid()}` : `ended ${ended}`),
+      output: () => program.output(),
+      async ask(what) {
+        if (what === 'start') return
+        if (what === 'stop') await program.stop()
+        else process.kill(await pid(), what === 'replace' ? 'SIGUSR2' : 'SIGTERM')
+      },
+    }
+  },
+}
+
+/** Every supervisor that docs/operations.md says something about. */
+export const SUPERVISORS: readonly Supervisor[] = [bash, supervisord, s6, runit]
