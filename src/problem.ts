@@ -2,6 +2,7 @@
 import { STATUS_CODES } from 'node:http'
 import { ERRORS, type ErrorCode, type GatewayError } from './errors.ts'
 import { errorPage, PAGE_POLICY, signInPage } from './pages.ts'
+import { Remembered } from './remembered.ts'
 
 /** Marks every answer that the gateway makes itself, so that nobody wonders who said 403. */
 export const ERROR_FIELD = 'X-Gateway-Error'
@@ -101,10 +102,15 @@ export function withBody(
   }
 }
 
+/** @param requestId of our own making, in which JSON has nothing to escape */
 function problemDocument(code: ErrorCode, requestId: string): string {
-  const { status, title } = ERRORS[code]
-  return `${JSON.stringify({ type: `urn:workspace-gateway:${code}`, title, status, code, instance: requestId })}\n`
+  return `${documentBeginnings.of(code)},"instance":"${requestId}"}\n`
 }
+
+const documentBeginnings = new Remembered((code) => {
+  const { status, title } = ERRORS[code as ErrorCode]
+  return JSON.stringify({ type: `urn:workspace-gateway:${code}`, title, status, code }).slice(0, -1)
+})
 
 /**
  * A whole HTTP/1.1 answer as bytes, for a connection whose request the parser refused; the connection ends after it.
