@@ -10,7 +10,7 @@ import { buildResponseHeaders, buildSwitchingHeaders } from '../src/response-hea
 import type { Service } from '../src/service.ts'
 import { RESTARTING, socketEndsAt } from '../src/sessions.ts'
 import { dialWebSocket, type Refused, type Switched } from '../src/websocket-dial.ts'
-import { WebSocketRelay } from '../src/websocket-relay.ts'
+import { WebSocketRelay, type RelayPair } from '../src/websocket-relay.ts'
 
 /** What an open socket depends on. */
 export interface UpgradeOptions {
@@ -41,6 +41,7 @@ export default fp(
     // once. Ours are accepted with the service's own answer instead; there is no other way to accept one.
     app.websocketServer.handleUpgrade = (raw, socket, head) => {
       const takeOver = takeovers.get(raw)
+      takeovers.delete(raw)
       if (takeOver === undefined) socket.destroy()
       else takeOver(socket, head)
     }
@@ -92,29 +93,34 @@ export default fp(
         }
         const switched = result
         takeovers.set(raw, (socket, head) => {
-          exchange.status = 101
-          const relay = new WebSocketRelay({
-            client: socket,
-            service: switched.socket,
-            clientHead: Buffer.concat([head, early.take()]),
-            serviceHead: switched.head,
-            principal,
-            address: client.budgetKey,
-            endsAt: socketEndsAt(principal, leewaySeconds, Date.now()),
-            exchange,
-            answer: switchingAnswer(switched, request.id),
-            onEnd() {
-              app.watchdog.delete(relay)
-              app.openSockets.delete(relay)
-            },
+          const clientHead = Buffer.concat([head, early.take()])
+          const endsAt = socketEndsAt(principal, leewaySeconds, Date.now())
+          const answer = switchingAnswer(switched, request.id)
+          const address = client.budgetKey
+          const relay = openRelay({
+            ...{ client: socket, clientHead, service: switched.socket, serviceHead: switched.head },
+            ...{ principal, address, endsAt, exchange, answer },
           })
-          app.watchdog.add(relay)
-          app.openSockets.add(relay)
           const endedBy = place.endedBy ?? (app.isReplaced ? RESTARTING : undefined)
           if (endedBy !== undefined) relay.close(endedBy)
         })
       },
     )
+
+    /** Apart from the handshake, so that nothing of that stays in memory as long as the socket is open. */
+    function openRelay(pair: Omit<RelayPair, 'onEnd'>): WebSocketRelay {
+      pair.exchange.status = 101
+      const relay = new WebSocketRelay({
+        ...pair,
+        onEnd() {
+          app.watchdog.delete(relay)
+          app.openSockets.delete(relay)
+        },
+      })
+      app.watchdog.add(relay)
+      app.openSockets.add(relay)
+      return relay
+    }
 
     /** Sends a service's ordinary answer to a handshake on to the client, and ends the connection. */
     function passRefusal(

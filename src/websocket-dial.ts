@@ -65,7 +65,7 @@ export function dialWebSocket(
   })
   outgoing.on('upgrade', (answer, socket, head) => {
     clearTimeout(timer)
-    socket.on('error', () => socket.destroy()) // Node has taken its own listener away
+    socket.on('error', destroyItself) // Node has taken its own listener away
     const problem = switchingProblem(answer, head, key, protocols)
     if (problem === undefined) {
       resolve({ kind: 'switched', socket, head, rawHeaders: answer.rawHeaders })
@@ -87,6 +87,11 @@ export function dialWebSocket(
   })
   outgoing.end()
   return promise
+}
+
+/** A listener that keeps nothing of the handshake in memory as long as the socket is open. */
+function destroyItself(this: Duplex): void {
+  this.destroy()
 }
 
 /** What is wrong with a `101`: a tunnel is only opened behind a real switch to WebSocket (websocket smuggling). */

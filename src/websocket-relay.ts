@@ -40,7 +40,10 @@ export class WebSocketRelay implements OpenSocket, Watched {
   readonly principal: Principal
   readonly address: string
   readonly endsAt: number
-  readonly #pair: RelayPair
+  readonly #client: Duplex
+  readonly #service: Duplex
+  readonly #exchange: Exchange
+  readonly #onEnd: () => void
   readonly #fromClient: Direction
   readonly #fromService: Direction
   #timer: NodeJS.Timeout | undefined
@@ -48,8 +51,12 @@ export class WebSocketRelay implements OpenSocket, Watched {
   #ended = false
 
   constructor(pair: RelayPair) {
+    // Not the whole pair: what came with the handshakes would stay in memory as long as the socket is open.
     const { client, service, exchange } = pair
-    this.#pair = pair
+    this.#client = client
+    this.#service = service
+    this.#exchange = exchange
+    this.#onEnd = pair.onEnd
     this.principal = pair.principal
     this.address = pair.address
     this.endsAt = pair.endsAt
@@ -88,10 +95,9 @@ export class WebSocketRelay implements OpenSocket, Watched {
   close({ code, reason }: { code: number; reason: string }): void {
     if (this.#closing) return
     this.#closing = true
-    const { client, service } = this.#pair
-    this.#pair.exchange.reason ??= reason
-    this.#fromService.endWith(closeFrame(code, reason), () => client.end())
-    this.#fromClient.endWith(closeFrame(1001, '', randomBytes(4)), () => service.end())
+    this.#exchange.reason ??= reason
+    this.#fromService.endWith(closeFrame(code, reason), () => this.#client.end())
+    this.#fromClient.endWith(closeFrame(1001, '', randomBytes(4)), () => this.#service.end())
     this.#destroyAfter(CLOSE_MS)
   }
 
@@ -105,7 +111,7 @@ export class WebSocketRelay implements OpenSocket, Watched {
   }
 
   readonly #onSideClose = (): void => {
-    const { client, service, onEnd } = this.#pair
+    const [client, service] = [this.#client, this.#service]
     // A service that dies ends the client's socket, and the other way round; what was read before still arrives.
     for (const side of [client, service]) {
       if (side.destroyed) continue
@@ -116,12 +122,12 @@ export class WebSocketRelay implements OpenSocket, Watched {
     if (!client.destroyed || !service.destroyed || this.#ended) return
     this.#ended = true
     clearTimeout(this.#timer)
-    onEnd()
+    this.#onEnd()
   }
 
   destroy(): void {
-    this.#pair.client.destroy()
-    this.#pair.service.destroy()
+    this.#client.destroy()
+    this.#service.destroy()
   }
 
   #destroyAfter(milliseconds: number): void {
