@@ -88,6 +88,7 @@ const NEVER_FROM_CLIENT: ReadonlySet<string> = new Set([
   'x-gateway-error',
   'x-matched-path',
   'next-resume',
+  'x-openclaw-scopes', // in trusted-proxy mode the proxy's word about what a caller may do
   'proxy', // Proxy: httpoxy, CVE-2016-5385
 ])
 

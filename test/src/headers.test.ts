@@ -152,6 +152,7 @@ t.test('nothing that only a proxy may say is taken from a client', async (t) => 
     'Remote-User',
     'X-Remote-User',
     'X-Authenticated-User',
+    'X-OpenClaw-Scopes',
     'X-Pomerium-Claim-Email',
     'X-Pomerium-Jwt-Assertion',
     'X-Goog-Authenticated-User-Email',
