@@ -49,6 +49,7 @@ export async function startGateway(
       GATEWAY_TRUSTED_PROXIES: 'loopback',
       GATEWAY_STATE_DIR: stateDir,
       GATEWAY_DRAIN_SECONDS: '1',
+      NODE_COMPILE_CACHE: join(folder, 'compile-cache'), // as in the image; filled when the first one stops
       ...settings,
     },
   })
