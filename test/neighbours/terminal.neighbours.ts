@@ -160,11 +160,20 @@ t.test('a wrong password opens no terminal', async (t) => {
   t.same([...new Set(statuses())], [401], 'nothing but refusals')
 })
 
-/** Opens the terminal's WebSocket without a browser. @returns the status of the handshake */
+/** The terminal's WebSocket, opened without a browser. */
+function openSocket(workspace: Workspace, headers: Record<string, string>): WebSocket {
+  return new WebSocket(`${workspace.url.replace('http', 'ws')}/terminal/ws`, ['tty'], { headers })
+}
+
+/** Opens the terminal's WebSocket as a program. @returns the status of the handshake */
 async function knock(workspace: Workspace, headers: Record<string, string>): Promise<number> {
-  const socket = new WebSocket(`${workspace.url.replace('http', 'ws')}/terminal/ws`, ['tty'], {
-    headers: { 'X-Workspace-Token': await workspace.token(), ...headers },
-  })
+  return statusOf(
+    openSocket(workspace, { 'X-Workspace-Token': await workspace.token(), ...headers }),
+  )
+}
+
+/** The status of a handshake; the socket is closed after it. */
+function statusOf(socket: WebSocket): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>()
   socket.on('upgrade', ({ statusCode }) => resolve(statusCode ?? 0))
   socket.on('unexpected-response', (request, { statusCode }) => {
@@ -184,6 +193,30 @@ t.test('a WebSocket needs the password too, and is refused at the handshake', as
   const wrong = { ...ttyd.CREDENTIAL, password: 'wrong' }
   t.equal(await knock(workspace, { Authorization: basic(wrong) }), 502, 'wrong password')
   t.equal(await knock(workspace, {}), 502, 'none, in a session that never showed one')
+})
+
+t.test('Safari: a WebSocket without the password has a shell once the page had it', async (t) => {
+  const { workspace } = await startTerminal(t)
+  const visitor = async (subject: string) => ({
+    Cookie: `workspace_session=${await workspace.token(subject)}`,
+    Origin: workspace.url,
+  })
+  const [alice, bob] = [await visitor('alice'), await visitor('bob')]
+  t.equal(await statusOf(openSocket(workspace, alice)), 502, 'not before')
+  const asked = { headers: { ...alice, Authorization: basic(ttyd.CREDENTIAL) } }
+  const answer = await fetch(`${workspace.url}/terminal/token`, asked)
+  const { token: AuthToken } = (await answer.json()) as { token: string }
+
+  const socket = openSocket(workspace, alice)
+  t.teardown(() => socket.terminate())
+  let screen = ''
+  socket.on('open', () => {
+    socket.send(JSON.stringify({ AuthToken, columns: 80, rows: 24 }))
+    socket.send('0echo SAFARI-$((6*7))\n')
+  })
+  socket.on('message', (data: Buffer) => (screen += data.toString()))
+  await until('the result on the screen', () => /SAFARI-42/.test(screen))
+  t.equal(await statusOf(openSocket(workspace, bob)), 502, 'not for another session')
 })
 
 t.test('ttyd dies and comes back: the page waits for Enter, and nothing loops', async (t) => {
