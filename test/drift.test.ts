@@ -17,7 +17,8 @@ t.test('generated pages are what the declarations say', async (t) => {
 
 t.test('every setting that a document names exists, and help names every setting', async (t) => {
   for (const path of ['README.md', 'SECURITY.md', 'CHANGELOG.md', ...globSync('docs/*.md')]) {
-    for (const [name] of read(path).matchAll(/GATEWAY_[A-Z_]*[A-Z]/g)) {
+    const text = read(path).replace(/^.* is not a setting;/gm, '') // a transcript of a typing error
+    for (const [name] of text.matchAll(/GATEWAY_[A-Z_]*[A-Z]/g)) {
       t.ok(KNOWN_VARIABLES.includes(name), `${path} names ${name}`)
     }
   }
