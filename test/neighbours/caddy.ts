@@ -82,6 +82,7 @@ export async function ask(
 export async function startCaddy(
   sites: Record<string, number>,
   adapt: (caddyfile: string) => string = (caddyfile) => caddyfile,
+  attempts = 5,
 ): Promise<Caddy> {
   const home = mkdtempSync(join(tmpdir(), 'workspace-gateway-caddy-'))
   const [httpPort, httpsPort] = [await freePort(), await freePort()]
@@ -101,9 +102,19 @@ export async function startCaddy(
     await program.stop()
     rmSync(home, { recursive: true, force: true })
   }
+  // Caddy 2.6 tidies its storage up as it starts, and may throw away the folder of a certificate that it is just making.
+  // It tries again after a minute; a new Caddy is quicker.
+  const isTidiedAway = () => /"will retry"/.test(program.output())
   try {
     for (const host of Object.keys(sites))
-      await until(`a certificate for ${host}`, () => handshake(host, httpsPort))
+      await until(
+        `a certificate for ${host}`,
+        () => (attempts > 1 && isTidiedAway()) || handshake(host, httpsPort),
+      )
+    if (attempts > 1 && isTidiedAway()) {
+      await stop()
+      return await startCaddy(sites, adapt, attempts - 1)
+    }
   } catch (error) {
     await stop()
     throw new Error(`Caddy does not serve: ${program.output().slice(-2000)}`, { cause: error })
