@@ -69,7 +69,7 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   readonly #job: RelayJob
   readonly #body: RequestBody | null
   readonly #startedAt = performance.now()
-  /** Ends the request to the service; undefined until it is on its way. */
+  /** Ends the request to the service; undefined until it is on its way, and then onConnect does it. */
   #abortRequest: ((reason: Error) => void) | undefined
   #resume: (() => void) | undefined
   #isPaused = false
@@ -194,7 +194,7 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
 
   #stop(error: GatewayError): void {
     this.onError(error)
-    this.#abort(error)
+    this.#abortRequest?.(error)
   }
 
   /** Sends the header, and the body as far as it is there. */
@@ -218,11 +218,7 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
     if (this.#isDone) return
     this.#finish()
     this.#job.exchange.reason ??= 'client left'
-    this.#abort(new GatewayError('bad-request', { reason: 'client left' }))
-  }
-
-  #abort(error: GatewayError): void {
-    this.#abortRequest?.(error) // when it has not begun, onConnect stops it
+    this.#abortRequest?.(new GatewayError('bad-request', { reason: 'client left' }))
   }
 
   #finish(): void {

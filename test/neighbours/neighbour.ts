@@ -2,7 +2,6 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 
@@ -149,15 +148,7 @@ export async function installDebianPackage(name: string, program: string): Promi
   if (!existsSync(program)) throw new Error(`${command} brought no ${program}`)
 }
 
-/** A loopback port on which nothing listens at the moment. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
+export { closedPort as freePort } from '../helpers/upstream.ts'
 
 /**
  * Waits until a condition holds, and says what was waited for when it does not in time.
