@@ -58,6 +58,7 @@ export default fp(
           path: exchange.target?.forwarded ?? '/',
           headers,
           hasBody: hasBody(raw.rawHeaders),
+          firstByteMs: config.firstByteSeconds * 1000,
           idleMs: config.idleSeconds * 1000,
           watchdog,
           onAnswer:
@@ -69,7 +70,7 @@ export default fp(
 
     app.addHook('onClose', async function closeServices() {
       watchdog.close()
-      await Promise.all(Object.values(services).map(({ pool }) => pool.destroy()))
+      for (const { pool } of Object.values(services)) pool.close()
     })
 
     function headersFor(service: Service, request: FastifyRequest): string[] {

@@ -2,7 +2,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { METHODS } from '../plugins/0-listener.ts'
 import { GatewayError, upstreamErrorFrom } from '../src/errors.ts'
+import { fieldLines } from '../src/fields.ts'
 import { ERROR_FIELD, ownHeaders, problemAnswer, withBody, type Answer } from '../src/problem.ts'
+import { askForSmall } from '../src/small-answer.ts'
 
 /** How health is judged. */
 export interface HealthOptions {
@@ -10,14 +12,11 @@ export interface HealthOptions {
   readonly strict: boolean
 }
 
-/** Until the stats server must have answered, in milliseconds: a prober waits one second. */
-const PROBE_MS = 800
+/** The stats server's answer is small, and more is not passed on; a prober waits one second. */
+const LIMITS = { maxBytes: 64 * 1024, timeoutMs: 800 }
 
 /** For how long one answer serves every prober, in milliseconds. */
 const SHARED_MS = 1000
-
-/** The stats server's answer is small; more than this is not passed on. */
-const MAX_BODY_BYTES = 64 * 1024
 
 interface Probe {
   readonly startedAt: number
@@ -64,27 +63,18 @@ export default async function health(
 
   /** Asks the stats server once; never rejects. */
   async function probe(request: FastifyRequest): Promise<StatsAnswer | GatewayError> {
-    const { pool } = app.services.health
+    const service = app.services.health
+    const headers = probeHeaders(app.headersFor(service, request))
+    const head = { method: 'GET', path: '/health', headers }
     try {
-      const { statusCode, headers, body } = await pool.request({
-        path: '/health',
-        method: 'GET',
-        headers: probeHeaders(app.headersFor(app.services.health, request)),
-        signal: AbortSignal.timeout(PROBE_MS),
-      })
-      const text = await readSmall(body)
-      if (statusCode < 200 || statusCode > 299)
+      const { status, fields, body } = await askForSmall(service, head, LIMITS)
+      if (status < 200 || status > 299)
         return new GatewayError('upstream-unreachable', {
-          reason: `stats server answered ${statusCode}`,
+          reason: `stats server answered ${status}`,
         })
-      return {
-        status: statusCode,
-        type: String(headers['content-type'] ?? 'application/octet-stream'),
-        body: text,
-      }
+      const type = fieldLines(fields, 'content-type')[0] ?? 'application/octet-stream'
+      return { status, type, body }
     } catch (error) {
-      if (error instanceof Error && error.name === 'TimeoutError')
-        return new GatewayError('upstream-timeout', { reason: 'stats server', cause: error })
       return upstreamErrorFrom(error)
     }
   }
@@ -114,16 +104,4 @@ function probeHeaders(headers: readonly string[]): string[] {
       kept.push(name, headers[i + 1] ?? '')
   }
   return kept
-}
-
-async function readSmall(body: AsyncIterable<Buffer>): Promise<string> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of body) {
-    size += chunk.length
-    if (size > MAX_BODY_BYTES)
-      throw new GatewayError('upstream-unreachable', { reason: 'stats server said too much' })
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
 }

@@ -53,6 +53,8 @@ export async function mountService(
     httpMethods: [...METHODS],
     config: { upgrades: true },
     websocket: false,
+    http: {}, // instead of undici, for a sender of its own that is never reached
+    globalAgent: true,
     // Before the package's own checks of the address, three URLs a request: the target was decided on in stage 1.
     preHandler(request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
       if (request.ws) void dialThen(request, reply, done)

@@ -68,21 +68,11 @@ export class GatewayError extends Error {
   }
 }
 
-const TIMEOUT_CODES = new Set([
-  'UND_ERR_CONNECT_TIMEOUT',
-  'UND_ERR_HEADERS_TIMEOUT',
-  'UND_ERR_BODY_TIMEOUT',
-  'ETIMEDOUT',
-])
-
-/**
- * What a failure of a service becomes for the client: 504 when it took too long, else 502.
- * Failures are told apart by `code`, as undici advises: `instanceof` breaks across copies of a package.
- */
+/** What a failure of a service becomes for the client: 504 when the system says that it took too long, else 502. */
 export function upstreamErrorFrom(cause: unknown): GatewayError {
   if (cause instanceof GatewayError) return cause
   const code = codeOf(cause)
-  return new GatewayError(TIMEOUT_CODES.has(code) ? 'upstream-timeout' : 'upstream-unreachable', {
+  return new GatewayError(code === 'ETIMEDOUT' ? 'upstream-timeout' : 'upstream-unreachable', {
     reason: code === '' ? 'failed' : code,
     cause,
   })

@@ -1,6 +1,6 @@
 /** How does a request reach a service and its answer the client? Streamed both ways with back-pressure, never retried. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Dispatcher } from 'undici'
+import type { Socket } from 'node:net'
 import { GatewayError, upstreamErrorFrom } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import { fieldLines } from './fields.ts'
@@ -8,6 +8,7 @@ import { buildResponseHeaders } from './response-headers.ts'
 import { isolationFields } from './isolation.ts'
 import { discardBody, RequestBody } from './request-body.ts'
 import { MAX_IN_FLIGHT, type Service } from './service.ts'
+import { CONNECT_MS, type AnswerReceiver, type ServiceConnection } from './service-connection.ts'
 import type { Watched, Watchdog } from './watchdog.ts'
 
 /** How long a client may leave an answer unread, in milliseconds. */
@@ -28,6 +29,8 @@ export interface RelayJob {
   /** The header list that the service gets. */
   readonly headers: string[]
   readonly hasBody: boolean
+  /** How long the service may take to begin its answer, in milliseconds. */
+  readonly firstByteMs: number
   /** How long the service may pause within an answer, in milliseconds; event streams may pause for ever. */
   readonly idleMs: number
   readonly watchdog: Watchdog
@@ -39,7 +42,7 @@ export interface RelayJob {
 
 /** Relays a request; everything that can happen ends in an answer or a closed connection. */
 export function relayRequest(job: RelayJob): void {
-  const { service, raw } = job
+  const { service } = job
   if (service.inFlight >= MAX_IN_FLIGHT) {
     job.fail(
       new GatewayError('upstream-busy', { reason: service.name, headers: { 'Retry-After': '1' } }),
@@ -47,64 +50,63 @@ export function relayRequest(job: RelayJob): void {
     return
   }
   service.inFlight++
-  const body = job.hasBody ? new RequestBody(raw) : null
-  const relay = new HttpRelay(job, body)
-  try {
-    service.pool.dispatch(
-      { path: job.path, method: raw.method as Dispatcher.HttpMethod, headers: job.headers, body },
-      relay,
-    )
-  } catch (error) {
-    relay.onError(error)
-  }
+  new HttpRelay(job).start()
 }
 
 /**
- * Writes a service's answer straight to the client: chunks go from undici's parser to the socket without a stream in
- * between, and the parser is paused while the client does not read. Of undici's two handler interfaces this is the older,
- * which its own clients speak inside: the newer one wraps it and builds an object of every header list.
+ * Writes a service's answer straight to the client: pieces go from the service's connection to the client's without a stream
+ * in between, and nothing more is read while the client does not read.
  */
-class HttpRelay implements Dispatcher.DispatchHandler, Watched {
+class HttpRelay implements AnswerReceiver, Watched {
   place = -1
   readonly #job: RelayJob
-  readonly #body: RequestBody | null
+  readonly #body: RequestBody | undefined
   readonly #startedAt = performance.now()
-  /** Ends the request to the service; undefined until it is on its way, and then onConnect does it. */
-  #abortRequest: ((reason: Error) => void) | undefined
-  #resume: (() => void) | undefined
+  /** The connection to the service, until the relay is done with it. */
+  #connection: ServiceConnection | undefined
+  #phase: 'connecting' | 'asking' | 'answering' | 'done' = 'connecting'
   #isPaused = false
-  #isDone = false
-  #answering = false
+  /** Whether the answer is an event stream, which may be silent for ever. */
   #mayPause = false
-  #lastProgress = 0
+  #lastProgress = this.#startedAt
   // A small answer that comes in one piece leaves as one piece: header and body in a single write.
   #held: Buffer | undefined
   #mayHold = true
+  /** The client's socket, when pieces of a large body are written to it as they are. */
+  #direct: Socket | undefined
 
-  constructor(job: RelayJob, body: RequestBody | null) {
+  constructor(job: RelayJob) {
     this.#job = job
-    this.#body = body
+    this.#body = job.hasBody ? new RequestBody(job.raw) : undefined
     job.exchange.dialledAt = this.#startedAt
     job.exchange.onClientClose = this.#onClientClose
     job.watchdog.add(this)
   }
 
-  onConnect(abort: (reason?: Error) => void): void {
-    this.#abortRequest = abort
-    if (this.#isDone) {
-      abort(new GatewayError('bad-request', { reason: 'client left' }))
-      return
+  start(): void {
+    const { raw, service, path, headers, hasBody } = this.#job
+    const connection = service.pool.take()
+    this.#connection = connection
+    try {
+      connection.send({ method: raw.method ?? '', path, headers, hasBody }, this)
+    } catch (error) {
+      connection.destroy()
+      this.onError(upstreamErrorFrom(error))
     }
-    // The decision is made and the service is there: now the client may send its body.
-    const { raw, response } = this.#job
-    if (this.#body !== null && raw.headers.expect !== undefined && raw.httpVersionMinor > 0)
-      response.writeContinue()
   }
 
-  onHeaders(status: number, rawHeaders: Buffer[], resume: () => void): boolean {
-    if (status < 200) return true // informational answers are for this hop (RFC 9110 section 15.2)
+  onConnect(): void {
+    this.#phase = 'asking'
+    this.#lastProgress = performance.now()
+    if (this.#body === undefined || this.#connection === undefined) return
+    // The decision is made and the service is there: now the client may send its body.
+    const { raw, response } = this.#job
+    if (raw.headers.expect !== undefined && raw.httpVersionMinor > 0) response.writeContinue()
+    this.#body.sendTo(this.#connection)
+  }
+
+  onHead(status: number, fields: string[], length: number | undefined): boolean {
     const { response, exchange, service, requestId } = this.#job
-    const fields = rawHeaders.map(asLatin1)
     const contentType = fieldLines(fields, 'content-type').join()
     const headers = buildResponseHeaders(fields, {
       requestId,
@@ -115,52 +117,54 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
         ? [...exchange.budgetFields, ...isolationFields(contentType)]
         : exchange.budgetFields,
     })
-    this.#resume = resume
-    this.#answering = true
+    this.#phase = 'answering'
     this.#mayPause = /^text\/event-stream\b/i.test(contentType)
     this.#lastProgress = performance.now()
     exchange.upstreamMs = this.#lastProgress - this.#startedAt
     exchange.status = status
     this.#job.onAnswer?.(status)
     response.writeHead(status, headers)
-    // What came in the same packet has been parsed by then; an event stream's silence must not hold the header back.
+    if (length !== undefined && length > MAX_HELD_BYTES && this.#writesDirectly()) return true
+    // What came in the same packet has been read by then; an event stream's silence must not hold the header back.
     process.nextTick(this.#letGo)
-    // Complete without a body, whatever its length says: undici takes a 304 that names one for cut short.
-    if (status === 204 || status === 304) this.onComplete()
-    return true
+    return false
   }
 
-  onData(chunk: Buffer): boolean {
-    this.#job.exchange.bytesOut += chunk.length
+  onBody(piece: Buffer): boolean {
+    this.#job.exchange.bytesOut += piece.length
     this.#lastProgress = performance.now()
-    if (this.#mayHold && chunk.length <= MAX_HELD_BYTES) {
+    if (this.#direct !== undefined) {
+      this.#direct.write(piece, this.#onFlushed)
+      this.#isPaused = this.#direct.writableLength > 0
+      return !this.#isPaused
+    }
+    if (this.#mayHold && piece.length <= MAX_HELD_BYTES) {
       this.#mayHold = false
-      this.#held = chunk
+      this.#held = piece
       return true
     }
     this.#letGo()
     const { response } = this.#job
-    if (response.write(chunk)) return true
+    if (response.write(piece)) return true
     this.#isPaused = true
     response.once('drain', this.#onDrain)
     return false
   }
 
-  onComplete(): void {
-    if (this.#isDone) return
+  onEnd(): void {
+    if (this.#phase === 'done') return
     const { raw, response } = this.#job
     this.#finish()
     if (this.#held === undefined) response.end()
     else response.end(this.#held.toString('latin1'), 'latin1')
     this.#held = undefined
-    if (this.#body !== null) discardBody(raw)
+    if (this.#body !== undefined) discardBody(raw)
   }
 
-  onError(error: unknown): void {
-    if (this.#isDone) return
+  onError(failure: GatewayError): void {
+    if (this.#phase === 'done') return
     this.#finish()
     const { response, fail, exchange, service } = this.#job
-    const failure = upstreamErrorFrom(error)
     if (!response.headersSent) {
       fail(failure)
       return
@@ -174,27 +178,49 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
   check(now: number): void {
     if (this.#job.raw.socket.destroyed) {
       this.#onClientClose() // an answer that waits behind others of a pipeline is never told
-    } else if (this.#body !== null && !this.#body.isFastEnough(now)) {
-      this.#stop(
-        new GatewayError('request-timeout', {
-          reason: 'slow body',
-          headers: { Connection: 'close' },
-        }),
-      )
-    } else if (this.#answering) {
-      const silence = now - this.#lastProgress
-      if (this.#isPaused) {
-        if (silence > UNREAD_MS)
-          this.#stop(new GatewayError('request-timeout', { reason: 'answer not read' }))
-      } else if (!this.#mayPause && silence > this.#job.idleMs) {
-        this.#stop(new GatewayError('upstream-timeout', { reason: 'paused within its answer' }))
-      }
+    } else {
+      const failure = this.#overdue(now)
+      if (failure !== undefined) this.#stop(failure)
     }
   }
 
+  /** What has taken too long, if anything. */
+  #overdue(now: number): GatewayError | undefined {
+    const { firstByteMs, idleMs } = this.#job
+    const body = this.#body
+    if (body?.isFastEnough(now) === false)
+      return new GatewayError('request-timeout', {
+        reason: 'slow body',
+        headers: { Connection: 'close' },
+      })
+    const silence = now - Math.max(this.#lastProgress, body?.lastProgress ?? 0)
+    if (this.#phase === 'connecting') return overdue(silence, CONNECT_MS, 'took no connection')
+    if (this.#phase === 'asking')
+      return body?.awaitsClient === true ? undefined : overdue(silence, firstByteMs, 'no answer')
+    if (this.#isPaused)
+      return silence > UNREAD_MS
+        ? new GatewayError('request-timeout', { reason: 'answer not read' })
+        : undefined
+    return this.#mayPause ? undefined : overdue(silence, idleMs, 'paused within its answer')
+  }
+
   #stop(error: GatewayError): void {
+    this.#connection?.destroy()
     this.onError(error)
-    this.#abortRequest?.(error)
+  }
+
+  /**
+   * Prepares to write pieces of a body with a length straight to the client's socket, past Node's answer, which would keep
+   * them a moment longer than they are lent. Only when the answer is the one that the socket is at.
+   */
+  #writesDirectly(): boolean {
+    const { response } = this.#job
+    const { socket } = response
+    if (socket === null) return false
+    this.#mayHold = false
+    this.#direct = socket
+    response.flushHeaders()
+    return true
   }
 
   /** Sends the header, and the body as far as it is there. */
@@ -208,28 +234,32 @@ class HttpRelay implements Dispatcher.DispatchHandler, Watched {
     else if (this.#job.exchange.bytesOut === 0) response.flushHeaders()
   }
 
+  readonly #onFlushed = (): void => {
+    if (this.#isPaused && this.#direct?.writableLength === 0) this.#onDrain()
+  }
+
   readonly #onDrain = (): void => {
     this.#lastProgress = performance.now()
     this.#isPaused = false
-    this.#resume?.()
+    this.#connection?.resume()
   }
 
   readonly #onClientClose = (): void => {
-    if (this.#isDone) return
+    if (this.#phase === 'done') return
+    this.#connection?.destroy()
     this.#finish()
     this.#job.exchange.reason ??= 'client left'
-    this.#abortRequest?.(new GatewayError('bad-request', { reason: 'client left' }))
   }
 
   #finish(): void {
-    this.#isDone = true
-    this.#body?.destroy()
+    this.#phase = 'done'
+    this.#connection = undefined
+    this.#body?.stop()
     this.#job.service.inFlight--
     this.#job.watchdog.delete(this)
   }
 }
 
-/** A name or value as undici gives it, as text: one character a byte. */
-function asLatin1(field: Buffer): string {
-  return field.toString('latin1')
+function overdue(silence: number, limit: number, reason: string): GatewayError | undefined {
+  return silence > limit ? new GatewayError('upstream-timeout', { reason }) : undefined
 }

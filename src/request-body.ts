@@ -1,7 +1,5 @@
 /** How does a request body travel to a service? Streamed, watched for slowness, and never tied to the answer's fate. */
 import type { IncomingMessage } from 'node:http'
-import { Readable } from 'node:stream'
-import { GatewayError } from './errors.ts'
 
 /** A client must send at least this many bytes in each window while the service is ready to take them. */
 const MIN_BYTES_PER_WINDOW = 30 * 1024
@@ -10,76 +8,123 @@ const WINDOW_MS = 30_000
 /** How long the rest of a body is still read and thrown away after the answer was sent, in milliseconds. */
 const DISCARD_MS = 5000
 
-/**
- * The body of a request as undici sends it. Not the request itself: undici destroys a body stream when the service answers
- * early, which would take the client's connection, and the answer, with it.
- */
-export class RequestBody extends Readable {
+/** How much of a body may wait to be sent to the service, in bytes; then the client waits. */
+const MAX_GATHERED_BYTES = 256 * 1024
+
+/** What a body is sent to: a connection to a service. */
+export interface BodySink {
+  write(pieces: readonly Buffer[]): boolean
+  finish(): void
+  onWritable: (() => void) | undefined
+}
+
+/** The body of a request on its way to a service. What becomes of the request is not its business: see `stop`. */
+export class RequestBody {
+  /** When something was last sent, or was ready to be, on the monotonic clock in milliseconds. */
+  lastProgress = performance.now()
   readonly #source: IncomingMessage
-  #windowStart = performance.now()
+  #sink: BodySink | undefined
+  #gathered: Buffer[] = []
+  #gatheredBytes = 0
+  #isScheduled = false
+  #isBlocked = false
+  #isEnded = false
+  #windowStart = this.lastProgress
   #windowBytes = 0
-  #wanted = false
 
   constructor(source: IncomingMessage) {
-    super()
     this.#source = source
-    this.on('error', ignore)
-    source.on('data', this.#onData)
-    source.on('end', this.#onEnd)
-    source.on('close', this.#onClose)
-    source.pause()
+  }
+
+  /** Begins to read the body and to send it. */
+  sendTo(sink: BodySink): void {
+    this.#sink = sink
+    sink.onWritable = this.#onWritable
+    this.#beginWindow()
+    this.#source.on('data', this.#onData)
+    this.#source.on('end', this.#onEnd)
+  }
+
+  /** Reads and sends no more. */
+  stop(): void {
+    if (this.#sink === undefined) return
+    this.#sink = undefined
+    this.#gathered = []
+    this.#source.off('data', this.#onData)
+    this.#source.off('end', this.#onEnd)
+  }
+
+  /** Whether the service is ready for more than the client has sent. */
+  get awaitsClient(): boolean {
+    return this.#sink !== undefined && !this.#isBlocked && !this.#isEnded
   }
 
   /** @returns false when the client has been too slow while the service was waiting (slow-body attacks, nginx's client_body_timeout) */
   isFastEnough(now: number): boolean {
     if (now - this.#windowStart < WINDOW_MS) return true
     const enough =
-      !this.#wanted || this.#source.complete || this.#windowBytes >= MIN_BYTES_PER_WINDOW
+      !this.awaitsClient || this.#source.complete || this.#windowBytes >= MIN_BYTES_PER_WINDOW
     this.#windowStart = now
     this.#windowBytes = 0
     return enough
   }
 
-  override _read(): void {
-    if (!this.#wanted) {
-      this.#wanted = true
-      this.#windowStart = performance.now()
-      this.#windowBytes = 0
-    }
-    this.#source.resume()
-  }
-
-  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
-    this.#source.off('data', this.#onData)
-    this.#source.off('end', this.#onEnd)
-    this.#source.off('close', this.#onClose)
-    callback(error)
+  #beginWindow(): void {
+    this.#windowStart = performance.now()
+    this.#windowBytes = 0
+    this.lastProgress = this.#windowStart
   }
 
   readonly #onData = (chunk: Buffer): void => {
     this.#windowBytes += chunk.length
-    this.#source.pause()
-    // Sent when everything that has arrived was read: writing to a service that has answered early and hung up fails,
-    // and would take its answer along.
-    setImmediate(() => {
-      if (this.destroyed) return
-      if (this.push(chunk)) this.#source.resume()
-      else this.#wanted = false
-    })
+    this.#gathered.push(chunk)
+    this.#gatheredBytes += chunk.length
+    if (this.#gatheredBytes >= MAX_GATHERED_BYTES) this.#source.pause()
+    this.#schedule()
   }
 
   readonly #onEnd = (): void => {
-    setImmediate(() => this.push(null)) // behind the last chunk
+    this.#isEnded = true
+    this.#schedule()
   }
 
-  readonly #onClose = (): void => {
-    if (!this.#source.readableEnded)
-      this.destroy(new GatewayError('bad-request', { reason: 'client left during its body' }))
+  /**
+   * What is there is sent when everything that has arrived was read: writing to a service that has answered early and hung
+   * up fails, and would take its answer along.
+   */
+  #schedule(): void {
+    if (this.#isScheduled || this.#isBlocked) return
+    this.#isScheduled = true
+    setImmediate(this.#send)
+  }
+
+  readonly #send = (): void => {
+    this.#isScheduled = false
+    if (this.#sink === undefined) return
+    this.lastProgress = performance.now()
+    const pieces = this.#gathered
+    this.#gathered = []
+    this.#gatheredBytes = 0
+    this.#isBlocked = !this.#sink.write(pieces)
+    if (this.#isEnded) this.#finish(this.#sink)
+    else if (this.#isBlocked) this.#source.pause()
+    else this.#source.resume()
+  }
+
+  #finish(sink: BodySink): void {
+    sink.onWritable = undefined
+    this.#isBlocked = false
+    sink.finish()
+  }
+
+  readonly #onWritable = (): void => {
+    if (!this.#isBlocked) return
+    this.#isBlocked = false
+    this.#beginWindow()
+    if (this.#isEnded || this.#gathered.length > 0) this.#schedule()
+    else this.#source.resume()
   }
 }
-
-/** A client may leave when undici has already stopped listening; an error that nobody hears would end the process. */
-function ignore(): void {}
 
 /**
  * Reads on for a while when an answer was given before the body had arrived, so that the client, which may still be

@@ -1,6 +1,6 @@
 /** Which services are up? A short look at each, shared by everybody who asks within a second. */
 import { canConnect } from './can-connect.ts'
-import type { ServiceAddress } from './config/values.ts'
+import { listenerOf, type ServiceAddress } from './config/values.ts'
 import type { Service, ServiceName } from './service.ts'
 
 /** Whether somebody takes connections where a service should be. */
@@ -48,10 +48,6 @@ export class ServiceProbe {
   }
 }
 
-async function stateOf({ hostname, port, socketPath }: ServiceAddress): Promise<ServiceState> {
-  const listener =
-    socketPath === undefined
-      ? { host: hostname.replace(/^\[|\]$/g, ''), port: port ?? 80 }
-      : { path: socketPath }
-  return (await canConnect(listener, CONNECT_MS)) ? 'up' : 'down'
+async function stateOf(address: ServiceAddress): Promise<ServiceState> {
+  return (await canConnect(listenerOf(address), CONNECT_MS)) ? 'up' : 'down'
 }

@@ -1,9 +1,9 @@
 /** Who stands behind the gateway? The closed table of services: nothing in a request can add to it (GHSA-gcv9-6737-pjqw). */
-import { Pool } from 'undici'
 import type { Config } from './config/load.ts'
 import type { ServiceAddress } from './config/values.ts'
 import { buildLocationRewriter } from './location.ts'
 import type { ForwardingMode } from './request-headers.ts'
+import { ConnectionPool } from './service-connection.ts'
 
 export type ServiceName = 'dashboard' | 'terminal' | 'api' | 'chat' | 'health'
 
@@ -17,19 +17,13 @@ export interface Service {
   readonly rewriteLocation: (location: string) => string
   /** Whether its answers must not become pages, or service workers, of the workspace's origin. */
   readonly isolated: boolean
-  readonly pool: Pool
+  readonly pool: ConnectionPool
   /** Requests under way. */
   inFlight: number
 }
 
-/** How long a connection to a service may take to be made, in milliseconds. They are on this machine. */
-export const CONNECT_MS = 3000
-
 /** Requests that one service may have under way; more are answered 503 at once instead of queueing without bound. */
 export const MAX_IN_FLIGHT = 1024
-
-// Node and libwebsockets close idle connections after 5 s, ttyd without saying so: we let go first.
-const KEEP_ALIVE_MS = 4000
 
 /** Opens the table of services. Connections are made when a request needs one. */
 export function openServices(config: Config): Record<ServiceName, Service> {
@@ -51,18 +45,7 @@ export function openServices(config: Config): Record<ServiceName, Service> {
       address.port === undefined ? undefined : String(address.port),
       stripped,
     ),
-    pool: new Pool(address.origin, {
-      pipelining: 1,
-      connections: MAX_IN_FLIGHT,
-      headersTimeout: config.firstByteSeconds * 1000,
-      bodyTimeout: 0, // the relay watches pauses itself, since event streams may pause for ever
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: 60_000,
-      connect: {
-        timeout: CONNECT_MS,
-        ...(address.socketPath === undefined ? {} : { socketPath: address.socketPath }),
-      },
-    }),
+    pool: new ConnectionPool(address),
     inFlight: 0,
   })
   const services = {

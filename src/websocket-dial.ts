@@ -5,7 +5,8 @@ import type { Duplex } from 'node:stream'
 import { GatewayError, upstreamErrorFrom } from './errors.ts'
 import { listElements } from './fields.ts'
 import { FrameFollower } from './frames.ts'
-import { CONNECT_MS, type Service } from './service.ts'
+import type { Service } from './service.ts'
+import { CONNECT_MS } from './service-connection.ts'
 
 /** How long a service may take to answer a handshake, in milliseconds. */
 const HANDSHAKE_MS = 10_000

@@ -24,12 +24,12 @@ t.test(
   'connections are opened in few places, none of them to an address of a request',
   async (t) => {
     t.ok(FILES.length > 30)
-    t.same(onRequestPath(/from 'undici'/), ['src/service.ts'])
+    t.same(onRequestPath(/from 'undici'/), [])
     t.same(onRequestPath(/\brequest\b.*from 'node:http'/), ['src/websocket-dial.ts'])
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'/),
-      ['src/can-connect.ts'],
-      'looks whether a service is up, and whether a stale socket of ours is alive',
+      ['src/can-connect.ts', 'src/service-connection.ts'],
+      'looks whether a service is up, and whether a stale socket of ours is alive; and asks a service',
     )
     t.same(
       onRequestPath(

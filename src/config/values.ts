@@ -4,6 +4,7 @@ import { parseNetworks, type Cidr } from '../address.ts'
 import { parseAuthority } from '../host.ts'
 import { RESERVED_PREFIXES } from '../routes.ts'
 import { listOf } from './setting.ts'
+import type { Listener } from '../can-connect.ts'
 
 /** Where a service listens. */
 export interface ServiceAddress {
@@ -16,6 +17,13 @@ export interface ServiceAddress {
   /** The TCP port; undefined for a Unix socket. */
   readonly port: number | undefined
   readonly socketPath: string | undefined
+}
+
+/** Where a service listens, as node:net wants it. */
+export function listenerOf({ hostname, port, socketPath }: ServiceAddress): Listener {
+  return socketPath === undefined
+    ? { host: hostname.replace(/^\[|\]$/g, ''), port: port ?? 80 }
+    : { path: socketPath }
 }
 
 /** `http://host:port` or `unix:/path`. */

@@ -61,13 +61,10 @@ t.test('an error carries its reason and cause for the log, beside its public wor
 
 t.test('what fails behind the gateway is 504 when it took too long, else 502', async (t) => {
   const failing = (code: string) => Object.assign(new Error('connect 127.0.0.1:3001'), { code })
-  for (const code of [
-    'UND_ERR_CONNECT_TIMEOUT',
-    'UND_ERR_HEADERS_TIMEOUT',
-    'UND_ERR_BODY_TIMEOUT',
-    'ETIMEDOUT',
-  ])
-    t.match(upstreamErrorFrom(failing(code)), { code: 'upstream-timeout', reason: code })
+  t.match(upstreamErrorFrom(failing('ETIMEDOUT')), {
+    code: 'upstream-timeout',
+    reason: 'ETIMEDOUT',
+  })
   for (const code of [
     'ECONNREFUSED',
     'ECONNRESET',
@@ -75,9 +72,6 @@ t.test('what fails behind the gateway is 504 when it took too long, else 502', a
     'ENOTFOUND',
     'ENOENT',
     'EHOSTUNREACH',
-    'UND_ERR_SOCKET',
-    'UND_ERR_HEADERS_OVERFLOW',
-    'UND_ERR_DESTROYED',
     'HPE_INVALID_CONSTANT',
   ])
     t.match(upstreamErrorFrom(failing(code)), { code: 'upstream-unreachable', reason: code })

@@ -1,0 +1,293 @@
+/** Are connections to a service used again only when that is safe, and does every body arrive as it was sent? */
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import t, { type Test } from 'tap'
+import { parseServiceUrl } from '../../src/config/values.ts'
+import type { GatewayError } from '../../src/errors.ts'
+import { ConnectionPool, type RequestHead } from '../../src/service-connection.ts'
+import { startBefore } from '../helpers/gateway.ts'
+import { closedPort, startRawUpstream, startUpstream } from '../helpers/upstream.ts'
+import { eventually } from '../helpers/waiting.ts'
+import { open, requestBytes } from '../helpers/wire.ts'
+
+/** What came of a request. */
+interface Outcome {
+  status?: number
+  body: string
+  error?: GatewayError
+}
+
+function poolOf(t: Test, url: string): ConnectionPool {
+  const pool = new ConnectionPool(parseServiceUrl(url))
+  t.teardown(() => pool.close())
+  return pool
+}
+
+/** Sends a request and waits for what comes of it. */
+function ask(
+  pool: ConnectionPool,
+  head: Partial<RequestHead> = {},
+  body?: Buffer[],
+): Promise<Outcome> {
+  const { promise, resolve } = Promise.withResolvers<Outcome>()
+  const outcome: Outcome = { body: '' }
+  const connection = pool.take()
+  connection.send(
+    { method: 'GET', path: '/', headers: ['Host', 'a'], hasBody: body !== undefined, ...head },
+    {
+      onConnect() {
+        if (body === undefined) return
+        connection.write(body)
+        connection.finish()
+      },
+      onHead(status) {
+        outcome.status = status
+        return false
+      },
+      onBody(piece) {
+        outcome.body += piece.toString('latin1')
+        return true
+      },
+      onEnd: () => resolve(outcome),
+      onError: (error) => resolve({ ...outcome, error }),
+    },
+  )
+  return promise
+}
+
+/** A service that answers each request with these bytes, and counts its connections. */
+async function answering(t: Test, answer: string, onSent: (socket: Socket) => void = () => {}) {
+  const heads: string[] = []
+  const sockets: Socket[] = []
+  const service = await startRawUpstream(t, (socket) => {
+    sockets.push(socket)
+    socket.on('data', (bytes: Buffer) => {
+      heads.push(bytes.toString('latin1'))
+      socket.write(answer, 'latin1')
+      onSent(socket)
+    })
+  })
+  return { url: service.url, heads, sockets, pool: poolOf(t, service.url) }
+}
+
+const HI = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
+
+t.test('a connection carries one request after the other', async (t) => {
+  const { pool, heads, sockets } = await answering(t, HI)
+  for (let i = 0; i < 3; i++) t.match(await ask(pool), { status: 200, body: 'hi' })
+  t.equal(sockets.length, 1)
+  t.equal(heads[0], 'GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n')
+  await Promise.all([ask(pool), ask(pool), ask(pool)])
+  t.equal(sockets.length, 3, 'and never two at once')
+  t.equal(pool.size, 3)
+})
+
+t.test('a body has its length, or is sent in chunks; a POST without one says so', async (t) => {
+  const { pool, heads } = await answering(t, HI)
+  const seen = async (head: Partial<RequestHead>, body?: Buffer[]) => {
+    heads.length = 0
+    await ask(pool, head, body)
+    await eventually(() => heads.join('').includes('\r\n\r\n'), 'the request')
+    return heads.join('')
+  }
+  const pieces = ['ab', '', 'c'].map((text) => Buffer.from(text))
+  const length = ['Host', 'a', 'content-length', '3']
+  t.match(
+    await seen({ method: 'POST', headers: length }, pieces),
+    /\r\ncontent-length: 3\r\n.*\r\n\r\nabc$/s,
+  )
+  const chunked = await seen({ method: 'POST' }, pieces)
+  t.match(chunked, /\r\nTransfer-Encoding: chunked\r\n/)
+  t.match(chunked, /\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n$/, 'an empty piece does not end it')
+  for (const method of ['POST', 'PUT', 'PATCH'])
+    t.match(await seen({ method }), /\r\nContent-Length: 0\r\n/, method)
+  for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS'])
+    t.notMatch(await seen({ method }), /content-length|transfer-encoding/i, method)
+})
+
+t.test('nothing in a request can become a second one', async (t) => {
+  const { pool, sockets } = await answering(t, HI)
+  const evil = 'a\r\nX-Forwarded-User: root\r\n\r\nGET /evil HTTP/1.1'
+  const heads: Array<Partial<RequestHead>> = [
+    { path: `/${evil}` },
+    { path: '/a b' },
+    { headers: ['Host', evil] },
+    { headers: ['Host', 'a', evil, 'b'] },
+    { headers: ['Host', 'a', 'X-A', 'b\0'] },
+    { headers: ['Host', 'a', 'X-A', 'b\nX-B: c'] },
+    { headers: ['Host', 'a', 'X-A', '\u010a'] },
+  ]
+  for (const head of heads)
+    t.throws(() => void ask(pool, head), { code: 'internal-error' }, JSON.stringify(head))
+  t.equal(sockets.length, 0)
+})
+
+t.test('a connection is not used again when', async (t) => {
+  const { pool: closing } = await answering(t, HI)
+  const cases: ReadonlyArray<readonly [why: string, answer: string, body?: Buffer[]]> = [
+    [
+      'the service says close',
+      'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi',
+    ],
+    ['it is an old one', 'HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi'],
+    ['more came than was announced', `${HI}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged`],
+    [
+      'it is to be let go at once',
+      `HTTP/1.1 200 OK\r\nKeep-Alive: timeout=2\r\nContent-Length: 2\r\n\r\nhi`,
+    ],
+  ]
+  for (const [why, answer] of cases) {
+    const { pool, sockets } = await answering(t, answer)
+    for (let i = 0; i < 2; i++) t.match(await ask(pool), { status: 200, body: 'hi' }, why)
+    t.equal(sockets.length, 2, why)
+    await eventually(() => sockets.every(({ destroyed }) => destroyed), why)
+    t.equal(pool.size, 0, why)
+  }
+  closing.close()
+})
+
+t.test('an answer before the end of the request ends the connection', async (t) => {
+  const { pool, sockets } = await answering(t, HI)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const connection = pool.take()
+  const head = { method: 'POST', path: '/', headers: ['Host', 'a'], hasBody: true }
+  connection.send(head, {
+    onConnect: () => void connection.write([Buffer.from('the first of many')]),
+    onHead: () => false,
+    onBody: () => true,
+    onEnd: resolve,
+    onError: (error) => t.fail(error.message),
+  })
+  await promise
+  t.equal(pool.size, 0)
+  await ask(pool)
+  t.equal(sockets.length, 2)
+})
+
+t.test('what a service says on a connection that nobody uses ends it', async (t) => {
+  const { pool, sockets } = await answering(t, HI)
+  await ask(pool)
+  sockets[0]?.write('HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n')
+  await eventually(() => pool.size === 0, 'the end of the connection')
+  t.match(await ask(pool), { status: 200, body: 'hi' })
+  t.equal(sockets.length, 2)
+})
+
+t.test('a connection that the service closes is not used again', async (t) => {
+  const { pool, sockets } = await answering(t, HI)
+  await ask(pool)
+  sockets[0]?.end()
+  await eventually(() => pool.size === 0, 'the end of the connection')
+  t.match(await ask(pool), { status: 200, body: 'hi' })
+})
+
+t.test('a connection is let go before the service says it would', async (t) => {
+  const { pool, sockets } = await answering(
+    t,
+    'HTTP/1.1 200 OK\r\nKeep-Alive: timeout=3, max=100\r\nContent-Length: 2\r\n\r\nhi',
+  )
+  await ask(pool)
+  await ask(pool)
+  t.equal(sockets.length, 1)
+  await eventually(() => pool.size === 0, 'letting go')
+})
+
+t.test('failures have names', async (t) => {
+  const reasonOf = async (url: string) => (await ask(poolOf(t, url))).error
+  t.match(await reasonOf(`http://127.0.0.1:${await closedPort()}`), {
+    code: 'upstream-unreachable',
+    reason: 'ECONNREFUSED',
+  })
+  t.match(await reasonOf('unix:/nowhere/at-all.sock'), { reason: 'ENOENT' })
+  t.match(await reasonOf((await answering(t, '', (socket) => socket.end())).url), {
+    reason: 'closed without an answer',
+  })
+  t.match(await reasonOf((await answering(t, HI.slice(0, -1), (socket) => socket.end())).url), {
+    reason: 'closed before the end of its answer',
+  })
+  t.match(
+    await reasonOf((await answering(t, HI, (socket) => socket.resetAndDestroy())).url),
+    undefined,
+  )
+  t.match(await reasonOf((await answering(t, '', (socket) => socket.resetAndDestroy())).url), {
+    reason: 'ECONNRESET',
+  })
+  t.match(await reasonOf((await answering(t, 'SSH-2.0\r\n')).url), { reason: 'no HTTP/1.1' })
+})
+
+/** Bytes in which every place is told from every other. */
+function pattern(seed: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length)
+  let state = seed
+  for (let i = 0; i + 4 <= length; i += 4) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    bytes.writeUInt32LE(state, i)
+  }
+  return bytes
+}
+
+const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
+
+t.test(
+  'large bodies side by side arrive whole, to clients fast and slow',
+  { timeout: 60_000 },
+  async (t) => {
+    const LENGTHS = [65_536, 65_537, 262_144, 262_145, 1_000_000, 6_000_001]
+    const service = await startUpstream(t, ({ url }, response) => {
+      const [kind, seed] = (url ?? '').slice(1).split('-')
+      const body = pattern(Number(seed), LENGTHS[Number(seed) % LENGTHS.length] ?? 0)
+      if (kind === 'counted') response.setHeader('Content-Length', body.length)
+      if (kind === 'closing') response.setHeader('Connection', 'close')
+      response.end(body)
+    })
+    const gateway = await startBefore(t, service)
+    const download = async (kind: string, seed: number) => {
+      const socket = await open(gateway.port)
+      const chunks: Buffer[] = []
+      socket.on('data', (chunk: Buffer) => {
+        chunks.push(chunk)
+        if (seed % 3 === 0) return
+        socket.pause() // a slow reader: much of the body waits in the gateway meanwhile
+        setTimeout(() => socket.resume(), seed % 3)
+      })
+      // Several answers on one connection: one that is still being sent must not get another's bytes.
+      const paths = [`/${kind}-${seed}`, `/counted-${seed + 1}`, `/counted-${seed + 7}`]
+      for (const path of paths.slice(0, -1))
+        socket.write(requestBytes(`GET ${path}`, [gateway.auth]))
+      socket.write(requestBytes(`GET ${paths.at(-1)}`, [gateway.auth, 'Connection: close']))
+      await once(socket, 'close')
+      let rest: Buffer = Buffer.concat(chunks)
+      for (const path of paths) {
+        const expected = pattern(
+          Number(path.split('-')[1]),
+          LENGTHS[Number(path.split('-')[1]) % LENGTHS.length] ?? 0,
+        )
+        const [body, behind] = firstAnswer(rest)
+        t.equal(digest(body), digest(expected), `${path}, ${body.length} bytes`)
+        rest = behind
+      }
+      t.equal(rest.length, 0)
+    }
+    const kinds = ['counted', 'chunked', 'closing']
+    await Promise.all(Array.from({ length: 18 }, (_, i) => download(kinds[i % 3] ?? '', i)))
+    await gateway.settled()
+  },
+)
+
+/** The body of the first answer in these bytes, and what follows it. */
+function firstAnswer(bytes: Buffer): [body: Buffer, behind: Buffer] {
+  const end = bytes.indexOf('\r\n\r\n') + 4
+  const head = bytes.toString('latin1', 0, end)
+  const length = /^content-length: (\d+)/im.exec(head)?.[1]
+  if (length !== undefined)
+    return [bytes.subarray(end, end + Number(length)), bytes.subarray(end + Number(length))]
+  const pieces: Buffer[] = []
+  for (let at = end; ;) {
+    const lineEnd = bytes.indexOf('\r\n', at)
+    const size = Number.parseInt(bytes.toString('latin1', at, lineEnd), 16)
+    if (size === 0) return [Buffer.concat(pieces), bytes.subarray(lineEnd + 4)]
+    pieces.push(bytes.subarray(lineEnd + 2, lineEnd + 2 + size))
+    at = lineEnd + 2 + size + 2
+  }
+}
