@@ -90,7 +90,7 @@ export class ServiceConnection implements AnswerSink {
     this.#socket.once('connect', this.#onConnect)
     this.#socket.on('drain', this.#onDrain)
     this.#socket.once('end', this.#onSocketEnd)
-    this.#socket.once('error', this.#onSocketError)
+    this.#socket.on('error', this.#onSocketError)
     this.#socket.once('close', this.#onSocketEnd)
   }
 

@@ -1,12 +1,15 @@
 /** Are connections to a service used again only when that is safe, and does every body arrive as it was sent? */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
+import { createServer, type RequestListener } from 'node:http'
 import type { Socket } from 'node:net'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseServiceUrl } from '../../src/config/values.ts'
 import type { GatewayError } from '../../src/errors.ts'
 import { ConnectionPool, type RequestHead } from '../../src/service-connection.ts'
 import { startBefore } from '../helpers/gateway.ts'
+import { temporaryFolder } from '../helpers/process.ts'
 import { closedPort, startRawUpstream, startUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { open, requestBytes } from '../helpers/wire.ts'
@@ -191,6 +194,24 @@ t.test('a connection is let go before the service says it would', async (t) => {
   await ask(pool)
   t.equal(sockets.length, 1)
   await eventually(() => pool.size === 0, 'letting go')
+})
+
+t.test('a service is found by name, at either address of it, and by path', async (t) => {
+  const answer: RequestListener = (_request, response) => {
+    response.setHeader('Content-Length', 300_000)
+    response.end('x'.repeat(300_000))
+  }
+  const { port } = await startUpstream(t, answer)
+  t.match((await ask(poolOf(t, `http://localhost:${port}`))).body.length, 300_000)
+  const path = join(temporaryFolder(t), 'service.sock')
+  const server = createServer(answer).listen(path)
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const pool = poolOf(t, `unix:${path}`)
+  t.equal((await ask(pool)).body.length, 300_000)
+  t.equal((await ask(pool)).body.length, 300_000)
+  t.equal(pool.size, 1)
+  pool.close()
 })
 
 t.test('failures have names', async (t) => {
