@@ -8,7 +8,12 @@ import { buildResponseHeaders } from './response-headers.ts'
 import { isolationFields } from './isolation.ts'
 import { discardBody, RequestBody } from './request-body.ts'
 import { MAX_IN_FLIGHT, type Service } from './service.ts'
-import { CONNECT_MS, type AnswerReceiver, type ServiceConnection } from './service-connection.ts'
+import {
+  CONNECT_MS,
+  READ_BYTES,
+  type AnswerReceiver,
+  type ServiceConnection,
+} from './service-connection.ts'
 import type { Watched, Watchdog } from './watchdog.ts'
 
 /** How long a client may leave an answer unread, in milliseconds. */
@@ -124,7 +129,7 @@ class HttpRelay implements AnswerReceiver, Watched {
     exchange.status = status
     this.#job.onAnswer?.(status)
     response.writeHead(status, headers)
-    if (length !== undefined && length > MAX_HELD_BYTES && this.#writesDirectly()) return true
+    if (length !== undefined && length > READ_BYTES && this.#writesDirectly()) return true
     // What came in the same packet has been read by then; an event stream's silence must not hold the header back.
     process.nextTick(this.#letGo)
     return false

@@ -18,8 +18,8 @@ const KEEP_ALIVE_MARGIN_MS = 2000
 /** How often connections that wait for a request are looked through, in milliseconds. */
 const SWEEP_MS = 500
 
-/** How much is read at once, in bytes. */
-const READ_BYTES = 64 * 1024
+/** How much is read at once, in bytes; from a body that is longer, it pays to be lent pieces. */
+export const READ_BYTES = 64 * 1024
 
 /** The same for a large body that is lent to its receiver: fewer, larger reads, and not one allocation. */
 const LARGE_READ_BYTES = 256 * 1024
@@ -47,7 +47,7 @@ export interface AnswerReceiver {
   /**
    * @param fields name and value in turn, one character a byte
    * @param length of the body in bytes; undefined when only its end will tell
-   * @returns whether pieces of a large body may be lent instead of copied (see `onBody`)
+   * @returns whether pieces of the body may be lent instead of copied (see `onBody`)
    */
   onHead(status: number, fields: string[], length: number | undefined): boolean
   /**
@@ -146,8 +146,7 @@ export class ServiceConnection implements AnswerSink {
   onHead(status: number, fields: string[], length: number | undefined): void {
     this.#keepAliveMs = keepAliveOf(fields)
     const mayLend = this.#receiver?.onHead(status, fields, length) === true
-    if (mayLend && length !== undefined && length > READ_BYTES)
-      this.#buffer = Buffer.allocUnsafeSlow(LARGE_READ_BYTES)
+    if (mayLend) this.#buffer = Buffer.allocUnsafeSlow(LARGE_READ_BYTES)
   }
 
   onBody(piece: Buffer): void {
