@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 
 /** One run. */
 export interface Options<Name extends string> {
-  /** Only the few figures that tell whether a change helped. */
+  /** Only the few peers, and unless others are named the few figures, that tell whether a change helped. */
   readonly quick: boolean
   readonly only: readonly Name[]
   /** How cost grows, in tables of their own. */
@@ -41,7 +41,7 @@ export function parseOptions<Name extends string>(
       json: { type: 'string' },
     },
   })
-  const names = (values.quick ? 'proxied' : values.only)?.split(',')
+  const names = (values.only ?? (values.quick ? 'proxied' : undefined))?.split(',')
   return {
     quick: values.quick,
     only: scenarios(
