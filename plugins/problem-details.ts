@@ -25,15 +25,32 @@ declare module 'fastify' {
 
 export default fp(
   async function problemDetails(app, { loginUrl }: ProblemDetailsOptions) {
+    /** Refuses when there is time; a caller that is signed in never waits. */
+    function refuse(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
+      const { exchange } = request
+      if (exchange.principal !== undefined) {
+        answerProblem(request, reply, error)
+        return
+      }
+      note(exchange, error) // now: a client that leaves meanwhile is logged with what it was refused for
+      reply.hijack()
+      app.waitingRoom.add(() => {
+        try {
+          answerProblem(request, reply, error)
+        } catch (cause) {
+          reply.raw.destroy() // not left without an answer for ever
+          throw cause
+        }
+      })
+    }
+
     function answerProblem(
       request: FastifyRequest,
       reply: FastifyReply,
       error: GatewayError,
     ): void {
       const { exchange } = request
-      exchange.code = error.code
-      exchange.reason = error.reason
-      exchange.cause = error.cause
+      note(exchange, error)
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
       const audience = {
         requestId: request.id,
@@ -73,15 +90,22 @@ export default fp(
     app.decorate('writeAnswer', writeAnswer)
 
     app.setErrorHandler(function answerError(error: FastifyError | GatewayError, request, reply) {
-      answerProblem(request, reply, toGatewayError(error))
+      refuse(request, reply, toGatewayError(error))
     })
 
     app.setNotFoundHandler(function answerNotFound(request, reply) {
-      answerProblem(request, reply, new GatewayError('not-found'))
+      refuse(request, reply, new GatewayError('not-found'))
     })
   },
-  { name: 'problem-details', fastify: '5.x' },
+  { name: 'problem-details', fastify: '5.x', dependencies: ['waiting-room'] },
 )
+
+/** What the log says about an answer of the gateway's own. */
+function note(exchange: Exchange, { code, reason, cause }: GatewayError): void {
+  exchange.code = code
+  exchange.reason = reason
+  exchange.cause = cause
+}
 
 /** Fastify's own errors, told apart by status; anything unexpected is ours to answer for, and says nothing outside. */
 function toGatewayError(error: FastifyError | GatewayError): GatewayError {
