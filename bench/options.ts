@@ -10,10 +10,12 @@ export interface Options<Name extends string> {
   readonly growth: boolean
   /** Load for so many minutes instead of measurements. */
   readonly soakMinutes: number | undefined
-  /** Rounds that count; one more comes before them. */
+  /** Rounds that count. */
   readonly rounds: number
   /** How long the load of one turn lasts. */
   readonly seconds: number
+  /** How long a peer is loaded before it is measured, in seconds at most; it ends when its cost is level. */
+  readonly warmUpSeconds: number
   /** Whether everything here goes before the other programs of this machine; takes root. */
   readonly priority: boolean
   /** A file for every value. */
@@ -37,6 +39,7 @@ export function parseOptions<Name extends string>(
       soak: { type: 'string' },
       rounds: { type: 'string', default: '3' },
       seconds: { type: 'string', default: '3' },
+      'warm-up': { type: 'string', default: '20' },
       priority: { type: 'boolean', default: false },
       json: { type: 'string' },
     },
@@ -52,6 +55,7 @@ export function parseOptions<Name extends string>(
     soakMinutes: values.soak === undefined ? undefined : wholeNumber('--soak', values.soak),
     rounds: wholeNumber('--rounds', values.rounds),
     seconds: wholeNumber('--seconds', values.seconds),
+    warmUpSeconds: wholeNumber('--warm-up', values['warm-up']),
     priority: values.priority,
     json: values.json,
   }
