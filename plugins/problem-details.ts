@@ -75,14 +75,16 @@ export default fp(
       if (!reply.sent) reply.hijack()
       const { raw: response } = reply
       if (response.headersSent || response.destroyed) return
+      const bytes = Buffer.byteLength(body)
       request.exchange.status = status
-      request.exchange.bytesOut = request.method === 'HEAD' ? 0 : Buffer.byteLength(body)
+      request.exchange.bytesOut = request.method === 'HEAD' ? 0 : bytes
       const isLast = app.isDraining || app.isReplaced
       const closes =
         !headers.includes('Connection') && (request.ws || isLast || awaitsContinue(request))
       const fields = [...headers, ...request.exchange.budgetFields]
       response.writeHead(status, closes ? [...fields, 'Connection', 'close'] : fields)
-      response.end(body, isAscii(body) ? 'latin1' : 'utf8')
+      // ASCII is the same in Latin-1, which Node writes, head and body in one, in half the time that UTF-8 takes.
+      response.end(body, bytes === body.length ? 'latin1' : 'utf8')
       discardBody(request.raw)
     }
 
@@ -158,11 +160,6 @@ function toLogin(request: FastifyRequest, { headers }: Answer, loginUrl: string)
       kept.push(name, headers[i + 1] ?? '')
   }
   return { status: 302, headers: [...kept, 'Location', url.href, 'Content-Length', '0'], body: '' }
-}
-
-/** Whether text is the same in Latin-1, which Node writes, head and body in one, in half the time that UTF-8 takes. */
-function isAscii(text: string): boolean {
-  return /^[\0-\x7f]*$/.test(text)
 }
 
 /** A client that waits for `100 Continue` may or may not send its body after a refusal: the connection cannot go on. */

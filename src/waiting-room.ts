@@ -56,6 +56,13 @@ export class WaitingRoom {
     this.#call()
   }
 
+  /** Resolves when there is time. */
+  turn(): Promise<void> {
+    return new Promise((resolve) => {
+      this.add(resolve)
+    })
+  }
+
   /** Serves everybody at once. */
   empty(): void {
     while (this.#waiting.length > 0) this.#serveOne()

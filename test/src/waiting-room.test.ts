@@ -127,6 +127,17 @@ t.test('a job that throws stops nobody', async (t) => {
   t.same(errors, [problem, problem])
 })
 
+t.test('one can wait for a turn without bringing a job', async (t) => {
+  const { room } = openRoom()
+  const order: string[] = []
+  room.add(() => order.push('before'))
+  const waited = room.turn().then(() => order.push('one’s own'))
+  room.add(() => order.push('after'))
+  await waited
+  await nextTurn()
+  t.same(order, ['before', 'one’s own', 'after'])
+})
+
 t.test('a job may bring another one, for ever: turns still end', async (t) => {
   const { room, clock } = openRoom()
   let served = 0

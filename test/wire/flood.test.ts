@@ -102,35 +102,40 @@ t.test('so does a signed-in WebSocket', async (t) => {
   await eventually(() => flood.every(({ socket }) => socket.destroyed), 'all are closed')
 })
 
-t.test('checking forged tokens waits for who is known', async (t) => {
-  const gateway = await startCounting(t)
-  const { flood, user } = await openMany(t, gateway)
-  const forged = (await token({ subject: 'mallory' })).slice(0, -8)
-  let checked = 0
-  const { subtle } = crypto
-  const verify: typeof subtle.verify = subtle.verify.bind(subtle)
-  t.intercept(subtle, 'verify', {
-    configurable: true,
-    value: (...args: Parameters<typeof verify>) => {
-      checked++
-      return verify(...args)
-    },
+const FORGERIES = {
+  'as a credential': (forged: string) => requestBytes('GET /', [`Authorization: Bearer ${forged}`]),
+  'at sign-in': (forged: string) => requestBytes(`GET /_gateway/sign-in?token=${forged}`),
+}
+
+for (const [name, requestOf] of Object.entries(FORGERIES))
+  t.test(`checking forged tokens ${name} waits for who is known`, async (t) => {
+    const gateway = await startCounting(t)
+    const { flood, user } = await openMany(t, gateway)
+    const forged = (await token({ subject: 'mallory' })).slice(0, -8)
+    let checked = 0
+    const { subtle } = crypto
+    const verify: typeof subtle.verify = subtle.verify.bind(subtle)
+    t.intercept(subtle, 'verify', {
+      configurable: true,
+      value: (...args: Parameters<typeof verify>) => {
+        checked++
+        return verify(...args)
+      },
+    })
+    let checkedBefore: number | undefined
+    gateway.service.server.prependListener('request', () => (checkedBefore = checked))
+    flood.forEach(({ socket }, i) => {
+      socket.write(requestOf(`${forged}${String(i).padStart(7, 'A')}A`))
+    })
+    user.socket.write(requestBytes('GET /', [gateway.auth]))
+    await user.received.until((text) => text.includes('ok'))
+    t.ok((checkedBefore ?? FLOOD) < FLOOD / 2, `${checkedBefore} were checked before it`)
+    t.same(
+      await statuses(flood),
+      flood.map(() => 401),
+    )
+    t.equal(checked, FLOOD)
   })
-  let checkedBefore: number | undefined
-  gateway.service.server.prependListener('request', () => (checkedBefore = checked))
-  flood.forEach(({ socket }, i) => {
-    const credential = `Authorization: Bearer ${forged}${String(i).padStart(7, 'A')}A`
-    socket.write(requestBytes('GET /', [credential]))
-  })
-  user.socket.write(requestBytes('GET /', [gateway.auth]))
-  await user.received.until((text) => text.includes('ok'))
-  t.ok((checkedBefore ?? FLOOD) < FLOOD / 2, `${checkedBefore} were checked before it`)
-  t.same(
-    await statuses(flood),
-    flood.map(() => 401),
-  )
-  t.equal(checked, FLOOD)
-})
 
 t.test('who is signed in does not wait to hear of a failure', async (t) => {
   const gateway = await startWorkspace(t)
