@@ -35,6 +35,7 @@ export const FIGURES = {
       { than: 'bare', is: 'at most', value: 1.4 },
     ],
   },
+  'cold-cpu': { label: 'CPU µs each in the first 3 s after its start', digits: 1 },
   busy: { label: 'its core busy meanwhile, %', digits: 0 },
   p50: { label: 'p50 at 200 requests/s, ms', digits: 2 },
   'p50-added': {
@@ -45,6 +46,7 @@ export const FIGURES = {
   p99: { label: 'p99 at 200 requests/s, ms', digits: 2 },
   'p99-added': { label: 'p99 added to direct, ms', digits: 2 },
   'flood-rate': { label: 'flood of refused requests, a second', digits: 0 },
+  'flood-cpu': { label: '– CPU µs', digits: 1 },
   'flood-p50': { label: 'p50 of a user under the flood, ms', digits: 2 },
   'flood-p99': {
     label: 'p99 of a user under the flood, ms',

@@ -51,6 +51,11 @@ export class Lab {
     return needs === undefined ? undefined : whatIsMissing([needs])
   }
 
+  /** Whether a peer runs already. */
+  has(name: PeerName): boolean {
+    return this.#peers.has(name)
+  }
+
   /** A peer that runs until the end; the same one each time. */
   peer(name: PeerName): Promise<Peer> {
     const known = this.#peers.get(name)

@@ -3,17 +3,19 @@ import { parseArgs } from 'node:util'
 
 /** One run. */
 export interface Options<Name extends string> {
-  /** Only the few figures that tell whether a change helped. */
+  /** Only the few peers, and unless others are named the few figures, that tell whether a change helped. */
   readonly quick: boolean
   readonly only: readonly Name[]
   /** How cost grows, in tables of their own. */
   readonly growth: boolean
   /** Load for so many minutes instead of measurements. */
   readonly soakMinutes: number | undefined
-  /** Rounds that count; one more comes before them. */
+  /** Rounds that count. */
   readonly rounds: number
   /** How long the load of one turn lasts. */
   readonly seconds: number
+  /** How long a peer is loaded before it is measured, in seconds at most; it ends when its cost is level. */
+  readonly warmUpSeconds: number
   /** Whether everything here goes before the other programs of this machine; takes root. */
   readonly priority: boolean
   /** A file for every value. */
@@ -37,11 +39,12 @@ export function parseOptions<Name extends string>(
       soak: { type: 'string' },
       rounds: { type: 'string', default: '3' },
       seconds: { type: 'string', default: '3' },
+      'warm-up': { type: 'string', default: '20' },
       priority: { type: 'boolean', default: false },
       json: { type: 'string' },
     },
   })
-  const names = (values.quick ? 'proxied' : values.only)?.split(',')
+  const names = (values.only ?? (values.quick ? 'proxied' : undefined))?.split(',')
   return {
     quick: values.quick,
     only: scenarios(
@@ -52,6 +55,7 @@ export function parseOptions<Name extends string>(
     soakMinutes: values.soak === undefined ? undefined : wholeNumber('--soak', values.soak),
     rounds: wholeNumber('--rounds', values.rounds),
     seconds: wholeNumber('--seconds', values.seconds),
+    warmUpSeconds: wholeNumber('--warm-up', values['warm-up']),
     priority: values.priority,
     json: values.json,
   }

@@ -40,7 +40,7 @@ async function bench(options: Options<ScenarioName>): Promise<void> {
   const seconds = (performance.now() - startedAt) / 1000
   const foreign = (foreignMicros() - foreignAtStart) / 1e4 / seconds
   say(
-    `medians of ${options.rounds} rounds of ${options.seconds} s after one to warm up, in ${Math.round(seconds)} s; other programs used ${Math.round(foreign)} % of a core meanwhile`,
+    `medians of ${options.rounds} rounds of ${options.seconds} s with warm peers, in ${Math.round(seconds)} s; other programs used ${Math.round(foreign)} % of a core meanwhile`,
   )
   for (const table of tables) say(`\n${table}`)
   if (options.json !== undefined)
@@ -54,7 +54,7 @@ async function measure(options: Options<ScenarioName>, lab: Lab, results: Result
     await ifPossible(name, SCENARIOS[name].needs, async () => {
       const peers = peersOf(name, options.quick, missing)
       say(`measuring ${name}`)
-      await takeTurns(SCENARIOS[name], peers, lab, options, results)
+      await takeTurns(SCENARIOS[name], peers, lab, options, results, say)
       return ''
     })
   for (const line of missing) say(line)

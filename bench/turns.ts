@@ -1,8 +1,9 @@
-/** Takes turns: A B C, A B C …, so that what disturbs the machine disturbs everybody, and the first round only warms up. */
+/** Takes turns: A B C, A B C …, so that what disturbs the machine disturbs everybody. */
 import type { FigureName } from './figures.ts'
 import type { Lab } from './lab.ts'
 import type { PeerName } from './peers/peer.ts'
 import type { Scenario, Values } from './scenarios/scenario.ts'
+import { isLevel, warmUp } from './warm-up.ts'
 
 /** What was measured: for each figure and peer a value of each round. */
 export class Results {
@@ -28,15 +29,41 @@ export class Results {
   }
 }
 
-/** Measures the peers in turns. @param rounds not counting the first, which is dropped */
+/** How much is measured. */
+export interface Effort {
+  /** Rounds that count. */
+  readonly rounds: number
+  /** How long the load of one turn lasts. */
+  readonly seconds: number
+  /** How long a peer is loaded before the first round, in seconds at most. */
+  readonly warmUpSeconds: number
+}
+
+/**
+ * Measures the peers in turns, each of them warm. Where a scenario is about processes that just started, one more round
+ * comes first and is dropped.
+ * @param say hears how each peer became warm
+ */
 export async function takeTurns(
   scenario: Scenario,
   peers: readonly PeerName[],
   lab: Lab,
-  { rounds, seconds }: { rounds: number; seconds: number },
+  { rounds, seconds, warmUpSeconds }: Effort,
   results: Results,
+  say: (text: string) => void,
 ): Promise<void> {
-  for (let round = 0; round <= rounds; round++) {
+  const { load } = scenario
+  if (load !== undefined)
+    for (const name of peers) {
+      const isFresh = !lab.has(name)
+      const peer = await lab.peer(name)
+      const costs = await warmUp((slice) => load(peer, lab, slice), warmUpSeconds)
+      if (isFresh && scenario.cold !== undefined)
+        results.add(name, { [scenario.cold]: costs[0] ?? Number.NaN })
+      const course = costs.map((cost) => cost.toFixed(1)).join(', ')
+      say(`  ${name} warmed up: ${course}${isLevel(costs) ? '' : ', not level yet'}`)
+    }
+  for (let round = load === undefined ? 0 : 1; round <= rounds; round++) {
     const measured = new Map<PeerName, Values>()
     for (const name of peers)
       measured.set(name, await scenario.measure(await lab.peer(name), lab, seconds))

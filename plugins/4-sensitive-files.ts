@@ -8,13 +8,16 @@ export interface SensitiveFilesOptions {
   readonly added: readonly FilePattern[]
 }
 
+/** The same for everybody: making an error is a large part of what a refusal costs. */
+const REFUSAL = new GatewayError('sensitive-file')
+
 export default fp(
   async function sensitiveFiles(app, { added }: SensitiveFilesOptions) {
     app.addHook('onRequest', function refuseSensitiveFile({ exchange }, _reply, done) {
       exchange.stage = 'sensitive-files'
       const isSensitive =
         exchange.target !== undefined && namesSensitiveFile(exchange.target, added)
-      done(isSensitive ? new GatewayError('sensitive-file') : undefined)
+      done(isSensitive ? REFUSAL : undefined)
     })
   },
   { name: 'sensitive-files', fastify: '5.x', dependencies: ['host'] },

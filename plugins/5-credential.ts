@@ -55,7 +55,8 @@ export default fp(
         done()
         return
       }
-      void verifyThen({ kind, token }, other, exchange, done)
+      // Anybody can make up tokens that take time to check: who is known already goes first.
+      app.waitingRoom.add(() => void verifyThen({ kind, token }, other, exchange, done))
     })
 
     async function verifyThen(
@@ -80,7 +81,7 @@ export default fp(
       }
     }
   },
-  { name: 'credential', fastify: '5.x', dependencies: ['sensitive-files'] },
+  { name: 'credential', fastify: '5.x', dependencies: ['sensitive-files', 'waiting-room'] },
 )
 
 /** Whether a token was given out for this workspace, be it no longer good. */

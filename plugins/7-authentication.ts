@@ -15,6 +15,9 @@ export interface AuthenticationOptions {
   readonly allowedOrigins: readonly string[]
 }
 
+/** The same for everybody: making an error is a large part of what a refusal costs. */
+const SIGN_IN_REQUIRED = new GatewayError('sign-in-required')
+
 export default fp(
   async function authentication(app, { allowedOrigins }: AuthenticationOptions) {
     app.addHook('onRequest', function authenticate(request, reply, done) {
@@ -46,7 +49,7 @@ export default fp(
       }
       const { credential } = exchange
       if (credential === undefined) {
-        done(new GatewayError('sign-in-required'))
+        done(SIGN_IN_REQUIRED)
         return
       }
       if (credential.outcome instanceof GatewayError) {

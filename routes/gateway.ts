@@ -94,6 +94,7 @@ export default async function gatewayRoutes(
     const [token, ...more] = form.getAll('token')
     if (token === undefined || more.length > 0)
       throw new GatewayError('bad-request', { reason: 'not exactly one token' })
+    await app.waitingRoom.turn() // checking takes time, and anybody can make tokens up
     const principal = await verifier.verify(token.trim())
     exchange.principal = principal
     const secure = usesSecureCookie(exchange)

@@ -17,6 +17,7 @@ import metrics from '../plugins/metrics.ts'
 import problemDetails from '../plugins/problem-details.ts'
 import requestLog from '../plugins/request-log.ts'
 import upgrade from '../plugins/upgrade.ts'
+import waitingRoom from '../plugins/waiting-room.ts'
 import api from '../routes/api.ts'
 import chat from '../routes/chat.ts'
 import dashboard from '../routes/dashboard.ts'
@@ -73,6 +74,7 @@ export async function buildGateway(
   })
 
   await app.register(websocket)
+  await app.register(waitingRoom)
   await app.register(problemDetails, { loginUrl: config.loginUrl })
   await app.register(metrics, { verifier, addresses, sessions })
   await app.register(requestLog, { log })

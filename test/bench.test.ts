@@ -21,6 +21,7 @@ import { sumOf } from '../bench/samples.ts'
 import { median, medianRatio, percentile } from '../bench/statistics.ts'
 import { writeTable } from '../bench/table.ts'
 import { Results, takeTurns } from '../bench/turns.ts'
+import { warmUp } from '../bench/warm-up.ts'
 
 t.test('medians and percentiles', async (t) => {
   t.equal(median([9, 1, 5]), 5)
@@ -70,7 +71,64 @@ t.test('this process, as the kernel sees it', async (t) => {
   t.ok(foreignMicros() > 0)
 })
 
-t.test('peers take turns, and the first round is dropped', async (t) => {
+t.test('a peer is warm when two slices in a row cost about the same', async (t) => {
+  const warmWith = async (costs: readonly number[], atMostSeconds: number, seconds = 3) => {
+    let at = 0
+    let ms = 0
+    const slice = async (asked: number) => {
+      t.equal(asked, 3)
+      ms += seconds * 1000
+      return costs[at++] ?? Number.NaN
+    }
+    return warmUp(slice, atMostSeconds, () => ms)
+  }
+  t.same(await warmWith([151, 83, 70, 66, 65, 1], 20), [151, 83, 70, 66, 65])
+  t.same(await warmWith([50, 60, 58, 1], 20), [50, 60, 58], 'dearer is not level either')
+  t.same(await warmWith([151, 83, 70, 66, 50, 40, 30, 20], 20), [151, 83, 70, 66, 50, 40])
+  t.same(await warmWith([9, 8, 7, 6], 20, 8), [9, 8], 'a third one would end too late')
+  t.same(await warmWith([9, 8, 7], 1), [9], 'there is always one')
+  t.same(await warmWith([0, 0, 0], 20), [0, 0], 'nothing in between costs nothing')
+})
+
+t.test('each peer is warm before the first round, and all rounds count', async (t) => {
+  const order: string[] = []
+  const said: string[] = []
+  const results = new Results()
+  const scenario = {
+    peers: [],
+    needs: [],
+    cold: 'cold-cpu',
+    async load({ name }: Peer) {
+      order.push(`load ${name}`)
+      return order.length < 3 ? 100 / order.length : 40
+    },
+    async measure({ name }: Peer) {
+      order.push(name)
+      return { p50: 1 }
+    },
+  } as const
+  const running = new Set<PeerName>(['bare'])
+  const lab = {
+    has: (name: PeerName) => running.has(name),
+    async peer(name: PeerName) {
+      running.add(name)
+      return { name }
+    },
+  } as unknown as Lab
+  const effort = { rounds: 1, seconds: 1, warmUpSeconds: 20 }
+  const say = (text: string) => void said.push(text)
+  await takeTurns(scenario, ['gateway', 'bare'], lab, effort, results, say)
+  t.same(order, [
+    ...Array.from({ length: 4 }, () => 'load gateway'),
+    ...['load bare', 'load bare', 'gateway', 'bare'],
+  ])
+  t.same(results.of('p50', 'bare'), [1])
+  t.same(results.of('cold-cpu', 'gateway'), [100])
+  t.same(results.of('cold-cpu', 'bare'), [], 'it had been running for a while')
+  t.same(said, ['  gateway warmed up: 100.0, 50.0, 40.0, 40.0', '  bare warmed up: 40.0, 40.0'])
+})
+
+t.test('what starts its peers itself has one more round, which is dropped', async (t) => {
   const order: string[] = []
   const results = new Results()
   const scenario = {
@@ -85,7 +143,8 @@ t.test('peers take turns, and the first round is dropped', async (t) => {
     },
   }
   const lab = { peer: async (name: PeerName) => ({ name }) } as unknown as Lab
-  await takeTurns(scenario, ['bare', 'gateway'], lab, { rounds: 2, seconds: 1 }, results)
+  const effort = { rounds: 2, seconds: 1, warmUpSeconds: 20 }
+  await takeTurns(scenario, ['bare', 'gateway'], lab, effort, results, t.fail.bind(t))
   t.same(order, ['bare', 'gateway', 'bare', 'gateway', 'bare', 'gateway'])
   t.same(results.of('p50', 'gateway'), [4, 6])
   t.same(results.of('p50-added', 'bare'), [30, 50])
@@ -139,11 +198,23 @@ t.test('the command line', async (t) => {
     only: ['latency'],
     growth: true,
     rounds: 5,
+    warmUpSeconds: 20,
     soakMinutes: undefined,
   })
   t.same(parseOptions(['--quick'], known).only, ['proxied'])
+  t.match(parseOptions(['--quick', '--only', 'latency', '--warm-up', '5'], known), {
+    quick: true,
+    only: ['latency'],
+    warmUpSeconds: 5,
+  })
   t.same(parseOptions([], known).only, known)
   t.same(parseOptions(['--only', 'growth'], known).only, [])
-  for (const wrong of [['--only', 'speed'], ['--rounds', '0'], ['--soak', 'x'], ['--fast']])
+  for (const wrong of [
+    ['--only', 'speed'],
+    ['--rounds', '0'],
+    ['--soak', 'x'],
+    ['--warm-up', '0'],
+    ['--fast'],
+  ])
     t.throws(() => parseOptions(wrong, known), wrong.join(' '))
 })

@@ -4,7 +4,7 @@ import type { BodyJob } from '../load/body.ts'
 import type { Peer } from '../peers/peer.ts'
 import { cpuMicros, peakBytes, residentBytes, resetPeak } from '../proc.ts'
 import { visitorHeaders } from '../workspace.ts'
-import type { Scenario } from './scenario.ts'
+import { cpuIn, type Scenario, type Values } from './scenario.ts'
 
 const MEGABYTES = 100
 
@@ -24,15 +24,18 @@ interface Moved {
 export const bodies: Scenario = {
   peers: ['direct', 'nginx', 'nginx-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
   needs: [],
-  async measure(peer) {
-    const down = await move(peer, 'download')
-    const up = await move(peer, 'upload')
-    const own = (name: 'down' | 'up', { rate, cpu, growth }: Moved) => ({
-      [`${name}-rate`]: rate,
-      ...(peer.name === 'direct' ? {} : { [`${name}-cpu`]: cpu, [`${name}-growth`]: growth }),
-    })
-    return { ...own('down', down), ...own('up', up) }
-  },
+  load: async (peer) => cpuIn(await moveBoth(peer)),
+  measure: moveBoth,
+}
+
+async function moveBoth(peer: Peer): Promise<Values> {
+  const down = await move(peer, 'download')
+  const up = await move(peer, 'upload')
+  const own = (name: 'down' | 'up', { rate, cpu, growth }: Moved) => ({
+    [`${name}-rate`]: rate,
+    ...(peer.name === 'direct' ? {} : { [`${name}-cpu`]: cpu, [`${name}-growth`]: growth }),
+  })
+  return { ...own('down', down), ...own('up', up) }
 }
 
 async function move({ port, processes }: Peer, direction: BodyJob['direction']): Promise<Moved> {

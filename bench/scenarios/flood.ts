@@ -3,9 +3,11 @@ import { askSteadily } from '../load/paced.ts'
 import { address, writeRequests, type ListedRequest } from '../load/request-file.ts'
 import { runWrk } from '../load/wrk.ts'
 import { pause } from '../child.ts'
-import { SMALL } from '../peers/peer.ts'
+import type { Lab } from '../lab.ts'
+import { SMALL, type Peer } from '../peers/peer.ts'
+import { cpuMicros } from '../proc.ts'
 import { mint, visitorHeaders } from '../workspace.ts'
-import type { Scenario } from './scenario.ts'
+import { cpuIn, type Scenario, type Values } from './scenario.ts'
 
 const ADDRESSES = 10_000
 
@@ -25,20 +27,25 @@ function floodOf(path: string): ListedRequest[] {
 export const flood: Scenario = {
   peers: ['nginx-auth', 'haproxy', 'textbook', 'gateway'],
   needs: ['wrk'],
-  async measure(peer, lab, seconds) {
-    const limited = await peer.limited?.()
-    if (limited === undefined) return {}
-    const requests = writeRequests(lab.folder, `flood-${peer.name}`, floodOf(limited.path))
-    const flooding = runWrk({
-      target: limited,
-      seconds: seconds + 2,
-      connections: CONNECTIONS,
-      headers: visitorHeaders(),
-      requests,
-    })
-    await pause(1000) // until the flood is there
-    const { p50, p99 } = await askSteadily({ port: limited.port, path: SMALL }, seconds)
-    const { requests: asked, seconds: lasted } = await flooding
-    return { 'flood-rate': asked / lasted, 'flood-p50': p50, 'flood-p99': p99 }
-  },
+  load: async (peer, lab, seconds) => cpuIn(await floodPeer(peer, lab, seconds)),
+  measure: floodPeer,
+}
+
+async function floodPeer(peer: Peer, lab: Lab, seconds: number): Promise<Values> {
+  const limited = await peer.limited?.()
+  if (limited === undefined) return {}
+  const requests = writeRequests(lab.folder, `flood-${peer.name}`, floodOf(limited.path))
+  const before = cpuMicros(limited.processes)
+  const flooding = runWrk({
+    target: limited,
+    seconds: seconds + 2,
+    connections: CONNECTIONS,
+    headers: visitorHeaders(),
+    requests,
+  })
+  await pause(1000) // until the flood is there
+  const { p50, p99 } = await askSteadily({ port: limited.port, path: SMALL }, seconds)
+  const { requests: asked, seconds: lasted } = await flooding
+  const cpu = (cpuMicros(limited.processes) - before) / asked
+  return { 'flood-rate': asked / lasted, 'flood-cpu': cpu, 'flood-p50': p50, 'flood-p99': p99 }
 }

@@ -1,10 +1,12 @@
 /** How long does a visitor wait, at a modest rate? And what of that was added by the peer? */
 import { askSteadily } from '../load/paced.ts'
+import { loadProxied } from './proxied.ts'
 import type { Scenario } from './scenario.ts'
 
 export const latency: Scenario = {
   peers: ['direct', 'nginx', 'nginx-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
-  needs: [],
+  needs: ['wrk'],
+  load: loadProxied, // at the modest rate itself it would take hours
   async measure(peer, _lab, seconds) {
     const { p50, p99 } = await askSteadily(peer, seconds)
     return { p50, p99 }

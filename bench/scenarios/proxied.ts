@@ -1,7 +1,8 @@
 /** How many requests, and what does one cost? As fast as 32 connections are answered, a token on every request. */
 import { runWrk, type WrkJob } from '../load/wrk.ts'
 import { cpuMicros } from '../proc.ts'
-import type { Target } from '../peers/peer.ts'
+import type { Lab } from '../lab.ts'
+import type { Peer, Target } from '../peers/peer.ts'
 import { visitorHeaders } from '../workspace.ts'
 import type { Scenario } from './scenario.ts'
 
@@ -45,9 +46,16 @@ export async function costOf(
   }
 }
 
+/** Processor time for a proxied request, in microseconds. */
+export async function loadProxied(peer: Peer, _lab: Lab, seconds: number): Promise<number> {
+  return (await costOf(peer, { seconds })).cpu
+}
+
 export const proxied: Scenario = {
   peers: ['nginx', 'nginx-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
   needs: ['wrk'],
+  load: loadProxied,
+  cold: 'cold-cpu',
   async measure(peer, _lab, seconds) {
     const { rate, cpu, busy } = await costOf(peer, { seconds })
     return { rate, cpu, busy }

@@ -3,7 +3,7 @@ import type { Peer, Target } from '../peers/peer.ts'
 import { statusOf } from '../ready.ts'
 import { mint, visitorHeaders } from '../workspace.ts'
 import { costOf } from './proxied.ts'
-import type { Scenario, Values } from './scenario.ts'
+import { cpuIn, type Scenario, type Values } from './scenario.ts'
 
 /** A token whose signature is wrong. */
 const FORGED = `${mint('forger').slice(0, -8)}AAAAAAAA`
@@ -47,21 +47,24 @@ const REFUSALS: readonly Refusal[] = [
 export const refusals: Scenario = {
   peers: ['nginx', 'nginx-auth', 'haproxy', 'textbook', 'gateway'],
   needs: ['wrk'],
-  async measure(peer, _lab, seconds) {
-    const shorter = Math.max(1, Math.floor(seconds / 2))
-    const own = await costOf(peer, { seconds: shorter })
-    const values: Values = {}
-    for (const { name, status, headers, target } of REFUSALS) {
-      const where = await target(peer)
-      if (where === undefined) continue
-      await untilRefused(where, headers, status)
-      const { rate, cpu } = await costOf(where, { seconds: shorter, headers }, 'refused')
-      values[`${name}-rate`] = rate
-      values[`${name}-times`] = rate / own.rate
-      values[`${name}-cpu`] = cpu
-    }
-    return values
-  },
+  load: async (peer, _lab, seconds) => cpuIn(await refuseAll(peer, seconds)),
+  measure: (peer, _lab, seconds) => refuseAll(peer, seconds),
+}
+
+async function refuseAll(peer: Peer, seconds: number): Promise<Values> {
+  const shorter = Math.max(1, Math.floor(seconds / 2))
+  const own = await costOf(peer, { seconds: shorter })
+  const values: Values = {}
+  for (const { name, status, headers, target } of REFUSALS) {
+    const where = await target(peer)
+    if (where === undefined) continue
+    await untilRefused(where, headers, status)
+    const { rate, cpu } = await costOf(where, { seconds: shorter, headers }, 'refused')
+    values[`${name}-rate`] = rate
+    values[`${name}-times`] = rate / own.rate
+    values[`${name}-cpu`] = cpu
+  }
+  return values
 }
 
 /** Asks until it is refused in the way that is to be measured: a limit must be used up first. */

@@ -1,0 +1,246 @@
+/** Who waits when hundreds must be refused in the same moment? Those who are refused, and not who may pass. */
+import { once } from 'node:events'
+import type { Socket } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import t, { type Test } from 'tap'
+import { cookie, HTTPS, ORIGIN } from '../helpers/door.ts'
+import type { RunningGateway } from '../../src/server.ts'
+import { startBefore, startWorkspace, token, type TestGateway } from '../helpers/gateway.ts'
+import { startUpstream } from '../helpers/upstream.ts'
+import { eventually } from '../helpers/waiting.ts'
+import { gather, handshake, open, requestBytes, send, type Received } from '../helpers/wire.ts'
+
+const FLOOD = 300
+
+/** For conditions on a machine that is busy, in milliseconds. */
+const PATIENCE_MS = 30_000
+
+/** Connections that the gateway has accepted, for requests that come all at once: a flood, and one for a user. */
+async function openMany(t: Test, { port, running }: Pick<TestGateway, 'port' | 'running'>) {
+  const lines = await Promise.all(
+    Array.from({ length: FLOOD + 1 }, async () => {
+      const socket = await open(port)
+      t.teardown(() => socket.destroy())
+      return { socket, received: gather(socket) }
+    }),
+  )
+  const { server } = running.app
+  let accepted = 0
+  while (accepted <= FLOOD) {
+    await nextTurn() // Node accepts one connection a turn
+    accepted = await promisify<number>((done) => server.getConnections(done))()
+  }
+  const [user, ...flood] = lines
+  if (user === undefined) throw new Error('no connection')
+  return { user, flood }
+}
+
+/** Turns of the event loop until refusals wait: they do so for a few of them. */
+async function someoneWaits({ waitingRoom }: RunningGateway['app']): Promise<void> {
+  while (waitingRoom.size === 0) await nextTurn()
+}
+
+/** Waits for whole answers and gives their statuses. */
+function statuses(answers: ReadonlyArray<{ received: Received }>): Promise<number[]> {
+  return Promise.all(
+    answers.map(async ({ received }) => {
+      const text = await received.until((one) => one.includes('\r\n\r\n'))
+      return Number(text.split(' ')[1])
+    }),
+  )
+}
+
+/** A gateway whose service notes how many refusals the log has when a request arrives there. */
+async function startCounting(t: Test) {
+  const countAt: number[] = []
+  const counting = { refused: () => 0 }
+  const service = await startUpstream(
+    t,
+    (_request, response) => {
+      countAt.push(counting.refused())
+      response.end('ok')
+    },
+    (_request, socket) => {
+      countAt.push(counting.refused())
+      socket.destroy()
+    },
+  )
+  const gateway = await startBefore(t, service)
+  counting.refused = () =>
+    gateway.logLines().filter(({ msg, code }) => msg === 'request' && code !== undefined).length
+  await send(gateway.port, 'GET /', [gateway.auth]) // connected to the service, and the token is known
+  countAt.length = 0
+  return { ...gateway, countAt, refused: counting.refused }
+}
+
+t.test('a signed-in request passes hundreds of refusals that were there before', async (t) => {
+  const gateway = await startCounting(t)
+  const { flood, user } = await openMany(t, gateway)
+  const kinds = ['GET /api/.env', 'GET /', 'GET /a//../b', 'HEAD /openclaw.json']
+  flood.forEach(({ socket }, i) => socket.write(requestBytes(kinds[i % kinds.length] ?? '')))
+  user.socket.write(requestBytes('GET /', [gateway.auth]))
+  await user.received.until((text) => text.includes('ok'))
+  t.ok((gateway.countAt[0] ?? FLOOD) < FLOOD / 2, `${gateway.countAt[0]} were refused before it`)
+  t.same(
+    await statuses(flood),
+    flood.map((_, i) => [403, 401, 400, 403][i % kinds.length]),
+  )
+})
+
+t.test('so does a signed-in WebSocket', async (t) => {
+  const gateway = await startCounting(t)
+  const { flood, user } = await openMany(t, gateway)
+  for (const { socket } of flood) socket.write(requestBytes('GET /api/x', handshake()))
+  user.socket.write(requestBytes('GET /api/x', handshake([gateway.auth])))
+  await eventually(() => gateway.countAt.length > 0, 'the service is dialled', PATIENCE_MS)
+  t.ok((gateway.countAt[0] ?? FLOOD) < FLOOD / 2, `${gateway.countAt[0]} were refused before it`)
+  t.same(
+    await statuses(flood),
+    flood.map(() => 401),
+  )
+  await eventually(() => flood.every(({ socket }) => socket.destroyed), 'all are closed')
+})
+
+const FORGERIES = {
+  'as a credential': (forged: string) => requestBytes('GET /', [`Authorization: Bearer ${forged}`]),
+  'at sign-in': (forged: string) => requestBytes(`GET /_gateway/sign-in?token=${forged}`),
+}
+
+for (const [name, requestOf] of Object.entries(FORGERIES))
+  t.test(`checking forged tokens ${name} waits for who is known`, async (t) => {
+    const gateway = await startCounting(t)
+    const { flood, user } = await openMany(t, gateway)
+    const forged = (await token({ subject: 'mallory' })).slice(0, -8)
+    let checked = 0
+    const { subtle } = crypto
+    const verify: typeof subtle.verify = subtle.verify.bind(subtle)
+    t.intercept(subtle, 'verify', {
+      configurable: true,
+      value: (...args: Parameters<typeof verify>) => {
+        checked++
+        return verify(...args)
+      },
+    })
+    let checkedBefore: number | undefined
+    gateway.service.server.prependListener('request', () => (checkedBefore = checked))
+    flood.forEach(({ socket }, i) => {
+      socket.write(requestOf(`${forged}${String(i).padStart(7, 'A')}A`))
+    })
+    user.socket.write(requestBytes('GET /', [gateway.auth]))
+    await user.received.until((text) => text.includes('ok'))
+    t.ok((checkedBefore ?? FLOOD) < FLOOD / 2, `${checkedBefore} were checked before it`)
+    t.same(
+      await statuses(flood),
+      flood.map(() => 401),
+    )
+    t.equal(checked, FLOOD)
+  })
+
+t.test('who is signed in does not wait to hear of a failure', async (t) => {
+  const gateway = await startWorkspace(t)
+  const headers = [cookie(await token()), HTTPS]
+  await send(gateway.port, 'GET /', headers)
+  const { flood, user } = await openMany(t, gateway)
+  for (const { socket } of flood) socket.write(requestBytes('GET /.env'))
+  user.socket.write(
+    requestBytes('POST /', [...headers, `Origin: ${ORIGIN}.evil`, 'Content-Length: 0']),
+  )
+  await user.received.until((text) => text.includes('\r\n\r\n'))
+  t.match(user.received.text(), /^HTTP\/1\.1 403 [^]*X-Gateway-Error: origin-not-allowed/)
+  t.ok(gateway.running.app.waitingRoom.size > 0, 'others are still waiting')
+  await statuses(flood)
+})
+
+t.test('a client that sends 20,000 requests at once gets 20,000 answers, in order', async (t) => {
+  const gateway = await startWorkspace(t)
+  const { waitingRoom } = gateway.running.app
+  const socket = await open(gateway.port)
+  const lines = [
+    ['GET /.env', 403],
+    ['GET /x', 401],
+    ['GET //x', 400],
+    ['GET /health', 200],
+  ] as const
+  const requests = Array.from({ length: 20_000 }, (_, i) => lines[((i * i) % 7) % lines.length])
+  const seen: number[] = []
+  let rest = ''
+  socket.on('data', (chunk: Buffer) => {
+    const text = rest + chunk.toString('latin1')
+    for (const [, status] of text.matchAll(/HTTP\/1\.1 ([0-9]{3}) [^\r]*\r\n/g))
+      seen.push(Number(status))
+    const end = text.lastIndexOf('\r\n')
+    rest = text.slice(end < 0 ? 0 : end + 2)
+  })
+  socket.write(requests.map((line) => requestBytes(line?.[0] ?? '')).join(''))
+  let most = 0
+  const deadline = performance.now() + PATIENCE_MS
+  while (seen.length < requests.length && performance.now() < deadline && !socket.destroyed) {
+    most = Math.max(most, waitingRoom.size)
+    await nextTurn()
+  }
+  t.ok(most > 0 && most <= 1024, `${most} waited at most`)
+  t.same(
+    seen,
+    requests.map((line) => line?.[1]),
+  )
+  socket.destroy()
+})
+
+t.test('a client that leaves while it waits is logged with what it was refused for', async (t) => {
+  const gateway = await startWorkspace(t)
+  const { flood } = await openMany(t, gateway)
+  for (const { socket } of flood) socket.write(requestBytes('GET /.env', ['Host: localhost']))
+  await someoneWaits(gateway.running.app)
+  for (const { socket } of flood) socket.resetAndDestroy()
+  const requests = () => gateway.logLines().filter(({ msg }) => msg === 'request')
+  await eventually(() => requests().length === FLOOD, 'a line for each', PATIENCE_MS)
+  for (const line of requests())
+    t.match(line, { stage: 'sensitive-files', code: 'sensitive-file', path: '/.env' })
+  t.ok(
+    requests().some(({ status, bytes }) => status === 0 && bytes === 0),
+    'some were gone',
+  )
+  await eventually(() => gateway.running.app.waitingRoom.size === 0, 'nobody waits')
+  t.equal((await send(gateway.port, 'GET /.env')).status, 403)
+})
+
+t.test('bodies, Expect and HEAD are answered in their turn as ever', async (t) => {
+  const gateway = await startWorkspace(t)
+  const { flood } = await openMany(t, gateway)
+  const requests = [
+    requestBytes('POST /.env', ['Content-Length: 5'], 'hello'),
+    requestBytes('POST /.env', ['Content-Length: 5', 'Expect: 100-continue']),
+    requestBytes('PUT /.env', ['Transfer-Encoding: chunked'], '5\r\nhello\r\n0\r\n\r\n'),
+    requestBytes('HEAD /.env'),
+  ]
+  flood.forEach(({ socket }, i) => socket.write(requests[i % requests.length] ?? ''))
+  const texts = await Promise.all(
+    flood.map(({ received }, i) =>
+      received.until((text) => text.includes(i % 4 === 3 ? '\r\n\r\n' : '}\n')),
+    ),
+  )
+  texts.forEach((text, i) => {
+    t.match(text, /^HTTP\/1\.1 403 /)
+    t.equal(/^Connection: close\r$/m.test(text), i % 4 === 1)
+    t.equal(text.endsWith('}\n'), i % 4 !== 3)
+  })
+  // Those that may go on do.
+  const again = flood.filter((_, i) => i % 4 !== 1)
+  for (const { socket } of again) socket.write(requestBytes('GET /.env', ['Connection: close']))
+  for (const { received } of again) t.match((await received.over).text, /403[^]*HTTP\/1\.1 403 /)
+})
+
+t.test('what waits when the gateway is told to stop is still answered', async (t) => {
+  const gateway = await startWorkspace(t)
+  const { flood } = await openMany(t, gateway)
+  const closed = flood.map(({ socket }: { socket: Socket }) => once(socket, 'close'))
+  for (const { socket } of flood) socket.write(requestBytes('GET /.env'))
+  await someoneWaits(gateway.running.app)
+  await gateway.running.close()
+  await Promise.all(closed)
+  t.same(
+    flood.map(({ received }) => received.text().slice(9, 12)),
+    flood.map(() => '403'),
+  )
+})
