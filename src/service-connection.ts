@@ -217,7 +217,7 @@ export class ConnectionPool {
   readonly #all = new Set<ServiceConnection>()
   // The last one comes first: what is not needed for a while is let go.
   readonly #idle: ServiceConnection[] = []
-  readonly #sweeper = setInterval(() => this.#sweep(), SWEEP_MS).unref()
+  #sweeper: NodeJS.Timeout | undefined
 
   constructor(address: ServiceAddress) {
     this.#address = address
@@ -249,6 +249,7 @@ export class ConnectionPool {
     }
     connection.idleUntil = performance.now() + milliseconds
     this.#idle.push(connection)
+    this.#sweeper ??= setTimeout(this.#sweep, SWEEP_MS).unref()
   }
 
   /** The connection has ended. */
@@ -260,13 +261,14 @@ export class ConnectionPool {
 
   /** Ends every connection. */
   close(): void {
-    clearInterval(this.#sweeper)
+    clearTimeout(this.#sweeper)
     for (const connection of this.#all) connection.destroy()
   }
 
-  #sweep(): void {
+  readonly #sweep = (): void => {
     const now = performance.now()
     for (const connection of [...this.#idle]) if (connection.idleUntil <= now) connection.destroy()
+    this.#sweeper = this.#idle.length > 0 ? setTimeout(this.#sweep, SWEEP_MS).unref() : undefined
   }
 }
 
