@@ -51,7 +51,7 @@ export type Request = 'stop' | 'start' | 'restart' | 'replace'
 export interface Supervisor {
   readonly name: string
   start(options: SupervisedOptions): Promise<Supervised>
-  /** What it says of a gateway that it has given up because of its configuration. */
+  /** What it says of a gateway that it has given up because of its configuration, and of no other. */
   readonly givenUp: RegExp
   /** How often it may try before that. */
   readonly attempts: number
@@ -133,7 +133,7 @@ redirect_stderr=true
 /** s6, with the scripts that the page shows, and a notification-fd. */
 const s6: Supervisor = {
   name: 's6',
-  givenUp: /^down /,
+  givenUp: /^down \(exitcode 78\)(?!.*want up)/, // what is yet to be started is down too, and wanted up
   attempts: 1,
   async start(options) {
     const service = join(options.folder, 'gateway')
@@ -164,7 +164,7 @@ const s6: Supervisor = {
 /** runit, with the scripts that the page shows. */
 const runit: Supervisor = {
   name: 'runit',
-  givenUp: /^down: /,
+  givenUp: /^down: (?!.*want up)/, // as for s6
   attempts: 1,
   async start(options) {
     const service = join(options.folder, 'gateway')
