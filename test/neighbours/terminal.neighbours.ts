@@ -84,10 +84,10 @@ t.test('a person signs in, answers the password, types, resizes and reloads', as
     const before = await terminal.size()
     await page.setViewportSize(viewport)
     await until('the page to resize', async () => (await terminal.size()) !== before)
-    const size = await terminal.size()
-    await until(`the shell to know ${size}`, async () => {
+    const size = await until('the shell to know the size', async () => {
       await terminal.command('clear; stty size')
-      return (await terminal.text()).split('\n').includes(size)
+      const now = await terminal.size() // it may take more than one step
+      return (await terminal.text()).split('\n').includes(now) && now
     })
     t.pass(`${viewport.width} × ${viewport.height}: the shell knows ${size}`)
   }
@@ -265,6 +265,7 @@ t.test('the default limit has room for a visit, and says so when there is none',
   const page = await signIn()
   const terminal = await TerminalPage.open(page, origin)
   await terminal.ask('echo ROOM-$((6*7))', /^ROOM-42$/m)
+  await until('the lines of the visit', () => seen(workspace).length >= VISIT.length)
   t.equal(workspace.requests('').filter(({ status }) => status === 429).length, 0)
   const answers: number[] = []
   for (let i = 0; i < 3 && answers.at(-1) !== 429; i++) {
@@ -282,6 +283,8 @@ t.test('with the session route people may reload as they like', async (t) => {
     await terminal.page.reload()
     await terminal.ready()
   }
+  const tokens = () => seen(workspace).filter((line) => line === '/terminal/token 200')
+  await until('the lines of all visits', () => tokens().length === 11)
   const codes = workspace.requests('/terminal').filter(({ status }) => status === 429)
   t.equal(codes.length, 0)
 })
