@@ -159,6 +159,7 @@ async function endpoints(t: Test, all: All): Promise<void> {
 async function streaming(t: Test, all: All): Promise<void> {
   const { model } = all
   const { promise: firstWord, resolve: goOn } = Promise.withResolvers<void>()
+  t.teardown(goOn)
   model.pauseMs = 400
   model.beforeLast = firstWord // a buffer anywhere would stop the test here
   const { statusCode, headers, body } = await ask(all, '/api/v1/chat/completions', chat(true))
