@@ -13,25 +13,23 @@ export interface ProcessOptions {
   readonly onReady: () => void
 }
 
-/** Starts the gateway; from then on signals end it, and with it the process. */
+/** Starts the gateway; signals end it, and with it the process. */
 export async function runGateway(config: Config, { env, onReady }: ProcessOptions): Promise<void> {
-  const gateway = await startGateway(config, {
+  const starting = startGateway(config, {
     notifySocket: env['NOTIFY_SOCKET'],
     listenFd: handedDownListener(env, isKept() ? process.ppid : process.pid),
     takesOver: takesOver(env),
     keepsSocketFile: isKept(),
   })
+  obeySignals(starting, env) // before it listens: a request may be under way by the time that it is said to have started
+  const gateway = await starting
   try {
     onReady()
   } catch (error) {
     await gateway.close()
     throw error
   }
-  stopOnSignals(gateway)
   surviveFaults(gateway)
-  process.on('SIGHUP', () => reloadSecrets(gateway, env))
-  const role = isKept() ? 'for the process that keeps the port' : 'without GATEWAY_HOT_RESTART'
-  process.on('SIGUSR2', () => gateway.app.log.warn(`nothing to be done on SIGUSR2 ${role}`))
   if (isKept()) obeyKeeper(gateway)
 }
 
@@ -52,11 +50,22 @@ function obeyKeeper(gateway: RunningGateway): void {
   tellKeeper('ready')
 }
 
+/** What a signal asks for is done when the gateway has started; one that cannot start says so itself. */
+function obeySignals(starting: Promise<RunningGateway>, env: Environment): void {
+  const whenStarted = (act: (gateway: RunningGateway) => void) => void starting.then(act, () => {})
+  stopOnSignals(whenStarted)
+  process.on('SIGHUP', () => whenStarted((gateway) => reloadSecrets(gateway, env)))
+  const role = isKept() ? 'for the process that keeps the port' : 'without GATEWAY_HOT_RESTART'
+  process.on('SIGUSR2', () =>
+    whenStarted(({ app }) => app.log.warn(`nothing to be done on SIGUSR2 ${role}`)),
+  )
+}
+
 /** npm passes a Ctrl+C on that the terminal has sent already: two of them so close (in milliseconds) are one. */
 const SAME_INTERRUPT_MS = 100
 
 /** SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once. */
-function stopOnSignals(gateway: RunningGateway): void {
+function stopOnSignals(whenStarted: (act: (gateway: RunningGateway) => void) => void): void {
   let stoppingSince: number | undefined
   const stop = (signal: NodeJS.Signals): void => {
     if (stoppingSince !== undefined) {
@@ -64,9 +73,11 @@ function stopOnSignals(gateway: RunningGateway): void {
       process.exit(EXIT.failed)
     }
     stoppingSince = performance.now()
-    gateway.close().then(
-      () => process.exit(EXIT.ok),
-      () => process.exit(EXIT.failed),
+    whenStarted((gateway) =>
+      gateway.close().then(
+        () => process.exit(EXIT.ok),
+        () => process.exit(EXIT.failed),
+      ),
     )
   }
   process.on('SIGTERM', stop)

@@ -325,7 +325,8 @@ t.test(
       }
     }
     await eventually(() => gateway.running.app.services.dashboard.inFlight === 0, 'no request left')
-    t.equal(await connections(), 0, 'no connection stays behind')
+    while ((await connections()) > 0) await new Promise(setImmediate) // it may hear of the last end after the client
+    t.pass('no connection stays behind')
   },
 )
 

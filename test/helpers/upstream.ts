@@ -1,6 +1,6 @@
 /** Stand-in services for tests: they count who dials them and record what they are sent, byte for byte. */
 import { spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import { createHash, randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
 import { connect, createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
@@ -133,14 +133,31 @@ export async function startDeafUpstream(t: Test): Promise<{ url: string; port: n
   return { url: `http://127.0.0.1:${port}`, port }
 }
 
-/** A loopback port on which nothing listens. */
+const given = new Set<number>()
+
+/**
+ * A loopback port on which nothing listens. It is below the range that the system gives out itself: nobody else gets it
+ * while a program starts that is to listen there, or while nobody is to answer there.
+ */
 export async function closedPort(): Promise<number> {
-  const server = createTcpServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
+  for (;;) {
+    const port = randomInt(20_000, 30_000)
+    if (given.has(port) || !(await canListen(port))) continue
+    given.add(port)
+    return port
+  }
+}
+
+async function canListen(port: number): Promise<boolean> {
+  const server = createTcpServer().listen(port, '127.0.0.1')
+  try {
+    await once(server, 'listening')
+    server.close()
+    await once(server, 'close')
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** The `101` that answers a handshake, with the subprotocol `tty` when it was offered. */

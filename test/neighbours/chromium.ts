@@ -31,7 +31,8 @@ export interface Chromium extends Started {
 
 /** Starts Chromium. @param flags in addition, such as `--host-resolver-rules=…` */
 export async function startChromium(flags: readonly string[] = []): Promise<Chromium> {
-  const browser = await chromium.launch({ executablePath: PROGRAM, args: [...FLAGS, ...flags] })
+  const args = [...FLAGS, ...flags]
+  const browser = await chromium.launch({ executablePath: PROGRAM, args, timeout: 120_000 })
   return {
     browser,
     async open(options) {

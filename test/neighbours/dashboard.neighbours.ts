@@ -59,10 +59,15 @@ async function openWatched(chromium: Chromium): Promise<{ page: Page; answers: S
   return { page, answers }
 }
 
+/** Waits until the scripts of a page run. */
+async function alive(page: Page): Promise<void> {
+  await page.getByText('alive', { exact: true }).waitFor()
+}
+
 /** Opens a page and waits until its scripts run. */
 async function openHome(page: Page, origin: string): Promise<void> {
   await page.goto(`${origin}/`)
-  await page.getByText('alive', { exact: true }).waitFor()
+  await alive(page)
   await page.waitForLoadState('networkidle')
 }
 
@@ -89,15 +94,16 @@ t.test('next start', async (t) => {
   await t.test('a page with many parts loads whole and comes alive', async (t) => {
     answers.length = 0
     await openHome(page, origin)
+    const prefetches = () => answers.filter(({ target }) => target.includes('_rsc='))
+    await until('prefetches', () => prefetches().length >= 6)
+    const broken = 'Array.from(document.images).filter((image) => !image.naturalWidth).length'
+    await until('all pictures to be shown', async () => (await page.evaluate(broken)) === 0)
+    const images = () => answers.filter(({ kind }) => kind === 'image')
+    await until('pictures', () => images().length >= 37)
     const kinds = Map.groupBy(answers, ({ kind }) => kind)
     const counts = [...kinds].map(([kind, { length }]) => `${length} ${kind}`)
     t.comment(`${answers.length} requests: ${counts.join(', ')}`)
     t.ok(answers.length > 50, `${answers.length} requests`)
-    t.ok((kinds.get('image')?.length ?? 0) >= 37, 'pictures')
-    const broken = 'Array.from(document.images).filter((image) => !image.naturalWidth).length'
-    t.equal(await page.evaluate(broken), 0, 'all pictures are shown')
-    const prefetches = answers.filter(({ target }) => target.includes('_rsc='))
-    t.ok(prefetches.length >= 6, `${prefetches.length} prefetches`)
     const optimized = answers.find(({ target }) => target.startsWith('/_next/image'))
     t.equal(optimized?.status, 200, 'the optimizer works')
     await page.screenshot({ path: join(FOLDER, 'screenshots/dashboard.png') })
@@ -118,9 +124,9 @@ t.test('next start', async (t) => {
 
   await t.test('a link to the terminal is not prefetched, and navigates for real', async (t) => {
     await openHome(page, origin)
-    const prefetches = answers.filter(({ target }) => /^\/terminal\?_rsc=/.test(target))
-    t.ok(prefetches.length > 0, 'Next asked for it')
-    for (const { status, own } of prefetches) t.match({ status, own }, { status: 404 })
+    const prefetches = () => answers.filter(({ target }) => /^\/terminal\?_rsc=/.test(target))
+    await until('Next to ask for it', () => prefetches().length > 0)
+    for (const { status, own } of prefetches()) t.match({ status, own }, { status: 404 })
     t.equal(all.terminal.requests.length, 0, 'the terminal was not asked')
     await page.getByRole('link', { name: 'terminal' }).click()
     await page.getByRole('heading', { name: 'a terminal' }).waitFor()
@@ -131,13 +137,11 @@ t.test('next start', async (t) => {
     await page.goto(`${origin}/notes`)
     answers.length = 0
     await page.fill('input[name=note]', 'scripted')
-    await page.waitForLoadState('networkidle') // before that a click would send the form without scripts
+    await alive(page) // before that a click would send the form without scripts
     await page.getByRole('button', { name: 'keep' }).click()
     await page.getByText('kept SCRIPTED').waitFor()
-    t.match(
-      answers.find(({ method }) => method === 'POST'),
-      { kind: 'fetch', target: '/notes', status: 200 },
-    )
+    const post = await until('the answer', () => answers.find(({ method }) => method === 'POST'))
+    t.match(post, { kind: 'fetch', target: '/notes', status: 200 })
   })
 
   await t.test('a Server Action runs without scripts', async (t) => {
@@ -174,10 +178,10 @@ t.test('next start', async (t) => {
   await t.test('nothing of all that met a limit', async (t) => {
     await openHome(page, origin)
     const ours = ['dashboard', 'terminal', 'gateway']
-    const lines = workspace.logLines().filter(({ route }) => ours.includes(route as string))
-    t.comment(`${lines.length} requests in all`)
-    t.ok(lines.length > 200)
-    const refusals = new Set(lines.map(({ code }) => code as string | undefined))
+    const lines = () => workspace.logLines().filter(({ route }) => ours.includes(route as string))
+    await until('the lines of 200 requests', () => lines().length > 200)
+    t.comment(`${lines().length} requests in all`)
+    const refusals = new Set(lines().map(({ code }) => code as string | undefined))
     refusals.delete(undefined)
     t.same(refusals, new Set(['sign-in-required', 'not-found']), 'and nothing else was refused')
   })

@@ -23,6 +23,8 @@ export interface Model {
   answer: readonly string[]
   /** How long it thinks before each piece, in milliseconds. At first 20. */
   pauseMs: number
+  /** What it waits for before the last piece. At first nothing. */
+  beforeLast: Promise<void>
   /** Writes pieces without an end, until it is broken off. At first false. */
   endless: boolean
   readonly stop: () => Promise<void>
@@ -50,6 +52,7 @@ export async function startModel(): Promise<Model> {
     calls,
     answer: ['Houston', ', we', ' have', ' a', ' reply', '.'],
     pauseMs: 20,
+    beforeLast: Promise.resolve(),
     endless: false,
     async stop() {
       server.close()
@@ -76,6 +79,7 @@ async function write(response: ServerResponse, call: ModelCall, model: Model): P
   say({ role: 'assistant', content: '' }, null)
   for (let i = 0; (model.endless || i < answer.length) && !response.destroyed; i += 1) {
     await pause(model.pauseMs)
+    if (i === answer.length - 1) await model.beforeLast
     say({ content: answer[i] ?? ' and on' }, null)
     call.written += 1
   }

@@ -158,15 +158,17 @@ async function endpoints(t: Test, all: All): Promise<void> {
 
 async function streaming(t: Test, all: All): Promise<void> {
   const { model } = all
+  const { promise: firstWord, resolve: goOn } = Promise.withResolvers<void>()
+  t.teardown(goOn)
   model.pauseMs = 400
+  model.beforeLast = firstWord // a buffer anywhere would stop the test here
   const { statusCode, headers, body } = await ask(all, '/api/v1/chat/completions', chat(true))
   t.equal(statusCode, 200)
   t.match(headers['content-type'], 'text/event-stream')
   let text = ''
-  let writtenAtFirstWord: number | undefined
   for await (const chunk of body.setEncoding('utf8') as AsyncIterable<string>) {
     text += chunk
-    if (text.includes(model.answer[0] as string)) writtenAtFirstWord ??= model.calls.at(-1)?.written
+    if (text.includes(model.answer[0] as string)) goOn()
   }
   model.pauseMs = 20
   const words = [...text.matchAll(/"delta":\{[^}]*"content":"([^"]*)"/g)].map(([, word]) => word)
@@ -175,10 +177,6 @@ async function streaming(t: Test, all: All): Promise<void> {
     model.answer,
   )
   t.match(text, 'data: [DONE]')
-  t.ok(
-    (writtenAtFirstWord ?? Infinity) < model.answer.length,
-    `the first word came while the model had written ${writtenAtFirstWord} of ${model.answer.length}`,
-  )
 }
 
 async function aborting(t: Test, all: All): Promise<void> {
@@ -193,11 +191,11 @@ async function aborting(t: Test, all: All): Promise<void> {
       signal: caller.signal,
     })
     const gone = asked.then(async ({ body }) => await body.dump()).catch(() => {})
-    const call = await until('the model to be asked', () => model.calls[before])
-    await until('the model to have begun', () => call.written > 0)
+    const call = await until('the model to be asked', () => model.calls[before], PATIENCE_MS)
+    await until('the model to have begun', () => call.written > 0, PATIENCE_MS)
     caller.abort()
     await gone
-    await until('the end of the call', () => call.aborted)
+    await until('the end of the call', () => call.aborted, PATIENCE_MS)
     t.pass(isStreamed ? 'streamed' : 'not streamed')
   }
 }
@@ -452,7 +450,7 @@ async function controlUi(t: Test, { mode, origin, workspace, model }: All): Prom
     await page.fill('input[type=password]', OPENCLAW_TOKEN)
     await page.getByRole('button', { name: 'Connect', exact: true }).click()
   }
-  await until('the page to be connected', () => welcomes().length === 1, PATIENCE_MS)
+  await until('the page to be connected', () => welcomes().length > 0, PATIENCE_MS)
   const { payload } = JSON.parse(welcomes()[0] as string) as Frame
   t.ok(payload?.auth?.scopes?.includes('operator.admin'), 'as its owner')
 
@@ -467,9 +465,10 @@ async function controlUi(t: Test, { mode, origin, workspace, model }: All): Prom
   t.ok(first > 40, `${first} requests`)
 
   await page.close()
+  const before = welcomes().length
   const another = await context.newPage()
   await another.goto(`${origin}/chat/`)
-  await until('another tab to be connected', () => welcomes().length === 2, PATIENCE_MS)
+  await until('another tab to be connected', () => welcomes().length > before, PATIENCE_MS)
   t.pass('another tab is asked for nothing')
   t.comment(`${answers.length - first} requests for another tab`)
 

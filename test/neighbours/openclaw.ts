@@ -1,11 +1,8 @@
 /** The real OpenClaw gateway: installed once, started with the configuration that is shipped in examples/fly. */
-import { randomInt } from 'node:crypto'
-import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { HOOK_TOKEN, OPENCLAW_TOKEN, type OpenClawMode } from '../helpers/openclaw.ts'
-import { startProgram, until, type Program, type Started } from './neighbour.ts'
+import { freePort, startProgram, until, type Program, type Started } from './neighbour.ts'
 import { runNpm } from './npm.ts'
 
 /** The version that the gateway is tried with. */
@@ -68,7 +65,7 @@ export interface StartOptions {
 /** Starts it on a free port and waits until it is ready. */
 export async function startOpenClaw(options: StartOptions): Promise<OpenClaw> {
   const { folder, stateFolder } = options
-  const port = await portThatStaysFree()
+  const port = await freePort()
   mkdirSync(stateFolder, { recursive: true })
   const configFile = join(stateFolder, 'openclaw.json')
   writeFileSync(configFile, JSON.stringify(buildConfig(options, port), null, 2), { mode: 0o600 })
@@ -88,6 +85,7 @@ export async function startOpenClaw(options: StartOptions): Promise<OpenClaw> {
   const ended = program.exited.then((code) => {
     throw new Error(`OpenClaw ended with ${code}: ${program.output().slice(-2000)}`)
   })
+  ended.catch(() => {}) // heard while it starts; later its end is the test's business
   try {
     await program.written(/\[gateway\] ready$/m, START_MS)
     // Asked as a local program asks: without any forwarded field.
@@ -97,28 +95,7 @@ export async function startOpenClaw(options: StartOptions): Promise<OpenClaw> {
     await program.stop()
     throw error
   }
-  ended.catch(() => {}) // from here on its end is the test's business
   return { url, program, stop: () => program.stop() }
-}
-
-/** Below the range that the system itself gives out: nobody else gets it in the half minute until OpenClaw listens. */
-async function portThatStaysFree(): Promise<number> {
-  for (;;) {
-    const port = randomInt(20_000, 30_000)
-    if (await canListen(port)) return port
-  }
-}
-
-async function canListen(port: number): Promise<boolean> {
-  const server = createServer().listen(port, '127.0.0.1')
-  try {
-    await once(server, 'listening')
-    server.close()
-    await once(server, 'close')
-    return true
-  } catch {
-    return false
-  }
 }
 
 interface Fragment {

@@ -18,6 +18,9 @@ const SECRET = 'restarted-key-of-houston-6c1f0d9e27b84a35'
 /** How often the gateway is restarted; TEST_ROUNDS for more. */
 const RESTARTS = Number(process.env['TEST_ROUNDS'] ?? 5)
 
+/** Requests of each kind that are answered before each restart, at least. */
+const WORK = 20
+
 type Scene = Awaited<ReturnType<typeof startScene>>
 
 /** A workspace behind Caddy, its gateway in the care of runit, which restarts it. */
@@ -114,16 +117,18 @@ async function openSocket({ front, authorization }: Scene): Promise<() => Promis
 async function restartOften(t: Test, scene: Scene, restart: () => Promise<void>) {
   for (const status of [200, 200, 200, 429]) t.equal((await scene.browse()).status, status)
   const over = new AbortController()
-  let total = 0
+  const done = { reads: 0, writes: 0 }
   const headers = { authorization: scene.authorization }
   const write = () => scene.ask('/api/write', { method: 'POST', body: 'x'.repeat(5000), headers })
-  const clients = (ask: Ask) =>
-    Promise.all(Array.from({ length: 3 }, () => askOn(ask, over.signal, () => total++)))
-  const [readers, writers] = [clients(() => scene.ask('/api/read')), clients(write)]
+  const clients = (ask: Ask, kind: keyof typeof done) =>
+    Promise.all(Array.from({ length: 3 }, () => askOn(ask, over.signal, () => done[kind]++)))
+  const readers = clients(() => scene.ask('/api/read'), 'reads')
+  const writers = clients(write, 'writes')
   for (let round = 0; round < RESTARTS; round++) {
     const closed = await openSocket(scene)
-    const before = total
-    await until('work to be done', () => total > before + 20)
+    const { reads, writes } = done
+    await until('reads', () => done.reads > reads + WORK)
+    await until('writes', () => done.writes > writes + WORK)
     await restart()
     t.equal(await closed(), 1012)
     t.equal((await scene.browse()).status, 429, 'what is spent stays spent')
@@ -146,7 +151,7 @@ t.test('restarts behind Caddy: whoever asks is answered', async (t) => {
     await scene.supervised.ask('restart')
     await until('another process', async () => ![0, pid].includes(await scene.supervised.pid()))
   })
-  t.ok(readers.answered > 100)
+  t.ok(readers.answered > RESTARTS * WORK)
   t.same(readers.again, [], 'a GET waits in Caddy for the next gateway')
   // Caddy 2.6 cannot send a body a second time when nobody listens: it says 502 at once, and 503 after a probe that came
   // at the wrong moment. With a code of ours behind the status the request would have reached a gateway.
@@ -164,7 +169,7 @@ t.test('replacements (SIGUSR2): nobody even waits', async (t) => {
     await scene.supervised.ask('replace')
     await until('another gateway', () => replaced() > before)
   })
-  t.ok(readers.answered > 100)
+  t.ok(readers.answered > RESTARTS * WORK)
   t.same(
     [...readers.again, ...writers.again],
     [],

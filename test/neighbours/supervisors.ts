@@ -3,6 +3,9 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { join } from 'node:path'
 import { installDebianPackage, run, startProgram, until, type Program } from './neighbour.ts'
 
+/** A supervisor ends when its gateway has, which takes its time on a busy machine; killed, it would leave it behind. */
+const STOP_MS = 60_000
+
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
 const BOOT_SCRIPT = new URL('../../examples/fly/boot.sh', import.meta.url).pathname
 const PAGE = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8')
@@ -51,7 +54,7 @@ export type Request = 'stop' | 'start' | 'restart' | 'replace'
 export interface Supervisor {
   readonly name: string
   start(options: SupervisedOptions): Promise<Supervised>
-  /** What it says of a gateway that it has given up because of its configuration. */
+  /** What it says of a gateway that it has given up because of its configuration, and of no other. */
   readonly givenUp: RegExp
   /** How often it may try before that. */
   readonly attempts: number
@@ -114,6 +117,7 @@ redirect_stderr=true
     const program = startProgram('/usr/bin/supervisord', ['-c', config], {
       cwd: folder,
       env: environment(options),
+      stopMs: STOP_MS,
     })
     // Its exit code tells about the gateway's state too.
     const control = (...words: string[]) =>
@@ -133,7 +137,7 @@ redirect_stderr=true
 /** s6, with the scripts that the page shows, and a notification-fd. */
 const s6: Supervisor = {
   name: 's6',
-  givenUp: /^down /,
+  givenUp: /^down \(exitcode 78\)(?!.*want up)/, // what is yet to be started is down too, and wanted up
   attempts: 1,
   async start(options) {
     const service = join(options.folder, 'gateway')
@@ -148,6 +152,7 @@ const s6: Supervisor = {
     writeFileSync(join(service, 'notification-fd'), '3\n')
     const program = startProgram('/usr/bin/s6-supervise', [service], {
       env: { ...environment(options), GATEWAY_NOTIFY_FD: '3' },
+      stopMs: STOP_MS,
     })
     const flags = { stop: ['-wD', '-d'], start: ['-u'], restart: ['-wR', '-r'], replace: ['-2'] }
     await until('s6-supervise', () => run('s6-svok', [service]).then(() => true))
@@ -164,7 +169,7 @@ const s6: Supervisor = {
 /** runit, with the scripts that the page shows. */
 const runit: Supervisor = {
   name: 'runit',
-  givenUp: /^down: /,
+  givenUp: /^down: (?!.*want up)/, // as for s6
   attempts: 1,
   async start(options) {
     const service = join(options.folder, 'gateway')
@@ -173,7 +178,10 @@ const runit: Supervisor = {
       example('# run, for s6 and runit').replace('exec', 'exec 2>&1\nexec'),
     )
     writeExecutable(join(service, 'finish'), example('# finish, for runit'))
-    const program = startProgram('/usr/bin/runsv', [service], { env: environment(options) })
+    const program = startProgram('/usr/bin/runsv', [service], {
+      env: environment(options),
+      stopMs: STOP_MS,
+    })
     const control = (...words: string[]) =>
       run('sh', ['-c', 'sv "$@"; true', 'sh', ...words, service])
     await until('runsv', () => existsSync(join(service, 'supervise/ok')))
@@ -204,6 +212,7 @@ const bash: Supervisor = {
         BOOT_DASHBOARD: '',
         BOOT_STATS: '',
       },
+      stopMs: STOP_MS,
     })
     const pid = async () => Number(readIfThere(join(folder, 'run/gateway.pid')))
     let ended: number | string | undefined

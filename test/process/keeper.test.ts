@@ -67,7 +67,8 @@ t.test('a successor that cannot start changes nothing', PATIENT, async (t) => {
   program.child.kill('SIGUSR2')
   await program.said('successor not ready; the gateway goes on')
   t.match(program.logLines().at(-1), { level: 'error', code: 78 })
-  t.match(program.stderr(), 'GATEWAY_JWT_SECRET_FILE is shorter than 32 bytes')
+  const reason = 'GATEWAY_JWT_SECRET_FILE is shorter than 32 bytes'
+  await eventually(() => program.stderr().includes(reason), 'the reason', PATIENCE_MS)
   t.equal(await program.gatewayPid(), first)
   t.equal((await send(program.port, 'GET /', [auth])).status, 200)
   t.equal(socket.received().length, 0, 'nobody was told to come back')

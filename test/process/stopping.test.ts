@@ -128,6 +128,20 @@ t.test('a second signal ends it at once, with 1', async (t) => {
   t.equal(await program.exited, 1)
 })
 
+t.test('a signal that comes as soon as it says that it listens is heard', async (t) => {
+  for (const [signal, message] of [
+    ['SIGTERM', 'draining'],
+    ['SIGHUP', 'keys replaced'],
+    ['SIGUSR2', 'nothing to be done on SIGUSR2 without GATEWAY_HOT_RESTART'],
+  ] as const) {
+    const program = await serve(t)
+    program.child.kill(signal)
+    await program.logged(message)
+    if (signal !== 'SIGTERM') program.child.kill('SIGTERM')
+    t.equal(await program.exited, 0, signal)
+  }
+})
+
 t.test('no drain time means no waiting', async (t) => {
   const service = await startRawUpstream(t, () => {})
   const program = await serve(t, { GATEWAY_DASHBOARD_URL: service.url, GATEWAY_DRAIN_SECONDS: '0' })

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { GatewayError } from '../../src/errors.ts'
 import { openLog } from '../../src/log.ts'
+import { eventually } from '../helpers/waiting.ts'
 
 /** A log whose lines a test reads. */
 function capture(level = 'info') {
@@ -78,7 +79,7 @@ t.test('a log file is for its owner only, and is emptied of what is buffered', a
   await eventually(() => {
     void log.flush()
     return existsSync(path) && readFileSync(path, 'utf8').includes('first')
-  })
+  }, 'the first line')
   t.equal(statSync(path).mode & 0o777, 0o600)
   log.logger.info('second')
   await log.flush()
@@ -128,12 +129,4 @@ for (const [reader, leave] of [
     t.ok(memory < 64, `${said.toString()} after 100 MB of lines`)
     t.equal(child.exitCode, null)
   })
-}
-
-/** Tries again on each turn of the event loop. */
-async function eventually(condition: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 10_000 && !condition(); turn++)
-    await new Promise((resolve) => {
-      setImmediate(resolve)
-    })
 }
