@@ -151,8 +151,9 @@ class HttpRelay implements AnswerReceiver, Watched {
     this.#letGo()
     const { response } = this.#job
     if (response.write(piece)) return true
+    // Pieces that were read together may still come after this one.
+    if (!this.#isPaused) response.once('drain', this.#onDrain)
     this.#isPaused = true
-    response.once('drain', this.#onDrain)
     return false
   }
 
