@@ -102,7 +102,9 @@ t.test('a body has its length, or is sent in chunks; a POST without one says so'
   )
   const chunked = await seen({ method: 'POST' }, pieces)
   t.match(chunked, /\r\nTransfer-Encoding: chunked\r\n/)
-  t.match(chunked, /\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n$/, 'an empty piece does not end it')
+  t.match(chunked, /\r\n\r\n3\r\nabc\r\n0\r\n\r\n$/, 'what is there together is one chunk')
+  const empty = await seen({ method: 'POST' }, [Buffer.alloc(0)])
+  t.match(empty, /\r\n\r\n0\r\n\r\n$/, 'no bytes are no chunk, which would be the last')
   for (const method of ['POST', 'PUT', 'PATCH'])
     t.match(await seen({ method }), /\r\nContent-Length: 0\r\n/, method)
   for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS'])
@@ -165,6 +167,17 @@ t.test('an answer before the end of the request ends the connection', async (t) 
   await promise
   t.equal(pool.size, 0)
   await ask(pool)
+  t.equal(sockets.length, 2)
+})
+
+t.test('nor does a next request wait behind a body that a service does not read', async (t) => {
+  const { pool, sockets } = await answering(t, HI, (socket) => {
+    if (sockets.length === 1) socket.pause()
+  })
+  const body = [Buffer.alloc(32 * 1024 * 1024)] // more than the kernel takes
+  t.match(await ask(pool, { method: 'POST' }, body), { status: 200, body: 'hi' })
+  t.equal(pool.size, 0)
+  t.match(await ask(pool), { status: 200, body: 'hi' })
   t.equal(sockets.length, 2)
 })
 
