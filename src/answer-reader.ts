@@ -146,14 +146,16 @@ export class AnswerReader {
       return
     }
     const framing = framingOf(fields, version)
+    const { length } = framing
     this.#persists = framing.persists
     // RFC 9112 section 6.3: these have no body, whatever their fields say.
     if (this.#isHead || status === 204 || status === 304) {
       this.#sink.onHead(status, fields, 0)
-      this.#end(this.#persists)
+      // With a 204, such a field can only mean that its sender thinks otherwise: a body may follow.
+      const mayFollow = status === 204 && (framing.isChunked || (length ?? 0) > 0)
+      this.#end(this.#persists && !mayFollow)
       return
     }
-    const { length } = framing
     if (length !== undefined) {
       this.#left = length
       this.#state = 'counted'

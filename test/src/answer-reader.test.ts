@@ -104,6 +104,21 @@ const GOOD: ReadonlyArray<readonly [answer: string, expected: Partial<Reading>, 
   ],
   ['HTTP/1.1 204 No Content\r\n\r\n', { status: 204, persists: true }, '204'],
   [
+    'HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n',
+    { status: 204, persists: true },
+    '204 that says so twice',
+  ],
+  [
+    'HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n',
+    { status: 204, length: 0, body: '', persists: false },
+    '204 that announces a body, which may follow',
+  ],
+  [
+    'HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n',
+    { status: 204, length: 0, body: '', persists: false },
+    'or chunks',
+  ],
+  [
     'HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n',
     { status: 304, fields: ['Content-Length', '99'], persists: true },
     '304 tells the length that the body would have',
