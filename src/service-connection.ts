@@ -138,8 +138,6 @@ export class ServiceConnection implements AnswerSink {
   /** Ends the connection, whatever is under way. Nobody is told. */
   destroy(): void {
     this.#receiver = undefined
-    this.onWritable = undefined
-    this.#isFree = false
     this.#pool.forget(this)
     this.#socket.destroy()
   }
@@ -242,7 +240,7 @@ export class ConnectionPool {
     return connection
   }
 
-  /** Keeps a connection for the next request. */
+  /** Keeps a connection for the next request, unless it has ended meanwhile. */
   keep(connection: ServiceConnection, milliseconds: number): void {
     if (milliseconds <= 0 || !this.#all.has(connection)) {
       connection.destroy()
