@@ -68,7 +68,6 @@ export class AnswerReader {
     this.#state = 'head'
     this.#isHead = isHead
     this.#informational = 0
-    this.#begun = NOTHING
   }
 
   /**
@@ -146,14 +145,16 @@ export class AnswerReader {
       return
     }
     const framing = framingOf(fields, version)
+    const { length } = framing
     this.#persists = framing.persists
     // RFC 9112 section 6.3: these have no body, whatever their fields say.
     if (this.#isHead || status === 204 || status === 304) {
       this.#sink.onHead(status, fields, 0)
-      this.#end(this.#persists)
+      // With a 204, such a field can only mean that its sender thinks otherwise: a body may follow.
+      const mayFollow = status === 204 && (framing.isChunked || (length ?? 0) > 0)
+      this.#end(this.#persists && !mayFollow)
       return
     }
-    const { length } = framing
     if (length !== undefined) {
       this.#left = length
       this.#state = 'counted'
@@ -184,11 +185,10 @@ export class AnswerReader {
     return next
   }
 
+  /** Only an empty line has two bytes: a chunk that is longer than its size is a line that is too long. */
   #readChunkEnd(bytes: Buffer, start: number): number {
     const [line, next] = this.#readLine(bytes, start, 2)
-    if (line === undefined) return next
-    if (line !== '') throw new MalformedAnswer('a chunk that is longer than its size')
-    this.#state = 'chunk-size'
+    if (line !== undefined) this.#state = 'chunk-size'
     return next
   }
 
@@ -286,7 +286,7 @@ interface Framing {
   readonly persists: boolean
 }
 
-/** Where the body ends (RFC 9112 section 6.3), and whether the connection goes on behind it (section 9.3). */
+/** Where the body ends (RFC 9112 section 6.3), and whether the connection may go on behind it (section 9.3). */
 function framingOf(fields: readonly string[], version: 0 | 1): Framing {
   let length: number | undefined
   let coding: string | undefined
@@ -315,13 +315,10 @@ function framingOf(fields: readonly string[], version: 0 | 1): Framing {
     if (version === 0) throw new MalformedAnswer('a transfer coding in HTTP/1.0')
   }
   const saysClose = /,\s*close\s*(?:,|$)/.test(connection)
-  const isDelimited = length !== undefined || coding !== undefined
   return {
     length,
     isChunked: coding !== undefined,
-    // What ends with the connection is not followed by anything; a 304 or the like without a length may be.
-    persists:
-      !saysClose && (version === 1 || (isDelimited && /,\s*keep-alive\s*(?:,|$)/.test(connection))),
+    persists: !saysClose && (version === 1 || /,\s*keep-alive\s*(?:,|$)/.test(connection)),
   }
 }
 

@@ -128,7 +128,8 @@ class HttpRelay implements AnswerReceiver, Watched {
     exchange.upstreamMs = this.#lastProgress - this.#startedAt
     exchange.status = status
     this.#job.onAnswer?.(status)
-    response.writeHead(status, headers)
+    // RFC 9110 section 8.6: a 204 has no length.
+    response.writeHead(status, status === 204 ? withoutLength(headers) : headers)
     if (length !== undefined && length > READ_BYTES && this.#writesDirectly()) return true
     // What came in the same packet has been read by then; an event stream's silence must not hold the header back.
     process.nextTick(this.#letGo)
@@ -151,8 +152,9 @@ class HttpRelay implements AnswerReceiver, Watched {
     this.#letGo()
     const { response } = this.#job
     if (response.write(piece)) return true
+    // Pieces that were read together may still come after this one.
+    if (!this.#isPaused) response.once('drain', this.#onDrain)
     this.#isPaused = true
-    response.once('drain', this.#onDrain)
     return false
   }
 
@@ -169,7 +171,7 @@ class HttpRelay implements AnswerReceiver, Watched {
   onError(failure: GatewayError): void {
     if (this.#phase === 'done') return
     this.#finish()
-    const { response, fail, exchange, service } = this.#job
+    const { raw, response, fail, exchange, service } = this.#job
     if (!response.headersSent) {
       fail(failure)
       return
@@ -177,7 +179,10 @@ class HttpRelay implements AnswerReceiver, Watched {
     // Too late for a status: a cut connection is the only honest end of a cut answer.
     exchange.reason = `${service.name} broke off: ${failure.reason ?? failure.code}`
     exchange.cause = failure.cause
-    response.destroy()
+    // To HTTP/1.0 a connection that is closed properly is a whole answer; a Unix socket knows no other end.
+    const { socket } = response
+    if (raw.httpVersionMinor === 0 && socket?.remoteAddress !== undefined) socket.resetAndDestroy()
+    else response.destroy()
   }
 
   check(now: number): void {
@@ -263,6 +268,10 @@ class HttpRelay implements AnswerReceiver, Watched {
     this.#job.service.inFlight--
     this.#job.watchdog.delete(this)
   }
+}
+
+function withoutLength(headers: readonly string[]): string[] {
+  return headers.filter((_, i) => headers[i - (i % 2)]?.toLowerCase() !== 'content-length')
 }
 
 function overdue(silence: number, limit: number, reason: string): GatewayError | undefined {

@@ -11,6 +11,9 @@ const DISCARD_MS = 5000
 /** How much of a body may wait to be sent to the service, in bytes; then the client waits. */
 const MAX_GATHERED_BYTES = 256 * 1024
 
+/** In how many pieces at most: a client may send its body byte by byte, and each piece costs more than what is in it. */
+const MAX_GATHERED_PIECES = 1024
+
 /** What a body is sent to: a connection to a service. */
 export interface BodySink {
   write(pieces: readonly Buffer[]): boolean
@@ -79,7 +82,8 @@ export class RequestBody {
     this.#windowBytes += chunk.length
     this.#gathered.push(chunk)
     this.#gatheredBytes += chunk.length
-    if (this.#gatheredBytes >= MAX_GATHERED_BYTES) this.#source.pause()
+    if (this.#gatheredBytes >= MAX_GATHERED_BYTES || this.#gathered.length >= MAX_GATHERED_PIECES)
+      this.#source.pause()
     this.#schedule()
   }
 
@@ -93,7 +97,7 @@ export class RequestBody {
    * up fails, and would take its answer along.
    */
   #schedule(): void {
-    if (this.#isScheduled || this.#isBlocked) return
+    if (this.#isScheduled) return
     this.#isScheduled = true
     setImmediate(this.#send)
   }
@@ -106,23 +110,15 @@ export class RequestBody {
     this.#gathered = []
     this.#gatheredBytes = 0
     this.#isBlocked = !this.#sink.write(pieces)
-    if (this.#isEnded) this.#finish(this.#sink)
+    if (this.#isEnded) this.#sink.finish()
     else if (this.#isBlocked) this.#source.pause()
     else this.#source.resume()
   }
 
-  #finish(sink: BodySink): void {
-    sink.onWritable = undefined
-    this.#isBlocked = false
-    sink.finish()
-  }
-
   readonly #onWritable = (): void => {
-    if (!this.#isBlocked) return
     this.#isBlocked = false
     this.#beginWindow()
-    if (this.#isEnded || this.#gathered.length > 0) this.#schedule()
-    else this.#source.resume()
+    this.#source.resume()
   }
 }
 

@@ -1,6 +1,7 @@
 /** How does the gateway live? It opens its log and state, listens, re-reads secrets, and stops without losing a request. */
 import { once } from 'node:events'
 import { chmodSync, rmSync, statSync } from 'node:fs'
+import { ServerResponse } from 'node:http'
 import { Server as TcpServer, type Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { SlidingWindowLimiter } from './budget.ts'
@@ -241,11 +242,12 @@ async function drainRequests(
   const deadline = performance.now() + drainMs
   app.beginDrain()
   let isClosed = false
-  server.close(() => {
+  // http.Server's own close would cut connections that it takes for idle, as below.
+  TcpServer.prototype.close.call(server, () => {
     isClosed = true
   })
   while (performance.now() < deadline) {
-    server.closeIdleConnections()
+    if (![...connections.keys()].some(isFlushing)) server.closeIdleConnections()
     // To Node a connection that has not sent anything yet is not idle; browsers open such ones ahead.
     const youngest = performance.now() - SILENT_MS
     for (const [connection, since] of connections)
@@ -255,6 +257,12 @@ async function drainRequests(
   }
   for (const connection of connections.keys()) connection.destroy()
   app.openSockets.destroyAll()
+}
+
+/** Whether an answer has ended that its client has not been sent all of: Node takes such a connection for idle. */
+function isFlushing(connection: Socket): boolean {
+  const answer: unknown = Reflect.get(connection, '_httpMessage')
+  return answer instanceof ServerResponse && answer.writableEnded && !answer.writableFinished
 }
 
 /**

@@ -108,17 +108,18 @@ export class ServiceConnection implements AnswerSink {
     if (this.#isConnected) receiver.onConnect()
   }
 
-  /** Sends pieces of the body. @returns false when no more should follow before `onWritable` is called */
+  /** Sends pieces of the body, as one chunk. @returns false when no more should follow before `onWritable` is called */
   write(pieces: readonly Buffer[]): boolean {
     const socket = this.#socket
-    socket.cork()
-    for (const piece of pieces) {
-      if (piece.length === 0) continue // would be the last chunk
-      if (this.#isBodyChunked) socket.write(`${piece.length.toString(16)}\r\n`, 'latin1')
-      socket.write(piece)
+    const size = pieces.reduce((sum, { length }) => sum + length, 0)
+    if (size > 0) {
+      // A chunk of no bytes would be the last.
+      socket.cork()
+      if (this.#isBodyChunked) socket.write(`${size.toString(16)}\r\n`, 'latin1')
+      for (const piece of pieces) socket.write(piece)
       if (this.#isBodyChunked) socket.write('\r\n', 'latin1')
+      socket.uncork()
     }
-    socket.uncork()
     return !socket.writableNeedDrain
   }
 
@@ -137,8 +138,6 @@ export class ServiceConnection implements AnswerSink {
   /** Ends the connection, whatever is under way. Nobody is told. */
   destroy(): void {
     this.#receiver = undefined
-    this.onWritable = undefined
-    this.#isFree = false
     this.#pool.forget(this)
     this.#socket.destroy()
   }
@@ -161,7 +160,7 @@ export class ServiceConnection implements AnswerSink {
     this.#isPaused = false
     this.#buffer = shared // what was lent is the receiver's from now on
     // A service that answers before it has read all of a request will not read a next one.
-    this.#isFree = persists && this.#isSent
+    this.#isFree = persists && this.#isSent && this.#socket.writableLength === 0
     if (!this.#isFree) this.destroy()
     receiver?.onEnd()
   }
@@ -241,7 +240,7 @@ export class ConnectionPool {
     return connection
   }
 
-  /** Keeps a connection for the next request. */
+  /** Keeps a connection for the next request, unless it has ended meanwhile. */
   keep(connection: ServiceConnection, milliseconds: number): void {
     if (milliseconds <= 0 || !this.#all.has(connection)) {
       connection.destroy()

@@ -1,11 +1,27 @@
 /** Does the gateway stop without losing a request, and without keeping anybody waiting? */
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
+import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { assertRefused, knock } from '../helpers/door.ts'
 import { startTestGateway, startWorkspace, token } from '../helpers/gateway.ts'
+import { temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
-import { exchange, open, send, serverFrame, upgrade } from '../helpers/wire.ts'
+import { eventually } from '../helpers/waiting.ts'
+import {
+  exchange,
+  gather,
+  open,
+  requestBytes,
+  send,
+  serverFrame,
+  upgrade,
+} from '../helpers/wire.ts'
+
+/** More than the kernel takes of an answer whose client does not read, less than a service is waited for with. */
+const LENGTH = 400_000
 
 const bearer = async () => `Authorization: Bearer ${await token()}`
 
@@ -93,6 +109,43 @@ t.test('a request under way is finished, new connections are refused, idle ones 
   response.end('finished')
   t.match(await answer, { status: 200, body: /finished/ })
   await closing
+})
+
+t.test('an answer that its client is still reading arrives whole', async (t) => {
+  const folder = temporaryFolder(t)
+  for (const framing of ['Content-Length', 'Transfer-Encoding']) {
+    const service = await startUpstream(t, (_request, response) => {
+      if (framing === 'Content-Length') response.setHeader(framing, LENGTH)
+      response.end(Buffer.alloc(LENGTH, 'x'))
+    })
+    // A Unix socket: the kernel takes far less for a client that does not read than over TCP.
+    const path = join(folder, framing)
+    const { running } = await startTestGateway(t, {
+      GATEWAY_DASHBOARD_URL: service.url,
+      GATEWAY_SOCKET: path,
+      GATEWAY_HOST: undefined,
+      GATEWAY_PORT: undefined,
+      GATEWAY_DRAIN_SECONDS: '20',
+    })
+    let serverSide: Socket | undefined
+    running.app.server.on('connection', (socket) => (serverSide = socket))
+    const socket = connect(path).pause()
+    socket.write(
+      requestBytes('GET /', [await bearer(), 'X-Forwarded-For: 192.0.2.1', 'Accept: */*']),
+    )
+    await eventually(
+      () => service.requests.length === 1 && running.app.services.dashboard.inFlight === 0,
+      'the service is done',
+    )
+    t.ok((serverSide?.writableLength ?? 0) > 0, 'and the client is not')
+    const closing = running.close()
+    await pause(200)
+    const received = gather(socket)
+    socket.resume()
+    const { text } = await received.over
+    t.ok(text.length > LENGTH, `${framing}: ${text.length} bytes`)
+    await closing
+  }
 })
 
 t.test('what does not end by itself is cut when the time is over', async (t) => {

@@ -36,7 +36,11 @@ function read(pieces: readonly Buffer[], { isHead = false, closes = true } = {})
   })
   reader.expect(isHead)
   try {
-    for (const piece of pieces) reader.read(piece)
+    for (const piece of pieces) {
+      const bytes = Buffer.from(piece)
+      reader.read(bytes)
+      bytes.fill('!')
+    }
     if (closes) reader.close()
   } catch (error) {
     if (!(error instanceof MalformedAnswer)) throw error
@@ -93,6 +97,11 @@ const GOOD: ReadonlyArray<readonly [answer: string, expected: Partial<Reading>, 
     'Connection: close',
   ],
   [
+    'HTTP/1.1 200 OK\r\nConnection: close\r\nConnection: X-A\r\nContent-Length: 2\r\n\r\nhi',
+    { body: 'hi', persists: false },
+    'Connection in two lines',
+  ],
+  [
     'HTTP/1.1 200 OK\r\nConnection: closed\r\nContent-Length: 2\r\n\r\nhi',
     { persists: true },
     'another word that begins with close',
@@ -103,6 +112,21 @@ const GOOD: ReadonlyArray<readonly [answer: string, expected: Partial<Reading>, 
     'empty',
   ],
   ['HTTP/1.1 204 No Content\r\n\r\n', { status: 204, persists: true }, '204'],
+  [
+    'HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n',
+    { status: 204, persists: true },
+    '204 that says so twice',
+  ],
+  [
+    'HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n',
+    { status: 204, length: 0, body: '', persists: false },
+    '204 that announces a body, which may follow',
+  ],
+  [
+    'HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n',
+    { status: 204, length: 0, body: '', persists: false },
+    'or chunks',
+  ],
   [
     'HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n',
     { status: 304, fields: ['Content-Length', '99'], persists: true },
@@ -196,6 +220,7 @@ const BAD: ReadonlyArray<readonly [answer: string, problem: string]> = [
   [ok('X-\xe9: a'), 'a field name with other characters'],
   [ok(': a'), 'a field name with other characters'],
   [ok('nonsense'), 'a field without a colon'],
+  [ok('nonsense', 'X-A: b'), 'a field without a colon'],
   [ok('Content-Length: 2', 'Content-Length: 3'), 'two lengths'],
   [ok('Content-Length: 2', 'content-length: 2'), 'two lengths'],
   [ok('Content-Length: 2, 2'), 'a length that is no number'],
@@ -261,9 +286,36 @@ t.test('a head has at most 64 KiB, however it comes', async (t) => {
     })
     t.match(whole(pieces.join(''), { closes: false }), { problem: 'a head that is too long' })
   }
+  const tail = latin1(`${'a'.repeat(60_000)}\r\n\r\n`)
+  t.match(read([latin1(`HTTP/1.1 200 OK\r\nX-A: ${'a'.repeat(60_000)}`), tail]), {
+    problem: 'a head that is too long',
+    status: undefined,
+  })
   const value = 'a'.repeat(MAX_HEAD_BYTES - 100)
   const long = `HTTP/1.1 200 OK\r\nX-A: ${value}\r\nContent-Length: 2\r\n\r\nhi`
   t.match(whole(long), { fields: ['X-A', value, 'Content-Length', '2'], body: 'hi' })
+})
+
+t.test('the line of a chunk has at most 1 KiB, however it comes', async (t) => {
+  const pieces = [
+    ok('Transfer-Encoding: chunked'),
+    '5;',
+    ...Array.from({ length: 1100 }, () => 'a'),
+  ]
+  t.equal(read(pieces.map(latin1), { closes: false }).problem, 'a line that is too long')
+})
+
+t.test('what one answer spent of a limit, the next one has again', async (t) => {
+  let ends = 0
+  const reader = new AnswerReader({ onHead() {}, onBody() {}, onEnd: () => ends++ })
+  const informational = 'HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(16)
+  const trailers = 'X-A: aaaaaaaaaaaaaaaaaaaaaa\r\n'.repeat(2000)
+  const answer = `${informational}${ok('Transfer-Encoding: chunked')}0\r\n${trailers}\r\n`
+  for (let i = 1; i <= 3; i++) {
+    reader.expect(false)
+    reader.read(latin1(answer))
+    t.equal(ends, i)
+  }
 })
 
 t.test('no answer takes more than linear time', async (t) => {

@@ -102,7 +102,9 @@ t.test('a body has its length, or is sent in chunks; a POST without one says so'
   )
   const chunked = await seen({ method: 'POST' }, pieces)
   t.match(chunked, /\r\nTransfer-Encoding: chunked\r\n/)
-  t.match(chunked, /\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n$/, 'an empty piece does not end it')
+  t.match(chunked, /\r\n\r\n3\r\nabc\r\n0\r\n\r\n$/, 'what is there together is one chunk')
+  const empty = await seen({ method: 'POST' }, [Buffer.alloc(0)])
+  t.match(empty, /\r\n\r\n0\r\n\r\n$/, 'no bytes are no chunk, which would be the last')
   for (const method of ['POST', 'PUT', 'PATCH'])
     t.match(await seen({ method }), /\r\nContent-Length: 0\r\n/, method)
   for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS'])
@@ -165,6 +167,96 @@ t.test('an answer before the end of the request ends the connection', async (t) 
   await promise
   t.equal(pool.size, 0)
   await ask(pool)
+  t.equal(sockets.length, 2)
+})
+
+t.test('who ends a connection hears nothing more of it', async (t) => {
+  const { pool, sockets } = await answering(t, HI)
+  for (const moment of ['asked', 'connected', 'head', 'body']) {
+    const heard: string[] = []
+    const connection = pool.take()
+    const hear = (what: string) => {
+      heard.push(what)
+      if (what === moment) connection.destroy()
+    }
+    connection.send(
+      { method: 'GET', path: '/', headers: ['Host', 'a'], hasBody: false },
+      {
+        onConnect: () => hear('connected'),
+        onHead(status) {
+          hear('head')
+          return status === 0
+        },
+        onBody() {
+          hear('body')
+          return true
+        },
+        onEnd: () => hear('end'),
+        onError: () => hear('error'),
+      },
+    )
+    hear('asked')
+    await eventually(() => heard.at(-1) === moment, moment)
+    t.equal(pool.size, 0)
+    await eventually(() => sockets.every(({ destroyed }) => destroyed), 'closed')
+    t.equal(heard.at(-1), moment)
+  }
+  t.match(await ask(pool), { status: 200, body: 'hi' })
+})
+
+t.test('a connection whose large body was lent copies a small one', async (t) => {
+  const large = 'x'.repeat(1_000_000)
+  const small = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n'
+  const service = await startRawUpstream(t, (socket) => {
+    let asked = 0
+    socket.on('data', () => {
+      if (asked++ === 0) {
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${large.length}\r\n\r\n${large}`)
+        return
+      }
+      socket.write(`${small}12`)
+      setTimeout(() => socket.write('345'), 50) // read to where the first piece was
+    })
+  })
+  const pool = poolOf(t, service.url)
+  const pieces: Buffer[] = []
+  const askOnce = () =>
+    new Promise<void>((resolve, reject) => {
+      pool.take().send(
+        { method: 'GET', path: '/', headers: ['Host', 'a'], hasBody: false },
+        {
+          onConnect() {},
+          onHead: (_status, _fields, length) => length === large.length,
+          onBody(piece) {
+            pieces.push(piece)
+            return true
+          },
+          onEnd: resolve,
+          onError: reject,
+        },
+      )
+    })
+  await askOnce()
+  t.ok(
+    pieces.some((piece, i) => piece.buffer === pieces[i + 1]?.buffer),
+    'one buffer is read into again and again',
+  )
+  const last = Buffer.from(pieces.at(-1) ?? [])
+  const lent = pieces.splice(0).at(-1)
+  await askOnce()
+  t.equal(String(Buffer.concat(pieces)), '12345')
+  t.ok(lent?.equals(last), 'and what was lent last is left alone')
+  t.equal(service.dials(), 1)
+})
+
+t.test('no request waits behind the body of another that a service does not read', async (t) => {
+  const { pool, sockets } = await answering(t, HI, (socket) => {
+    if (sockets.length === 1) socket.pause()
+  })
+  const body = [Buffer.alloc(32 * 1024 * 1024)] // more than the kernel takes
+  t.match(await ask(pool, { method: 'POST' }, body), { status: 200, body: 'hi' })
+  t.equal(pool.size, 0)
+  t.match(await ask(pool), { status: 200, body: 'hi' })
   t.equal(sockets.length, 2)
 })
 

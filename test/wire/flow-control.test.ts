@@ -112,6 +112,45 @@ t.test('a download waits for a client that does not read, then arrives whole', a
   await gateway.settled()
 })
 
+t.test('many small pieces for a client that does not read leave no listeners', async (t) => {
+  const warnings: string[] = []
+  const onWarning = ({ message }: Error) => warnings.push(message)
+  process.on('warning', onWarning)
+  t.teardown(() => process.off('warning', onWarning))
+  let written = 0
+  const service = await startRawUpstream(t, (socket) => {
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+      const chunks = '1\r\nx\r\n'.repeat(10_000)
+      const more = () => {
+        do written += chunks.length
+        while (!socket.destroyed && socket.write(chunks))
+      }
+      socket.on('drain', more)
+      more()
+    })
+  })
+  const gateway = await startBefore(t, service)
+  const socket = await open(gateway.port)
+  socket.pause()
+  socket.write(requestBytes('GET /', [gateway.auth]))
+  let last = -1
+  await eventually(
+    () => {
+      const isStuck = written > MEGABYTE && written === last
+      last = written
+      return isStuck
+    },
+    'the service waits',
+    20_000,
+  )
+  socket.resume()
+  await eventually(() => written > last + MEGABYTE, 'and goes on', 20_000)
+  t.same(warnings, [])
+  socket.destroy()
+  await gateway.settled()
+})
+
 t.test('a gateway between fast and stuck sides stays small', { timeout: 20_000 }, async (t) => {
   const service = await startRawUpstream(t, (socket) => {
     socket.once('data', (head: Buffer) => {

@@ -127,11 +127,28 @@ for (const method of ['GET', 'POST'] as const) {
   })
 }
 
+t.test('a cut answer is no whole one to HTTP/1.0 either', async (t) => {
+  for (const framing of ['Content-Length: 50', 'Transfer-Encoding: chunked']) {
+    const service = await startRawUpstream(t, (socket) => {
+      socket.once('data', () => socket.write(`HTTP/1.1 200 OK\r\n${framing}\r\n\r\n5\r\nhello\r\n`))
+    })
+    const gateway = await startBefore(t, service, { GATEWAY_IDLE_SECONDS: '1' })
+    const socket = await open(gateway.port)
+    const received = gather(socket)
+    socket.write(`GET / HTTP/1.0\r\nHost: houston.hubify.com\r\n${gateway.auth}\r\n\r\n`)
+    const { text, how } = await received.over
+    t.match(text, /^HTTP\/1\.1 200 .*hello/s)
+    t.equal(how, 'reset', framing)
+    await gateway.settled()
+  }
+})
+
 t.test('what a service says after its answer is not the next answer', async (t) => {
   const forged = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged'
   const bodies = [
     `HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi${forged}`,
     `HTTP/1.1 204 No Content\r\n\r\n${forged}`,
+    `HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n${forged}`,
     `HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n${forged}`,
     `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n${forged}`,
     'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi and more of it than promised',
@@ -156,6 +173,7 @@ t.test('what a service says after its answer is not the next answer', async (t) 
     const text = await received.until((soFar) => soFar.endsWith('next'))
     t.match(text, /next$/, JSON.stringify(answer.slice(0, 60)))
     t.notMatch(text, 'forged')
+    t.notMatch(text, /^HTTP\/1\.1 204 [^]*content-length: 2/i)
     t.notMatch(text, 'more of it')
     socket.destroy()
   }
