@@ -77,6 +77,8 @@ class HttpRelay implements AnswerReceiver, Watched {
   // A small answer that comes in one piece leaves as one piece: header and body in a single write.
   #held: Buffer | undefined
   #mayHold = true
+  #isLettingGo = false
+  #isOver = false
   /** The client's socket, when pieces of a large body are written to it as they are. */
   #direct: Socket | undefined
 
@@ -131,8 +133,7 @@ class HttpRelay implements AnswerReceiver, Watched {
     // RFC 9110 section 8.6: a 204 has no length.
     response.writeHead(status, status === 204 ? withoutLength(headers) : headers)
     if (length !== undefined && length > READ_BYTES && this.#writesDirectly()) return true
-    // What came in the same packet has been read by then; an event stream's silence must not hold the header back.
-    process.nextTick(this.#letGo)
+    this.#letGoLater()
     return false
   }
 
@@ -160,12 +161,10 @@ class HttpRelay implements AnswerReceiver, Watched {
 
   onEnd(): void {
     if (this.#phase === 'done') return
-    const { raw, response } = this.#job
     this.#finish()
-    if (this.#held === undefined) response.end()
-    else response.end(this.#held.toString('latin1'), 'latin1')
-    this.#held = undefined
-    if (this.#body !== undefined) discardBody(raw)
+    this.#isOver = true
+    this.#letGoLater()
+    if (this.#body !== undefined) discardBody(this.#job.raw)
   }
 
   onError(failure: GatewayError): void {
@@ -233,14 +232,27 @@ class HttpRelay implements AnswerReceiver, Watched {
     return true
   }
 
+  /**
+   * At the end of the turn: what came in the same packet has been read by then, and answers to a client's several requests,
+   * or to a front's many clients, leave one after the other, so that their reader is woken once. An event stream's silence
+   * does not hold the header back.
+   */
+  #letGoLater(): void {
+    if (this.#isLettingGo) return
+    this.#isLettingGo = true
+    setImmediate(this.#letGo)
+  }
+
   /** Sends the header, and the body as far as it is there. */
   readonly #letGo = (): void => {
+    this.#isLettingGo = false
     this.#mayHold = false
     const { response } = this.#job
     const held = this.#held
     this.#held = undefined
     if (response.writableEnded || response.destroyed) return
-    if (held !== undefined) response.write(held)
+    if (this.#isOver) response.end(held?.toString('latin1'), 'latin1')
+    else if (held !== undefined) response.write(held)
     else if (this.#job.exchange.bytesOut === 0) response.flushHeaders()
   }
 

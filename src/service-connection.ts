@@ -73,6 +73,8 @@ export class ServiceConnection implements AnswerSink {
   #isConnected = false
   #isBodyChunked = false
   #isSent = true
+  /** Whether the head of the request is still here. */
+  #isHeld = false
   #isPaused = false
   #isFree = false
   #keepAliveMs = KEEP_ALIVE_MS
@@ -104,7 +106,13 @@ export class ServiceConnection implements AnswerSink {
     this.#isSent = !head.hasBody
     this.#isBodyChunked = head.hasBody && fieldLines(head.headers, 'content-length').length === 0
     this.#reader.expect(head.method === 'HEAD')
+    this.#isHeld = true
+    this.#socket.cork()
     this.#socket.write(text, 'latin1')
+    // With a body, the head leaves with the first of it: Caddy, for one, sends heads whose bodies it no longer has, and a
+    // service must not begin with what never comes. Without, at the end of the turn: what all requests of a turn have to
+    // say to a service, it hears in one go, and is woken once.
+    if (!head.hasBody) setImmediate(this.#letGo)
     if (this.#isConnected) receiver.onConnect()
   }
 
@@ -118,6 +126,7 @@ export class ServiceConnection implements AnswerSink {
       if (this.#isBodyChunked) socket.write(`${size.toString(16)}\r\n`, 'latin1')
       for (const piece of pieces) socket.write(piece)
       if (this.#isBodyChunked) socket.write('\r\n', 'latin1')
+      this.#letGo()
       socket.uncork()
     }
     return !socket.writableNeedDrain
@@ -127,6 +136,7 @@ export class ServiceConnection implements AnswerSink {
   finish(): void {
     this.#isSent = true
     if (this.#isBodyChunked) this.#socket.write('0\r\n\r\n', 'latin1')
+    this.#letGo()
   }
 
   /** Reads on, after `onBody` returned false. */
@@ -165,6 +175,12 @@ export class ServiceConnection implements AnswerSink {
     receiver?.onEnd()
   }
 
+  readonly #letGo = (): void => {
+    if (!this.#isHeld) return
+    this.#isHeld = false
+    this.#socket.uncork()
+  }
+
   readonly #onConnect = (): void => {
     this.#isConnected = true
     this.#receiver?.onConnect()
@@ -174,6 +190,7 @@ export class ServiceConnection implements AnswerSink {
   readonly #onRead = (count: number, buffer: Uint8Array): boolean => {
     this.#isLending = buffer !== shared
     try {
+      if (this.#isHeld) throw new MalformedAnswer('an answer to what was not asked')
       this.#reader.read((buffer as Buffer).subarray(0, count))
     } catch (error) {
       this.#fail(error)
