@@ -28,12 +28,14 @@ t.test('a small answer comes whole, and its connection is used again', async (t)
     t,
     'HTTP/1.1 200 OK\r\nX-A: b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nd\xc3\r\n1\r\n\xa9\r\n0\r\n\r\n',
   )
+  const before = timers()
   for (let i = 0; i < 3; i++) {
     const answer = await askForSmall(service, HEAD, { maxBytes: 7, timeoutMs: 10_000 })
     t.match(answer, { status: 200, body: 'abcdé' })
     t.same(answer.fields.slice(0, 2), ['X-A', 'b'])
     t.equal(service.pool.size, 1)
   }
+  t.ok(timers() <= before, 'no timer is left')
 })
 
 t.test('whatever else comes of it, connection and timer are given back', async (t) => {
