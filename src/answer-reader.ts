@@ -150,8 +150,8 @@ export class AnswerReader {
     // RFC 9112 section 6.3: these have no body, whatever their fields say.
     if (this.#isHead || status === 204 || status === 304) {
       this.#sink.onHead(status, fields, 0)
-      // With a 204, such a field can only mean that its sender thinks otherwise: a body may follow.
-      const mayFollow = status === 204 && (framing.isChunked || (length ?? 0) > 0)
+      // A sender that announces a body all the same may send it, when the next answer is awaited. A 304 often has a length.
+      const mayFollow = status !== 304 && (framing.isChunked || (length ?? 0) > 0)
       this.#end(this.#persists && !mayFollow)
       return
     }

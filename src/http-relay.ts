@@ -74,6 +74,8 @@ class HttpRelay implements AnswerReceiver, Watched {
   /** Whether the answer is an event stream, which may be silent for ever. */
   #mayPause = false
   #lastProgress = this.#startedAt
+  /** The head of the answer, until it is written: as long as it is here, a failure can still be told. */
+  #head: string[] | undefined
   // A small answer that comes in one piece leaves as one piece: header and body in a single write.
   #held: Buffer | undefined
   #mayHold = true
@@ -113,7 +115,7 @@ class HttpRelay implements AnswerReceiver, Watched {
   }
 
   onHead(status: number, fields: string[], length: number | undefined): boolean {
-    const { response, exchange, service, requestId } = this.#job
+    const { exchange, service, requestId } = this.#job
     const contentType = fieldLines(fields, 'content-type').join()
     const headers = buildResponseHeaders(fields, {
       requestId,
@@ -131,7 +133,7 @@ class HttpRelay implements AnswerReceiver, Watched {
     exchange.status = status
     this.#job.onAnswer?.(status)
     // RFC 9110 section 8.6: a 204 has no length.
-    response.writeHead(status, status === 204 ? withoutLength(headers) : headers)
+    this.#head = status === 204 ? withoutLength(headers) : headers
     if (length !== undefined && length > READ_BYTES && this.#writesDirectly()) return true
     this.#letGoLater()
     return false
@@ -228,6 +230,7 @@ class HttpRelay implements AnswerReceiver, Watched {
     if (socket === null) return false
     this.#mayHold = false
     this.#direct = socket
+    this.#writeHead()
     response.flushHeaders()
     return true
   }
@@ -251,9 +254,16 @@ class HttpRelay implements AnswerReceiver, Watched {
     const held = this.#held
     this.#held = undefined
     if (response.writableEnded || response.destroyed) return
+    this.#writeHead()
     if (this.#isOver) response.end(held?.toString('latin1'), 'latin1')
     else if (held !== undefined) response.write(held)
     else if (this.#job.exchange.bytesOut === 0) response.flushHeaders()
+  }
+
+  #writeHead(): void {
+    if (this.#head === undefined) return
+    this.#job.response.writeHead(this.#job.exchange.status, this.#head)
+    this.#head = undefined
   }
 
   readonly #onFlushed = (): void => {

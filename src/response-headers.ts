@@ -86,7 +86,10 @@ export function buildResponseHeaders(raw: RawHeaders, about: ReturnedAnswer): st
       headers.push(name, value)
     }
   }
-  if (nominated !== undefined) removeNominated(headers, 0, nominated, false)
+  if (nominated !== undefined) {
+    removeNominated(headers, 0, nominated, false)
+    said = saidIn(headers) // what was taken away was not said
+  }
   const silent = (field: keyof typeof POLICY_FIELDS) => (said & (1 << POLICY_FIELDS[field])) === 0
   if (silent('x-content-type-options')) headers.push('X-Content-Type-Options', 'nosniff')
   if (silent('referrer-policy')) headers.push('Referrer-Policy', 'same-origin')
@@ -100,6 +103,16 @@ export function buildResponseHeaders(raw: RawHeaders, about: ReturnedAnswer): st
   }
   headers.push('X-Request-Id', about.requestId, ...about.extra)
   return headers
+}
+
+/** The policy fields of a header list. */
+function saidIn(headers: RawHeaders): number {
+  let said = 0
+  for (let i = 0; i < headers.length; i += 2) {
+    const kind = responseFieldKinds.of(headers[i] ?? '')
+    if (kind >= NOSNIFF) said |= 1 << kind
+  }
+  return said
 }
 
 /** Fields of a `101` that do not pass: what only we say, and lengths, which it cannot have (RFC 9110 section 8.6). */

@@ -30,6 +30,11 @@ const LARGE_READ_BYTES = 256 * 1024
  */
 const shared = Buffer.allocUnsafeSlow(READ_BYTES)
 
+/** How many connections lend at once; others copy, so that a thousand clients that do not read cost no more memory. */
+const MAX_LENDING = 64
+
+let lending = 0
+
 /** A request without its body. */
 export interface RequestHead {
   readonly method: string
@@ -148,6 +153,7 @@ export class ServiceConnection implements AnswerSink {
   /** Ends the connection, whatever is under way. Nobody is told. */
   destroy(): void {
     this.#receiver = undefined
+    this.#stopLending()
     this.#pool.forget(this)
     this.#socket.destroy()
   }
@@ -155,7 +161,9 @@ export class ServiceConnection implements AnswerSink {
   onHead(status: number, fields: string[], length: number | undefined): void {
     this.#keepAliveMs = keepAliveOf(fields)
     const mayLend = this.#receiver?.onHead(status, fields, length) === true
-    if (mayLend) this.#buffer = Buffer.allocUnsafeSlow(LARGE_READ_BYTES)
+    if (!mayLend || lending >= MAX_LENDING) return
+    lending++
+    this.#buffer = Buffer.allocUnsafeSlow(LARGE_READ_BYTES)
   }
 
   onBody(piece: Buffer): void {
@@ -168,11 +176,18 @@ export class ServiceConnection implements AnswerSink {
     this.#receiver = undefined
     this.onWritable = undefined
     this.#isPaused = false
-    this.#buffer = shared // what was lent is the receiver's from now on
+    this.#stopLending()
     // A service that answers before it has read all of a request will not read a next one.
     this.#isFree = persists && this.#isSent && this.#socket.writableLength === 0
     if (!this.#isFree) this.destroy()
     receiver?.onEnd()
+  }
+
+  /** What was lent is the receiver's for good. */
+  #stopLending(): void {
+    if (this.#buffer === shared) return
+    this.#buffer = shared
+    lending--
   }
 
   readonly #letGo = (): void => {

@@ -522,6 +522,22 @@ const POLICY: Pair[] = [
 ]
 const ID: Pair = ['X-Request-Id', 'id-1']
 
+t.test('a policy that a service nominates away is said by the gateway', async (t) => {
+  const said: Pair[] = [
+    ['Cache-Control', 'public'],
+    ['X-Content-Type-Options', 'nosniff'],
+    ['Content-Security-Policy', "default-src 'self'"],
+  ]
+  const [nosniff, referrer, , cache] = POLICY
+  t.same(returned([['Connection', 'cache-control, x-content-type-options'], ...said]), [
+    said[2],
+    nosniff,
+    referrer,
+    cache,
+    ID,
+  ])
+})
+
 t.test('an answer arrives as the service gave it, with a policy where it had none', async (t) => {
   const fields: Pair[] = [
     ['content-type', 'text/html'],

@@ -143,6 +143,21 @@ t.test('a cut answer is no whole one to HTTP/1.0 either', async (t) => {
   }
 })
 
+t.test('what is broken in its first packet is a 502: nothing of it was sent yet', async (t) => {
+  let answer = ''
+  const service = await startRawUpstream(t, (socket) => {
+    socket.once('data', () => socket.end(answer, 'latin1'))
+  })
+  const gateway = await startBefore(t, service)
+  const head = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
+  for (answer of [`${head}xyz\r\n`, `${head}2\r\nhi\r\nxyz\r\n`]) {
+    const { status, body } = await send(gateway.port, 'GET /', [gateway.auth])
+    t.equal(status, 502)
+    t.match(body, /upstream-unreachable/)
+  }
+  await gateway.settled()
+})
+
 t.test('what a service says after its answer is not the next answer', async (t) => {
   const forged = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged'
   const bodies = [
