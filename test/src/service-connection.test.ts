@@ -286,6 +286,24 @@ t.test('no request waits behind the body of another that a service does not read
   t.equal(sockets.length, 2)
 })
 
+t.test('what a service says before it was asked is no answer', async (t) => {
+  const service = await startRawUpstream(t, (socket) => void socket.write(HI))
+  const { promise, resolve } = Promise.withResolvers<GatewayError>()
+  const connection = poolOf(t, service.url).take()
+  const head = { method: 'POST', path: '/', headers: ['Host', 'a'], hasBody: true }
+  connection.send(head, {
+    onConnect() {},
+    onHead: () => t.fail('an answer'),
+    onBody: () => true,
+    onEnd: () => t.fail('an answer'),
+    onError: resolve,
+  })
+  t.match(await promise, {
+    code: 'upstream-unreachable',
+    reason: 'an answer to what was not asked',
+  })
+})
+
 t.test('what a service says on a connection that nobody uses ends it', async (t) => {
   const { pool, sockets } = await answering(t, HI)
   await ask(pool)

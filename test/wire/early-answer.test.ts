@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
 import { closedPort, startRawUpstream, startUpstream } from '../helpers/upstream.ts'
-import { watchForCrashes } from '../helpers/waiting.ts'
+import { eventually, watchForCrashes } from '../helpers/waiting.ts'
 import { gather, open, requestBytes, send } from '../helpers/wire.ts'
 
 const crashes = watchForCrashes()
@@ -87,6 +87,31 @@ t.test('a service that resets in the middle of an upload is a 502', async (t) =>
   socket.write(Buffer.alloc(5_000_000))
   t.match(await received.until((soFar) => soFar.includes('\r\n\r\n')), /^HTTP\/1\.1 502/)
   socket.destroy()
+  await gateway.settled()
+})
+
+t.test('a request whose body never begins is not begun at the service', async (t) => {
+  const heard: string[] = []
+  const service = await startRawUpstream(t, (socket) => {
+    socket.on('data', (bytes: Buffer) => heard.push(bytes.toString('latin1')))
+  })
+  const gateway = await startBefore(t, service)
+  const socket = await open(gateway.port)
+  socket.write(requestBytes('POST /', [gateway.auth, 'Content-Length: 4']))
+  await eventually(() => service.dials() > 0, 'the connection to the service')
+  socket.destroy()
+  await gateway.settled()
+  t.same(heard, [])
+  const whole = await open(gateway.port)
+  whole.write(requestBytes('POST /', [gateway.auth, 'Content-Length: 4']))
+  await eventually(() => service.dials() > 1, 'another')
+  whole.write('b')
+  await eventually(
+    () => heard.join('').endsWith('\r\n\r\nb'),
+    'the head with the first of the body',
+  )
+  t.match(heard[0], /^POST \/ HTTP\/1\.1\r\n.*\r\n\r\nb$/s, 'in one packet')
+  whole.destroy()
   await gateway.settled()
 })
 
