@@ -7,6 +7,7 @@ import { openWebSocket } from './load/handshake.ts'
 import { address, writeRequests, type ListedRequest } from './load/request-file.ts'
 import { runWrk } from './load/wrk.ts'
 import { SMALL, type Peer } from './peers/peer.ts'
+import { median } from './statistics.ts'
 import { align, show } from './table.ts'
 import { mint, visitorHeaders } from './workspace.ts'
 
@@ -100,21 +101,18 @@ function tableOf(looks: readonly Inside[]): string {
   return align([['look', ...KEYS], ...rows])
 }
 
-/**
- * Compares the least of the last third with the least of the middle third: what is kept shows in the low points, between
- * two collections. The first third fills caches.
- */
+/** Compares the last third with the middle one, by their medians; the first fills caches. */
 function verdict(looks: readonly Inside[]): string {
   const third = Math.floor(looks.length / 3)
   if (third < 3) return 'too short to say whether anything grows'
-  const least = (from: number, key: (typeof KEYS)[number]) =>
-    Math.min(...looks.slice(from, from + third).map((look) => look[key]))
+  const middle = (from: number, key: (typeof KEYS)[number]) =>
+    median(looks.slice(from, from + third).map((look) => look[key]))
   return (['residentMib', 'heapMib', 'files'] as const)
     .map((key) => {
-      const before = least(looks.length - 2 * third, key)
-      const after = least(looks.length - third, key)
+      const before = middle(looks.length - 2 * third, key)
+      const after = middle(looks.length - third, key)
       const isFlat = after <= before * SLACK
-      return `${key}: at least ${show(before, 0)} in the middle third, ${show(after, 0)} in the last: ${isFlat ? 'flat' : 'GROWS'}`
+      return `${key}: ${show(before, 0)} in the middle third, ${show(after, 0)} in the last: ${isFlat ? 'flat' : 'GROWS'}`
     })
     .join('\n')
 }
