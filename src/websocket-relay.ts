@@ -13,6 +13,9 @@ const CLOSE_MS = 1000
 /** How long what was already read may take to reach the other side after one side ended (milliseconds). */
 const FLUSH_MS = 5000
 
+/** How much is read of a side whose words reach nobody any more, in bytes: a goodbye may be in it, or no end at all. */
+const MAX_DISCARDED_BYTES = 1024 * 1024
+
 /** Vanished peers are noticed by the kernel after about this long without a byte, plus its retries (milliseconds). */
 const KEEP_ALIVE_MS = 30_000
 
@@ -145,6 +148,7 @@ class Direction {
   #goodbye: { frame: Buffer; onSent: () => void } | undefined
   #isOver = false
   #isIllegal = false
+  #discarded = 0
 
   constructor(
     source: Duplex,
@@ -179,7 +183,10 @@ class Direction {
   }
 
   #relay(chunk: Buffer): void {
-    if (this.#isOver || this.#sink.destroyed) return
+    if (this.#isOver || this.#sink.destroyed) {
+      this.#discard(chunk)
+      return
+    }
     const { atBoundary } = this.#follower
     const taken = this.#follower.follow(chunk, this.#goodbye !== undefined)
     if (taken < 0) {
@@ -197,6 +204,12 @@ class Direction {
       this.#source.pause()
     }
     if (this.#goodbye !== undefined && this.#follower.atBoundary) this.#sayGoodbye()
+  }
+
+  /** Reads on for a goodbye; a sender that does not stop is cut. */
+  #discard({ length }: Buffer): void {
+    this.#discarded += length
+    if (this.#discarded > MAX_DISCARDED_BYTES) this.#source.destroy()
   }
 
   #sayGoodbye(): void {

@@ -93,6 +93,27 @@ t.test(
   },
 )
 
+t.test('a service that goes on and on is cut soon after its client has gone', async (t) => {
+  const gateway = await startPairs(t)
+  const { client, service } = await gateway.connect()
+  const block = serverFrame(2, Buffer.alloc(64 * 1024))
+  const pour = () => {
+    while (!service.destroyed && service.write(block));
+  }
+  service.on('drain', pour)
+  service.on('error', () => service.destroy())
+  service.removeAllListeners('end') // it goes on, whatever it hears
+  pour()
+  await client.until(10 * block.length)
+  client.socket.destroy()
+  await client.closed
+  const before = service.bytesWritten
+  await eventually(() => service.destroyed, 'the end of the service’s socket')
+  const after = (service.bytesWritten - before) / 1e6
+  t.ok(after < 60, `${after} MB more were taken`)
+  await gateway.settled()
+})
+
 t.test('a client that goes while nobody reads is noticed at once', async (t) => {
   const gateway = await startPairs(t)
   const { client, service } = await gateway.connect()
