@@ -21,7 +21,7 @@ export class Remembered<Result> {
     const result = this.#compute(text)
     if (text.length > MAX_KEY_LENGTH) return result
     if (this.#results.size >= CAPACITY) this.#results.clear()
-    this.#results.set(text, result)
+    this.#results.set(copyOf(text), result)
     return result
   }
 
@@ -29,4 +29,9 @@ export class Remembered<Result> {
   get size(): number {
     return this.#results.size
   }
+}
+
+/** The same text in memory of its own: a part of a longer text, such as a name in a header, would keep all of that. */
+function copyOf(text: string): string {
+  return Buffer.from(text, 'utf16le').toString('utf16le')
 }
