@@ -129,14 +129,16 @@ export default fp(
       { raw: response }: FastifyReply,
       service: Service,
     ): void {
+      const status = answer.statusCode ?? 502
       const headers = buildResponseHeaders(answer.rawHeaders, {
+        status,
         requestId: id,
         signedIn: true,
         rewriteLocation: service.rewriteLocation,
         allowOrigin: undefined,
         extra: [...exchange.budgetFields, 'Connection', 'close'],
       })
-      exchange.status = answer.statusCode ?? 502
+      exchange.status = status
       answer.on('close', () => {
         if (!answer.complete) response.destroy() // a cut answer ends as a cut
       })

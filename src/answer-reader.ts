@@ -1,5 +1,5 @@
 /** What does a service answer? The bytes of its connection, read as RFC 9112 has them; refused rather than repaired. */
-import { trimOws } from './fields.ts'
+import { isFieldName, isFieldValue, trimOws } from './fields.ts'
 import { Remembered } from './remembered.ts'
 
 /** The longest head of an answer, and the longest trailer section behind a body, in bytes. */
@@ -258,7 +258,7 @@ function parseFields(text: string, at: number): string[] {
     const colon = text.indexOf(':', start)
     if (colon === -1 || colon > at) throw new MalformedAnswer('a field without a colon')
     const name = text.slice(start, colon)
-    if (!isFieldName.of(name)) throw new MalformedAnswer('a field name with other characters')
+    if (!fieldNames.of(name)) throw new MalformedAnswer('a field name with other characters')
     fields.push(name, parseFieldValue(text.slice(colon + 1, at)))
   }
   return fields
@@ -269,14 +269,11 @@ function parseFieldLine(line: string): void {
   parseFields(`\r\n${line}`, 0)
 }
 
-// RFC 9110 section 5.1: a token. So neither a folded line nor white space before the colon passes.
-const isFieldName = new Remembered((name) => /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name))
+const fieldNames = new Remembered(isFieldName)
 
-/** RFC 9110 section 5.5: no control character but HTAB; with a bare CR or LF, a field would be two for somebody else. */
 function parseFieldValue(text: string): string {
   const value = trimOws(text)
-  if (/[^\t\x20-\x7e\x80-\xff]/.test(value))
-    throw new MalformedAnswer('a field value with control characters')
+  if (!isFieldValue(value)) throw new MalformedAnswer('a field value with control characters')
   return value
 }
 

@@ -14,6 +14,19 @@ export function fieldLines(raw: RawHeaders, name: string): string[] {
   return values
 }
 
+/** Whether a text can be a field's name: a token (RFC 9110 section 5.1), so nothing folded and no white space before the colon. */
+export function isFieldName(text: string): boolean {
+  return /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(text)
+}
+
+/**
+ * Whether a text, one character a byte, can be a field's value (RFC 9110 section 5.5): no control character but HTAB. With a
+ * bare CR or LF, a field would be two for somebody else.
+ */
+export function isFieldValue(text: string): boolean {
+  return !/[^\t\x20-\x7e\x80-\xff]/.test(text)
+}
+
 /** Removes optional white space (SP and HTAB, nothing else) from both ends. */
 export function trimOws(text: string): string {
   let start = 0

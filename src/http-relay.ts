@@ -7,13 +7,8 @@ import { fieldLines } from './fields.ts'
 import { buildResponseHeaders } from './response-headers.ts'
 import { isolationFields } from './isolation.ts'
 import { discardBody, RequestBody } from './request-body.ts'
-import { MAX_IN_FLIGHT, type Service } from './service.ts'
-import {
-  CONNECT_MS,
-  READ_BYTES,
-  type AnswerReceiver,
-  type ServiceConnection,
-} from './service-connection.ts'
+import { CONNECT_MS, MAX_IN_FLIGHT, type Service } from './service.ts'
+import { READ_BYTES, type AnswerReceiver, type ServiceConnection } from './service-connection.ts'
 import type { Watched, Watchdog } from './watchdog.ts'
 
 /** How long a client may leave an answer unread, in milliseconds. */
@@ -117,7 +112,8 @@ class HttpRelay implements AnswerReceiver, Watched {
   onHead(status: number, fields: string[], length: number | undefined): boolean {
     const { exchange, service, requestId } = this.#job
     const contentType = fieldLines(fields, 'content-type').join()
-    const headers = buildResponseHeaders(fields, {
+    this.#head = buildResponseHeaders(fields, {
+      status,
       requestId,
       signedIn: exchange.principal !== undefined,
       rewriteLocation: service.rewriteLocation,
@@ -132,8 +128,6 @@ class HttpRelay implements AnswerReceiver, Watched {
     exchange.upstreamMs = this.#lastProgress - this.#startedAt
     exchange.status = status
     this.#job.onAnswer?.(status)
-    // RFC 9110 section 8.6: a 204 has no length.
-    this.#head = status === 204 ? withoutLength(headers) : headers
     if (length !== undefined && length > READ_BYTES && this.#writesDirectly()) return true
     this.#letGoLater()
     return false
@@ -290,10 +284,6 @@ class HttpRelay implements AnswerReceiver, Watched {
     this.#job.service.inFlight--
     this.#job.watchdog.delete(this)
   }
-}
-
-function withoutLength(headers: readonly string[]): string[] {
-  return headers.filter((_, i) => headers[i - (i % 2)]?.toLowerCase() !== 'content-length')
 }
 
 function overdue(silence: number, limit: number, reason: string): GatewayError | undefined {

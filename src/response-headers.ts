@@ -50,6 +50,7 @@ function kindOfResponseField(name: string): ResponseKind {
 
 /** What the gateway knows about an answer on its way back. */
 export interface ReturnedAnswer {
+  readonly status: number
   readonly requestId: string
   /** Whether somebody is signed in, so that the answer is private unless the service says otherwise. */
   readonly signedIn: boolean
@@ -102,7 +103,12 @@ export function buildResponseHeaders(raw: RawHeaders, about: ReturnedAnswer): st
       headers.push('Access-Control-Allow-Credentials', 'true')
   }
   headers.push('X-Request-Id', about.requestId, ...about.extra)
-  return headers
+  return about.status === 204 ? withoutLength(headers) : headers
+}
+
+/** RFC 9110 section 8.6: a 204 has no length. */
+function withoutLength(headers: readonly string[]): string[] {
+  return headers.filter((_, i) => headers[i - (i % 2)]?.toLowerCase() !== 'content-length')
 }
 
 /** The policy fields of a header list. */

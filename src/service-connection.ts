@@ -3,10 +3,7 @@ import { connect, type Socket } from 'node:net'
 import { AnswerReader, MalformedAnswer, type AnswerSink } from './answer-reader.ts'
 import { listenerOf, type ServiceAddress } from './config/values.ts'
 import { GatewayError, upstreamErrorFrom } from './errors.ts'
-import { fieldLines } from './fields.ts'
-
-/** How long a connection to a service may take to be made, in milliseconds. They are on this machine. */
-export const CONNECT_MS = 3000
+import { fieldLines, isFieldName, isFieldValue } from './fields.ts'
 
 // Node and libwebsockets close idle connections after 5 s, ttyd without saying so: we let go first.
 const KEEP_ALIVE_MS = 4000
@@ -106,10 +103,11 @@ export class ServiceConnection implements AnswerSink {
    * @throws {GatewayError} `internal-error` when the head cannot be written as one request
    */
   send(head: RequestHead, receiver: AnswerReceiver): void {
-    const text = requestText(head)
+    const hasLength = fieldLines(head.headers, 'content-length').length > 0
+    const text = requestText(head, hasLength)
     this.#receiver = receiver
     this.#isSent = !head.hasBody
-    this.#isBodyChunked = head.hasBody && fieldLines(head.headers, 'content-length').length === 0
+    this.#isBodyChunked = head.hasBody && !hasLength
     this.#reader.expect(head.method === 'HEAD')
     this.#isHeld = true
     this.#socket.cork()
@@ -307,16 +305,13 @@ export class ConnectionPool {
 const ANNOUNCES_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
 
 /** The head of a request as it goes over the wire. Its parts come from a parser that lets no line end through; checked again. */
-function requestText({ method, path, headers, hasBody }: RequestHead): string {
+function requestText({ method, path, headers, hasBody }: RequestHead, hasLength: boolean): string {
   if (/[^\x21-\x7e\x80-\xff]/.test(path)) throw unwritable('target')
   let text = `${method} ${path} HTTP/1.1\r\n`
-  let hasLength = false
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] ?? ''
     const value = headers[i + 1] ?? ''
-    if (/[^\t\x20-\x7e\x80-\xff]/.test(value) || /[^!#$%&'*+.^_`|~0-9A-Za-z-]/.test(name))
-      throw unwritable('field')
-    hasLength ||= name.length === 14 && name.toLowerCase() === 'content-length'
+    if (!isFieldName(name) || !isFieldValue(value)) throw unwritable('field')
     text += `${name}: ${value}\r\n`
   }
   if (!hasLength) {

@@ -22,6 +22,9 @@ export interface Service {
   inFlight: number
 }
 
+/** How long a connection to a service may take to be made, in milliseconds. They are on this machine. */
+export const CONNECT_MS = 3000
+
 /** Requests that one service may have under way; more are answered 503 at once instead of queueing without bound. */
 export const MAX_IN_FLIGHT = 1024
 

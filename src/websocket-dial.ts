@@ -2,11 +2,11 @@
 import { createHash } from 'node:crypto'
 import { request, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { listenerOf } from './config/values.ts'
 import { GatewayError, upstreamErrorFrom } from './errors.ts'
 import { listElements } from './fields.ts'
 import { FrameFollower } from './frames.ts'
-import type { Service } from './service.ts'
-import { CONNECT_MS } from './service-connection.ts'
+import { CONNECT_MS, type Service } from './service.ts'
 
 /** How long a service may take to answer a handshake, in milliseconds. */
 const HANDSHAKE_MS = 10_000
@@ -42,12 +42,10 @@ export function dialWebSocket(
   protocols: readonly string[],
   signal: AbortSignal,
 ): Promise<Switched | Refused> {
-  const { hostname, port, socketPath } = service.address
+  const listener = listenerOf(service.address)
   const { promise, resolve, reject } = Promise.withResolvers<Switched | Refused>()
   const outgoing = request({
-    ...(socketPath === undefined
-      ? { host: hostname.replace(/^\[|\]$/g, ''), port }
-      : { socketPath }),
+    ...('path' in listener ? { socketPath: listener.path } : listener),
     path,
     method: 'GET',
     headers,

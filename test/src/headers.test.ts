@@ -501,6 +501,7 @@ t.test('a flood of made-up names does not fill the memory', async (t) => {
 // ------------------------------------------------------------------------------------------------ answers
 
 const RETURNED: ReturnedAnswer = {
+  status: 200,
   requestId: 'id-1',
   signedIn: true,
   rewriteLocation: (location) => `rewritten:${location}`,
@@ -521,6 +522,15 @@ const POLICY: Pair[] = [
   ['Cache-Control', 'private, no-store'],
 ]
 const ID: Pair = ['X-Request-Id', 'id-1']
+
+t.test('a 204 has no length, whatever the service says', async (t) => {
+  const fields: Pair[] = [
+    ['content-Length', '3'],
+    ['ETag', '"a"'],
+  ]
+  t.same(returned(fields, { status: 204 }), [fields[1], ...POLICY, ID])
+  t.same(returned(fields, { status: 304 }), [...fields, ...POLICY, ID])
+})
 
 t.test('a policy that a service nominates away is said by the gateway', async (t) => {
   const said: Pair[] = [
