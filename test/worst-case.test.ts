@@ -162,6 +162,11 @@ const verifier = buildTokenVerifier(
   { workspace: 'houston', issuer: undefined, leewaySeconds: 30 },
   [SECRET],
 )
+const PRINCIPAL = { subject: 'alice', expiresAt: 4e9, sessionId: 's', keyId: 'k' }
+const BROWSER = Object.assign(new Exchange(), {
+  principal: PRINCIPAL,
+  credential: { kind: 'cookie', outcome: PRINCIPAL } as const,
+})
 const base64 = (text: string) => Buffer.from(text).toString('base64url')
 
 const FORWARDED: ForwardedRequest = {
@@ -182,6 +187,7 @@ const RETURNED = {
   requestId: 'id-1',
   signedIn: true,
   rewriteLocation: rewrite,
+  isolated: true,
   allowOrigin: ORIGIN,
   extra: [],
 }
@@ -256,8 +262,7 @@ const READINGS: Readonly<Record<string, Reading>> = {
   loggedPath: (text) => loggedPath(text),
   logFields: (text) =>
     logFields({ ...rejectionOf('id', undefined, 400, 'bad-request', text), path: text }),
-  BasicMemory: (text) =>
-    new BasicMemory().watch(new Exchange(), ['authorization', `Basic ${text}`]),
+  BasicMemory: (text) => new BasicMemory().watch(BROWSER, ['authorization', `Basic ${text}`]),
   escapeHtml: (text) => escapeHtml(text),
   signInPage: (text) => signInPage(undefined, text),
   isCookieBomb: (text) => [
@@ -281,8 +286,13 @@ const READINGS: Readonly<Record<string, Reading>> = {
   'buildResponseHeaders, Set-Cookie': toClient('Set-Cookie'),
   'buildResponseHeaders, Location': toClient('Location'),
   'buildResponseHeaders, Connection': toClient('Connection'),
+  'buildResponseHeaders, Refresh': toClient('Refresh'),
+  'buildResponseHeaders, Content-Security-Policy': toClient('Content-Security-Policy'),
+  'buildResponseHeaders, WWW-Authenticate': toClient('WWW-Authenticate'),
+  'buildResponseHeaders, Access-Control-Allow-Origin': toClient('Access-Control-Allow-Origin'),
   'buildResponseHeaders, X-Content-Type-Options': toClient('X-Content-Type-Options'),
-  buildSwitchingHeaders: (text) => buildSwitchingHeaders(['Set-Cookie', text, ...manyFields(text)]),
+  buildSwitchingHeaders: (text) =>
+    buildSwitchingHeaders(['Set-Cookie', text, ...manyFields(text)], true),
   rewriteLocation: (text) => [
     rewrite(text),
     rewrite(`//${text}`),
