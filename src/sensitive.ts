@@ -135,12 +135,19 @@ class Names {
     if (isFile || /[/\\\0]/.test(value))
       return this.#endsInFile(value) || this.#partEndsInFile(value)
     if (isProse(value)) return this.#standsForFile(value)
-    let isMember = false
     let member = ''
+    let memberName = ''
+    let isMember: boolean | undefined = false // undefined: nobody has asked about this name
     return partsOf(value).some(({ text, isName, isIndex, isWhole }) => {
-      if (isMember ? this.#isFile(text) : isWhole && this.#standsForFile(text)) return true
+      if (this.#isFile(text)) {
+        isMember ??= namesFile(memberName)
+        if (isMember || (isWhole && this.#standsForFile(text))) return true
+      }
       member = isIndex ? `${member} ${text}` : text // `path[0]` is one name
-      if (isName) isMember = namesFile(member)
+      if (isName) {
+        memberName = member
+        isMember = undefined
+      }
       return false
     })
   }
