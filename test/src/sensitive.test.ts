@@ -825,3 +825,12 @@ t.test('a pattern with many stars takes no longer on a name made for it', async 
     t.ok(cpuMs(() => answer(raw, [pattern])) < LINEAR_MS)
   }
 })
+
+t.test('a long run of combining marks costs less than to normalize it as it is', async (t) => {
+  const marks = '%CC%81%CC%96'.repeat(1365)
+  const plain = cpuMs(() => decodeURIComponent(marks).normalize('NFKC'))
+  const cost = cpuMs(() => answer(`/${marks}`))
+  t.ok(cost < plain, `${cost.toFixed(1)} ms, ${plain.toFixed(1)} ms`)
+  t.equal(answer(`/x%CC%81${marks}.env`), 403)
+  t.equal(answer(`/${'%CC%81'.repeat(30)}.env`), 403)
+})
