@@ -230,7 +230,7 @@ function cookieRelief(error: Error): Readonly<Record<string, string>> {
  * Whether cookies are what is too much, by the packet that went too far: Node shows no other, and Caddy sends 4 KiB at a
  * time, so that it often begins in the middle of the `Cookie` line.
  */
-function isCookieBomb(first: string, fields: readonly string[]): boolean {
+export function isCookieBomb(first: string, fields: readonly string[]): boolean {
   const cookies = fields.filter((line) => /^cookie:/i.test(line))
   // No address has a space in it: what ends like a request line is a whole one, or the tail of an address.
   if (/ HTTP\/1\.1$/.test(first))

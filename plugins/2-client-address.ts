@@ -39,7 +39,7 @@ export default fp(
       if (client === undefined) {
         done(
           new GatewayError('bad-request', {
-            reason: 'X-Forwarded-For of a trusted proxy is no address',
+            reason: 'X-Forwarded-For of a trusted proxy is no address, or too long',
           }),
         )
         return

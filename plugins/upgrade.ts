@@ -6,6 +6,7 @@ import fp from 'fastify-plugin'
 import { EarlyBytes } from '../src/early-bytes.ts'
 import { GatewayError } from '../src/errors.ts'
 import { fieldLines, trimOws } from '../src/fields.ts'
+import { isolationFields } from '../src/isolation.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/response-headers.ts'
 import type { Service } from '../src/service.ts'
 import { RESTARTING, socketEndsAt } from '../src/sessions.ts'
@@ -95,7 +96,7 @@ export default fp(
         takeovers.set(raw, (socket, head) => {
           const clientHead = Buffer.concat([head, early.take()])
           const endsAt = socketEndsAt(principal, leewaySeconds, Date.now())
-          const answer = switchingAnswer(switched, request.id)
+          const answer = switchingAnswer(switched, request.id, service.isolated)
           const address = client.budgetKey
           const relay = openRelay({
             ...{ client: socket, clientHead, service: switched.socket, serviceHead: switched.head },
@@ -135,8 +136,14 @@ export default fp(
         requestId: id,
         signedIn: true,
         rewriteLocation: service.rewriteLocation,
+        isolated: service.isolated,
         allowOrigin: undefined,
-        extra: [...exchange.budgetFields, 'Connection', 'close'],
+        extra: [
+          ...exchange.budgetFields,
+          ...(service.isolated ? isolationFields(answer.headers['content-type']) : []),
+          'Connection',
+          'close',
+        ],
       })
       exchange.status = status
       answer.on('close', () => {
@@ -154,8 +161,8 @@ export default fp(
 )
 
 /** The service's `101` as the client gets it. */
-function switchingAnswer({ rawHeaders }: Switched, requestId: string): string {
-  const headers = [...buildSwitchingHeaders(rawHeaders), 'X-Request-Id', requestId]
+function switchingAnswer({ rawHeaders }: Switched, requestId: string, isolated: boolean): string {
+  const headers = [...buildSwitchingHeaders(rawHeaders, isolated), 'X-Request-Id', requestId]
   let text = 'HTTP/1.1 101 Switching Protocols\r\n'
   for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
   return `${text}\r\n`

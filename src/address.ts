@@ -133,11 +133,20 @@ export function buildClient(bytes: AddressBytes, viaProxy: boolean): Client {
 }
 
 /**
+ * How many entries of `X-Forwarded-For` are looked at, from the right. A chain of proxies has two or three; thousands of
+ * trusted ones would only take time.
+ */
+export const MAX_HOPS = 32
+
+/** The longest entry: a full IPv6 address with a dotted end, in brackets and with a port, is shorter. In characters. */
+const MAX_HOP_LENGTH = 64
+
+/**
  * Finds the client: the TCP peer, or, when the peer is a trusted proxy, the rightmost `X-Forwarded-For` entry that is not
  * itself trusted. Everything left of it was written by the client and is never read, not even to complain about it.
  * @param peer the address of the TCP peer; undefined for a Unix socket, whose peers passed the file system's permissions
  * @param forwardedFor the values of every `X-Forwarded-For` line, in order
- * @returns undefined when a trusted proxy sent something that is no address
+ * @returns undefined when a trusted proxy sent something that is no address, or more trusted hops than there can be
  */
 export function clientFrom(
   peer: string | undefined,
@@ -148,20 +157,28 @@ export function clientFrom(
   if (peerBytes === undefined) return undefined
   if (peer !== undefined && !matchNetworks(peerBytes, trusted)) return buildClient(peerBytes, false)
   let client = peerBytes
-  const hops = forwardedFor.join(',').split(',')
-  for (let i = hops.length - 1; i >= 0; i--) {
-    const hop = trimOws(hops[i] ?? '')
-    if (hop === '') continue // RFC 9110 section 5.6.1: empty list elements are ignored
-    const bytes = parseHop(hop)
-    if (bytes === undefined) return undefined
-    client = bytes
-    if (!matchNetworks(bytes, trusted)) break
+  let hops = 0
+  for (let line = forwardedFor.length - 1; line >= 0; line--) {
+    const text = forwardedFor[line] ?? ''
+    // From the right, entry by entry: what is left of the client was written by the client and is not even split.
+    for (let end = text.length; end >= 0;) {
+      if (++hops > MAX_HOPS) return undefined
+      const comma = end === 0 ? -1 : text.lastIndexOf(',', end - 1)
+      const hop = trimOws(text.slice(comma + 1, end))
+      end = comma
+      if (hop === '') continue // RFC 9110 section 5.6.1: empty list elements are ignored
+      const bytes = parseHop(hop)
+      if (bytes === undefined) return undefined
+      client = bytes
+      if (!matchNetworks(bytes, trusted)) return buildClient(client, true)
+    }
   }
   return buildClient(client, true)
 }
 
 /** An entry of `X-Forwarded-For`: an address, with a port (`1.2.3.4:80`) or in brackets (`[::1]`, `[::1]:80`). */
 function parseHop(hop: string): AddressBytes | undefined {
+  if (hop.length > MAX_HOP_LENGTH) return undefined
   const bracketed = /^\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)\](?::[0-9]{1,5})?$/.exec(hop)
   if (bracketed?.[1] !== undefined) return parseAddress(bracketed[1])
   const withPort = /^([0-9.]+):[0-9]{1,5}$/.exec(hop)

@@ -43,17 +43,37 @@ export function withoutSessionCookies(line: string): string | undefined {
   return rest === '' ? undefined : rest
 }
 
+// The prefix `__Host-` in any case, in a name or in the bare value of a cookie without one, as above.
+const HOST_PREFIX = /^[^\w!#$%&'*+.^`|~-]*__host-/i
+
 /**
  * A `Set-Cookie` value of a service, made safe: without `Domain`, so that it stays in this workspace.
- * @returns undefined when it would set a cookie of ours
+ * @param below the only path that the service may set cookies for (`/api`), or undefined for the whole workspace
+ * @returns undefined when it would set a cookie of ours, or one that must be for the whole workspace
  */
-export function sanitizeSetCookie(value: string): string | undefined {
+export function sanitizeSetCookie(value: string, below?: string): string | undefined {
   const [pair = '', ...attributes] = value.split(';')
   if (SESSION_COOKIE.test(pair)) return undefined
-  const kept = attributes.filter(
-    (attribute) => (attribute.split('=')[0] ?? '').trim().toLowerCase() !== 'domain',
-  )
-  return [pair, ...kept].join(';')
+  if (below === undefined)
+    return [pair, ...attributes.filter((one) => attributeName(one) !== 'domain')].join(';')
+  if (HOST_PREFIX.test(pair)) return undefined // browsers take it with `Path=/` alone
+  let path = ''
+  const kept = attributes.filter((attribute) => {
+    const name = attributeName(attribute)
+    if (name === 'path') path = attribute.slice(attribute.indexOf('=') + 1).trim() // the last one counts
+    return name !== 'path' && name !== 'domain'
+  })
+  return [pair, ...kept, ` Path=${pathBelow(path, below)}`].join(';')
+}
+
+function attributeName(attribute: string): string {
+  return (attribute.split('=', 1)[0] ?? '').trim().toLowerCase()
+}
+
+/** A cookie's path below a prefix. The service may or may not know the prefix; no path, or none that is one, is the prefix. */
+function pathBelow(path: string, prefix: string): string {
+  if (path === prefix || path.startsWith(`${prefix}/`)) return path
+  return path.startsWith('/') && path !== '/' ? prefix + path : prefix
 }
 
 /** `Set-Cookie` that starts a session. @param maxAgeSeconds whole seconds until the token expires */

@@ -3,14 +3,11 @@ import type { IncomingMessage } from 'node:http'
 import type { Client } from './address.ts'
 import { GatewayError, type ErrorCode } from './errors.ts'
 import type { CredentialKind, Exchange, Stage } from './exchange.ts'
+import { loggedPath } from './logged-path.ts'
 import type { RouteName } from './routes.ts'
-import { withoutTokens } from './token.ts'
 
 /** How much is remembered, in bytes: some 4,000 requests. */
 const MEMORY_BYTES = 2 * 1024 * 1024
-
-/** The longest path that is remembered, in characters: nobody shall push out the others with a few long ones. */
-const MAX_PATH_LENGTH = 512
 
 /** One finished request. Nothing that a client keeps secret: no query, no field values, no token. */
 export interface Decision {
@@ -27,6 +24,7 @@ export interface Decision {
   readonly scheme: 'http' | 'https' | undefined
   readonly host: string | undefined
   readonly method: string | undefined
+  /** As the log has it: cut to a bound, without tokens. */
   readonly path: string | undefined
   readonly route: RouteName | undefined
   readonly stage: Stage
@@ -83,7 +81,7 @@ export function decisionOf({
     scheme: exchange.scheme,
     host: exchange.authority?.host,
     method: raw.method,
-    path: target === undefined ? undefined : withoutTokens(target.decodedPath),
+    path: target === undefined ? undefined : loggedPath(target.decodedPath),
     route: target?.route,
     stage: exchange.stage,
     status: exchange.status,
@@ -212,13 +210,7 @@ export class Decisions {
 
   /** @param fields of its log line, when they have been written already */
   add(decision: Decision, fields = logFields(decision)): void {
-    const { path = '' } = decision
-    if (path.length > MAX_PATH_LENGTH) {
-      const short = { ...decision, path: `${path.slice(0, MAX_PATH_LENGTH)}…` }
-      this.#write(logFields(short) + rememberedFields(short))
-    } else {
-      this.#write(fields + rememberedFields(decision))
-    }
+    this.#write(fields + rememberedFields(decision))
   }
 
   /** The decision about a request; undefined when it is unknown, too old, or not finished. */

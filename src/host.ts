@@ -15,8 +15,12 @@ export interface Authority {
 const REG_NAME =
   /^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*$/
 
+/** The longest value: a name of 253 characters, a trailing dot, and a port. */
+const MAX_AUTHORITY_LENGTH = 260
+
 /** Parses the value of a `Host` field. @returns undefined when it is not host[:port] */
 export function parseAuthority(text: string): Authority | undefined {
+  if (text.length > MAX_AUTHORITY_LENGTH) return undefined
   const match = /^(\[[0-9a-fA-F.]*:[0-9a-fA-F:.]*\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?$/.exec(text)
   if (match?.[1] === undefined) return undefined
   const port = match[2]

@@ -117,6 +117,7 @@ class HttpRelay implements AnswerReceiver, Watched {
       requestId,
       signedIn: exchange.principal !== undefined,
       rewriteLocation: service.rewriteLocation,
+      isolated: service.isolated,
       allowOrigin: exchange.allowOrigin,
       extra: service.isolated
         ? [...exchange.budgetFields, ...isolationFields(contentType)]

@@ -16,6 +16,48 @@ export function isolationFields(contentType: string | undefined): readonly strin
     : []
 }
 
+/** Where the isolated service is mounted: its cookies are for this path alone. */
+export const ISOLATED_PREFIX = '/api'
+
+/**
+ * Fields with which one answer decides for the whole origin, and so for the dashboard and the terminal, whatever address it
+ * came from. An isolated service has none of them. What concerns its own answer alone passes: `Link`, `Permissions-Policy`,
+ * `Cross-Origin-…`, `SourceMap`, `Timing-Allow-Origin`, `No-Vary-Search`; `Refresh` is a redirect.
+ */
+const ORIGIN_WIDE: ReadonlySet<string> = new Set([
+  'clear-site-data', // signs out and empties the storage
+  'nel', // has the browser report every failure of the origin to somebody
+  'report-to', // the same: where to
+  'reporting-endpoints',
+  'alt-svc', // sends the origin's traffic to another host or port
+  'strict-transport-security', // switches https on for all hosts below, or off: the front's business
+  'public-key-pins', // locks the host out of browsers that still know it
+  'public-key-pins-report-only',
+  'expect-ct',
+  'accept-ch', // what browsers tell about themselves in every later request
+  'accept-ch-lifetime',
+  'critical-ch',
+  'origin-agent-cluster', // decided once for all pages of the origin
+  'service-worker-allowed', // lets a worker control more than its own folder
+  'set-login', // tells the browser that the person has signed in or out
+  'speculation-rules', // loads other pages of the origin, with its cookies
+  'use-as-dictionary', // is kept to decode answers at other addresses
+  'activate-storage-access', // opens the origin's cookies to frames of others
+])
+
+/** Schemes whose challenge makes a browser ask for a password, or send the one that it knows for this origin and realm. */
+const PASSWORD_CHALLENGE = /\b(?:basic|digest|negotiate|ntlm|hoba|mutual|scram-[a-z0-9-]+)\b/i
+
+/**
+ * Whether an isolated service may not send a field. A challenge for `Basic` with the terminal's realm would get the terminal's
+ * password, without a question.
+ * @param name in lower case
+ */
+export function speaksForOrigin(name: string, value: string): boolean {
+  if (name === 'www-authenticate') return PASSWORD_CHALLENGE.test(value)
+  return ORIGIN_WIDE.has(name)
+}
+
 /** Whether a browser fetches a service worker, which would see every request below its path (Service Workers section 4.4). */
 export function isServiceWorkerScript(headers: IncomingHttpHeaders): boolean {
   return headers['service-worker'] !== undefined || headers['sec-fetch-dest'] === 'serviceworker'

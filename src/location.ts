@@ -38,3 +38,21 @@ function ownPath(
   if (!hosts.includes(host.toLowerCase()) || namedPort !== port) return undefined
   return rest.startsWith('/') ? rest : `/${rest}`
 }
+
+// https://html.spec.whatwg.org/multipage/document-lifecycle.html#shared-declarative-refresh-steps: seconds, a separator, `url=`
+// or nothing, and the address, in quotes or not. It matches every text, so it never goes back to try again.
+const REFRESH =
+  /^([\t\n\f\r ]*[0-9.]*[\t\n\f\r ]*[;,]?[\t\n\f\r ]*(?:url[\t\n\f\r ]*=[\t\n\f\r ]*)?)(["']?)(.*)$/is
+
+/** Rewrites the address within `Refresh`, which browsers follow like a redirect; seconds alone stay. */
+export function rewriteRefresh(
+  value: string,
+  rewriteLocation: (location: string) => string,
+): string {
+  const [, beginning = '', quote = '', rest = ''] = REFRESH.exec(value) ?? []
+  const end = quote === '' ? -1 : rest.indexOf(quote)
+  const address = (end < 0 ? rest : rest.slice(0, end)).trim()
+  const rewritten = rewriteLocation(address)
+  if (address === '' || rewritten === address) return value
+  return beginning + quote + rewritten + (end < 0 ? '' : rest.slice(end))
+}

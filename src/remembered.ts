@@ -16,10 +16,10 @@ export class Remembered<Result> {
   }
 
   of(text: string): Result {
+    if (text.length > MAX_KEY_LENGTH) return this.#compute(text)
     const known = this.#results.get(text)
     if (known !== undefined) return known
     const result = this.#compute(text)
-    if (text.length > MAX_KEY_LENGTH) return result
     if (this.#results.size >= CAPACITY) this.#results.clear()
     this.#results.set(copyOf(text), result)
     return result

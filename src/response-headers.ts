@@ -1,6 +1,8 @@
 /** What does the client get back? Header policy on the way out (contract, section 6). */
 import { sanitizeSetCookie } from './cookies.ts'
 import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
+import { ISOLATED_PREFIX, speaksForOrigin } from './isolation.ts'
+import { rewriteRefresh } from './location.ts'
 import { Remembered } from './remembered.ts'
 import { listElements, type RawHeaders } from './fields.ts'
 
@@ -10,12 +12,14 @@ const DROP = 1
 const SET_COOKIE = 2
 const LOCATION = 3
 const CONNECTION = 4
+const REFRESH = 5
 type ResponseKind =
   | typeof PASS
   | typeof DROP
   | typeof SET_COOKIE
   | typeof LOCATION
   | typeof CONNECTION
+  | typeof REFRESH
   | PolicyField
 
 /** Fields that the gateway adds only where the service said nothing. */
@@ -28,6 +32,9 @@ const POLICY_FIELDS = {
   'access-control-allow-credentials': 15,
 } as const
 const NOSNIFF = POLICY_FIELDS['x-content-type-options']
+const CONTENT_POLICY = POLICY_FIELDS['content-security-policy']
+const ALLOW_ORIGIN = POLICY_FIELDS['access-control-allow-origin']
+const ALLOW_CREDENTIALS = POLICY_FIELDS['access-control-allow-credentials']
 type PolicyField = (typeof POLICY_FIELDS)[keyof typeof POLICY_FIELDS]
 
 /** Fields of an answer that belong to the gateway or to the hop. */
@@ -42,7 +49,8 @@ const responseFieldKinds = new Remembered(kindOfResponseField)
 function kindOfResponseField(name: string): ResponseKind {
   const lower = name.toLowerCase()
   if (lower === 'set-cookie') return SET_COOKIE
-  if (lower === 'location') return LOCATION
+  if (lower === 'location' || lower === 'content-location') return LOCATION
+  if (lower === 'refresh') return REFRESH
   if (lower === 'connection') return CONNECTION
   if (Object.hasOwn(POLICY_FIELDS, lower)) return POLICY_FIELDS[lower as keyof typeof POLICY_FIELDS]
   return NEVER_FROM_SERVICE.has(lower) ? DROP : PASS
@@ -56,6 +64,8 @@ export interface ReturnedAnswer {
   readonly signedIn: boolean
   /** Makes a `Location` of the service's own one of ours. */
   readonly rewriteLocation: (location: string) => string
+  /** Whether the service may only speak for its own answers, not for the origin that it shares with others. */
+  readonly isolated: boolean
   /** An allowed foreign origin that may read the answer (CORS), or undefined. */
   readonly allowOrigin: string | undefined
   /** Fields to add, name and value in turn. */
@@ -63,7 +73,8 @@ export interface ReturnedAnswer {
 }
 
 /** Builds the header list that the client gets from what a service answered. */
-export function buildResponseHeaders(raw: RawHeaders, about: ReturnedAnswer): string[] {
+export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer): string[] {
+  const raw = about.isolated ? withoutOriginWide(answered, about.allowOrigin) : answered
   const headers: string[] = []
   let nominated: string[] | undefined
   let said = 0
@@ -74,16 +85,18 @@ export function buildResponseHeaders(raw: RawHeaders, about: ReturnedAnswer): st
     if (kind === PASS) {
       headers.push(name, value)
     } else if (kind === SET_COOKIE) {
-      const safe = sanitizeSetCookie(value)
+      const safe = sanitizeSetCookie(value, about.isolated ? ISOLATED_PREFIX : undefined)
       if (safe !== undefined) headers.push(name, safe)
     } else if (kind === LOCATION) {
       headers.push(name, about.rewriteLocation(value))
+    } else if (kind === REFRESH) {
+      headers.push(name, rewriteRefresh(value, about.rewriteLocation))
     } else if (kind === CONNECTION) {
       ;(nominated ??= []).push(...listElements(value))
     } else if (kind === NOSNIFF && value.trim().toLowerCase() !== 'nosniff') {
       continue // any other value switches nothing on: the service said nothing
     } else if (kind !== DROP) {
-      said |= 1 << kind
+      if (kind !== CONTENT_POLICY || FRAME_ANCESTORS.test(value)) said |= 1 << kind
       headers.push(name, value)
     }
   }
@@ -106,6 +119,30 @@ export function buildResponseHeaders(raw: RawHeaders, about: ReturnedAnswer): st
   return about.status === 204 ? withoutLength(headers) : headers
 }
 
+/** `frame-ancestors` in a policy, or in one of several: without it, the answer may be framed by anybody. */
+const FRAME_ANCESTORS = /(?:^|[;,])[\t\n\f\r ]*frame-ancestors(?=[\t\n\f\r ;,]|$)/i
+
+/**
+ * The fields of an isolated service without those that speak for the whole origin. Credentials of a foreign page are among
+ * them: with `Access-Control-Allow-Credentials` such a page could read what the person's cookie opens.
+ */
+function withoutOriginWide(raw: RawHeaders, allowOrigin: string | undefined): string[] {
+  const kept: string[] = []
+  const origins: string[] = []
+  let credentials: string | undefined
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] ?? ''
+    const value = raw[i + 1] ?? ''
+    const kind = responseFieldKinds.of(name)
+    if (kind === ALLOW_CREDENTIALS) credentials = value
+    else if (!speaksForOrigin(name.toLowerCase(), value)) kept.push(name, value)
+    if (kind === ALLOW_ORIGIN) origins.push(value)
+  }
+  if (credentials !== undefined && origins.length === 1 && origins[0] === allowOrigin)
+    kept.push('Access-Control-Allow-Credentials', credentials)
+  return kept
+}
+
 /** RFC 9110 section 8.6: a 204 has no length. */
 function withoutLength(headers: readonly string[]): string[] {
   return headers.filter((_, i) => headers[i - (i % 2)]?.toLowerCase() !== 'content-length')
@@ -116,7 +153,8 @@ function saidIn(headers: RawHeaders): number {
   let said = 0
   for (let i = 0; i < headers.length; i += 2) {
     const kind = responseFieldKinds.of(headers[i] ?? '')
-    if (kind >= NOSNIFF) said |= 1 << kind
+    if (kind < NOSNIFF) continue
+    if (kind !== CONTENT_POLICY || FRAME_ANCESTORS.test(headers[i + 1] ?? '')) said |= 1 << kind
   }
   return said
 }
@@ -129,15 +167,22 @@ const NEVER_WITH_SWITCH: ReadonlySet<string> = new Set([
   'transfer-encoding',
 ])
 
-/** Builds the header list that the client gets with a service's `101`: everything else, and no cookie of ours. */
-export function buildSwitchingHeaders(raw: RawHeaders): string[] {
+/**
+ * Builds the header list that the client gets with a service's `101`: everything else, and no cookie of ours.
+ * @param isolated whether the service may only speak for its own answers
+ */
+export function buildSwitchingHeaders(answered: RawHeaders, isolated: boolean): string[] {
+  const raw = isolated ? withoutOriginWide(answered, undefined) : answered
   const headers: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? ''
     const value = raw[i + 1] ?? ''
     const lower = name.toLowerCase()
     if (NEVER_WITH_SWITCH.has(lower)) continue
-    const safe = lower === 'set-cookie' ? sanitizeSetCookie(value) : value
+    const safe =
+      lower === 'set-cookie'
+        ? sanitizeSetCookie(value, isolated ? ISOLATED_PREFIX : undefined)
+        : value
     if (safe !== undefined) headers.push(name, safe)
   }
   return headers

@@ -15,7 +15,7 @@ export interface Service {
   /** `Authorization` to send when the client brought none of the service's own; it changes when secrets are read again. */
   authorization: string | undefined
   readonly rewriteLocation: (location: string) => string
-  /** Whether its answers must not become pages, or service workers, of the workspace's origin. */
+  /** Whether its answers must not become pages, or service workers, of the workspace's origin, nor speak for all of it. */
   readonly isolated: boolean
   readonly pool: ConnectionPool
   /** Requests under way. */

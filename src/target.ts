@@ -96,11 +96,18 @@ function decodeFully(text: string): string {
   for (const byte of bytes) {
     bytes[end++] = byte
     while (end >= 3 && bytes[end - 3] === 0x25) {
-      const digits = bytes.toString('latin1', end - 2, end)
-      if (!/^[0-9A-Fa-f]{2}$/.test(digits)) break
+      const value = hexValue(bytes[end - 2]) * 16 + hexValue(bytes[end - 1])
+      if (Number.isNaN(value)) break
       end -= 2
-      bytes[end - 1] = Number.parseInt(digits, 16)
+      bytes[end - 1] = value
     }
   }
   return bytes.toString('utf8', 0, end)
+}
+
+/** The value of a hexadecimal digit in ASCII; NaN for anything else. */
+function hexValue(code = 0): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30
+  const lower = code | 0x20
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : Number.NaN
 }

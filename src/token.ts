@@ -32,14 +32,6 @@ export function isTokenShaped(text: string): boolean {
   return text.startsWith('hub_') || JWS_COMPACT.test(text)
 }
 
-/**
- * Text that may be logged: whatever in it has the form of a credential is left out. A token that is pasted into the
- * address bar ends up in the path.
- */
-export function withoutTokens(text: string): string {
-  return text.replace(/eyJ[\w-]{4,}\.[\w-]+\.[\w-]*|hub_[A-Za-z0-9]{8,}/g, '[token]')
-}
-
 /** What a verifier checks tokens against. */
 export interface TokenRules {
   /** `aud` must be, or contain, this name exactly: a houston token is worth nothing at research. */

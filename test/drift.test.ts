@@ -5,6 +5,7 @@ import t from 'tap'
 import { PAGES } from '../docs/generate.ts'
 import { KNOWN_VARIABLES } from '../src/config/load.ts'
 import { ERRORS } from '../src/errors.ts'
+import { FILE_ENDINGS, FILE_PARTS, FILE_WORDS } from '../src/file-parameters.ts'
 import { helpText } from '../src/help.ts'
 import { VERSION as OPENCLAW_VERSION } from './neighbours/openclaw.ts'
 
@@ -49,6 +50,14 @@ t.test('every plugin and route is on the request path', async (t) => {
   for (const path of globSync('plugins/*.ts')) t.ok(imported(path), path)
   for (const path of globSync('routes/*.ts').filter((one) => one !== 'routes/proxied.ts'))
     t.ok(imported(path), path)
+})
+
+t.test('the page about sensitive files names every parameter that names a file', async (t) => {
+  const [, lists = ''] = read('docs/sensitive-files.md').split('\nParts:')
+  t.same(
+    [...lists.matchAll(/`([a-z]+)`/g)].map(([, name]) => name),
+    [...FILE_PARTS, ...FILE_ENDINGS, ...FILE_WORDS],
+  )
 })
 
 t.test('the links of the documents lead somewhere', async (t) => {

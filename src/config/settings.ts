@@ -148,7 +148,7 @@ export const SETTINGS = {
   trustedProxies: withDefault('loopback,fdaa::/16', {
     env: 'GATEWAY_TRUSTED_PROXIES',
     description:
-      "Whose X-Forwarded-For and X-Forwarded-Proto are believed. fdaa::/16 is Fly's private network.",
+      "Whose X-Forwarded-For and X-Forwarded-Proto are believed; more than 32 entries of theirs are refused. fdaa::/16 is Fly's private network.",
     accepts:
       'a comma-separated list of addresses, CIDRs, loopback, linklocal and uniquelocal; or none',
     parse: parseTrustedProxies,

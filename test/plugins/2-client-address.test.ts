@@ -78,9 +78,11 @@ t.test(
       '203.0.113.9, unknown',
       '1.2.3.4, 203.0.113.9, ???',
       '\xff\xfe',
+      '127.0.0.1,'.repeat(1000),
+      `203.0.113.9${', fdaa::1'.repeat(40)}`,
     ]) {
       for (const door of DOORS) {
-        await t.test(`${door} ${value}`, async (t) => {
+        await t.test(`${door} ${value.slice(0, 40)}`, async (t) => {
           const answer = await knock(workspace.port, door, '/', [bearer, client(value)])
           const line = await assertRefused(t, workspace, answer, {
             code: 'bad-request',

@@ -120,7 +120,7 @@ t.test(
   async (t) => {
     const said = {
       'Cache-Control': 'public, max-age=31536000, immutable',
-      'Content-Security-Policy': "default-src 'self'",
+      'Content-Security-Policy': "default-src 'self'; frame-ancestors 'none'",
       'Referrer-Policy': 'origin',
       'X-Content-Type-Options': 'nosniff',
     }

@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { assertRefused, cookie, DOORS, HTTPS, knock, NAVIGATION, ORIGIN } from '../helpers/door.ts'
 import { startBefore, startWorkspace, token } from '../helpers/gateway.ts'
-import { startUpstream } from '../helpers/upstream.ts'
+import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
 import { send, type RawAnswer } from '../helpers/wire.ts'
 
 /** A gateway before one service that answers with the status, type and policy that the query asks for. */
@@ -42,6 +42,7 @@ t.test(
       t.same(policies(await ask('/api/x', { type })), ["frame-ancestors 'self'", 'sandbox'], type)
       t.same(policies(await ask('/api', { type, policy: "default-src 'self'" })), [
         "default-src 'self'",
+        "frame-ancestors 'self'",
         'sandbox',
       ])
       t.same(
@@ -51,7 +52,12 @@ t.test(
             policy: ['sandbox allow-scripts allow-same-origin', "script-src 'unsafe-inline'"],
           }),
         ),
-        ['sandbox allow-scripts allow-same-origin', "script-src 'unsafe-inline'", 'sandbox'],
+        [
+          'sandbox allow-scripts allow-same-origin',
+          "script-src 'unsafe-inline'",
+          "frame-ancestors 'self'",
+          'sandbox',
+        ],
         'a policy of the service’s cannot loosen it',
       )
     }
@@ -81,6 +87,7 @@ t.test('JSON, event streams and downloads below /api stay as they are', async (t
     t.same(policies(await ask('/api/x', { type })), ["frame-ancestors 'self'"], type)
     t.same(policies(await ask('/api/x', { type, policy: "default-src 'none'" })), [
       "default-src 'none'",
+      "frame-ancestors 'self'",
     ])
   }
   const untyped = await ask('/api/x', {})
@@ -102,6 +109,91 @@ t.test('pages of the dashboard, the terminal and the control UI are pages', asyn
     ["frame-ancestors 'self'"],
     'an operator’s choice',
   )
+})
+
+/** What a service says for the whole origin, and what is left of it on an isolated route. */
+const FOR_THE_ORIGIN = [
+  ['Clear-Site-Data', '"*"'],
+  ['NEL', '{"report_to":"x","max_age":1}'],
+  ['Report-To', '{"group":"x","endpoints":[{"url":"https://evil.example"}]}'],
+  ['Reporting-Endpoints', 'default="https://evil.example"'],
+  ['Alt-Svc', 'h2="evil.example:443"'],
+  ['Set-Cookie', 'a=1; Path=/; HttpOnly'],
+  ['Set-Cookie', '__Host-a=1; Path=/; Secure'],
+  ['Access-Control-Allow-Origin', 'https://evil.example'],
+  ['Access-Control-Allow-Credentials', 'true'],
+  ['WWW-Authenticate', 'Basic realm="ttyd"'],
+] as const
+const GONE = [
+  ...['clear-site-data', 'nel', 'report-to', 'reporting-endpoints', 'alt-svc'],
+  ...['access-control-allow-credentials', 'www-authenticate'],
+]
+const LINES = FOR_THE_ORIGIN.map(([name, value]) => `${name}: ${value}\r\n`).join('')
+
+t.test(
+  'a service below a stripped /api does not speak for the origin: not in an answer, a refused handshake or a 101',
+  async (t) => {
+    const service = await startUpstream(
+      t,
+      (_request, response) => {
+        for (const [name, value] of FOR_THE_ORIGIN) response.appendHeader(name, value)
+        response.end('x')
+      },
+      (request, socket) => {
+        if (request.url?.includes('refuse') === true)
+          socket.end(
+            `HTTP/1.1 403 Forbidden\r\n${LINES}Content-Type: text/html\r\nContent-Length: 0\r\n\r\n`,
+          )
+        else socket.write(switchingProtocols(request, LINES))
+      },
+    )
+    const gateway = await startBefore(t, service, { GATEWAY_CONTROL_UI: '/chat' })
+    const ask = async (door: 'request' | 'upgrade', target: string) =>
+      knock(gateway.port, door, target, [gateway.auth])
+    for (const [door, target, status] of [
+      ['request', '/api', 200],
+      ['request', '/api/x', 200],
+      ['upgrade', '/api/refuse', 403],
+      ['upgrade', '/api/ws', 101],
+    ] as const) {
+      const answer = await ask(door, target)
+      t.equal(answer.status, status, `${door} ${target}`)
+      for (const name of GONE) t.equal(answer.headers[name], undefined, `${target}: ${name}`)
+      t.equal(answer.headers['set-cookie'], 'a=1; HttpOnly; Path=/api')
+    }
+    t.ok(policies(await ask('upgrade', '/api/refuse'))?.includes('sandbox'))
+    for (const [door, target] of [
+      ['request', '/'],
+      ['request', '/chat/'],
+      ['upgrade', '/refuse'],
+      ['upgrade', '/ws'],
+    ] as const) {
+      const answer = await ask(door, target)
+      for (const name of GONE) t.type(answer.headers[name], 'string', `${door} ${target}: ${name}`)
+      t.match(answer.headers['set-cookie'], 'a=1; Path=/; HttpOnly')
+    }
+  },
+)
+
+t.test('an address of OpenClaw’s own becomes one below /api', async (t) => {
+  const service = await startUpstream(t, (request, response) => {
+    const own = `http://localhost:${service.port}/x?a=b`
+    response.setHeader('Location', own)
+    response.setHeader('Content-Location', own)
+    response.setHeader('Refresh', `5; url="${own}"`)
+    response.setHeader('X-Path', request.url ?? '')
+    response.end()
+  })
+  const { port, auth } = await startBefore(t, service)
+  for (const [target, prefix] of [
+    ['/api/y', '/api'],
+    ['/y', ''],
+  ] as const) {
+    const { headers } = await send(port, `GET ${target}`, [auth])
+    t.equal(headers['location'], `${prefix}/x?a=b`)
+    t.equal(headers['content-location'], `${prefix}/x?a=b`)
+    t.equal(headers['refresh'], `5; url="${prefix}/x?a=b"`)
+  }
 })
 
 t.test(

@@ -352,6 +352,15 @@ t.test(
         [['::ffff:c633:6407'], '198.51.100.7', 'mapped, hexadecimal'],
         [['6.6.6.6, ::ffff:127.0.0.1'], '6.6.6.6', 'a trusted hop, mapped'],
         [['6.6.6.6, [fdaa::3]:80'], '6.6.6.6', 'a trusted hop with a port'],
+        [[',198.51.100.7'], '198.51.100.7', 'an empty first entry'],
+        [[`198.51.100.7${', fdaa::3'.repeat(31)}`], '198.51.100.7', '32 entries'],
+        [[`198.51.100.7${', fdaa::3'.repeat(32)}`], 'refused', '33 entries'],
+        [['198.51.100.7', ...Array(32).fill('fdaa::3')], 'refused', '33 lines'],
+        [['198.51.100.7', ...Array(32).fill('')], 'refused', '33 lines, most of them empty'],
+        [[`198.51.100.7${','.repeat(32)}`], 'refused', '33 entries, most of them empty'],
+        [[`${'fdaa::3,'.repeat(2000)}198.51.100.7`], '198.51.100.7', '2,000 that are never read'],
+        [['1'.repeat(16_000)], 'refused', 'a very long entry'],
+        [[`${'x'.repeat(16_000)},198.51.100.7`], '198.51.100.7', 'one that is never read'],
       ]
     for (const [lines, expected, why] of rows)
       t.equal(clientAddress('fdaa::2', ...lines), expected, `${lines.join(' | ')}: ${why}`)

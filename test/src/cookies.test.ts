@@ -246,6 +246,41 @@ t.test('a service can neither set our cookie nor set one for the whole domain', 
   )
 })
 
+t.test('a cookie of an isolated service stays below its prefix', async (t) => {
+  const rows: ReadonlyArray<readonly [value: string, expected: string | undefined]> = [
+    ['a=1', 'a=1; Path=/api'],
+    ['a=1; Path=/', 'a=1; Path=/api'],
+    ['a=1; Path=/; HttpOnly; Secure', 'a=1; HttpOnly; Secure; Path=/api'],
+    ['a=1; path=/x', 'a=1; Path=/api/x'],
+    ['a=1;PATH = /', 'a=1; Path=/api'],
+    ['a=1;\t pAtH\t=\t/terminal', 'a=1; Path=/api/terminal'],
+    ['a=1; \xa0Path\xa0=/', 'a=1; Path=/api'],
+    ['a=1; Path', 'a=1; Path=/api'],
+    ['a=1; Path=', 'a=1; Path=/api'],
+    ['a=1; Path="/"', 'a=1; Path=/api'],
+    ['a=1; Path=x', 'a=1; Path=/api'],
+    ['a=1; Path=/api', 'a=1; Path=/api'],
+    ['a=1; Path=/api/', 'a=1; Path=/api/'],
+    ['a=1; Path=/api/v1', 'a=1; Path=/api/v1'],
+    ['a=1; Path=/apix', 'a=1; Path=/api/apix'],
+    ['a=1; Path=/API', 'a=1; Path=/api/API'],
+    ['a=1; Path=/api; Path=/', 'a=1; Path=/api'],
+    ['a=1; Path=/; Path=/api/v1', 'a=1; Path=/api/v1'],
+    ['a=1; Domain=hubify.com; Path=/', 'a=1; Path=/api'],
+    ['a=1; Max-Age=0; Path=/', 'a=1; Max-Age=0; Path=/api'],
+    ['__Secure-a=1; Secure; Path=/', '__Secure-a=1; Secure; Path=/api'],
+    ['__Host-a=1; Secure; Path=/', undefined],
+    ['__HOST-a=1; Secure; Path=/', undefined],
+    [' __host-a=1; Path=/', undefined],
+    ['=__Host-a=1; Path=/', undefined],
+    ['__Host-Http-a=1; Path=/', undefined],
+    ['x__Host-a=1', 'x__Host-a=1; Path=/api'],
+    [`${S}=x; Path=/api`, undefined],
+    [`${L}=x`, undefined],
+  ]
+  for (const [value, expected] of rows) t.equal(sanitizeSetCookie(value, '/api'), expected, value)
+})
+
 t.test('the session cookie is as strict as browsers allow', async (t) => {
   t.equal(
     sessionCookie(true, 'a.b.c', 60),

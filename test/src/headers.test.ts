@@ -1,7 +1,7 @@
 /** What do the services see, and what does the client get back? */
 import * as fc from 'fast-check'
 import t from 'tap'
-import { buildLocationRewriter } from '../../src/location.ts'
+import { buildLocationRewriter, rewriteRefresh } from '../../src/location.ts'
 import { Remembered } from '../../src/remembered.ts'
 import { buildRequestHeaders, hasBody, type ForwardedRequest } from '../../src/request-headers.ts'
 import {
@@ -287,6 +287,14 @@ t.test('fields that Connection names end here, and none of ours with them', asyn
   t.ok(authorized.some(([name, value]) => name === 'Authorization' && value === 'Bearer ours'))
 })
 
+t.test('thousands of nominated fields are taken out in order, and nothing else', async (t) => {
+  const fields = Array.from({ length: 6000 }, (_, i): Pair => [`X-${i % 3}`, `X-${i}`])
+  t.same(
+    returned([...fields, ['Connection', 'x-0, x-2, x-5']]).slice(0, 2000),
+    fields.filter(([name]) => name === 'X-1'),
+  )
+})
+
 t.test('a WebSocket handshake keeps its own fields, whatever Connection names', async (t) => {
   const handshake: Pair[] = [
     ['Sec-WebSocket-Key', 'dGhlIHNhbXBsZSBub25jZQ=='],
@@ -505,6 +513,7 @@ const RETURNED: ReturnedAnswer = {
   requestId: 'id-1',
   signedIn: true,
   rewriteLocation: (location) => `rewritten:${location}`,
+  isolated: false,
   allowOrigin: undefined,
   extra: [],
 }
@@ -536,7 +545,7 @@ t.test('a policy that a service nominates away is said by the gateway', async (t
   const said: Pair[] = [
     ['Cache-Control', 'public'],
     ['X-Content-Type-Options', 'nosniff'],
-    ['Content-Security-Policy', "default-src 'self'"],
+    ['Content-Security-Policy', "default-src 'self';frame-ancestors 'none'"],
   ]
   const [nosniff, referrer, , cache] = POLICY
   t.same(returned([['Connection', 'cache-control, x-content-type-options'], ...said]), [
@@ -570,10 +579,16 @@ t.test('an answer arrives as the service gave it, with a policy where it had non
   t.same(returned([], { extra: ['RateLimit', 'x'] }), [...POLICY, ID, ['RateLimit', 'x']])
 })
 
+/** What a service says itself, where any word will not do. */
+const THEIRS: Readonly<Record<string, string>> = {
+  'X-Content-Type-Options': 'NoSniff',
+  'Content-Security-Policy': "default-src 'self'; Frame-Ancestors *",
+}
+
 t.test('a service’s own policy stands', async (t) => {
   for (const [name] of POLICY) {
     for (const spelling of [name, name.toLowerCase(), name.toUpperCase()]) {
-      const theirs = name === 'X-Content-Type-Options' ? 'NoSniff' : 'theirs'
+      const theirs = THEIRS[name] ?? 'theirs'
       const rest = POLICY.filter(([other]) => other !== name)
       t.same(returned([[spelling, theirs]]), [[spelling, theirs], ...rest, ID], spelling)
     }
@@ -674,10 +689,175 @@ t.test(
   },
 )
 
-t.test('Location is the only field that is rewritten', async (t) => {
+t.test('Location, Content-Location and Refresh are rewritten, and nothing else', async (t) => {
   t.same(returned([['location', '/x']]).slice(0, 1), [['location', 'rewritten:/x']])
-  t.same(returned([['Content-Location', '/x']]).slice(0, 1), [['Content-Location', '/x']])
+  t.same(returned([['Content-Location', '/x']]).slice(0, 1), [['Content-Location', 'rewritten:/x']])
+  t.same(returned([['REFRESH', '5; url=/x']]).slice(0, 1), [['REFRESH', '5; url=rewritten:/x']])
+  t.same(returned([['X-Location', '/x']]).slice(0, 1), [['X-Location', '/x']])
 })
+
+t.test('the address within Refresh is rewritten as browsers find it', async (t) => {
+  const own = 'http://localhost:3001/x?a=b#c'
+  const table: ReadonlyArray<readonly [refresh: string, plain: string, stripped: string]> = [
+    ['5', '5', '5'],
+    ['', '', ''],
+    ['5;', '5;', '5;'],
+    ['0; url=', '0; url=', '0; url='],
+    [`5; url=${own}`, '5; url=/x?a=b#c', '5; url=/api/x?a=b#c'],
+    [`5;url=${own}`, '5;url=/x?a=b#c', '5;url=/api/x?a=b#c'],
+    [`5 ,\tURL \t= ${own} `, '5 ,\tURL \t= /x?a=b#c', '5 ,\tURL \t= /api/x?a=b#c'],
+    [`5.5; Url="${own}"`, '5.5; Url="/x?a=b#c"', '5.5; Url="/api/x?a=b#c"'],
+    [`0; url='${own}' x`, "0; url='/x?a=b#c' x", "0; url='/api/x?a=b#c' x"],
+    [`0; url="${own}`, '0; url="/x?a=b#c', '0; url="/api/x?a=b#c'],
+    [`0; ${own}`, '0; /x?a=b#c', '0; /api/x?a=b#c'],
+    [`0 ${own}`, '0 /x?a=b#c', '0 /api/x?a=b#c'],
+    [`; url=${own}`, '; url=/x?a=b#c', '; url=/api/x?a=b#c'],
+    [
+      '0; url=//localhost:3001//evil.example',
+      '0; url=/.//evil.example',
+      '0; url=/api//evil.example',
+    ],
+    ['0; url=/logs', '0; url=/logs', '0; url=/api/logs'],
+    ['0; url=logs', '0; url=logs', '0; url=logs'],
+    [
+      '0; url=https://example.com/x',
+      '0; url=https://example.com/x',
+      '0; url=https://example.com/x',
+    ],
+  ]
+  const plain = buildLocationRewriter(HOSTS, '3001', '')
+  const stripped = buildLocationRewriter(HOSTS, '3001', '/api')
+  for (const [refresh, asPlain, asStripped] of table) {
+    t.equal(rewriteRefresh(refresh, plain), asPlain, refresh)
+    t.equal(rewriteRefresh(refresh, stripped), asStripped, `${refresh} behind /api`)
+  }
+})
+
+t.test('a policy of a service’s without frame-ancestors gets ours beside it', async (t) => {
+  const ours = POLICY[2]?.[1]
+  const policies = (...values: string[]) =>
+    returned(values.map((value): Pair => ['content-security-policy', value]))
+      .filter(([name = '']) => name.toLowerCase() === 'content-security-policy')
+      .map(([, value]) => value)
+  for (const silent of [
+    "default-src 'self'",
+    'sandbox',
+    '',
+    'img-src frame-ancestors',
+    'frame-ancestorsx *',
+    'x-frame-ancestors *',
+  ])
+    t.same(policies(silent), [silent, ours], silent)
+  for (const said of [
+    'frame-ancestors *',
+    ' FRAME-ANCESTORS',
+    "default-src 'self' ; frame-ancestors x",
+    "a b, frame-ancestors 'none'",
+    'a;\tframe-ancestors;b',
+  ])
+    t.same(policies(said), [said], said)
+  t.same(policies("default-src 'self'", 'frame-ancestors x'), [
+    "default-src 'self'",
+    'frame-ancestors x',
+  ])
+})
+
+t.test('an isolated service says nothing for the whole origin, with a 101 neither', async (t) => {
+  const isolated = (fields: readonly Pair[], about: Partial<ReturnedAnswer> = {}) =>
+    returned(fields, { isolated: true, ...about }).slice(0, -POLICY.length - 1)
+  const switched = (fields: readonly Pair[]) => pairs(buildSwitchingHeaders(fields.flat(), true))
+  for (const name of [
+    'Clear-Site-Data',
+    'clear-site-data',
+    'NEL',
+    'Report-To',
+    'Reporting-Endpoints',
+    'ALT-SVC',
+    'Strict-Transport-Security',
+    'Public-Key-Pins',
+    'Public-Key-Pins-Report-Only',
+    'Expect-CT',
+    'Accept-CH',
+    'Critical-CH',
+    'Origin-Agent-Cluster',
+    'Service-Worker-Allowed',
+    'Set-Login',
+    'Speculation-Rules',
+    'Use-As-Dictionary',
+    'Activate-Storage-Access',
+  ]) {
+    t.same(isolated([[name, 'x']]), [], name)
+    t.same(switched([[name, 'x']]), [], `${name} with a 101`)
+    t.same(returned([[name, 'x']])[0], [name, 'x'], `${name} of a service that shares the origin`)
+  }
+  for (const challenge of [
+    'Basic realm="ttyd"',
+    'basic',
+    'Bearer, Basic realm="x"',
+    'Digest x',
+    'NTLM',
+    'Negotiate',
+  ]) {
+    t.same(isolated([['WWW-Authenticate', challenge]]), [], challenge)
+    t.same(switched([['www-authenticate', challenge]]), [], challenge)
+  }
+  const harmless: Pair[] = [
+    ['WWW-Authenticate', 'Bearer realm="openclaw"'],
+    ['Link', '</x>; rel=next'],
+    ['Permissions-Policy', 'camera=()'],
+    ['Cross-Origin-Resource-Policy', 'same-origin'],
+    ['ETag', '"a"'],
+    ['Retry-After', '3'],
+  ]
+  t.same(isolated(harmless), harmless)
+})
+
+t.test(
+  'an isolated service opens its answers to no foreign page that has the cookie',
+  async (t) => {
+    const allowOrigin = 'https://app.example.com'
+    const credentials: Pair = ['access-control-allow-Credentials', 'true']
+    const told = (fields: readonly Pair[], about: Partial<ReturnedAnswer>) =>
+      returned(fields, { isolated: true, ...about })
+        .filter(([name = '']) => /^access-control-allow-/i.test(name))
+        .map(([name = '', value]) => `${name.toLowerCase()}: ${value}`)
+    const both = [
+      `access-control-allow-origin: ${allowOrigin}`,
+      'access-control-allow-credentials: true',
+    ]
+    for (const origin of [
+      'https://evil.example',
+      'https://research.hubify.com',
+      'null',
+      '*',
+      allowOrigin,
+    ]) {
+      const field: Pair = ['Access-Control-Allow-Origin', origin]
+      const alone = [`access-control-allow-origin: ${origin}`]
+      for (const fields of [
+        [field, credentials],
+        [credentials, field],
+      ]) {
+        t.same(told(fields, {}), alone, origin)
+        t.same(told(fields, { allowOrigin }), origin === allowOrigin ? both : alone, origin)
+      }
+      t.same(pairs(buildSwitchingHeaders([...field, ...credentials], true)), [[...field]])
+    }
+    t.same(told([credentials], {}), [])
+    t.same(told([credentials], { allowOrigin }), both, 'the gateway itself allows it')
+    t.same(
+      told(
+        [
+          ['Access-Control-Allow-Origin', allowOrigin],
+          ['Access-Control-Allow-Origin', 'https://evil.example'],
+          credentials,
+        ],
+        { allowOrigin },
+      ).includes('access-control-allow-credentials: true'),
+      false,
+    )
+  },
+)
 
 t.test('a 101 passes as it came, without what only the gateway says', async (t) => {
   const fields: Pair[] = [
@@ -695,7 +875,7 @@ t.test('a 101 passes as it came, without what only the gateway says', async (t) 
     ['transfer-encoding', 'chunked'],
     ['Set-Cookie', '__Host-workspace_session=evil'],
   ]
-  t.same(pairs(buildSwitchingHeaders([...fields, ...dropped].flat())), fields)
+  t.same(pairs(buildSwitchingHeaders([...fields, ...dropped].flat(), false)), fields)
 })
 
 const HOSTS = ['localhost', '127.0.0.1', '[::1]', '0.0.0.0']

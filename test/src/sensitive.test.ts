@@ -151,13 +151,13 @@ const IN_QUERIES = [
     `/x?/data/${name}`,
     `/x?/data/${name}=1`,
     `/x?%2Fdata%2F${name}=1`,
-    `/x?a=b=${name}`,
-    `/x?a%3Db%3D${name}`,
-    `/x?a=${name}%26b`,
+    `/x?file=b=${name}`,
+    `/x?file%3Db%3D${name}`,
+    `/x?file=${name}%26b`,
     `/x?url=%2Fraw%3Fname%3D${name}`,
-    `/x?a[]=${name}`,
-    `/x?a%5B%5D=${name}`,
-    `/x?a[0]=x&a[1]=${name}`,
+    `/x?file[]=${name}`,
+    `/x?file%5B%5D=${name}`,
+    `/x?file[0]=x&file[1]=${name}`,
     `/x?path=${name}/`,
     `/x?path=${name}//`,
     `/x?path=${name}/.`,
@@ -214,6 +214,145 @@ const IN_QUERIES = [
   '/x???.env??',
   '/x?a=.env.example%00.env',
 ]
+
+/** Parameters that name a file. */
+const FILE_PARAMETERS = [
+  ...[
+    'path',
+    'file',
+    'filename',
+    'name',
+    'src',
+    'url',
+    'key',
+    'doc',
+    'f',
+    'p',
+    'dir',
+    'folder',
+    'uri',
+  ],
+  ...[
+    'FILE',
+    'Path',
+    'filePath',
+    'file_path',
+    'file-path',
+    'fileName',
+    'docName',
+    'imageUrl',
+    'srcFile',
+  ],
+  ...[
+    'file[]',
+    'path[0]',
+    'files[0][name]',
+    'data[file]',
+    'data[key]',
+    'opts.path',
+    'file1',
+    'key2',
+  ],
+  ...[
+    '%66ile',
+    'file%5B%5D',
+    '%2566ile',
+    'data%5Bkey%5D',
+    '%EF%BD%86ile',
+    'target',
+    'template',
+    'arg',
+  ],
+  ...[
+    'attachment',
+    'download',
+    'config',
+    'include',
+    'page',
+    'cmd',
+    'object',
+    'old',
+    'to',
+    'secret',
+  ],
+]
+
+/** Other parameters, whose values may be any words. */
+const OTHER_PARAMETERS = [
+  'q',
+  'sort',
+  'query',
+  'search',
+  'filter',
+  'x',
+  'a[]',
+  'sort.key',
+  'order',
+  'text',
+]
+
+/** Names that are a file's wherever they stand alone, and names that may be a property's. */
+const UNMISTAKABLE = [
+  '.env',
+  '.env.local',
+  '.env.production.local',
+  'openclaw.json',
+  'secrets.vault.enc',
+  '.vault.enc',
+]
+const AMBIGUOUS = ['process.env', 'import.meta.env', 'user.key', 'server.key', '.key']
+
+/** Values that can be a path: with a slash anywhere, in whatever stands around it. */
+const PATH_VALUES = NAMES.flatMap((name) => [
+  `{"path":"/data/${name}","encoding":"utf8"}`,
+  `{"encoding":"utf8","path":"/data/${name}"}`,
+  `{ "path" : "/data/${name}" , "encoding" : "utf8" }`,
+  `{"a":{"b":["x",{"c":"/data/${name}"}]},"d":1}`,
+  `["/data/${name}","x"]`,
+  `["x","/data/${name}"]`,
+  `[["/data/${name}"]]`,
+  `{"dir":"/data","entry":"${name}"}`,
+  `{"path":"\\/data\\/${name}","x":1}`,
+  `{"path":"\\u002fdata\\u002f${name.replace('.', '\\u002e')}","x":1}`,
+  `{"path":"/data/${name.replace('.', '\\u002E')}","x":1}`,
+  `{"path":"/data/${name.replace('.', '\\x2e')}","x":1}`,
+  `{"path":"/data/${name.replace('.', '\\u{2e}')}","x":1}`,
+  `"{\\"path\\":\\"/data/${name}\\",\\"x\\":1}"`,
+  `{path:'/data/${name}',x:1}`,
+  `{"path":"C:\\\\data\\\\${name}","x":1}`,
+  `/data/readme,/data/${name},/data/x`,
+  `/data/readme, /data/${name}, /data/x`,
+  `/data/${name}|/data/x`,
+  `/data/${name};/data/x`,
+  `/data/${name} /data/x`,
+  `cat /data/${name} -n`,
+  `cat '/data/${name}' -n`,
+  `cat </data/${name}>/tmp/x`,
+  `cat /data/x ${name} -n`,
+  `$(cat /data/${name})`,
+  `{cat,/data/${name}}`,
+  `cp --from=/data/${name} --to=/tmp/x`,
+  `cd /data&&cat ${name}&&ls`,
+  `/data/x?file=${name}&y=1`,
+  `user@host:/data/${name},x`,
+  `~/${name}~`,
+  `/data/${name}*`,
+  `(/data/${name})`,
+  `/data/${name}\0,x`,
+  `/data/${name}\n/data/x`,
+])
+
+/** What a query escape makes of a value, in one to three layers, with `+` for blanks or not. */
+const written = (value: string): string[] => {
+  const once = encodeURIComponent(value)
+  return [
+    once,
+    once.replaceAll('%20', '+'),
+    percent(once),
+    percent(percent(once)),
+    escapeAll(value),
+  ]
+}
 
 const LOOK_ALIKES = [
   '/',
@@ -371,6 +510,95 @@ t.test('a sensitive file is refused in every disguise in the query', async (t) =
   )
 })
 
+t.test('a value with a slash anywhere can be a path, in JSON, lists and commands', async (t) => {
+  const targets = PATH_VALUES.flatMap((value) =>
+    OTHER_PARAMETERS.slice(0, 3).flatMap((name) =>
+      written(value).map((text) => `/x?${name}=${text}&y=1`),
+    ),
+  )
+  t.ok(targets.length >= 250, `${targets.length} targets`)
+  t.same(
+    targets.filter((raw) => answer(raw) !== 403),
+    [],
+  )
+})
+
+t.test('a bare name is refused where the parameter, or the member, names a file', async (t) => {
+  const names = [...NAMES, ...AMBIGUOUS]
+  const targets = FILE_PARAMETERS.flatMap((parameter) =>
+    names.flatMap((name) => [
+      `/x?${parameter}=${name}`,
+      `/x?y=1&${parameter}=${name}&z=2`,
+      `/x?${parameter}=%22${name}%22`,
+      `/x?${parameter}=readme,${name},x`,
+      `/x?${parameter}=readme%7C${name}`,
+      `/x?${parameter}=${percent(escapeAll(name))}`,
+      `/x?${parameter}=${encodeURIComponent(`["x","${name}"]`)}`,
+    ]),
+  )
+  for (const name of names)
+    targets.push(
+      `/x?input=${encodeURIComponent(`{"file":"${name}","x":1}`)}`,
+      `/x?q=${encodeURIComponent(`{"a":{"file":["x","${name}"]}}`)}`,
+      `/x?q=${encodeURIComponent(`{"a":{"\\u0066ile":"${name}"}}`)}`,
+      `/x?q=1;file=${name}`,
+      `/x?q=1;x=2;path[0]=${name};y=3`,
+      `/x?q=1%26file=${name}`,
+    )
+  t.same(
+    targets.filter((raw) => answer(raw) !== 403),
+    [],
+  )
+})
+
+t.test('a name that is a file’s wherever it stands alone needs no parameter', async (t) => {
+  const targets = OTHER_PARAMETERS.flatMap((parameter) =>
+    UNMISTAKABLE.flatMap((name) => [
+      `/x?${parameter}=${name}`,
+      `/x?${parameter}=${name.toUpperCase()}`,
+      `/x?${parameter}=+${name}+`,
+      `/x?${parameter}=${name}.`,
+      `/x?${parameter}=${name};x`,
+      `/x?${parameter}=${name}:x`,
+      `/x?${parameter}=${name}%00`,
+      `/x?${parameter}=${name}%ff`,
+      `/x?${parameter}=%22${name}%22`,
+      `/x?${parameter}=x,${name}`,
+      `/x?${parameter}=x=${name}`,
+      `/x?${parameter}=${percent(percent(escapeAll(name)))}`,
+      `/x?${parameter}=${fullWidth(name)}`,
+      `/x?${parameter}=${encodeURIComponent(`["x", "${name}"]`)}`,
+      `/x?${parameter}=${encodeURIComponent(`{"x": "${name}"}`)}`,
+    ]),
+  )
+  t.same(
+    targets.filter((raw) => answer(raw) !== 403),
+    [],
+  )
+})
+
+t.test('prose, properties and environments are nobody’s secrets', async (t) => {
+  const properties = AMBIGUOUS.flatMap((name) => [
+    ...[name, `${name}:asc`, `-${name}`, `x,${name}`, `"${name}"`, `{"sort":"${name}"}`],
+  ])
+  const prose = [...UNMISTAKABLE, ...AMBIGUOUS].flatMap((name) => [
+    `how to use ${name}`,
+    `${name} is not read`,
+    `what is ${name}?`,
+    `why, ${name}, why`,
+    `${name}: what is it?`,
+    `what? ${name} is it`,
+    `salt & ${name} and more`,
+  ])
+  const targets = OTHER_PARAMETERS.flatMap((parameter) =>
+    [...properties, ...prose].map((value) => `/x?${parameter}=${encodeURIComponent(value)}`),
+  )
+  t.same(
+    targets.filter((raw) => answer(raw) !== 'passes'),
+    [],
+  )
+})
+
 t.test('disguises that are no target at all are refused before', async (t) => {
   const raws = [
     '/.env/.',
@@ -456,8 +684,8 @@ t.test('plain words are nobody’s secrets', async () => {
       word,
       fc.constantFrom('.js', '.html', '.json5', '.keys', '.environment', ''),
       (folders, value, extension) =>
-        answer(`/${folders.join('/')}${extension}?${value}=${folders.join('.')}&key=${value}`) ===
-        (/\.(?:env|key)$/.test(folders.join('.')) ? 403 : 'passes'),
+        answer(`/${folders.join('/')}${extension}?q=${folders.join('.')}&key=${value}`) ===
+        'passes',
     ),
     RUNS,
   )
@@ -515,6 +743,19 @@ t.test('added patterns are file names with stars, compared without case', async 
     ['ｓecret', '/secret', true],
     ['secret.', '/secret', true],
     ['a;b', '/a;b', true],
+    ['id_rsa', '/?q=cat+/root/.ssh/id_rsa+-n', true],
+    ['id_rsa', '/?q=["/root/id_rsa","x"]', true],
+    ['id_rsa', '/?file=id_rsa', true],
+    ['id_rsa', '/?files[]=ID%5FRSA', true],
+    ['id_rsa', '/?q=id_rsa', true],
+    ['id_rsa', '/?q=where+is+id_rsa', false],
+    ['*.pem', '/?file=ca.pem', true],
+    ['*.pem', '/?q={"path":"/etc/ca.pem","x":1}', true],
+    ['*.pem', '/?q=ca.pem', false],
+    ['*.pem', '/?sort=ca.pem', false],
+    ['my notes.txt', '/my%20notes.txt', true],
+    ['my notes.txt', '/?file=my+notes.txt', true],
+    ['my notes.txt', '/?q=/data/my%20notes.txt', true],
   ]
   const wrong = rows.filter(
     ([pattern, raw, refused]) => (answer(raw, [parseFilePattern(pattern)]) === 403) !== refused,
@@ -583,4 +824,13 @@ t.test('a pattern with many stars takes no longer on a name made for it', async 
     t.equal(answer(raw, [pattern]), 'passes')
     t.ok(cpuMs(() => answer(raw, [pattern])) < LINEAR_MS)
   }
+})
+
+t.test('a long run of combining marks costs less than to normalize it as it is', async (t) => {
+  const marks = '%CC%81%CC%96'.repeat(1365)
+  const plain = cpuMs(() => decodeURIComponent(marks).normalize('NFKC'))
+  const cost = cpuMs(() => answer(`/${marks}`))
+  t.ok(cost < plain, `${cost.toFixed(1)} ms, ${plain.toFixed(1)} ms`)
+  t.equal(answer(`/x%CC%81${marks}.env`), 403)
+  t.equal(answer(`/${'%CC%81'.repeat(30)}.env`), 403)
 })
