@@ -83,7 +83,10 @@ export default fp(
     app.addHook('onRequest', function checkMessage(request, reply, done) {
       request.exchange.stage = 'listener'
       const { clientConnection } = request.raw.socket
-      if (request.ws && clientConnection !== undefined) clientConnection.isUpgraded = true
+      if (request.ws && clientConnection !== undefined) {
+        clientConnection.isUpgraded = true
+        request.raw.socket.on('drain', drainAnswer)
+      }
       // Behind an offer that was ignored, Node's parser drops the rest of the packet: a request that was in there would
       // never be answered. The client is told to ask again on another connection.
       if (!request.ws && request.raw.headers.upgrade !== undefined)
@@ -105,6 +108,11 @@ export default fp(
   },
   { name: 'listener', fastify: '5.x', dependencies: ['request-log', 'problem-details'] },
 )
+
+/** Node tells an answer no more that its socket has drained once the connection is upgraded: a long refusal would stop. */
+function drainAnswer(this: Socket): void {
+  answerOf(this)?.emit('drain')
+}
 
 /** Closes connections of a peer that holds too many already. A trusted proxy is no peer in this sense. */
 function capConnections(trustedProxies: readonly Cidr[]): (socket: Socket) => void {
