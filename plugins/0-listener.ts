@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { clientFrom, type Cidr } from '../src/address.ts'
+import { answerOf, ClientConnection, type RequestHandler } from '../src/client-connection.ts'
 import { logFields, rejectionOf } from '../src/decisions.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../src/errors.ts'
 import { fieldLines, listElements, type RawHeaders } from '../src/fields.ts'
@@ -34,21 +35,31 @@ export const SERVER_OPTIONS: ServerOptions = {
   keepAliveTimeout: 125_000, // Caddy keeps idle connections for 120 s: never be the first to close
   requireHostHeader: false, // stage 3 answers in the contract's form
   noDelay: true,
-  // An upgrade behind a request that is still being answered stays a request, which stage 0 refuses in its turn.
-  shouldUpgradeCallback: ({ socket }) => !isAnswering(socket),
+  // A client that vanished without a word is noticed by the kernel: an event stream has no other bound.
+  keepAlive: true,
+  keepAliveInitialDelay: 30_000,
+  // An offer of another protocol is ignored (RFC 9110 section 7.8). A handshake behind a request that is still being
+  // answered stays a request, which stage 0 refuses in its turn.
+  shouldUpgradeCallback: (raw) => offersWebSocket(raw) && answerOf(raw.socket) === undefined,
 }
 
 /** Makes the HTTP server with these limits, the same for tests and production. */
-export function buildServer(handler: (request: IncomingMessage, response: ServerResponse) => void) {
-  const server = createServer(SERVER_OPTIONS, handler)
+export function buildServer(handler: RequestHandler) {
+  const take: RequestHandler = (request, response) => {
+    request.socket.clientConnection?.take(request, response)
+  }
+  const server = createServer(SERVER_OPTIONS, take)
   server.maxHeadersCount = 0
   server.maxConnections = MAX_CONNECTIONS
+  server.on('connection', (socket: Socket) => {
+    socket.clientConnection = new ClientConnection(socket, handler)
+  })
   // All three would be answered or dropped by Node before any stage; here they take the path like every request.
-  server.on('checkContinue', handler)
-  server.on('checkExpectation', handler)
+  server.on('checkContinue', take)
+  server.on('checkExpectation', take)
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
     socket.on('error', () => socket.destroy())
-    if (isAnswering(socket)) {
+    if (answerOf(socket) !== undefined) {
       socket.destroy()
       return
     }
@@ -69,19 +80,39 @@ export interface ListenerOptions {
 
 export default fp(
   async function listener(app: FastifyInstance, { log, trustedProxies }: ListenerOptions) {
-    app.addHook('onRequest', function checkMessage(request, _reply, done) {
+    app.addHook('onRequest', function checkMessage(request, reply, done) {
       request.exchange.stage = 'listener'
+      const { clientConnection } = request.raw.socket
+      if (request.ws && clientConnection !== undefined) {
+        clientConnection.isUpgraded = true
+        request.raw.socket.on('drain', drainAnswer)
+      }
+      // Behind an offer that was ignored, Node's parser drops the rest of the packet: a request that was in there would
+      // never be answered. The client is told to ask again on another connection.
+      if (!request.ws && request.raw.headers.upgrade !== undefined)
+        reply.raw.shouldKeepAlive = false
       done(problemOf(request))
     })
 
     app.server.removeAllListeners('clientError') // Fastify's own would answer first, in a form that is not ours
-    app.server.on('clientError', (error: Error, socket: Duplex) => {
+    app.server.on('clientError', (error: Error, socket: Socket) => {
       answerClientError(error, socket, app, log)
     })
     app.server.on('connection', capConnections(trustedProxies))
+    app.server.on('connection', (socket: Socket) => {
+      const { clientConnection } = socket
+      if (clientConnection === undefined) return
+      app.watchdog.add(clientConnection)
+      socket.once('close', () => app.watchdog.delete(clientConnection))
+    })
   },
   { name: 'listener', fastify: '5.x', dependencies: ['request-log', 'problem-details'] },
 )
+
+/** Node tells an answer no more that its socket has drained once the connection is upgraded: a long refusal would stop. */
+function drainAnswer(this: Socket): void {
+  answerOf(this)?.emit('drain')
+}
 
 /** Closes connections of a peer that holds too many already. A trusted proxy is no peer in this sense. */
 function capConnections(trustedProxies: readonly Cidr[]): (socket: Socket) => void {
@@ -124,16 +155,23 @@ function problemOf({ raw, method, ws }: FastifyRequest): GatewayError | undefine
   return ws || headers.upgrade !== undefined ? upgradeProblem(raw, ws) : undefined
 }
 
-/** Only WebSocket version 13, on a GET without a body (RFC 6455 section 4.2.1); h2c and others would tunnel past the rules. */
+/**
+ * Whether a request asks for a WebSocket and nothing else. A list of protocols lets the server choose (RFC 9110 section
+ * 7.8), and the gateway's choice is HTTP/1.1: anything but this one word would tunnel past the rules.
+ */
+function offersWebSocket({ rawHeaders }: IncomingMessage): boolean {
+  return single(rawHeaders, 'upgrade')?.toLowerCase() === 'websocket'
+}
+
+/** Only WebSocket version 13, on a GET without a body (RFC 6455 section 4.2.1). Other offers are ignored. */
 function upgradeProblem(raw: IncomingMessage, ws: boolean): GatewayError | undefined {
   const { rawHeaders, headers, method } = raw
   if (!ws) {
-    // `Upgrade` without `Connection: Upgrade` is no upgrade: the field is hop-by-hop and ends here.
-    if (!listElements(headers.connection ?? '').includes('upgrade')) return undefined
-    return closing('bad-request', 'upgrade behind another request')
+    // `Upgrade` without `Connection: Upgrade` is no offer either: the field is hop-by-hop and ends here.
+    const isHandshake =
+      offersWebSocket(raw) && listElements(headers.connection ?? '').includes('upgrade')
+    return isHandshake ? closing('bad-request', 'upgrade behind another request') : undefined
   }
-  if (single(rawHeaders, 'upgrade')?.toLowerCase() !== 'websocket')
-    return closing('bad-request', 'upgrade to another protocol')
   if (method !== 'GET' || raw.httpVersionMinor === 0 || hasBody(rawHeaders))
     return closing('bad-request', 'upgrade on a request with a body')
   if (single(rawHeaders, 'sec-websocket-version') !== '13') {
@@ -161,23 +199,21 @@ function closing(
   return new GatewayError(code, { reason, headers: { ...headers, Connection: 'close' } })
 }
 
-/** Whether an earlier request of the connection is still being answered, so that nothing may take the connection over. */
-function isAnswering(socket: Duplex): boolean {
-  return Reflect.get(socket, '_httpMessage') instanceof ServerResponse
-}
-
-/** Answers bytes that are no request, unless an answer is already on its way: the connection ends either way. */
+/** Answers bytes that are no request; whole requests before them are answered first, and the connection ends. */
 function answerClientError(
   error: Error,
-  socket: Duplex,
+  socket: Socket,
   { decisions, metrics }: FastifyInstance,
   log: Log,
 ): void {
   const code = codeOf(error)
-  if (code === 'ECONNRESET' || !socket.writable) {
+  const connection = socket.clientConnection
+  if (connection === undefined || code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
     return
   }
+  if (connection.isBroken) return // every packet behind the first bad one is an error again
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT' && connection.isPaused) return
   const answer: ErrorCode =
     code === 'HPE_HEADER_OVERFLOW'
       ? 'headers-too-large'
@@ -185,28 +221,15 @@ function answerClientError(
         ? 'request-timeout'
         : 'bad-request'
   const id = crypto.randomUUID()
-  const client =
-    'remoteAddress' in socket ? (socket.remoteAddress as string | undefined) : undefined
   const { status } = ERRORS[answer]
-  const decision = rejectionOf(id, client, status, answer, code)
+  const decision = rejectionOf(id, socket.remoteAddress, status, answer, code)
   const fields = logFields(decision)
   decisions.add(decision, fields)
   metrics.count(undefined, 'listener', status, answer, 0, undefined)
   log.writeLine('info', fields, 'request')
-  // Node keeps the answer that is under way here; bytes of ours in the middle of it would corrupt it.
-  const underWay: unknown = Reflect.get(socket, '_httpMessage')
-  if (underWay instanceof ServerResponse && underWay.req.complete) {
-    // A later request on the connection is broken: the one before it still gets its answer, and then the line goes dead.
-    underWay.shouldKeepAlive = false
-    underWay.once('finish', () => socket.end())
-    return
-  }
-  if (underWay instanceof ServerResponse && underWay.headersSent) {
-    socket.destroy()
-    return
-  }
-  socket.end(rawAnswer(answer, id, answer === 'headers-too-large' ? cookieRelief(error) : {}))
-  setTimeout(() => socket.destroy(), 1000).unref()
+  connection.breakOff(
+    rawAnswer(answer, id, answer === 'headers-too-large' ? cookieRelief(error) : {}),
+  )
 }
 
 /** Where a request line ends at the latest when it is the cookies that made the headers too large. */

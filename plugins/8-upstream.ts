@@ -49,6 +49,7 @@ export default fp(
         }
         const headers = headersFor(service, request)
         reply.hijack()
+        raw.socket.clientConnection?.passOn(reply.raw)
         relayRequest({
           raw,
           response: reply.raw,

@@ -1,6 +1,7 @@
 /** How does an error that a stage threw, or that Fastify found, reach the client? */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { cutAnswer } from '../src/client-connection.ts'
 import { GatewayError } from '../src/errors.ts'
 import { ownOrigin, type Exchange } from '../src/exchange.ts'
 import { problemAnswer, type Answer } from '../src/problem.ts'
@@ -38,7 +39,7 @@ export default fp(
         try {
           answerProblem(request, reply, error)
         } catch (cause) {
-          reply.raw.destroy() // not left without an answer for ever
+          cutAnswer(reply.raw) // not left without an answer for ever
           throw cause
         }
       })

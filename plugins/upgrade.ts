@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { cutAnswer } from '../src/client-connection.ts'
 import { EarlyBytes } from '../src/early-bytes.ts'
 import { GatewayError } from '../src/errors.ts'
 import { fieldLines, trimOws } from '../src/fields.ts'
@@ -147,7 +148,7 @@ export default fp(
       })
       exchange.status = status
       answer.on('close', () => {
-        if (!answer.complete) response.destroy() // a cut answer ends as a cut
+        if (!answer.complete) cutAnswer(response) // a cut answer ends as a cut
       })
       answer.on('error', () => {})
       answer.on('data', (chunk: Buffer) => (exchange.bytesOut += chunk.length))

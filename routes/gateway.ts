@@ -5,6 +5,7 @@ import { usesSecureCookie } from '../plugins/5-credential.ts'
 import { expiredSessionCookies, sessionCookie } from '../src/cookies.ts'
 import { GatewayError } from '../src/errors.ts'
 import { ownOrigin } from '../src/exchange.ts'
+import { readOwnBody } from '../src/own-body.ts'
 import { PAGE_POLICY, signInPage } from '../src/pages.ts'
 import { ownHeaders, withBody, type Answer } from '../src/problem.ts'
 import { returnPath } from '../src/return-to.ts'
@@ -27,13 +28,9 @@ export default async function gatewayRoutes(
   { verifier }: GatewayRoutesOptions,
 ): Promise<void> {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser(
-    'application/x-www-form-urlencoded',
-    { parseAs: 'string', bodyLimit: MAX_FORM_BYTES },
-    (_request, body, done) => {
-      done(null, new URLSearchParams(String(body)))
-    },
-  )
+  app.addContentTypeParser('application/x-www-form-urlencoded', async ({ raw }: FastifyRequest) => {
+    return new URLSearchParams(await readOwnBody(raw, MAX_FORM_BYTES, app.watchdog))
+  })
   // Any other body is no form: it is not read, and the route says what it makes of that.
   app.addContentTypeParser('*', (_request, _body, done) => {
     done(null)

@@ -1,6 +1,7 @@
 /** How does a request reach a service and its answer the client? Streamed both ways with back-pressure, never retried. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { cutAnswer, UNREAD_RELAYED_MS } from './client-connection.ts'
 import { GatewayError, upstreamErrorFrom } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import { fieldLines } from './fields.ts'
@@ -10,9 +11,6 @@ import { discardBody, RequestBody } from './request-body.ts'
 import { CONNECT_MS, MAX_IN_FLIGHT, type Service } from './service.ts'
 import { READ_BYTES, type AnswerReceiver, type ServiceConnection } from './service-connection.ts'
 import type { Watched, Watchdog } from './watchdog.ts'
-
-/** How long a client may leave an answer unread, in milliseconds. */
-const UNREAD_MS = 300_000
 
 /** The largest first piece of an answer that is held back until the end of its packet was looked at, in bytes. */
 const MAX_HELD_BYTES = 16 * 1024
@@ -178,7 +176,7 @@ class HttpRelay implements AnswerReceiver, Watched {
     // To HTTP/1.0 a connection that is closed properly is a whole answer; a Unix socket knows no other end.
     const { socket } = response
     if (raw.httpVersionMinor === 0 && socket?.remoteAddress !== undefined) socket.resetAndDestroy()
-    else response.destroy()
+    else cutAnswer(response)
   }
 
   check(now: number): void {
@@ -204,7 +202,7 @@ class HttpRelay implements AnswerReceiver, Watched {
     if (this.#phase === 'asking')
       return body?.awaitsClient === true ? undefined : overdue(silence, firstByteMs, 'no answer')
     if (this.#isPaused)
-      return silence > UNREAD_MS
+      return silence > UNREAD_RELAYED_MS
         ? new GatewayError('request-timeout', { reason: 'answer not read' })
         : undefined
     return this.#mayPause ? undefined : overdue(silence, idleMs, 'paused within its answer')

@@ -2,11 +2,11 @@
 import type { IncomingMessage } from 'node:http'
 
 /** A client must send at least this many bytes in each window while the service is ready to take them. */
-const MIN_BYTES_PER_WINDOW = 30 * 1024
-const WINDOW_MS = 30_000
+export const MIN_BYTES_PER_WINDOW = 30 * 1024
+export const WINDOW_MS = 30_000
 
 /** How long the rest of a body is still read and thrown away after the answer was sent, in milliseconds. */
-const DISCARD_MS = 5000
+export const DISCARD_MS = 5000
 
 /** How much of a body may wait to be sent to the service, in bytes; then the client waits. */
 const MAX_GATHERED_BYTES = 256 * 1024

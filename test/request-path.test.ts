@@ -300,7 +300,6 @@ t.test(
     const seconds = {
       'an upgrade': head(['GET /second HTTP/1.1', ...handshake([bearer])]),
       'an upgrade of nobody’s': head(['GET /second HTTP/1.1', ...handshake()]),
-      h2c: head(['GET /second HTTP/1.1', ...handshake([bearer, 'Upgrade: h2c'])]),
       CONNECT: head(['CONNECT a.example:443 HTTP/1.1', bearer]),
     }
     for (const [first, firstBytes] of Object.entries(firsts)) {

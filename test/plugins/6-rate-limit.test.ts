@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { assertRefused, client, cookie, DOORS, HTTPS, knock, ORIGIN } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
-import { exchange, send } from '../helpers/wire.ts'
+import { handshake, exchange, send } from '../helpers/wire.ts'
 
 /** The limits of production. */
 const TEN = { GATEWAY_RATE_LIMIT: undefined }
@@ -188,7 +188,7 @@ t.test('every refusal costs its address one request', async (t) => {
     ['a bad method', 'TRACE /', []],
     ['a bad coding', 'POST /', ['Transfer-Encoding: gzip, chunked']],
     ['too many fields', 'GET /', Array.from({ length: 101 }, () => 'A: b')],
-    ['another upgrade', 'GET /', ['Connection: Upgrade', 'Upgrade: h2c']],
+    ['a bad upgrade', 'GET /', handshake(['Sec-WebSocket-Version: 8'])],
     ['no credential', 'GET /', []],
     ['a bad one', 'GET /', ['Authorization: Bearer a.b.c']],
     ['two of them', 'GET /', ['X-Workspace-Token: a', 'X-Workspace-Token: b']],

@@ -71,7 +71,6 @@ t.test(
       ['/api/ws', [auth, 'Host: evil.example'], 421],
       ['/terminal/ws', [auth], 400],
       ['/terminal/w', [auth, TTY], 400],
-      ['/api/ws', [auth, 'Upgrade: h2c'], 400],
       ['/api/ws', [auth, 'Sec-WebSocket-Version: 8'], 426],
       ['/api/ws', [auth, 'Sec-WebSocket-Key: short'], 400],
       ['/api/ws', [auth, 'Content-Length: 3'], 400],

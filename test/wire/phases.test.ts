@@ -1,0 +1,273 @@
+/** Has every phase of a connection an end, behind a trusted proxy too? Each test skips the clock instead of waiting. */
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { connect as dial, type Socket } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { SERVER_OPTIONS } from '../../plugins/0-listener.ts'
+import {
+  DECISION_MS,
+  IDLE_MS,
+  LINGER_MS,
+  MAX_UNDER_WAY,
+  MAX_WAITING,
+  UNREAD_MS,
+  UNREAD_RELAYED_MS,
+} from '../../src/client-connection.ts'
+import { OWN_BODY_MS } from '../../src/own-body.ts'
+import { DISCARD_MS, MIN_BYTES_PER_WINDOW, WINDOW_MS } from '../../src/request-body.ts'
+import { CONNECT_MS } from '../../src/service.ts'
+import { startBefore, startWorkspace, token, type TestGateway } from '../helpers/gateway.ts'
+import { temporaryFolder } from '../helpers/process.ts'
+import { startUpstream } from '../helpers/upstream.ts'
+import { eventually } from '../helpers/waiting.ts'
+import { gather, handshake, open, requestBytes, send, type Received } from '../helpers/wire.ts'
+
+/** Lets time pass for everything that looks at the monotonic clock. */
+const realNow = performance.now.bind(performance)
+let skipped = 0
+performance.now = () => realNow() + skipped
+
+/** Every peer of these tests is a trusted proxy: loopback is one by default. */
+const FORWARDED = 'X-Forwarded-For: 203.0.113.7'
+
+const FORM = 'Content-Type: application/x-www-form-urlencoded'
+
+/** Waits until the watchdog has looked at everything once more. */
+async function sweep({ running }: TestGateway): Promise<void> {
+  const { watchdog } = running.app
+  const looked = Promise.withResolvers<void>()
+  // The watchdog looks from behind: what was there before is looked at after this one, in the same turn.
+  const one = { place: -1, check: () => looked.resolve() }
+  watchdog.add(one)
+  await looked.promise
+  watchdog.delete(one)
+}
+
+/** A client, and the gateway's side of its connection. One at a time. */
+async function connect(t: Test, { port, running }: TestGateway) {
+  const accepted = once(running.app.server, 'connection') as Promise<[Socket]>
+  const socket = await open(port)
+  t.teardown(() => socket.destroy())
+  const [side] = await accepted
+  return { socket, side }
+}
+
+/** The same over a Unix socket: the kernel takes far less for a client that does not read than over TCP. */
+async function startUnix(t: Test, service: { url: string }) {
+  const path = join(temporaryFolder(t), 'gateway')
+  const gateway = await startBefore(t, service, {
+    GATEWAY_SOCKET: path,
+    GATEWAY_HOST: undefined,
+    GATEWAY_PORT: undefined,
+  })
+  const { app } = gateway.running
+  return {
+    ...gateway,
+    /** A client that never reads. */
+    async connectDeaf() {
+      const accepted = once(app.server, 'connection') as Promise<[Socket]>
+      const socket = dial(path).pause()
+      socket.on('error', () => {})
+      t.teardown(() => socket.destroy())
+      const [side] = await accepted
+      return { socket, side }
+    },
+  }
+}
+
+/** Lets time pass, and the watchdog look before and after. */
+async function pass(gateway: TestGateway, milliseconds: number): Promise<void> {
+  await sweep(gateway)
+  skipped += milliseconds
+  await sweep(gateway)
+}
+
+/** Asserts that a connection is kept until a bound, and gone after it. */
+async function endsAfter(
+  t: Test,
+  gateway: TestGateway,
+  sides: readonly Socket[],
+  bound: number,
+): Promise<void> {
+  await pass(gateway, bound - 2000)
+  t.notOk(
+    sides.some(({ destroyed }) => destroyed),
+    `open before ${bound} ms`,
+  )
+  await pass(gateway, 4000)
+  await eventually(() => sides.every(({ destroyed }) => destroyed), `closed after ${bound} ms`)
+}
+
+t.test('a form that does not come is answered 408, for each of many', async (t) => {
+  const gateway = await startBefore(t, await startUpstream(t))
+  const bytes = requestBytes(
+    'POST /_gateway/sign-in',
+    [FORWARDED, FORM, 'Content-Length: 100'],
+    't',
+  )
+  const clients: Array<{ socket: Socket; side: Socket; received: Received }> = []
+  for (let i = 0; i < 100; i++) {
+    const client = await connect(t, gateway)
+    clients.push({ ...client, received: gather(client.socket) })
+  }
+  for (const { socket } of clients) socket.write(bytes)
+  await eventually(() => clients.every(({ side }) => side.bytesRead === bytes.length), 'all read')
+  await pass(gateway, OWN_BODY_MS - 3000)
+  t.notOk(clients.some(({ side }) => side.destroyed))
+  // One that goes on, byte by byte, has no more time than the others.
+  for (const { socket } of clients.slice(0, 10)) socket.write('o')
+  await pass(gateway, 4000)
+  for (const { received } of clients)
+    t.match((await received.over).text, /^HTTP\/1\.1 408 [^]*request-timeout[^]*Connection: close/)
+  t.equal(gateway.service.dials(), 0)
+})
+
+t.test('a form in time signs in, and one that is too large is refused', async (t) => {
+  const { port, dials } = await startWorkspace(t)
+  const body = `token=${await token()}`
+  const length = `Content-Length: ${body.length}`
+  t.equal((await send(port, 'POST /_gateway/sign-in', [FORM, length], body)).status, 303)
+  const large = `token=${'x'.repeat(17_000)}`
+  const chunked = `${large.length.toString(16)}\r\n${large}\r\n0\r\n\r\n`
+  for (const [framing, bytes] of [
+    [`Content-Length: ${large.length}`, large],
+    ['Transfer-Encoding: chunked', chunked],
+  ] as const)
+    t.equal((await send(port, 'POST /_gateway/sign-in', [FORM, framing], bytes)).status, 413)
+  t.equal(dials(), 0)
+})
+
+t.test('refusals that nobody reads end after ten seconds', async (t) => {
+  const gateway = await startUnix(t, await startUpstream(t))
+  const { socket, side } = await gateway.connectDeaf()
+  socket.write(requestBytes('GET /.env', [FORWARDED]).repeat(3000))
+  await eventually(() => side.writableLength > 0, 'the kernel takes no more')
+  await endsAfter(t, gateway, [side], UNREAD_MS)
+})
+
+t.test('what a service has said in full may be left unread for five minutes', async (t) => {
+  const service = await startUpstream(t, (_request, response) =>
+    response.end(Buffer.alloc(400_000)),
+  )
+  const gateway = await startUnix(t, service)
+  const { socket, side } = await gateway.connectDeaf()
+  socket.write(requestBytes('GET /', [gateway.auth, FORWARDED]))
+  await eventually(() => gateway.underWay() === 0 && side.writableLength > 0, 'the relay is done')
+  await endsAfter(t, gateway, [side], UNREAD_RELAYED_MS)
+})
+
+t.test('the answer of a refused handshake, too, must be read', async (t) => {
+  const service = await startUpstream(t, undefined, (_request, socket) => {
+    socket.end(`HTTP/1.1 403 Forbidden\r\nContent-Length: 400000\r\n\r\n${'x'.repeat(400_000)}`)
+  })
+  const gateway = await startUnix(t, service)
+  const { socket, side } = await gateway.connectDeaf()
+  socket.write(requestBytes('GET /api/ws', handshake([gateway.auth, FORWARDED])))
+  await eventually(() => side.writableLength > 0, 'the kernel takes no more')
+  await endsAfter(t, gateway, [side], UNREAD_MS)
+})
+
+t.test('a long refusal of a handshake arrives whole', async (t) => {
+  const service = await startUpstream(t, undefined, (_request, socket) => {
+    socket.end(`HTTP/1.1 403 Forbidden\r\nContent-Length: 400000\r\n\r\n${'x'.repeat(400_000)}`)
+  })
+  const gateway = await startBefore(t, service)
+  const socket = await open(gateway.port)
+  const received = gather(socket)
+  socket.write(requestBytes('GET /api/ws', handshake([gateway.auth])))
+  const { text } = await received.over
+  t.match(text.slice(0, 100), /^HTTP\/1\.1 403 /)
+  t.ok(text.endsWith('x'.repeat(400_000)), `${text.length} bytes`)
+})
+
+t.test('an open WebSocket may be silent', async (t) => {
+  const gateway = await startBefore(t, await startUpstream(t))
+  const { socket, side } = await connect(t, gateway)
+  const received = gather(socket)
+  socket.write(requestBytes('GET /api/ws', handshake([gateway.auth])))
+  await received.until((text) => text.includes(' 101 '))
+  await pass(gateway, 2 * UNREAD_RELAYED_MS)
+  t.notOk(side.destroyed)
+})
+
+t.test('a client that does not close after a closing answer is cut', async (t) => {
+  const gateway = await startBefore(t, await startUpstream(t))
+  for (const bytes of ['CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n', 'garbage\r\n\r\n']) {
+    const accepted = once(gateway.running.app.server, 'connection') as Promise<[Socket]>
+    const socket = dial({ port: gateway.port, host: '127.0.0.1', allowHalfOpen: true })
+    socket.on('error', () => {})
+    t.teardown(() => socket.destroy())
+    const [side] = await accepted
+    socket.resume()
+    socket.write(bytes)
+    await once(socket, 'end')
+    t.notOk(side.destroyed, 'the client may still be sending')
+    await pass(gateway, LINGER_MS + 1)
+    await eventually(() => side.destroyed, 'cut')
+  }
+})
+
+t.test('empty lines do not keep a connection open for ever', async (t) => {
+  const gateway = await startBefore(t, await startUpstream(t))
+  const { socket, side } = await connect(t, gateway)
+  const received = gather(socket)
+  socket.write(requestBytes('GET /.env', [FORWARDED]))
+  await received.until((text) => text.includes('}\n'))
+  socket.write('\r\n')
+  await endsAfter(t, gateway, [side], IDLE_MS)
+})
+
+t.test('a request that the gateway forgets does not hold its connection', async (t) => {
+  const gateway = await startBefore(t, await startUpstream(t))
+  const { app } = gateway.running
+  app.waitingRoom.add = () => {} // a fault of ours: the refusal is never written
+  const { socket, side } = await connect(t, gateway)
+  socket.write(requestBytes('GET /.env', [FORWARDED]))
+  await eventually(() => side.bytesRead > 0, 'read')
+  await endsAfter(t, gateway, [side], DECISION_MS)
+})
+
+t.test('a client that reads slowly, but reads, is kept', async (t) => {
+  const total = 4_000_000
+  const service = await startUpstream(t, (_request, response) => response.end(Buffer.alloc(total)))
+  const gateway = await startUnix(t, service)
+  const { socket, side } = await gateway.connectDeaf()
+  socket.write(requestBytes('GET /', [gateway.auth, FORWARDED]))
+  let read = 0
+  let passes = 0
+  socket.on('readable', () => {})
+  while (read < total) {
+    const piece = socket.read() as Buffer | null
+    if (piece === null) await once(socket, 'readable')
+    else read += piece.length
+    if (read > (passes + 1) * 600_000) {
+      passes++
+      await pass(gateway, UNREAD_RELAYED_MS - 10_000)
+    }
+    if (side.destroyed) break
+  }
+  t.ok(read >= total)
+})
+
+t.test('the page of bounds says what the code does', async (t) => {
+  const page = readFileSync('docs/connections.md', 'utf8')
+  const seconds: Record<string, number> = {
+    headersTimeout: SERVER_OPTIONS.headersTimeout ?? 0,
+    keepAliveInitialDelay: SERVER_OPTIONS.keepAliveInitialDelay ?? 0,
+    keepAliveTimeout: SERVER_OPTIONS.keepAliveTimeout ?? 0,
+    ...{ DECISION_MS, OWN_BODY_MS, WINDOW_MS, DISCARD_MS, CONNECT_MS },
+    ...{ UNREAD_MS, UNREAD_RELAYED_MS, LINGER_MS, IDLE_MS },
+  }
+  const named = new Set<string>()
+  for (const row of page.split('\n').filter((line) => /^\| .*`[A-Za-z_]+` \|$/.test(line))) {
+    for (const [, name = ''] of (row.split('|').at(-2) ?? '').matchAll(/`(\w+)`/g)) {
+      t.match(row, `${(seconds[name] ?? NaN) / 1000} s`, name)
+      named.add(name)
+    }
+  }
+  t.same([...named].toSorted(), Object.keys(seconds).toSorted())
+  t.match(page, `${MIN_BYTES_PER_WINDOW / 1024} KiB in each`)
+  t.match(page.replaceAll('\n', ' '), `At most ${MAX_UNDER_WAY} requests`)
+  t.match(page, `When ${MAX_WAITING} more`)
+})
