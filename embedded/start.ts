@@ -1,7 +1,7 @@
 /** `npm start`: the gateway and a whole workspace behind it on this machine, until Ctrl+C. */
 import { EXIT } from '../src/exit-codes.ts'
 import { ConfigError, SECRET_VARIABLES } from '../src/config/load.ts'
-import { SecretFileError } from './secret-file.ts'
+import { SecretFileError } from '../src/secret-file.ts'
 import { welcomeText } from './welcome.ts'
 import { PortTakenError, startWorkspace } from './workspace.ts'
 

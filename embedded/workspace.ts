@@ -4,12 +4,12 @@ import { mkdir } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import { loadConfig, type Config, type Environment } from '../src/config/load.ts'
+import { ensureSecretFile } from '../src/secret-file.ts'
 import { startGateway, type RunningGateway } from '../src/server.ts'
+import { ensureTerminalCredential } from '../src/terminal-credential.ts'
 import { mintToken } from '../src/token.ts'
 import { startAgentApi } from './agent-api.ts'
-import { ensureCredential } from './credential.ts'
 import { startDashboard } from './dashboard.ts'
-import { ensureSecretFile } from './secret-file.ts'
 import { startStatsServer } from './stats-server.ts'
 import { startTerminal, type RunningTerminal } from './terminal.ts'
 
@@ -152,7 +152,7 @@ async function startStandIns(
     GATEWAY_API_URL: () => startAgentApi({ refuseForwarded }),
     GATEWAY_HEALTH_URL: startStatsServer,
     async GATEWAY_TERMINAL_URL() {
-      const credential = await ensureCredential(join(stateDir, 'terminal-credential'))
+      const { secret: credential } = await ensureTerminalCredential(stateDir)
       const running = await startTerminal({ credential, onUnexpectedExit: onTrouble })
       terminal = { kind: running.kind, credential }
       return running
