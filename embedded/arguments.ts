@@ -21,7 +21,7 @@ Usage
   npm start -- --port 9000       on this port; GATEWAY_PORT says the same
   npm start -- --help            this text
 
-Settings are environment variables: "npm run serve help" lists them. These matter here:
+Settings are environment variables; docs/configuration.md lists them. These matter here:
   GATEWAY_DASHBOARD_URL, GATEWAY_API_URL, GATEWAY_TERMINAL_URL, GATEWAY_HEALTH_URL
                                  a service of your own instead of a stand-in, such as http://127.0.0.1:3001
   GATEWAY_STATE_DIR              secrets, log and budgets (.workspace in this folder)
