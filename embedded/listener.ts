@@ -1,4 +1,4 @@
-/** How every stand-in listens and stops: on 127.0.0.1 alone, on a free port, with nothing left open after `close()`. */
+/** How every stand-in listens and stops: on this machine alone, with nothing left open after `close()`. */
 import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -6,7 +6,7 @@ import type { WebSocketServer } from 'ws'
 
 /** A service of the embedded workspace that is up. */
 export interface Running {
-  /** Where it answers: `http://127.0.0.1:<port>`, without a path. */
+  /** Where it answers: `http://127.0.0.1:<port>` without a path, or `unix:/path`. */
   readonly url: string
   /** Stops it and cuts what is still open; resolves when nothing is left. */
   readonly close: () => Promise<void>
@@ -17,10 +17,13 @@ export function buildStandIn(): FastifyInstance {
   return Fastify({ forceCloseConnections: true, return503OnClosing: false })
 }
 
-/** Listens on a free port of 127.0.0.1. */
-export async function listen(app: FastifyInstance): Promise<Running> {
-  const url = await app.listen({ host: '127.0.0.1', port: 0 })
-  return { url, close: async () => await app.close() }
+/** Listens on a free port of 127.0.0.1, or on a Unix socket. */
+export async function listen(app: FastifyInstance, socketPath?: string): Promise<Running> {
+  const close = async () => await app.close()
+  if (socketPath === undefined)
+    return { url: await app.listen({ host: '127.0.0.1', port: 0 }), close }
+  await app.listen({ path: socketPath })
+  return { url: `unix:${socketPath}`, close }
 }
 
 /** Ends the WebSockets of `sockets` when `app` closes: Node counts them as connections the server still waits for. */

@@ -1,46 +1,65 @@
 /** `npm start`: the gateway and a whole workspace behind it on this machine, until Ctrl+C. */
 import { EXIT } from '../src/exit-codes.ts'
 import { ConfigError, SECRET_VARIABLES } from '../src/config/load.ts'
-import { SecretFileError } from './secret-file.ts'
-import { welcomeText } from './welcome.ts'
-import { PortTakenError, startWorkspace } from './workspace.ts'
+import { SecretFileError } from '../src/secret-file.ts'
+import { readArguments, USAGE, UsageError } from './arguments.ts'
+import { silentServices } from './named-services.ts'
+import { listed, welcomeText } from './welcome.ts'
+import { AddressError, startWorkspace } from './workspace.ts'
 
 /** npm passes a Ctrl+C on that the terminal has sent already: two signals so close are one. */
 const SAME_SIGNAL_MS = 500
 
+/** How long a named service may take to come up before it is said not to answer. */
+const SERVICES_MS = 10_000
+
 const stop = stopSignal()
 try {
-  const settings = { ...process.env }
+  const { help, port } = readArguments(process.argv.slice(2))
+  if (help) {
+    process.stdout.write(USAGE)
+    process.exit(EXIT.ok)
+  }
+  const settings = { ...process.env, ...(port === undefined ? {} : { GATEWAY_PORT: port }) }
   for (const name of SECRET_VARIABLES) delete process.env[name]
   const workspace = await startWorkspace(settings, (trouble) => {
-    if (!stop.isWanted()) process.stderr.write(`${trouble}\n`)
+    if (!stop.signal.aborted) process.stderr.write(`${trouble}\n`)
   })
-  if (!stop.isWanted()) process.stdout.write(welcomeText(workspace))
+  const silent = await silentServices(workspace.named, {
+    waitMs: SERVICES_MS,
+    onWait: (services) => process.stdout.write(`Waiting for ${listed(services)} …\n`),
+    signal: stop.signal,
+  })
+  if (!stop.signal.aborted) process.stdout.write(welcomeText(workspace, silent))
   await stop.wanted
   await workspace.close()
   process.exit(EXIT.ok)
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  if (error instanceof UsageError) process.stderr.write('Try "npm start -- --help".\n')
   process.exit(exitCodeOf(error))
 }
 
 function exitCodeOf(error: unknown): number {
   if (error instanceof ConfigError || error instanceof SecretFileError) return EXIT.config
-  return error instanceof PortTakenError ? EXIT.unavailable : EXIT.failed
+  if (error instanceof UsageError) return EXIT.usage
+  return error instanceof AddressError ? EXIT.unavailable : EXIT.failed
 }
 
 /** Resolves on the first signal that means "stop", also during the start; a later one ends the process at once. */
 function stopSignal() {
   const { promise, resolve } = Promise.withResolvers<void>()
+  const controller = new AbortController()
   let since: number | null = null
   const onSignal = () => {
     if (since === null) {
       since = performance.now()
+      controller.abort()
       resolve()
     } else if (performance.now() - since > SAME_SIGNAL_MS) {
       process.exit(EXIT.failed)
     }
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
-  return { wanted: promise, isWanted: () => since !== null }
+  return { wanted: promise, signal: controller.signal }
 }

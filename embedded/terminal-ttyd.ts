@@ -1,12 +1,15 @@
 /** How the machine's own ttyd is run as the workspace's terminal. */
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
-import { constants } from 'node:fs'
-import { access, stat } from 'node:fs/promises'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { constants, rmSync } from 'node:fs'
+import { access, mkdtemp, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
+import { canConnect } from '../src/can-connect.ts'
+import type { Running } from './listener.ts'
+import { startTerminalGate } from './terminal-gate.ts'
 import type { ResolvedTerminalOptions, RunningTerminal } from './terminal.ts'
 
 type Ttyd = ChildProcessByStdio<null, null, Readable>
@@ -16,6 +19,8 @@ const RETRY_MS = 25
 /** How long ttyd may take to end on SIGTERM; it needs milliseconds. */
 const STOP_MS = 3000
 const LAST_WORDS = 2000
+/** The shortest limit that a system has for the path of a Unix socket (macOS). */
+const SOCKET_PATH_BYTES = 103
 
 /** The absolute path of the `ttyd` that a shell with this PATH would run, or null. */
 export async function findTtyd(path: string): Promise<string | null> {
@@ -29,29 +34,42 @@ export async function findTtyd(path: string): Promise<string | null> {
   return null
 }
 
-/** Runs ttyd as a child of this process, on a free port of 127.0.0.1; resolves once it accepts connections. */
+/**
+ * Runs ttyd as a child of this process, with the gate that asks for the password before it. Both listen on sockets in a
+ * folder that only this user can enter. Resolves once ttyd accepts connections.
+ */
 export async function startTtyd(
   program: string,
   options: ResolvedTerminalOptions,
 ): Promise<RunningTerminal> {
-  const port = await freePort()
-  const child = spawn(program, ttydArguments(port, options), {
+  const folder = await privateFolder()
+  const socket = join(folder, 'ttyd.sock')
+  const child = spawn(program, ttydArguments(socket, options), {
     env: options.env,
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   // However this process ends, ttyd does not stay behind alone.
-  const endWithUs = () => child.kill('SIGTERM')
+  const endWithUs = () => {
+    child.kill('SIGTERM')
+    rmSync(folder, { recursive: true, force: true })
+  }
   process.once('exit', endWithUs)
-  child.once('exit', () => process.off('exit', endWithUs))
+  const close = async () => {
+    await end(child)
+    process.off('exit', endWithUs)
+    await rm(folder, { recursive: true, force: true })
+  }
   const lastWords = keepLastWords(child)
   const started = new AbortController()
+  let gate: Running
   try {
     await Promise.race([
-      acceptsConnections(port, started.signal),
+      acceptsConnections(socket, started.signal),
       failure(child, program, lastWords, started.signal),
     ])
+    gate = await startTerminalGate(options.credential, join(folder, 'gate.sock'), socket)
   } catch (error) {
-    await end(child)
+    await close()
     throw error
   } finally {
     started.abort()
@@ -64,44 +82,32 @@ export async function startTtyd(
   return {
     kind: 'ttyd',
     pid: child.pid as number,
-    url: `http://127.0.0.1:${port}`,
+    url: gate.url,
     async close() {
       closing = true
-      await end(child)
+      await gate.close()
+      await close()
     },
   }
 }
 
-function ttydArguments(port: number, { credential, shell }: ResolvedTerminalOptions): string[] {
-  // ttyd 1.7.7 takes its credential from the command line only, where this machine's other users can see it.
+function ttydArguments(socket: string, { shell }: ResolvedTerminalOptions): string[] {
+  // No --credential: ttyd 1.7.7 takes it from the command line only, where this machine's other users can see it.
   // A browser answers a ping when it has shown the output before it: with the default of 5 s, long output costs the shell.
-  const own = ['-i', '127.0.0.1', '-p', String(port), '--credential', credential]
-  return [...own, '--base-path', '/terminal', '--ping-interval', '300', '--writable', shell]
+  const own = ['-i', socket, '--base-path', '/terminal']
+  return [...own, '--ping-interval', '300', '--writable', shell]
 }
 
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  await once(probe, 'close')
-  return port
+/** A new folder of mode 700. Not in the state folder: the path of a socket has to be short. */
+async function privateFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'workspace-terminal-'))
+  if (Buffer.byteLength(join(folder, 'ttyd.sock')) <= SOCKET_PATH_BYTES) return folder
+  await rm(folder, { recursive: true })
+  throw new Error(`The path of TMPDIR (${tmpdir()}) is too long for a socket in it.`)
 }
 
-async function acceptsConnections(port: number, signal: AbortSignal): Promise<void> {
-  while (!(await canConnect(port))) await delay(RETRY_MS, undefined, { signal })
-}
-
-async function canConnect(port: number): Promise<boolean> {
-  const socket = connect(port, '127.0.0.1')
-  try {
-    await once(socket, 'connect')
-    return true
-  } catch {
-    return false
-  } finally {
-    socket.destroy()
-  }
+async function acceptsConnections(path: string, signal: AbortSignal): Promise<void> {
+  while (!(await canConnect({ path }, START_MS))) await delay(RETRY_MS, undefined, { signal })
 }
 
 /** Rejects when ttyd cannot be run, ends early, or does not come up in time. */
@@ -131,11 +137,7 @@ function keepLastWords(child: Ttyd): () => string {
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
     text = (text + chunk).slice(-LAST_WORDS)
   })
-  return () => {
-    // It also writes the credential, in base64.
-    const lines = text.split('\n').filter((line) => !/credential/i.test(line))
-    return lines.join('\n').trim()
-  }
+  return () => text.trim()
 }
 
 /** Ends the process that was started here, by its own id, and waits until it is gone. */

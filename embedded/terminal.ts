@@ -15,7 +15,7 @@ export interface TerminalOptions {
   onUnexpectedExit?: (message: string) => void
 }
 
-/** A terminal that is up, below `/terminal` of its url. */
+/** A terminal that is up, below `/terminal` of its url. It asks for its password itself. */
 export interface RunningTerminal extends Running {
   readonly kind: 'ttyd' | 'built-in'
   /** The process to watch: ttyd's own, or this one. */

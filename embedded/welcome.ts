@@ -1,12 +1,22 @@
 /** What a newcomer reads once everything is up. */
 import { relative } from 'node:path'
+import type { NamedService } from './named-services.ts'
 import type { Workspace } from './workspace.ts'
 
-/** The block of text: where to go, how to get into the terminal, how programs get in, how to stop. */
-export function welcomeText(workspace: Workspace, folder = process.cwd()): string {
+/**
+ * The block of text: where to go, how to get into the terminal, how programs get in, how to stop.
+ *
+ * @param silent the named services that do not answer
+ */
+export function welcomeText(
+  workspace: Workspace,
+  silent: readonly NamedService[],
+  folder = process.cwd(),
+): string {
   const { origin, signInLink, terminal } = workspace
+  const at = origin === '' ? '' : `: ${origin}`
   const lines = [
-    `Your workspace is up${origin === '' ? '' : `: ${origin}`}`,
+    ...(silent.length === 0 ? [`Your workspace is up${at}`] : partlyUp(silent, at)),
     '',
     'Open this link to sign in, for 12 hours:',
     `  ${signInLink}`,
@@ -29,6 +39,25 @@ export function welcomeText(workspace: Workspace, folder = process.cwd()): strin
     lines.push('and uses it:', `  curl -H "Authorization: Bearer $TOKEN" ${origin}/api/v1/models`)
   lines.push('', 'Ctrl+C stops it.')
   return `\n${lines.map((line) => (line === '' ? '' : `  ${line}`)).join('\n')}\n\n`
+}
+
+/** What is up, what is not, and what to do about it. */
+function partlyUp(silent: readonly NamedService[], at: string): string[] {
+  const does = silent.length === 1 ? 'does' : 'do'
+  const whole = silent.length === 1 ? 'it is' : 'all of them are'
+  return [
+    `The gateway is up${at}`,
+    `but ${listed(silent)} ${does} not answer:`,
+    ...silent.map(({ setting, address }) => `  no answer from ${address.url} (${setting})`),
+    `The gateway goes on running, and the workspace is whole as soon as ${whole} started.`,
+    'With the setting left out, a stand-in takes the place at the next npm start.',
+  ]
+}
+
+/** `the dashboard, the agent and the terminal` */
+export function listed(services: readonly NamedService[]): string {
+  const names = services.map(({ name }) => `the ${name}`)
+  return new Intl.ListFormat('en-GB').format(names)
 }
 
 function tokenCommand({ workspace, secretFile }: Workspace, folder: string): string {

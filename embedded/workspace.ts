@@ -4,12 +4,13 @@ import { mkdir } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import { loadConfig, type Config, type Environment } from '../src/config/load.ts'
+import { ensureSecretFile } from '../src/secret-file.ts'
 import { startGateway, type RunningGateway } from '../src/server.ts'
+import { ensureTerminalCredential } from '../src/terminal-credential.ts'
 import { mintToken } from '../src/token.ts'
 import { startAgentApi } from './agent-api.ts'
-import { ensureCredential } from './credential.ts'
 import { startDashboard } from './dashboard.ts'
-import { ensureSecretFile } from './secret-file.ts'
+import type { NamedService } from './named-services.ts'
 import { startStatsServer } from './stats-server.ts'
 import { startTerminal, type RunningTerminal } from './terminal.ts'
 
@@ -24,15 +25,17 @@ export interface Workspace {
   readonly terminal: { kind: RunningTerminal['kind']; credential: string } | null
   /** The file with the secret that tokens are signed with, or null when the person gave the secret otherwise. */
   readonly secretFile: string | null
+  /** What the person named in place of stand-ins; whether it answers is another question. */
+  readonly named: readonly NamedService[]
   /** Where the gateway writes its log. */
   readonly logFile: string
   /** Stops the gateway, then the stand-ins. */
   readonly close: () => Promise<void>
 }
 
-/** A port was asked for and is taken; the message is complete text for a person. */
-export class PortTakenError extends Error {
-  override readonly name = 'PortTakenError'
+/** An address cannot be listened on; the message is complete text for a person. */
+export class AddressError extends Error {
+  override readonly name = 'AddressError'
 }
 
 const FIRST_PORT = 8080
@@ -70,6 +73,7 @@ export async function startWorkspace(
       signInLink: `${origin}/_gateway/sign-in?token=${await mintSignInToken(config)}`,
       terminal: standIns.terminal,
       secretFile,
+      named: namedServices(config, settings),
       logFile,
       async close() {
         await gateway.close()
@@ -152,7 +156,7 @@ async function startStandIns(
     GATEWAY_API_URL: () => startAgentApi({ refuseForwarded }),
     GATEWAY_HEALTH_URL: startStatsServer,
     async GATEWAY_TERMINAL_URL() {
-      const credential = await ensureCredential(join(stateDir, 'terminal-credential'))
+      const { secret: credential } = await ensureTerminalCredential(stateDir)
       const running = await startTerminal({ credential, onUnexpectedExit: onTrouble })
       terminal = { kind: running.kind, credential }
       return running
@@ -187,14 +191,9 @@ async function startOnFreePort(settings: Environment, logDestination: string): P
     return { config, gateway: await startGateway(config, { logDestination }) }
   }
   if (isAddressGiven(settings)) {
-    const { GATEWAY_SOCKET: socket, GATEWAY_PORT: port } = settings
-    const address = socket ?? `Port ${port}`
-    const advice = socket === undefined ? 'Without GATEWAY_PORT the next free one is used.' : ''
-    return await start({}).catch(
-      whenTaken(() => {
-        throw new PortTakenError(`${address} is taken by another program. ${advice}`.trim())
-      }),
-    )
+    return await start({}).catch((error: NodeJS.ErrnoException) => {
+      throw addressError(settings, error) ?? error
+    })
   }
   const services = Object.entries(settings).filter(([name]) => name.endsWith('_URL'))
   const ports = new Set(services.map(([, url]) => Number(/:(\d+)/.exec(url ?? '')?.[1])))
@@ -204,9 +203,23 @@ async function startOnFreePort(settings: Environment, logDestination: string): P
     const started = await start({ GATEWAY_PORT: String(port) }).catch(whenTaken(() => null))
     if (started !== null) return started
   }
-  throw new PortTakenError(
-    `All ports from ${FIRST_PORT} to ${LAST_PORT} are taken. Set GATEWAY_PORT.`,
+  throw new AddressError(
+    `All ports from ${FIRST_PORT} to ${LAST_PORT} are taken. Name another with --port.`,
   )
+}
+
+/** Why the address that was asked for cannot be listened on; undefined when something else failed. */
+function addressError(settings: Environment, { code }: NodeJS.ErrnoException) {
+  const { GATEWAY_SOCKET: socket, GATEWAY_PORT: port, GATEWAY_HOST: host } = settings
+  const address = socket ?? `Port ${port}`
+  const advice = socket === undefined ? ' Without --port and GATEWAY_PORT a free one is taken.' : ''
+  if (code === 'EADDRINUSE')
+    return new AddressError(`${address} is taken by another program.${advice}`)
+  if (code === 'EACCES' || code === 'EPERM')
+    return new AddressError(`You have no right to listen on ${socket ?? `port ${port}`}.${advice}`)
+  if (code === 'EADDRNOTAVAIL')
+    return new AddressError(`GATEWAY_HOST ${host} is no address of this machine.`)
+  return undefined
 }
 
 /** A catch handler for an address that somebody else listens on; every other error is thrown on. */
@@ -215,6 +228,16 @@ function whenTaken<T>(then: () => T): (error: NodeJS.ErrnoException) => T {
     if (error.code !== 'EADDRINUSE') throw error
     return then()
   }
+}
+
+function namedServices(config: Config, settings: Environment): NamedService[] {
+  const services = [
+    { name: 'dashboard', setting: 'GATEWAY_DASHBOARD_URL', address: config.dashboardUrl },
+    { name: 'agent', setting: 'GATEWAY_API_URL', address: config.apiUrl },
+    { name: 'terminal', setting: 'GATEWAY_TERMINAL_URL', address: config.terminalUrl },
+    { name: 'stats server', setting: 'GATEWAY_HEALTH_URL', address: config.healthUrl },
+  ]
+  return services.filter(({ setting }) => settings[setting] !== undefined)
 }
 
 async function mintSignInToken({ jwtSecret, workspace, jwtIssuer }: Config): Promise<string> {

@@ -13,6 +13,7 @@ Usage
   workspace-gateway check [--json]               check the configuration without listening; --explain NAME tells a setting
   workspace-gateway doctor [--json]              asks the running gateway and the services; names each fault and its remedy
   workspace-gateway explain ID [--json]          why a recent request was answered as it was, asked of the running gateway
+  workspace-gateway terminal-credential          the terminal's user and password, made once; --path where, --rotate new ones
   workspace-gateway help                         this text
 
 Exit codes

@@ -40,6 +40,12 @@ async function run([command = 'serve', ...args]: readonly string[]): Promise<num
       return (await import('./commands/doctor.ts')).doctor(args, process.env, IO)
     case 'explain':
       return (await import('./commands/explain.ts')).explain(args, process.env, IO)
+    case 'terminal-credential':
+      return (await import('./commands/terminal-credential.ts')).terminalCredential(
+        args,
+        process.env,
+        IO,
+      )
     case 'help':
     case '--help':
     case '-h':

@@ -17,6 +17,7 @@
 #   BOOT_TERMINAL, BOOT_OPENCLAW, BOOT_DASHBOARD, BOOT_STATS, BOOT_GATEWAY
 #                           how each is run: one program with its arguments, as bash reads them; empty leaves a service
 #                           out. "$1" is the terminal's credential, for BOOT_TERMINAL alone
+#   BOOT_CREDENTIAL         what prints that credential (BOOT_GATEWAY with terminal-credential in the place of serve)
 #   BOOT_SERVICE_USER       the user that the services run as; this script's own when not set
 #   BOOT_GATEWAY_USER       the user that the gateway runs as; it keeps the right to listen on port 80
 #   BOOT_RUN_DIR            process ids, one file each (/run/workspace)
@@ -32,6 +33,8 @@ BOOT_OPENCLAW=${BOOT_OPENCLAW-'openclaw gateway run'}
 BOOT_DASHBOARD=${BOOT_DASHBOARD-'node /app/dashboard/node_modules/next/dist/bin/next start /app/dashboard -H 127.0.0.1 -p 3001'}
 BOOT_STATS=${BOOT_STATS-'node /app/stats/server.js'}
 BOOT_GATEWAY=${BOOT_GATEWAY-'workspace-gateway serve'}
+default_program=${BOOT_GATEWAY:-workspace-gateway}
+BOOT_CREDENTIAL=${BOOT_CREDENTIAL-"${default_program% serve} terminal-credential"}
 declare -A COMMAND=(
   [terminal]=$BOOT_TERMINAL [openclaw]=$BOOT_OPENCLAW [dashboard]=$BOOT_DASHBOARD [stats]=$BOOT_STATS
   [gateway]=$BOOT_GATEWAY
@@ -45,7 +48,7 @@ STOP_SECONDS=${BOOT_STOP_SECONDS:-10}
 PAUSE_SECONDS=${BOOT_PAUSE_SECONDS:-1}
 DRAIN_SECONDS=${GATEWAY_DRAIN_SECONDS:-4}
 
-readonly CRASHES_AT_MOST=5 CRASH_WINDOW=60 LOG_KIB=1024 LOG_BYTES_KEPT=65536
+readonly CRASHES_AT_MOST=5 CRASH_WINDOW=60 LOG_KIB=1024 LOG_BYTES_KEPT=65536 NODE_MAJOR=24
 
 declare -A PID=() DUE=() ENDS=()
 declare -a STAT=() SERVICE_PREFIX=() GATEWAY_PREFIX=()
@@ -62,25 +65,52 @@ say() {
     "$level" -1 "${text//[[:cntrl:]]/ }"
 }
 
+# The Node that runs the gateway: the first on the PATH that is new enough, or else one clear line. The services keep the
+# PATH as it is.
+find_node() {
+  local program line node version seen=
+  local -a words=() nodes=()
+  eval "words=($BOOT_GATEWAY)" 2>/dev/null || return 0
+  program=${words[0]-}
+  if [[ $program == node || $program == */node ]]; then
+    readarray -t nodes < <(type -ap "$program")
+  elif line=$(head -n 1 "$(type -P "$program")" 2>/dev/null | tr -d '\0') && [[ $line == '#!'*env*node* ]]; then
+    readarray -t nodes < <(type -ap node)
+    program=node
+  else
+    return 0
+  fi
+  for node in "${nodes[@]}"; do
+    version=$("${GATEWAY_PREFIX[@]:1}" "$node" --version 2>/dev/null) || version='cannot be run'
+    seen+="${seen:+, }$node ($version)"
+    [[ $version =~ ^v([0-9]+)\. ]] && ((BASH_REMATCH[1] >= NODE_MAJOR)) || continue
+    if [[ $node != "${nodes[0]}" ]]; then
+      say info "the gateway runs with $node ($version): earlier ones on the PATH are too old"
+      GATEWAY_PREFIX+=(env "PATH=${node%/*}:$PATH")
+    fi
+    return 0
+  done
+  say error "the gateway needs Node $NODE_MAJOR or newer; there is ${seen:-no $program}. Put the right one on the PATH of boot.sh, or name it: BOOT_GATEWAY='/path/to/node $(type -P workspace-gateway || echo /path/to/workspace-gateway) serve'"
+  return 78
+}
+
 # The user and password of the terminal: made on the first boot, refused when others could have read it.
 ensure_credential() {
-  local file=$STATE_DIR/terminal-credential draft mode
+  local line level=info status found=$RUN_DIR/credential words=$RUN_DIR/credential.words
   mkdir -p "$STATE_DIR" && chmod 700 "$STATE_DIR" || return 78
-  if [[ ! -e $file ]]; then
-    # Complete under another name first, then named: nobody ever finds half of it.
-    draft=$(mktemp "$STATE_DIR/.terminal-credential.XXXXXX") || return 78
-    printf 'user:%s\n' "$(head -c 18 /dev/urandom | base64 | tr '+/' '-_')" >"$draft"
-    ln "$draft" "$file"
-    rm -f "$draft"
-    say info "made $file, the terminal's user and password"
-  fi
-  mode=$(stat -c %a "$file") || return 78
-  if ((8#$mode & 8#077)); then
-    say error "$file can be read by others (mode $mode): delete it to get a new one, or chmod 600 it"
-    return 78
-  fi
-  credential=$(<"$file")
-  [[ -z $GATEWAY_USER ]] || chown -R "$GATEWAY_USER:" "$STATE_DIR"
+  [[ -z $GATEWAY_USER ]] || chown -R "$GATEWAY_USER:" "$STATE_DIR" || return 78
+  [[ -n ${COMMAND[terminal]} ]] || return 0
+  rm -f "$found" "$words"
+  "${GATEWAY_PREFIX[@]:1}" bash -c "exec $BOOT_CREDENTIAL" credential >"$found" 2>"$words" 9>&-
+  status=$?
+  read_line "$found"
+  credential=$REPLY
+  ((status == 0)) || level=error
+  # What the program says of itself is the log's, which has names for that.
+  while IFS= read -r line; do say "$level" "${line#workspace-gateway: }"; done <"$words"
+  rm -f "$found" "$words"
+  ((status == 0)) || say error "no credential for the terminal: \"$BOOT_CREDENTIAL\" ended with $status"
+  return "$status"
 }
 
 # The fields of /proc/PID/stat behind the program's name, which may hold anything: state first, start time twentieth.
@@ -161,7 +191,11 @@ build_prefixes() {
 start() {
   local name=$1 log=$LOG_DIR/$1.log argument=
   unset "DUE[$name]"
-  [[ $name != terminal ]] || argument=$credential
+  if [[ $name == terminal ]]; then
+    # Read again for each start: it may have been replaced.
+    [[ -n $credential ]] || ensure_credential || { give_up terminal 78 'it has no credential'; return; }
+    argument=$credential credential=
+  fi
   # exec all the way down: the number that is watched is the program's own.
   if [[ $name == gateway ]]; then
     : >"$log" # what it writes to stderr is why it cannot start; its log goes to standard output
@@ -255,8 +289,9 @@ main() {
     exit 69
   fi
   echo $$ >"$RUN_DIR/boot.pid"
-  ensure_credential || exit 78
   build_prefixes
+  find_node || exit 78
+  ensure_credential || exit 78
   # From here on nothing is expanded from a $(command): bash 5.2 loses a signal that comes while it reads one.
   trap 'signals=$((signals + 1))' TERM INT
   trap '[[ -z ${PID[gateway]-} ]] || kill -HUP "${PID[gateway]}"' HUP

@@ -2,11 +2,13 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, readFile, readdir, stat, writeFile } from 'node:fs/promises'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { eventually } from '../helpers/waiting.ts'
 import { openShell } from './terminal-client.ts'
 
 const START = fileURLToPath(new URL('../../embedded/start.ts', import.meta.url))
@@ -28,8 +30,13 @@ interface Welcome {
 }
 
 /** Runs `embedded/start.ts` in a folder of its own, without a ttyd on the PATH. */
-function start(t: Test, env: Record<string, string> = {}, folder = t.testdir()): Started {
-  const child = spawn(process.execPath, [START], {
+function start(
+  t: Test,
+  env: Record<string, string> = {},
+  folder = t.testdir(),
+  args: readonly string[] = [],
+): Started {
+  const child = spawn(process.execPath, [START, ...args], {
     cwd: folder,
     env: { PATH: folder, HOME: folder, SHELL: '/bin/sh', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -55,7 +62,7 @@ function start(t: Test, env: Record<string, string> = {}, folder = t.testdir()):
       const line = (pattern: RegExp) => pattern.exec(text)?.[1] ?? ''
       return {
         text,
-        origin: line(/Your workspace is up: (\S+)/),
+        origin: line(/ is up: (\S+)/),
         link: line(/(http\S+\/_gateway\/sign-in\S+)/),
         credential: line(/a name and a password:\n\s+(\S+\n\s+\S+)/).replace(/\s+/, ':'),
       }
@@ -172,6 +179,73 @@ t.test('a port that was asked for and is taken is an error', async (t) => {
   t.equal(code, 69)
   t.match(errors, `Port ${port} is taken by another program.`)
   t.equal(errors.trim().split('\n').length, 1)
+})
+
+t.test('a port can be named as an argument, which counts more than the setting', async (t) => {
+  const other = createServer().listen(0, '127.0.0.1')
+  await once(other, 'listening')
+  const { port } = other.address() as AddressInfo
+  const taken = start(t, {}, t.testdir(), [`--port=${port}`])
+  t.same(await taken.ended, {
+    code: 69,
+    errors: `Port ${port} is taken by another program. Without --port and GATEWAY_PORT a free one is taken.\n`,
+  })
+  other.close()
+  await once(other, 'close')
+  const { welcome } = start(t, { GATEWAY_PORT: '1' }, t.testdir(), ['--port', String(port)])
+  t.equal((await welcome()).origin, `http://localhost:${port}`)
+})
+
+t.test('help is given without starting anything', async (t) => {
+  for (const option of ['--help', '-h']) {
+    const { child, ended, folder } = start(t, {}, t.testdir(), [option])
+    const text = (await child.stdout.toArray()).join('')
+    for (const word of ['--port', 'GATEWAY_DASHBOARD_URL', '.workspace', '69']) t.match(text, word)
+    t.same(await ended, { code: 0, errors: '' })
+    t.same(await readdir(folder), [])
+  }
+})
+
+t.test('arguments that mean nothing are said, with where to look', async (t) => {
+  for (const [args, said] of [
+    [['--prot', '9000'], /Unknown option '--prot'/],
+    [['9000'], /Unexpected argument '9000'/],
+    [['--port', '70000'], /--port "70000" is not a port; it takes a whole number from 0 to 65535/],
+    [['--port='], /--port "" is not a port/],
+    [['--port'], /--port/],
+  ] as const) {
+    const { ended, folder } = start(t, {}, t.testdir(), args)
+    const { code, errors } = await ended
+    t.equal(code, 64, args.join(' '))
+    t.match(errors, said)
+    t.match(errors, 'Try "npm start -- --help".')
+    t.notMatch(errors, /\n\s+at /)
+    t.same(await readdir(folder), [])
+  }
+})
+
+t.test('a workspace is up only when what was named answers', async (t) => {
+  const held = createServer().listen(0, '127.0.0.1')
+  await once(held, 'listening')
+  const { port } = held.address() as AddressInfo
+  held.close()
+  await once(held, 'close')
+  const { child, welcome } = start(t, {
+    GATEWAY_PORT: '0',
+    GATEWAY_DASHBOARD_URL: `http://127.0.0.1:${port}`,
+  })
+  const printed = welcome()
+  let text = ''
+  child.stdout.on('data', (chunk: string) => (text += chunk))
+  await eventually(() => text.includes('Waiting for the dashboard'), 'it waits', 20_000)
+  t.notMatch(text, ' is up')
+  const dashboard = createHttpServer((_request, response) => response.writeHead(404).end())
+  dashboard.listen(port, '127.0.0.1')
+  t.teardown(() => {
+    dashboard.closeAllConnections()
+    dashboard.close()
+  })
+  t.match((await printed).text, 'Your workspace is up: http://localhost:')
 })
 
 t.test('settings that make no sense are said before anything is made', async (t) => {

@@ -26,7 +26,7 @@ export function dial(
   url: string,
   { path = '/terminal/ws', protocols = ['tty'], ...options }: DialOptions = {},
 ): WebSocket {
-  const address = url.replace('http', 'ws') + path
+  const address = url.startsWith('unix:') ? `ws+${url}:${path}` : url.replace('http', 'ws') + path
   const socket = new WebSocket(address, protocols, { headers: BASIC, ...options })
   // An error is seen where the test waits for an event; a refused handshake ends with one at teardown.
   socket.on('error', () => {})

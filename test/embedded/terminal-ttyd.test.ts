@@ -1,10 +1,14 @@
 /** How is the machine's own ttyd found, started, watched and ended? A small script stands in for it here. */
-import { chmod, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { shellEnvironment, startTerminal } from '../../embedded/terminal.ts'
 import { findTtyd } from '../../embedded/terminal-ttyd.ts'
-import { CREDENTIAL } from './terminal-client.ts'
+import { temporaryFolder } from '../helpers/process.ts'
+import { BASIC, CREDENTIAL, TOKEN } from './terminal-client.ts'
 
 /** Puts a program called ttyd in front of everything else on the PATH. */
 async function installTtyd(t: Test, script: string): Promise<string> {
@@ -24,13 +28,11 @@ const fs = require('node:fs')
 const note = (name, value) => fs.writeFileSync(__dirname + '/' + name, JSON.stringify(value))
 note('arguments', process.argv.slice(2))
 note('environment', process.env)
-const port = process.argv[process.argv.indexOf('-p') + 1]
-const server = require('node:http').createServer((request, response) => {
-  response.end(String(process.pid))
-  if (request.url === '/end') process.exit(7)
-})
-server.listen(port, '127.0.0.1')
+const path = process.argv[process.argv.indexOf('-i') + 1]
+const server = require('node:http').createServer((request, response) => response.end(String(process.pid)))
+server.listen(path)
 process.on('SIGTERM', () => { note('ended', 'SIGTERM'); process.exit(0) })
+process.on('SIGUSR1', () => process.exit(7))
 `
 
 function options(more: object = {}) {
@@ -41,49 +43,107 @@ async function noted(folder: string, name: string): Promise<unknown> {
   return JSON.parse(await readFile(join(folder, name), 'utf8'))
 }
 
-t.test('ttyd is run with the credential, below /terminal, writable, on 127.0.0.1', async (t) => {
+/** The folder of a terminal's sockets. */
+const folderOf = ({ url }: { url: string }) => dirname(url.slice('unix:'.length))
+
+/** What the gate answers with the password, or with other fields. */
+async function get(url: string, headers: Record<string, string> = BASIC) {
+  const socketPath = url.slice('unix:'.length)
+  const request = httpRequest({ socketPath, path: '/terminal/', headers, agent: false }).end()
+  const [answer] = (await once(request, 'response')) as [IncomingMessage]
+  return { status: answer.statusCode, text: Buffer.concat(await answer.toArray()).toString() }
+}
+
+t.test('ttyd is run below /terminal, writable, on a socket that only we can reach', async (t) => {
   const folder = await installTtyd(t, WELL_BEHAVED)
   process.env['GATEWAY_JWT_SECRET'] = 'nobody in the terminal shall see this'
   t.teardown(() => delete process.env['GATEWAY_JWT_SECRET'])
   const terminal = await startTerminal(options())
   t.teardown(terminal.close)
   t.equal(terminal.kind, 'ttyd')
-  const port = new URL(terminal.url).port
+  t.equal((await stat(folderOf(terminal))).mode & 0o777, 0o700)
   t.same(await noted(folder, 'arguments'), [
-    ...['-i', '127.0.0.1', '-p', port, '--credential', CREDENTIAL],
+    ...['-i', join(folderOf(terminal), 'ttyd.sock')],
     ...['--base-path', '/terminal', '--ping-interval', '300', '--writable', '/bin/sh'],
   ])
   const environment = (await noted(folder, 'environment')) as Record<string, string>
   t.equal(environment['PATH'], process.env['PATH'])
   t.notOk(Object.keys(environment).some((name) => name.startsWith('GATEWAY_')))
+  t.equal((await get(terminal.url, {})).status, 401, 'who reaches it is asked for the password')
+  t.same(await get(terminal.url), { status: 200, text: String(terminal.pid) })
 })
 
-t.test('closing ends exactly the process that was started, and waits for it', async (t) => {
+t.test('the password is nowhere that other users of the machine can look', async (t) => {
+  const folder = await installTtyd(t, WELL_BEHAVED)
+  const terminal = await startTerminal(options())
+  t.teardown(terminal.close)
+  const [user = '', password = ''] = CREDENTIAL.split(':')
+  for (const name of ['arguments', 'environment']) {
+    const text = JSON.stringify(await noted(folder, name))
+    for (const secret of [password, TOKEN, `${user}:`]) t.notMatch(text, secret, name)
+  }
+  if (process.platform === 'linux') {
+    const commandLine = await readFile(`/proc/${terminal.pid}/cmdline`, 'utf8')
+    for (const secret of [password, TOKEN]) t.notMatch(commandLine, secret)
+  }
+})
+
+t.test(
+  'another user of the machine cannot connect to it',
+  { skip: process.geteuid?.() !== 0 && 'needs root, to be somebody else' },
+  async (t) => {
+    await installTtyd(t, WELL_BEHAVED)
+    const terminal = await startTerminal(options())
+    t.teardown(terminal.close)
+    const script = `
+      process.setgid(65534); process.setuid(65534)
+      require('node:net').connect(process.argv[1])
+        .on('connect', () => process.exit(0))
+        .on('error', ({ code }) => { console.log(code); process.exit(1) })`
+    for (const name of ['ttyd.sock', 'gate.sock']) {
+      const other = spawn(process.execPath, ['-e', script, join(folderOf(terminal), name)], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      t.equal(Buffer.concat(await other.stdout.toArray()).toString(), 'EACCES\n', name)
+    }
+  },
+)
+
+t.test('closing ends exactly the process that was started, and leaves nothing', async (t) => {
   const folder = await installTtyd(t, WELL_BEHAVED)
   const said: string[] = []
   const terminal = await startTerminal(
     options({ onUnexpectedExit: (text: string) => said.push(text) }),
   )
-  const answer = await fetch(terminal.url)
-  t.equal(Number(await answer.text()), terminal.pid)
+  t.equal(Number((await get(terminal.url)).text), terminal.pid)
   await terminal.close()
   t.equal(await noted(folder, 'ended'), 'SIGTERM')
   t.throws(() => process.kill(terminal.pid, 0), { code: 'ESRCH' })
+  await t.rejects(stat(folderOf(terminal)), { code: 'ENOENT' })
   await terminal.close()
   t.same(said, [], 'a wanted end is no news')
 })
 
-t.test(
-  'a ttyd that dies early is an error with its last words, but not with its credential',
-  async (t) => {
-    const words =
-      "console.error('credential: ' + process.argv[6] + '\\nE: no such shell'); process.exit(3)"
-    await installTtyd(t, words)
-    const error = await startTerminal(options()).catch((reason: Error) => reason)
-    t.match(error, { message: /ttyd ended while starting \(exit code 3\)\. E: no such shell$/ })
-    t.notMatch((error as Error).message, CREDENTIAL)
-  },
-)
+t.test('a ttyd that dies early is an error with its last words', async (t) => {
+  await installTtyd(t, "console.error('E: no such shell'); process.exit(3)")
+  await t.rejects(startTerminal(options()), {
+    message: /ttyd ended while starting \(exit code 3\)\. E: no such shell$/,
+  })
+})
+
+t.test('a folder for sockets whose path is too long is an error that says so', async (t) => {
+  await installTtyd(t, WELL_BEHAVED)
+  const before = process.env['TMPDIR']
+  const long = join(temporaryFolder(t), 'x'.repeat(100))
+  await mkdir(long)
+  process.env['TMPDIR'] = long
+  t.teardown(() => {
+    if (before === undefined) delete process.env['TMPDIR']
+    else process.env['TMPDIR'] = before
+  })
+  await t.rejects(startTerminal(options()), { message: /TMPDIR .* is too long for a socket/ })
+  t.same(await readdir(long), [])
+})
 
 t.test('a ttyd that cannot be run at all is an error that says so', async (t) => {
   const folder = await installTtyd(t, '')
@@ -95,7 +155,7 @@ t.test('a ttyd that ends by itself later is told', async (t) => {
   await installTtyd(t, WELL_BEHAVED)
   const told = Promise.withResolvers<string>()
   const terminal = await startTerminal(options({ onUnexpectedExit: told.resolve }))
-  await fetch(`${terminal.url}/end`).catch(() => {})
+  process.kill(terminal.pid, 'SIGUSR1')
   t.match(await told.promise, /ttyd has ended \(exit code 7\)\.$/)
   await terminal.close()
 })

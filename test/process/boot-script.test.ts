@@ -1,10 +1,19 @@
 /** Does the boot script of examples/fly keep a workspace up, and stop it, by process id? */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { temporaryFolder } from '../helpers/process.ts'
+import { MAIN, temporaryFolder } from '../helpers/process.ts'
 import { eventually } from '../helpers/waiting.ts'
 
 const SCRIPT = new URL('../../examples/fly/boot.sh', import.meta.url).pathname
@@ -31,6 +40,7 @@ function boot(t: Test, folder: string, overrides: Record<string, string> = {}) {
       BOOT_DASHBOARD: 'sleep 1000',
       BOOT_STATS: 'sleep 1000',
       BOOT_GATEWAY: 'sleep 1000',
+      BOOT_CREDENTIAL: 'echo user:of-a-test',
       ...overrides,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -80,24 +90,119 @@ t.test('everything is started, watched by its own process id, and stopped', asyn
 t.test('the terminal gets a credential that nobody else can read', async (t) => {
   const folder = temporaryFolder(t)
   const file = join(folder, 'state', 'terminal-credential')
-  const first = boot(t, folder)
+  const settings = { BOOT_CREDENTIAL: `${process.execPath} ${MAIN} terminal-credential` }
+  const first = boot(t, folder, settings)
   await first.said('terminal started')
   const credential = readFileSync(file, 'utf8').trim()
   t.match(credential, /^user:[A-Za-z0-9_-]{24}$/)
   t.equal(statSync(file).mode & 0o777, 0o600)
   t.equal(statSync(join(folder, 'state')).mode & 0o777, 0o700)
   t.notOk(first.out().includes(credential))
+  t.match(first.out(), `made ${file}, the terminal's user and password`)
+  t.match(readFileSync(`/proc/${first.pidOf('terminal')}/cmdline`, 'utf8'), credential)
   first.child.kill('SIGTERM')
   await first.exited
-  const second = boot(t, folder)
+  const second = boot(t, folder, settings)
   await second.said('terminal started')
   t.equal(readFileSync(file, 'utf8').trim(), credential, 'it is kept')
   second.child.kill('SIGTERM')
   await second.exited
   chmodSync(file, 0o644)
-  const third = boot(t, folder)
+  const third = boot(t, folder, settings)
   t.equal(await third.exited, 78)
-  t.match(third.out(), /can be read by others \(mode 644\)/)
+  t.match(third.out(), /can be read by others \(mode 0644\)/)
+  t.notOk(third.out().includes(credential))
+  t.notMatch(third.out(), /started/)
+})
+
+t.test('a terminal that is started again gets the credential as it is now', async (t) => {
+  const folder = temporaryFolder(t)
+  const kept = join(folder, 'kept')
+  writeFileSync(kept, 'user:first')
+  const { said, pidOf, out } = boot(t, folder, { BOOT_CREDENTIAL: `cat ${kept}` })
+  await said('gateway started')
+  const isGiven = (credential: string) => {
+    const pid = pidOf('terminal')
+    return (
+      pid > 0 && isAlive(pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(credential)
+    )
+  }
+  await eventually(() => isGiven('user:first'), 'the first credential')
+  writeFileSync(kept, 'user:second')
+  process.kill(pidOf('terminal'), 'SIGTERM')
+  await eventually(() => isGiven('user:second'), 'the second credential')
+  rmSync(kept)
+  process.kill(pidOf('terminal'), 'SIGTERM')
+  await said('terminal ended with 78 and is given up (it has no credential)')
+  t.match(out(), `${kept}: No such file`)
+  t.ok(isAlive(pidOf('gateway')), 'the others go on')
+  t.notMatch(out(), /user:(?:first|second)/)
+})
+
+t.test('without a terminal nobody needs a credential', async (t) => {
+  const folder = temporaryFolder(t)
+  const { said } = boot(t, folder, { BOOT_TERMINAL: '', BOOT_CREDENTIAL: 'false' })
+  await said('gateway started')
+  t.same(readdirSync(join(folder, 'state')), [])
+})
+
+/** A program called node, of this version, in a folder of its own. */
+function fakeNode(folder: string, version: string): string {
+  const bin = join(folder, `node-${version}`)
+  mkdirSync(bin)
+  const script = `[[ \${1-} == --version ]] && echo ${version} && exit\nexec sleep 1000\n`
+  writeFileSync(join(bin, 'node'), `#!/bin/bash\n${script}`, { mode: 0o755 })
+  return bin
+}
+
+/** The gateway's program, which takes its Node from the PATH as the installed one does. */
+function fakeGateway(folder: string): string {
+  const file = join(folder, 'workspace-gateway')
+  writeFileSync(file, '#!/usr/bin/env node\n', { mode: 0o755 })
+  return file
+}
+
+const SYSTEM = '/usr/bin:/bin'
+
+t.test('a Node that is too old is said in one line, and nothing is started', async (t) => {
+  const folder = temporaryFolder(t)
+  const old = fakeNode(folder, 'v20.19.2')
+  const program = fakeGateway(folder)
+  for (const command of [`${program} serve`, `node ${program} serve`, `${old}/node x`]) {
+    const { exited, out } = boot(t, folder, {
+      PATH: `${old}:${SYSTEM}`,
+      BOOT_GATEWAY: command,
+      BOOT_CREDENTIAL: 'false',
+    })
+    t.equal(await exited, 78, command)
+    const lines = out().trim().split('\n')
+    t.equal(lines.length, 1)
+    t.match(lines[0], `needs Node 24 or newer; there is ${old}/node (v20.19.2)`)
+  }
+})
+
+t.test('the gateway gets the first Node on the PATH that is new enough', async (t) => {
+  const folder = temporaryFolder(t)
+  const [old, right] = [fakeNode(folder, 'v20.19.2'), fakeNode(folder, 'v24.1.0')]
+  const { said, pidOf } = boot(t, folder, {
+    PATH: `${old}:${right}:${SYSTEM}`,
+    BOOT_GATEWAY: `${fakeGateway(folder)} serve`,
+    BOOT_CREDENTIAL: `bash -c '[[ $(node --version) == v24* ]] && echo user:x'`,
+    BOOT_STATS: 'node server.js',
+  })
+  await said('gateway started')
+  await said(`the gateway runs with ${right}/node (v24.1.0)`)
+  const path = (name: string) => readFileSync(`/proc/${pidOf(name)}/environ`, 'utf8')
+  await eventually(() => path('gateway').includes(`PATH=${right}:${old}:`), 'its own PATH')
+  t.match(path('stats'), `PATH=${old}:${right}:`, "the services' is as it was")
+})
+
+t.test('the Node that is asked for is the one of package.json', async (t) => {
+  const { engines } = JSON.parse(
+    readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+  ) as { engines: { node: string } }
+  const [, major] = /^>=(\d+)\./.exec(engines.node) ?? []
+  t.match(readFileSync(SCRIPT, 'utf8'), `NODE_MAJOR=${major}\n`)
 })
 
 t.test('a wrong configuration ends everything at once, with its code', async (t) => {

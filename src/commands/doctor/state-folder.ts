@@ -1,7 +1,8 @@
 /** Can the state folder be written to, and by nobody else? */
 import { readdirSync, rmSync, statSync, writeFileSync, type Stats } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { codeOf } from '../../errors.ts'
+import { terminalCredentialFile } from '../../terminal-credential.ts'
 import { octal } from '../advice.ts'
 import type { Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'
@@ -58,7 +59,9 @@ function examinePrivacy(stateDir: string, { mode }: Stats): Finding {
     return fail(
       PRIVATE,
       `files in ${stateDir} are open to other users: ${open.slice(0, 5).join(', ')}`,
-      'chmod 600 them',
+      open.includes(basename(terminalCredentialFile(stateDir)))
+        ? 'chmod 600 them; "workspace-gateway terminal-credential --rotate" makes a password that nobody has read'
+        : 'chmod 600 them',
     )
   }
   return pass(PRIVATE, `${stateDir} has mode ${octal(mode)}`)

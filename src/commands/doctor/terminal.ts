@@ -1,16 +1,15 @@
 /** Is the terminal ttyd, behind a password, below /terminal? */
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { terminalCredentialFile } from '../../terminal-credential.ts'
 import type { Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'
 
 const PASSWORD = 'terminal-asks-for-password'
 const BASE_PATH = 'terminal-base-path'
-const CREDENTIAL_FILE = 'terminal-credential'
 
 const BASE_PATH_REMEDY = 'start ttyd with --base-path /terminal'
 const PASSWORD_REMEDY =
-  'start ttyd with --credential user:password, from a file of mode 600 in the state folder; examples/fly/boot.sh makes one on the first boot'
+  'start ttyd with --credential user:password; "workspace-gateway terminal-credential" makes and prints one, as examples/fly/boot.sh does'
 
 export async function examineTerminal(examination: Examination): Promise<Finding[]> {
   const { terminalUrl, stateDir } = examination.config
@@ -64,7 +63,7 @@ async function examineBasePath(
   stateDir: string,
   ask: (authorization: string) => ReturnType<Examination['askService']>,
 ): Promise<Finding> {
-  const file = join(stateDir, CREDENTIAL_FILE)
+  const file = terminalCredentialFile(stateDir)
   const credential = readCredential(file)
   if (credential === undefined)
     return skip(BASE_PATH, `no credential can be read from ${file}, so ttyd tells nothing`)

@@ -1,0 +1,59 @@
+/** What can be said behind `npm start --`? */
+import { parseArgs } from 'node:util'
+import { SETTINGS } from '../src/config/settings.ts'
+
+/** Arguments that mean nothing; the message is complete text for a person. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+/** What a person asked for. */
+export interface Arguments {
+  readonly help: boolean
+  /** As it was written; undefined when none was asked for. */
+  readonly port: string | undefined
+}
+
+export const USAGE = `npm start: the gateway with an embedded workspace behind it, on this machine
+
+Usage
+  npm start                      on port 8080, or the next free one
+  npm start -- --port 9000       on this port; GATEWAY_PORT says the same
+  npm start -- --help            this text
+
+Settings are environment variables; docs/configuration.md lists them. These matter here:
+  GATEWAY_DASHBOARD_URL, GATEWAY_API_URL, GATEWAY_TERMINAL_URL, GATEWAY_HEALTH_URL
+                                 a service of your own instead of a stand-in, such as http://127.0.0.1:3001
+  GATEWAY_STATE_DIR              secrets, log and budgets (.workspace in this folder)
+
+Exit codes
+  0 stopped   1 failed   64 wrong usage   69 the port is taken   78 wrong settings
+`
+
+/** @throws {UsageError} */
+export function readArguments(args: readonly string[]): Arguments {
+  const { help, port } = parsed(args)
+  if (port !== undefined) {
+    try {
+      SETTINGS.port.parse(port)
+    } catch {
+      throw new UsageError(`--port "${port}" is not a port; it takes ${SETTINGS.port.accepts}`)
+    }
+  }
+  return { help, port }
+}
+
+function parsed(args: readonly string[]) {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: {
+        help: { type: 'boolean', short: 'h', default: false },
+        port: { type: 'string', short: 'p' },
+      },
+    })
+    return values
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error })
+  }
+}

@@ -1,0 +1,64 @@
+/** `workspace-gateway terminal-credential`: user and password of the terminal, made on the first boot. */
+import { parseArgs } from 'node:util'
+import { readSetting, type Environment } from '../config/load.ts'
+import { SETTINGS } from '../config/settings.ts'
+import { EXIT } from '../exit-codes.ts'
+import { SecretFileError } from '../secret-file.ts'
+import {
+  ensureTerminalCredential,
+  rotateTerminalCredential,
+  terminalCredentialFile,
+} from '../terminal-credential.ts'
+import type { Io } from './io.ts'
+
+/**
+ * Writes the credential to standard output, or with `--path` where it is; what was done goes to standard error, without
+ * the credential. Of the settings it needs GATEWAY_STATE_DIR alone.
+ * @returns 0, or 78 when others can read the file or it cannot be made
+ * @throws an error with a code `ERR_PARSE_ARGS_…` for arguments that it does not know
+ */
+export async function terminalCredential(
+  args: readonly string[],
+  env: Environment,
+  io: Io,
+): Promise<number> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      rotate: { type: 'boolean', default: false },
+      path: { type: 'boolean', default: false },
+    },
+  })
+  const stateDir = readSetting(SETTINGS.stateDir, env)
+  const file = terminalCredentialFile(stateDir)
+  const say = (text: string) => io.err(`workspace-gateway: ${text}\n`)
+  try {
+    const { credential, done } = values.rotate
+      ? await rotate(stateDir, file)
+      : await ensure(stateDir, file)
+    if (done !== '') say(done)
+    io.out(`${values.path ? file : credential}\n`)
+    return EXIT.ok
+  } catch (error) {
+    if (!(error instanceof SecretFileError)) throw error
+    say(error.message)
+    return EXIT.config
+  }
+}
+
+interface Outcome {
+  readonly credential: string
+  /** What a person should know of it. */
+  readonly done: string
+}
+
+async function ensure(stateDir: string, file: string): Promise<Outcome> {
+  const { secret: credential, made } = await ensureTerminalCredential(stateDir)
+  return { credential, done: made ? `made ${file}, the terminal's user and password` : '' }
+}
+
+async function rotate(stateDir: string, file: string): Promise<Outcome> {
+  const credential = await rotateTerminalCredential(stateDir)
+  const done = `replaced ${file}; a ttyd that runs takes the old credential until it is started again`
+  return { credential, done }
+}
