@@ -129,6 +129,39 @@ const NEVER_WITH_SWITCH: ReadonlySet<string> = new Set([
   'transfer-encoding',
 ])
 
+/**
+ * Fields that say something about the final answer or about the origin as a whole. They do not pass with an informational
+ * answer, which is no place for them, and where no further policy looks at them.
+ */
+const NEVER_INFORMATIONAL: ReadonlySet<string> = new Set([
+  'content-length',
+  'set-cookie',
+  'clear-site-data',
+  'nel',
+  'report-to',
+  'reporting-endpoints',
+  'alt-svc',
+])
+
+/** Builds the header list that the client gets with an informational answer: hints such as `Link`, and nothing of ours. */
+export function buildInformationalHeaders(
+  raw: RawHeaders,
+  rewriteLocation: (location: string) => string,
+): string[] {
+  const headers: string[] = []
+  const nominated: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] ?? ''
+    const value = raw[i + 1] ?? ''
+    const kind = responseFieldKinds.of(name)
+    if (kind === CONNECTION) nominated.push(...listElements(value))
+    else if (kind !== DROP && !NEVER_INFORMATIONAL.has(name.toLowerCase()))
+      headers.push(name, kind === LOCATION ? rewriteLocation(value) : value)
+  }
+  if (nominated.length > 0) removeNominated(headers, 0, nominated, false)
+  return headers
+}
+
 /** Builds the header list that the client gets with a service's `101`: everything else, and no cookie of ours. */
 export function buildSwitchingHeaders(raw: RawHeaders): string[] {
   const headers: string[] = []
