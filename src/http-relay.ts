@@ -60,9 +60,9 @@ export function relayRequest(job: RelayJob): void {
  * Writes a service's answer straight to the client: pieces go from the service's connection to the client's without a stream
  * in between, and nothing more is read while the client does not read.
  *
- * Its phases, in this order: `reaching` (only with `Expect: 100-continue`: does the service take connections?), `awaiting`
- * (only with a body: the client is waited for, and no connection is held), `connecting`, `asking`, `answering`, `done`. A
- * request that is sent once more goes back from `asking` to `connecting`.
+ * Its phases, in this order: `reaching` (only with a body: does the service take connections?), `awaiting` (only with a body:
+ * the client is waited for, and no connection is held), `connecting`, `asking`, `answering`, `done`. A request that is sent
+ * once more goes back from `asking` to `connecting`.
  */
 class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   place = -1
@@ -96,15 +96,20 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   }
 
   start(): void {
-    const { raw, service } = this.#job
+    const { pool } = this.#job.service
     if (this.#body === undefined) {
-      this.#ask(service.pool.take(), false)
-    } else if (raw.headers.expect !== undefined && raw.httpVersionMinor > 0) {
-      this.#phase = 'reaching'
-      this.#connection = service.pool.reach(this)
+      this.#ask(pool.take(), false)
+    } else if (this.#body.isWhole && !this.#awaitsContinue) {
+      this.#awaitBody(this.#body) // it may yet be refused as too large, and a refusal dials nobody
     } else {
-      this.#awaitBody(this.#body)
+      this.#phase = 'reaching'
+      this.#connection = pool.reach(this)
     }
+  }
+
+  get #awaitsContinue(): boolean {
+    const { raw } = this.#job
+    return raw.headers.expect !== undefined && raw.httpVersionMinor > 0
   }
 
   /** Holds no connection meanwhile: services close those whose request takes long to come. */
@@ -142,7 +147,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     if (this.#phase === 'reaching') {
       // The decision is made and the service is there: now the client may send its body.
       this.#connection = undefined
-      this.#job.response.writeContinue()
+      if (this.#awaitsContinue) this.#job.response.writeContinue()
       if (this.#body !== undefined) this.#awaitBody(this.#body)
       return
     }

@@ -50,9 +50,10 @@ export interface BodySink {
 export class RequestBody {
   /** When something was last sent, or was ready to be, on the monotonic clock in milliseconds. */
   lastProgress = performance.now()
+  /** Whether the whole body is gathered before it begins. */
+  readonly isWhole: boolean
   readonly #source: IncomingMessage
   readonly #owner: BodyOwner
-  readonly #isWhole: boolean
   #isRead = false
   #hasBegun = false
   #sink: BodySink | undefined
@@ -68,7 +69,7 @@ export class RequestBody {
   constructor(source: IncomingMessage, owner: BodyOwner, isWhole: boolean) {
     this.#source = source
     this.#owner = owner
-    this.#isWhole = isWhole
+    this.isWhole = isWhole
   }
 
   /** Begins to read the body. The owner is told when it begins. */
@@ -123,7 +124,7 @@ export class RequestBody {
     this.#windowBytes += chunk.length
     this.#gathered.push(chunk)
     this.#gatheredBytes += chunk.length
-    if (this.#isWhole) {
+    if (this.isWhole) {
       this.#gatherWhole()
       return
     }
@@ -162,7 +163,7 @@ export class RequestBody {
     if (!this.#isRead) return
     if (!this.#hasBegun) {
       this.#hasBegun = true
-      this.#owner.onBodyBegin(this.#isWhole ? this.#gatheredBytes : undefined)
+      this.#owner.onBodyBegin(this.isWhole ? this.#gatheredBytes : undefined)
     } else if (this.#sink !== undefined) {
       this.#flush(this.#sink)
     }
