@@ -22,7 +22,7 @@ const WHEN: Readonly<Record<ErrorCode, string>> = {
     'TRACE, CONNECT and unknown methods; a known one where it has no use (`Allow` tells).',
   'request-timeout': 'Headers took longer than 10 s, or a body came slower than 1 KiB/s for 30 s.',
   'body-too-large':
-    'A sign-in form of more than 16 KiB. Bodies for the services have no limit of ours.',
+    'A sign-in form of more than 16 KiB, or a body without a length of more than 16 KiB for the terminal, which reads no chunks. Other bodies have no limit of ours.',
   'expectation-failed': '`Expect` is something other than `100-continue`.',
   'host-not-served':
     '`Host` is neither the public host, nor localhost, nor an IP literal, nor in `GATEWAY_ALLOWED_HOSTS`.',

@@ -10,6 +10,8 @@ import { askForSmall } from '../src/small-answer.ts'
 export interface HealthOptions {
   /** Whether a stats server that does not answer is an error. */
   readonly strict: boolean
+  /** The workspace's public host. */
+  readonly host: string
 }
 
 /** The stats server's answer is small, and more is not passed on; a prober waits one second. */
@@ -31,8 +33,11 @@ interface StatsAnswer {
 
 export default async function health(
   app: FastifyInstance,
-  { strict }: HealthOptions,
+  { strict, host }: HealthOptions,
 ): Promise<void> {
+  // Fixed fields of the gateway's own: the answer serves every prober, so nothing that one of them sends may shape it.
+  const headers = ['Host', host, 'User-Agent', 'workspace-gateway', 'Accept', '*/*']
+  const probeHead = { method: 'GET', path: '/health', headers }
   let latest: Probe | undefined
 
   app.removeAllContentTypeParsers()
@@ -53,7 +58,7 @@ export default async function health(
       const now = performance.now()
       request.exchange.dialledAt = now
       if (latest === undefined || now - latest.startedAt > SHARED_MS)
-        latest = { startedAt: now, result: probe(request) }
+        latest = { startedAt: now, result: probe() }
       const result = await latest.result
       request.exchange.upstreamMs = performance.now() - now
       app.writeAnswer(request, reply, healthAnswer(request, result))
@@ -62,12 +67,9 @@ export default async function health(
   })
 
   /** Asks the stats server once; never rejects. */
-  async function probe(request: FastifyRequest): Promise<StatsAnswer | GatewayError> {
-    const service = app.services.health
-    const headers = probeHeaders(app.headersFor(service, request))
-    const head = { method: 'GET', path: '/health', headers }
+  async function probe(): Promise<StatsAnswer | GatewayError> {
     try {
-      const { status, fields, body } = await askForSmall(service, head, LIMITS)
+      const { status, fields, body } = await askForSmall(app.services.health, probeHead, LIMITS)
       if (status < 200 || status > 299)
         return new GatewayError('upstream-unreachable', {
           reason: `stats server answered ${status}`,
@@ -93,15 +95,4 @@ export default async function health(
     const body = `${JSON.stringify({ status: 'degraded', stats: 'unreachable' })}\n`
     return withBody(200, [...ownHeaders(id), ERROR_FIELD, result.code], 'application/json', body)
   }
-}
-
-/** The answer serves every prober, so nothing of one prober's conditions or body may shape it. */
-function probeHeaders(headers: readonly string[]): string[] {
-  const kept: string[] = []
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i] ?? ''
-    if (/^(?:host|user-agent|x-forwarded-.*|x-request-id)$/i.test(name))
-      kept.push(name, headers[i + 1] ?? '')
-  }
-  return kept
 }

@@ -8,14 +8,19 @@ export const MAX_HEAD_BYTES = 64 * 1024
 /** The longest line that tells the size of a chunk, extensions included, in bytes. */
 const MAX_SIZE_LINE_BYTES = 1024
 
-/** Informational answers that may come before the answer. */
-const MAX_INFORMATIONAL = 16
+/**
+ * The limit for the heads of all informational answers (1xx) to one request together, in bytes. Bounded by bytes, not by
+ * number: a service that works for hours may send `102 Processing` every few seconds.
+ */
+export const MAX_INFORMATIONAL_BYTES = 256 * 1024
 
 /** An answer that is no HTTP/1.1. Its message tells what is wrong with it, and quotes nothing of it. */
 export class MalformedAnswer extends Error {}
 
-/** Who is told what a service answers, in this order: the head, pieces of the body, the end. */
+/** Who is told what a service answers, in this order: informational answers, the head, pieces of the body, the end. */
 export interface AnswerSink {
+  /** An informational answer (RFC 9110 section 15.2) other than 100, which answers nothing here: `Expect` is not forwarded. */
+  onInformational(status: number, fields: string[]): void
   /**
    * @param fields name and value in turn, as the service spelled them, one character a byte
    * @param length of the body in bytes; undefined when only its end will tell
@@ -50,7 +55,7 @@ export class AnswerReader {
   readonly #sink: AnswerSink
   #state: State = 'over'
   #isHead = false
-  #informational = 0
+  #informationalBytes = 0
   #persists = false
   /** Bytes of the body, or of its chunk, that are still to come. */
   #left = 0
@@ -67,7 +72,7 @@ export class AnswerReader {
   expect(isHead: boolean): void {
     this.#state = 'head'
     this.#isHead = isHead
-    this.#informational = 0
+    this.#informationalBytes = 0
   }
 
   /**
@@ -140,8 +145,10 @@ export class AnswerReader {
     const fields = parseFields(text, statusEnd)
     if (status < 200) {
       if (status === 101) throw new MalformedAnswer('a switch of protocols that nobody asked for')
-      if (++this.#informational > MAX_INFORMATIONAL)
-        throw new MalformedAnswer('too many informational answers')
+      this.#informationalBytes += text.length + 4
+      if (this.#informationalBytes > MAX_INFORMATIONAL_BYTES)
+        throw new MalformedAnswer('too much of informational answers')
+      if (status !== 100) this.#sink.onInformational(status, fields)
       return
     }
     const framing = framingOf(fields, version)
@@ -332,9 +339,12 @@ function parseLength(value: string): number {
   return length
 }
 
-/** RFC 9112 section 7.1: hexadecimal, then extensions, which are ignored but must not be anything at all. */
+/**
+ * RFC 9112 section 7.1: hexadecimal, then extensions, which are ignored but must not be anything at all. Leading zeros are
+ * legal and bounded by the length of the line; 13 digits behind them are less than 2^53.
+ */
 function parseChunkSize(line: string): number {
-  const digits = /^([0-9A-Fa-f]{1,13})(?:[\t ]*;[\t\x20-\x7e\x80-\xff]*)?$/.exec(line)?.[1]
+  const digits = /^0*([0-9A-Fa-f]{1,13})(?:[\t ]*;[\t\x20-\x7e\x80-\xff]*)?$/.exec(line)?.[1]
   if (digits === undefined) throw new MalformedAnswer('a chunk size that is no number')
   return Number.parseInt(digits, 16)
 }

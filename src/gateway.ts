@@ -98,7 +98,10 @@ export async function buildGateway(
     idleMs: config.idleSeconds * 1000,
   })
 
-  await app.register(health, { strict: config.healthStrict })
+  await app.register(health, {
+    strict: config.healthStrict,
+    host: `${config.workspace}.${config.domain}`,
+  })
   await app.register(probes)
   await app.register(gatewayRoutes, { verifier })
   await app.register(terminal)

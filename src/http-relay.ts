@@ -1,13 +1,16 @@
-/** How does a request reach a service and its answer the client? Streamed both ways with back-pressure, never retried. */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+/**
+ * How does a request reach a service and its answer the client? Streamed both ways with back-pressure. Nothing that may have
+ * reached the service is sent again, but one: see `mayRepeat` in src/service-connection.ts.
+ */
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { cutAnswer, UNREAD_RELAYED_MS } from './client-connection.ts'
 import { GatewayError, upstreamErrorFrom } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import { fieldLines } from './fields.ts'
-import { buildResponseHeaders } from './response-headers.ts'
+import { buildInformationalHeaders, buildResponseHeaders } from './response-headers.ts'
 import { isolationFields } from './isolation.ts'
-import { discardBody, RequestBody } from './request-body.ts'
+import { discardBody, RequestBody, type BodyOwner } from './request-body.ts'
 import { CONNECT_MS, MAX_IN_FLIGHT, type Service } from './service.ts'
 import { READ_BYTES, type AnswerReceiver, type ServiceConnection } from './service-connection.ts'
 import type { Watched, Watchdog } from './watchdog.ts'
@@ -54,19 +57,24 @@ export function relayRequest(job: RelayJob): void {
 /**
  * Writes a service's answer straight to the client: pieces go from the service's connection to the client's without a stream
  * in between, and nothing more is read while the client does not read.
+ *
+ * Its phases, in this order: `reaching` (only with a body: does the service take connections?), `awaiting` (only with a body:
+ * the client is waited for, and no connection is held), `connecting`, `asking`, `answering`, `done`. A request that is sent
+ * once more goes back from `asking` to `connecting`.
  */
-class HttpRelay implements AnswerReceiver, Watched {
+class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   place = -1
   readonly #job: RelayJob
   readonly #body: RequestBody | undefined
-  readonly #startedAt = performance.now()
+  /** When the service was asked: with a body, when that began. */
+  #askedAt = performance.now()
   /** The connection to the service, until the relay is done with it. */
   #connection: ServiceConnection | undefined
-  #phase: 'connecting' | 'asking' | 'answering' | 'done' = 'connecting'
+  #phase: 'reaching' | 'awaiting' | 'connecting' | 'asking' | 'answering' | 'done' = 'connecting'
   #isPaused = false
   /** Whether the answer is an event stream, which may be silent for ever. */
   #mayPause = false
-  #lastProgress = this.#startedAt
+  #lastProgress = this.#askedAt
   /** The head of the answer, until it is written: as long as it is here, a failure can still be told. */
   #head: string[] | undefined
   // A small answer that comes in one piece leaves as one piece: header and body in a single write.
@@ -79,32 +87,80 @@ class HttpRelay implements AnswerReceiver, Watched {
 
   constructor(job: RelayJob) {
     this.#job = job
-    this.#body = job.hasBody ? new RequestBody(job.raw) : undefined
-    job.exchange.dialledAt = this.#startedAt
+    this.#body = job.hasBody ? new RequestBody(job.raw, this, wantsWholeBody(job)) : undefined
+    job.exchange.dialledAt = this.#askedAt
     job.exchange.onClientClose = this.#onClientClose
     job.watchdog.add(this)
   }
 
   start(): void {
-    const { raw, service, path, headers, hasBody } = this.#job
-    const connection = service.pool.take()
+    const { pool } = this.#job.service
+    if (this.#body === undefined) {
+      this.#ask(pool.take(), false)
+    } else if (this.#body.isWhole && !this.#awaitsContinue) {
+      this.#awaitBody(this.#body) // it may yet be refused as too large, and a refusal dials nobody
+    } else {
+      this.#phase = 'reaching'
+      this.#connection = pool.reach(this)
+    }
+  }
+
+  get #awaitsContinue(): boolean {
+    const { raw } = this.#job
+    return raw.headers.expect !== undefined && raw.httpVersionMinor > 0
+  }
+
+  /** Holds no connection meanwhile: services close those whose request takes long to come. */
+  #awaitBody(body: RequestBody): void {
+    this.#phase = 'awaiting'
+    body.read()
+  }
+
+  onBodyBegin(length: number | undefined): void {
+    const { service, headers } = this.#job
+    if (length !== undefined) headers.push('Content-Length', String(length))
+    this.#askedAt = performance.now()
+    this.#lastProgress = this.#askedAt
+    this.#ask(service.pool.take(), length !== 0)
+  }
+
+  onBodyTooLarge(): void {
+    this.onError(new GatewayError('body-too-large', { reason: 'a body without a length' }), false)
+  }
+
+  #ask(connection: ServiceConnection, hasBody: boolean): void {
+    const { raw, path, headers } = this.#job
+    this.#phase = 'connecting'
     this.#connection = connection
     try {
       connection.send({ method: raw.method ?? '', path, headers, hasBody }, this)
     } catch (error) {
       connection.destroy()
-      this.onError(upstreamErrorFrom(error))
+      this.onError(upstreamErrorFrom(error), false)
     }
   }
 
   onConnect(): void {
-    this.#phase = 'asking'
     this.#lastProgress = performance.now()
-    if (this.#body === undefined || this.#connection === undefined) return
-    // The decision is made and the service is there: now the client may send its body.
-    const { raw, response } = this.#job
-    if (raw.headers.expect !== undefined && raw.httpVersionMinor > 0) response.writeContinue()
-    this.#body.sendTo(this.#connection)
+    if (this.#phase === 'reaching') {
+      // The decision is made and the service is there: now the client may send its body.
+      this.#connection = undefined
+      if (this.#awaitsContinue) this.#job.response.writeContinue()
+      if (this.#body !== undefined) this.#awaitBody(this.#body)
+      return
+    }
+    this.#phase = 'asking'
+    if (this.#connection !== undefined) this.#body?.sendTo(this.#connection)
+  }
+
+  onInformational(status: number, fields: string[]): void {
+    this.#lastProgress = performance.now()
+    const { raw, response, service } = this.#job
+    const { socket } = response
+    // Only in its turn: behind other answers of a pipeline, a response has no socket yet. Nothing waits for a slow reader.
+    if (raw.httpVersionMinor === 0 || socket === null || socket.writableNeedDrain) return
+    const headers = buildInformationalHeaders(fields, service.rewriteLocation)
+    socket.write(informationalText(status, headers), 'latin1')
   }
 
   onHead(status: number, fields: string[], length: number | undefined): boolean {
@@ -124,7 +180,7 @@ class HttpRelay implements AnswerReceiver, Watched {
     this.#phase = 'answering'
     this.#mayPause = /^text\/event-stream\b/i.test(contentType)
     this.#lastProgress = performance.now()
-    exchange.upstreamMs = this.#lastProgress - this.#startedAt
+    exchange.upstreamMs = this.#lastProgress - this.#askedAt
     exchange.status = status
     this.#job.onAnswer?.(status)
     if (length !== undefined && length > READ_BYTES && this.#writesDirectly()) return true
@@ -162,8 +218,13 @@ class HttpRelay implements AnswerReceiver, Watched {
     if (this.#body !== undefined) discardBody(this.#job.raw)
   }
 
-  onError(failure: GatewayError): void {
+  onError(failure: GatewayError, mayRepeat: boolean): void {
     if (this.#phase === 'done') return
+    if (mayRepeat && !this.#job.raw.socket.destroyed) {
+      this.#lastProgress = performance.now()
+      this.#ask(this.#job.service.pool.dial(), false)
+      return
+    }
     this.#finish()
     const { raw, response, fail, exchange, service } = this.#job
     if (!response.headersSent) {
@@ -197,8 +258,10 @@ class HttpRelay implements AnswerReceiver, Watched {
         reason: 'slow body',
         headers: { Connection: 'close' },
       })
+    if (this.#phase === 'awaiting') return undefined
     const silence = now - Math.max(this.#lastProgress, body?.lastProgress ?? 0)
-    if (this.#phase === 'connecting') return overdue(silence, CONNECT_MS, 'took no connection')
+    if (this.#phase === 'reaching' || this.#phase === 'connecting')
+      return overdue(silence, CONNECT_MS, 'took no connection')
     if (this.#phase === 'asking')
       return body?.awaitsClient === true ? undefined : overdue(silence, firstByteMs, 'no answer')
     if (this.#isPaused)
@@ -210,7 +273,7 @@ class HttpRelay implements AnswerReceiver, Watched {
 
   #stop(error: GatewayError): void {
     this.#connection?.destroy()
-    this.onError(error)
+    this.onError(error, false)
   }
 
   /**
@@ -283,6 +346,18 @@ class HttpRelay implements AnswerReceiver, Watched {
     this.#job.service.inFlight--
     this.#job.watchdog.delete(this)
   }
+}
+
+/** Whether a body must be gathered before it is sent, because the service wants a length and the client gives none. */
+function wantsWholeBody({ service, headers }: RelayJob): boolean {
+  return service.wantsLength && fieldLines(headers, 'content-length').length === 0
+}
+
+/** An informational answer as it goes over the wire. Names and values were checked when they were read. */
+function informationalText(status: number, headers: readonly string[]): string {
+  let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`
+  for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
+  return `${text}\r\n`
 }
 
 function overdue(silence: number, limit: number, reason: string): GatewayError | undefined {

@@ -168,6 +168,36 @@ const NEVER_WITH_SWITCH: ReadonlySet<string> = new Set([
 ])
 
 /**
+ * Fields that do not pass with an informational answer besides those that speak for the whole origin: they belong to the
+ * final answer, whose policy does not look at this one.
+ */
+const NEVER_INFORMATIONAL: ReadonlySet<string> = new Set([
+  'content-length',
+  'set-cookie',
+  'refresh',
+])
+
+/** Builds the header list that the client gets with an informational answer: hints such as `Link`, and nothing of ours. */
+export function buildInformationalHeaders(
+  raw: RawHeaders,
+  rewriteLocation: (location: string) => string,
+): string[] {
+  const headers: string[] = []
+  const nominated: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] ?? ''
+    const value = raw[i + 1] ?? ''
+    const lower = name.toLowerCase()
+    const kind = responseFieldKinds.of(name)
+    if (kind === CONNECTION) nominated.push(...listElements(value))
+    else if (kind !== DROP && !NEVER_INFORMATIONAL.has(lower) && !speaksForOrigin(lower, value))
+      headers.push(name, kind === LOCATION ? rewriteLocation(value) : value)
+  }
+  if (nominated.length > 0) removeNominated(headers, 0, nominated, false)
+  return headers
+}
+
+/**
  * Builds the header list that the client gets with a service's `101`: everything else, and no cookie of ours.
  * @param isolated whether the service may only speak for its own answers
  */

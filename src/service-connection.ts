@@ -2,7 +2,7 @@
 import { connect, type Socket } from 'node:net'
 import { AnswerReader, MalformedAnswer, type AnswerSink } from './answer-reader.ts'
 import { listenerOf, type ServiceAddress } from './config/values.ts'
-import { GatewayError, upstreamErrorFrom } from './errors.ts'
+import { codeOf, GatewayError, upstreamErrorFrom } from './errors.ts'
 import { fieldLines, isFieldName, isFieldValue } from './fields.ts'
 
 // Node and libwebsockets close idle connections after 5 s, ttyd without saying so: we let go first.
@@ -42,10 +42,21 @@ export interface RequestHead {
   readonly hasBody: boolean
 }
 
-/** Who is told what comes of a request: connected, then the answer's head, pieces of its body and its end; or an error. */
-export interface AnswerReceiver {
+/** Who is told whether a service takes connections. */
+export interface ConnectReceiver {
   /** The connection is there: the body may be sent. Called before `send` returns when it was there already. */
   onConnect(): void
+  /**
+   * Called once at most, and nothing after it.
+   * @param mayRepeat whether the request may be sent once more, on a new connection (`ConnectionPool.dial`)
+   */
+  onError(error: GatewayError, mayRepeat: boolean): void
+}
+
+/** Who is told what comes of a request: connected, then the answer's head, pieces of its body and its end; or an error. */
+export interface AnswerReceiver extends ConnectReceiver {
+  /** An informational answer (1xx, but neither 100 nor 101) before the answer's head. Fields as for `onHead`. */
+  onInformational(status: number, fields: string[]): void
   /**
    * @param fields name and value in turn, one character a byte
    * @param length of the body in bytes; undefined when only its end will tell
@@ -58,13 +69,18 @@ export interface AnswerReceiver {
    */
   onBody(piece: Buffer): boolean
   onEnd(): void
-  /** Called once at most, and nothing after it. */
-  onError(error: GatewayError): void
 }
 
-/** A connection to a service. It carries one request at a time; whoever sends one holds it until `onEnd` or `onError`. */
+/**
+ * A connection to a service. It carries one request at a time; whoever sends one holds it until `onEnd` or `onError`.
+ *
+ * Its states: connecting, free (it waits in the pool), held (the request's head is written and not yet let go), asked, and
+ * destroyed, which is final. From asked it becomes free again only behind a complete answer, and only when all of this holds:
+ * the answer lets the connection persist, the whole request was written and handed to the kernel, the service surely has read
+ * the request as it was written (see `isSurelyRead`), and nothing came behind the answer. Everything else destroys it.
+ */
 export class ServiceConnection implements AnswerSink {
-  /** Until when it may wait for its next request, on the monotonic clock in milliseconds. */
+  /** Until when it may wait for its next request, on the monotonic clock in milliseconds; 0 until the pool keeps it. */
   idleUntil = 0
   /** Called when more of a body may be sent, after `write` returned false. */
   onWritable: (() => void) | undefined
@@ -72,9 +88,14 @@ export class ServiceConnection implements AnswerSink {
   readonly #socket: Socket
   readonly #reader = new AnswerReader(this)
   #receiver: AnswerReceiver | undefined
+  /** Who waits for the connection alone, without a request. */
+  #opener: ConnectReceiver | undefined
   #isConnected = false
+  /** Whether the request may be sent once more if the connection ends now. */
+  #mayRepeat = false
   #isBodyChunked = false
   #isSent = true
+  #isSurelyRead = true
   /** Whether the head of the request is still here. */
   #isHeld = false
   #isPaused = false
@@ -98,6 +119,11 @@ export class ServiceConnection implements AnswerSink {
     this.#socket.once('close', this.#onSocketEnd)
   }
 
+  /** Waits until the connection is there, and gives it to the pool. */
+  open(opener: ConnectReceiver): void {
+    this.#opener = opener
+  }
+
   /**
    * Sends a request; its body, if it has one, may follow from `onConnect` on.
    * @throws {GatewayError} `internal-error` when the head cannot be written as one request
@@ -108,13 +134,14 @@ export class ServiceConnection implements AnswerSink {
     this.#receiver = receiver
     this.#isSent = !head.hasBody
     this.#isBodyChunked = head.hasBody && !hasLength
+    this.#isSurelyRead = isSurelyRead(head, hasLength)
+    this.#mayRepeat = this.idleUntil > 0 && isRepeatable(head)
     this.#reader.expect(head.method === 'HEAD')
     this.#isHeld = true
     this.#socket.cork()
     this.#socket.write(text, 'latin1')
-    // With a body, the head leaves with the first of it: Caddy, for one, sends heads whose bodies it no longer has, and a
-    // service must not begin with what never comes. Without, at the end of the turn: what all requests of a turn have to
-    // say to a service, it hears in one go, and is woken once.
+    // With a body, the head leaves in one packet with the first of the body. Without, it leaves at the end of the turn: a
+    // service gets the requests of one turn together, and is woken once.
     if (!head.hasBody) setImmediate(this.#letGo)
     if (this.#isConnected) receiver.onConnect()
   }
@@ -151,15 +178,22 @@ export class ServiceConnection implements AnswerSink {
   /** Ends the connection, whatever is under way. Nobody is told. */
   destroy(): void {
     this.#receiver = undefined
+    this.#opener = undefined
+    this.onWritable = undefined
     this.#stopLending()
     this.#pool.forget(this)
     this.#socket.destroy()
   }
 
+  onInformational(status: number, fields: string[]): void {
+    this.#receiver?.onInformational(status, fields)
+  }
+
   onHead(status: number, fields: string[], length: number | undefined): void {
     this.#keepAliveMs = keepAliveOf(fields)
     const mayLend = this.#receiver?.onHead(status, fields, length) === true
-    if (!mayLend || lending >= MAX_LENDING) return
+    // The receiver may have ended the connection: then nobody would give the place among the lending back.
+    if (!mayLend || this.#receiver === undefined || lending >= MAX_LENDING) return
     lending++
     this.#buffer = Buffer.allocUnsafeSlow(LARGE_READ_BYTES)
   }
@@ -176,7 +210,8 @@ export class ServiceConnection implements AnswerSink {
     this.#isPaused = false
     this.#stopLending()
     // A service that answers before it has read all of a request will not read a next one.
-    this.#isFree = persists && this.#isSent && this.#socket.writableLength === 0
+    this.#isFree =
+      persists && this.#isSent && this.#isSurelyRead && this.#socket.writableLength === 0
     if (!this.#isFree) this.destroy()
     receiver?.onEnd()
   }
@@ -197,11 +232,17 @@ export class ServiceConnection implements AnswerSink {
   readonly #onConnect = (): void => {
     this.#isConnected = true
     this.#receiver?.onConnect()
+    const opener = this.#opener
+    if (opener === undefined) return
+    this.#opener = undefined
+    this.#pool.keep(this, KEEP_ALIVE_MS)
+    opener.onConnect()
   }
 
   /** @returns whether to read on */
   readonly #onRead = (count: number, buffer: Uint8Array): boolean => {
     this.#isLending = buffer !== shared
+    this.#mayRepeat = false
     try {
       if (this.#isHeld) throw new MalformedAnswer('an answer to what was not asked')
       this.#reader.read((buffer as Buffer).subarray(0, count))
@@ -230,14 +271,39 @@ export class ServiceConnection implements AnswerSink {
   readonly #onSocketError = (error: Error): void => this.#fail(error)
 
   #fail(error: unknown): void {
-    const receiver = this.#receiver
+    const receiver: ConnectReceiver | undefined = this.#receiver ?? this.#opener
+    const mayRepeat = this.#mayRepeat && isEndOfConnection(error)
     this.destroy()
     receiver?.onError(
       error instanceof MalformedAnswer
         ? new GatewayError('upstream-unreachable', { reason: error.message })
         : upstreamErrorFrom(error),
+      mayRepeat,
     )
   }
+}
+
+/**
+ * Whether every service reads this request as it was written. libwebsockets (ttyd) does not read chunked bodies: it takes
+ * them for the next request, whose answer would go to the next user of the connection. A body with a length is read by what
+ * is built for bodies; on other methods some servers ignore it (RFC 9110 section 9.3.1).
+ */
+function isSurelyRead({ method, hasBody }: RequestHead, hasLength: boolean): boolean {
+  return !hasBody || (hasLength && BODY_METHODS.has(method))
+}
+
+/**
+ * Whether a request may be sent again when a kept connection ends before a byte of an answer: most likely the service closed
+ * the connection while the request was on its way, and if not, sending it twice does no more than once (RFC 9110 section 9.2.2).
+ */
+function isRepeatable({ method, hasBody }: RequestHead): boolean {
+  return !hasBody && (method === 'GET' || method === 'HEAD')
+}
+
+/** Whether a service closed or reset the connection. While nothing was read of an answer, a malformed one is a close. */
+function isEndOfConnection(error: unknown): boolean {
+  const code = codeOf(error)
+  return error instanceof MalformedAnswer || code === 'ECONNRESET' || code === 'EPIPE'
 }
 
 /** The connections to one service: those that wait for a request, and those that carry one. */
@@ -259,15 +325,31 @@ export class ConnectionPool {
 
   /** A connection for one request: one that waits, or a new one. Never fails: what goes wrong is told to the receiver. */
   take(): ServiceConnection {
-    const waiting = this.#idle.pop()
-    if (waiting !== undefined) {
-      if (waiting.idleUntil > performance.now()) return waiting
-      waiting.destroy()
-      return this.take()
-    }
+    return this.#takeWaiting() ?? this.dial()
+  }
+
+  /** A new connection for one request. Never fails either. */
+  dial(): ServiceConnection {
     const connection = new ServiceConnection(this, this.#address)
     this.#all.add(connection)
     return connection
+  }
+
+  /**
+   * Finds out whether the service takes connections, before somebody is asked for a body. A connection that waits proves it;
+   * without one, a new one is made, and waits then. `onConnect` may be called before this returns.
+   * @returns the connection that is being made; undefined when one was waiting
+   */
+  reach(receiver: ConnectReceiver): ServiceConnection | undefined {
+    const waiting = this.#takeWaiting()
+    if (waiting === undefined) {
+      const connection = this.dial()
+      connection.open(receiver)
+      return connection
+    }
+    this.#idle.push(waiting)
+    receiver.onConnect()
+    return undefined
   }
 
   /** Keeps a connection for the next request, unless it has ended meanwhile. */
@@ -294,6 +376,15 @@ export class ConnectionPool {
     for (const connection of this.#all) connection.destroy()
   }
 
+  /** The connection that has waited for the shortest time, unless it should have been let go meanwhile. */
+  #takeWaiting(): ServiceConnection | undefined {
+    for (;;) {
+      const waiting = this.#idle.pop()
+      if (waiting === undefined || waiting.idleUntil > performance.now()) return waiting
+      waiting.destroy()
+    }
+  }
+
   readonly #sweep = (): void => {
     const now = performance.now()
     for (const connection of [...this.#idle]) if (connection.idleUntil <= now) connection.destroy()
@@ -301,8 +392,8 @@ export class ConnectionPool {
   }
 }
 
-/** Methods for which a request without a body says so (RFC 9110 section 8.6). */
-const ANNOUNCES_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
+/** Methods that are made for a body; without one, their requests say so (RFC 9110 section 8.6). */
+const BODY_METHODS: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
 
 /** The head of a request as it goes over the wire. Its parts come from a parser that lets no line end through; checked again. */
 function requestText({ method, path, headers, hasBody }: RequestHead, hasLength: boolean): string {
@@ -316,7 +407,7 @@ function requestText({ method, path, headers, hasBody }: RequestHead, hasLength:
   }
   if (!hasLength) {
     if (hasBody) text += 'Transfer-Encoding: chunked\r\n'
-    else if (ANNOUNCES_BODY.has(method)) text += 'Content-Length: 0\r\n'
+    else if (BODY_METHODS.has(method)) text += 'Content-Length: 0\r\n'
   }
   return `${text}Connection: keep-alive\r\n\r\n`
 }

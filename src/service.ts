@@ -15,6 +15,8 @@ export interface Service {
   /** `Authorization` to send when the client brought none of the service's own; it changes when secrets are read again. */
   authorization: string | undefined
   readonly rewriteLocation: (location: string) => string
+  /** Whether it reads a body only when it has a length: libwebsockets takes chunks for the next request. */
+  readonly wantsLength: boolean
   /** Whether its answers must not become pages, or service workers, of the workspace's origin, nor speak for all of it. */
   readonly isolated: boolean
   readonly pool: ConnectionPool
@@ -41,6 +43,7 @@ export function openServices(config: Config): Record<ServiceName, Service> {
     address,
     mode,
     authorization: undefined,
+    wantsLength: name === 'terminal',
     // With the prefix kept, `/api` is where an operator has put the control UI itself.
     isolated: name === 'api' && config.apiPrefix === 'strip',
     rewriteLocation: buildLocationRewriter(

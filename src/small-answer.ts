@@ -1,7 +1,7 @@
 /** What does a service say to a question of the gateway's own? Its whole answer, if it is small and comes in time. */
 import { GatewayError, upstreamErrorFrom } from './errors.ts'
 import type { Service } from './service.ts'
-import type { AnswerReceiver, RequestHead } from './service-connection.ts'
+import type { AnswerReceiver, RequestHead, ServiceConnection } from './service-connection.ts'
 
 /** A whole answer. */
 export interface SmallAnswer {
@@ -27,7 +27,7 @@ export function askForSmall(
   { maxBytes, timeoutMs }: SmallAnswerLimits,
 ): Promise<SmallAnswer> {
   const { promise, resolve, reject } = Promise.withResolvers<SmallAnswer>()
-  const connection = service.pool.take()
+  let connection: ServiceConnection
   const pieces: Buffer[] = []
   let size = 0
   let begun: Pick<SmallAnswer, 'status' | 'fields'> = { status: 0, fields: [] }
@@ -45,6 +45,7 @@ export function askForSmall(
   )
   const receiver: AnswerReceiver = {
     onConnect() {},
+    onInformational() {},
     onHead(status, fields) {
       begun = { status, fields }
       return false
@@ -62,12 +63,19 @@ export function askForSmall(
       clearTimeout(timer)
       resolve({ ...begun, body: Buffer.concat(pieces).toString('utf8') })
     },
-    onError: fail,
+    onError(error, mayRepeat) {
+      if (mayRepeat) ask(service.pool.dial())
+      else fail(error)
+    },
   }
-  try {
-    connection.send({ ...head, hasBody: false }, receiver)
-  } catch (error) {
-    giveUp(upstreamErrorFrom(error))
+  const ask = (over: ServiceConnection) => {
+    connection = over
+    try {
+      connection.send({ ...head, hasBody: false }, receiver)
+    } catch (error) {
+      giveUp(upstreamErrorFrom(error))
+    }
   }
+  ask(service.pool.take())
   return promise
 }

@@ -1,5 +1,7 @@
 /** A person at the terminal: real Chromium, real Caddy, the gateway, real ttyd. */
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import * as http from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -196,6 +198,35 @@ t.test('a WebSocket needs the password too, and is refused at the handshake', as
   const wrong = { ...ttyd.CREDENTIAL, password: 'wrong' }
   t.equal(await knock(workspace, { Authorization: basic(wrong) }), 502, 'wrong password')
   t.equal(await knock(workspace, {}), 502, 'none, in a session that never showed one')
+})
+
+/** Asks ttyd for its token, with a body or without, and waits for the whole answer. */
+async function askForToken(workspace: Workspace, method: string, body?: string): Promise<number> {
+  const asked = http.request(`${workspace.url}/terminal/token`, {
+    method,
+    headers: {
+      'X-Workspace-Token': await workspace.token(),
+      Authorization: basic(ttyd.CREDENTIAL),
+      ...(body === undefined ? {} : { 'Transfer-Encoding': 'chunked' }),
+    },
+  })
+  asked.end(body)
+  const [answer] = (await once(asked, 'response', {
+    signal: AbortSignal.timeout(5000),
+  })) as [http.IncomingMessage]
+  answer.resume()
+  await once(answer, 'end')
+  return answer.statusCode ?? 0
+}
+
+t.test('ttyd reads no chunks: no visitor pays for a body of the one before', async (t) => {
+  const { workspace } = await startTerminal(t, { GATEWAY_RATE_LIMIT: '1000' })
+  for (const method of ['POST', 'PUT', 'GET', 'DELETE']) {
+    for (const body of ['a body', 'GET /terminal/nothing HTTP/1.1\r\nHost: a\r\n\r\n']) {
+      t.equal(await askForToken(workspace, method, body), 200, method)
+      t.equal(await askForToken(workspace, 'GET'), 200, `the next after ${method}`)
+    }
+  }
 })
 
 t.test('Safari: a WebSocket without the password has a shell once the page had it', async (t) => {

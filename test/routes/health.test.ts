@@ -35,7 +35,7 @@ t.test('the stats server’s own answer is passed on, to anybody', async (t) => 
 })
 
 t.test(
-  'the stats server sees a plain GET, and nothing of the prober’s conditions or credentials',
+  'the stats server sees a plain GET with fixed fields, and nothing of the prober’s',
   async (t) => {
     const { port, services } = await startWorkspace(t)
     const answer = await send(port, 'HEAD /health?token=secret', [
@@ -46,21 +46,60 @@ t.test(
       'Accept-Encoding: gzip',
       'Authorization: Basic dXNlcjpwYXNz',
       cookie('x'),
+      'X-Request-Id: chosen',
+      'Accept: text/html',
+      'Host: stranger.example',
+      'X-Forwarded-Host: stranger.example',
+      'X-Anything: else',
       'Content-Length: 0',
     ])
     t.equal(answer.status, 200)
     t.match(services.health.requests, [{ method: 'GET', url: '/health', body: '' }])
     t.same(pairs(services.health.requests[0]?.rawHeaders ?? []), [
+      'accept: */*',
       'host: houston.hubify.com',
-      'user-agent: Caddy',
-      'x-forwarded-for: 203.0.113.9',
-      'x-forwarded-host: houston.hubify.com',
-      'x-forwarded-port: 80',
-      'x-forwarded-proto: http',
-      `x-request-id: ${answer.headers['x-request-id']}`,
+      'user-agent: workspace-gateway',
     ])
   },
 )
+
+t.test('a stranger cannot make the probe of Caddy fail', async (t) => {
+  // A stats server that answers its own hosts and users alone, as one with an allow-list does.
+  const service = await startUpstream(t, ({ headers }, response) => {
+    const isFair =
+      headers.host === 'houston.hubify.com' && headers['user-agent'] !== 'a banned robot'
+    response.writeHead(isFair ? 200 : 421).end('{}')
+  })
+  const { port } = await startTestGateway(t, {
+    GATEWAY_HEALTH_URL: service.url,
+    GATEWAY_HEALTH_STRICT: 'true',
+  })
+  const stranger = ['Host: stranger.example', 'User-Agent: a banned robot']
+  t.equal((await send(port, 'GET /health', stranger)).status, 200)
+  t.equal((await send(port, 'GET /health', ['User-Agent: Caddy'])).status, 200)
+  t.equal(service.requests.length, 1, 'the stranger’s probe was shared')
+})
+
+t.test('a probe that meets a kept connection just being closed is sent once more', async (t) => {
+  const asked: string[] = []
+  const service = await startRawUpstream(t, (socket) => {
+    let isFirst = true
+    socket.on('data', (bytes: Buffer) => {
+      asked.push(bytes.toString('latin1'))
+      if (isFirst) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}')
+      else socket.destroy()
+      isFirst = false
+    })
+  })
+  const { port } = await startTestGateway(t, {
+    GATEWAY_HEALTH_URL: service.url,
+    GATEWAY_HEALTH_STRICT: 'true',
+  })
+  t.equal((await send(port, 'GET /health')).status, 200)
+  while (asked.length === 1) t.equal((await send(port, 'GET /health')).status, 200)
+  t.equal(asked.length, 3, 'two probes, and one of them twice')
+  t.equal(service.dials(), 2)
+})
 
 t.test('without a stats server the workspace is degraded, not gone', async (t) => {
   const answers = {

@@ -3,11 +3,18 @@ import * as fc from 'fast-check'
 import { request } from 'node:http'
 import { Duplex } from 'node:stream'
 import t from 'tap'
-import { AnswerReader, MAX_HEAD_BYTES, MalformedAnswer } from '../../src/answer-reader.ts'
+import {
+  AnswerReader,
+  MAX_HEAD_BYTES,
+  MAX_INFORMATIONAL_BYTES,
+  MalformedAnswer,
+} from '../../src/answer-reader.ts'
 import { cpuMs, LINEAR_MS } from '../helpers/cpu-time.ts'
 
 /** What was read of a connection's bytes. */
 interface Reading {
+  /** The status and the fields of each informational answer. */
+  informational?: Array<[status: number, ...fields: string[]]>
   status?: number
   fields?: string[]
   length?: number | undefined
@@ -23,6 +30,9 @@ const latin1 = (text: string) => Buffer.from(text, 'latin1')
 function read(pieces: readonly Buffer[], { isHead = false, closes = true } = {}): Reading {
   const reading: Reading = { body: '' }
   const reader = new AnswerReader({
+    onInformational(status, fields) {
+      ;(reading.informational ??= []).push([status, ...fields])
+    },
     onHead(status, fields, length) {
       Object.assign(reading, { status, fields, length })
     },
@@ -78,6 +88,11 @@ const GOOD: ReadonlyArray<readonly [answer: string, expected: Partial<Reading>, 
     'HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n05;name="a;b"\r\nhello\r\n000\r\nX-Sum: 1\r\nX-Other: 2\r\n\r\n',
     { body: 'hello', persists: true },
     'chunks with extensions, leading zeros and trailers, which are dropped',
+  ],
+  [
+    `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n000000000000000005\r\nhello\r\n${'0'.repeat(40)}\r\n\r\n`,
+    { body: 'hello', persists: true },
+    'sizes of chunks with more leading zeros than a number has digits',
   ],
   ['HTTP/1.1 200 OK\r\n\r\nuntil the end', { body: 'until the end', persists: false }, 'no length'],
   ['HTTP/1.0 200 OK\r\n\r\nold', { body: 'old', persists: false }, 'HTTP/1.0'],
@@ -144,8 +159,11 @@ const GOOD: ReadonlyArray<readonly [answer: string, expected: Partial<Reading>, 
   ['HTTP/1.1 600 Odd\r\nContent-Length: 2\r\n\r\nhi', { status: 600 }, 'and one past the classes'],
   [
     'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi',
-    { status: 200, fields: ['Content-Length', '2'], body: 'hi', persists: true },
-    'informational answers before the answer',
+    {
+      informational: [[103, 'Link', '</a>']],
+      ...{ status: 200, fields: ['Content-Length', '2'], body: 'hi', persists: true },
+    },
+    'informational answers before the answer, of which 100 is nobody’s business',
   ],
   [
     'HTTP/1.1 200 OK\r\nX-A:  a b\t \r\nX-B:\r\nx-a: \xe9\r\nContent-Length: 0\r\n\r\n',
@@ -182,6 +200,9 @@ t.test('the answer to a HEAD has no body, whatever it says', async (t) => {
 
 const ok = (...lines: string[]) => `HTTP/1.1 200 OK\r\n${lines.join('\r\n')}\r\n\r\n`
 
+/** An informational answer of 32 bytes. */
+const INFORMATIONAL = 'HTTP/1.1 102 Processing\r\nA:b\r\n\r\n'
+
 const BAD: ReadonlyArray<readonly [answer: string, problem: string]> = [
   ['', 'closed without an answer'],
   ['HTTP/1.1 200 OK\r\nContent-Len', 'closed before the end of its answer'],
@@ -207,7 +228,7 @@ const BAD: ReadonlyArray<readonly [answer: string, problem: string]> = [
     'HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\n\r\n',
     'a switch of protocols that nobody asked for',
   ],
-  ['HTTP/1.1 100 Continue\r\n\r\n'.repeat(17), 'too many informational answers'],
+  [INFORMATIONAL.repeat(MAX_INFORMATIONAL_BYTES / 32 + 1), 'too much of informational answers'],
   ['HTTP/1.1 200 OK\nContent-Length: 0\n\n', 'a line end without CR'],
   ['HTTP/1.1 200 OK\r\nX-A: a\nX-B: b\r\n\r\n', 'a field value with control characters'],
   ['HTTP/1.1 200 OK\r\nX-A: a\rX-B: b\r\n\r\n', 'a field value with control characters'],
@@ -241,7 +262,21 @@ const BAD: ReadonlyArray<readonly [answer: string, problem: string]> = [
   [ok('Transfer-Encoding: chunked;a=b'), 'a transfer coding that is not chunked'],
   [ok('Transfer-Encoding: \x0bchunked'), 'a field value with control characters'],
   ['HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', 'a transfer coding in HTTP/1.0'],
-  ...['xyz', '', ' 5', '5 ', '0x5', '-5', '+5', '5 a', '5;\0', '1'.repeat(14)].map(
+  ...[
+    'xyz',
+    '',
+    ' 5',
+    '5 ',
+    '0x5',
+    '-5',
+    '+5',
+    '5 a',
+    '5;\0',
+    '1'.repeat(14),
+    `0${'1'.repeat(14)}`,
+    '000x',
+    '00 5',
+  ].map(
     (size) =>
       [
         `${ok('Transfer-Encoding: chunked')}${size}\r\nhello\r\n0\r\n\r\n`,
@@ -254,6 +289,10 @@ const BAD: ReadonlyArray<readonly [answer: string, problem: string]> = [
   [`${ok('Transfer-Encoding: chunked')}5\r\nhello0\r\n\r\n`, 'a line that is too long'],
   [
     `${ok('Transfer-Encoding: chunked')}5;${'a'.repeat(1100)}\r\nhello\r\n0\r\n\r\n`,
+    'a line that is too long',
+  ],
+  [
+    `${ok('Transfer-Encoding: chunked')}${'0'.repeat(1100)}5\r\nhello\r\n0\r\n\r\n`,
     'a line that is too long',
   ],
   [`${ok('Transfer-Encoding: chunked')}0\r\nX-A : b\r\n\r\n`, 'a field name with other characters'],
@@ -308,8 +347,13 @@ t.test('the line of a chunk has at most 1 KiB, however it comes', async (t) => {
 
 t.test('what one answer spent of a limit, the next one has again', async (t) => {
   let ends = 0
-  const reader = new AnswerReader({ onHead() {}, onBody() {}, onEnd: () => ends++ })
-  const informational = 'HTTP/1.1 103 Early Hints\r\n\r\n'.repeat(16)
+  const reader = new AnswerReader({
+    onInformational() {},
+    onHead() {},
+    onBody() {},
+    onEnd: () => ends++,
+  })
+  const informational = INFORMATIONAL.repeat(MAX_INFORMATIONAL_BYTES / 32)
   const trailers = 'X-A: aaaaaaaaaaaaaaaaaaaaaa\r\n'.repeat(2000)
   const answer = `${informational}${ok('Transfer-Encoding: chunked')}0\r\n${trailers}\r\n`
   for (let i = 1; i <= 3; i++) {
@@ -327,6 +371,8 @@ t.test('no answer takes more than linear time', async (t) => {
     `HTTP/1.1 200 ${' '.repeat(long)}\x01\r\n\r\n`,
     ok(`Connection: ${', '.repeat(long)}`),
     `${ok('Transfer-Encoding: chunked')}${'1\r\na\r\n'.repeat(long)}0\r\n\r\n`,
+    `${ok('Transfer-Encoding: chunked')}${`${'0'.repeat(1000)}1\r\na\r\n`.repeat(60)}0\r\n\r\n`,
+    `${ok('Transfer-Encoding: chunked')}${'0'.repeat(1000)}x\r\n`,
   ]
   for (const answer of hard)
     t.ok(cpuMs(() => whole(answer)) < LINEAR_MS, JSON.stringify(answer.slice(0, 60)))
@@ -391,6 +437,7 @@ t.test('what is accepted, Node’s own parser reads the same', async (t) => {
       'HTTP/1.1 200\n',
       'HTTP/1.2 200 OK\r\n',
       'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n',
+      'HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\nHTTP/1.1 200 OK\r\n',
     ),
   )
   const aBody = oneOf(
@@ -400,6 +447,7 @@ t.test('what is accepted, Node’s own parser reads the same', async (t) => {
     '5\r\nhello\r\n0\r\n\r\n',
     '5\r\nhello\r\n7;a=b\r\n, world\r\n0\r\nX: y\r\n\r\n',
     '5\nhello\r\n0\r\n\r\n',
+    '0000000000000000005\r\nhello\r\n00000000000000000000\r\n\r\n',
     '05 \r\nhello\r\n0\r\n\r\n',
     '5\r\nhelloX\r\n0\r\n\r\n',
     '0\r\n\r\n',

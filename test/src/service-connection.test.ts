@@ -39,6 +39,7 @@ function ask(
   connection.send(
     { method: 'GET', path: '/', headers: ['Host', 'a'], hasBody: body !== undefined, ...head },
     {
+      onInformational() {},
       onConnect() {
         if (body === undefined) return
         connection.write(body)
@@ -152,6 +153,63 @@ t.test('a connection is not used again when', async (t) => {
   closing.close()
 })
 
+t.test(
+  'a connection is used again only behind a request that the service surely has read',
+  async (t) => {
+    const length = { headers: ['Host', 'a', 'Content-Length', '3'] }
+    const body = [Buffer.from('abc')]
+    const cases: ReadonlyArray<
+      readonly [again: boolean, head: Partial<RequestHead>, body?: Buffer[]]
+    > = [
+      ...['GET', 'HEAD', 'POST', 'DELETE'].map((method) => [true, { method }] as const),
+      ...['POST', 'PUT', 'PATCH'].map((method) => [true, { method, ...length }, body] as const),
+      ...['GET', 'HEAD', 'DELETE', 'OPTIONS'].map(
+        (method) => [false, { method, ...length }, body] as const,
+      ),
+      ...['GET', 'POST', 'PUT', 'PATCH', 'DELETE'].map(
+        (method) => [false, { method }, body] as const,
+      ),
+    ]
+    for (const [again, head, pieces] of cases) {
+      const answer = head.method === 'HEAD' ? 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n' : HI
+      const { pool, sockets } = await answering(t, answer)
+      t.match(await ask(pool, head, pieces), { status: 200 })
+      t.match(await ask(pool, { method: head.method ?? 'GET' }), { status: 200 })
+      t.equal(sockets.length, again ? 1 : 2, `${head.method} ${pieces ? head.headers?.at(-2) : ''}`)
+    }
+  },
+)
+
+t.test(
+  'a connection that was made ahead waits for a request, and whoever made it is told',
+  async (t) => {
+    const { pool, sockets } = await answering(t, HI)
+    const heard: string[] = []
+    const receiver = {
+      onConnect: () => heard.push('connected'),
+      onError: () => heard.push('error'),
+    }
+    t.type(pool.reach(receiver), 'object')
+    t.same(heard, [], 'not before it is there')
+    await eventually(() => heard.length === 1, 'connected')
+    t.equal(pool.reach(receiver), undefined)
+    t.same(heard, ['connected', 'connected'], 'one that waits proves that the service is there')
+    t.match(await ask(pool), { status: 200, body: 'hi' })
+    t.equal(sockets.length, 1)
+    await eventually(() => pool.size === 0, 'it is let go like any other', 8000)
+
+    const nobody = poolOf(t, `http://127.0.0.1:${await closedPort()}`)
+    nobody.reach(receiver)
+    await eventually(() => heard.length === 3, 'told')
+    t.equal(heard.at(-1), 'error')
+    t.equal(nobody.size, 0)
+
+    pool.reach(receiver)?.destroy()
+    t.match(await ask(pool), { status: 200, body: 'hi' })
+    t.equal(heard.length, 3, 'who ends it hears nothing')
+  },
+)
+
 t.test('an answer before the end of the request ends the connection', async (t) => {
   const { pool, sockets } = await answering(t, HI)
   const { promise, resolve } = Promise.withResolvers<void>()
@@ -159,6 +217,7 @@ t.test('an answer before the end of the request ends the connection', async (t) 
   const head = { method: 'POST', path: '/', headers: ['Host', 'a'], hasBody: true }
   connection.send(head, {
     onConnect: () => void connection.write([Buffer.from('the first of many')]),
+    onInformational() {},
     onHead: () => false,
     onBody: () => true,
     onEnd: resolve,
@@ -183,6 +242,7 @@ t.test('who ends a connection hears nothing more of it', async (t) => {
       { method: 'GET', path: '/', headers: ['Host', 'a'], hasBody: false },
       {
         onConnect: () => hear('connected'),
+        onInformational() {},
         onHead(status) {
           hear('head')
           return status === 0
@@ -227,6 +287,7 @@ t.test('a connection whose large body was lent copies a small one', async (t) =>
         { method: 'GET', path: '/', headers: ['Host', 'a'], hasBody: false },
         {
           onConnect() {},
+          onInformational() {},
           onHead: (_status, _fields, length) => length === large.length,
           onBody(piece) {
             pieces.push(piece)
@@ -262,6 +323,7 @@ t.test('nothing of one request is left to the next', async (t) => {
           connection.onWritable = () => heard.push('writable')
           connection.finish()
         },
+        onInformational() {},
         onHead: () => false,
         onBody: () => false, // no more for now: but there is no more
         onEnd: () => heard.push('end'),
@@ -293,6 +355,7 @@ t.test('what a service says before it was asked is no answer', async (t) => {
   const head = { method: 'POST', path: '/', headers: ['Host', 'a'], hasBody: true }
   connection.send(head, {
     onConnect() {},
+    onInformational() {},
     onHead: () => t.fail('an answer'),
     onBody: () => true,
     onEnd: () => t.fail('an answer'),

@@ -104,7 +104,7 @@ t.test('a request whose body never begins is not begun at the service', async (t
   t.same(heard, [])
   const whole = await open(gateway.port)
   whole.write(requestBytes('POST /', [gateway.auth, 'Content-Length: 4']))
-  await eventually(() => service.dials() > 1, 'another')
+  await eventually(() => gateway.underWay() === 1, 'another')
   whole.write('b')
   await eventually(
     () => heard.join('').endsWith('\r\n\r\nb'),
