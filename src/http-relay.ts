@@ -240,8 +240,16 @@ class HttpRelay implements AnswerReceiver, Watched {
     setImmediate(this.#letGo)
   }
 
-  /** Sends the header, and the body as far as it is there. */
+  /** Sends the header, and the body as far as it is there. Nobody but {@link #onFault} would hear of what is thrown here. */
   readonly #letGo = (): void => {
+    try {
+      this.#sendHeld()
+    } catch (cause) {
+      this.#onFault(cause)
+    }
+  }
+
+  #sendHeld(): void {
     this.#isLettingGo = false
     this.#mayHold = false
     const { response } = this.#job
@@ -252,6 +260,24 @@ class HttpRelay implements AnswerReceiver, Watched {
     if (this.#isOver) response.end(held?.toString('latin1'), 'latin1')
     else if (held !== undefined) response.write(held)
     else if (this.#job.exchange.bytesOut === 0) response.flushHeaders()
+  }
+
+  /** Ends the request when its answer could not be written, which is the gateway's own fault. */
+  #onFault(cause: unknown): void {
+    this.#connection?.destroy()
+    if (this.#phase !== 'done') this.#finish()
+    const { response, exchange, fail } = this.#job
+    const failure = new GatewayError('internal-error', {
+      reason: 'the answer was not written',
+      cause,
+    })
+    if (!response.headersSent) {
+      fail(failure)
+      return
+    }
+    exchange.reason = failure.reason
+    exchange.cause = cause
+    response.destroy()
   }
 
   #writeHead(): void {
