@@ -147,6 +147,7 @@ class HttpRelay implements AnswerReceiver, Watched {
       return true
     }
     this.#letGo()
+    if (this.#connection === undefined) return true // the head could not be written, and the request has ended
     const { response } = this.#job
     if (response.write(piece)) return true
     // Pieces that were read together may still come after this one.
@@ -224,8 +225,13 @@ class HttpRelay implements AnswerReceiver, Watched {
     if (socket === null) return false
     this.#mayHold = false
     this.#direct = socket
-    this.#writeHead()
-    response.flushHeaders()
+    try {
+      this.#writeHead()
+      response.flushHeaders()
+    } catch (cause) {
+      this.#onFault(cause)
+      return false
+    }
     return true
   }
 
@@ -270,6 +276,7 @@ class HttpRelay implements AnswerReceiver, Watched {
     const failure = new GatewayError('internal-error', {
       reason: 'the answer was not written',
       cause,
+      headers: { Connection: 'close' },
     })
     if (!response.headersSent) {
       fail(failure)
