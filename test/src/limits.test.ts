@@ -1,6 +1,8 @@
 /** What are the limits? Stated here as numbers, because a test that imports a limit holds whatever the limit becomes. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { startWorkspace } from '../helpers/gateway.ts'
+import { send } from '../helpers/wire.ts'
 
 /** A constant of a file, as it is written there, and what it must be. */
 const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]> = [
@@ -38,6 +40,14 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
 t.test('every limit is the number that was decided on', async (t) => {
   for (const [file, name, value] of LIMITS)
     t.equal(constantOf(file, name), value, `${file} ${name}`)
+})
+
+t.test('a browser asks again after ten minutes whether a foreign origin is allowed', async (t) => {
+  const origin = 'https://app.example.com'
+  const { port, dials } = await startWorkspace(t, { GATEWAY_ALLOWED_ORIGINS: origin })
+  const asked = [`Origin: ${origin}`, 'Access-Control-Request-Method: PUT']
+  t.equal((await send(port, 'OPTIONS /', asked)).headers['access-control-max-age'], '600')
+  t.equal(dials(), 0)
 })
 
 /** The value of a constant that is a product of numbers. */

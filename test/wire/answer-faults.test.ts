@@ -1,6 +1,6 @@
 /** Does every request end, with an answer or a cut, and with a log line, whatever throws while its answer is made? */
 import { ServerResponse } from 'node:http'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { HTTPS, cookie } from '../helpers/door.ts'
 import { startBefore, token } from '../helpers/gateway.ts'
@@ -87,15 +87,16 @@ t.test('no answer of a service to a handshake leaves its client without an end',
 
 /** Makes the first answers that a gateway writes fail, as an answer does whose fields cannot be written. */
 function breakWriting(t: Test, times: number): () => void {
-  const { writeHead } = ServerResponse.prototype
+  const writeHead: unknown = Reflect.get(ServerResponse.prototype, 'writeHead')
   let left = times
-  ServerResponse.prototype.writeHead = function broken(this: ServerResponse, ...args: never) {
-    const isGateways = Array.isArray((args as unknown[])[1]) // the services here give no lists
+  function broken(this: ServerResponse, ...args: unknown[]): ServerResponse {
+    const isGateways = Array.isArray(args[1]) // the services here give no lists
     if (isGateways && left-- > 0) throw new TypeError('cannot be written')
-    return Reflect.apply(writeHead, this, args)
-  } as typeof writeHead
+    return Reflect.apply(writeHead as (...all: unknown[]) => ServerResponse, this, args)
+  }
+  Reflect.set(ServerResponse.prototype, 'writeHead', broken)
   const mend = () => {
-    ServerResponse.prototype.writeHead = writeHead
+    Reflect.set(ServerResponse.prototype, 'writeHead', writeHead)
   }
   t.teardown(mend)
   return mend
