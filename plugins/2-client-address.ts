@@ -46,15 +46,23 @@ export default fp(
       }
       exchange.client = client
       if (client.viaProxy) {
-        const schemes = fieldLines(raw.rawHeaders, 'x-forwarded-proto')
-        if (schemes.length > 0)
-          exchange.scheme = schemes.flatMap(listElements).at(-1) === 'https' ? 'https' : 'http'
+        const last = fieldLines(raw.rawHeaders, 'x-forwarded-proto').flatMap(listElements).at(-1)
+        exchange.scheme = isSecureScheme(last) ? 'https' : 'http'
       }
       done()
     })
   },
   { name: 'client-address', fastify: '5.x', dependencies: ['target'] },
 )
+
+/**
+ * Whether a lower-case element of `X-Forwarded-Proto` names TLS. Traefik says `wss` on a handshake, and a value may be a
+ * quoted string. Whatever is not understood says nothing: the client then came by http as we were reached, and no cookie
+ * passes for a page that came by https.
+ */
+function isSecureScheme(element: string | undefined): boolean {
+  return element !== undefined && /^(?:https|wss|"https"|"wss")$/.test(element)
+}
 
 function peerOf(raw: IncomingMessage): Client {
   return (

@@ -35,11 +35,12 @@ export default fp(
         return
       }
       if ('reason' in candidate) {
+        const { kind, reason } = candidate
         const expired = [...expiredSessionCookies(secure), expiredPlantedCookie(secure, domain)]
-        const headers = candidate.cookie ? { 'Set-Cookie': expired } : {}
+        const headers = kind === 'cookie' ? { 'Set-Cookie': expired } : {}
         exchange.credential = {
-          kind: 'cookie',
-          outcome: new GatewayError('bad-request', { reason: candidate.reason, headers }),
+          kind,
+          outcome: new GatewayError('bad-request', { reason, headers }),
         }
         done()
         return

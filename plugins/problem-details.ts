@@ -21,6 +21,11 @@ declare module 'fastify' {
     answerProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void
     /** Writes an answer of the gateway's own; the request's body, if any is left, is thrown away. */
     writeAnswer(request: FastifyRequest, reply: FastifyReply, answer: Answer): void
+    /**
+     * Ends a request in which something threw: with an answer as long as none has begun, with a cut connection otherwise.
+     * Never throws. After `reply.hijack()` nobody else would end it, because Fastify drops what is thrown then.
+     */
+    answerFault(request: FastifyRequest, reply: FastifyReply, cause: unknown): void
   }
 }
 
@@ -35,14 +40,7 @@ export default fp(
       }
       note(exchange, error) // now: a client that leaves meanwhile is logged with what it was refused for
       reply.hijack()
-      app.waitingRoom.add(() => {
-        try {
-          answerProblem(request, reply, error)
-        } catch (cause) {
-          cutAnswer(reply.raw) // not left without an answer for ever
-          throw cause
-        }
-      })
+      app.waitingRoom.add(() => answerProblem(request, reply, error))
     }
 
     function answerProblem(
@@ -50,6 +48,22 @@ export default fp(
       reply: FastifyReply,
       error: GatewayError,
     ): void {
+      try {
+        writeProblem(request, reply, error)
+      } catch (cause) {
+        answerFault(request, reply, cause)
+      }
+    }
+
+    function writeAnswer(request: FastifyRequest, reply: FastifyReply, answer: Answer): void {
+      try {
+        write(request, reply, answer)
+      } catch (cause) {
+        answerFault(request, reply, cause)
+      }
+    }
+
+    function writeProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
       note(exchange, error)
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
@@ -68,7 +82,7 @@ export default fp(
       )
     }
 
-    function writeAnswer(
+    function write(
       request: FastifyRequest,
       reply: FastifyReply,
       { status, headers, body }: Answer,
@@ -91,6 +105,7 @@ export default fp(
 
     app.decorate('answerProblem', answerProblem)
     app.decorate('writeAnswer', writeAnswer)
+    app.decorate('answerFault', answerFault)
 
     app.setErrorHandler(function answerError(error: FastifyError | GatewayError, request, reply) {
       refuse(request, reply, toGatewayError(error))
@@ -102,6 +117,40 @@ export default fp(
   },
   { name: 'problem-details', fastify: '5.x', dependencies: ['waiting-room'] },
 )
+
+/** @see FastifyInstance.answerFault */
+function answerFault(request: FastifyRequest, reply: FastifyReply, cause: unknown): void {
+  const { exchange, id } = request
+  const { raw: response } = reply
+  const error = faultOf(cause)
+  if (!reply.sent) reply.hijack()
+  note(exchange, error)
+  const mayAnswer = !response.headersSent && !response.destroyed
+  if (!response.headersSent) exchange.status = error.statusCode
+  try {
+    if (mayAnswer) {
+      // None of the fields that other stages added: one of them may be what could not be written.
+      const { headers, body } = problemAnswer(
+        { code: error.code, headers: undefined },
+        { requestId: id, page: false, returnTo: '/' },
+      )
+      response.writeHead(error.statusCode, [...headers, 'Connection', 'close'])
+      response.end(body)
+      discardBody(request.raw)
+      return
+    }
+  } catch {
+    // The log has the first cause.
+  }
+  cutAnswer(response)
+}
+
+/** An error as it is answered: what is not expected is the gateway's own fault. */
+function faultOf(cause: unknown): GatewayError {
+  return cause instanceof GatewayError
+    ? cause
+    : new GatewayError('internal-error', { reason: 'the answer could not be made', cause })
+}
 
 /** What the log says about an answer of the gateway's own. */
 function note(exchange: Exchange, { code, reason, cause }: GatewayError): void {

@@ -4,8 +4,9 @@ import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { cutAnswer } from '../src/client-connection.ts'
-import { EarlyBytes } from '../src/early-bytes.ts'
+import { EarlyBytes, hasLeft } from '../src/early-bytes.ts'
 import { GatewayError } from '../src/errors.ts'
+import type { Exchange } from '../src/exchange.ts'
 import { fieldLines, trimOws } from '../src/fields.ts'
 import { isolationFields } from '../src/isolation.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/response-headers.ts'
@@ -62,7 +63,8 @@ export default fp(
             headers: { 'Retry-After': '5' },
           })
         }
-        if (raw.socket.destroyed) throw new GatewayError('bad-request', { reason: 'client left' })
+        // Its token was checked meanwhile, and the end of a connection that nobody reads is not told again.
+        if (hasLeft(raw.socket)) throw clientLeft()
         const place = app.openSockets.reserve(principal, client.budgetKey)
         raw.socket.once('close', place.release)
         const gone = new AbortController()
@@ -82,19 +84,29 @@ export default fp(
           offeredProtocols(raw),
           gone.signal,
         ).catch((error: unknown) => {
-          // ttyd refuses by closing the connection. A client that leaves says nothing about its credentials.
-          if (!gone.signal.aborted) loan?.refused()
+          if (gone.signal.aborted) throw clientLeft()
+          loan?.refused() // ttyd refuses by closing the connection
           throw error
         })
         exchange.upstreamMs = performance.now() - startedAt
+        if (gone.signal.aborted) {
+          // It left after the service had answered, which no abort undoes.
+          ;(result.kind === 'switched' ? result.socket : result.answer).destroy()
+          throw clientLeft()
+        }
         if (result.kind === 'refused') {
           loan?.refused()
           reply.hijack()
-          passRefusal(result, request, reply, service)
+          try {
+            passRefusal(result, request, reply, service)
+          } catch (cause) {
+            result.answer.destroy()
+            throw new GatewayError('upstream-unreachable', { reason: 'cannot be passed on', cause })
+          }
           return
         }
         const switched = result
-        takeovers.set(raw, (socket, head) => {
+        const splice: Takeover = (socket, head) => {
           const clientHead = Buffer.concat([head, early.take()])
           const endsAt = socketEndsAt(principal, leewaySeconds, Date.now())
           const answer = switchingAnswer(switched, request.id, service.isolated)
@@ -105,6 +117,15 @@ export default fp(
           })
           const endedBy = place.endedBy ?? (app.isReplaced ? RESTARTING : undefined)
           if (endedBy !== undefined) relay.close(endedBy)
+        }
+        takeovers.set(raw, (socket, head) => {
+          try {
+            splice(socket, head)
+          } catch (cause) {
+            switched.socket.destroy()
+            socket.destroy() // part of the 101 may have been sent, and nothing else can follow it
+            noteFault(exchange, cause)
+          }
         })
       },
     )
@@ -147,6 +168,7 @@ export default fp(
         ],
       })
       exchange.status = status
+      response.writeHead(status, headers)
       answer.on('close', () => {
         if (!answer.complete) cutAnswer(response) // a cut answer ends as a cut
       })
@@ -154,12 +176,23 @@ export default fp(
       answer.on('data', (chunk: Buffer) => (exchange.bytesOut += chunk.length))
       answer.setTimeout(idleMs, () => answer.destroy())
       response.on('close', () => answer.destroy())
-      response.writeHead(exchange.status, headers)
       answer.pipe(response)
     }
   },
   { name: 'upgrade', fastify: '5.x', dependencies: ['basic-memory', '@fastify/websocket'] },
 )
+
+/** What the log says about an upgrade that the gateway itself broke. */
+function noteFault(exchange: Exchange, cause: unknown): void {
+  exchange.status = 500
+  exchange.code = 'internal-error'
+  exchange.reason = 'the sockets were not joined'
+  exchange.cause = cause
+}
+
+function clientLeft(): GatewayError {
+  return new GatewayError('bad-request', { reason: 'client left' })
+}
 
 /** The service's `101` as the client gets it. */
 function switchingAnswer({ rawHeaders }: Switched, requestId: string, isolated: boolean): string {

@@ -109,9 +109,19 @@ export default async function gatewayRoutes(
   }
 }
 
+/** @throws {GatewayError} `token-invalid` when no browser would keep the token as a cookie */
 function newSession(token: string, principal: Principal, secure: boolean): string {
-  return sessionCookie(secure, token, principal.expiresAt - Date.now() / 1000)
+  const cookie = sessionCookie(secure, token, principal.expiresAt - Date.now() / 1000)
+  if (cookie !== undefined) return cookie
+  throw new GatewayError('token-invalid', {
+    reason: 'too long for a cookie',
+    detail: COOKIE_TOO_LONG_DETAIL,
+  })
 }
+
+/** The `detail` of a token that is good for programs and too long for a browser. */
+const COOKIE_TOO_LONG_DETAIL =
+  'This token is too long: with its attributes, a cookie of more than 4,096 bytes is dropped by browsers. Get a token with fewer claims, or send it as a Bearer token.'
 
 function redirect(location: string, headers: readonly string[]): Answer {
   return {

@@ -58,9 +58,17 @@ export async function mountService(
     // Before the package's own checks of the address, three URLs a request: the target was decided on in stage 1.
     preHandler(request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
       if (request.ws) void dialThen(request, reply, done)
-      else app.relay(service, request, reply)
+      else relay(request, reply)
     },
   })
+
+  function relay(request: FastifyRequest, reply: FastifyReply): void {
+    try {
+      app.relay(service, request, reply)
+    } catch (error) {
+      app.answerFault(request, reply, error)
+    }
+  }
 
   async function dialThen(
     request: FastifyRequest,
@@ -68,13 +76,15 @@ export async function mountService(
     done: (error?: Error) => void,
   ): Promise<void> {
     request.exchange.stage = 'upstream'
-    let problem: unknown = checkUpgrade?.(request)
     try {
-      if (problem === undefined) await app.dial(service, request, reply)
+      const problem = checkUpgrade?.(request)
+      if (problem !== undefined) throw problem
+      await app.dial(service, request, reply)
     } catch (error) {
-      problem = error
+      if (reply.sent || !(error instanceof Error)) app.answerFault(request, reply, error)
+      else done(error)
+      return
     }
-    if (reply.sent) return // the service's refusal is on its way
-    done(problem instanceof Error ? problem : undefined)
+    if (!reply.sent) done() // else the service's refusal is on its way
   }
 }

@@ -76,10 +76,26 @@ function pathBelow(path: string, prefix: string): string {
   return path.startsWith('/') && path !== '/' ? prefix + path : prefix
 }
 
-/** `Set-Cookie` that starts a session. @param maxAgeSeconds whole seconds until the token expires */
-export function sessionCookie(secure: boolean, token: string, maxAgeSeconds: number): string {
+/**
+ * The longest cookie that browsers keep, name, value and attributes together, in bytes. A longer one is dropped without a
+ * word (RFC 6265bis section 5.7): signing in would succeed, and the next page would ask to sign in again.
+ */
+const MAX_COOKIE_BYTES = 4096
+
+/**
+ * `Set-Cookie` that starts a session.
+ * @param token ASCII
+ * @param maxAgeSeconds seconds until the token expires; cut to whole seconds
+ * @returns undefined when browsers would drop the cookie, because it is too long
+ */
+export function sessionCookie(
+  secure: boolean,
+  token: string,
+  maxAgeSeconds: number,
+): string | undefined {
   const maxAge = Math.min(Math.max(0, Math.floor(maxAgeSeconds)), MAX_AGE_SECONDS)
-  return `${nameAndValue(secure, token)}; Max-Age=${maxAge}${flags(secure)}`
+  const cookie = `${nameAndValue(secure, token)}; Max-Age=${maxAge}${flags(secure)}`
+  return cookie.length > MAX_COOKIE_BYTES ? undefined : cookie
 }
 
 /** `Set-Cookie` values that end a session. */

@@ -16,8 +16,8 @@ export interface Candidate {
 /** Fields that say two things at once: a request that no two readers would understand alike. */
 export interface Ambiguous {
   readonly reason: string
-  /** Whether it is the session cookie that came twice: then both are expired (cookie tossing, CVE-2024-28233). */
-  readonly cookie: boolean
+  /** Which of them came twice. Of the session cookie, both copies are then expired (cookie tossing, CVE-2024-28233). */
+  readonly kind: CredentialKind
 }
 
 /**
@@ -30,9 +30,9 @@ export function findCredential(
   secure: boolean,
 ): Candidate | Ambiguous | undefined {
   const tokens = fieldLines(raw, 'x-workspace-token')
-  if (tokens.length > 1) return { reason: `${TOKEN_FIELD} came twice`, cookie: false }
+  if (tokens.length > 1) return { kind: 'header', reason: `${TOKEN_FIELD} came twice` }
   const authorizations = fieldLines(raw, 'authorization')
-  if (authorizations.length > 1) return { reason: 'Authorization came twice', cookie: false }
+  if (authorizations.length > 1) return { kind: 'bearer', reason: 'Authorization came twice' }
   if (tokens[0] !== undefined) return { kind: 'header', token: trimOws(tokens[0]) }
   const bearer = bearerToken(authorizations[0])
   if (bearer !== undefined && isTokenShaped(bearer)) return { kind: 'bearer', token: bearer }
@@ -40,7 +40,7 @@ export function findCredential(
     fieldLines(raw, 'cookie'),
     secure ? SECURE_SESSION_COOKIE : LOOPBACK_SESSION_COOKIE,
   )
-  if (cookies.length > 1) return { reason: 'the session cookie came twice', cookie: true }
+  if (cookies.length > 1) return { kind: 'cookie', reason: 'the session cookie came twice' }
   return cookies[0] === undefined || cookies[0] === ''
     ? undefined
     : { kind: 'cookie', token: cookies[0] }

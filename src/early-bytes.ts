@@ -4,6 +4,14 @@ import type { Duplex } from 'node:stream'
 /** Bytes that are kept for a client that does not wait for its answer; more stay in the kernel. */
 const MAX_EARLY_BYTES = 64 * 1024
 
+/**
+ * Whether a client has ended its side, or its connection is broken. A client that left before anybody listened is told
+ * by no event any more.
+ */
+export function hasLeft(socket: Duplex): boolean {
+  return socket.destroyed || socket.readableEnded
+}
+
 /** Listens to a socket that nobody reads yet: without that, a client that leaves would not be noticed. */
 export class EarlyBytes {
   readonly #socket: Duplex

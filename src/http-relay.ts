@@ -202,6 +202,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       return true
     }
     this.#letGo()
+    if (this.#connection === undefined) return true // the head could not be written, and the request has ended
     const { response } = this.#job
     if (response.write(piece)) return true
     // Pieces that were read together may still come after this one.
@@ -286,8 +287,13 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     if (socket === null) return false
     this.#mayHold = false
     this.#direct = socket
-    this.#writeHead()
-    response.flushHeaders()
+    try {
+      this.#writeHead()
+      response.flushHeaders()
+    } catch (cause) {
+      this.#onFault(cause)
+      return false
+    }
     return true
   }
 
@@ -302,8 +308,16 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     setImmediate(this.#letGo)
   }
 
-  /** Sends the header, and the body as far as it is there. */
+  /** Sends the header, and the body as far as it is there. Nobody but {@link #onFault} would hear of what is thrown here. */
   readonly #letGo = (): void => {
+    try {
+      this.#sendHeld()
+    } catch (cause) {
+      this.#onFault(cause)
+    }
+  }
+
+  #sendHeld(): void {
     this.#isLettingGo = false
     this.#mayHold = false
     const { response } = this.#job
@@ -314,6 +328,25 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     if (this.#isOver) response.end(held?.toString('latin1'), 'latin1')
     else if (held !== undefined) response.write(held)
     else if (this.#job.exchange.bytesOut === 0) response.flushHeaders()
+  }
+
+  /** Ends the request when its answer could not be written, which is the gateway's own fault. */
+  #onFault(cause: unknown): void {
+    this.#connection?.destroy()
+    if (this.#phase !== 'done') this.#finish()
+    const { response, exchange, fail } = this.#job
+    const failure = new GatewayError('internal-error', {
+      reason: 'the answer was not written',
+      cause,
+      headers: { Connection: 'close' },
+    })
+    if (!response.headersSent) {
+      fail(failure)
+      return
+    }
+    exchange.reason = failure.reason
+    exchange.cause = cause
+    cutAnswer(response)
   }
 
   #writeHead(): void {

@@ -19,18 +19,27 @@ export interface OriginRules {
 /** What `Origin` says: nothing, an origin that belongs here, or anything else. */
 export type OriginKind = 'absent' | 'own' | 'allowed' | 'foreign'
 
-/** Judges `Origin`. `null`, several values and look-alikes are foreign: origins are compared whole. */
-export function judgeOrigin({ origins }: Provenance, { own, allowed }: OriginRules): OriginKind {
+/**
+ * Judges `Origin`. Several values and look-alikes are foreign: origins are compared whole. `null` is what a browser writes
+ * for a page under `Referrer-Policy: no-referrer`, but also for a sandboxed frame: only the first of them can be ours, and
+ * `Sec-Fetch-Site`, which no page can write, tells one from the other.
+ */
+export function judgeOrigin(
+  { origins, fetchSite }: Provenance,
+  { own, allowed }: OriginRules,
+): OriginKind {
   if (origins.length === 0) return 'absent'
   const [origin = ''] = origins
-  if (origins.length > 1 || origin === 'null') return 'foreign'
+  if (origins.length > 1) return 'foreign'
+  if (origin === 'null') return fetchSite === 'same-origin' ? 'own' : 'foreign'
   if (origin === own) return 'own'
   return allowed.includes(origin) ? 'allowed' : 'foreign'
 }
 
 /**
  * Whether a request may act with a credential that the browser attached by itself.
- * `Origin` decides when it is there; without it only `Sec-Fetch-Site: same-origin` does (CVE-2023-26114, CVE-2024-47165).
+ * `Origin` decides when it is there; without it, and for `null`, only `Sec-Fetch-Site: same-origin` does (CVE-2023-26114,
+ * CVE-2024-47165). The rule is the same for methods that change something and for upgrades (contract, section 3).
  */
 export function isSameOrigin(provenance: Provenance, rules: OriginRules): boolean {
   const kind = judgeOrigin(provenance, rules)

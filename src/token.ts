@@ -27,6 +27,9 @@ const FORBIDDEN_HEADER_FIELD = /^(?:crit|b64|jwk|jku|x5.*|cty|zip|enc)$/i
 /** The last second of the year 9999: a later date is a mistake, such as milliseconds in place of seconds. */
 const LAST_DATE = 253_402_300_799
 
+/** How far ahead `iat` may be, in seconds, whatever the leeway: the clock of a machine lags when it resumes from a pause. */
+const MAX_ISSUED_AHEAD_SECONDS = 300
+
 /** Whether text has the form of one of our credentials: a compact JWS or an API token. Says nothing about its worth. */
 export function isTokenShaped(text: string): boolean {
   return text.startsWith('hub_') || JWS_COMPACT.test(text)
@@ -38,7 +41,7 @@ export interface TokenRules {
   readonly workspace: string
   /** `iss` must be this, when configured. */
   readonly issuer: string | undefined
-  /** Clock skew allowed on `exp`, `nbf` and `iat`, in seconds. */
+  /** Clock skew allowed on `exp` and `nbf`, in seconds. */
   readonly leewaySeconds: number
 }
 
@@ -212,9 +215,9 @@ function checkClaims(
     throw invalid('aud')
   if (!isSubject(sub)) throw invalid('sub')
   if (!isNumericDate(exp)) throw invalid('exp')
-  for (const begin of [nbf, iat])
-    if (begin !== undefined && !(isNumericDate(begin) && begin <= now + leewaySeconds))
-      throw invalid(begin === nbf ? 'nbf' : 'iat')
+  if (nbf !== undefined && !(isNumericDate(nbf) && nbf <= now + leewaySeconds)) throw invalid('nbf')
+  if (iat !== undefined && !(isNumericDate(iat) && iat <= now + MAX_ISSUED_AHEAD_SECONDS))
+    throw invalid('iat')
   if (now >= exp + leewaySeconds) throw new GatewayError('token-expired', { reason: 'exp' })
   return { subject: sub, expiresAt: exp }
 }
@@ -234,9 +237,12 @@ function isSubject(value: unknown): value is string {
   )
 }
 
-/** Whole seconds only: JSON also spells 1e400, which is Infinity, and a token that never expires is none. */
+/**
+ * Whether a value is a date in seconds since 1970, fractions allowed (RFC 7519 section 2). JSON also spells 1e400, which is
+ * Infinity: a token that never expires is refused.
+ */
 function isNumericDate(value: unknown): value is number {
-  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= LAST_DATE
+  return typeof value === 'number' && value >= 0 && value <= LAST_DATE
 }
 
 function invalid(reason: string, cause?: unknown): GatewayError {

@@ -75,10 +75,9 @@ export function dialWebSocket(
   })
   outgoing.on('response', (answer) => {
     clearTimeout(timer)
-    // To Node a 101 that names no protocol is an ordinary answer; to the client it would open a tunnel.
-    if (answer.statusCode !== 101) resolve({ kind: 'refused', answer })
-    else
-      outgoing.destroy(new GatewayError('upstream-unreachable', { reason: '101 without Upgrade' }))
+    const problem = refusalProblem(answer)
+    if (problem === undefined) resolve({ kind: 'refused', answer })
+    else outgoing.destroy(new GatewayError('upstream-unreachable', { reason: problem }))
   })
   outgoing.on('error', (error) => {
     clearTimeout(timer)
@@ -93,6 +92,15 @@ function destroyItself(this: Duplex): void {
   this.destroy()
 }
 
+/**
+ * What is wrong with an answer that does not switch. Node's parser takes any three digits for a status, and a `101` that
+ * names no protocol for an ordinary answer: its writer takes nothing below 100, and to the client a `101` opens a tunnel.
+ */
+function refusalProblem({ statusCode = 0 }: IncomingMessage): string | undefined {
+  if (statusCode === 101) return '101 without Upgrade'
+  return statusCode < 200 ? 'a status below 200' : undefined
+}
+
 /** What is wrong with a `101`: a tunnel is only opened behind a real switch to WebSocket (websocket smuggling). */
 function switchingProblem(
   answer: IncomingMessage,
@@ -102,6 +110,7 @@ function switchingProblem(
 ): string | undefined {
   const { headers } = answer
   if (answer.statusCode !== 101) return 'answered an upgrade without 101'
+  if (answer.httpVersion !== '1.1') return '101 that is not HTTP/1.1'
   if (headers.upgrade?.toLowerCase() !== 'websocket') return '101 without Upgrade: websocket'
   if (!listElements(headers.connection ?? '').includes('upgrade'))
     return '101 without Connection: Upgrade'

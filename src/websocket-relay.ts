@@ -90,8 +90,9 @@ export class WebSocketRelay implements OpenSocket, Watched {
     client.write(pair.answer, 'latin1')
     this.#fromService.start(pair.serviceHead)
     this.#fromClient.start(pair.clientHead)
-    // A side may have gone before anybody listened.
-    if (client.closed || service.closed) process.nextTick(this.#onSideClose)
+    // A side may have gone, or ended, before anybody listened.
+    if ([client, service].some((side) => side.closed || side.readableEnded))
+      process.nextTick(this.#onSideClose)
   }
 
   /** Ends the connection: a close frame to each side as soon as the frame under way has passed, then the sockets. */

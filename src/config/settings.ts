@@ -66,7 +66,7 @@ export const SETTINGS = {
   }),
   jwtLeewaySeconds: withDefault('30', {
     env: 'GATEWAY_JWT_LEEWAY_SECONDS',
-    description: 'The clock skew allowed on exp, nbf and iat, in seconds.',
+    description: 'The clock skew allowed on exp and nbf, in seconds.',
     ...wholeNumber(0, 120),
   }),
   host: withDefault('::', {

@@ -181,6 +181,7 @@ t.test('a credential that comes twice is malformed', async (t) => {
     for (const door of DOORS) {
       const answer = await knock(workspace.port, door, '/', [...headers, HTTPS])
       await assertRefused(t, workspace, answer, { code: 'bad-request', stage: 'authentication' })
+      t.equal(answer.headers['set-cookie'], undefined, 'no cookie is at fault, none is expired')
     }
   }
 })

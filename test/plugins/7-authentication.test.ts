@@ -227,7 +227,15 @@ t.test(
     ]
     const refused: string[][] = [
       ...FOREIGN_ORIGINS.map((origin) => [`Origin: ${origin}`]),
-      ...FOREIGN_ORIGINS.map((origin) => [`Origin: ${origin}`, 'Sec-Fetch-Site: same-origin']),
+      ...FOREIGN_ORIGINS.filter((origin) => origin !== 'null').map((origin) => [
+        `Origin: ${origin}`,
+        'Sec-Fetch-Site: same-origin',
+      ]),
+      ...['same-site', 'cross-site', 'none', 'Same-Origin'].map((site) => [
+        'Origin: null',
+        `Sec-Fetch-Site: ${site}`,
+      ]),
+      ['Origin: null', 'Origin: null', 'Sec-Fetch-Site: same-origin'],
       [],
       ['Sec-Fetch-Site: same-site'],
       ['Sec-Fetch-Site: cross-site'],
@@ -243,6 +251,7 @@ t.test(
     for (const headers of [
       [`Origin: ${ORIGIN}`],
       ['Sec-Fetch-Site: same-origin'],
+      ['Origin: null', 'Sec-Fetch-Site: same-origin'], // under Referrer-Policy: no-referrer (contract, section 3)
       [`Origin: ${ORIGIN}`, 'Sec-Fetch-Site: same-site'],
     ])
       t.same(

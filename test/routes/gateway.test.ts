@@ -1,7 +1,8 @@
 /** Can people sign in and out, and can nobody be sent elsewhere, signed in as someone else or robbed of a token on the way? */
+import { SignJWT } from 'jose/jwt/sign'
 import t from 'tap'
 import { assertRefused, cookie, HTTPS, NAVIGATION, ORIGIN } from '../helpers/door.ts'
-import { startWorkspace, token } from '../helpers/gateway.ts'
+import { SECRET, startWorkspace, token } from '../helpers/gateway.ts'
 import { send, serverFrame, upgrade } from '../helpers/wire.ts'
 
 const FORM = 'Content-Type: application/x-www-form-urlencoded'
@@ -119,6 +120,39 @@ t.test('a token that is not good starts no session', async (t) => {
     }
   }
 })
+
+t.test(
+  'a token that no browser keeps as a cookie is refused at sign-in, with the reason',
+  async (t) => {
+    const workspace = await startWorkspace(t)
+    const withNote = (length: number) =>
+      new SignJWT({ note: 'x'.repeat(length) })
+        .setProtectedHeader({ alg: 'HS256' })
+        .setSubject('alice')
+        .setAudience('houston')
+        .setExpirationTime('1h')
+        .sign(new TextEncoder().encode(SECRET))
+    const long = await withNote(2940)
+    t.ok(long.length > 4010 && long.length <= 4096, `${long.length} characters`)
+    const answers = [
+      await post(workspace.port, `token=${long}`, [HTTPS, FORM]),
+      await send(workspace.port, `GET /_gateway/sign-in?token=${long}`, [HTTPS]),
+    ]
+    for (const answer of answers) {
+      const line = await assertRefused(t, workspace, answer, {
+        code: 'token-invalid',
+        stage: 'sign-in',
+      })
+      t.equal(line['reason'], 'too long for a cookie')
+      t.equal(answer.headers['set-cookie'], undefined)
+      t.notOk(answer.raw.includes(long))
+    }
+    const bearer = await send(workspace.port, 'GET /', [`Authorization: Bearer ${long}`])
+    t.equal(bearer.status, 200, 'it is good for programs')
+    const shorter = await post(workspace.port, `token=${await withNote(2600)}`, [HTTPS, FORM])
+    t.equal(shorter.status, 303)
+  },
+)
 
 t.test('a bad token shows the sign-in page, also where signing in is done elsewhere', async (t) => {
   const workspace = await startWorkspace(t, { GATEWAY_LOGIN_URL: 'https://hubify.com/login' })

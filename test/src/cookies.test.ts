@@ -307,12 +307,20 @@ t.test(
     ]
     for (const [seconds, expected] of rows)
       t.equal(
-        /Max-Age=([^;]*)/.exec(sessionCookie(true, 'x', seconds))?.[1],
+        /Max-Age=([^;]*)/.exec(sessionCookie(true, 'x', seconds) ?? '')?.[1],
         expected,
         String(seconds),
       )
   },
 )
+
+t.test('a session cookie is as long as browsers keep, and no longer', async (t) => {
+  for (const secure of [true, false]) {
+    const rest = (sessionCookie(secure, '', 3600) ?? '').length
+    t.equal(sessionCookie(secure, 'x'.repeat(4096 - rest), 3600)?.length, 4096)
+    t.equal(sessionCookie(secure, 'x'.repeat(4097 - rest), 3600), undefined)
+  }
+})
 
 t.test('a session cookie is expired under the same name, path and flags', async (t) => {
   t.same(expiredSessionCookies(true), [

@@ -1,5 +1,6 @@
 /** Which credential does a request come with? */
 import t from 'tap'
+import type { CredentialKind } from '../../src/exchange.ts'
 import { bearerToken, findCredential } from '../../src/credentials.ts'
 
 const JWT = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln'
@@ -136,27 +137,27 @@ t.test('over plain http on loopback the cookie has the plain name', async (t) =>
 })
 
 t.test('a request that says two things at once names nobody', async (t) => {
-  const twice: ReadonlyArray<readonly [lines: readonly Line[], cookie: boolean]> = [
+  const twice: ReadonlyArray<readonly [lines: readonly Line[], kind: CredentialKind]> = [
     [
       [
         ['X-Workspace-Token', JWT],
         ['x-workspace-token', JWT],
       ],
-      false,
+      'header',
     ],
     [
       [
         ['Authorization', `Bearer ${JWT}`],
         ['Authorization', `Bearer ${JWT}`],
       ],
-      false,
+      'bearer',
     ],
     [
       [
         ['Authorization', 'Basic dTpw'],
         ['authorization', `Bearer ${JWT}`],
       ],
-      false,
+      'bearer',
     ],
     [
       [
@@ -164,21 +165,21 @@ t.test('a request that says two things at once names nobody', async (t) => {
         ['Authorization', 'a'],
         ['Authorization', 'b'],
       ],
-      false,
+      'bearer',
     ],
-    [[['Cookie', `${COOKIE}; ${COOKIE}`]], true],
+    [[['Cookie', `${COOKIE}; ${COOKIE}`]], 'cookie'],
     [
       [
         ['Cookie', COOKIE],
         ['Cookie', '__Host-workspace_session=evil'],
       ],
-      true,
+      'cookie',
     ],
-    [[['Cookie', `__Host-workspace_session=; ${COOKIE}`]], true],
+    [[['Cookie', `__Host-workspace_session=; ${COOKIE}`]], 'cookie'],
   ]
-  for (const [lines, cookie] of twice) {
+  for (const [lines, kind] of twice) {
     const found = findCredential(lines.flat(), true)
-    t.match(found, { cookie, reason: /twice/ })
+    t.match(found, { kind, reason: /twice/ })
     t.notOk(JSON.stringify(found).includes('eyJ'))
   }
 })

@@ -73,17 +73,29 @@ t.test(
   'null is foreign even where the workspace has no origin or someone allowed it',
   async (t) => {
     const rules = { own: 'null', allowed: ['null', ''] }
-    t.equal(judgeOrigin({ origins: ['null'], fetchSite: 'same-origin' }, rules), 'foreign')
-    t.notOk(isSameOrigin({ origins: ['null'], fetchSite: 'same-origin' }, rules))
+    for (const fetchSite of [undefined, '', 'none', 'same-site', 'cross-site', 'Same-Origin']) {
+      t.equal(judgeOrigin({ origins: ['null'], fetchSite }, rules), 'foreign', String(fetchSite))
+      t.notOk(isSameOrigin({ origins: ['null'], fetchSite }, rules))
+    }
   },
 )
+
+t.test('null is ours when the browser says that the page is (contract, section 3)', async (t) => {
+  const ours = { origins: ['null'], fetchSite: 'same-origin' }
+  t.equal(judgeOrigin(ours, RULES), 'own')
+  t.ok(isSameOrigin(ours, RULES), 'a page under Referrer-Policy: no-referrer')
+  t.notOk(isSameOrigin({ ...ours, origins: ['null', 'null'] }, RULES))
+  t.notOk(isSameOrigin({ ...ours, origins: ['NULL'] }, RULES))
+})
 
 t.test('Origin decides where it is there, whatever Sec-Fetch-Site says', async (t) => {
   for (const [origins, kind, why] of ROWS.filter(([list]) => list.length > 0))
     for (const fetchSite of [undefined, 'same-origin', 'same-site', 'cross-site', 'none'])
       t.equal(
         isSameOrigin({ origins, fetchSite }, RULES),
-        kind === 'own' || kind === 'allowed',
+        kind === 'own' ||
+          kind === 'allowed' ||
+          (origins[0] === 'null' && fetchSite === 'same-origin'),
         `${why}, ${fetchSite}`,
       )
 })

@@ -1,0 +1,63 @@
+/** What are the limits? Stated here as numbers, because a test that imports a limit holds whatever the limit becomes. */
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { startWorkspace } from '../helpers/gateway.ts'
+import { send } from '../helpers/wire.ts'
+
+/** A constant of a file, as it is written there, and what it must be. */
+const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]> = [
+  ['plugins/0-listener.ts', 'MAX_HEADER_FIELDS', 100],
+  ['plugins/0-listener.ts', 'MAX_CONNECTIONS', 10_000],
+  ['plugins/0-listener.ts', 'MAX_CONNECTIONS_PER_PEER', 256],
+  ['src/basic-memory.ts', 'LENDING_MS', 5 * 60 * 1000],
+  ['src/basic-memory.ts', 'REMEMBERED_SESSIONS', 1000],
+  ['src/basic-memory.ts', 'MAX_LENGTH', 1024],
+  ['src/token.ts', 'MAX_TOKEN_LENGTH', 4096],
+  ['src/token.ts', 'MAX_SUBJECT_LENGTH', 256],
+  ['src/token.ts', 'MAX_ISSUED_AHEAD_SECONDS', 300],
+  ['src/token.ts', 'REMEMBERED_TOKENS', 10_000],
+  ['src/token.ts', 'LAST_DATE', 253_402_300_799],
+  ['src/cookies.ts', 'MAX_COOKIE_BYTES', 4096],
+  ['src/cookies.ts', 'MAX_AGE_SECONDS', 34_560_000],
+  ['src/sessions.ts', 'SOCKETS_PER_SESSION', 64],
+  ['src/sessions.ts', 'SOCKETS_PER_ADDRESS', 128],
+  ['src/server.ts', 'ADDRESS_CAPACITY', 100_000],
+  ['src/server.ts', 'SESSION_CAPACITY', 10_000],
+  ['src/budget.ts', 'STEPS', 600],
+  ['src/budget.ts', 'SHARED_CAPACITY', 10_000],
+  ['src/early-bytes.ts', 'MAX_EARLY_BYTES', 65_536],
+  ['src/sensitive.ts', 'DECODE_LAYERS', 3],
+  ['src/websocket-dial.ts', 'HANDSHAKE_MS', 10_000],
+  ['src/websocket-relay.ts', 'CLOSE_MS', 1000],
+  ['src/websocket-relay.ts', 'FLUSH_MS', 5000],
+  ['src/websocket-relay.ts', 'KEEP_ALIVE_MS', 30_000],
+  ['src/websocket-relay.ts', 'MAX_DISCARDED_BYTES', 1_048_576],
+  ['src/service.ts', 'CONNECT_MS', 3000],
+  ['src/remembered.ts', 'CAPACITY', 2000],
+  ['src/waiting-room.ts', 'CAPACITY', 1024],
+]
+
+t.test('every limit is the number that was decided on', async (t) => {
+  for (const [file, name, value] of LIMITS)
+    t.equal(constantOf(file, name), value, `${file} ${name}`)
+})
+
+t.test('a browser asks again after ten minutes whether a foreign origin is allowed', async (t) => {
+  const origin = 'https://app.example.com'
+  const { port, dials } = await startWorkspace(t, { GATEWAY_ALLOWED_ORIGINS: origin })
+  const asked = [`Origin: ${origin}`, 'Access-Control-Request-Method: PUT']
+  t.equal((await send(port, 'OPTIONS /', asked)).headers['access-control-max-age'], '600')
+  t.equal(dials(), 0)
+})
+
+/** The value of a constant that is a product of numbers. */
+function constantOf(file: string, name: string): number {
+  const source = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
+  const text = new RegExp(`^(?:export )?const ${name} = ([0-9_ *]+)(?: //.*)?$`, 'm').exec(
+    source,
+  )?.[1]
+  return (text ?? 'none')
+    .replaceAll('_', '')
+    .split('*')
+    .reduce((product, factor) => product * Number(factor), 1)
+}

@@ -1,0 +1,151 @@
+/** Decisions that once could be broken without any test noticing it: one test for each. */
+import t from 'tap'
+import { clientFrom, parseNetworks } from '../../src/address.ts'
+import { BasicMemory } from '../../src/basic-memory.ts'
+import { SlidingWindowLimiter } from '../../src/budget.ts'
+import { sanitizeSetCookie, withoutSessionCookies } from '../../src/cookies.ts'
+import { Exchange } from '../../src/exchange.ts'
+import { removeNominated } from '../../src/hop-by-hop.ts'
+import { parseAuthority } from '../../src/host.ts'
+import { buildRequestHeaders } from '../../src/request-headers.ts'
+import { buildResponseHeaders } from '../../src/response-headers.ts'
+import { returnPath } from '../../src/return-to.ts'
+import { namesSensitiveFile } from '../../src/sensitive.ts'
+import type { Target } from '../../src/target.ts'
+
+t.test('case is folded beside letters that are not ASCII', async (t) => {
+  for (const path of ['/%C3%A9/.ENV', '/.ENV/%C3%A9/..', '/%C3%89/Server.KEY', '/é.ENV'])
+    t.ok(namesSensitiveFile({ path, query: '' } as Target, []), path)
+})
+
+t.test(
+  'a nominated name is taken away where it is a name, never where it is a value',
+  async (t) => {
+    const headers = ['X-A', 'set-cookie', 'X-B', 'x-a', 'Set-Cookie', 'a=b']
+    removeNominated(headers, 0, ['set-cookie'], false)
+    t.same(headers, ['X-A', 'set-cookie', 'X-B', 'x-a'])
+    const answer = buildResponseHeaders(
+      ['X-A', 'x-b', 'x-b', 'Set-Cookie', 'x-c', 'workspace_session=evil', 'Connection', 'x-b'],
+      {
+        ...{
+          status: 200,
+          requestId: 'id',
+          signedIn: false,
+          isolated: false,
+          allowOrigin: undefined,
+          extra: [],
+        },
+        rewriteLocation: (location) => location,
+      },
+    )
+    t.same(answer.slice(0, 4), ['X-A', 'x-b', 'x-c', 'workspace_session=evil'])
+    t.notOk(answer.some((text, i) => i % 2 === 0 && text.toLowerCase() === 'set-cookie'))
+  },
+)
+
+t.test(
+  'digits inside or at the start of a later label of a host are letters like others',
+  async (t) => {
+    for (const host of ['a.b1.example.com', 'x.1a.example', 'a.0xg.b', 'houston.9lives'])
+      t.equal(parseAuthority(host)?.host, host, host)
+    for (const host of ['a.1', 'x.0x1', 'houston.hubify.99'])
+      t.equal(parseAuthority(host), undefined, host)
+  },
+)
+
+t.test('text before a bracketed address is no address', async (t) => {
+  for (const host of ['x[::1]', 'evil.example[::1]:80', ' [::1]', '[::1]x', '[::1]:80x'])
+    t.equal(parseAuthority(host), undefined, host)
+  const trusted = parseNetworks('loopback')
+  for (const hop of ['x[::1]', '1.2.3.4[::1]', '[::1]x', '[::1]:80x', 'x1.2.3.4:80'])
+    t.equal(clientFrom('127.0.0.1', [hop], trusted), undefined, hop)
+})
+
+t.test('Proxy-Authentication-Info belongs to the hop, both ways', async (t) => {
+  const request = buildRequestHeaders(['Proxy-Authentication-Info', 'x', 'X-A', 'b'], {
+    ...{ mode: 'none', requestId: 'id', host: 'h', clientAddress: '', scheme: 'https' },
+    ...{ user: undefined, workspace: 'houston', dropAuthorization: false },
+    ...{ authorization: undefined, allowNextData: false, upgrade: false },
+  })
+  t.same(request, ['Host', 'h', 'X-A', 'b', 'X-Request-Id', 'id'])
+  const answer = buildResponseHeaders(['Proxy-Authentication-Info', 'x', 'X-A', 'b'], {
+    ...{
+      status: 200,
+      requestId: 'id',
+      signedIn: false,
+      isolated: false,
+      allowOrigin: undefined,
+      extra: [],
+    },
+    rewriteLocation: (location) => location,
+  })
+  t.same(answer.slice(0, 2), ['X-A', 'b'])
+})
+
+t.test('the memory of Basic credentials goes by the real clocks', async (t) => {
+  const expiring = (expiresAt: number) => {
+    const principal = { subject: 'alice', expiresAt, sessionId: 's', keyId: 'k' }
+    const credential = { kind: 'cookie', outcome: principal } as const
+    return Object.assign(new Exchange(), { credential, principal })
+  }
+  for (const [seconds, lends] of [
+    [60, true],
+    [-60, false],
+  ] as const) {
+    const memory = new BasicMemory()
+    const exchange = expiring(Date.now() / 1000 + seconds)
+    memory.watch(exchange, ['Authorization', 'Basic eDp5'])?.(200)
+    t.equal(memory.lend(exchange, []) !== undefined, lends, `${seconds} s`)
+    memory.check(performance.now(), Date.now())
+    t.equal(memory.size, lends ? 1 : 0)
+    memory.check(performance.now() + 299_000, Date.now())
+    t.equal(memory.size, lends ? 1 : 0, 'just before five minutes have passed')
+    memory.check(performance.now() + 300_000, Date.now())
+    t.equal(memory.size, 0, 'five minutes after they were accepted')
+  }
+})
+
+t.test('requests of a predecessor leave the window in the order of their times', async (t) => {
+  let clock = 0
+  const options = { limit: 4, windowSeconds: 60, capacity: 10, now: () => clock }
+  const predecessor = new SlidingWindowLimiter(options)
+  const successor = new SlidingWindowLimiter(options)
+  for (const [limiter, at] of [
+    [successor, 10_000],
+    [predecessor, 0],
+    [predecessor, 20_000],
+    [successor, 30_000],
+  ] as const) {
+    clock = at
+    limiter.take('a')
+  }
+  successor.restore(predecessor.save())
+  const refused = successor.take('a')
+  t.ok(refused.consumedPoints > 4)
+  t.ok(
+    Math.abs(refused.msBeforeNext - 30_000) < 500,
+    `the oldest one leaves in ${refused.msBeforeNext} ms`,
+  )
+  clock = 65_000
+  t.equal(successor.take('a').consumedPoints, 4, 'only the oldest one has left')
+})
+
+t.test('a cookie whose name only ends like ours is somebody else’s', async (t) => {
+  for (const name of [
+    '%workspace_session',
+    'x%workspace_session',
+    '$workspace_session',
+    '!__Host-workspace_session',
+  ]) {
+    t.equal(withoutSessionCookies(`${name}=a; b=c`), `${name}=a; b=c`, name)
+    t.equal(sanitizeSetCookie(`${name}=a; Path=/`), `${name}=a; Path=/`, name)
+  }
+})
+
+t.test('only the gateway’s own paths are no place to come back to', async (t) => {
+  const origin = 'https://houston.hubify.com'
+  for (const path of ['/docs/_gateway/x', '/docs/_gateway', '/_gatewayx', '/x?y=/_gateway/'])
+    t.equal(returnPath(path, origin), path)
+  for (const path of ['/_gateway', '/_gateway/', '/_gateway/sign-out', '/docs/../_gateway/x'])
+    t.equal(returnPath(path, origin), '/')
+})

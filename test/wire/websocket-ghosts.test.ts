@@ -1,0 +1,178 @@
+/** Does a client that leaves during its handshake leave anything behind: a socket at the service, or a used-up place? */
+import { createHash } from 'node:crypto'
+import type { Socket } from 'node:net'
+import t, { type Test } from 'tap'
+import { SOCKETS_PER_SESSION } from '../../src/sessions.ts'
+import { startBefore, token } from '../helpers/gateway.ts'
+import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
+import { eventually, watchForCrashes } from '../helpers/waiting.ts'
+import { clientFrame, handshake, open, requestBytes } from '../helpers/wire.ts'
+
+const crashes = watchForCrashes()
+
+const CLIENTS = 40
+
+t.setTimeout(60_000)
+
+/** How a client leaves: with FIN, as a closed program does whose frames are through, or with RST. */
+const WAYS: Readonly<Record<string, (socket: Socket) => void>> = {
+  FIN: (socket) => socket.end(),
+  RST: (socket) => socket.resetAndDestroy(),
+  'FIN behind frames': (socket) => socket.end(clientFrame(1, 'hello')),
+}
+
+/** A gateway before a service that ends a socket only after the gateway did, and 40 clients with a session that is new to it. */
+async function startClients(t: Test, onHandshake: (accept: () => void) => void) {
+  const atService = new Set<Socket>()
+  const service = await startUpstream(t, undefined, (request, socket) => {
+    socket.resume()
+    onHandshake(() => socket.write(switchingProtocols(request)))
+  })
+  service.server.on('connection', (socket) => {
+    atService.add(socket)
+    socket.on('close', () => atService.delete(socket))
+  })
+  const gateway = await startBefore(t, service)
+  const jwt = await token()
+  const sockets = await Promise.all(Array.from({ length: CLIENTS }, () => open(gateway.port)))
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+  })
+  const head = () =>
+    Buffer.from(requestBytes('GET /api/ws', handshake([`Authorization: Bearer ${jwt}`])))
+  return {
+    ...gateway,
+    sockets,
+    ask: (which = sockets) => which.forEach((socket) => socket.write(head())),
+    /** The end of the client's side is in the packet of its handshake: Node reads it before anybody listens. */
+    askAndLeave: (which = sockets) => which.forEach((socket) => socket.end(head())),
+    /** Waits until nothing is left of them. */
+    async assertGone(t: Test) {
+      await gateway.settled()
+      await eventually(() => atService.size === 0, 'no ghost at the service')
+      const { openSockets } = gateway.running.app
+      await eventually(
+        () => freePlaces(openSockets, jwt) === SOCKETS_PER_SESSION,
+        'places are free',
+      )
+      await gateway.settled()
+      t.equal(openSockets.size, 0)
+      const blamed = gateway.logLines().filter(({ code }) => code === 'upstream-unreachable')
+      t.same(blamed, [], 'the log does not blame the service')
+    },
+  }
+}
+
+/** How many more sockets the session may open. */
+function freePlaces(
+  openSockets: Awaited<ReturnType<typeof startBefore>>['running']['app']['openSockets'],
+  jwt: string,
+): number {
+  const sessionId = createHash('sha256').update(jwt).digest('base64url').slice(0, 22)
+  const principal = { subject: 'alice', expiresAt: 0, sessionId, keyId: '' }
+  const taken: Array<() => void> = []
+  while (openSockets.hasRoom(sessionId, '127.0.0.1'))
+    taken.push(openSockets.reserve(principal, '127.0.0.1').release)
+  for (const release of taken) release()
+  return taken.length
+}
+
+/** Waits until the system has sent what a client has to say. */
+async function haveLeft(sockets: readonly Socket[]): Promise<void> {
+  await eventually(
+    () => sockets.every((socket) => socket.destroyed || socket.writableFinished),
+    'all have left',
+  )
+}
+
+for (const [way, leave] of Object.entries(WAYS)) {
+  t.test(`${way} while the token is checked`, async (t) => {
+    const gate = holdVerification(t)
+    const clients = await startClients(t, (accept) => accept())
+    clients.ask()
+    await eventually(() => gate.held() === CLIENTS, 'all tokens are being checked')
+    clients.sockets.forEach(leave)
+    await haveLeft(clients.sockets)
+    gate.open()
+    await clients.assertGone(t)
+    t.equal(clients.service.requests.length, 0, 'the service never heard of them')
+  })
+
+  t.test(`${way} in the waiting room`, async (t) => {
+    const clients = await startClients(t, (accept) => accept())
+    const { waitingRoom } = clients.running.app
+    const jobs: Array<() => void> = []
+    const add = waitingRoom.add.bind(waitingRoom)
+    waitingRoom.add = (job) => void jobs.push(job)
+    clients.ask()
+    await eventually(() => jobs.length === CLIENTS, 'all of them wait')
+    clients.sockets.forEach(leave)
+    await haveLeft(clients.sockets)
+    waitingRoom.add = add
+    for (const job of jobs) add(job)
+    await clients.assertGone(t)
+  })
+
+  t.test(`${way} while the service is asked`, async (t) => {
+    let asked = 0
+    const clients = await startClients(t, () => asked++)
+    clients.ask()
+    await eventually(() => asked === CLIENTS, 'all asked')
+    clients.sockets.forEach(leave)
+    await clients.assertGone(t)
+  })
+
+  t.test(`${way} in the moment in which the service accepts`, async (t) => {
+    const accepts: Array<() => void> = []
+    const clients = await startClients(t, (accept) => accepts.push(accept))
+    clients.ask()
+    await eventually(() => accepts.length === CLIENTS, 'all asked')
+    // Some are first heard of by the gateway from the one side, some from the other.
+    clients.sockets.forEach((socket, i) => {
+      if (i % 2 === 0) leave(socket)
+      accepts[i]?.()
+      if (i % 2 === 1) leave(socket)
+    })
+    await clients.assertGone(t)
+  })
+}
+
+t.test('FIN with the handshake, before the token is checked', async (t) => {
+  const clients = await startClients(t, (accept) => accept())
+  clients.askAndLeave()
+  const lines = () => clients.logLines().filter(({ reason }) => reason === 'client left')
+  await eventually(() => lines().length === CLIENTS, 'the log says that they left')
+  await clients.assertGone(t)
+})
+
+t.test('FIN with the handshake of a session that is known', async (t) => {
+  const clients = await startClients(t, (accept) => accept())
+  const [first, ...others] = clients.sockets
+  clients.ask(first === undefined ? [] : [first])
+  await eventually(() => clients.running.app.openSockets.size === 1, 'the first one is open')
+  first?.destroy()
+  clients.askAndLeave(others)
+  await clients.assertGone(t)
+})
+
+/** Keeps every check of a signature from coming to its end, until it is opened. */
+function holdVerification(t: Test) {
+  const { subtle } = crypto
+  const verify = subtle.verify.bind(subtle)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  let held = 0
+  subtle.verify = async (...args: Parameters<typeof verify>) => {
+    held++
+    await promise
+    return verify(...args)
+  }
+  t.teardown(() => {
+    Reflect.deleteProperty(subtle, 'verify')
+    resolve()
+  })
+  return { held: () => held, open: resolve }
+}
+
+t.test('nothing of all this went uncaught', async (t) => {
+  t.same(crashes, [])
+})
