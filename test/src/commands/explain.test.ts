@@ -91,7 +91,7 @@ t.test('wrong usage is said', async (t) => {
   await t.rejects(run('/nonexistent', '--help'), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' })
   const { code, err } = await run('relative', ID)
   t.equal(code, 78)
-  t.match(err, /^workspace-gateway: GATEWAY_STATE_DIR "relative"/)
+  t.match(err, /^workspace-gateway: GATEWAY_STATE_DIR "..\/relative"/)
 })
 
 t.test('whatever the gateway answers does nothing to a terminal', async (t) => {
