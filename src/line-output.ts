@@ -175,7 +175,7 @@ export class LineOutput {
 /** A line feed at the beginning ends a line that was counted before. */
 function linesIn(piece: Buffer): number {
   let lines = 0
-  for (let i = 1; i < piece.length; i++) if (piece[i] === LINE_FEED) lines++
+  for (let at = piece.indexOf(LINE_FEED, 1); at >= 0; at = piece.indexOf(LINE_FEED, at + 1)) lines++
   return lines
 }
 
