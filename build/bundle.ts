@@ -5,6 +5,7 @@
 import { chmodSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { build, type Plugin } from 'esbuild'
+import { VERSION } from '../src/version.ts'
 
 /** A module of a package that loads far more than the gateway uses, and what the bundle has in its place. */
 interface Replacement {
@@ -14,6 +15,12 @@ interface Replacement {
 }
 
 const REPLACEMENTS: readonly Replacement[] = [
+  // There is no package.json beside the bundle.
+  {
+    module: './version.ts',
+    importedBy: /src.[a-z-]+\.ts$/,
+    contents: `export const VERSION = ${JSON.stringify(VERSION)}`,
+  },
   {
     // The entry point brings a client for each of a dozen databases.
     module: 'rate-limiter-flexible',
@@ -63,7 +70,8 @@ await build({
   outfile,
   bundle: true,
   platform: 'node',
-  target: 'node24',
+  // Syntax that an old Node can read, so that it gets as far as being refused (src/required-node.ts). 24 runs it no slower.
+  target: 'node18',
   // As CommonJS: importing `node:http` as an ES module evaluates a property of it that loads Node's own undici.
   format: 'cjs',
   // Names stay: they are what a fault in the log is told by.

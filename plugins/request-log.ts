@@ -6,9 +6,11 @@ import { Exchange } from '../src/exchange.ts'
 import { errorField, type Log } from '../src/log.ts'
 import { traceIdOf } from '../src/trace-context.ts'
 
-/** Where the line goes. */
+/** Where the line goes, and which are written. */
 export interface RequestLogOptions {
   readonly log: Log
+  /** Whether probes that succeeded are logged too. */
+  readonly logProbes: boolean
 }
 
 declare module 'fastify' {
@@ -19,7 +21,7 @@ declare module 'fastify' {
 }
 
 export default fp(
-  async function requestLog(app, { log }: RequestLogOptions) {
+  async function requestLog(app, { log, logProbes }: RequestLogOptions) {
     app.decorate('decisions', new Decisions())
     app.decorateRequest('exchange', null as unknown as Exchange)
 
@@ -30,7 +32,7 @@ export default fp(
         exchange.onClientClose?.()
         // An upgraded connection has other listeners, which know how it ended.
         if (request.ws) process.nextTick(logRequest, log, request)
-        else logRequest(log, request)
+        else logRequest(log, request, logProbes)
       })
       done()
     })
@@ -38,12 +40,13 @@ export default fp(
   { name: 'request-log', fastify: '5.x', dependencies: ['metrics'] },
 )
 
-function logRequest(log: Log, request: FastifyRequest): void {
+function logRequest(log: Log, request: FastifyRequest, logProbes = true): void {
   const { id, exchange, raw, ws, server } = request
   const ms = performance.now() - exchange.startedAt
+  countRequest(request, ms)
+  if (!logProbes && isGoodProbe(exchange)) return
   const client = exchange.client ?? server.clientOf(raw)
   const trace = traceIdOf(raw.headers['traceparent'])
-  countRequest(request, ms)
   const decision = decisionOf({ id, raw, exchange, client, ms, trace, websocket: ws })
   const fields = logFields(decision)
   server.decisions.add(decision, fields)
@@ -54,6 +57,20 @@ function logRequest(log: Log, request: FastifyRequest): void {
     const allFields = fields + errorField(exchange.cause)
     log.writeLine(isOurs ? 'error' : 'warn', allFields, isOurs ? 'request failed' : 'request')
   }
+}
+
+/**
+ * Whether a prober was told that all is well: every few seconds, which says nothing and would push what people asked out of
+ * the log and out of what is remembered. A prober has no credential; whoever tries one leaves a trace.
+ */
+function isGoodProbe({ stage, status, code, credential }: Exchange): boolean {
+  return (
+    (stage === 'health' || stage === 'probe') &&
+    status >= 200 &&
+    status < 300 &&
+    code === undefined &&
+    credential === undefined
+  )
 }
 
 function countRequest({ exchange, server }: FastifyRequest, ms: number): void {

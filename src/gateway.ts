@@ -77,7 +77,7 @@ export async function buildGateway(
   await app.register(waitingRoom)
   await app.register(problemDetails, { loginUrl: config.loginUrl })
   await app.register(metrics, { verifier, addresses, sessions })
-  await app.register(requestLog, { log })
+  await app.register(requestLog, { log, logProbes: config.logProbes })
   await app.register(drain)
 
   await app.register(listener, { log, trustedProxies: config.trustedProxies })

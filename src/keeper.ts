@@ -2,6 +2,7 @@
 import cluster, { type Worker } from 'node:cluster'
 import type { Logger } from 'pino'
 import type { Config, Environment } from './config/load.ts'
+import { onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
 import { openLog } from './log.ts'
 import { notifyReady, notifyStopping, type NotifyOptions } from './notify.ts'
@@ -18,8 +19,11 @@ const TAKES_OVER = 'WORKSPACE_GATEWAY_TAKES_OVER'
 /** How long a successor may take until it takes requests, in milliseconds. */
 const READY_MS = 30_000
 
-/** What a replaced gateway may take beyond its drain time before it is killed, in milliseconds. */
+/** What a gateway that retires or stops may take beyond its drain time before it is killed, in milliseconds. */
 const RETIRE_MS = 5000
+
+/** What a gateway may take that was told to end at once, in milliseconds. */
+const AT_ONCE_MS = 1000
 
 /** What a keeper needs besides the settings. */
 export interface KeeperOptions {
@@ -62,19 +66,23 @@ export async function keep(config: Config, { env, onReady }: KeeperOptions): Pro
   const supervisor = { fd: config.notifyFd, socket: env['NOTIFY_SOCKET'], logger }
   gateways.onReady = () => announce(supervisor, onReady, reject)
   gateways.onEnd = resolve
-  const stop = (signal: NodeJS.Signals): void => {
-    void notifyStopping(supervisor)
-    gateways.stop(signal)
-  }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
+  onStopSignals({
+    first(signal) {
+      void notifyStopping(supervisor)
+      gateways.stop(signal)
+    },
+    second: (signal) => gateways.stopAtOnce(signal),
+  })
   process.on('SIGHUP', () => gateways.signalCurrent('SIGHUP'))
   process.on('SIGUSR2', () => gateways.replace())
   gateways.start()
   try {
     return await promise
   } catch (error) {
+    const { promise: ended, resolve: end } = Promise.withResolvers<number>()
+    gateways.onEnd = end
     gateways.stop('SIGTERM')
+    await ended // a gateway that outlives its keeper would keep the port from the next one
     throw error
   } finally {
     await log.flush()
@@ -137,8 +145,20 @@ class Gateways {
 
   /** Stops all of them. */
   stop(signal: NodeJS.Signals): void {
+    this.#stopWithin(signal, this.#drainMs + RETIRE_MS)
+  }
+
+  /** Stops all of them again: the second signal ends a gateway at once, and one that cannot hear it is killed. */
+  stopAtOnce(signal: NodeJS.Signals): void {
+    this.#stopWithin(signal, AT_ONCE_MS)
+  }
+
+  #stopWithin(signal: NodeJS.Signals, milliseconds: number): void {
     this.#isStopping = true
-    for (const gateway of this.#running()) gateway.process.kill(signal)
+    for (const gateway of this.#running()) {
+      gateway.process.kill(signal)
+      killUnless(gateway, milliseconds, () => !this.#running().includes(gateway))
+    }
   }
 
   #running(): Worker[] {

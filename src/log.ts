@@ -1,6 +1,8 @@
 /** What is written to the log, and how? pino's options and the fields of the request line. */
+import { openSync } from 'node:fs'
 import pino, { type DestinationStream, type Logger } from 'pino'
 import { codeOf } from './errors.ts'
+import { LineOutput } from './line-output.ts'
 
 /** Where log lines go: a file descriptor, a path, or a stream that a test reads. */
 export type LogDestination = number | string | DestinationStream
@@ -16,27 +18,14 @@ export interface Log {
    * @param fields beginning with a comma
    */
   writeLine(level: RequestLevel, fields: string, message: string): void
-  /** Writes what is buffered, as far as the reader takes it; call before the process ends. */
+  /** Writes what is buffered, as far as the reader takes it in a moment; call before the process ends. */
   flush(): Promise<void>
 }
-
-/** Characters that are gathered before they are written, and for how long at most (milliseconds). */
-const GATHERED_LENGTH = 8192
-const GATHERED_MS = 500
-
-/** Bytes that may wait for a reader that does not read; lines past that are dropped, not kept in memory. */
-const MAX_WAITING_BYTES = 8 * 1024 * 1024
-
-/** How long the reader of the log is waited for at the end, in milliseconds. */
-const FLUSH_MS = 500
 
 /** How many causes of an error are told; one that is its own cause would never end. */
 const MAX_CAUSES = 5
 
-/**
- * Opens the log: JSON lines, with the time in ISO 8601. Lines are gathered and written in one go, because a write a
- * request is what a busy proxy spends its time on. A closed pipe is survived.
- */
+/** Opens the log: JSON lines, with the time in ISO 8601. Whoever reads them holds nothing up (line-output.ts). */
 export function openLog(level: string, destination: LogDestination = 1): Log {
   const options: pino.LoggerOptions = {
     level,
@@ -49,65 +38,13 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
     const logger = pino(options, destination)
     return { logger, writeLine: lineWriter(logger, destination), async flush() {} }
   }
-  const stream = pino.destination({
-    dest: destination,
-    sync: false,
-    minLength: 1, // what is written has been gathered already; with 0, flushing would not wait
-    maxLength: MAX_WAITING_BYTES,
-    ...(typeof destination === 'string' ? { mode: 0o600, append: true } : {}),
-  })
-  stream.on('error', () => {
-    // The reader of our output went away (EPIPE) or the disk is full: requests go on without a log.
-  })
-  const lines = new GatheredLines(stream)
-  const logger = pino(options, lines)
-  process.on('exit', () => {
-    lines.hand()
-    flushRest(stream)
-  })
-  return {
-    logger,
-    writeLine: lineWriter(logger, lines),
-    flush() {
-      lines.hand()
-      const { promise, resolve } = Promise.withResolvers<void>()
-      // A reader that has stopped reading must not keep the process from ending: what is left is then lost.
-      const timer = setTimeout(resolve, FLUSH_MS)
-      stream.flush((error) => {
-        clearTimeout(timer)
-        if (!error) flushRest(stream)
-        resolve()
-      })
-      return promise
-    },
-  }
-}
-
-/**
- * Lines on their way to the stream, handed over many at a time. The stream would gather them too, but it measures all that
- * it has gathered whenever a line is added.
- */
-class GatheredLines implements DestinationStream {
-  readonly #stream: DestinationStream
-  #lines = ''
-
-  constructor(stream: DestinationStream) {
-    this.#stream = stream
-    setInterval(() => this.hand(), GATHERED_MS).unref()
-  }
-
-  write(line: string): void {
-    this.#lines += line
-    if (this.#lines.length >= GATHERED_LENGTH) this.hand()
-  }
-
-  /** Hands the stream what was gathered. */
-  hand(): void {
-    if (this.#lines === '') return
-    const lines = this.#lines
-    this.#lines = ''
-    this.#stream.write(lines)
-  }
+  const lines = new LineOutput(
+    typeof destination === 'string' ? openSync(destination, 'a', 0o600) : destination,
+    (lost) => `{"level":"warn"${isoTime()},"lines":${lost},"msg":"log lines lost"}\n`,
+  )
+  process.on('exit', () => lines.flushSync())
+  const logger = pino(options, lines) // after a fatal line pino calls flushSync by itself
+  return { logger, writeLine: lineWriter(logger, lines), flush: () => lines.flush() }
 }
 
 function lineWriter(logger: Logger, destination: DestinationStream): Log['writeLine'] {
@@ -119,15 +56,6 @@ function lineWriter(logger: Logger, destination: DestinationStream): Log['writeL
   return (level, fields, message) => {
     if (!enabled[level]) return
     destination.write(`{"level":"${level}"${isoTime()}${fields},"msg":"${message}"}\n`)
-  }
-}
-
-/** Writes what came while an earlier write was under way; the reader is known to be there. */
-function flushRest(stream: { flushSync(): void }): void {
-  try {
-    stream.flushSync()
-  } catch {
-    // Nothing left to write to.
   }
 }
 

@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 /** The command `workspace-gateway`: arguments, environment and exit codes. */
+// oxlint-disable-next-line no-unassigned-import
+import './required-node.ts' // first: whatever comes after it may need a Node that this is not
 import { EXIT } from './exit-codes.ts'
 import { parseArgs } from 'node:util'
 import type { Io } from './commands/io.ts'
@@ -12,26 +14,40 @@ import {
   type Environment,
 } from './config/load.ts'
 import { SETTINGS } from './config/settings.ts'
-import { helpText } from './help.ts'
-import { isKept, keep } from './keeper.ts'
-import { AlreadyRunningError, checkPidFile, removePidFile, writePidFile } from './pid-file.ts'
+import { endProcess } from './ending.ts'
 import { codeOf } from './errors.ts'
+import { commandHelp, commandNamed, helpText, unknownCommand } from './help.ts'
+import { isKept, keep } from './keeper.ts'
+import { LineOutput } from './line-output.ts'
+import { AlreadyRunningError, checkPidFile, removePidFile, writePidFile } from './pid-file.ts'
+import { VERSION } from './version.ts'
 
 const IO: Io = {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
 }
 
+const STDERR = 2
+
+/** The command line is wrong. */
+class UsageError extends Error {}
+
 /**
  * Runs one command, and loads what it needs alone: the process that only keeps the port is half the size for it.
  * @returns the exit code, or undefined while the gateway runs
  */
-async function run([command = 'serve', ...args]: readonly string[]): Promise<number | undefined> {
+async function run([asked = 'serve', ...args]: readonly string[]): Promise<number | undefined> {
+  const command = commandNamed(asked)
+  if (command === undefined) throw new UsageError(unknownCommand(asked))
+  if (command !== 'help' && args.some((one) => one === '--help' || one === '-h')) {
+    IO.out(commandHelp(command))
+    return EXIT.ok
+  }
   switch (command) {
     case 'serve':
-      return args.length === 0
-        ? serve(process.env)
-        : usage(`serve takes no arguments; settings are GATEWAY_… variables`)
+      if (args.length > 0)
+        throw new UsageError('serve takes no arguments; settings are GATEWAY_… variables')
+      return serve(process.env)
     case 'token':
       return token(args)
     case 'check':
@@ -46,14 +62,22 @@ async function run([command = 'serve', ...args]: readonly string[]): Promise<num
         process.env,
         IO,
       )
-    case 'help':
-    case '--help':
-    case '-h':
-      process.stdout.write(helpText())
+    case 'version':
+      if (args.length > 0) throw new UsageError('version takes no arguments')
+      IO.out(`workspace-gateway ${VERSION}\n`)
       return EXIT.ok
+    case 'help':
     default:
-      return usage(`unknown command "${command}"`)
+      return help(args)
   }
+}
+
+function help([asked, ...more]: readonly string[]): number {
+  if (more.length > 0) throw new UsageError('help takes one command')
+  const command = asked === undefined ? 'help' : commandNamed(asked)
+  if (command === undefined) throw new UsageError(unknownCommand(asked ?? ''))
+  IO.out(command === 'help' ? helpText() : commandHelp(command))
+  return EXIT.ok
 }
 
 async function serve(env: Environment): Promise<number | undefined> {
@@ -62,7 +86,7 @@ async function serve(env: Environment): Promise<number | undefined> {
   for (const name of SECRET_VARIABLES) delete process.env[name]
   if (config.pidFile !== undefined) checkPidFile(config.pidFile)
   const onReady = (): void => holdPidFile(config)
-  if (config.hotRestart && !isKept()) return keep(config, { env: sources, onReady })
+  if (config.hotRestart && !isKept()) endProcess(await keep(config, { env: sources, onReady }))
   const { runGateway } = await import('./serve.ts')
   await runGateway(config, { env: sources, onReady })
   return undefined
@@ -87,9 +111,9 @@ async function token(args: readonly string[]): Promise<number> {
     options: { sub: { type: 'string' }, ttl: { type: 'string', default: '1h' } },
   })
   const ttlSeconds = parseDuration(values.ttl)
-  if (values.sub === undefined || values.sub === '') return usage('token needs --sub NAME')
+  if (values.sub === undefined || values.sub === '') throw new UsageError('token needs --sub NAME')
   if (ttlSeconds === undefined)
-    return usage(`--ttl "${values.ttl}" is not a duration such as 90s, 15m, 1h or 7d`)
+    throw new UsageError(`--ttl "${values.ttl}" is not a duration such as 90s, 15m, 1h or 7d`)
   const workspace = readSetting(SETTINGS.workspace, process.env)
   const { mintToken } = await import('./token.ts')
   const secret = readSetting(SETTINGS.jwtSecret, process.env)
@@ -107,38 +131,35 @@ function parseDuration(text: string): number | undefined {
   return Number(match[1]) * unit
 }
 
-function usage(problem: string): number {
-  process.stderr.write(`workspace-gateway: ${problem}\nTry "workspace-gateway help".\n`)
-  return EXIT.usage
+/** What a person is told about a failure, and the exit code that tells a supervisor whether trying again can help. */
+interface Failure {
+  readonly text: string
+  readonly exitCode: number
 }
 
-/** One clear line, no stack, and the exit code that tells a supervisor whether trying again can help. */
-function explainFailure(error: unknown): number {
+/** One clear line, no stack. */
+function describeFailure(error: unknown): Failure {
   const code = codeOf(error)
   const message = error instanceof Error ? error.message : String(error)
-  if (error instanceof ConfigError) {
-    process.stderr.write(`workspace-gateway: ${message}\n`)
-    return EXIT.config
-  }
-  if (code.startsWith('ERR_PARSE_ARGS')) return usage(message)
-  if (error instanceof AlreadyRunningError) {
-    process.stderr.write(`workspace-gateway: ${message}\n`)
-    return EXIT.unavailable
-  }
-  if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code)) {
-    const why = code === 'EADDRINUSE' ? 'is taken by another process' : `cannot be used (${code})`
-    const {
-      GATEWAY_SOCKET: socket,
-      GATEWAY_PORT: port = SETTINGS.port.default,
-      GATEWAY_HOST: host = SETTINGS.host.default,
-    } = process.env
-    process.stderr.write(
-      `workspace-gateway: ${socket === undefined ? `GATEWAY_HOST ${host} GATEWAY_PORT ${port}` : `GATEWAY_SOCKET ${socket}`} ${why}\n`,
-    )
-    return EXIT.unavailable
-  }
-  process.stderr.write(`workspace-gateway: ${message}\n`)
-  return error instanceof Error && /^GATEWAY_/.test(message) ? EXIT.config : EXIT.failed
+  if (error instanceof UsageError || code.startsWith('ERR_PARSE_ARGS'))
+    return { text: `${message}\nTry "workspace-gateway help".`, exitCode: EXIT.usage }
+  if (error instanceof ConfigError) return { text: message, exitCode: EXIT.config }
+  if (error instanceof AlreadyRunningError) return { text: message, exitCode: EXIT.unavailable }
+  if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code))
+    return { text: describeAddressFailure(code), exitCode: EXIT.unavailable }
+  const isSetting = error instanceof Error && /^GATEWAY_/.test(message)
+  return { text: message, exitCode: isSetting ? EXIT.config : EXIT.failed }
+}
+
+function describeAddressFailure(code: string): string {
+  const {
+    GATEWAY_SOCKET: socket,
+    GATEWAY_PORT: port = SETTINGS.port.default,
+    GATEWAY_HOST: host = SETTINGS.host.default,
+  } = process.env
+  const address =
+    socket === undefined ? `GATEWAY_HOST ${host} GATEWAY_PORT ${port}` : `GATEWAY_SOCKET ${socket}`
+  return `${address} ${code === 'EADDRINUSE' ? 'is taken by another process' : `cannot be used (${code})`}`
 }
 
 async function main(): Promise<void> {
@@ -146,8 +167,11 @@ async function main(): Promise<void> {
     const exitCode = await run(process.argv.slice(2))
     if (exitCode !== undefined) process.exitCode = exitCode
   } catch (error) {
-    process.exitCode = explainFailure(error)
-    if (isKept()) process.exit() // the line to its keeper would keep it
+    const { text, exitCode } = describeFailure(error)
+    const errors = new LineOutput(STDERR)
+    errors.write(`workspace-gateway: ${text}\n`)
+    await errors.flush() // bounded: a supervisor that reads nothing must see the end all the same
+    endProcess(exitCode)
   }
 }
 

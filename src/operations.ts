@@ -12,6 +12,7 @@ import { EXPOSITION_TYPE } from './metrics.ts'
 import { notifyReady, notifyStopping } from './notify.ts'
 import { problemAnswer } from './problem.ts'
 import { ServiceProbe } from './service-probe.ts'
+import { VERSION } from './version.ts'
 
 /** What operations need besides the gateway. */
 export interface OperationsOptions {
@@ -20,6 +21,8 @@ export interface OperationsOptions {
   readonly notifySocket?: string | undefined
   /** Whether this gateway takes over from one that still runs. */
   readonly takesOver?: boolean
+  /** Whether the state folder is ours: the admin door is a file in it. */
+  readonly hasState?: boolean
 }
 
 /** Operations of a gateway that listens. */
@@ -40,14 +43,16 @@ export interface Operations {
 export async function startOperations(
   app: FastifyInstance,
   config: Config,
-  { logger, notifySocket, takesOver = false }: OperationsOptions,
+  { logger, notifySocket, takesOver = false, hasState = true }: OperationsOptions,
 ): Promise<Operations> {
-  const admin = await startAdmin({
-    stateDir: config.stateDir,
-    logger,
-    routes: adminRoutes(app, config),
-    takesOver,
-  })
+  const admin = hasState
+    ? await startAdmin({
+        stateDir: config.stateDir,
+        logger,
+        routes: adminRoutes(app, config),
+        takesOver,
+      })
+    : undefined
   const metrics =
     config.metricsPort === undefined
       ? undefined
@@ -74,7 +79,7 @@ function adminRoutes(app: FastifyInstance, config: Config): AdminRoute[] {
         const decision = app.decisions.find(id)
         if (decision !== undefined) return { body: explainDecision(decision) }
         throw new GatewayError('not-found', {
-          reason: `no such request among the last few thousand that ended here: it is older, still under way, or from before the last restart`,
+          reason: `no such request among the last few thousand that ended here: it is older, still under way, from before the last restart, or a probe of health that was answered (GATEWAY_LOG_PROBES keeps those)`,
         })
       },
     },
@@ -101,6 +106,7 @@ async function statusOf(
   const { addresses, sessions, rememberedTokens } = app.memoryUse()
   return {
     workspace,
+    version: VERSION,
     pid: process.pid,
     node: process.version,
     startedAt: new Date(performance.timeOrigin).toISOString(),

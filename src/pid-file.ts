@@ -1,9 +1,13 @@
 /** Which process is the gateway? The PID file that a supervisor or an operator reads. */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { codeOf } from './errors.ts'
+import { readWholeFile, writeWholeFile } from './whole-file.ts'
 
 /** The word of a command line that runs the gateway: the installed command, or the program itself. */
 const GATEWAY_COMMAND = /(?:^|\/)(?:workspace-gateway(?:\.cjs)?|main\.[jt]s)$/
+
+/** More than a number and white space is no PID file, in bytes. */
+const MAX_PID_FILE_BYTES = 64
 
 /** A PID file that names another process which is alive. */
 export class AlreadyRunningError extends Error {
@@ -28,14 +32,7 @@ export function checkPidFile(path: string): void {
 
 /** Writes our number, all at once: nobody ever reads half of it. */
 export function writePidFile(path: string): void {
-  const draft = `${path}.${process.pid}.tmp`
-  try {
-    writeFileSync(draft, `${process.pid}\n`, { mode: 0o644 })
-    renameSync(draft, path)
-  } catch (error) {
-    rmSync(draft, { force: true })
-    throw error
-  }
+  writeWholeFile(path, `${process.pid}\n`, 0o644)
 }
 
 /** Removes the file if it still holds our number: a successor may have written its own. Never fails: we are at the end. */
@@ -51,7 +48,7 @@ export function removePidFile(path: string): void {
 function readPid(path: string): number | undefined {
   let text: string
   try {
-    text = readFileSync(path, 'utf8').trim()
+    text = readWholeFile(path, MAX_PID_FILE_BYTES).trim()
   } catch {
     return undefined
   }

@@ -1,5 +1,6 @@
 /** How does the process of a gateway live? Its signals, its keeper if it has one, and faults that nobody caught. */
 import { loadConfig, type Config, type Environment } from './config/load.ts'
+import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
 import { handedDownListener } from './handed-down.ts'
 import { isKept, takesOver, tellKeeper, type ToGateway } from './keeper.ts'
@@ -21,7 +22,7 @@ export async function runGateway(config: Config, { env, onReady }: ProcessOption
     takesOver: takesOver(env),
     keepsSocketFile: isKept(),
   })
-  obeySignals(starting, env) // before it listens: a request may be under way by the time that it is said to have started
+  obeySignals(starting, config, env) // before it listens: a request may be under way by the time that it is said to have started
   const gateway = await starting
   try {
     onReady()
@@ -43,17 +44,21 @@ function obeyKeeper(gateway: RunningGateway): void {
       saved()
     } else
       gateway.retire(saved).then(
-        () => process.exit(EXIT.ok),
-        () => process.exit(EXIT.failed),
+        () => endProcess(EXIT.ok),
+        () => endProcess(EXIT.failed),
       )
   })
   tellKeeper('ready')
 }
 
 /** What a signal asks for is done when the gateway has started; one that cannot start says so itself. */
-function obeySignals(starting: Promise<RunningGateway>, env: Environment): void {
+function obeySignals(
+  starting: Promise<RunningGateway>,
+  { drainSeconds }: Config,
+  env: Environment,
+): void {
   const whenStarted = (act: (gateway: RunningGateway) => void) => void starting.then(act, () => {})
-  stopOnSignals(whenStarted)
+  stopOnSignals(whenStarted, drainSeconds * 1000 + STOP_MARGIN_MS)
   process.on('SIGHUP', () => whenStarted((gateway) => reloadSecrets(gateway, env)))
   const role = isKept() ? 'for the process that keeps the port' : 'without GATEWAY_HOT_RESTART'
   process.on('SIGUSR2', () =>
@@ -61,27 +66,29 @@ function obeySignals(starting: Promise<RunningGateway>, env: Environment): void 
   )
 }
 
-/** npm passes a Ctrl+C on that the terminal has sent already: two of them so close (in milliseconds) are one. */
-const SAME_INTERRUPT_MS = 100
+/** What stopping may take beyond the drain time: saving budgets, closing what is idle, the last log lines (milliseconds). */
+const STOP_MARGIN_MS = 2000
 
-/** SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once. */
-function stopOnSignals(whenStarted: (act: (gateway: RunningGateway) => void) => void): void {
-  let stoppingSince: number | undefined
-  const stop = (signal: NodeJS.Signals): void => {
-    if (stoppingSince !== undefined) {
-      if (signal === 'SIGINT' && performance.now() - stoppingSince < SAME_INTERRUPT_MS) return
-      process.exit(EXIT.failed)
-    }
-    stoppingSince = performance.now()
-    whenStarted((gateway) =>
-      gateway.close().then(
-        () => process.exit(EXIT.ok),
-        () => process.exit(EXIT.failed),
-      ),
-    )
-  }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
+/**
+ * SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once.
+ * @param limitMs after so long it ends anyway, whatever is not done
+ */
+function stopOnSignals(
+  whenStarted: (act: (gateway: RunningGateway) => void) => void,
+  limitMs: number,
+): void {
+  onStopSignals({
+    first() {
+      setTimeout(() => endProcess(EXIT.failed), limitMs).unref()
+      whenStarted((gateway) =>
+        gateway.close().then(
+          () => endProcess(EXIT.ok),
+          () => endProcess(EXIT.failed),
+        ),
+      )
+    },
+    second: () => endProcess(EXIT.failed),
+  })
 }
 
 /**

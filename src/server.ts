@@ -16,6 +16,7 @@ import { setOpenclawToken } from './service.ts'
 import { SESSION_ENDED } from './sessions.ts'
 import { openStateDir, restoreBudgets, saveBudgets } from './state.ts'
 import { buildTokenVerifier, type KeyRing } from './token.ts'
+import { VERSION } from './version.ts'
 
 /** How many client addresses have a budget of their own. */
 const ADDRESS_CAPACITY = 100_000
@@ -116,8 +117,8 @@ export async function startGateway(
     await app.close()
     throw error
   }
-  openStateDir(config.stateDir, logger)
-  restoreBudgets(config.stateDir, budgets, logger)
+  const hasState = openStateDir(config.stateDir, logger)
+  if (hasState) restoreBudgets(config.stateDir, budgets, logger)
   for (const warning of configWarnings(config)) logger.warn(warning)
   const bound = app.server.address()
   const address =
@@ -125,10 +126,21 @@ export async function startGateway(
       ? { host: bound.address, port: bound.port }
       : { host: '', port: 0 }
   logger.info(
-    { ...address, socket: config.socket, workspace: config.workspace, pid: process.pid },
+    {
+      version: VERSION,
+      ...address,
+      socket: config.socket,
+      workspace: config.workspace,
+      pid: process.pid,
+    },
     'listening',
   )
-  const operations = await startOperations(app, config, { logger, notifySocket, takesOver })
+  const operations = await startOperations(app, config, {
+    logger,
+    notifySocket,
+    takesOver,
+    hasState,
+  })
 
   let closing: Promise<void> | undefined
   return {
@@ -145,7 +157,7 @@ export async function startGateway(
     },
     saveBudgets: save,
     takeBudgets() {
-      restoreBudgets(config.stateDir, budgets, logger)
+      if (hasState) restoreBudgets(config.stateDir, budgets, logger)
     },
     close() {
       closing ??= stop(() => drainRequests(app, connections, config.drainSeconds * 1000))
@@ -163,7 +175,7 @@ export async function startGateway(
   }
 
   function save(): void {
-    saveBudgets(config.stateDir, budgets, logger)
+    if (hasState) saveBudgets(config.stateDir, budgets, logger)
   }
 
   async function stop(drain: () => Promise<void>): Promise<void> {

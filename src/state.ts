@@ -1,38 +1,56 @@
 /** What survives a restart? The state folder and the budgets saved in it. A failure here never stops a request. */
-import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, lstatSync, mkdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { SavedBudgets, SlidingWindowLimiter } from './budget.ts'
 import { codeOf } from './errors.ts'
+import { readWholeFile, writeWholeFile } from './whole-file.ts'
 
 /** The tables that are saved, by name. */
 export type BudgetTables = Readonly<Record<string, SlidingWindowLimiter>>
 
 const BUDGETS_FILE = 'budgets.json'
 
-/** Makes the state folder, readable by nobody else. Said loudly when that fails, since restarts then forget budgets. */
-export function openStateDir(path: string, logger: Logger): void {
+/** Full tables, written by us, are smaller than this; in bytes. */
+const MAX_BUDGETS_BYTES = 512 * 1024 * 1024
+
+/**
+ * Makes the state folder, readable by nobody else. Said loudly when that fails, since restarts then forget budgets.
+ * @returns false when the folder, or a link in its place, is another user's (root apart). What is in it could be anybody's
+ * then, and it must be neither read nor written; requests go on without it
+ */
+export function openStateDir(path: string, logger: Logger): boolean {
+  const setting = 'GATEWAY_STATE_DIR'
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 })
+    const owner = foreignOwner(path)
+    if (owner !== undefined) {
+      logger.error({ setting, path, owner }, 'state folder is another user’s and is not used')
+      return false
+    }
     chmodSync(path, 0o700)
   } catch (error) {
-    logger.error({ err: error, setting: 'GATEWAY_STATE_DIR', path }, 'state folder cannot be used')
+    logger.error({ err: error, setting, path }, 'state folder cannot be used')
   }
+  return true
+}
+
+/** The user whose folder this is, or whose link leads there, unless that is who we are or root. */
+function foreignOwner(path: string): number | undefined {
+  const own = process.geteuid?.()
+  return [lstatSync(path).uid, statSync(path).uid].find((uid) => uid !== own && uid !== 0)
 }
 
 /** Saves the budgets: a restart must not be a way to a fresh one. */
 export function saveBudgets(stateDir: string, tables: BudgetTables, logger: Logger): void {
   const path = join(stateDir, BUDGETS_FILE)
-  const draft = `${path}.${process.pid}.tmp`
   try {
     const saved = Object.fromEntries(
       Object.entries(tables).map(([name, table]) => [name, table.save()]),
     )
-    writeFileSync(draft, JSON.stringify(saved), { mode: 0o600 })
-    renameSync(draft, path)
+    writeWholeFile(path, JSON.stringify(saved))
   } catch (error) {
     logger.error({ err: error, path }, 'budgets not saved')
-    remove(draft)
   }
 }
 
@@ -40,7 +58,7 @@ export function saveBudgets(stateDir: string, tables: BudgetTables, logger: Logg
 export function restoreBudgets(stateDir: string, tables: BudgetTables, logger: Logger): void {
   const path = join(stateDir, BUDGETS_FILE)
   try {
-    const saved: unknown = JSON.parse(readFileSync(path, 'utf8'))
+    const saved: unknown = JSON.parse(readWholeFile(path, MAX_BUDGETS_BYTES))
     for (const [name, table] of Object.entries(tables)) {
       const entry =
         typeof saved === 'object' && saved !== null

@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util'
 import {
   ConfigError,
   loadConfig,
-  nearestName,
+  nearestVariable,
   readSetting,
   sourceOf,
   type Config,
@@ -59,13 +59,16 @@ const DECLARED = Object.entries(SETTINGS) as ReadonlyArray<
 >
 
 function effectiveSettings(config: Config, env: Environment): Effective[] {
+  // As it was written; a folder as it was understood.
+  const plainValue = (key: keyof Config): string | null =>
+    key === 'stateDir' ? config[key] : env[SETTINGS[key].env] || SETTINGS[key].default || null
   return DECLARED.map(([key, setting]) => {
-    const { env: name, secret, default: defaultText } = setting
+    const { env: name, secret } = setting
     const from = sourceOf(setting, env)
     const file = env[`${name}_FILE`]
     return {
       name,
-      value: secret ? masked(config[key]) : env[name] || defaultText || null,
+      value: secret ? masked(config[key]) : plainValue(key),
       secret,
       from,
       ...(from === 'file' && file !== undefined ? { file } : {}),
@@ -112,7 +115,7 @@ function explain(asked: string, env: Environment, io: Io, json: boolean): number
     (one) => one.env === full || (one.secret && `${one.env}_FILE` === full),
   )
   if (setting === undefined) {
-    const nearest = nearestName(full)
+    const nearest = nearestVariable(full)
     io.err(
       `workspace-gateway: ${printable(asked)} is not a setting${nearest === undefined ? '; "workspace-gateway help" lists them' : `; did you mean ${nearest}?`}\n`,
     )

@@ -1,6 +1,7 @@
 /** Is this environment a configuration? Reads it, and says everything that is wrong with it at once. */
 import { readFileSync } from 'node:fs'
 import { codeOf } from '../errors.ts'
+import { nearestName } from '../nearest.ts'
 import { crossSettingProblems } from './rules.ts'
 import type { Setting } from './setting.ts'
 import { SETTINGS, type Config } from './settings.ts'
@@ -124,31 +125,12 @@ function unknownNames(env: Environment): string[] {
         name.startsWith('GATEWAY_') && env[name] !== undefined && !KNOWN_VARIABLES.includes(name),
     )
     .map((name) => {
-      const nearest = nearestName(name)
+      const nearest = nearestVariable(name)
       return `${name} is not a setting${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
     })
 }
 
 /** The variable that a misspelt name was probably meant to be. */
-export function nearestName(name: string): string | undefined {
-  let best: string | undefined
-  let bestDistance = 4
-  for (const known of KNOWN_VARIABLES) {
-    const distance = editDistance(name, known)
-    if (distance < bestDistance) [best, bestDistance] = [known, distance]
-  }
-  return best
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const substitution = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(substitution, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1))
-    }
-    row = next
-  }
-  return row[b.length] ?? 0
+export function nearestVariable(name: string): string | undefined {
+  return nearestName(name, KNOWN_VARIABLES, 3)
 }

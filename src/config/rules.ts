@@ -1,5 +1,5 @@
 /** Do the settings fit together? What no single declaration can say. */
-import type { Config } from './settings.ts'
+import { SETTINGS, type Config } from './settings.ts'
 import type { ServiceAddress } from './values.ts'
 
 /**
@@ -20,21 +20,18 @@ export function crossSettingProblems(
       `GATEWAY_METRICS_PORT "${metricsPort}" is the port that the gateway itself listens on; give it another`,
     )
   }
-  const services = {
-    GATEWAY_DASHBOARD_URL: config.dashboardUrl,
-    GATEWAY_API_URL: config.apiUrl,
-    GATEWAY_TERMINAL_URL: config.terminalUrl,
-    GATEWAY_HEALTH_URL: config.healthUrl,
-  }
   const publicHost =
     config.workspace === undefined || config.domain === undefined
       ? undefined
       : `${config.workspace}.${config.domain}`
-  for (const [name, service] of Object.entries(services)) {
-    if (service === undefined) continue
+  for (const { name, service, isDefault } of servicesOf(config)) {
     const isFront = service.hostname === publicHost && !isLoopback(service.hostname)
-    if (isFront || isOwnAddress(service, config))
-      problems.push(`${name} "${service.url}" is the gateway's own address; give it the service's`)
+    if (!isFront && !isOwnAddress(service, config)) continue
+    problems.push(
+      isDefault
+        ? `GATEWAY_PORT "${port}" is also the default port of ${name}, "${service.url}"; give the gateway another port, or set ${name} to where that service listens`
+        : `${name} "${service.url}" is the gateway's own address; give it the service's`,
+    )
   }
   if (config.loginUrl !== undefined && isBehindOwnDoor(config.loginUrl, publicHost)) {
     problems.push(
@@ -57,17 +54,56 @@ export function configWarnings(config: Config): string[] {
   const warnings: string[] = []
   if (config.allowedHosts.includes('*'))
     warnings.push('GATEWAY_ALLOWED_HOSTS is *: any host is served, so DNS rebinding is possible')
-  for (const service of [
-    config.dashboardUrl,
-    config.apiUrl,
-    config.terminalUrl,
-    config.healthUrl,
-  ]) {
+  warnings.push(...sharedAddresses(config))
+  for (const { service } of servicesOf(config)) {
     if (service.socketPath === undefined && !isLoopback(service.hostname)) {
       warnings.push(`${service.url} is not on this machine: requests to it travel in the clear`)
     }
   }
   return warnings
+}
+
+/** A service, and the setting that says where it is. */
+interface ConfiguredService {
+  readonly name: string
+  readonly service: ServiceAddress
+  /** Whether nobody said so: the address is the default. */
+  readonly isDefault: boolean
+}
+
+const SERVICE_SETTINGS = ['dashboardUrl', 'apiUrl', 'terminalUrl', 'healthUrl'] as const
+
+/** The services whose addresses could be read. */
+function servicesOf(config: Partial<Config>): ConfiguredService[] {
+  return SERVICE_SETTINGS.flatMap((key) => {
+    const service = config[key]
+    const { env: name, default: defaultUrl } = SETTINGS[key]
+    return service === undefined ? [] : [{ name, service, isDefault: service.url === defaultUrl }]
+  })
+}
+
+/**
+ * Services with one address. That is legal, since one program may well be two of them; but where one of the two is a
+ * default, it was most likely overlooked: Next.js and OpenClaw both begin at 3000.
+ */
+function sharedAddresses(config: Config): string[] {
+  const services = servicesOf(config)
+  return services.flatMap((one, i) =>
+    services
+      .slice(i + 1)
+      .filter((other) => one.isDefault !== other.isDefault)
+      .filter(({ service }) => isSameAddress(service, one.service))
+      .map((other) => {
+        const [given, left] = one.isDefault ? [other, one] : [one, other]
+        return `${given.name} "${given.service.url}" is also the default of ${left.name}: requests for either reach the same program; set ${left.name} to where that service listens`
+      }),
+  )
+}
+
+function isSameAddress(a: ServiceAddress, b: ServiceAddress): boolean {
+  if (a.socketPath !== undefined || b.socketPath !== undefined) return a.socketPath === b.socketPath
+  const isSameHost = a.hostname === b.hostname || (isLoopback(a.hostname) && isLoopback(b.hostname))
+  return isSameHost && a.port === b.port
 }
 
 /** Whether a service's address is the one that the gateway listens on, so that a request would come back to it. */

@@ -17,6 +17,7 @@ import {
   parseDomain,
   parseListenHost,
   parseOrigin,
+  parsePath,
   parsePrefix,
   parseSecret,
   parseServiceUrl,
@@ -201,8 +202,8 @@ export const SETTINGS = {
   stateDir: withDefault('/data/gateway', {
     env: 'GATEWAY_STATE_DIR',
     description: 'The folder for what must survive a restart. It is created with mode 700.',
-    accepts: 'an absolute path',
-    parse: parseAbsolutePath,
+    accepts: 'an absolute path, or one below the working directory',
+    parse: parsePath,
   }),
   pidFile: optional({
     env: 'GATEWAY_PID_FILE',
@@ -244,6 +245,12 @@ export const SETTINGS = {
     description:
       "The pipe on which s6 waits to hear that the gateway listens: the number in the service's notification-fd.",
     ...wholeNumber(3, 1023),
+  }),
+  logProbes: withDefault('false', {
+    env: 'GATEWAY_LOG_PROBES',
+    description:
+      'Whether probes of /health, /_gateway/live and /_gateway/ready that succeeded are logged, and known to explain. Those that failed always are.',
+    ...trueOrFalse,
   }),
   logLevel: withDefault('info', {
     env: 'GATEWAY_LOG_LEVEL',

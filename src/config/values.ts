@@ -1,5 +1,5 @@
 /** What forms do the values of our settings have? One parser a form; each says what is wrong. */
-import { isAbsolute } from 'node:path'
+import { isAbsolute, join, resolve } from 'node:path'
 import { parseNetworks, type Cidr } from '../address.ts'
 import { parseAuthority } from '../host.ts'
 import { RESERVED_PREFIXES } from '../routes.ts'
@@ -120,6 +120,18 @@ export function parseDomain(text: string): string {
 export function parseAbsolutePath(text: string): string {
   if (!isAbsolute(text)) throw new Error('is not an absolute path')
   return text
+}
+
+/** The names of folders below the working directory; `~` and `$` are a shell's, and nothing replaces them here. */
+const RELATIVE_PATH = /^(?:\.\/)?[A-Za-z0-9._][A-Za-z0-9._/ -]*$/
+
+/** A path in the file system; a relative one is taken from the working directory, once and for all. */
+export function parsePath(text: string): string {
+  const path = resolve(text)
+  if (isAbsolute(text)) return path
+  if (!RELATIVE_PATH.test(text) || !path.startsWith(join(process.cwd(), '/')))
+    throw new Error('is neither an absolute path nor one below the working directory')
+  return path
 }
 
 /** The longest path of a Unix socket that the kernel takes, in bytes. */

@@ -26,6 +26,7 @@ export function testSettings(
     GATEWAY_PORT: '0',
     GATEWAY_RATE_LIMIT: '100000',
     GATEWAY_DRAIN_SECONDS: '1',
+    GATEWAY_LOG_PROBES: 'true', // tests wait for the line of the request that they made
     ...overrides,
   }
 }

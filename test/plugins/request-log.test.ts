@@ -226,3 +226,44 @@ t.test('names that would break out of a log line are text in it', async (t) => {
   const line = await logLine(({ id }) => id === answer.headers['x-request-id'])
   t.match(line, { user: 'al"ice\u2028\u{1f600}', path: '/"}\u2028' })
 })
+
+t.test('a probe that succeeded is counted, but neither logged nor remembered', async (t) => {
+  const gateway = await startWorkspace(t, { GATEWAY_LOG_PROBES: undefined })
+  const { port, logLine, logLines, running } = gateway
+  const quiet: string[] = []
+  for (const path of ['/health', '/_gateway/live', '/_gateway/ready'])
+    for (const method of ['GET', 'HEAD']) {
+      const answer = await send(port, `${method} ${path}`)
+      t.equal(answer.status, 200)
+      quiet.push(answer.headers['x-request-id'] ?? '')
+    }
+  const loud = [
+    await send(port, 'POST /health'),
+    await send(port, 'POST /_gateway/live'),
+    await send(port, 'GET /_gateway/ready', ['Authorization: Bearer eyJ.wrong.one']),
+    await send(port, 'GET /_gateway/ready', [`Authorization: Bearer ${await token()}`]),
+  ]
+  for (const { headers } of loud) {
+    await logLine(({ id }) => id === headers['x-request-id'])
+    t.ok(running.app.decisions.find(headers['x-request-id'] ?? ''))
+  }
+  t.equal(logLines().filter(({ msg }) => msg === 'request').length, loud.length)
+  for (const id of quiet) t.equal(running.app.decisions.find(id), undefined)
+  const metrics = running.app.renderMetrics()
+  t.match(metrics, 'gateway_requests_total{route="health",stage="health",status="2xx"} 2')
+  t.match(metrics, 'gateway_requests_total{route="gateway",stage="probe",status="2xx"} 6')
+})
+
+t.test(
+  'a probe is logged when the stats server does not answer, whatever its status',
+  async (t) => {
+    const { port, logLine } = await startWorkspace(t, {
+      GATEWAY_LOG_PROBES: undefined,
+      GATEWAY_HEALTH_URL: 'unix:/nonexistent/stats.sock',
+    })
+    const { status, headers } = await send(port, 'GET /health')
+    t.equal(status, 200)
+    const line = await logLine(({ id }) => id === headers['x-request-id'])
+    t.match(line, { code: 'upstream-unreachable', stage: 'health' })
+  },
+)

@@ -1,11 +1,12 @@
 /** Is the one file that the image runs the same gateway as the sources, and does it need nothing beside it? */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { EXIT } from '../../src/exit-codes.ts'
-import { token } from '../helpers/gateway.ts'
+import { testSettings, token } from '../helpers/gateway.ts'
 import { serveKept } from '../helpers/keeper.ts'
-import { run, serve, temporaryFolder } from '../helpers/process.ts'
+import { MAIN, run, serve, temporaryFolder, watch } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { clientFrame, send, upgrade } from '../helpers/wire.ts'
 
@@ -51,7 +52,14 @@ t.test('it serves: plain requests, refusals, WebSockets, and a clean end', async
 
 t.test('its commands answer as the sources do', async (t) => {
   const env = { GATEWAY_WORKSPACE: 'houston', GATEWAY_JWT_SECRET: 'short' }
-  for (const args of [['help'], ['check'], ['check', '--explain', 'GATEWAY_PORT'], ['nonsense']]) {
+  for (const args of [
+    ['help'],
+    ['--version'],
+    ['help', 'token'],
+    ['check'],
+    ['check', '--explain', 'GATEWAY_PORT'],
+    ['nonsense'],
+  ]) {
     const [ours, sources] = [run(t, args, env, bundle), run(t, args, env)]
     t.equal(await ours.exited, await sources.exited, args.join(' '))
     t.equal(ours.stdout(), sources.stdout())
@@ -67,4 +75,47 @@ t.test('it is replaced by itself, as it is on the disk', { timeout: 60_000 }, as
   await program.replace()
   t.equal((await send(program.port, 'GET /')).status, 401)
   t.equal(await program.stop(), 0)
+})
+
+/** Nodes that are too old, on this machine's PATH. */
+function oldNodes(): string[] {
+  const folders = (process.env['PATH'] ?? '').split(':')
+  return [...new Set(folders.map((one) => join(one, 'node')))].filter((path) => {
+    try {
+      const version = execFileSync(path, ['--version'], { encoding: 'utf8' })
+      return Number.parseInt(version.slice(1), 10) < 24
+    } catch {
+      return false
+    }
+  })
+}
+
+t.test('an old Node is refused in one line, before anything else happens', async (t) => {
+  const settings = testSettings({ GATEWAY_STATE_DIR: join(folder, 'never') })
+  const pretender = join(folder, 'pretender.cjs')
+  writeFileSync(
+    pretender,
+    `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } })`,
+  )
+  const { execPath } = process
+  const starts: Array<[program: string, args: string[]]> = [
+    [execPath, ['--require', pretender, bundle, 'serve']],
+    [execPath, ['--require', pretender, MAIN, 'serve']],
+    ...oldNodes().map((node): [string, string[]] => [node, [bundle, 'serve']]),
+  ]
+  for (const [program, args] of starts) {
+    const child = spawn(program, args, { env: settings, stdio: ['ignore', 'pipe', 'pipe'] })
+    const refused = watch(t, child)
+    t.equal(await refused.exited, EXIT.config, refused.stderr())
+    t.match(
+      refused.stderr(),
+      /^workspace-gateway: needs Node 24 or newer; this is Node [\d.]+ \([^\n]+\)\n$/,
+    )
+    t.equal(refused.stdout(), '')
+  }
+  t.notOk(existsSync(join(folder, 'never')), 'nothing was begun')
+  const { engines } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+    engines: { node: string }
+  }
+  t.equal(engines.node, '>=24.0.0', 'as the guard says')
 })

@@ -1,11 +1,14 @@
 /** What does the program say, and how does it end, when it cannot start? */
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { SECRET, testSettings } from '../helpers/gateway.ts'
-import { run, serve, temporaryFolder } from '../helpers/process.ts'
+import { MAIN, run, serve, temporaryFolder, watch } from '../helpers/process.ts'
+import { commandHelp, helpText } from '../../src/help.ts'
+import { VERSION } from '../../src/version.ts'
 
 const NO_STACK = /\n\s+at |node:internal|\.ts:\d+/
 
@@ -135,6 +138,11 @@ t.test('help, token and mistakes on the command line', async (t) => {
     [['token', '--sub', 'a'], { ...env, GATEWAY_JWT_SECRET: 'short' }, 78],
     [['serve', 'now'], env, 64],
     [['dance'], env, 64],
+    [['chekc'], env, 64],
+    [['help', 'dance'], env, 64],
+    [['help', 'serve', 'check'], env, 64],
+    [['version', 'now'], env, 64],
+    [[''], env, 64],
   ]
   await Promise.all(
     mistakes.map(async ([args, settings, code]) => {
@@ -146,3 +154,42 @@ t.test('help, token and mistakes on the command line', async (t) => {
     }),
   )
 })
+
+t.test('the version and the help of each command, asked for in every way', async (t) => {
+  const answers: ReadonlyArray<readonly [args: string[], text: string]> = [
+    [['version'], `workspace-gateway ${VERSION}\n`],
+    [['--version'], `workspace-gateway ${VERSION}\n`],
+    [['-v'], `workspace-gateway ${VERSION}\n`],
+    [['--help'], helpText()],
+    [['serve', '--help'], commandHelp('serve')],
+    [['token', '-h'], commandHelp('token')],
+    [['explain', '--help'], commandHelp('explain')],
+    [['help', 'check'], commandHelp('check')],
+    [['--help', 'doctor'], commandHelp('doctor')],
+  ]
+  await Promise.all(
+    answers.map(async ([args, text]) => {
+      const program = run(t, args, {})
+      t.equal(await program.exited, 0, args.join(' '))
+      t.equal(program.stdout(), text)
+      t.equal(program.stderr(), '')
+    }),
+  )
+})
+
+t.test(
+  'a relative state folder is one below the working directory, for the keeper’s gateway too',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const child = spawn(process.execPath, [MAIN, 'serve'], {
+      cwd: folder,
+      env: testSettings({ GATEWAY_STATE_DIR: './state', GATEWAY_HOT_RESTART: 'true' }),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const program = watch(t, child)
+    t.match(await program.logged('listening'), { version: VERSION })
+    child.kill('SIGTERM')
+    t.equal(await program.exited, 0)
+    t.ok(existsSync(join(folder, 'state', 'budgets.json')))
+  },
+)

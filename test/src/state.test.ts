@@ -1,11 +1,14 @@
 /** What survives a restart, and what happens when the disk does not play along? */
 import {
   chmodSync,
+  chownSync,
   existsSync,
+  lchownSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -45,6 +48,29 @@ t.test(
     chmodSync(path, 0o755)
     openStateDir(path, logger)
     t.equal(statSync(path).mode & 0o777, 0o700)
+    t.same(lines, [])
+  },
+)
+
+t.test(
+  'a folder of another user’s, or a link of theirs, is neither used nor changed',
+  { skip: process.geteuid?.() === 0 ? false : 'only root can give a folder away' },
+  async (t) => {
+    const folder = t.testdir({ theirs: {}, ours: {} })
+    const [theirs, ours] = [join(folder, 'theirs'), join(folder, 'ours')]
+    chmodSync(theirs, 0o755)
+    chownSync(theirs, 1234, 1234)
+    symlinkSync(ours, join(folder, 'their-link'))
+    lchownSync(join(folder, 'their-link'), 1234, 1234)
+    symlinkSync(ours, join(folder, 'our-link'))
+    for (const path of [theirs, join(folder, 'their-link')]) {
+      const { logger, errors } = capture()
+      t.equal(openStateDir(path, logger), false)
+      t.match(errors(), [/GATEWAY_STATE_DIR.*1234.*another user/])
+    }
+    t.equal(statSync(theirs).mode & 0o777, 0o755)
+    const { logger, lines } = capture()
+    t.equal(openStateDir(join(folder, 'our-link'), logger), true, 'an operator’s own link is')
     t.same(lines, [])
   },
 )

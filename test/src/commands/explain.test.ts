@@ -89,9 +89,9 @@ t.test('wrong usage is said', async (t) => {
     t.match(err, /takes one request id/)
   }
   await t.rejects(run('/nonexistent', '--help'), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' })
-  const { code, err } = await run('relative', ID)
+  const { code, err } = await run('../relative', ID)
   t.equal(code, 78)
-  t.match(err, /^workspace-gateway: GATEWAY_STATE_DIR "relative"/)
+  t.match(err, /^workspace-gateway: GATEWAY_STATE_DIR "\.\.\/relative"/)
 })
 
 t.test('whatever the gateway answers does nothing to a terminal', async (t) => {

@@ -32,8 +32,8 @@ t.test('settings that contradict each other are refused', async (t) => {
     ],
     [
       { GATEWAY_PORT: '3001' },
-      /^GATEWAY_DASHBOARD_URL .* own address/,
-      'a loop, by a default service',
+      /^GATEWAY_PORT "3001" is also the default port of GATEWAY_DASHBOARD_URL, "http:\/\/127\.0\.0\.1:3001"/,
+      'a loop, by a default service that nobody set',
     ],
     [
       { GATEWAY_PORT: '9000', GATEWAY_TERMINAL_URL: 'http://localhost:9000' },
@@ -120,4 +120,22 @@ t.test('what is legal but unwise is said', async (t) => {
     /10\.0\.0\.6:3000 is not on this machine/,
   ])
   t.match(warn({ GATEWAY_API_URL: 'http://127.0.0.1.evil.example:3000' }), [/not on this machine/])
+})
+
+t.test('a service on the default port of another one is said, by the names of both', async (t) => {
+  const warn = (env: Environment) => configWarnings(loadConfig({ ...BASE, ...env }))
+  for (const url of ['http://127.0.0.1:3000', 'http://localhost:3000', 'http://[::1]:3000']) {
+    const [warning, ...more] = warn({ GATEWAY_DASHBOARD_URL: url })
+    t.equal(
+      warning,
+      `GATEWAY_DASHBOARD_URL "${url}" is also the default of GATEWAY_API_URL: requests for either reach the same program; set GATEWAY_API_URL to where that service listens`,
+    )
+    t.same(more, [])
+  }
+  const both = {
+    GATEWAY_DASHBOARD_URL: 'http://127.0.0.1:9',
+    GATEWAY_API_URL: 'http://127.0.0.1:9',
+  }
+  t.same(warn(both), [], 'somebody who sets both means it')
+  t.same(warn({ GATEWAY_DASHBOARD_URL: 'unix:/x', GATEWAY_API_URL: 'unix:/x' }), [])
 })

@@ -1,4 +1,5 @@
 /** What does each setting take, and what is it when nobody sets it? */
+import { resolve } from 'node:path'
 import t from 'tap'
 import { loadConfig, type Config } from '../../../src/config/load.ts'
 import { SETTINGS } from '../../../src/config/settings.ts'
@@ -53,6 +54,7 @@ t.test('with what is required alone, everything has the contract’s default', a
     idleSeconds: 900,
     metricsPort: undefined,
     notifyFd: undefined,
+    logProbes: false,
     logLevel: 'info',
   })
   t.equal(trustedProxies.length, 3, '127.0.0.0/8, ::1 and fdaa::/16')
@@ -384,7 +386,21 @@ const VALUES: {
     ],
   },
   sensitiveFiles: { good: [['id_rsa'], ['*.pem,*.p12']], bad: ['', ',', 'a,,b', '*.pem,'] },
-  stateDir: { good: [['/tmp/x', '/tmp/x']], bad: ['data', './data', '~/data', 'file:///data'] },
+  stateDir: {
+    good: [
+      ['/tmp/x', '/tmp/x'],
+      ['data', resolve('data')],
+      ['./.data/x/', resolve('.data/x')],
+    ],
+    bad: ['~', '~/data', '~alice/data', 'file:///data', '.', 'x/..', '../x', '$HOME/x', '-x'],
+  },
+  logProbes: {
+    good: [
+      ['true', true],
+      ['false', false],
+    ],
+    bad: ['1', 'yes', 'TRUE'],
+  },
   pidFile: { good: [['/run/gateway.pid']], bad: ['gateway.pid', './x'] },
   drainSeconds: {
     good: [
