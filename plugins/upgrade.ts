@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { TOO_MANY_SOCKETS_DETAIL } from '../src/details.ts'
 import { EarlyBytes } from '../src/early-bytes.ts'
 import { GatewayError } from '../src/errors.ts'
 import { fieldLines, trimOws } from '../src/fields.ts'
@@ -57,6 +58,7 @@ export default fp(
         if (!app.openSockets.hasRoom(principal.sessionId, client.budgetKey)) {
           throw new GatewayError('upstream-busy', {
             reason: 'too many sockets',
+            detail: TOO_MANY_SOCKETS_DETAIL,
             headers: { 'Retry-After': '5' },
           })
         }
@@ -87,10 +89,13 @@ export default fp(
         exchange.upstreamMs = performance.now() - startedAt
         if (result.kind === 'refused') {
           loan?.refused()
+          exchange.passwordTry?.settleBy(result.answer.statusCode ?? 502)
           reply.hijack()
           passRefusal(result, request, reply, service)
           return
         }
+        exchange.passwordTry?.settle(true)
+        exchange.passwordTry = undefined
         const switched = result
         takeovers.set(raw, (socket, head) => {
           const clientHead = Buffer.concat([head, early.take()])

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { METHODS } from '../plugins/0-listener.ts'
 import { usesSecureCookie } from '../plugins/5-credential.ts'
 import { expiredSessionCookies, sessionCookie } from '../src/cookies.ts'
+import { ONE_TOKEN_DETAIL } from '../src/details.ts'
 import { GatewayError } from '../src/errors.ts'
 import { ownOrigin } from '../src/exchange.ts'
 import { PAGE_POLICY, signInPage } from '../src/pages.ts'
@@ -39,7 +40,9 @@ export default async function gatewayRoutes(
     done(null)
   })
 
-  app.get(SIGN_IN, { config: { public: true } }, async function showOrSignIn(request, reply) {
+  const SIGN_IN_ROUTE = { config: { public: true, uncounted: 'sign-in' } } as const
+
+  app.get(SIGN_IN, SIGN_IN_ROUTE, async function showOrSignIn(request, reply) {
     const query = new URLSearchParams(request.exchange.target?.query)
     if (query.has('token')) return signIn(request, reply, query)
     request.exchange.stage = 'sign-in'
@@ -58,7 +61,7 @@ export default async function gatewayRoutes(
     return reply
   })
 
-  app.post(SIGN_IN, { config: { public: true } }, async function signInByForm(request, reply) {
+  app.post(SIGN_IN, SIGN_IN_ROUTE, async function signInByForm(request, reply) {
     return signIn(
       request,
       reply,
@@ -66,19 +69,33 @@ export default async function gatewayRoutes(
     )
   })
 
-  app.post(SIGN_OUT, async function signOut(request, reply) {
-    const { exchange, id } = request
-    exchange.stage = 'sign-out'
-    const sessionId = exchange.principal?.sessionId
-    app.openSockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === sessionId)
-    app.basicMemory.forget((principal) => principal.sessionId === sessionId)
-    const expired = expiredSessionCookies(usesSecureCookie(exchange)).flatMap((cookie) => [
-      'Set-Cookie',
-      cookie,
-    ])
-    app.writeAnswer(request, reply, redirect('/', [...ownHeaders(id), ...expired]))
-    return reply
-  })
+  app.post(
+    SIGN_OUT,
+    { config: { uncounted: 'signed-in' } },
+    async function signOut(request, reply) {
+      const { exchange, id } = request
+      exchange.stage = 'sign-out'
+      const sessionId = exchange.principal?.sessionId
+      app.openSockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === sessionId)
+      app.basicMemory.forget((principal) => principal.sessionId === sessionId)
+      const expired = expiredSessionCookies(usesSecureCookie(exchange)).flatMap((cookie) => [
+        'Set-Cookie',
+        cookie,
+      ])
+      app.writeAnswer(request, reply, redirect('/', [...ownHeaders(id), ...expired]))
+      return reply
+    },
+  )
+
+  /** Who a token speaks for, or why it is refused. */
+  async function verified(token: string): Promise<Principal | GatewayError> {
+    try {
+      return await verifier.verify(token)
+    } catch (error) {
+      if (error instanceof GatewayError) return error
+      throw error
+    }
+  }
 
   refuseOtherMethods(app, SIGN_IN, ['GET', 'HEAD', 'POST'])
   refuseOtherMethods(app, SIGN_OUT, ['POST'])
@@ -91,26 +108,33 @@ export default async function gatewayRoutes(
   ): Promise<FastifyReply> {
     const { exchange, id } = request
     exchange.stage = 'sign-in'
+    const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
+    exchange.returnTo = returnTo // a wrong token shows the form again, with the same way back
     const [token, ...more] = form.getAll('token')
-    if (token === undefined || more.length > 0)
-      throw new GatewayError('bad-request', { reason: 'not exactly one token' })
     await app.waitingRoom.turn() // checking takes time, and anybody can make tokens up
-    const principal = await verifier.verify(token.trim())
+    const principal =
+      token === undefined || more.length > 0 ? NOT_ONE_TOKEN : await verified(token.trim())
+    // Only failures count: nobody with a valid token is shut out by the guesses of others behind the same address.
+    if (principal instanceof GatewayError) throw app.payForGuess(request) ?? principal
     exchange.principal = principal
     const secure = usesSecureCookie(exchange)
-    const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
     app.writeAnswer(
       request,
       reply,
       redirect(returnTo, [
         ...ownHeaders(id),
         'Set-Cookie',
-        newSession(token.trim(), principal, secure),
+        newSession(token?.trim() ?? '', principal, secure),
       ]),
     )
     return reply
   }
 }
+
+const NOT_ONE_TOKEN = new GatewayError('bad-request', {
+  reason: 'not exactly one token',
+  detail: ONE_TOKEN_DETAIL,
+})
 
 function newSession(token: string, principal: Principal, secure: boolean): string {
   return sessionCookie(secure, token, principal.expiresAt - Date.now() / 1000)

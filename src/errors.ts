@@ -38,6 +38,8 @@ export type ErrorCode = keyof typeof ERRORS
 export interface GatewayErrorOptions {
   /** Why, for the log only. Never a secret and never sent to the client. */
   reason?: string
+  /** What was wrong and what to do, for the client: a fixed text of src/details.ts, when more is known than the code. */
+  detail?: string
   /** Fields that the answer must carry, such as `Retry-After` or `Allow`. */
   headers?: Readonly<Record<string, string | string[]>>
   /** The inner failure, for the log only. */
@@ -48,6 +50,7 @@ export interface GatewayErrorOptions {
 export class GatewayError extends Error {
   readonly code: ErrorCode
   readonly reason: string | undefined
+  readonly detail: string | undefined
   readonly headers: Readonly<Record<string, string | string[]>> | undefined
 
   constructor(code: ErrorCode, options: GatewayErrorOptions = {}) {
@@ -59,6 +62,7 @@ export class GatewayError extends Error {
     this.name = 'GatewayError'
     this.code = code
     this.reason = options.reason
+    this.detail = options.detail
     this.headers = options.headers
   }
 
