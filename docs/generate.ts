@@ -2,6 +2,8 @@
 import { writeFileSync } from 'node:fs'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
+import { EXPOSED_FIELDS } from '../src/cors.ts'
+import { DETAILS, RETRY_SECONDS, serviceDetail } from '../src/details.ts'
 import { ERRORS, type ErrorCode } from '../src/errors.ts'
 
 /** When each code is answered, for people; the drift test wants one for every code. */
@@ -65,19 +67,29 @@ ${rows.join('\n')}
 export function errorsPage(): string {
   const rows = Object.entries(ERRORS).map(
     ([code, { status, title }]) =>
-      `| \`${code}\` | ${status} | ${title}. ${WHEN[code as ErrorCode]} |`,
+      `| \`${code}\` | ${status} | ${title}. ${WHEN[code as ErrorCode]} | ${cell(DETAILS[code as ErrorCode])} |`,
   )
   return `# Answers of the gateway's own
 
 Written from \`src/errors.ts\` by \`npm run docs\`.
 
 Every answer that the gateway makes itself carries \`X-Gateway-Error: <code>\`; an answer without it came from a service.
-Programs get RFC 9457 \`application/problem+json\` with \`type\`, \`title\`, \`status\`, \`code\` and \`instance\`, the
-request id, which is also in \`X-Request-Id\` and in the log. A person's browser gets a page. Nothing of the request is
-repeated in either, and no address, path or library text of ours. Codes are never used again for something else.
+Programs get RFC 9457 \`application/problem+json\` with \`type\`, \`title\`, \`status\`, \`code\`, \`detail\` and
+\`instance\`, the request id, which is also in \`X-Request-Id\` and in the log. A person's browser gets a page. Nothing of
+the request is repeated in either, and no address, path or library text of ours. Codes are never used again for something
+else.
 
-| code | status | |
-| --- | --- | --- |
+\`detail\` says what was wrong and what to do, from fixed texts (\`src/details.ts\`): the one below, or a more exact one.
+\`bad-target\` says which rule the address broke, \`rate-limited\` how many seconds to wait, and an answer about a service
+which one it is: "${serviceDetail('upstream-unreachable', 'terminal', RETRY_SECONDS['upstream-unreachable'])}" 429, 502, 503 and 504
+carry \`Retry-After\`; a page that was asked for with GET tries again by itself after that time.
+
+A page of an allowed origin (\`GATEWAY_ALLOWED_ORIGINS\`) can read every one of them, with these fields:
+\`${EXPOSED_FIELDS}\`. Its preflights are neither counted nor refused for their number: a browser
+shows a refused preflight to nobody, and the request that it asks for is counted.
+
+| code | status | | \`detail\` |
+| --- | --- | --- | --- |
 ${rows.join('\n')}
 `
 }

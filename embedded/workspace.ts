@@ -92,8 +92,6 @@ function withDefaults(env: Environment): Environment {
     GATEWAY_STATE_DIR: resolve('.workspace'),
     // Nobody waits for a person who pressed Ctrl+C on their own machine.
     GATEWAY_DRAIN_SECONDS: '1',
-    // Trying a terminal means reloading its page, five requests each: not ten a minute, for a person who is signed in.
-    GATEWAY_SESSION_ROUTES: 'dashboard,chat,terminal',
     ...(env['GATEWAY_SOCKET'] === undefined ? { GATEWAY_HOST: '127.0.0.1' } : {}),
     ...env,
   }

@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { clientFrom, type Cidr } from '../src/address.ts'
 import { answerOf, ClientConnection, type RequestHandler } from '../src/client-connection.ts'
+import { allowedOriginIn, corsFields } from '../src/cors.ts'
 import { logFields, rejectionOf } from '../src/decisions.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../src/errors.ts'
 import { fieldLines, listElements, type RawHeaders } from '../src/fields.ts'
@@ -76,10 +77,15 @@ export interface ListenerOptions {
   readonly log: Log
   /** Whose connections are not capped: they carry everybody's requests. */
   readonly trustedProxies: readonly Cidr[]
+  /** Foreign origins whose pages may read what is answered to bytes that are no request. */
+  readonly allowedOrigins: readonly string[]
 }
 
 export default fp(
-  async function listener(app: FastifyInstance, { log, trustedProxies }: ListenerOptions) {
+  async function listener(
+    app: FastifyInstance,
+    { log, trustedProxies, allowedOrigins }: ListenerOptions,
+  ) {
     app.addHook('onRequest', function checkMessage(request, reply, done) {
       request.exchange.stage = 'listener'
       const { clientConnection } = request.raw.socket
@@ -96,7 +102,7 @@ export default fp(
 
     app.server.removeAllListeners('clientError') // Fastify's own would answer first, in a form that is not ours
     app.server.on('clientError', (error: Error, socket: Socket) => {
-      answerClientError(error, socket, app, log)
+      answerClientError(error, socket, app, log, allowedOrigins)
     })
     app.server.on('connection', capConnections(trustedProxies))
     app.server.on('connection', (socket: Socket) => {
@@ -205,6 +211,7 @@ function answerClientError(
   socket: Socket,
   { decisions, metrics }: FastifyInstance,
   log: Log,
+  allowedOrigins: readonly string[],
 ): void {
   const code = codeOf(error)
   const connection = socket.clientConnection
@@ -227,9 +234,20 @@ function answerClientError(
   decisions.add(decision, fields)
   metrics.count(undefined, 'listener', status, answer, 0, undefined)
   log.writeLine('info', fields, 'request')
+  const packet = packetOf(error)
+  const origin = allowedOriginIn(packet, allowedOrigins)
   connection.breakOff(
-    rawAnswer(answer, id, answer === 'headers-too-large' ? cookieRelief(error) : {}),
+    rawAnswer(answer, id, {
+      ...(answer === 'headers-too-large' ? cookieRelief(packet) : {}),
+      ...(origin === undefined ? {} : corsFields(origin)),
+    }),
   )
+}
+
+/** The packet in which the parser stopped; empty when there is none, as after a timeout. */
+function packetOf(error: Error): string {
+  const packet: unknown = Reflect.get(error, 'rawPacket')
+  return Buffer.isBuffer(packet) ? packet.toString('latin1') : ''
 }
 
 /** Where a request line ends at the latest when it is the cookies that made the headers too large. */
@@ -242,10 +260,8 @@ const MANY_COOKIES = 4096
  * A sibling workspace can plant so many `Domain` cookies that no request fits any more; only the answer can tell the
  * browser to drop them. Not when the address itself is what is too long: a link must not sign people out.
  */
-function cookieRelief(error: Error): Readonly<Record<string, string>> {
-  const packet: unknown = Reflect.get(error, 'rawPacket')
-  if (!Buffer.isBuffer(packet)) return {}
-  const [first = '', ...fields] = packet.toString('latin1').split('\r\n')
+function cookieRelief(packet: string): Readonly<Record<string, string>> {
+  const [first = '', ...fields] = packet.split('\r\n')
   return isCookieBomb(first, fields) ? { 'Clear-Site-Data': '"cookies"' } : {}
 }
 

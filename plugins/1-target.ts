@@ -1,6 +1,7 @@
 /** What does the request ask for? The canonical target decides the route, for Fastify's router and for everything after. */
 import type * as http from 'node:http'
 import fp from 'fastify-plugin'
+import { TARGET_DETAILS } from '../src/details.ts'
 import { GatewayError } from '../src/errors.ts'
 import type { SiteMap } from '../src/routes.ts'
 import { parseTarget, type BadTarget, type Target } from '../src/target.ts'
@@ -32,13 +33,20 @@ export function buildRouting(siteMap: SiteMap): (raw: http.IncomingMessage) => s
   }
 }
 
+/** Of a request that did not come by way of {@link buildRouting}. */
+const NOT_PARSED = new GatewayError('bad-target', { reason: 'was not parsed' })
+
+function badTarget({ reason }: BadTarget): GatewayError {
+  return new GatewayError('bad-target', { reason, detail: TARGET_DETAILS[reason] })
+}
+
 export default fp(
   async function target(app) {
     app.addHook('onRequest', function checkTarget(request, _reply, done) {
       request.exchange.stage = 'target'
       const result = request.raw.target
       if (result === undefined || 'reason' in result) {
-        done(new GatewayError('bad-target', { reason: result?.reason ?? 'was not parsed' }))
+        done(result === undefined ? NOT_PARSED : badTarget(result))
         return
       }
       request.exchange.target = result

@@ -3,8 +3,13 @@ import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { RateLimiterRes } from 'rate-limiter-flexible'
 import { rateLimitFields, retryAfterSeconds, type SlidingWindowLimiter } from '../src/budget.ts'
+import { isPreflight } from '../src/cors.ts'
+import { waitDetail } from '../src/details.ts'
 import { GatewayError } from '../src/errors.ts'
-import { verifiedPrincipal } from '../src/exchange.ts'
+import { ownOrigin, verifiedPrincipal } from '../src/exchange.ts'
+import { fieldLines } from '../src/fields.ts'
+import { isOfOwnPage } from '../src/origin.ts'
+import { PasswordTries } from '../src/password-tries.ts'
 import { isRouterFetch } from '../src/request-facts.ts'
 import type { RouteName } from '../src/routes.ts'
 
@@ -12,70 +17,167 @@ import type { RouteName } from '../src/routes.ts'
 export interface RateLimitOptions {
   readonly addresses: SlidingWindowLimiter
   readonly sessions: SlidingWindowLimiter
-  /** The routes on which a session spends from its own budget. */
+  /** The routes on which a signed-in browser spends from its session's budget. */
   readonly sessionRoutes: readonly RouteName[]
+  /** The routes on which a program with a token does. */
+  readonly programRoutes: readonly RouteName[]
+  /** Foreign origins whose pages use the workspace as its own do. */
+  readonly allowedOrigins: readonly string[]
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /**
+     * Makes a request that was free pay from its address's budget, because it turned out to be a wrong guess.
+     * @returns the refusal to answer with when nothing is left
+     */
+    payForGuess(request: FastifyRequest): GatewayError | undefined
+  }
 }
 
 export default fp(
-  async function rateLimit(app, { addresses, sessions, sessionRoutes }: RateLimitOptions) {
+  async function rateLimit(
+    app,
+    { addresses, sessions, sessionRoutes, programRoutes, allowedOrigins }: RateLimitOptions,
+  ) {
+    const passwords = new PasswordTries()
+
     app.addHook('onRequest', function spendBudget(request, _reply, done) {
-      const { exchange, raw } = request
+      const { exchange } = request
       exchange.stage = 'rate-limit'
-      const { uncounted } = request.routeOptions.config
-      const isProbe = uncounted === 'without-credential' && exchange.credential === undefined
-      if (uncounted === true || isProbe) {
+      if (isFree(request)) {
         done()
         return
       }
       const sessionId = sessionBudget(request)
-      const client = exchange.client ?? app.clientOf(raw)
-      const result =
+      const refusal =
         sessionId === undefined
-          ? addresses.take(client.budgetKey, client.sharedKey)
-          : sessions.take(sessionId)
-      const limiter = sessionId === undefined ? addresses : sessions
-      exchange.counted = true
-      const [limit, policy] = rateLimitFields(
-        sessionId === undefined ? 'address' : 'session',
-        limiter,
-        result,
-      )
-      exchange.budgetFields = ['RateLimit', limit, 'RateLimit-Policy', policy]
-      done(result.consumedPoints > limiter.limit ? tooMany(result) : undefined)
+          ? spend(request, 'address', takeFromAddress(request))
+          : spend(request, 'session', sessions.take(sessionId))
+      done(refusal ?? beginPasswordTry(request, sessionId === undefined))
     })
 
     // A request that an earlier stage refused was a request all the same: guessing at secrets is not free.
-    app.addHook(
-      'onError',
-      function countRefusal({ exchange, raw, routeOptions }, _reply, _error, done) {
-        if (!exchange.counted && routeOptions.config.uncounted !== true) {
-          exchange.counted = true
-          const client = exchange.client ?? app.clientOf(raw)
-          addresses.take(client.budgetKey, client.sharedKey)
-        }
-        done()
-      },
+    app.addHook('onError', function countRefusal(request, _reply, _error, done) {
+      const { exchange, routeOptions } = request
+      if (!exchange.counted && routeOptions.config.uncounted !== true) {
+        exchange.counted = true
+        takeFromAddress(request)
+      }
+      done()
+    })
+
+    app.decorate('payForGuess', (request: FastifyRequest) =>
+      spend(request, 'address', takeFromAddress(request)),
     )
 
+    function takeFromAddress({ exchange, raw }: FastifyRequest): RateLimiterRes {
+      const { budgetKey, sharedKey } = exchange.client ?? app.clientOf(raw)
+      return addresses.take(budgetKey, sharedKey)
+    }
+
+    /** Notes what was taken. @returns the refusal when it was too much */
+    function spend(
+      { exchange }: FastifyRequest,
+      policy: 'address' | 'session',
+      result: RateLimiterRes,
+    ): GatewayError | undefined {
+      const limiter = policy === 'address' ? addresses : sessions
+      exchange.counted = true
+      const [limit, rule] = rateLimitFields(policy, limiter, result)
+      exchange.budgetFields = ['RateLimit', limit, 'RateLimit-Policy', rule]
+      return result.consumedPoints > limiter.limit ? tooMany(result) : undefined
+    }
+
     /** The session whose budget a request spends from, or undefined for the address's. */
-    function sessionBudget({ exchange, method, raw, ws }: FastifyRequest): string | undefined {
+    function sessionBudget(request: FastifyRequest): string | undefined {
+      const { exchange } = request
       const principal = verifiedPrincipal(exchange)
       if (principal === undefined || exchange.target === undefined) return undefined
-      const isReading =
-        exchange.credential?.kind === 'cookie' && (method === 'GET' || method === 'HEAD')
-      // The dashboard's router fetches links ahead; those that lead elsewhere are answered here and are part of its page.
-      const route =
-        isReading && !ws && isRouterFetch(raw.headers) ? 'dashboard' : exchange.target.route
-      if (!sessionRoutes.includes(route)) return undefined
-      const isBrowserRoute = route === 'dashboard' || route === 'chat'
-      return isReading || !isBrowserRoute ? principal.sessionId : undefined
+      const { route } = exchange.target
+      if (exchange.credential?.kind !== 'cookie')
+        return programRoutes.includes(route) ? principal.sessionId : undefined
+      return sessionRoutes.includes(pageOf(request, route)) && isOfOwnBrowser(request)
+        ? principal.sessionId
+        : undefined
+    }
+
+    /** Whether a page of ours, or the person, sent the request: nobody else's page may use a session's budget up. */
+    function isOfOwnBrowser({ exchange, raw, method, ws }: FastifyRequest): boolean {
+      const rules = { own: ownOrigin(exchange), allowed: allowedOrigins }
+      return isOfOwnPage(raw.headers, rules, ws ? 'UPGRADE' : method)
+    }
+
+    /** A request with a password for the terminal may be a guess, and then it needs a try that is left. */
+    function beginPasswordTry(request: FastifyRequest, isPaid: boolean): GatewayError | undefined {
+      const { exchange, raw } = request
+      if (exchange.target?.route !== 'terminal' || exchange.dropAuthorization) return undefined
+      const principal = verifiedPrincipal(exchange)
+      const authorization = fieldLines(raw.rawHeaders, 'authorization')[0]
+      if (principal === undefined || authorization === undefined) return undefined
+      const { budgetKey, sharedKey } = exchange.client ?? app.clientOf(raw)
+      let result: RateLimiterRes | undefined
+      const budget = {
+        take: () => {
+          result = addresses.take(budgetKey, sharedKey)
+          return result.consumedPoints <= addresses.limit
+        },
+        giveBack: () => addresses.giveBack(budgetKey, sharedKey),
+      }
+      const attempt = passwords.begin(
+        principal.sessionId,
+        authorization,
+        isPaid ? undefined : budget,
+      )
+      if (attempt === undefined && result !== undefined) return spend(request, 'address', result)
+      exchange.passwordTry = attempt
+      return undefined
     }
   },
-  { name: 'rate-limit', fastify: '5.x', dependencies: ['credential'] },
+  { name: 'rate-limit', fastify: '5.x', dependencies: ['credential', 'cors'] },
 )
 
+/** Whether a request costs nothing, or what it costs is decided where it is answered. */
+function isFree(request: FastifyRequest): boolean {
+  const { exchange, routeOptions } = request
+  const { uncounted } = routeOptions.config
+  if (uncounted === true) return true
+  if (uncounted === 'without-credential' && exchange.credential === undefined) return true
+  if (uncounted === 'signed-in' && verifiedPrincipal(exchange) !== undefined) return true
+  if (uncounted === 'sign-in' && isSignInTry(request)) return true
+  return isAllowedPreflight(request)
+}
+
+/**
+ * A preflight of an allowed origin. The browser asks, not the page: a refusal would reach the page as a network error,
+ * without `Retry-After`. The request that it asks for is counted. Stage 7 answers it, with no more work than a refusal.
+ */
+function isAllowedPreflight({ exchange, method, raw }: FastifyRequest): boolean {
+  return (
+    exchange.allowOrigin !== undefined &&
+    exchange.credential === undefined &&
+    isPreflight(method, raw.headers)
+  )
+}
+
+/** Whether a request to the sign-in route brings a token, or only asks for the page. */
+function isSignInTry({ method, exchange, ws }: FastifyRequest): boolean {
+  return !ws && (method === 'POST' || new URLSearchParams(exchange.target?.query).has('token'))
+}
+
+/** The route whose page a browser's request is part of. */
+function pageOf({ method, raw, ws }: FastifyRequest, route: RouteName): RouteName {
+  // Ours belong to the whole workspace. The dashboard's router fetches links ahead; those that lead elsewhere are answered
+  // here (plugins/8-upstream.ts).
+  if (route === 'gateway') return 'dashboard'
+  const isReading = method === 'GET' || method === 'HEAD'
+  return isReading && !ws && isRouterFetch(raw.headers) ? 'dashboard' : route
+}
+
 function tooMany(result: RateLimiterRes): GatewayError {
+  const seconds = retryAfterSeconds(result)
   return new GatewayError('rate-limited', {
-    headers: { 'Retry-After': String(retryAfterSeconds(result)) },
+    detail: waitDetail(seconds),
+    headers: { 'Retry-After': String(seconds) },
   })
 }

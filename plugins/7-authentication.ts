@@ -2,6 +2,8 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { expiredSessionCookies } from '../src/cookies.ts'
+import { isPreflight } from '../src/cors.ts'
+import { NO_WEBSOCKET_DETAIL } from '../src/details.ts'
 import { GatewayError } from '../src/errors.ts'
 import { ownOrigin } from '../src/exchange.ts'
 import { fieldLines } from '../src/fields.ts'
@@ -18,6 +20,11 @@ export interface AuthenticationOptions {
 /** The same for everybody: making an error is a large part of what a refusal costs. */
 const SIGN_IN_REQUIRED = new GatewayError('sign-in-required')
 
+const NO_WEBSOCKET = new GatewayError('bad-request', {
+  reason: 'no WebSocket on this route',
+  detail: NO_WEBSOCKET_DETAIL,
+})
+
 export default fp(
   async function authentication(app, { allowedOrigins }: AuthenticationOptions) {
     app.addHook('onRequest', function authenticate(request, reply, done) {
@@ -29,7 +36,7 @@ export default fp(
       }
       const { config } = request.routeOptions
       if (ws && config.upgrades !== true) {
-        done(new GatewayError('bad-request', { reason: 'no WebSocket on this route' }))
+        done(NO_WEBSOCKET)
         return
       }
       const provenance = {
@@ -38,9 +45,11 @@ export default fp(
       }
       const rules = { own: ownOrigin(exchange), allowed: allowedOrigins }
       const origin = judgeOrigin(provenance, rules)
-      if (origin === 'allowed') exchange.allowOrigin = provenance.origins[0]
-      if (exchange.allowOrigin !== undefined && isPreflight(request)) {
-        app.writeAnswer(request, reply, preflightAnswer(request, exchange.allowOrigin))
+      if (origin === 'own') exchange.allowOrigin = undefined // on the list, but not foreign
+      if (exchange.allowOrigin !== undefined && isPreflight(method, raw.headers)) {
+        reply.hijack()
+        // Anybody can ask, as often as they like: who may pass goes first.
+        app.waitingRoom.add(() => app.writeAnswer(request, reply, preflightAnswer(request)))
         return
       }
       if (config.public === true) {
@@ -68,7 +77,7 @@ export default fp(
       done(isRefused ? new GatewayError('origin-not-allowed') : undefined)
     })
   },
-  { name: 'authentication', fastify: '5.x', dependencies: ['rate-limit', 'drain'] },
+  { name: 'authentication', fastify: '5.x', dependencies: ['rate-limit', 'drain', 'cors'] },
 )
 
 /** A cookie that does not open the door is taken back, or the browser would send it until it is cleared by hand. */
@@ -80,12 +89,8 @@ function withExpiredCookie(error: GatewayError, { exchange }: FastifyRequest): G
   })
 }
 
-function isPreflight({ method, raw }: FastifyRequest): boolean {
-  return method === 'OPTIONS' && raw.headers['access-control-request-method'] !== undefined
-}
-
 /** The answer to a CORS preflight of an allowed origin. Preflights carry no credential and are never forwarded. */
-function preflightAnswer({ id, raw }: FastifyRequest, allowOrigin: string): Answer {
+function preflightAnswer({ id, raw }: FastifyRequest): Answer {
   const asked = raw.headers['access-control-request-headers']
   const fields =
     typeof asked === 'string' && /^[A-Za-z0-9-]+(?: *, *[A-Za-z0-9-]+)*$/.test(asked)
@@ -95,17 +100,13 @@ function preflightAnswer({ id, raw }: FastifyRequest, allowOrigin: string): Answ
     status: 204,
     headers: [
       ...ownHeaders(id),
-      'Access-Control-Allow-Origin',
-      allowOrigin,
-      'Access-Control-Allow-Credentials',
-      'true',
       'Access-Control-Allow-Methods',
       METHODS.join(', '),
       ...(fields === undefined ? [] : ['Access-Control-Allow-Headers', fields]),
       'Access-Control-Max-Age',
       '600',
       'Vary',
-      'Origin, Access-Control-Request-Headers',
+      'Access-Control-Request-Headers',
     ],
     body: '',
   }

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { bearerToken } from '../src/credentials.ts'
+import type { Exchange } from '../src/exchange.ts'
 import { fieldLines } from '../src/fields.ts'
 import { buildRequestHeaders, hasBody } from '../src/request-headers.ts'
 import { relayRequest } from '../src/http-relay.ts'
@@ -44,6 +45,7 @@ export default fp(
         if (hidden !== undefined) {
           exchange.code = 'not-found'
           exchange.reason = hidden
+          exchange.passwordTry?.settle(undefined)
           app.writeAnswer(request, reply, nothingHere(request))
           return
         }
@@ -62,9 +64,11 @@ export default fp(
           firstByteMs: config.firstByteSeconds * 1000,
           idleMs: config.idleSeconds * 1000,
           watchdog,
-          onAnswer:
-            service.name === 'terminal' ? app.basicMemory.watch(exchange, headers) : undefined,
-          fail: (error) => app.answerProblem(request, reply, error),
+          onAnswer: service.name === 'terminal' ? onTerminalAnswer(exchange, headers) : undefined,
+          fail: (error) => {
+            exchange.passwordTry?.settle(undefined)
+            app.answerProblem(request, reply, error)
+          },
         })
       },
     )
@@ -73,6 +77,18 @@ export default fp(
       watchdog.close()
       for (const { pool } of Object.values(services)) pool.close()
     })
+
+    /** Who hears the status of the terminal's answer: it says what the credentials in the request are worth. */
+    function onTerminalAnswer(
+      exchange: Exchange,
+      headers: readonly string[],
+    ): (status: number) => void {
+      const remember = app.basicMemory.watch(exchange, headers)
+      return (status) => {
+        remember?.(status)
+        exchange.passwordTry?.settleBy(status)
+      }
+    }
 
     function headersFor(service: Service, request: FastifyRequest): string[] {
       const { exchange, raw } = request

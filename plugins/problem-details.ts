@@ -2,9 +2,11 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { cutAnswer } from '../src/client-connection.ts'
+import { corsFields } from '../src/cors.ts'
+import { serviceDetail } from '../src/details.ts'
 import { GatewayError } from '../src/errors.ts'
 import { ownOrigin, type Exchange } from '../src/exchange.ts'
-import { problemAnswer, type Answer } from '../src/problem.ts'
+import { problemAnswer, retryAfterOf, type Answer } from '../src/problem.ts'
 import { discardBody } from '../src/request-body.ts'
 import { isNavigation } from '../src/request-facts.ts'
 import { returnPath } from '../src/return-to.ts'
@@ -65,14 +67,16 @@ export default fp(
 
     function writeProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
+      const { code, headers } = error
       note(exchange, error)
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
       const audience = {
         requestId: request.id,
         page: isPage,
+        repeatable: isRepeatable(request),
         returnTo: isPage ? returnHere(request) : '/',
       }
-      const answer = problemAnswer(readableFor(exchange.allowOrigin, error), audience)
+      const answer = problemAnswer({ code, headers, detail: detailOf(error, exchange) }, audience)
       writeAnswer(
         request,
         reply,
@@ -96,7 +100,9 @@ export default fp(
       const isLast = app.isDraining || app.isReplaced
       const closes =
         !headers.includes('Connection') && (request.ws || isLast || awaitsContinue(request))
-      const fields = [...headers, ...request.exchange.budgetFields]
+      const { allowOrigin, budgetFields } = request.exchange
+      const fields = [...headers, ...budgetFields]
+      if (allowOrigin !== undefined) fields.push(...Object.entries(corsFields(allowOrigin)).flat())
       response.writeHead(status, closes ? [...fields, 'Connection', 'close'] : fields)
       // ASCII is the same in Latin-1, which Node writes, head and body in one, in half the time that UTF-8 takes.
       response.end(body, bytes === body.length ? 'latin1' : 'utf8')
@@ -176,22 +182,20 @@ function isSignedOut({ stage, credential }: Exchange, { code }: GatewayError): b
   return credential?.kind === 'cookie' && (code === 'token-expired' || code === 'token-invalid')
 }
 
-/** The error as a page of an allowed foreign origin may read it (CORS). */
-function readableFor(
-  allowOrigin: string | undefined,
-  { code, headers }: GatewayError,
-): Pick<GatewayError, 'code' | 'headers'> {
-  if (allowOrigin === undefined) return { code, headers }
-  const cors = {
-    'Access-Control-Allow-Origin': allowOrigin,
-    'Access-Control-Allow-Credentials': 'true',
-    Vary: 'Origin',
-  }
-  return { code, headers: { ...headers, ...cors } }
+/** What was wrong in a sentence: the error's own, else which service it was, else what the code says. */
+function detailOf(error: GatewayError, { target }: Exchange): string | undefined {
+  if (error.detail !== undefined || target === undefined) return error.detail
+  return serviceDetail(error.code, target.route, retryAfterOf(error))
+}
+
+/** Whether a page may ask for its address again by itself. At sign-in that would try the same token again and again. */
+function isRepeatable({ method, exchange }: FastifyRequest): boolean {
+  return (method === 'GET' || method === 'HEAD') && exchange.stage !== 'sign-in'
 }
 
 /** The path to come back to: only a plain page view can be repeated. */
 function returnHere({ method, exchange }: FastifyRequest): string {
+  if (exchange.returnTo !== undefined) return exchange.returnTo
   if ((method !== 'GET' && method !== 'HEAD') || exchange.target === undefined) return '/'
   return returnPath(exchange.target.path + exchange.target.query, ownOrigin(exchange))
 }

@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { cutAnswer } from '../src/client-connection.ts'
+import { TOO_MANY_SOCKETS_DETAIL } from '../src/details.ts'
 import { EarlyBytes, hasLeft } from '../src/early-bytes.ts'
 import { GatewayError } from '../src/errors.ts'
 import type { Exchange } from '../src/exchange.ts'
@@ -60,6 +61,7 @@ export default fp(
         if (!app.openSockets.hasRoom(principal.sessionId, client.budgetKey)) {
           throw new GatewayError('upstream-busy', {
             reason: 'too many sockets',
+            detail: TOO_MANY_SOCKETS_DETAIL,
             headers: { 'Retry-After': '5' },
           })
         }
@@ -96,6 +98,7 @@ export default fp(
         }
         if (result.kind === 'refused') {
           loan?.refused()
+          exchange.passwordTry?.settleBy(result.answer.statusCode ?? 502)
           reply.hijack()
           try {
             passRefusal(result, request, reply, service)
@@ -105,6 +108,8 @@ export default fp(
           }
           return
         }
+        exchange.passwordTry?.settle(true)
+        exchange.passwordTry = undefined
         const switched = result
         const splice: Takeover = (socket, head) => {
           const clientHead = Buffer.concat([head, early.take()])

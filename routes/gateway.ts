@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { METHODS } from '../plugins/0-listener.ts'
 import { usesSecureCookie } from '../plugins/5-credential.ts'
 import { expiredSessionCookies, sessionCookie } from '../src/cookies.ts'
+import { COOKIE_TOO_LONG_DETAIL, ONE_TOKEN_DETAIL } from '../src/details.ts'
 import { GatewayError } from '../src/errors.ts'
 import { ownOrigin } from '../src/exchange.ts'
 import { readOwnBody } from '../src/own-body.ts'
@@ -36,7 +37,9 @@ export default async function gatewayRoutes(
     done(null)
   })
 
-  app.get(SIGN_IN, { config: { public: true } }, async function showOrSignIn(request, reply) {
+  const SIGN_IN_ROUTE = { config: { public: true, uncounted: 'sign-in' } } as const
+
+  app.get(SIGN_IN, SIGN_IN_ROUTE, async function showOrSignIn(request, reply) {
     const query = new URLSearchParams(request.exchange.target?.query)
     if (query.has('token')) return signIn(request, reply, query)
     request.exchange.stage = 'sign-in'
@@ -55,7 +58,7 @@ export default async function gatewayRoutes(
     return reply
   })
 
-  app.post(SIGN_IN, { config: { public: true } }, async function signInByForm(request, reply) {
+  app.post(SIGN_IN, SIGN_IN_ROUTE, async function signInByForm(request, reply) {
     return signIn(
       request,
       reply,
@@ -63,19 +66,33 @@ export default async function gatewayRoutes(
     )
   })
 
-  app.post(SIGN_OUT, async function signOut(request, reply) {
-    const { exchange, id } = request
-    exchange.stage = 'sign-out'
-    const sessionId = exchange.principal?.sessionId
-    app.openSockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === sessionId)
-    app.basicMemory.forget((principal) => principal.sessionId === sessionId)
-    const expired = expiredSessionCookies(usesSecureCookie(exchange)).flatMap((cookie) => [
-      'Set-Cookie',
-      cookie,
-    ])
-    app.writeAnswer(request, reply, redirect('/', [...ownHeaders(id), ...expired]))
-    return reply
-  })
+  app.post(
+    SIGN_OUT,
+    { config: { uncounted: 'signed-in' } },
+    async function signOut(request, reply) {
+      const { exchange, id } = request
+      exchange.stage = 'sign-out'
+      const sessionId = exchange.principal?.sessionId
+      app.openSockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === sessionId)
+      app.basicMemory.forget((principal) => principal.sessionId === sessionId)
+      const expired = expiredSessionCookies(usesSecureCookie(exchange)).flatMap((cookie) => [
+        'Set-Cookie',
+        cookie,
+      ])
+      app.writeAnswer(request, reply, redirect('/', [...ownHeaders(id), ...expired]))
+      return reply
+    },
+  )
+
+  /** Who a token speaks for, or why it is refused. */
+  async function verified(token: string): Promise<Principal | GatewayError> {
+    try {
+      return await verifier.verify(token)
+    } catch (error) {
+      if (error instanceof GatewayError) return error
+      throw error
+    }
+  }
 
   refuseOtherMethods(app, SIGN_IN, ['GET', 'HEAD', 'POST'])
   refuseOtherMethods(app, SIGN_OUT, ['POST'])
@@ -88,26 +105,33 @@ export default async function gatewayRoutes(
   ): Promise<FastifyReply> {
     const { exchange, id } = request
     exchange.stage = 'sign-in'
+    const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
+    exchange.returnTo = returnTo // a wrong token shows the form again, with the same way back
     const [token, ...more] = form.getAll('token')
-    if (token === undefined || more.length > 0)
-      throw new GatewayError('bad-request', { reason: 'not exactly one token' })
     await app.waitingRoom.turn() // checking takes time, and anybody can make tokens up
-    const principal = await verifier.verify(token.trim())
+    const principal =
+      token === undefined || more.length > 0 ? NOT_ONE_TOKEN : await verified(token.trim())
+    // Only failures count: nobody with a valid token is shut out by the guesses of others behind the same address.
+    if (principal instanceof GatewayError) throw app.payForGuess(request) ?? principal
     exchange.principal = principal
     const secure = usesSecureCookie(exchange)
-    const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
     app.writeAnswer(
       request,
       reply,
       redirect(returnTo, [
         ...ownHeaders(id),
         'Set-Cookie',
-        newSession(token.trim(), principal, secure),
+        newSession(token?.trim() ?? '', principal, secure),
       ]),
     )
     return reply
   }
 }
+
+const NOT_ONE_TOKEN = new GatewayError('bad-request', {
+  reason: 'not exactly one token',
+  detail: ONE_TOKEN_DETAIL,
+})
 
 /** @throws {GatewayError} `token-invalid` when no browser would keep the token as a cookie */
 function newSession(token: string, principal: Principal, secure: boolean): string {
@@ -118,10 +142,6 @@ function newSession(token: string, principal: Principal, secure: boolean): strin
     detail: COOKIE_TOO_LONG_DETAIL,
   })
 }
-
-/** The `detail` of a token that is good for programs and too long for a browser. */
-const COOKIE_TOO_LONG_DETAIL =
-  'This token is too long: with its attributes, a cookie of more than 4,096 bytes is dropped by browsers. Get a token with fewer claims, or send it as a Bearer token.'
 
 function redirect(location: string, headers: readonly string[]): Answer {
   return {

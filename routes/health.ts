@@ -1,9 +1,11 @@
 /** `/health`: may Caddy send people here? The stats server's answer, shielded, and never a reason to take the door away. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { METHODS } from '../plugins/0-listener.ts'
+import { serviceDetail } from '../src/details.ts'
 import { GatewayError, upstreamErrorFrom } from '../src/errors.ts'
 import { fieldLines } from '../src/fields.ts'
-import { ERROR_FIELD, ownHeaders, problemAnswer, withBody, type Answer } from '../src/problem.ts'
+import { ERROR_FIELD, ownHeaders, problemAnswer, retryAfterOf, withBody } from '../src/problem.ts'
+import type { Answer } from '../src/problem.ts'
 import { askForSmall } from '../src/small-answer.ts'
 
 /** How health is judged. */
@@ -36,8 +38,8 @@ export default async function health(
   { strict, host }: HealthOptions,
 ): Promise<void> {
   // Fixed fields of the gateway's own: the answer serves every prober, so nothing that one of them sends may shape it.
-  const headers = ['Host', host, 'User-Agent', 'workspace-gateway', 'Accept', '*/*']
-  const probeHead = { method: 'GET', path: '/health', headers }
+  const probeFields = ['Host', host, 'User-Agent', 'workspace-gateway', 'Accept', '*/*']
+  const probeHead = { method: 'GET', path: '/health', headers: probeFields }
   let latest: Probe | undefined
 
   app.removeAllContentTypeParsers()
@@ -91,7 +93,12 @@ export default async function health(
     exchange.code = result.code
     exchange.reason = result.reason
     exchange.cause = result.cause
-    if (strict) return problemAnswer(result, { requestId: id, page: false, returnTo: '/' })
+    if (strict) {
+      const { code, headers } = result
+      const detail = serviceDetail(code, 'health', retryAfterOf(result))
+      const audience = { requestId: id, page: false, returnTo: '/' }
+      return problemAnswer({ code, headers, detail }, audience)
+    }
     const body = `${JSON.stringify({ status: 'degraded', stats: 'unreachable' })}\n`
     return withBody(200, [...ownHeaders(id), ERROR_FIELD, result.code], 'application/json', body)
   }

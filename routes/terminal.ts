@@ -1,6 +1,7 @@
 /** `/terminal`: ttyd's page and its WebSocket. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { offeredProtocols } from '../plugins/upgrade.ts'
+import { TERMINAL_WEBSOCKET_DETAIL } from '../src/details.ts'
 import { GatewayError } from '../src/errors.ts'
 import { mountService } from './proxied.ts'
 
@@ -17,9 +18,13 @@ export default async function terminal(app: FastifyInstance): Promise<void> {
  * so that `/terminal/w` opens too, and without a subprotocol it answers `101` before it has asked for a password.
  */
 function checkTerminalUpgrade({ exchange, raw }: FastifyRequest): GatewayError | undefined {
-  if (exchange.target?.path !== '/terminal/ws')
-    return new GatewayError('bad-request', { reason: 'not the terminal’s WebSocket' })
-  if (!offeredProtocols(raw).includes('tty'))
-    return new GatewayError('bad-request', { reason: 'subprotocol is not tty' })
-  return undefined
+  const reason =
+    exchange.target?.path !== '/terminal/ws'
+      ? 'not the terminal’s WebSocket'
+      : offeredProtocols(raw).includes('tty')
+        ? undefined
+        : 'subprotocol is not tty'
+  return reason === undefined
+    ? undefined
+    : new GatewayError('bad-request', { reason, detail: TERMINAL_WEBSOCKET_DETAIL })
 }

@@ -103,6 +103,19 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     return this.#result(log.total, this.#msUntilFresh(log, now))
   }
 
+  /** Takes back the youngest request of a key: it turned out to cost nothing. */
+  giveBack(key: string, sharedKey: string = EVERYONE_ELSE): void {
+    const { log } = this.#find(key, sharedKey, this.#now())
+    const last = log.times.length - 1
+    const count = log.counts[last]
+    if (count === undefined) return // it has left the window already
+    log.total--
+    log.counts[last] = count - 1
+    if (count > 1) return
+    log.times.pop()
+    log.counts.pop()
+  }
+
   #record(log: Log, points: number, now: number): void {
     const last = log.times.length - 1
     if (last >= STEPS && now - (log.times[last - 1] ?? 0) < this.#stepMs) {
@@ -257,7 +270,8 @@ function emptyLog(): Log {
 
 /** The time until more is allowed, in whole seconds for `Retry-After`: rounded up, at least 1 (RFC 9110 section 10.2.3). */
 export function retryAfterSeconds(result: RateLimiterRes): number {
-  return Math.max(1, Math.ceil(result.msBeforeNext / 1000))
+  // Less a microsecond: time stamps are fractions, whose sums are off in the last digit, and 60 s would become 61.
+  return Math.max(1, Math.ceil(result.msBeforeNext / 1000 - 1e-6))
 }
 
 /**

@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Client } from './address.ts'
 import type { ErrorCode, GatewayError } from './errors.ts'
 import type { Authority } from './host.ts'
+import type { PasswordTry } from './password-tries.ts'
 import type { Target } from './target.ts'
 import type { Principal } from './token.ts'
 
@@ -55,12 +56,16 @@ export class Exchange {
   counted = false
   /** Stage 6: fields that tell what is left of the budget, name and value in turn. */
   budgetFields: readonly string[] = []
+  /** Stage 6: the password for the terminal that the request brings, until the terminal has judged it. */
+  passwordTry: PasswordTry | undefined
   /** Stage 7: who is signed in. */
   principal: Principal | undefined
-  /** Stage 7: the allowed foreign origin that sent the request. */
+  /** Before stage 0: the allowed foreign origin that sent the request. */
   allowOrigin: string | undefined
   /** The stage that is at work; what it says when the request ends is what answered. */
   stage: Stage = 'listener'
+  /** Sign-in: the verified path that the browser goes to afterwards, also when the first token was wrong. */
+  returnTo: string | undefined
   /** The code of the gateway's own answer. */
   code: ErrorCode | undefined
   /** Why, for the log. */
@@ -106,9 +111,10 @@ declare module 'fastify' {
     public?: boolean
     /**
      * Whether requests cost nothing of a budget: `/health`, whose 429 would take the workspace down. The probes of a
-     * supervisor only without a credential: with one, the answer would tell for free whether it is good.
+     * supervisor only without a credential: with one, the answer would tell for free whether it is good. Signing out only
+     * with a valid session. Signing in with a token: the route itself counts what fails, once it knows.
      */
-    uncounted?: boolean | 'without-credential'
+    uncounted?: boolean | 'without-credential' | 'signed-in' | 'sign-in'
     /** Whether the route answers whatever `Host` says: only `/health`, whose prober sends the address it dialled. */
     anyHost?: boolean
     /** Whether WebSocket handshakes are taken. */

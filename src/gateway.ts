@@ -12,6 +12,7 @@ import rateLimit from '../plugins/6-rate-limit.ts'
 import authentication from '../plugins/7-authentication.ts'
 import upstream from '../plugins/8-upstream.ts'
 import basicMemory from '../plugins/basic-memory.ts'
+import cors from '../plugins/cors.ts'
 import drain from '../plugins/drain.ts'
 import metrics from '../plugins/metrics.ts'
 import problemDetails from '../plugins/problem-details.ts'
@@ -78,9 +79,14 @@ export async function buildGateway(
   await app.register(problemDetails, { loginUrl: config.loginUrl })
   await app.register(metrics, { verifier, addresses, sessions })
   await app.register(requestLog, { log, logProbes: config.logProbes })
+  await app.register(cors, { allowedOrigins: config.allowedOrigins })
   await app.register(drain)
 
-  await app.register(listener, { log, trustedProxies: config.trustedProxies })
+  await app.register(listener, {
+    log,
+    trustedProxies: config.trustedProxies,
+    allowedOrigins: config.allowedOrigins,
+  })
   await app.register(target)
   await app.register(clientAddress, { trustedProxies: config.trustedProxies })
   await app.register(host, {
@@ -89,7 +95,13 @@ export async function buildGateway(
   })
   await app.register(sensitiveFiles, { added: config.sensitiveFiles })
   await app.register(credential, { verifier, domain: config.domain })
-  await app.register(rateLimit, { addresses, sessions, sessionRoutes: config.sessionRoutes })
+  await app.register(rateLimit, {
+    addresses,
+    sessions,
+    sessionRoutes: config.sessionRoutes,
+    programRoutes: config.programRoutes,
+    allowedOrigins: config.allowedOrigins,
+  })
   await app.register(authentication, { allowedOrigins: config.allowedOrigins })
   await app.register(upstream, config)
   await app.register(basicMemory)

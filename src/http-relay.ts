@@ -5,6 +5,7 @@
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { cutAnswer, UNREAD_RELAYED_MS } from './client-connection.ts'
+import { LENGTH_WANTED_DETAIL } from './details.ts'
 import { GatewayError, upstreamErrorFrom } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import { fieldLines } from './fields.ts'
@@ -125,7 +126,8 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   }
 
   onBodyTooLarge(): void {
-    this.onError(new GatewayError('body-too-large', { reason: 'a body without a length' }), false)
+    const error = { reason: 'a body without a length', detail: LENGTH_WANTED_DETAIL }
+    this.onError(new GatewayError('body-too-large', error), false)
   }
 
   #ask(connection: ServiceConnection, hasBody: boolean): void {

@@ -1,5 +1,7 @@
 /** Does the page that sent a request belong here? Origin checks for requests that a browser signs in by itself. */
 
+import type { IncomingHttpHeaders } from 'node:http'
+
 /** What a browser says about where a request comes from. */
 export interface Provenance {
   /** Every `Origin` line. */
@@ -44,6 +46,35 @@ export function judgeOrigin(
 export function isSameOrigin(provenance: Provenance, rules: OriginRules): boolean {
   const kind = judgeOrigin(provenance, rules)
   return kind === 'absent' ? provenance.fetchSite === 'same-origin' : kind !== 'foreign'
+}
+
+/** The fields of a request that say where it comes from; several `Origin` lines are one value with a comma. */
+export type ProvenanceFields = Pick<
+  IncomingHttpHeaders,
+  'origin' | 'sec-fetch-site' | 'sec-fetch-mode' | 'sec-fetch-dest' | 'sec-fetch-user'
+>
+
+/**
+ * Whether a request with the session cookie was sent by a page that belongs here, or by the person: then it spends the
+ * session's budget. Browsers send no `Origin` with most reading, so there `Sec-Fetch-Site` decides: `same-origin`, `none`
+ * (the address bar), or not sent at all (an old browser, or plain http). A page of anybody else's is foreign, a sibling
+ * workspace's too, whose requests carry the cookie (SameSite=Lax): it could use the session's budget up. But for a click: a
+ * link to the workspace is followed by the person, once each time.
+ * @param method of the request, or `UPGRADE`
+ */
+export function isOfOwnPage(fields: ProvenanceFields, rules: OriginRules, method: string): boolean {
+  const { origin, 'sec-fetch-site': fetchSite } = fields
+  const provenance = {
+    origins: origin === undefined ? [] : [origin],
+    fetchSite: fetchSite?.toString(),
+  }
+  if (origin !== undefined || !isSafeMethod(method)) return isSameOrigin(provenance, rules)
+  if (fetchSite === undefined || fetchSite === 'same-origin' || fetchSite === 'none') return true
+  return (
+    fields['sec-fetch-mode'] === 'navigate' &&
+    fields['sec-fetch-dest'] === 'document' &&
+    fields['sec-fetch-user'] === '?1'
+  )
 }
 
 /** Methods that change nothing (RFC 9110 section 9.2.1); a cookie may come with them from anywhere. */

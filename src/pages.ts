@@ -1,5 +1,6 @@
 /** What does a person see when the gateway answers itself? Static pages: nothing of the request is ever put into them. */
 import { createHash } from 'node:crypto'
+import { inSeconds } from './details.ts'
 import { ERRORS, type ErrorCode } from './errors.ts'
 
 const STYLE = `
@@ -16,45 +17,49 @@ a{color:var(--accent)}:focus-visible{outline:3px solid var(--accent);outline-off
 
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
 
-/** The policy of every page of ours: no script, no foreign resource, forms only to ourselves. */
-export const PAGE_POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`
+/** The policy of every page of ours: no script, no foreign resource, no image but those in the page, forms only to ourselves. */
+export const PAGE_POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`
 
-/** What a person can do about it, beneath the title. */
-const ADVICE: Partial<Record<ErrorCode, string>> = {
-  'bad-request':
-    'If a link or a form brought you here, go back and try again. Reloading also clears a damaged session.',
-  'bad-target': 'Check the address for stray characters.',
-  'sensitive-file': 'Files that hold secrets are not reachable through this door, for anyone.',
-  'origin-not-allowed': 'The page that sent this request does not belong to this workspace.',
-  'host-not-served': 'Check the name in the address bar.',
-  'rate-limited': 'Wait a moment, then reload.',
-  'upstream-unreachable': 'It may still be starting. Reload in a few seconds.',
-  'upstream-busy': 'Reload in a few seconds.',
-  'upstream-timeout': 'Reload to try again.',
-  draining: 'It will be back in a few seconds.',
+/** In the page itself, so that no page of ours makes a browser ask for `/favicon.ico`: that would be counted, and answered by the dashboard. */
+const ICON = `data:image/svg+xml,${encodeURIComponent(
+  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path fill="#3b4cca" d="M3 1h10v14H3z"/><circle cx="10.5" cy="8" r="1.2" fill="#fff"/></svg>',
+)}`
+
+/** What an error page says besides its title. */
+export interface ErrorWords {
+  /** Shown so that an operator can find the request in the log. */
+  readonly requestId: string
+  /** What was wrong and what to do. */
+  readonly detail: string
+  /** After how many seconds the page loads itself again; never when undefined. */
+  readonly reloadSeconds?: number | undefined
 }
 
-/** A page for an error. @param requestId shown so that an operator can find the request in the log */
-export function errorPage(code: ErrorCode, requestId: string): string {
-  const advice = ADVICE[code]
-  const words = advice === undefined ? '' : `<p>${escapeHtml(advice)}</p>`
+/** A page for an error. */
+export function errorPage(
+  code: ErrorCode,
+  { requestId, detail, reloadSeconds }: ErrorWords,
+): string {
+  const reload = reloadSeconds === undefined ? '' : reloadNote(reloadSeconds)
   return page(
     ERRORS[code].title,
-    `${words}<p><code>${escapeHtml(code)} · ${escapeHtml(requestId)}</code></p><p><a href="/">To the dashboard</a></p>`,
+    `<p>${escapeHtml(detail)}</p>${reload}<p><code>${escapeHtml(code)} · ${escapeHtml(requestId)}</code></p><p><a href="/">To the dashboard</a></p>`,
+    reloadSeconds,
   )
+}
+
+function reloadNote(seconds: number): string {
+  return `<p>This page tries again by itself in ${inSeconds(seconds)}.</p>`
 }
 
 /**
  * The built-in sign-in page.
- * @param code why a previous attempt failed, or undefined
+ * @param problem why a previous attempt failed, or undefined
  * @param returnTo a path of this origin, already verified
  */
-export function signInPage(
-  code: 'token-invalid' | 'token-expired' | undefined,
-  returnTo: string,
-): string {
+export function signInPage(problem: string | undefined, returnTo: string): string {
   const failed =
-    code === undefined ? '' : `<p class="bad" role="alert">${escapeHtml(ERRORS[code].title)}.</p>`
+    problem === undefined ? '' : `<p class="bad" role="alert">${escapeHtml(problem)}</p>`
   return page(
     'Sign in to this workspace',
     `<p>Paste the token of this workspace. It stays in a cookie of this browser until it expires.</p>${failed}
@@ -64,8 +69,11 @@ export function signInPage(
   )
 }
 
-function page(title: string, body: string): string {
-  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex"><title>${escapeHtml(title)}</title><style>${STYLE}</style></head><body><main><h1>${escapeHtml(title)}</h1>${body}</main></body></html>\n`
+/** @param reloadSeconds after how long the browser asks for the same address again, without any script */
+function page(title: string, body: string, reloadSeconds?: number): string {
+  const reload =
+    reloadSeconds === undefined ? '' : `<meta http-equiv="refresh" content="${reloadSeconds}">`
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex">${reload}<link rel="icon" href="${ICON}"><title>${escapeHtml(title)}</title><style>${STYLE}</style></head><body><main><h1>${escapeHtml(title)}</h1>${body}</main></body></html>\n`
 }
 
 /** Text made safe for HTML content and quoted attributes. */

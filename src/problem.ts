@@ -1,5 +1,6 @@
 /** How does an error become an answer? One writer for every door: hooks, the router's own errors, and the bare socket. */
 import { STATUS_CODES } from 'node:http'
+import { DETAILS, RETRY_SECONDS } from './details.ts'
 import { ERRORS, type ErrorCode, type GatewayError } from './errors.ts'
 import { errorPage, PAGE_POLICY, signInPage } from './pages.ts'
 import { Remembered } from './remembered.ts'
@@ -20,6 +21,8 @@ export interface Audience {
   readonly requestId: string
   /** Whether a person is looking, who gets a page. */
   readonly page: boolean
+  /** Whether that page may load itself again: it was asked for with a method that can be repeated. */
+  readonly repeatable?: boolean
   /** The verified path to come back to after signing in. */
   readonly returnTo: string
 }
@@ -42,36 +45,48 @@ const CHALLENGES: Partial<Record<ErrorCode, string>> = {
  * reflected, not even its address (CVE-2024-35225).
  */
 export function problemAnswer(
-  { code, headers: extra }: Pick<GatewayError, 'code' | 'headers'>,
+  { code, headers: extra, detail = DETAILS[code] }: ProblemSource,
   audience: Audience,
 ): Answer {
   const { status } = ERRORS[code]
   const challenge = CHALLENGES[code]
+  const retryAfter = retryAfterOf({ code, headers: extra })
   const headers = [...ownHeaders(audience.requestId), ERROR_FIELD, code]
   for (const [name, value] of Object.entries(extra ?? {}))
     for (const one of [value].flat()) headers.push(name, one)
   if (challenge !== undefined) headers.push('WWW-Authenticate', challenge)
+  if (retryAfter !== undefined && extra?.['Retry-After'] === undefined)
+    headers.push('Retry-After', String(retryAfter))
   if (!audience.page)
     return withBody(
       status,
       headers,
       'application/problem+json',
-      problemDocument(code, audience.requestId),
+      problemDocument(code, detail, audience.requestId),
     )
   return withBody(
     status,
     [...headers, 'Content-Security-Policy', PAGE_POLICY],
     'text/html; charset=utf-8',
-    pageFor(code, audience),
+    SIGN_IN_CODES.has(code)
+      ? signInPage(code === 'sign-in-required' ? undefined : detail, audience.returnTo)
+      : errorPage(code, {
+          requestId: audience.requestId,
+          detail,
+          reloadSeconds: audience.repeatable === true ? retryAfter : undefined,
+        }),
   )
 }
 
-function pageFor(code: ErrorCode, { requestId, returnTo }: Audience): string {
-  if (!SIGN_IN_CODES.has(code)) return errorPage(code, requestId)
-  return signInPage(
-    code === 'token-invalid' || code === 'token-expired' ? code : undefined,
-    returnTo,
-  )
+/** The part of an error that its client hears of. */
+export interface ProblemSource extends Pick<GatewayError, 'code' | 'headers'> {
+  readonly detail?: string | undefined
+}
+
+/** After how many seconds the client may try again; undefined when trying again is no use. */
+export function retryAfterOf({ code, headers }: ProblemSource): number | undefined {
+  const own = headers?.['Retry-After']
+  return own === undefined ? RETRY_SECONDS[code] : Number(own)
 }
 
 /** Fields of every answer of ours. */
@@ -103,13 +118,18 @@ export function withBody(
 }
 
 /** @param requestId of our own making, in which JSON has nothing to escape */
-function problemDocument(code: ErrorCode, requestId: string): string {
-  return `${documentBeginnings.of(code)},"instance":"${requestId}"}\n`
+function problemDocument(code: ErrorCode, detail: string, requestId: string): string {
+  return `${documentBeginnings.of(`${code} ${detail}`)},"instance":"${requestId}"}\n`
 }
 
-const documentBeginnings = new Remembered((code) => {
-  const { status, title } = ERRORS[code as ErrorCode]
-  return JSON.stringify({ type: `urn:workspace-gateway:${code}`, title, status, code }).slice(0, -1)
+/** By code and detail: no code has a space in it. */
+const documentBeginnings = new Remembered((text) => {
+  const space = text.indexOf(' ')
+  const code = text.slice(0, space) as ErrorCode
+  const { status, title } = ERRORS[code]
+  const detail = text.slice(space + 1)
+  const type = `urn:workspace-gateway:${code}`
+  return JSON.stringify({ type, title, status, code, detail }).slice(0, -1)
 })
 
 /**

@@ -1,4 +1,5 @@
 /** What does the client get back? Header policy on the way out (contract, section 6). */
+import { EXPOSED_FIELDS } from './cors.ts'
 import { sanitizeSetCookie } from './cookies.ts'
 import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
 import { ISOLATED_PREFIX, speaksForOrigin } from './isolation.ts'
@@ -30,6 +31,7 @@ const POLICY_FIELDS = {
   'cache-control': 13,
   'access-control-allow-origin': 14,
   'access-control-allow-credentials': 15,
+  'access-control-expose-headers': 16,
 } as const
 const NOSNIFF = POLICY_FIELDS['x-content-type-options']
 const CONTENT_POLICY = POLICY_FIELDS['content-security-policy']
@@ -115,6 +117,8 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
     if (silent('access-control-allow-credentials'))
       headers.push('Access-Control-Allow-Credentials', 'true')
   }
+  if (about.allowOrigin !== undefined && silent('access-control-expose-headers'))
+    headers.push('Access-Control-Expose-Headers', EXPOSED_FIELDS)
   headers.push('X-Request-Id', about.requestId, ...about.extra)
   return about.status === 204 ? withoutLength(headers) : headers
 }

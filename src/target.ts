@@ -14,9 +14,21 @@ export interface Target {
   readonly forwarded: string
 }
 
-/** Why a target was refused; for the log. */
+/** The rule that a target broke, in the words of the log. */
+export type TargetProblem =
+  | 'not in origin form'
+  | 'has a character that must be escaped'
+  | 'has a fragment'
+  | 'has a bad escape or invalid UTF-8'
+  | 'is another route when decoded'
+  | 'starts with a double slash'
+  | 'has a backslash'
+  | 'has a control character'
+  | 'has a dot segment'
+
+/** Why a target was refused. */
 export interface BadTarget {
-  readonly reason: string
+  readonly reason: TargetProblem
 }
 
 // What a URI is made of (RFC 3986 section 2): everything else must have been escaped by the client.
@@ -55,7 +67,7 @@ export function parseTarget(raw: string, siteMap: SiteMap): Target | BadTarget {
 }
 
 /** What is wrong with a path from which every escape is gone. @param prefix what is stripped before it is forwarded */
-function problemOf(bare: string, prefix: string): string | undefined {
+function problemOf(bare: string, prefix: string): TargetProblem | undefined {
   // `//host/x` is a host to everything that parses it as a URL reference (CVE-2022-28923).
   if (bare.startsWith('//', prefix.length)) return 'starts with a double slash'
   if (bare.includes('\\')) return 'has a backslash'

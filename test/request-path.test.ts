@@ -63,7 +63,7 @@ t.test(
     await startTestGateway(t, { GATEWAY_CONTROL_UI: '/chat' })
     const having = (
       flag: 'public' | 'uncounted' | 'anyHost' | 'upgrades',
-      value: true | 'without-credential' = true,
+      value: true | 'without-credential' | 'signed-in' | 'sign-in' = true,
     ) =>
       routes
         .filter(({ config }) => config?.[flag] === value)
@@ -87,6 +87,12 @@ t.test(
       'GET /_gateway/ready',
       'HEAD /_gateway/live',
       'HEAD /_gateway/ready',
+    ])
+    t.same(having('uncounted', 'signed-in'), ['POST /_gateway/sign-out'])
+    t.same(having('uncounted', 'sign-in'), [
+      'GET /_gateway/sign-in',
+      'HEAD /_gateway/sign-in',
+      'POST /_gateway/sign-in',
     ])
     t.same(having('anyHost'), allOf('/health'))
     t.same(
@@ -154,7 +160,7 @@ t.test('a request that is wrong in several ways is answered by the earliest stag
     {
       stage: 'rate-limit',
       code: 'rate-limited',
-      target: '/_gateway/sign-in?token=x',
+      target: '/_gateway/sign-in',
       headers: [spent],
     },
     { stage: 'authentication', code: 'token-invalid', target: '/', headers: [bad], on: dead },

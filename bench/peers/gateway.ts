@@ -64,7 +64,7 @@ export async function startGateway(
     limited() {
       // The limits it is shipped with; the signed-in user spends from a budget of the session's own.
       strict ??= startGateway(surroundings, {
-        GATEWAY_SESSION_ROUTES: 'dashboard,chat,api',
+        GATEWAY_PROGRAM_ROUTES: 'dashboard,chat,api',
         GATEWAY_SESSION_RATE_LIMIT: AMPLE,
       })
       return strict

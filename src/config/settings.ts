@@ -29,6 +29,13 @@ import {
 
 const serviceUrl = { accepts: 'http://host:port or unix:/path', parse: parseServiceUrl }
 
+/** Routes with services behind them; an empty list is spelled `none`, since an empty variable is an error everywhere. */
+const routeList = {
+  accepts: 'a comma-separated list of dashboard, chat, terminal and api; or none',
+  parse: (text: string) =>
+    text === 'none' ? [] : listOf(oneOf('dashboard', 'chat', 'terminal', 'api').parse)(text),
+}
+
 /** The settings, under the names that the code knows them by. */
 export const SETTINGS = {
   workspace: required({
@@ -181,16 +188,20 @@ export const SETTINGS = {
   sessionRateLimit: withDefault('600', {
     env: 'GATEWAY_SESSION_RATE_LIMIT',
     description:
-      'Requests that one session may make in a window, on the routes with a session budget.',
+      'Requests that one session may make in a window, where it has a budget of its own.',
     ...wholeNumber(1, 1_000_000_000),
   }),
-  sessionRoutes: withDefault('dashboard,chat', {
+  sessionRoutes: withDefault('dashboard,chat,terminal,api', {
     env: 'GATEWAY_SESSION_ROUTES',
     description:
-      'The routes whose signed-in requests spend from the session budget instead of the address budget.',
-    accepts: 'a comma-separated list of dashboard, chat, api and terminal; or none',
-    parse: (text) =>
-      text === 'none' ? [] : listOf(oneOf('dashboard', 'chat', 'api', 'terminal').parse)(text),
+      "The routes on which a signed-in browser spends its session's budget instead of its address's. With none, the address's limit holds literally for everybody.",
+    ...routeList,
+  }),
+  programRoutes: withDefault('none', {
+    env: 'GATEWAY_PROGRAM_ROUTES',
+    description:
+      "The routes on which a program (a Bearer token, X-Workspace-Token) spends its session's budget instead of its address's.",
+    ...routeList,
   }),
   sensitiveFiles: withDefault('', {
     env: 'GATEWAY_SENSITIVE_FILES',

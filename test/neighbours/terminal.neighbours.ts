@@ -23,11 +23,8 @@ await ttyd.installZmodem()
 const browser = await chromium.startChromium()
 t.teardown(() => browser.stop())
 
-/** What an operator sets whose people reload the terminal more often than the address budget allows. */
-const SESSION_ROUTE = { GATEWAY_SESSION_ROUTES: 'dashboard,chat,terminal' }
-
 /** Everything between a person and a shell; it ends with the test. */
-async function startTerminal(t: Test, settings: Record<string, string> = SESSION_ROUTE) {
+async function startTerminal(t: Test, settings: Record<string, string> = {}) {
   const home = mkdtempSync(join(tmpdir(), 'workspace-gateway-shell-'))
   t.teardown(() => rmSync(home, { recursive: true, force: true }))
   let shell = await ttyd.startTtyd(FOLDER, { cwd: home })
@@ -289,33 +286,4 @@ t.test('exit gives a new shell', async (t) => {
   await terminal.command('exit')
   await terminal.ready(2)
   await terminal.ask('echo "now [$MINE]"', /^now \[\]$/m)
-})
-
-t.test('the default limit has room for a visit, and says so when there is none', async (t) => {
-  const { signIn, origin, workspace } = await startTerminal(t, {})
-  const page = await signIn()
-  const terminal = await TerminalPage.open(page, origin)
-  await terminal.ask('echo ROOM-$((6*7))', /^ROOM-42$/m)
-  await until('the lines of the visit', () => seen(workspace).length >= VISIT.length)
-  t.equal(workspace.requests('').filter(({ status }) => status === 429).length, 0)
-  const answers: number[] = []
-  for (let i = 0; i < 3 && answers.at(-1) !== 429; i++) {
-    const answer = await page.reload().catch(() => null)
-    answers.push(answer?.status() ?? 0)
-  }
-  t.equal(answers.at(-1), 429, `reloads: ${answers.join(', ')}`)
-  t.match(await page.textContent('h1'), /too many|limit|requests/i, 'a page for a person')
-})
-
-t.test('with the session route people may reload as they like', async (t) => {
-  const { signIn, origin, workspace } = await startTerminal(t)
-  const terminal = await TerminalPage.open(await signIn(), origin)
-  for (let i = 0; i < 10; i++) {
-    await terminal.page.reload()
-    await terminal.ready()
-  }
-  const tokens = () => seen(workspace).filter((line) => line === '/terminal/token 200')
-  await until('the lines of all visits', () => tokens().length === 11)
-  const codes = workspace.requests('/terminal').filter(({ status }) => status === 429)
-  t.equal(codes.length, 0)
 })

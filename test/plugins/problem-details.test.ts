@@ -1,7 +1,8 @@
 /** Is every answer of the gateway's own in one form, marked as its own, with nothing of the request in it? */
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { TARGET_DETAILS } from '../../src/details.ts'
 import { ERRORS, type ErrorCode } from '../../src/errors.ts'
-import { cookie, HTTPS, NAVIGATION, ORIGIN } from '../helpers/door.ts'
+import { assertRefused, cookie, HTTPS, knock, NAVIGATION, ORIGIN } from '../helpers/door.ts'
 import { startTestGateway, startWorkspace, token } from '../helpers/gateway.ts'
 import { closedPort } from '../helpers/upstream.ts'
 import { exchange, handshake, send, type RawAnswer } from '../helpers/wire.ts'
@@ -56,11 +57,13 @@ t.test('every refusal is a problem document with a stable code and the requestâ€
       t.match(answer.headers['x-request-id'], /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/)
       t.equal(answer.headers['server'], undefined)
       t.equal(answer.headers['x-powered-by'], undefined)
+      t.match(answer.body, /,"detail":"[A-Z][^"]+\.","instance":/)
       t.same(JSON.parse(answer.body), {
         type: `urn:workspace-gateway:${code}`,
         title,
         status,
         code,
+        detail: (JSON.parse(answer.body) as { detail: string }).detail,
         instance: answer.headers['x-request-id'],
       })
     })
@@ -87,11 +90,91 @@ t.test('a person gets a page instead, without script, and never in a frame', asy
       t.equal(answer.headers['content-type'], 'text/html; charset=utf-8')
       t.match(
         answer.headers['content-security-policy'],
-        /^default-src 'none'; style-src 'sha256-[^']+'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'$/,
+        /^default-src 'none'; style-src 'sha256-[^']+'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'$/,
       )
       t.notMatch(answer.body, /<script|javascript:|https?:\/\/| on[a-z]+=/i)
       t.equal(Number(answer.headers['content-length']), answer.body.length)
     })
+  }
+})
+
+/** A gateway before services of which none is there. */
+async function startBeforeNobody(t: Test) {
+  const dead = `http://127.0.0.1:${await closedPort()}`
+  return startTestGateway(t, {
+    GATEWAY_DASHBOARD_URL: dead,
+    GATEWAY_TERMINAL_URL: dead,
+    GATEWAY_API_URL: dead,
+    GATEWAY_HEALTH_URL: dead,
+    GATEWAY_CONTROL_UI: '/chat',
+    GATEWAY_HEALTH_STRICT: 'true',
+  })
+}
+
+/** What a problem document says. */
+const detailOf = ({ body }: RawAnswer) => (JSON.parse(body) as { detail: string }).detail
+
+/** After how many seconds a page loads itself again. */
+const reloadOf = ({ body }: RawAnswer) =>
+  /<meta http-equiv="refresh" content="([^"]*)">/.exec(body)?.[1]
+
+t.test('a service that is not there is named in words, with when to try again', async (t) => {
+  const { port } = await startBeforeNobody(t)
+  const good = `X-Workspace-Token: ${await token()}`
+  const rows: Array<[target: string, words: string]> = [
+    ['/', 'The dashboard'],
+    ['/terminal/', 'The terminal'],
+    ['/api/x', 'The agent (OpenClaw)'],
+    ['/chat', 'The agent (OpenClaw)'],
+    ['/health', 'The stats server'],
+  ]
+  for (const [target, words] of rows) {
+    const detail = `${words} does not answer. It may still be starting. Try again in 10 seconds.`
+    const answer = await send(port, `GET ${target}`, [good])
+    t.equal(answer.status, 502)
+    t.equal(detailOf(answer), detail)
+    t.equal(answer.headers['retry-after'], '10')
+    if (target === '/health') continue
+    const page = await send(port, `GET ${target}`, [good, ...NAVIGATION])
+    t.ok(page.body.includes(`<p>${detail}</p>`))
+    t.equal(reloadOf(page), '10', 'the page tries again')
+    t.equal(page.headers['retry-after'], '10')
+    const posted = await send(port, `POST ${target}`, [good, ...NAVIGATION, 'Content-Length: 0'])
+    t.equal(posted.status, 502)
+    t.equal(reloadOf(posted), undefined, 'a form is not sent again')
+  }
+  const handshaken = await knock(port, 'upgrade', '/api/ws', [good])
+  t.equal(handshaken.status, 502)
+  t.equal(handshaken.headers['retry-after'], '10')
+  t.match(detailOf(handshaken), 'The agent (OpenClaw) does not answer.')
+})
+
+t.test('a bad target hears which rule it broke', async (t) => {
+  const workspace = await startWorkspace(t)
+  const rows: Array<[target: string, rule: keyof typeof TARGET_DETAILS]> = [
+    ['http://houston.hubify.com/', 'not in origin form'],
+    ['/a#b', 'has a fragment'],
+    ['/%zz', 'has a bad escape or invalid UTF-8'],
+    ['/%ff', 'has a bad escape or invalid UTF-8'],
+    ['/terminal%2fws', 'is another route when decoded'],
+    ['//x', 'starts with a double slash'],
+    ['/a%5cb', 'has a backslash'],
+    ['/a%00b', 'has a control character'],
+    ['/a/../b', 'has a dot segment'],
+  ]
+  t.same(
+    [...new Set(rows.map(([, rule]) => rule)), 'has a character that must be escaped'].toSorted(),
+    Object.keys(TARGET_DETAILS).toSorted(),
+    'every rule, but for what Nodeâ€™s parser refuses already',
+  )
+  for (const [target, rule] of rows) {
+    const answer = await send(workspace.port, `GET ${target}`)
+    const line = await assertRefused(t, workspace, answer, { code: 'bad-target', stage: 'target' })
+    t.equal(line['reason'], rule)
+    t.equal(detailOf(answer), TARGET_DETAILS[rule], target)
+    const page = await send(workspace.port, `GET ${target}`, NAVIGATION)
+    t.ok(page.body.includes(`<p>${TARGET_DETAILS[rule]}</p>`))
+    t.equal(reloadOf(page), undefined)
   }
 })
 

@@ -1,6 +1,7 @@
 /** Can people sign in and out, and can nobody be sent elsewhere, signed in as someone else or robbed of a token on the way? */
 import { SignJWT } from 'jose/jwt/sign'
 import t from 'tap'
+import { DETAILS } from '../../src/details.ts'
 import { assertRefused, cookie, HTTPS, NAVIGATION, ORIGIN } from '../helpers/door.ts'
 import { SECRET, startWorkspace, token } from '../helpers/gateway.ts'
 import { send, serverFrame, upgrade } from '../helpers/wire.ts'
@@ -163,7 +164,40 @@ t.test('a bad token shows the sign-in page, also where signing in is done elsewh
     ...NAVIGATION,
   ])
   await assertRefused(t, workspace, answer, { code: 'token-invalid', stage: 'sign-in', page: true })
-  t.match(answer.body, 'The token is not valid for this workspace.')
+  t.match(answer.body, 'The token is not valid for this workspace; copy')
+})
+
+t.test('a mistyped token shows the form again, with the same way back', async (t) => {
+  const workspace = await startWorkspace(t)
+  const { port } = workspace
+  const field = (text: string) => /name="return_to" value="([^"]*)"/.exec(text)?.[1]
+  const rows: Array<[returnTo: string, kept: string]> = [
+    ['/logs?a=1&b=2#c', '/logs?a=1&#38;b=2#c'],
+    ['//evil.example', '/'],
+    ['https://evil.example/', '/'],
+    ['/_gateway/sign-in', '/'],
+    ['/"><script>', '/%22%3E%3Cscript%3E'],
+    ['', '/'],
+  ]
+  const bad: Array<[text: string, words: string]> = [
+    ['mistyped', DETAILS['token-invalid']],
+    [await token({ ttlSeconds: -3600 }), DETAILS['token-expired']],
+  ]
+  for (const [text, words] of bad)
+    for (const [returnTo, kept] of rows) {
+      const fields = new URLSearchParams({ token: text, return_to: returnTo }).toString()
+      for (const answer of [
+        await post(port, fields, [HTTPS, FORM, ...NAVIGATION]),
+        await send(port, `GET /_gateway/sign-in?${fields}`, [HTTPS, ...NAVIGATION]),
+      ]) {
+        t.equal(answer.status, 401)
+        t.match(answer.body, '<form method="post" action="/_gateway/sign-in">')
+        t.equal(field(answer.body), kept, returnTo)
+        t.ok(answer.body.includes(`<p class="bad" role="alert">${words}</p>`))
+        t.notMatch(answer.body, 'http-equiv')
+      }
+    }
+  t.equal(workspace.dials(), 0)
 })
 
 t.test('signing in takes exactly one token, in a form', async (t) => {

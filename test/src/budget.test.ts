@@ -87,6 +87,45 @@ t.test(
   },
 )
 
+t.test('a request that is given back costs nothing, and the others stay', async (t) => {
+  const { now, wait } = clock()
+  const subject = limiter({ limit: 3, now })
+  t.equal(passing(subject, 1), 1)
+  wait(30_000)
+  for (let i = 0; i < 20; i++) {
+    t.equal(subject.take('a').remainingPoints, 1)
+    subject.giveBack('a')
+  }
+  t.equal(passing(subject, 5), 2)
+  wait(30_000)
+  t.equal(passing(subject, 5), 1, 'the one that was older leaves first')
+  for (let i = 0; i < 9; i++) subject.giveBack('a')
+  t.equal(passing(subject, 9), 3, 'never more than the limit')
+  wait(60_000)
+  subject.giveBack('a')
+  subject.giveBack('never seen')
+  t.equal(passing(subject, 9), 3, 'what has left the window is not given back once more')
+})
+
+t.test('what many requests share one time stamp is given back one by one', async (t) => {
+  const { now } = clock()
+  const subject = limiter({ limit: 2000, now })
+  t.equal(passing(subject, 2001), 2000)
+  for (let i = 0; i < 1500; i++) subject.giveBack('a')
+  t.equal(passing(subject, 2000), 1500)
+})
+
+t.test('a shared budget is given back to as well', async (t) => {
+  const { now } = clock()
+  const subject = limiter({ limit: 1, capacity: 1, now })
+  t.ok(passes(subject, 'known'))
+  t.ok(passes(subject, 'a', 'both'))
+  t.notOk(passes(subject, 'b', 'both'))
+  subject.giveBack('b', 'both')
+  t.ok(passes(subject, 'a', 'both'))
+  t.notOk(passes(subject, 'known'), 'nobody else gets it')
+})
+
 t.test('a boundary of fixed windows is no way to twice the requests', async (t) => {
   const { now, wait } = clock(0)
   const subject = limiter({ now })
@@ -457,6 +496,13 @@ t.test('the fields of the draft say what is left, of what, and for how long', as
     '"session";r=0;t=30',
     '"session";q=10;w=60',
   ])
+})
+
+t.test('a whole window is never told as a second more, whatever the clock says', async (t) => {
+  for (let start = 1000.1; start < 1e10; start = start * 1.1 + 0.1) {
+    const { now } = clock(start)
+    t.equal(retryAfterSeconds(limiter({ now }).take('a')), 60, String(start))
+  }
 })
 
 t.test('Retry-After is a whole number of seconds, and at least one', async (t) => {

@@ -1,6 +1,7 @@
 /** What do the services see, and what does the client get back? */
 import * as fc from 'fast-check'
 import t from 'tap'
+import { EXPOSED_FIELDS } from '../../src/cors.ts'
 import { buildLocationRewriter, rewriteRefresh } from '../../src/location.ts'
 import { Remembered } from '../../src/remembered.ts'
 import { buildRequestHeaders, hasBody, type ForwardedRequest } from '../../src/request-headers.ts'
@@ -677,15 +678,18 @@ t.test(
       ['Vary', 'Origin'],
       ['Access-Control-Allow-Credentials', 'true'],
     ]
-    t.same(returned([], { allowOrigin }), [...POLICY, ...cors, ID])
+    const exposed: Pair = ['Access-Control-Expose-Headers', EXPOSED_FIELDS]
+    t.same(returned([], { allowOrigin }), [...POLICY, ...cors, exposed, ID])
     const theirs: Pair = ['access-control-allow-origin', '*']
-    t.same(returned([theirs], { allowOrigin }), [theirs, ...POLICY, ID])
+    t.same(returned([theirs], { allowOrigin }), [theirs, ...POLICY, exposed, ID])
     const credentials: Pair = ['Access-Control-Allow-Credentials', 'true']
     t.same(
       returned([credentials], { allowOrigin }),
-      [credentials, ...POLICY, ...cors.slice(0, 2), ID],
+      [credentials, ...POLICY, ...cors.slice(0, 2), exposed, ID],
       'said once: "true, true" is nothing to a browser',
     )
+    const own: Pair = ['Access-Control-Expose-Headers', 'X-Own']
+    t.same(returned([own], { allowOrigin }), [own, ...POLICY, ...cors, ID])
   },
 )
 

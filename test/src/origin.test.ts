@@ -1,6 +1,7 @@
 /** Which pages may act with a credential that the browser attaches by itself? */
 import t from 'tap'
-import { isSafeMethod, isSameOrigin, judgeOrigin, type OriginKind } from '../../src/origin.ts'
+import { isOfOwnPage, isSafeMethod, isSameOrigin, judgeOrigin } from '../../src/origin.ts'
+import type { OriginKind, ProvenanceFields } from '../../src/origin.ts'
 
 const RULES = {
   own: 'https://houston.hubify.com',
@@ -117,6 +118,52 @@ t.test('without Origin only Sec-Fetch-Site: same-origin opens', async (t) => {
     'true',
   ])
     t.notOk(isSameOrigin({ origins: [], fetchSite }, RULES), String(fetchSite))
+})
+
+const CLICK = {
+  'sec-fetch-mode': 'navigate',
+  'sec-fetch-dest': 'document',
+  'sec-fetch-user': '?1',
+}
+
+t.test('a page of ours, and the person, are told from everybody else’s pages', async (t) => {
+  const rows: Array<[fields: ProvenanceFields, reading: boolean, acting: boolean, why: string]> = [
+    [{}, true, false, 'an old browser'],
+    [{ 'sec-fetch-site': 'none' }, true, false, 'the address bar'],
+    [{ 'sec-fetch-site': 'same-origin' }, true, true, 'a page of ours'],
+    [{ 'sec-fetch-site': 'same-site' }, false, false, 'a sibling workspace'],
+    [{ 'sec-fetch-site': 'cross-site' }, false, false, 'anybody'],
+    [{ 'sec-fetch-site': 'Same-Origin' }, false, false, 'no browser'],
+    [{ 'sec-fetch-site': '' }, false, false, 'no browser'],
+    [{ origin: RULES.own }, true, true, 'our own origin'],
+    [{ origin: RULES.own, 'sec-fetch-site': 'cross-site' }, true, true, 'Origin decides'],
+    [{ origin: 'https://app.example.com' }, true, true, 'an allowed one'],
+    [{ origin: `${RULES.own}, ${RULES.own}` }, false, false, 'two lines'],
+    [{ origin: '', 'sec-fetch-site': 'same-origin' }, false, false, 'an empty one'],
+    [{ origin: 'https://evil.example', 'sec-fetch-site': 'none' }, false, false, 'a foreign one'],
+    [{ 'sec-fetch-site': 'cross-site', ...CLICK }, true, false, 'a link in a mail'],
+    [{ 'sec-fetch-site': 'same-site', ...CLICK }, true, false, 'a link of the portal'],
+    [{ origin: 'https://evil.example', ...CLICK }, false, false, 'a form of somebody’s'],
+    [
+      { 'sec-fetch-site': 'cross-site', ...CLICK, 'sec-fetch-user': '?0' },
+      false,
+      false,
+      'a script that moves its window',
+    ],
+    [
+      { 'sec-fetch-site': 'cross-site', ...CLICK, 'sec-fetch-dest': 'iframe' },
+      false,
+      false,
+      'a frame',
+    ],
+    [{ 'sec-fetch-site': 'cross-site', ...CLICK, 'sec-fetch-mode': 'cors' }, false, false, 'fetch'],
+  ]
+  for (const [fields, reading, acting, why] of rows) {
+    for (const method of ['GET', 'HEAD', 'OPTIONS'])
+      t.equal(isOfOwnPage(fields, RULES, method), reading, `${method}: ${why}`)
+    for (const method of ['POST', 'PUT', 'DELETE', 'UPGRADE'])
+      t.equal(isOfOwnPage(fields, RULES, method), acting, `${method}: ${why}`)
+  }
 })
 
 t.test('only reading methods are safe', async (t) => {

@@ -2,16 +2,20 @@
 import { createHash } from 'node:crypto'
 import * as fc from 'fast-check'
 import t from 'tap'
+import { DETAILS } from '../../src/details.ts'
 import { ERRORS, type ErrorCode } from '../../src/errors.ts'
 import { errorPage, escapeHtml, PAGE_POLICY, signInPage } from '../../src/pages.ts'
 import { anyText } from '../helpers/any-text.ts'
 
 const CODES = Object.keys(ERRORS) as ErrorCode[]
 const PAGES = [
-  ...CODES.map((code) => errorPage(code, 'id-1')),
+  ...CODES.flatMap((code) => [
+    errorPage(code, { requestId: 'id-1', detail: DETAILS[code] }),
+    errorPage(code, { requestId: 'id-1', detail: DETAILS[code], reloadSeconds: 7 }),
+  ]),
   signInPage(undefined, '/'),
-  signInPage('token-invalid', '/'),
-  signInPage('token-expired', '/'),
+  signInPage(DETAILS['token-invalid'], '/'),
+  signInPage(DETAILS['token-expired'], '/'),
 ]
 
 t.test('the policy allows the style that is sent, and nothing else', async (t) => {
@@ -25,6 +29,7 @@ t.test('the policy allows the style that is sent, and nothing else', async (t) =
   }
   for (const directive of [
     "default-src 'none'",
+    'img-src data:',
     "form-action 'self'",
     "base-uri 'none'",
     "frame-ancestors 'none'",
@@ -33,12 +38,42 @@ t.test('the policy allows the style that is sent, and nothing else', async (t) =
   t.notMatch(PAGE_POLICY, /unsafe|\*|https?:|script-src/)
 })
 
+t.test('every page has its icon in itself, so that no browser asks for one', async (t) => {
+  for (const page of PAGES) {
+    const [link, ...more] = [...page.matchAll(/<link[^>]*>/g)].map(([text]) => text)
+    t.same(more, [])
+    const [, icon = ''] =
+      /^<link rel="icon" href="data:image\/svg\+xml,([^"]+)">$/.exec(link ?? '') ?? []
+    t.match(decodeURIComponent(icon), /^<svg xmlns="[^"]+" viewBox="[^"]+">(?:<[^<>]+\/>)+<\/svg>$/)
+    t.notMatch(decodeURIComponent(icon), /<script|href|on[a-z]+=/)
+  }
+})
+
+t.test('a page that tries again by itself says when, and asks for the same address', async (t) => {
+  const words = { requestId: 'id-1', detail: 'Words.' }
+  const still = errorPage('upstream-unreachable', words)
+  t.notMatch(still, /http-equiv|by itself/)
+  for (const [reloadSeconds, text] of [
+    [1, '1 second'],
+    [10, '10 seconds'],
+  ] as const) {
+    const page = errorPage('upstream-unreachable', { ...words, reloadSeconds })
+    t.equal(page.match(/http-equiv/g)?.length, 1)
+    t.ok(
+      page.includes(`<meta http-equiv="refresh" content="${reloadSeconds}">`),
+      'no address in it',
+    )
+    t.ok(page.includes(`<p>This page tries again by itself in ${text}.</p>`))
+  }
+})
+
 t.test('pages bring no script and load nothing', async (t) => {
   for (const page of PAGES) {
-    t.notMatch(page, /<script|\son[a-z]+=|javascript:|\bsrc=|<link|<iframe|@import|url\(|\sstyle=/i)
+    t.notMatch(page, /<script|\son[a-z]+=|javascript:|\bsrc=|<iframe|@import|url\(|\sstyle=/i)
     t.same(
       [...page.matchAll(/(?:href|action)="([^"]*)"/g)]
         .map(([, address = '']) => address)
+        .filter((address) => !address.startsWith('data:'))
         .filter((address) => address !== '/' && address !== '/_gateway/sign-in'),
       [],
     )
@@ -49,7 +84,8 @@ t.test(
   'an error page says what happened, what to do, and which log line to look for',
   async (t) => {
     for (const code of CODES) {
-      const page = errorPage(code, 'request-id-7')
+      const page = errorPage(code, { requestId: 'request-id-7', detail: DETAILS[code] })
+      t.ok(page.includes(`<p>${escapeHtml(DETAILS[code])}</p>`))
       t.ok(page.includes(`<h1>${ERRORS[code].title}</h1>`))
       t.ok(page.includes(`${code} · request-id-7`))
       t.ok(page.includes('href="/"'))
@@ -74,7 +110,10 @@ t.test('nothing that is put into a page can leave its place', async (t) => {
     '&lt;',
     '</style><script>',
   ]) {
-    for (const page of [errorPage('bad-request', text), signInPage(undefined, text)]) {
+    for (const page of [
+      errorPage('bad-request', { requestId: text, detail: text }),
+      signInPage(text, text),
+    ]) {
       t.notOk(page.includes(text), text)
       t.equal(page.match(/</g)?.length, page.match(/<(?=[a-z/!])/g)?.length)
     }

@@ -1,6 +1,7 @@
 /** How does an error become an answer? */
 import * as fc from 'fast-check'
 import t from 'tap'
+import { DETAILS, RETRY_SECONDS } from '../../src/details.ts'
 import { ERRORS, GatewayError, type ErrorCode } from '../../src/errors.ts'
 import { PAGE_POLICY } from '../../src/pages.ts'
 import { ownHeaders, problemAnswer, rawAnswer, withBody, type Answer } from '../../src/problem.ts'
@@ -9,6 +10,10 @@ import { anyText } from '../helpers/any-text.ts'
 const CODES = Object.keys(ERRORS) as ErrorCode[]
 const PROGRAM = { requestId: 'id-1', page: false, returnTo: '/' }
 const PERSON = { requestId: 'id-1', page: true, returnTo: '/logs?a=b' }
+
+interface Detailed {
+  readonly detail: string
+}
 
 /** The values of a field, in order. */
 function values({ headers }: Answer, name: string): string[] {
@@ -27,6 +32,7 @@ t.test('a program gets problem details, with the code in the body and in a field
       title,
       status,
       code,
+      detail: DETAILS[code],
       instance: 'id-1',
     })
     t.same(values(answer, 'Content-Type'), ['application/problem+json'])
@@ -79,6 +85,31 @@ t.test('a person who must sign in gets the form, with the way back in it', async
     problemAnswer(new GatewayError('token-expired'), PERSON).body,
     /role="alert">The session has expired\./,
   )
+})
+
+t.test('an error’s own detail goes before that of its code, to programs and people', async (t) => {
+  const error = new GatewayError('bad-target', { reason: 'for the log', detail: 'What to do.' })
+  t.equal((JSON.parse(problemAnswer(error, PROGRAM).body) as Detailed).detail, 'What to do.')
+  t.match(problemAnswer(error, PERSON).body, '<p>What to do.</p>')
+  t.notMatch(problemAnswer(error, PERSON).body, 'for the log')
+})
+
+t.test('who can try again hears when, once, and a page that can be repeated does so', async (t) => {
+  const refresh = (answer: Answer) =>
+    /<meta http-equiv="refresh" content="([^"]*)">/.exec(answer.body)?.[1]
+  const repeatable = { ...PERSON, repeatable: true }
+  for (const code of CODES) {
+    const seconds = RETRY_SECONDS[code]
+    const expected = seconds === undefined ? [] : [String(seconds)]
+    t.equal(seconds !== undefined, [502, 503, 504].includes(ERRORS[code].status), code)
+    t.same(values(problemAnswer(new GatewayError(code), PROGRAM), 'Retry-After'), expected)
+    t.equal(refresh(problemAnswer(new GatewayError(code), repeatable)), expected[0])
+    t.equal(refresh(problemAnswer(new GatewayError(code), PERSON)), undefined, 'a POST')
+    const headers = { 'Retry-After': '37' }
+    const own = problemAnswer(new GatewayError(code, { headers }), repeatable)
+    t.same(values(own, 'Retry-After'), ['37'], 'its own goes before')
+    t.equal(refresh(own), ERRORS[code].status === 401 ? undefined : '37')
+  }
 })
 
 t.test('the fields of an error are sent, each of several on its own line', async (t) => {

@@ -44,7 +44,8 @@ t.test('with what is required alone, everything has the contract’s default', a
     rateLimit: 10,
     rateLimitSeconds: 60,
     sessionRateLimit: 600,
-    sessionRoutes: ['dashboard', 'chat'],
+    sessionRoutes: ['dashboard', 'chat', 'terminal', 'api'],
+    programRoutes: [],
     sensitiveFiles: [],
     stateDir: '/data/gateway',
     pidFile: undefined,
@@ -368,6 +369,24 @@ const VALUES: {
   },
   sessionRateLimit: { good: [['1', 1]], bad: ['0', '-1', 'off', ''] },
   sessionRoutes: {
+    good: [
+      ['none', []],
+      ['api', ['api']],
+      ['dashboard, chat,api,terminal', ['dashboard', 'chat', 'api', 'terminal']],
+    ],
+    bad: [
+      'health',
+      'gateway',
+      'all',
+      '*',
+      'dashboard,',
+      'none,api',
+      'Dashboard',
+      '/api',
+      'dashboard chat',
+    ],
+  },
+  programRoutes: {
     good: [
       ['none', []],
       ['api', ['api']],
