@@ -251,18 +251,27 @@ give_up() {
 
 # Waits until something ends, a signal comes, or a second is over.
 wait_a_moment() {
-  local ticker status name who=
+  local ticker name
   sleep 1 9>&- &
   ticker=$!
-  wait -n -p who "${PID[@]}" "$ticker"
-  status=$?
-  if [[ -n ${who-} && $who != "$ticker" ]]; then
-    for name in "${!PID[@]}"; do
-      [[ ${PID[$name]} != "$who" ]] || ended "$name" "$status"
-    done
-  fi
+  notice_ends && wait -n "${PID[@]}" "$ticker"
+  notice_ends
   kill "$ticker" 2>/dev/null
   wait "$ticker" 2>/dev/null
+}
+
+# Looks at each process itself: "wait -n" of bash 5.2 says nothing of one that ended while another program ran in the
+# foreground (mv, tail), and would never say it. "wait" with its number still knows how it ended.
+# Returns 1 when something has ended.
+notice_ends() {
+  local name none=0
+  for name in "${!PID[@]}"; do
+    is_alive "${PID[$name]}" && continue
+    wait "${PID[$name]}" 2>/dev/null
+    ended "$name" $?
+    none=1
+  done
+  return "$none"
 }
 
 stop_all() {

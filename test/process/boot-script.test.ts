@@ -139,6 +139,25 @@ t.test('a terminal that is started again gets the credential as it is now', asyn
   t.notMatch(out(), /user:(?:first|second)/)
 })
 
+t.test('an end is noticed while the script runs another program', async (t) => {
+  const folder = temporaryFolder(t)
+  const bin = join(folder, 'bin')
+  mkdirSync(bin)
+  // As if the terminal had ended at once: its process is gone when this program, which the script waits for, returns.
+  const mv = `#!/bin/bash
+    read -r pid <"$1"
+    if [[ $1 == *terminal* && ! -e ${folder}/done ]]; then
+      : >${folder}/done
+      kill -KILL "$pid"
+      while read -r line <"/proc/$pid/stat" && [[ \${line##*) } != Z* ]]; do :; done
+    fi
+    exec /bin/mv "$@"`
+  writeFileSync(join(bin, 'mv'), mv, { mode: 0o755 })
+  const { said, pidOf } = boot(t, folder, { PATH: `${bin}:${process.env['PATH']}` })
+  await said('terminal ended with 137, again in 0 s')
+  await eventually(() => isAlive(pidOf('terminal')), 'the terminal again')
+})
+
 t.test('without a terminal nobody needs a credential', async (t) => {
   const folder = temporaryFolder(t)
   const { said } = boot(t, folder, { BOOT_TERMINAL: '', BOOT_CREDENTIAL: 'false' })
