@@ -23,7 +23,7 @@ t.test('a bad configuration is said in full, at once, and nothing listens', asyn
     GATEWAY_SOCKET: '/tmp/x.sock',
   })
   t.equal(await program.exited, 78)
-  t.ok(performance.now() - begun < 3000)
+  t.ok(performance.now() - begun < 10_000)
   const text = program.stderr()
   for (const name of [
     'GATEWAY_WORKSPACE',
