@@ -174,6 +174,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       rewriteLocation: service.rewriteLocation,
       isolated: service.isolated,
       allowOrigin: exchange.allowOrigin,
+      variesByOrigin: exchange.variesByOrigin,
       extra: exchange.budgetFields,
     })
     this.#phase = 'answering'

@@ -72,6 +72,8 @@ export interface ReturnedAnswer {
   readonly isolated: boolean
   /** An allowed foreign origin that may read the answer (CORS), or undefined. */
   readonly allowOrigin: string | undefined
+  /** Whether some origin may: a kept answer without CORS fields must then not be given to its pages (Fetch Standard 3.2.5). */
+  readonly variesByOrigin?: boolean
   /** Fields to add, name and value in turn. */
   readonly extra: readonly string[]
 }
@@ -129,6 +131,8 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
     headers.push('Access-Control-Allow-Origin', about.allowOrigin, 'Vary', 'Origin')
     if (silent('access-control-allow-credentials'))
       headers.push('Access-Control-Allow-Credentials', 'true')
+  } else if (about.variesByOrigin === true && silent('access-control-allow-origin')) {
+    headers.push('Vary', 'Origin')
   }
   if (about.allowOrigin !== undefined && silent('access-control-expose-headers'))
     headers.push('Access-Control-Expose-Headers', EXPOSED_FIELDS)
