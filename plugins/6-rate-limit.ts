@@ -2,7 +2,12 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { RateLimiterRes } from 'rate-limiter-flexible'
-import { rateLimitFields, retryAfterSeconds, type SlidingWindowLimiter } from '../src/budget.ts'
+import {
+  rateLimitFields,
+  retryAfterSeconds,
+  type Borrowed,
+  type SlidingWindowLimiter,
+} from '../src/budget.ts'
 import { isPreflight } from '../src/cors.ts'
 import { waitDetail } from '../src/details.ts'
 import { GatewayError } from '../src/errors.ts'
@@ -116,20 +121,21 @@ export default fp(
       const authorization = fieldLines(raw.rawHeaders, 'authorization')[0]
       if (principal === undefined || authorization === undefined) return undefined
       const { budgetKey, sharedKey } = exchange.client ?? app.clientOf(raw)
-      let result: RateLimiterRes | undefined
+      let borrowed: Borrowed | undefined
       const budget = {
         take: () => {
-          result = addresses.take(budgetKey, sharedKey)
-          return result.consumedPoints <= addresses.limit
+          borrowed = addresses.borrow(budgetKey, sharedKey)
+          return borrowed.result.consumedPoints <= addresses.limit
         },
-        giveBack: () => addresses.giveBack(budgetKey, sharedKey),
+        giveBack: () => borrowed?.giveBack(),
       }
       const attempt = passwords.begin(
         principal.sessionId,
         authorization,
         isPaid ? undefined : budget,
       )
-      if (attempt === undefined && result !== undefined) return spend(request, 'address', result)
+      if (attempt === undefined && borrowed !== undefined)
+        return spend(request, 'address', borrowed.result)
       exchange.passwordTry = attempt
       return undefined
     }

@@ -9,7 +9,6 @@ import { EarlyBytes, hasLeft } from '../src/early-bytes.ts'
 import { GatewayError } from '../src/errors.ts'
 import type { Exchange } from '../src/exchange.ts'
 import { fieldLines, trimOws } from '../src/fields.ts'
-import { isolationFields } from '../src/isolation.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/response-headers.ts'
 import type { Service } from '../src/service.ts'
 import { RESTARTING, socketEndsAt } from '../src/sessions.ts'
@@ -165,12 +164,7 @@ export default fp(
         rewriteLocation: service.rewriteLocation,
         isolated: service.isolated,
         allowOrigin: undefined,
-        extra: [
-          ...exchange.budgetFields,
-          ...(service.isolated ? isolationFields(answer.headers['content-type']) : []),
-          'Connection',
-          'close',
-        ],
+        extra: [...exchange.budgetFields, 'Connection', 'close'],
       })
       exchange.status = status
       response.writeHead(status, headers)

@@ -13,6 +13,12 @@ import type { Watched } from './watchdog.ts'
  */
 export const LENDING_MS = 300_000
 
+/**
+ * How many handshakes are lent the same acceptance. ttyd's page needs one for each; several tabs at once some more. Whoever has
+ * the cookie and not the password could else try one `AuthToken` after the other behind the door that a loan opens.
+ */
+export const LOANS = 10
+
 /** How many sessions are remembered; the one whose credentials were accepted longest ago makes room. */
 export const REMEMBERED_SESSIONS = 1000
 
@@ -36,6 +42,8 @@ interface Entry {
   readonly request: number
   /** When they were accepted, on the monotonic clock in milliseconds. */
   readonly acceptedAt: number
+  /** How many handshakes may still be lent them. */
+  loansLeft: number
 }
 
 /** Clocks in milliseconds. */
@@ -100,6 +108,7 @@ export class BasicMemory implements Watched {
     const entry = this.#entries.get(sessionId)
     if (entry === undefined || isStale(entry, this.#clocks.monotonic(), this.#clocks.wall()))
       return undefined
+    if (--entry.loansLeft === 0) this.#entries.delete(sessionId)
     return {
       authorization: entry.authorization,
       refused: () => {
@@ -131,7 +140,10 @@ export class BasicMemory implements Watched {
       if (oldest.done !== true) this.#entries.delete(oldest.value)
     }
     const acceptedAt = this.#clocks.monotonic()
-    this.#entries.set(sessionId, { authorization, principal, request, acceptedAt })
+    this.#entries.set(sessionId, {
+      ...{ authorization, principal, request, acceptedAt },
+      loansLeft: LOANS,
+    })
   }
 }
 

@@ -39,6 +39,13 @@ interface Place {
 /** How exactly ages are saved, in parts of a millisecond. */
 const AGE_PARTS = 1000
 
+/** A request that was counted and may be taken back. */
+export interface Borrowed {
+  readonly result: RateLimiterRes
+  /** To be called once at most; nothing is taken back of a request that was refused. */
+  readonly giveBack: () => void
+}
+
 /** What a budget table looks like when it is saved: ages in milliseconds, so that no clock is trusted across processes. */
 export interface SavedBudgets {
   /** When, in milliseconds since 1970. */
@@ -103,17 +110,25 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     return this.#result(log.total, this.#msUntilFresh(log, now))
   }
 
-  /** Takes back the youngest request of a key: it turned out to cost nothing. */
-  giveBack(key: string, sharedKey: string = EVERYONE_ELSE): void {
+  /** As {@link take} of one request, which may turn out to cost nothing. */
+  borrow(key: string, sharedKey: string = EVERYONE_ELSE): Borrowed {
+    const result = this.take(key, sharedKey)
     const { log } = this.#find(key, sharedKey, this.#now())
-    const last = log.times.length - 1
-    const count = log.counts[last]
-    if (count === undefined) return // it has left the window already
+    const time = result.consumedPoints > this.limit ? undefined : log.times.at(-1)
+    return { result, giveBack: () => this.#giveBack(log, time) }
+  }
+
+  /** Takes a request back: the one that was made then, since another, which is younger, must count for longer. */
+  #giveBack(log: Log, time: number | undefined): void {
+    if (time === undefined || time + this.windowMs <= this.#now()) return // it has left the window
+    const place = log.times.findIndex((one) => one >= time) // or where its step stands by now
+    const count = log.counts[place]
+    if (count === undefined) return
     log.total--
-    log.counts[last] = count - 1
+    log.counts[place] = count - 1
     if (count > 1) return
-    log.times.pop()
-    log.counts.pop()
+    log.times.splice(place, 1)
+    log.counts.splice(place, 1)
   }
 
   #record(log: Log, points: number, now: number): void {

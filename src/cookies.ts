@@ -63,15 +63,23 @@ export function sanitizeSetCookie(value: string, below?: string): string | undef
     if (name === 'path') path = attribute.slice(attribute.indexOf('=') + 1).trim() // the last one counts
     return name !== 'path' && name !== 'domain'
   })
-  return [pair, ...kept, ` Path=${pathBelow(path, below)}`].join(';')
+  // First: a browser may look at a bounded number of attributes.
+  return [pair, ` Path=${pathBelow(path, below)}`, ...kept].join(';')
 }
 
 function attributeName(attribute: string): string {
   return (attribute.split('=', 1)[0] ?? '').trim().toLowerCase()
 }
 
+/**
+ * The longest attribute that browsers look at (RFC 6265bis section 5.6), in bytes. A longer `Path` is as good as none, and the
+ * path is then guessed from the request's: `/` for `/api`.
+ */
+const MAX_ATTRIBUTE_BYTES = 1024
+
 /** A cookie's path below a prefix. The service may or may not know the prefix; no path, or none that is one, is the prefix. */
 function pathBelow(path: string, prefix: string): string {
+  if (prefix.length + path.length > MAX_ATTRIBUTE_BYTES) return prefix
   if (path === prefix || path.startsWith(`${prefix}/`)) return path
   return path.startsWith('/') && path !== '/' ? prefix + path : prefix
 }

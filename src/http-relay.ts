@@ -10,7 +10,6 @@ import { GatewayError, upstreamErrorFrom } from './errors.ts'
 import type { Exchange } from './exchange.ts'
 import { fieldLines } from './fields.ts'
 import { buildInformationalHeaders, buildResponseHeaders } from './response-headers.ts'
-import { isolationFields } from './isolation.ts'
 import { discardBody, RequestBody, type BodyOwner } from './request-body.ts'
 import { CONNECT_MS, MAX_IN_FLIGHT, type Service } from './service.ts'
 import { READ_BYTES, type AnswerReceiver, type ServiceConnection } from './service-connection.ts'
@@ -175,9 +174,8 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       rewriteLocation: service.rewriteLocation,
       isolated: service.isolated,
       allowOrigin: exchange.allowOrigin,
-      extra: service.isolated
-        ? [...exchange.budgetFields, ...isolationFields(contentType)]
-        : exchange.budgetFields,
+      variesByOrigin: exchange.variesByOrigin,
+      extra: exchange.budgetFields,
     })
     this.#phase = 'answering'
     this.#mayPause = /^text\/event-stream\b/i.test(contentType)

@@ -8,10 +8,17 @@ const DOCUMENT = /html|xml|svg|xsl|x-mixed-replace/i
  * Fields that keep an answer from acting as a page of the workspace's origin. OpenClaw answers every unknown path with its
  * control UI, and an agent can be talked into returning any HTML: opened below `/api`, it must not run with the
  * dashboard's origin. An additional policy only ever takes rights away, whatever the service's own policy says.
+ *
+ * A cache puts the fields of a 304 or 206 in the place of those of the answer that it keeps, all but its type (RFC 9111 section
+ * 3.2): a policy there takes the sandbox of a kept page away, unless it brings its own.
  * @param contentType of the answer, or undefined
+ * @param updatesKept whether the answer brings a policy that may be put in the place of a kept one
  */
-export function isolationFields(contentType: string | undefined): readonly string[] {
-  return contentType !== undefined && DOCUMENT.test(contentType)
+export function isolationFields(
+  contentType: string | undefined,
+  updatesKept = false,
+): readonly string[] {
+  return updatesKept || (contentType !== undefined && DOCUMENT.test(contentType))
     ? ['Content-Security-Policy', 'sandbox']
     : []
 }
@@ -40,6 +47,13 @@ const ORIGIN_WIDE: ReadonlySet<string> = new Set([
   'origin-agent-cluster', // decided once for all pages of the origin
   'service-worker-allowed', // lets a worker control more than its own folder
   'set-login', // tells the browser that the person has signed in or out
+  'idp-signin-status', // the same, under its first name
+  'secure-session-registration', // binds a session of the origin to a key of the browser
+  'sec-session-registration',
+  'secure-session-challenge',
+  'sec-session-challenge',
+  'shared-storage-write', // writes into the storage that pages of the origin share across sites
+  'cache-group-invalidation', // empties the cache of other addresses (RFC 9875)
   'speculation-rules', // loads other pages of the origin, with its cookies
   'use-as-dictionary', // is kept to decode answers at other addresses
   'activate-storage-access', // opens the origin's cookies to frames of others

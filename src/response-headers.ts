@@ -2,10 +2,10 @@
 import { EXPOSED_FIELDS } from './cors.ts'
 import { sanitizeSetCookie } from './cookies.ts'
 import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
-import { ISOLATED_PREFIX, speaksForOrigin } from './isolation.ts'
+import { ISOLATED_PREFIX, isolationFields, speaksForOrigin } from './isolation.ts'
 import { rewriteRefresh } from './location.ts'
 import { Remembered } from './remembered.ts'
-import { listElements, type RawHeaders } from './fields.ts'
+import { fieldLines, listElements, trimOws, type RawHeaders } from './fields.ts'
 
 // What happens to a field on its way back. The kind of a name is looked up once and remembered.
 const PASS = 0
@@ -33,6 +33,8 @@ const POLICY_FIELDS = {
   'access-control-allow-credentials': 15,
   'access-control-expose-headers': 16,
 } as const
+/** That there is a policy at all, whatever it says. */
+const ANY_POLICY = 17
 const NOSNIFF = POLICY_FIELDS['x-content-type-options']
 const CONTENT_POLICY = POLICY_FIELDS['content-security-policy']
 const ALLOW_ORIGIN = POLICY_FIELDS['access-control-allow-origin']
@@ -70,6 +72,8 @@ export interface ReturnedAnswer {
   readonly isolated: boolean
   /** An allowed foreign origin that may read the answer (CORS), or undefined. */
   readonly allowOrigin: string | undefined
+  /** Whether some origin may: a kept answer without CORS fields must then not be given to its pages (Fetch Standard 3.2.5). */
+  readonly variesByOrigin?: boolean
   /** Fields to add, name and value in turn. */
   readonly extra: readonly string[]
 }
@@ -95,10 +99,10 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
       headers.push(name, rewriteRefresh(value, about.rewriteLocation))
     } else if (kind === CONNECTION) {
       ;(nominated ??= []).push(...listElements(value))
-    } else if (kind === NOSNIFF && value.trim().toLowerCase() !== 'nosniff') {
+    } else if (kind === NOSNIFF && trimOws(value).toLowerCase() !== 'nosniff') {
       continue // any other value switches nothing on: the service said nothing
     } else if (kind !== DROP) {
-      if (kind !== CONTENT_POLICY || FRAME_ANCESTORS.test(value)) said |= 1 << kind
+      said |= saidBy(kind, value)
       headers.push(name, value)
     }
   }
@@ -108,14 +112,27 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
   }
   const silent = (field: keyof typeof POLICY_FIELDS) => (said & (1 << POLICY_FIELDS[field])) === 0
   if (silent('x-content-type-options')) headers.push('X-Content-Type-Options', 'nosniff')
-  if (silent('referrer-policy')) headers.push('Referrer-Policy', 'same-origin')
-  if (silent('content-security-policy'))
+  // A cache puts what a 304 says in the place of what the kept answer said, ours too: without a word of the service's, the
+  // policies of the kept answer stand.
+  const keepsPolicies = about.status === 304
+  if (silent('referrer-policy') && !keepsPolicies) headers.push('Referrer-Policy', 'same-origin')
+  const hasPolicy = (said & (1 << ANY_POLICY)) !== 0
+  const sandbox = about.isolated
+    ? isolationFields(
+        fieldLines(raw, 'content-type').join(),
+        about.status === 206 || (keepsPolicies && hasPolicy),
+      )
+    : []
+  if (silent('content-security-policy') && (!keepsPolicies || hasPolicy || sandbox.length > 0))
     headers.push('Content-Security-Policy', "frame-ancestors 'self'")
+  headers.push(...sandbox)
   if (about.signedIn && silent('cache-control')) headers.push('Cache-Control', 'private, no-store')
   if (about.allowOrigin !== undefined && silent('access-control-allow-origin')) {
     headers.push('Access-Control-Allow-Origin', about.allowOrigin, 'Vary', 'Origin')
     if (silent('access-control-allow-credentials'))
       headers.push('Access-Control-Allow-Credentials', 'true')
+  } else if (about.variesByOrigin === true && silent('access-control-allow-origin')) {
+    headers.push('Vary', 'Origin')
   }
   if (about.allowOrigin !== undefined && silent('access-control-expose-headers'))
     headers.push('Access-Control-Expose-Headers', EXPOSED_FIELDS)
@@ -157,10 +174,15 @@ function saidIn(headers: RawHeaders): number {
   let said = 0
   for (let i = 0; i < headers.length; i += 2) {
     const kind = responseFieldKinds.of(headers[i] ?? '')
-    if (kind < NOSNIFF) continue
-    if (kind !== CONTENT_POLICY || FRAME_ANCESTORS.test(headers[i + 1] ?? '')) said |= 1 << kind
+    if (kind >= NOSNIFF) said |= saidBy(kind, headers[i + 1] ?? '')
   }
   return said
+}
+
+/** What a policy field says, as bits. */
+function saidBy(kind: number, value: string): number {
+  if (kind !== CONTENT_POLICY) return 1 << kind
+  return (1 << ANY_POLICY) | (FRAME_ANCESTORS.test(value) ? 1 << CONTENT_POLICY : 0)
 }
 
 /** Fields of a `101` that do not pass: what only we say, and lengths, which it cannot have (RFC 9110 section 8.6). */

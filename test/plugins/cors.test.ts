@@ -105,6 +105,27 @@ t.test('answers that are no refusals can be read as well', async (t) => {
   }
 })
 
+t.test(
+  'what a browser keeps for its own page is not given to a page of an allowed origin',
+  async (t) => {
+    // Else it would find no CORS fields in the kept answer, and be refused what it may read.
+    const session = [HTTPS, cookie(await token())]
+    const { port } = await startWorkspace(t, ALLOWED)
+    for (const target of ['/', '/_next/static/x.js', '/api/x', '/terminal/'])
+      for (const origin of [[], [`Origin: ${ORIGIN}`], ['Origin: https://evil.example']]) {
+        const { status, headers } = await send(port, `GET ${target}`, [...session, ...origin])
+        t.equal(status, 200)
+        t.equal(headers['vary'], 'Origin', `${target} ${origin.join()}`)
+      }
+    const closed = await startWorkspace(t)
+    t.equal(
+      (await send(closed.port, 'GET /', session)).headers['vary'],
+      undefined,
+      'none is allowed',
+    )
+  },
+)
+
 t.test('a redirect to the login page can be seen for what it is', async (t) => {
   const { port } = await startWorkspace(t, { ...ALLOWED, GATEWAY_LOGIN_URL: 'https://hubify.com/' })
   const answer = await send(port, 'GET /', [FROM_APP, ...NAVIGATION])

@@ -75,6 +75,21 @@ t.test('errors and HEAD are no way around it', async (t) => {
   t.ok(policies(await ask('/api/x', { type: 'text/html' }, 'HEAD'))?.includes('sandbox'))
 })
 
+t.test('a page that the browser has kept stays sandboxed when it is asked for again', async (t) => {
+  const { ask } = await startBeforeAnswers(t)
+  for (const type of [[], 'text/plain'])
+    t.equal(policies(await ask('/api/x', { type, status: '304' })), undefined, 'nothing replaced')
+  for (const answer of [
+    { type: 'text/html', status: '304' },
+    { policy: 'default-src *', status: '304' },
+    { policy: 'default-src *', type: 'text/plain', status: '304' },
+    { type: 'text/plain', status: '206' },
+  ])
+    t.ok(policies(await ask('/api/x', answer))?.includes('sandbox'), JSON.stringify(answer))
+  for (const target of ['/x', '/terminal/', '/chat/'])
+    t.equal(policies(await ask(target, { status: '304' })), undefined, target)
+})
+
 t.test('JSON, event streams and downloads below /api stay as they are', async (t) => {
   const { ask } = await startBeforeAnswers(t)
   for (const type of [
@@ -159,7 +174,7 @@ t.test(
       const answer = await ask(door, target)
       t.equal(answer.status, status, `${door} ${target}`)
       for (const name of GONE) t.equal(answer.headers[name], undefined, `${target}: ${name}`)
-      t.equal(answer.headers['set-cookie'], 'a=1; HttpOnly; Path=/api')
+      t.equal(answer.headers['set-cookie'], 'a=1; Path=/api; HttpOnly')
     }
     t.ok(policies(await ask('upgrade', '/api/refuse'))?.includes('sandbox'))
     for (const [door, target] of [

@@ -2,7 +2,7 @@
 import { inspect } from 'node:util'
 import * as fc from 'fast-check'
 import t from 'tap'
-import { BasicMemory, LENDING_MS, REMEMBERED_SESSIONS } from '../../src/basic-memory.ts'
+import { BasicMemory, LENDING_MS, LOANS, REMEMBERED_SESSIONS } from '../../src/basic-memory.ts'
 import { Exchange } from '../../src/exchange.ts'
 import type { Principal } from '../../src/token.ts'
 
@@ -133,6 +133,21 @@ t.test('a handshake that has any Authorization of its own is lent nothing', asyn
   answered(200)
   for (const own of ['Basic eDp5', BASIC, 'Bearer x', ''])
     t.equal(memory.lend(browser(), ['authorization', own]), undefined, own)
+})
+
+t.test('each acceptance is lent to ten handshakes, and then to none', async (t) => {
+  t.equal(LOANS, 10)
+  const { answered, lent, memory } = startMemory()
+  answered(200, browser('s2'))
+  for (let round = 0; round < 3; round++) {
+    answered(200)
+    answered(200) // one on top of the other is not twice as many
+    const loans = Array.from({ length: 20 }, () => lent())
+    t.same(loans.filter((one) => one !== undefined).length, 10)
+    t.equal(loans[10], undefined)
+    t.equal(memory.size, 1)
+  }
+  t.equal(lent(browser('s2')), BASIC, 'another session has its own')
 })
 
 t.test('one session is lent nothing of another, of the same person or not', async (t) => {

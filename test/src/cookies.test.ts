@@ -250,7 +250,7 @@ t.test('a cookie of an isolated service stays below its prefix', async (t) => {
   const rows: ReadonlyArray<readonly [value: string, expected: string | undefined]> = [
     ['a=1', 'a=1; Path=/api'],
     ['a=1; Path=/', 'a=1; Path=/api'],
-    ['a=1; Path=/; HttpOnly; Secure', 'a=1; HttpOnly; Secure; Path=/api'],
+    ['a=1; Path=/; HttpOnly; Secure', 'a=1; Path=/api; HttpOnly; Secure'],
     ['a=1; path=/x', 'a=1; Path=/api/x'],
     ['a=1;PATH = /', 'a=1; Path=/api'],
     ['a=1;\t pAtH\t=\t/terminal', 'a=1; Path=/api/terminal'],
@@ -267,8 +267,8 @@ t.test('a cookie of an isolated service stays below its prefix', async (t) => {
     ['a=1; Path=/api; Path=/', 'a=1; Path=/api'],
     ['a=1; Path=/; Path=/api/v1', 'a=1; Path=/api/v1'],
     ['a=1; Domain=hubify.com; Path=/', 'a=1; Path=/api'],
-    ['a=1; Max-Age=0; Path=/', 'a=1; Max-Age=0; Path=/api'],
-    ['__Secure-a=1; Secure; Path=/', '__Secure-a=1; Secure; Path=/api'],
+    ['a=1; Max-Age=0; Path=/', 'a=1; Path=/api; Max-Age=0'],
+    ['__Secure-a=1; Secure; Path=/', '__Secure-a=1; Path=/api; Secure'],
     ['__Host-a=1; Secure; Path=/', undefined],
     ['__HOST-a=1; Secure; Path=/', undefined],
     [' __host-a=1; Path=/', undefined],
@@ -279,6 +279,23 @@ t.test('a cookie of an isolated service stays below its prefix', async (t) => {
     [`${L}=x`, undefined],
   ]
   for (const [value, expected] of rows) t.equal(sanitizeSetCookie(value, '/api'), expected, value)
+})
+
+t.test('no cookie of an isolated service gets a path that browsers do not look at', async (t) => {
+  // They leave an attribute of more than 1,024 bytes out, and guess the path from the request's: `/` for `/api`.
+  for (const [path, expected] of [
+    [`/api/${'a'.repeat(1019)}`, '/api'],
+    [`/api/${'a'.repeat(1015)}`, `/api/${'a'.repeat(1015)}`],
+    [`/${'a'.repeat(1019)}`, `/api/${'a'.repeat(1019)}`],
+    [`/${'a'.repeat(1020)}`, '/api'],
+    [`/${'a'.repeat(8000)}`, '/api'],
+  ] as const) {
+    const safe = sanitizeSetCookie(`a=1; Path=${path}`, '/api')
+    t.equal(safe, `a=1; Path=${expected}`)
+    t.ok(expected.length <= 1024)
+  }
+  const many = '; x=y'.repeat(50)
+  t.equal(sanitizeSetCookie(`a=1${many}; Path=/`, '/api'), `a=1; Path=/api${many}`, 'comes first')
 })
 
 t.test('the session cookie is as strict as browsers allow', async (t) => {

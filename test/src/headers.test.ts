@@ -539,7 +539,9 @@ t.test('a 204 has no length, whatever the service says', async (t) => {
     ['ETag', '"a"'],
   ]
   t.same(returned(fields, { status: 204 }), [fields[1], ...POLICY, ID])
-  t.same(returned(fields, { status: 304 }), [...fields, ...POLICY, ID])
+  // What a 304 says would replace what was said with the answer that the client keeps.
+  const policy = [POLICY[0], POLICY[3]]
+  t.same(returned(fields, { status: 304 }), [...fields, ...policy, ID])
 })
 
 t.test('a policy that a service nominates away is said by the gateway', async (t) => {
@@ -766,6 +768,50 @@ t.test('a policy of a service’s without frame-ancestors gets ours beside it', 
   ])
 })
 
+t.test('a 304 leaves the policies of the answer that a browser keeps as they are', async (t) => {
+  // A cache puts the fields of a 304 in the place of the kept ones (RFC 9111 section 3.2), but for the type.
+  const CSP = 'Content-Security-Policy'
+  const updating = (isolated: boolean, fields: readonly Pair[], status = 304) =>
+    returned(fields, { status, isolated })
+      .filter(([name = '']) => /^(?:content-security-policy|referrer-policy)$/i.test(name))
+      .map(([, value]) => value)
+  const own = "frame-ancestors 'self'"
+  for (const isolated of [true, false]) t.same(updating(isolated, [['ETag', '"1"']]), [])
+  t.same(updating(true, [['Content-Type', 'text/plain']]), [])
+  t.same(updating(true, [['Content-Type', 'text/html']]), [own, 'sandbox'])
+  for (const policy of ['default-src *', 'frame-ancestors *', 'sandbox allow-scripts', '']) {
+    const ours = policy.startsWith('frame') ? [] : [own]
+    t.same(updating(false, [[CSP, policy]]), [policy, ...ours], policy)
+    for (const fields of [
+      [[CSP, policy]],
+      [
+        [CSP, policy],
+        ['Content-Type', 'text/plain'],
+      ],
+    ] as Pair[][])
+      t.same(updating(true, fields), [policy, ...ours, 'sandbox'], policy)
+    const nominated: Pair[] = [
+      [CSP, policy],
+      ['Connection', CSP],
+    ]
+    t.same(updating(true, nominated), [], 'taken away')
+  }
+  // A part of an answer is put together with the kept rest of it, which gets its fields too.
+  t.same(updating(true, [['Content-Type', 'text/plain']], 206), ['same-origin', own, 'sandbox'])
+  t.same(updating(false, [['Content-Type', 'text/html']], 206), ['same-origin', own])
+})
+
+t.test('nosniff with something around it that browsers do not take off is none', async (t) => {
+  for (const value of ['nosniff\xa0', '\xa0nosniff', 'nosniff, nosniff', '"nosniff"', 'no-sniff'])
+    t.same(
+      returned([['X-Content-Type-Options', value]])
+        .filter(([name = '']) => /^x-content-type-options$/i.test(name))
+        .map((pair) => pair[1]),
+      ['nosniff'],
+      JSON.stringify(value),
+    )
+})
+
 t.test('an isolated service says nothing for the whole origin, with a 101 neither', async (t) => {
   const isolated = (fields: readonly Pair[], about: Partial<ReturnedAnswer> = {}) =>
     returned(fields, { isolated: true, ...about }).slice(0, -POLICY.length - 1)
@@ -789,6 +835,13 @@ t.test('an isolated service says nothing for the whole origin, with a 101 neithe
     'Speculation-Rules',
     'Use-As-Dictionary',
     'Activate-Storage-Access',
+    'IdP-SignIn-Status',
+    'Secure-Session-Registration',
+    'Sec-Session-Registration',
+    'Secure-Session-Challenge',
+    'Sec-Session-Challenge',
+    'Shared-Storage-Write',
+    'Cache-Group-Invalidation',
   ]) {
     t.same(isolated([[name, 'x']]), [], name)
     t.same(switched([[name, 'x']]), [], `${name} with a 101`)

@@ -385,6 +385,26 @@ t.test('a key that goes takes it along', async (t) => {
   await assertLent(t, { ttyd }, await browser.connect())
 })
 
+t.test('who has the session but not the password tries ten tokens of the terminal', async (t) => {
+  const { browser, ttyd } = await start(t)
+  await browser.openPage(CREDENTIAL)
+  const statuses: number[] = []
+  for (let i = 0; i < 14; i++) {
+    const opened = await browser.connect()
+    statuses.push(opened.answer.status)
+    if (opened.answer.status === 101) {
+      opened.socket.write(hello(`user:guess${i}`))
+      t.equal((await opened.until(4)).readUInt16BE(2), 1008, 'the terminal ends it')
+    }
+    opened.socket.destroy()
+    await opened.closed
+  }
+  t.same(statuses, [...Array.from({ length: 10 }, () => 101), 502, 502, 502, 502])
+  t.equal(ttyd.handshakes().filter((one) => one !== undefined).length, 10)
+  await browser.openPage(CREDENTIAL)
+  await assertLent(t, { ttyd }, await browser.connect())
+})
+
 t.test('it appears in no answer, log line, decision, metric or file', async (t) => {
   const { browser, ttyd, jwt, config, logLines, logLine, running } = await start(t, {
     GATEWAY_LOG_LEVEL: 'trace',
