@@ -256,11 +256,15 @@ wait_a_moment() {
   ticker=$!
   wait -n -p who "${PID[@]}" "$ticker"
   status=$?
-  if [[ -n ${who-} && $who != "$ticker" ]]; then
-    for name in "${!PID[@]}"; do
-      [[ ${PID[$name]} != "$who" ]] || ended "$name" "$status"
-    done
-  fi
+  for name in "${!PID[@]}"; do
+    if [[ ${PID[$name]} == "${who-}" ]]; then
+      ended "$name" "$status"
+    elif ! is_alive "${PID[$name]}"; then
+      # It ended while this script did something else. bash 5.2 never reports such a job in wait -n; wait knows its status.
+      wait "${PID[$name]}" 2>/dev/null
+      ended "$name" $?
+    fi
+  done
   kill "$ticker" 2>/dev/null
   wait "$ticker" 2>/dev/null
 }
