@@ -16,7 +16,8 @@ export const DETAILS: Readonly<Record<ErrorCode, string>> = {
   'origin-not-allowed':
     'The page that sent this request does not belong to this workspace. Open the workspace itself and try there.',
   'not-found': 'Check the address.',
-  'method-not-allowed': 'Use one of the methods that the Allow field names.',
+  'method-not-allowed':
+    'This address takes other methods, which the Allow field names. In a browser, go back and use the button or form there.',
   'request-timeout': 'The request came too slowly. Send it again.',
   'body-too-large': 'A sign-in form takes 16 KiB at most. Send the token and nothing else.',
   'expectation-failed': 'Leave the Expect field out, or send 100-continue.',

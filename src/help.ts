@@ -14,7 +14,7 @@ interface Command {
   readonly details: readonly string[]
 }
 
-const JSON_OPTION = '--json        for a program: everything as JSON'
+const JSON_OPTION = '--json          everything as JSON, for a program'
 
 /** Every command, in the order of the overview. */
 export const COMMANDS = {
@@ -31,13 +31,13 @@ export const COMMANDS = {
     usage: 'token --sub NAME [--ttl 1h]',
     summary: 'mint a workspace token; needs GATEWAY_WORKSPACE and GATEWAY_JWT_SECRET',
     details: [
-      '--sub NAME    whom it is for; told to the services, and in the log',
-      '--ttl TIME    how long it is good for: 90s, 15m, 1h (the default) or 7d',
+      '--sub NAME      whom it is for; told to the services, and in the log',
+      '--ttl TIME      how long it is valid: 90s, 15m, 1h (the default) or 7d',
     ],
   },
   check: {
-    usage: 'check [--json]',
-    summary: 'check the configuration without listening; --explain NAME tells a setting',
+    usage: 'check [--json] [--explain NAME]',
+    summary: 'check the configuration without listening, or explain one setting',
     details: [
       JSON_OPTION,
       '--explain NAME  what one setting means, takes, and is now',
@@ -46,35 +46,35 @@ export const COMMANDS = {
   },
   doctor: {
     usage: 'doctor [--json]',
-    summary: 'asks the running gateway and the services; names each fault and its remedy',
+    summary: 'ask the running gateway and the services; name each fault and its remedy',
     details: [JSON_OPTION, 'Ends with 0 when nothing fails, else 1.'],
   },
   explain: {
     usage: 'explain ID [--json]',
-    summary: 'why a recent request was answered as it was, asked of the running gateway',
+    summary: 'tell why a recent request was answered as it was; asks the running gateway',
     details: [
-      'ID            as in X-Request-Id, on an error page, or in the log',
+      'ID              as in X-Request-Id, on an error page, or in the log',
       JSON_OPTION,
       'Ends with 0, 1 when the gateway does not know the request, 69 when no gateway runs.',
     ],
   },
   'terminal-credential': {
-    usage: 'terminal-credential',
-    summary: "the terminal's user and password, made once; --path where, --rotate new ones",
+    usage: 'terminal-credential [--path] [--rotate]',
+    summary: "print the terminal's user and password, which the first call makes",
     details: [
-      '--path        only where the file is',
-      '--rotate      a new password in place of the old one; ttyd must be restarted then',
+      '--path          print where the file is instead',
+      '--rotate        replace the password; ttyd must be restarted then',
       'Needs GATEWAY_STATE_DIR alone. Ends with 78 when the file cannot be trusted or made.',
     ],
   },
   version: {
     usage: 'version',
-    summary: 'the release of this program (also --version, -v)',
+    summary: 'print the release of this program (also --version, -v)',
     details: [],
   },
   help: {
     usage: 'help [COMMAND]',
-    summary: 'this text (also --help, -h), or more about one command (also COMMAND --help)',
+    summary: 'print this text (also --help, -h), or more about a command (also COMMAND --help)',
     details: [],
   },
 } as const satisfies Record<string, Command>
@@ -114,8 +114,10 @@ export function commandHelp(name: CommandName): string {
   return `${lines.join('\n')}\n`
 }
 
+const USAGE_WIDTH = Math.max(...Object.values<Command>(COMMANDS).map(({ usage }) => usage.length))
+
 const COMMAND_LINES = Object.values<Command>(COMMANDS)
-  .map(({ usage, summary }) => `  workspace-gateway ${usage.padEnd(28)} ${summary}`)
+  .map(({ usage, summary }) => `  workspace-gateway ${usage.padEnd(USAGE_WIDTH)}  ${summary}`)
   .join('\n')
 
 /** The text of `workspace-gateway help`. */

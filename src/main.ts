@@ -23,8 +23,23 @@ import { AlreadyRunningError, checkPidFile, removePidFile, writePidFile } from '
 import { VERSION } from './version.ts'
 
 const IO: Io = {
-  out: (text) => void process.stdout.write(text),
+  out: (text) => void commandOutput().write(text),
   err: (text) => void process.stderr.write(text),
+}
+
+let isWatched = false
+
+/** Standard output of a command that ends by itself. Not for serve, which must outlive any reader (src/line-output.ts). */
+function commandOutput(): NodeJS.WriteStream {
+  if (!isWatched) {
+    isWatched = true
+    process.stdout.on('error', (error) => {
+      if (codeOf(error) === 'EPIPE') return // the reader has seen enough, as in `… | head -1`
+      IO.err(`workspace-gateway: standard output cannot be written (${codeOf(error)})\n`)
+      process.exit(EXIT.failed)
+    })
+  }
+  return process.stdout
 }
 
 const STDERR = 2
@@ -118,9 +133,7 @@ async function token(args: readonly string[]): Promise<number> {
   const { mintToken } = await import('./token.ts')
   const secret = readSetting(SETTINGS.jwtSecret, process.env)
   const issuer = readSetting(SETTINGS.jwtIssuer, process.env)
-  process.stdout.write(
-    `${await mintToken({ secret, workspace, subject: values.sub, ttlSeconds, issuer })}\n`,
-  )
+  IO.out(`${await mintToken({ secret, workspace, subject: values.sub, ttlSeconds, issuer })}\n`)
   return EXIT.ok
 }
 

@@ -35,6 +35,11 @@ export interface ErrorWords {
   readonly reloadSeconds?: number | undefined
 }
 
+const DASHBOARD_LINK = '<p><a href="/">To the dashboard</a></p>'
+
+/** Errors after which `/` of the same origin would answer with the same error. */
+const HAS_NO_DASHBOARD: ReadonlySet<ErrorCode> = new Set(['host-not-served'])
+
 /** A page for an error. */
 export function errorPage(
   code: ErrorCode,
@@ -43,7 +48,7 @@ export function errorPage(
   const reload = reloadSeconds === undefined ? '' : reloadNote(reloadSeconds)
   return page(
     ERRORS[code].title,
-    `<p>${escapeHtml(detail)}</p>${reload}<p><code>${escapeHtml(code)} · ${escapeHtml(requestId)}</code></p><p><a href="/">To the dashboard</a></p>`,
+    `<p>${escapeHtml(detail)}</p>${reload}<p><code>${escapeHtml(code)} · ${escapeHtml(requestId)}</code></p>${HAS_NO_DASHBOARD.has(code) ? '' : DASHBOARD_LINK}`,
     reloadSeconds,
   )
 }

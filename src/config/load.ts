@@ -88,10 +88,13 @@ export function readSetting<T>(setting: Setting<T>, env: Environment): T {
   try {
     return setting.parse(text)
   } catch (error) {
-    const seen = secret ? '' : ` "${withoutPasswords(text).slice(0, 100)}"`
+    const problem = error instanceof Error ? error.message : 'is not valid'
+    // A message that begins with the wrong element of a list needs no copy of the whole list before it.
+    const quotesItself = problem.startsWith('"')
+    const seen = secret || quotesItself ? '' : ` "${withoutPasswords(text).slice(0, 100)}"`
     throw new Error(
       withoutPasswords(
-        `${source}${seen} ${error instanceof Error ? error.message : 'is not valid'}; it takes ${accepts}`,
+        `${source}${quotesItself ? ':' : ''}${seen} ${problem}; it takes ${accepts}`,
       ),
       { cause: error },
     )

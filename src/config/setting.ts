@@ -64,7 +64,7 @@ export function oneOf<const Word extends string>(
     accepts: words.join(' or '),
     parse(text) {
       const word = words.find((candidate) => candidate === text)
-      if (word === undefined) throw new Error('is none of them')
+      if (word === undefined) throw new Error('is not one of the accepted words')
       return word
     },
   }

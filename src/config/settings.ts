@@ -20,6 +20,7 @@ import {
   parsePath,
   parsePrefix,
   parseSecret,
+  parseServiceRoute,
   parseServiceUrl,
   parseSocketPath,
   parseTrustedProxies,
@@ -32,8 +33,7 @@ const serviceUrl = { accepts: 'http://host:port or unix:/path', parse: parseServ
 /** Routes with services behind them; an empty list is spelled `none`, since an empty variable is an error everywhere. */
 const routeList = {
   accepts: 'a comma-separated list of dashboard, chat, terminal and api; or none',
-  parse: (text: string) =>
-    text === 'none' ? [] : listOf(oneOf('dashboard', 'chat', 'terminal', 'api').parse)(text),
+  parse: (text: string) => (text === 'none' ? [] : listOf(parseServiceRoute)(text)),
 }
 
 /** The settings, under the names that the code knows them by. */

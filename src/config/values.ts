@@ -108,6 +108,15 @@ export function parsePrefix(text: string): string {
   return text
 }
 
+const SERVICE_ROUTES = ['dashboard', 'chat', 'terminal', 'api'] as const
+
+/** A route with a service behind it, in a list of them: the message names the wrong one. */
+export function parseServiceRoute(text: string): (typeof SERVICE_ROUTES)[number] {
+  const route = SERVICE_ROUTES.find((name) => name === text)
+  if (route === undefined) throw new Error(`"${text}" is not the name of a route`)
+  return route
+}
+
 /** A registrable domain below which workspaces live. */
 export function parseDomain(text: string): string {
   const authority = parseAuthority(text)
@@ -130,7 +139,9 @@ export function parsePath(text: string): string {
   const path = resolve(text)
   if (isAbsolute(text)) return path
   if (!RELATIVE_PATH.test(text) || !path.startsWith(join(process.cwd(), '/')))
-    throw new Error('is neither an absolute path nor one below the working directory')
+    throw new Error(
+      'is a relative path that leaves the working directory or has a special character',
+    )
   return path
 }
 

@@ -46,7 +46,7 @@ t.test(
     const waitedFor: (readonly NamedService[])[] = []
     const look = async (services: NamedService[], signal = new AbortController().signal) =>
       await silentServices(services, {
-        waitMs: 300,
+        waitMs: 1000, // the first try has all of it: the service that answers needs a turn of this loaded process
         onWait: (silent) => waitedFor.push(silent),
         signal,
       })

@@ -296,6 +296,28 @@ t.test('a service that is configured gets no stand-in', async (t) => {
   t.same((await readdir(state)).toSorted(), ['budgets.json', 'gateway.log'], 'no secret was made')
 })
 
+t.test('ending npm ends the workspace, with nothing left behind', async (t) => {
+  const folder = t.testdir()
+  const child = spawn('npm', ['start', '--', '--port', '0'], {
+    cwd: fileURLToPath(new URL('../..', import.meta.url)),
+    env: { PATH: process.env['PATH'], HOME: folder, GATEWAY_STATE_DIR: join(folder, 'state') },
+    stdio: ['ignore', 'pipe', 'inherit'],
+    detached: true,
+  })
+  // Comes when nobody holds the output any more, the workspace included.
+  let isClosed = false
+  const closed = once(child, 'close').then(() => (isClosed = true))
+  t.teardown(async () => {
+    if (!isClosed) process.kill(-(child.pid ?? 0), 'SIGKILL')
+    await closed
+  })
+  let text = ''
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
+  await eventually(() => text.includes('Ctrl+C stops it.'), 'the workspace', 30_000)
+  child.kill('SIGTERM')
+  await eventually(() => isClosed, 'the end of the workspace', 30_000)
+})
+
 t.test('a signal during the start stops it as well', async (t) => {
   const { child, folder, ended } = start(t, { GATEWAY_PORT: '0' })
   await once(child, 'spawn')

@@ -158,6 +158,28 @@ t.test('an end is noticed while the script runs another program', async (t) => {
   await eventually(() => isAlive(pidOf('terminal')), 'the terminal again')
 })
 
+t.test('what ends while the script does something else is started again', async (t) => {
+  const folder = temporaryFolder(t)
+  const held = join(folder, 'held')
+  const asked = join(folder, 'asked')
+  const command = `if [[ -e ${held} ]]; then touch ${asked}; while [[ -e ${held} ]]; do sleep 0.05; done; fi; echo user:x`
+  const { said, pidOf } = boot(t, folder, { BOOT_CREDENTIAL: `bash -c '${command}'` })
+  await said('gateway started')
+  writeFileSync(held, '')
+  process.kill(pidOf('terminal'), 'SIGKILL')
+  await eventually(() => existsSync(asked), 'the script to wait for the credential')
+  const pids = [pidOf('gateway'), pidOf('stats')]
+  for (const pid of pids) process.kill(pid, 'SIGKILL')
+  await eventually(() => pids.every((pid) => !existsSync(`/proc/${pid}`)), 'bash to reap them')
+  rmSync(held)
+  for (const name of ['gateway', 'stats'])
+    await said(`${name} ended with 137, again in 0 s; it said: (nothing)`)
+  await eventually(
+    () => ['gateway', 'stats'].every((name) => isAlive(pidOf(name)) && !pids.includes(pidOf(name))),
+    'both again',
+  )
+})
+
 t.test('without a terminal nobody needs a credential', async (t) => {
   const folder = temporaryFolder(t)
   const { said } = boot(t, folder, { BOOT_TERMINAL: '', BOOT_CREDENTIAL: 'false' })

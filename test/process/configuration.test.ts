@@ -1,6 +1,6 @@
 /** What does the program say, and how does it end, when it cannot start? */
 import { spawn } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -193,3 +193,23 @@ t.test(
     t.ok(existsSync(join(folder, 'state', 'budgets.json')))
   },
 )
+
+t.test('a command that cannot write its output says so in one line', async (t) => {
+  if (!existsSync('/dev/full')) {
+    t.pass('no /dev/full on this system')
+    return
+  }
+  const full = openSync('/dev/full', 'w')
+  t.teardown(() => closeSync(full))
+  for (const command of ['help', 'version', 'token --sub a', 'check']) {
+    const child = spawn(process.execPath, [MAIN, ...command.split(' ')], {
+      env: testSettings(),
+      stdio: ['ignore', full, 'pipe'],
+    })
+    let errors = ''
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => (errors += text))
+    const [code] = (await once(child, 'close')) as [number | null]
+    t.equal(code, 1, command)
+    t.equal(errors, 'workspace-gateway: standard output cannot be written (ENOSPC)\n', command)
+  }
+})

@@ -6,6 +6,7 @@ import {
   parseOrigin,
   parsePrefix,
   parseSecret,
+  parseServiceRoute,
   parseServiceUrl,
 } from '../../../src/config/values.ts'
 
@@ -24,12 +25,13 @@ t.test('a refusal says what is wrong', async (t) => {
     [parseSecret, ' k8f2mD5xQ9vB1nR7tY3wL6pZ0sH4jC8a', /white space/],
     [parseOrigin, 'https://app.example.com/', /did you mean "https:\/\/app\.example\.com"\?/],
     [parseOrigin, 'https://*.example.com', /origins are exact, without \*/],
+    [parseServiceRoute, 'termnal', /^"termnal" is not the name of a route$/],
     [parsePrefix, '/api/ui', /is below \/api, which is a route of its own/],
     [parseListenHost, 'localhost:80', /not an address or host name/],
     [wholeNumber(1, 5).parse, '6', /out of range/],
     [wholeNumber(1, 5).parse, 'x', /not a whole number/],
-    [oneOf('a', 'b').parse, 'c', /none of them/],
-    [trueOrFalse.parse, 'yes', /none of them/],
+    [oneOf('a', 'b').parse, 'c', /not one of the accepted words/],
+    [trueOrFalse.parse, 'yes', /not one of the accepted words/],
     [listOf((text) => text), 'a,,b', /empty element/],
   ]
   for (const [parse, text, words] of table) t.throws(() => parse(text), { message: words }, text)
