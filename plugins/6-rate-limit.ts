@@ -180,10 +180,18 @@ function pageOf({ method, raw, ws }: FastifyRequest, route: RouteName): RouteNam
   return isReading && !ws && isRouterFetch(raw.headers) ? 'dashboard' : route
 }
 
+/** By the seconds to wait. There are no more of them than a window has, which a setting bounds. */
+const refusals = new Map<number, GatewayError>()
+
+/** Made once for each number of seconds: a flood is refused with the same few over and over. */
 function tooMany(result: RateLimiterRes): GatewayError {
   const seconds = retryAfterSeconds(result)
-  return new GatewayError('rate-limited', {
+  const known = refusals.get(seconds)
+  if (known !== undefined) return known
+  const refusal = new GatewayError('rate-limited', {
     detail: waitDetail(seconds),
     headers: { 'Retry-After': String(seconds) },
   })
+  refusals.set(seconds, refusal)
+  return refusal
 }

@@ -19,6 +19,7 @@ export interface AuthenticationOptions {
 
 /** The same for everybody: making an error is a large part of what a refusal costs. */
 const SIGN_IN_REQUIRED = new GatewayError('sign-in-required')
+const ORIGIN_NOT_ALLOWED = new GatewayError('origin-not-allowed')
 
 const NO_WEBSOCKET = new GatewayError('bad-request', {
   reason: 'no WebSocket on this route',
@@ -74,7 +75,7 @@ export default fp(
       const isRefused = mustBeSameOrigin
         ? !isSameOrigin(provenance, rules)
         : ws && origin === 'foreign'
-      done(isRefused ? new GatewayError('origin-not-allowed') : undefined)
+      done(isRefused ? ORIGIN_NOT_ALLOWED : undefined)
     })
   },
   { name: 'authentication', fastify: '5.x', dependencies: ['rate-limit', 'drain', 'cors'] },

@@ -62,6 +62,11 @@ const ORIGIN_WIDE: ReadonlySet<string> = new Set([
 /** Schemes whose challenge makes a browser ask for a password, or send the one that it knows for this origin and realm. */
 const PASSWORD_CHALLENGE = /\b(?:basic|digest|negotiate|ntlm|hoba|mutual|scram-[a-z0-9-]+)\b/i
 
+/** Whether {@link speaksForOrigin} may be true for a field of this name. @param name in lower case */
+export function maySpeakForOrigin(name: string): boolean {
+  return name === 'www-authenticate' || ORIGIN_WIDE.has(name)
+}
+
 /**
  * Whether an isolated service may not send a field. A challenge for `Basic` with the terminal's realm would get the terminal's
  * password, without a question.

@@ -7,15 +7,18 @@ import { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { codeOf } from './errors.ts'
 
-/** Characters that are gathered before they are written, and for how long at most (milliseconds). */
-const GATHERED_LENGTH = 8192
+/**
+ * Characters that are gathered before they are written, and for how long at most (milliseconds). A write wakes a thread or a
+ * reader: in pieces of 8 KiB, that took 4 % of what a busy gateway does.
+ */
+const GATHERED_LENGTH = 32 * 1024
 const GATHERED_MS = 500
 
 /** Bytes that may wait for a reader that does not read; lines past that are dropped, not kept in memory. */
 const MAX_WAITING_BYTES = 8 * 1024 * 1024
 
 /** What is written in one turn of the event loop, in pieces of about GATHERED_LENGTH. */
-const PIECES_A_TURN = 64
+const PIECES_A_TURN = 16
 
 /** How long after a full pipe the next try comes, in milliseconds: doubled each time, up to the second number. */
 const FIRST_RETRY_MS = 4

@@ -119,18 +119,21 @@ export function withBody(
 
 /** @param requestId of our own making, in which JSON has nothing to escape */
 function problemDocument(code: ErrorCode, detail: string, requestId: string): string {
-  return `${documentBeginnings.of(`${code} ${detail}`)},"instance":"${requestId}"}\n`
+  return `${documentBeginnings[code].of(detail)},"instance":"${requestId}"}\n`
 }
 
-/** By code and detail: no code has a space in it. */
-const documentBeginnings = new Remembered((text) => {
-  const space = text.indexOf(' ')
-  const code = text.slice(0, space) as ErrorCode
-  const { status, title } = ERRORS[code]
-  const detail = text.slice(space + 1)
-  const type = `urn:workspace-gateway:${code}`
-  return JSON.stringify({ type, title, status, code, detail }).slice(0, -1)
-})
+/** By code, then by detail: texts that are there already. One that joins the two would be made for every refusal. */
+const documentBeginnings = Object.fromEntries(
+  Object.entries(ERRORS).map(([code, { status, title }]) => {
+    const type = `urn:workspace-gateway:${code}`
+    return [
+      code,
+      new Remembered((detail) =>
+        JSON.stringify({ type, title, status, code, detail }).slice(0, -1),
+      ),
+    ]
+  }),
+) as Record<ErrorCode, Remembered<string>>
 
 /**
  * A whole HTTP/1.1 answer as bytes, for a connection whose request the parser refused; the connection ends after it.

@@ -2,7 +2,12 @@
 import { EXPOSED_FIELDS } from './cors.ts'
 import { sanitizeSetCookie } from './cookies.ts'
 import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
-import { ISOLATED_PREFIX, isolationFields, speaksForOrigin } from './isolation.ts'
+import {
+  ISOLATED_PREFIX,
+  isolationFields,
+  maySpeakForOrigin,
+  speaksForOrigin,
+} from './isolation.ts'
 import { rewriteRefresh } from './location.ts'
 import { Remembered } from './remembered.ts'
 import { fieldLines, listElements, trimOws, type RawHeaders } from './fields.ts'
@@ -14,6 +19,7 @@ const SET_COOKIE = 2
 const LOCATION = 3
 const CONNECTION = 4
 const REFRESH = 5
+const ORIGIN_WIDE = 6
 type ResponseKind =
   | typeof PASS
   | typeof DROP
@@ -21,6 +27,7 @@ type ResponseKind =
   | typeof LOCATION
   | typeof CONNECTION
   | typeof REFRESH
+  | typeof ORIGIN_WIDE
   | PolicyField
 
 /** Fields that the gateway adds only where the service said nothing. */
@@ -57,7 +64,8 @@ function kindOfResponseField(name: string): ResponseKind {
   if (lower === 'refresh') return REFRESH
   if (lower === 'connection') return CONNECTION
   if (Object.hasOwn(POLICY_FIELDS, lower)) return POLICY_FIELDS[lower as keyof typeof POLICY_FIELDS]
-  return NEVER_FROM_SERVICE.has(lower) ? DROP : PASS
+  if (NEVER_FROM_SERVICE.has(lower)) return DROP
+  return maySpeakForOrigin(lower) ? ORIGIN_WIDE : PASS
 }
 
 /** What the gateway knows about an answer on its way back. */
@@ -88,7 +96,7 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
     const name = raw[i] ?? ''
     const value = raw[i + 1] ?? ''
     const kind = responseFieldKinds.of(name)
-    if (kind === PASS) {
+    if (kind === PASS || kind === ORIGIN_WIDE) {
       headers.push(name, value)
     } else if (kind === SET_COOKIE) {
       const safe = sanitizeSetCookie(value, about.isolated ? ISOLATED_PREFIX : undefined)
@@ -98,7 +106,7 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
     } else if (kind === REFRESH) {
       headers.push(name, rewriteRefresh(value, about.rewriteLocation))
     } else if (kind === CONNECTION) {
-      ;(nominated ??= []).push(...listElements(value))
+      if (!/^keep-alive$/i.test(value)) (nominated ??= []).push(...listElements(value))
     } else if (kind === NOSNIFF && trimOws(value).toLowerCase() !== 'nosniff') {
       continue // any other value switches nothing on: the service said nothing
     } else if (kind !== DROP) {
@@ -147,7 +155,8 @@ const FRAME_ANCESTORS = /(?:^|[;,])[\t\n\f\r ]*frame-ancestors(?=[\t\n\f\r ;,]|$
  * The fields of an isolated service without those that speak for the whole origin. Credentials of a foreign page are among
  * them: with `Access-Control-Allow-Credentials` such a page could read what the person's cookie opens.
  */
-function withoutOriginWide(raw: RawHeaders, allowOrigin: string | undefined): string[] {
+function withoutOriginWide(raw: RawHeaders, allowOrigin: string | undefined): RawHeaders {
+  if (!hasOriginWide(raw)) return raw
   const kept: string[] = []
   const origins: string[] = []
   let credentials: string | undefined
@@ -156,12 +165,22 @@ function withoutOriginWide(raw: RawHeaders, allowOrigin: string | undefined): st
     const value = raw[i + 1] ?? ''
     const kind = responseFieldKinds.of(name)
     if (kind === ALLOW_CREDENTIALS) credentials = value
-    else if (!speaksForOrigin(name.toLowerCase(), value)) kept.push(name, value)
+    else if (kind !== ORIGIN_WIDE || !speaksForOrigin(name.toLowerCase(), value))
+      kept.push(name, value)
     if (kind === ALLOW_ORIGIN) origins.push(value)
   }
   if (credentials !== undefined && origins.length === 1 && origins[0] === allowOrigin)
     kept.push('Access-Control-Allow-Credentials', credentials)
   return kept
+}
+
+/** Whether any field may speak for the whole origin: hardly any answer has one, and no list is made anew without. */
+function hasOriginWide(raw: RawHeaders): boolean {
+  for (let i = 0; i < raw.length; i += 2) {
+    const kind = responseFieldKinds.of(raw[i] ?? '')
+    if (kind === ORIGIN_WIDE || kind === ALLOW_CREDENTIALS) return true
+  }
+  return false
 }
 
 /** RFC 9110 section 8.6: a 204 has no length. */
