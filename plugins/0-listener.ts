@@ -102,18 +102,35 @@ export default fp(
 
     app.server.removeAllListeners('clientError') // Fastify's own would answer first, in a form that is not ours
     app.server.on('clientError', (error: Error, socket: Socket) => {
-      answerClientError(error, socket, app, log, allowedOrigins)
+      orEnd(socket, app, () => answerClientError(error, socket, app, log, allowedOrigins))
     })
-    app.server.on('connection', capConnections(trustedProxies))
+    const cap = capConnections(trustedProxies)
     app.server.on('connection', (socket: Socket) => {
-      const { clientConnection } = socket
-      if (clientConnection === undefined) return
-      app.watchdog.add(clientConnection)
-      socket.once('close', () => app.watchdog.delete(clientConnection))
+      orEnd(socket, app, () => {
+        cap(socket)
+        watch(socket, app)
+      })
     })
   },
   { name: 'listener', fastify: '5.x', dependencies: ['request-log', 'problem-details'] },
 )
+
+/** Node calls back outside of any request: what is thrown there would end the process, and leave a socket without an end. */
+function orEnd(socket: Socket, { log }: FastifyInstance, work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    socket.destroy()
+    log.error({ err: error }, 'a connection failed')
+  }
+}
+
+function watch(socket: Socket, { watchdog }: FastifyInstance): void {
+  const { clientConnection } = socket
+  if (clientConnection === undefined) return
+  watchdog.add(clientConnection)
+  socket.once('close', () => watchdog.delete(clientConnection))
+}
 
 /** Node tells an answer no more that its socket has drained once the connection is upgraded: a long refusal would stop. */
 function drainAnswer(this: Socket): void {

@@ -30,7 +30,7 @@ declare module 'fastify' {
 export default fp(
   async function upstream(app, config: Config) {
     const services = openServices(config)
-    const watchdog = new Watchdog()
+    const watchdog = new Watchdog((error) => app.log.error({ err: error }, 'a check failed'))
 
     app.decorate('services', services)
     app.decorate('watchdog', watchdog)

@@ -28,6 +28,18 @@ export const MAX_UNDER_WAY = 32
  */
 export const MAX_WAITING = 16
 
+/**
+ * How many requests of all connections may wait. What one read brings is parsed as a whole, and each request takes about
+ * 6 KB: of the shortest, 64 KiB hold 3,600, and the reads of one address's connections would fill the memory.
+ */
+export const MAX_WAITING_IN_ALL = 4096
+
+/** A connection of which more than this wait is cut when too many wait in all. No browser and no proxy sends as many at once. */
+export const MAX_WAITING_WHEN_FULL = 4
+
+/** How many wait, of all connections. */
+let waitingInAll = 0
+
 /** Answers a request. */
 export type RequestHandler = (request: IncomingMessage, response: ServerResponse) => void
 
@@ -55,6 +67,15 @@ export function cutAnswer(response: ServerResponse): void {
 }
 
 /**
+ * Has Node's parser drop the rest of what was read, of a connection that is cut: of two hundred such reads, it would make
+ * requests for seconds. Its answer 2 stands for an upgrade, behind which a parser stops.
+ */
+function stopParsing(socket: net.Socket): void {
+  const parser: unknown = Reflect.get(socket, 'parser')
+  if (typeof parser === 'object' && parser !== null) Reflect.set(parser, 'onIncoming', () => 2)
+}
+
+/**
  * A client's connection. It hands on a request only when the fate of the one before is known: a refusal that closes the
  * connection is then the last that is read, and what was sent behind it reaches nobody.
  */
@@ -65,6 +86,8 @@ export class ClientConnection implements Watched {
   readonly #socket: net.Socket
   readonly #handler: RequestHandler
   readonly #waiting: ServerResponse[] = []
+  /** Requests that were read and not handed on. Node keeps them until the connection ends, so this one does not let go of them. */
+  #kept = 0
   #underWay = 0
   /** The latest request that was handed on, while any is under way. */
   #latest: ServerResponse | undefined
@@ -91,17 +114,25 @@ export class ClientConnection implements Watched {
     socket.on('resume', () => {
       if (this.#isPaused) socket.pause()
     })
+    socket.once('close', this.#onClose)
   }
 
   /** Hands a request on, at once or when it may. */
   readonly take: RequestHandler = (_request, response) => {
-    if (this.#isOver) return
+    if (this.#socket.destroyed) return // the parser goes on to the end of what was read
     if (this.#mayHandOn && this.#waiting.length === 0) {
       this.#handOn(response)
       return
     }
-    this.#waiting.push(response)
-    if (this.#waiting.length >= MAX_WAITING) this.#pause()
+    this.#keep(1)
+    if (!this.#isOver) this.#waiting.push(response)
+    if (waitingInAll > MAX_WAITING_IN_ALL && this.#kept > MAX_WAITING_WHEN_FULL) {
+      this.takeNoMore()
+      stopParsing(this.#socket)
+      this.#socket.destroy()
+    } else if (this.#kept >= MAX_WAITING) {
+      this.#pause()
+    }
   }
 
   /** The request was let through to a service: the next one may be handed on, unless this answer will be the last. */
@@ -216,6 +247,7 @@ export class ClientConnection implements Watched {
     while (this.#mayHandOn) {
       const next = this.#waiting.shift()
       if (next === undefined) break
+      this.#keep(-1)
       this.#handOn(next)
     }
     if (this.#farewell !== undefined) {
@@ -223,7 +255,17 @@ export class ClientConnection implements Watched {
       this.takeNoMore()
       if (!this.#socket.writableEnded) this.#socket.end(this.#farewell)
     }
-    if (this.#isPaused && this.#waiting.length < MAX_WAITING) this.#resume()
+    if (this.#isPaused && this.#kept < MAX_WAITING) this.#resume()
+  }
+
+  #keep(more: number): void {
+    this.#kept += more
+    waitingInAll += more
+  }
+
+  readonly #onClose = (): void => {
+    this.takeNoMore()
+    this.#keep(-this.#kept)
   }
 
   #pause(): void {

@@ -17,7 +17,14 @@ const INTERVAL_MS = 500
  */
 export class Watchdog {
   readonly #watched: Watched[] = []
+  readonly #failed = new WeakSet<Watched>()
+  readonly #onError: (error: unknown) => void
   readonly #timer = setInterval(() => this.#checkAll(), INTERVAL_MS).unref()
+
+  /** @param onError hears once of each whose check throws: the others are looked at all the same */
+  constructor(onError: (error: unknown) => void) {
+    this.#onError = onError
+  }
 
   /** @param one must not be looked at yet */
   add(one: Watched): void {
@@ -46,6 +53,19 @@ export class Watchdog {
     const now = performance.now()
     const wallClock = Date.now()
     // From behind, since what is looked at may leave, and the last one then takes its place.
-    for (let i = this.#watched.length - 1; i >= 0; i--) this.#watched[i]?.check(now, wallClock)
+    for (let i = this.#watched.length - 1; i >= 0; i--) {
+      const one = this.#watched[i]
+      if (one !== undefined) this.#check(one, now, wallClock)
+    }
+  }
+
+  #check(one: Watched, now: number, wallClock: number): void {
+    try {
+      one.check(now, wallClock)
+    } catch (error) {
+      if (this.#failed.has(one)) return
+      this.#failed.add(one)
+      this.#onError(error)
+    }
   }
 }

@@ -4,7 +4,7 @@ import t from 'tap'
 import { ERRORS, type ErrorCode } from '../../src/errors.ts'
 import { assertRefused, DOORS, knockWith } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { eventually, watchForCrashes } from '../helpers/waiting.ts'
 import { exchange, gather, handshake, open, parseAnswer, send } from '../helpers/wire.ts'
 
 const HOST_LINE = 'Host: houston.hubify.com'
@@ -412,3 +412,32 @@ t.test(
     t.equal(long.headers['clear-site-data'], undefined, 'a link must not sign people out')
   },
 )
+
+t.test('what throws in a callback of the server ends that connection, and no other', async (t) => {
+  const crashes = watchForCrashes()
+  const workspace = await startWorkspace(t)
+  const { app } = workspace.running
+  const rows: Array<[what: string, object: object, method: string]> = [
+    ['bytes that are no request', app.metrics, 'count'],
+    ['a connection', app.watchdog, 'add'],
+  ]
+  for (const [what, object, method] of rows) {
+    const real: unknown = Reflect.get(object, method)
+    Reflect.set(object, method, () => {
+      Reflect.set(object, method, real)
+      throw new Error(`a fault of ours: ${what}`)
+    })
+    const { over } = gather(
+      await open(workspace.port).then((socket) => {
+        socket.write('garbage\r\n\r\n')
+        return socket
+      }),
+    )
+    t.equal((await over).text, '', what)
+    await workspace.logLine(
+      ({ msg, err }) => msg === 'a connection failed' && JSON.stringify(err).includes(what),
+    )
+  }
+  t.equal((await send(workspace.port, 'GET /.env')).status, 403)
+  t.same(crashes, [])
+})

@@ -6,7 +6,7 @@ import { Watchdog, type Watched } from '../../src/watchdog.ts'
 /** A watchdog, and a step of its clock. */
 function startWatchdog() {
   mock.timers.enable({ apis: ['setInterval'] })
-  const watchdog = new Watchdog()
+  const watchdog = new Watchdog(() => {})
   return { watchdog, step: () => mock.timers.tick(500) }
 }
 
@@ -88,3 +88,27 @@ t.test('a watchdog that was closed looks at nothing', async (t) => {
   step()
   t.equal(one.checks, 0)
 })
+
+t.test(
+  'a check that throws keeps nobody else from being looked at, and is told once',
+  async (t) => {
+    mock.timers.enable({ apis: ['setInterval'] })
+    const errors: unknown[] = []
+    const watchdog = new Watchdog((error) => errors.push(error))
+    const fault = new Error('a fault of ours')
+    const bad = () =>
+      something(() => {
+        throw fault
+      })
+    const good = [something(), something(), something()]
+    for (const one of [good[0], bad(), good[1], bad(), good[2]]) if (one) watchdog.add(one)
+    mock.timers.tick(500)
+    mock.timers.tick(500)
+    t.same(
+      good.map(({ checks }) => checks),
+      [2, 2, 2],
+    )
+    t.same(errors, [fault, fault], 'once for each of the two')
+    watchdog.close()
+  },
+)

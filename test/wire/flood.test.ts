@@ -1,9 +1,15 @@
 /** Who waits when hundreds must be refused in the same moment? Those who are refused, and not who may pass. */
 import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
+import {
+  MAX_UNDER_WAY,
+  MAX_WAITING_IN_ALL,
+  MAX_WAITING_WHEN_FULL,
+} from '../../src/client-connection.ts'
 import { cookie, HTTPS, ORIGIN } from '../helpers/door.ts'
 import type { RunningGateway } from '../../src/server.ts'
 import { startBefore, startWorkspace, token, type TestGateway } from '../helpers/gateway.ts'
@@ -243,4 +249,60 @@ t.test('what waits when the gateway is told to stop is still answered', async (t
     flood.map(({ received }) => received.text().slice(9, 12)),
     flood.map(() => '403'),
   )
+})
+
+t.test('requests that wait behind others are bounded for all connections together', async (t) => {
+  const held: ServerResponse[] = []
+  const service = await startUpstream(t, (request, response) => {
+    if (request.url === '/held') held.push(response)
+    else response.end('here')
+  })
+  const gateway = await startBefore(t, service)
+  await send(gateway.port, 'GET /known', [gateway.auth])
+  let read = 0
+  gateway.running.app.server.on('request', () => read++)
+  // One read brings thousands of the shortest request, all of which wait behind those that the service holds.
+  const flood =
+    requestBytes('GET /held', [gateway.auth]).repeat(MAX_UNDER_WAY) +
+    'GET / HTTP/1.1\r\n\r\n'.repeat(3600)
+  const sockets: Socket[] = []
+  const isCut = () => sockets.some((socket) => socket.destroyed)
+  while (!isCut()) {
+    t.ok(sockets.length < 100, `${sockets.length} connections`)
+    if (sockets.length >= 100) break
+    const socket = await open(gateway.port)
+    t.teardown(() => socket.destroy())
+    sockets.push(socket)
+    const before = held.length
+    socket.write(flood)
+    await eventually(
+      () => held.length === before + MAX_UNDER_WAY || isCut(),
+      'at the service, or cut',
+      PATIENCE_MS,
+    )
+  }
+  // What one connection brings to a full house is not even parsed to its end.
+  t.ok(
+    read <= MAX_WAITING_IN_ALL + 1 + MAX_WAITING_WHEN_FULL + sockets.length * MAX_UNDER_WAY,
+    `${read} were read`,
+  )
+  t.equal(sockets.filter((socket) => !socket.destroyed).length, sockets.length - 1, 'one was cut')
+  const user = await open(gateway.port)
+  const received = gather(user)
+  const few = requestBytes('GET /few', [gateway.auth])
+  user.write(few.repeat(MAX_WAITING_WHEN_FULL))
+  await received.until((text) => text.split('here').length === MAX_WAITING_WHEN_FULL + 1)
+  t.notOk(user.destroyed, 'who sends a few is served')
+  user.destroy()
+  for (const socket of sockets) socket.destroy()
+  for (const response of held) response.end() // the gateway does not read there, and learns only now that they have left
+  await gateway.settled()
+  // The places are free again: a long pipeline of one client passes as a whole.
+  const one = await open(gateway.port)
+  const answers = gather(one)
+  one.write(few.repeat(1000))
+  const text = await answers.until((soFar) => soFar.split('here').length === 1001)
+  t.equal(text.split('here').length, 1001)
+  one.destroy()
+  await gateway.settled()
 })

@@ -11,6 +11,8 @@ import {
   LINGER_MS,
   MAX_UNDER_WAY,
   MAX_WAITING,
+  MAX_WAITING_IN_ALL,
+  MAX_WAITING_WHEN_FULL,
   UNREAD_MS,
   UNREAD_RELAYED_MS,
 } from '../../src/client-connection.ts'
@@ -270,4 +272,6 @@ t.test('the page of bounds says what the code does', async (t) => {
   t.match(page, `${MIN_BYTES_PER_WINDOW / 1024} KiB in each`)
   t.match(page.replaceAll('\n', ' '), `At most ${MAX_UNDER_WAY} requests`)
   t.match(page, `When ${MAX_WAITING} more`)
+  t.match(page, `When more than ${MAX_WAITING_IN_ALL.toLocaleString('en')} requests`)
+  t.match(page, `of which more than ${MAX_WAITING_WHEN_FULL} wait`)
 })
