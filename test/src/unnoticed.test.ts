@@ -8,6 +8,7 @@ import { Exchange } from '../../src/exchange.ts'
 import { HOP_BY_HOP, removeNominated } from '../../src/hop-by-hop.ts'
 import { parseAuthority } from '../../src/host.ts'
 import { buildLocationRewriter } from '../../src/location.ts'
+import { loggedPath } from '../../src/logged-path.ts'
 import { buildRequestHeaders } from '../../src/request-headers.ts'
 import { buildResponseHeaders } from '../../src/response-headers.ts'
 import { returnPath } from '../../src/return-to.ts'
@@ -197,5 +198,23 @@ t.test(
     t.equal(rewrite('http://[fd00::10]:3001/a//b'), '/a//b')
     t.equal(rewrite('http://[fd00::10]:3001//b'), '/.//b')
     t.equal(rewrite('http://[fd00::11]:3001/x'), 'http://[fd00::11]:3001/x')
+    t.equal(rewrite('http://[fd00::10]:3001?a/b'), '/?a/b')
+    const port443 = buildLocationRewriter(['localhost'], '443', '')
+    for (const scheme of ['https', 'HTTPS', 'Https'])
+      t.equal(port443(`${scheme}://localhost/x`), '/x', scheme)
+    const port80 = buildLocationRewriter(['localhost'], '80', '')
+    t.equal(port80('HTTPS://localhost/x'), 'HTTPS://localhost/x')
+    t.equal(port80('//localhost/x'), '/x')
+  },
+)
+
+t.test(
+  'in a path that is cut, only what may be a token at the cut is left out as one',
+  async (t) => {
+    const cut = (start: string, end: string) =>
+      loggedPath(`${start}${'x'.repeat(512 - start.length - end.length)}${end}${'y'.repeat(50)}`)
+    t.match(cut('/eyJa.b.c/', ''), /^\/eyJa\.b\.c\/x+…$/)
+    t.match(cut('/hub_a/', '/hub_abc'), /^\/hub_a\/x+\/\[token\]…$/)
+    t.match(cut('/', '/eyJ'), /^\/x+\/\[token\]…$/)
   },
 )
