@@ -53,6 +53,6 @@ export function rewriteRefresh(
   const end = quote === '' ? -1 : rest.indexOf(quote)
   const address = (end < 0 ? rest : rest.slice(0, end)).trim()
   const rewritten = rewriteLocation(address)
-  if (address === '' || rewritten === address) return value
+  if (rewritten === address) return value
   return beginning + quote + rewritten + (end < 0 ? '' : rest.slice(end))
 }

@@ -32,7 +32,6 @@ function withoutTokens(text: string, isCut: boolean): string {
   if (!text.includes('eyJ') && !text.includes('hub_')) return text
   let kept = ''
   let copied = 0
-  RUN.lastIndex = 0
   for (let run = RUN.exec(text); run !== null; run = RUN.exec(text)) {
     const start = jwsStart(run[0], isCut && RUN.lastIndex === text.length)
     if (start === undefined) continue

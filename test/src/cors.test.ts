@@ -15,6 +15,7 @@ t.test('only one whole Origin line with an allowed origin is one', async (t) => 
     [`${head}Origin: ${APP}.evil.example\r\n`, undefined],
     [`${head}Origin: null\r\n`, undefined],
     [`${head}X-Origin: ${APP}\r\n`, undefined],
+    [`${head}Origin: ${APP}\r\nX-Origin: x\r\n`, APP],
     [`${head}X: Origin: ${APP}\r\n`, undefined],
     [`${head}Origin: ${APP}, ${APP}\r\n`, undefined],
     [head, undefined],
@@ -22,6 +23,7 @@ t.test('only one whole Origin line with an allowed origin is one', async (t) => 
   ]
   for (const [packet, origin] of rows) t.equal(allowedOriginIn(packet, ALLOWED), origin, packet)
   t.equal(allowedOriginIn(`${head}Origin: ${APP}\r\n`, []), undefined, 'none is allowed')
+  t.equal(allowedOriginIn(`${head}Origin: ${APP}\r\n`, [APP]), APP, 'one is allowed')
 })
 
 t.test('a script may read what it needs to wait and to report', async (t) => {

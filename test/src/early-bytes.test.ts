@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import t from 'tap'
-import { EarlyBytes } from '../../src/early-bytes.ts'
+import { EarlyBytes, hasLeft } from '../../src/early-bytes.ts'
 
 const KIB = 1024
 
@@ -42,10 +42,22 @@ t.test('a client that ends, or breaks off, has left', async (t) => {
   ended.socket.end()
   await once(ended.socket, 'end')
   t.ok(ended.left() > 0)
+  t.ok(hasLeft(ended.socket), 'also to those who ask later')
+  const halfOpen = new PassThrough({ autoDestroy: false, allowHalfOpen: true })
+  let told = 0
+  const waiting = new EarlyBytes(halfOpen, () => told++)
+  t.notOk(hasLeft(halfOpen))
+  halfOpen.end()
+  await once(halfOpen, 'end')
+  t.equal(told, 1, 'the end of its side is enough')
+  t.notOk(halfOpen.destroyed)
+  t.ok(hasLeft(halfOpen))
+  waiting.take()
   const broken = start()
   broken.socket.destroy()
   await once(broken.socket, 'close')
   t.equal(broken.left(), 1)
+  t.ok(hasLeft(broken.socket))
 })
 
 t.test('once it has handed over, it neither keeps nor says anything more', async (t) => {

@@ -65,10 +65,28 @@ t.test('what was accepted from a session is no try there, as long as it is accep
   t.equal(tries.begin('s1', WRONG, budgetOf(0)), undefined, 'another password is')
   t.equal(tries.begin('s2', GOOD, budgetOf(0)), undefined, 'and another session')
   again.settle(undefined)
+  t.ok(tries.begin('s1', GOOD, none), 'an answer that says nothing changes nothing')
   const budget = budgetOf(5)
   assertBegun(tries.begin('s1', GOOD, budget)).settle(false)
   t.equal(budget.left(), 4, 'a refusal costs all the same')
   t.equal(tries.begin('s1', GOOD, budgetOf(0)), undefined, 'and ends it: the password was changed')
+})
+
+t.test('only success and redirects prove that a password was accepted', async (t) => {
+  for (const [status, isProof] of [
+    [101, false],
+    [199, false],
+    [200, true],
+    [302, true],
+    [399, true],
+    [400, false],
+    [404, false],
+    [500, false],
+  ] as const) {
+    const tries = new PasswordTries()
+    assertBegun(tries.begin('s1', GOOD, budgetOf(1))).settleBy(status)
+    t.equal(tries.size, isProof ? 1 : 0, `${status}`)
+  }
 })
 
 t.test('a wrong try does not take away what was accepted', async (t) => {

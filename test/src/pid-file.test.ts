@@ -129,3 +129,46 @@ t.test('a successor’s file stays', async (t) => {
   removePidFile(path)
   t.ok(existsSync(path))
 })
+
+t.test('every digit of a number counts, and nothing may stand behind it', async (t) => {
+  const path = join(t.testdir(), 'gateway.pid')
+  for (const [text, own, isOurs] of [
+    ['1', 1, true],
+    ['10', 10, true],
+    ['1029384756', 1_029_384_756, true],
+    ['10x', 10, false],
+    ['1e1', 10, false],
+    ['10 10', 10, false],
+    ['010', 10, false],
+    ['x10', 10, false],
+  ] as const) {
+    writeFileSync(path, `${text}\n`)
+    const { restore } = t.intercept(process, 'pid', { value: own })
+    removePidFile(path)
+    restore()
+    t.equal(existsSync(path), !isOurs, text)
+  }
+})
+
+t.test(
+  'a process of another user is alive, and one that cannot be looked at may be us',
+  async (t) => {
+    const path = join(t.testdir(), 'gateway.pid')
+    const nobody = 2_000_000_000 // more than any system gives out, so that it has no command line
+    writeFileSync(path, `${nobody}\n`)
+    for (const [code, isObstacle] of [
+      [undefined, true],
+      ['EPERM', true],
+      ['ESRCH', false],
+    ] as const) {
+      const kill = () => {
+        if (code !== undefined) throw Object.assign(new Error(code), { code })
+        return true
+      }
+      const { restore } = t.intercept(process, 'kill', { value: kill })
+      if (isObstacle) t.throws(() => checkPidFile(path), AlreadyRunningError, code ?? 'alive')
+      else t.doesNotThrow(() => checkPidFile(path), code)
+      restore()
+    }
+  },
+)

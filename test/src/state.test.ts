@@ -188,3 +188,45 @@ t.test('a disk that fails is said, and never thrown', async (t) => {
   t.equal(errors().length, 5)
   t.same(readdirSync(folder), ['budgets.json', 'file'], 'no draft is left behind')
 })
+
+t.test('a table is corrupt as a whole, whatever else is in it or in the file', async (t) => {
+  const good = '["k",[0],[10]]'
+  const table = (entries: string) => `{"savedAt":${Date.now()},"clock":0,"entries":[${entries}]}`
+  for (const corrupt of [
+    ...['5', 'null', '"x"', 'true', '[]'],
+    ...[`${good},5`, `5,${good}`, `${good},{"length":3}`, `${good},"abc"`].map(table),
+  ]) {
+    const { logger, errors } = capture()
+    const folder = t.testdir({
+      'budgets.json': `{"addresses":${corrupt},"sessions":${table(good)}}`,
+    })
+    const fresh = tables()
+    restoreBudgets(folder, fresh, logger)
+    t.equal(passing(fresh.addresses, 'k'), 10, corrupt)
+    t.equal(passing(fresh.sessions, 'k'), 0, corrupt)
+    t.equal(errors().length, 1, corrupt)
+    t.match(errors()[0], 'saved budgets are corrupt')
+  }
+})
+
+t.test(
+  'a folder of root’s may be used by whoever we are, and one of anybody else’s by nobody else',
+  { skip: process.geteuid?.() === 0 ? false : 'only root can give a folder away' },
+  async (t) => {
+    const rows: Array<[owner: number, own: number, isUsed: boolean]> = [
+      [0, 1234, true],
+      [1234, 1234, true],
+      [0, 0, true],
+      [1, 1234, false],
+      [1, 0, false],
+      [1234, 0, false],
+    ]
+    for (const [owner, own, isUsed] of rows) {
+      const folder = t.testdir()
+      chownSync(folder, owner, owner)
+      const { restore } = t.intercept(process, 'geteuid', { value: () => own })
+      t.equal(openStateDir(folder, capture().logger), isUsed, `${owner} ${own}`)
+      restore()
+    }
+  },
+)

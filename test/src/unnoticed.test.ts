@@ -5,8 +5,10 @@ import { BasicMemory } from '../../src/basic-memory.ts'
 import { SlidingWindowLimiter } from '../../src/budget.ts'
 import { sanitizeSetCookie, withoutSessionCookies } from '../../src/cookies.ts'
 import { Exchange } from '../../src/exchange.ts'
-import { removeNominated } from '../../src/hop-by-hop.ts'
+import { HOP_BY_HOP, removeNominated } from '../../src/hop-by-hop.ts'
 import { parseAuthority } from '../../src/host.ts'
+import { buildLocationRewriter } from '../../src/location.ts'
+import { loggedPath } from '../../src/logged-path.ts'
 import { buildRequestHeaders } from '../../src/request-headers.ts'
 import { buildResponseHeaders } from '../../src/response-headers.ts'
 import { returnPath } from '../../src/return-to.ts'
@@ -149,3 +151,70 @@ t.test('only the gateway’s own paths are no place to come back to', async (t) 
   for (const path of ['/_gateway', '/_gateway/', '/_gateway/sign-out', '/docs/../_gateway/x'])
     t.equal(returnPath(path, origin), '/')
 })
+
+t.test('a long place to return to is taken only when it is ours as it is written', async (t) => {
+  const origin = 'https://houston.hubify.com'
+  const rest = 'x'.repeat(1100)
+  for (const path of [`/${rest}`, `/a?b=${origin}/${rest}`])
+    for (const text of [path, `${origin}${path}`])
+      t.equal(returnPath(text, origin), path, text.slice(0, 40))
+  // The host of these is ours too, but only to a parser that has normalized all of it.
+  for (const text of [
+    'HTTPS://houston.hubify.com',
+    'https://HOUSTON.hubify.com',
+    '//houston.hubify.com',
+  ]) {
+    t.equal(returnPath(`${text}/${rest}`, origin), '/', text)
+    t.equal(returnPath(`${text}/?${origin}/${rest}`, origin), '/', text)
+    t.equal(returnPath(`${text}/x`, origin), '/x', 'a short one may be parsed')
+    const longest = `${text}/${rest}`.slice(0, 1024)
+    t.equal(returnPath(longest, origin), longest.slice(text.length), '1,024 characters')
+    t.equal(returnPath(`${longest}x`, origin), '/', '1,025 characters')
+  }
+})
+
+t.test('every field of one hop ends here, and only the handshake’s own fields stay', async (t) => {
+  const names = [
+    ...['keep-alive', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization'],
+    ...['proxy-connection', 'te', 'trailer', 'trailers', 'transfer-encoding', 'upgrade'],
+    'http2-settings',
+  ]
+  t.same(HOP_BY_HOP, names)
+  const headers = ['X-Sec-WebSocket-Key', 'a', 'Sec-WebSocket-Key', 'b', 'Content-Length', '0']
+  const nominated = ['x-sec-websocket-key', 'sec-websocket-key', 'content-length']
+  const handshake = [...headers]
+  removeNominated(handshake, 0, nominated, true)
+  t.same(handshake, headers.slice(2))
+  const other = [...headers]
+  removeNominated(other, 0, nominated, false)
+  t.same(other, headers.slice(4))
+})
+
+t.test(
+  'a service’s own address is found by all of its digits, and nothing else is touched',
+  async (t) => {
+    const rewrite = buildLocationRewriter(['[fd00::10]'], '3001', '')
+    t.equal(rewrite('http://[fd00::10]:3001/x'), '/x')
+    t.equal(rewrite('http://[fd00::10]:3001/a//b'), '/a//b')
+    t.equal(rewrite('http://[fd00::10]:3001//b'), '/.//b')
+    t.equal(rewrite('http://[fd00::11]:3001/x'), 'http://[fd00::11]:3001/x')
+    t.equal(rewrite('http://[fd00::10]:3001?a/b'), '/?a/b')
+    const port443 = buildLocationRewriter(['localhost'], '443', '')
+    for (const scheme of ['https', 'HTTPS', 'Https'])
+      t.equal(port443(`${scheme}://localhost/x`), '/x', scheme)
+    const port80 = buildLocationRewriter(['localhost'], '80', '')
+    t.equal(port80('HTTPS://localhost/x'), 'HTTPS://localhost/x')
+    t.equal(port80('//localhost/x'), '/x')
+  },
+)
+
+t.test(
+  'in a path that is cut, only what may be a token at the cut is left out as one',
+  async (t) => {
+    const cut = (start: string, end: string) =>
+      loggedPath(`${start}${'x'.repeat(512 - start.length - end.length)}${end}${'y'.repeat(50)}`)
+    t.match(cut('/eyJa.b.c/', ''), /^\/eyJa\.b\.c\/x+…$/)
+    t.match(cut('/hub_a/', '/hub_abc'), /^\/hub_a\/x+\/\[token\]…$/)
+    t.match(cut('/', '/eyJ'), /^\/x+\/\[token\]…$/)
+  },
+)

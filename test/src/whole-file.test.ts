@@ -102,3 +102,24 @@ t.test('budgets are not read through a link or from a pipe, which are then gone'
     t.equal(readFileSync(join(folder, 'victim'), 'utf8'), 'precious')
   }
 })
+
+t.test(
+  'a file has its content and its mode, whatever the umask, and nothing stays open',
+  async (t) => {
+    const folder = t.testdir({ taken: { x: '' } })
+    const path = join(folder, 'file')
+    const umask = process.umask(0o077)
+    t.teardown(() => process.umask(umask))
+    const openBefore = readdirSync('/proc/self/fd').length
+    writeWholeFile(path, 'secret')
+    t.equal(statSync(path).mode & 0o777, 0o600)
+    writeWholeFile(path, 'public', 0o644)
+    t.equal(statSync(path).mode & 0o777, 0o644)
+    t.equal(readWholeFile(path, 6), 'public')
+    t.throws(() => writeWholeFile(join(folder, 'taken'), 'x'))
+    t.throws(() => readWholeFile(join(folder, 'taken'), 6))
+    t.throws(() => readWholeFile(path, 5))
+    t.same(readdirSync(folder), ['file', 'taken'], 'no draft is left')
+    t.equal(readdirSync('/proc/self/fd').length, openBefore)
+  },
+)
