@@ -18,8 +18,22 @@ const MIN_JWS_HEADER = 7
  * first, and therefore a token may have been cut: at the cut, the beginning of one is left out like a whole one.
  */
 export function loggedPath(path: string): string {
-  if (path.length <= MAX_LOGGED_PATH) return withoutTokens(path, false)
-  return `${withoutTokens(path.slice(0, MAX_LOGGED_PATH), true)}…`
+  if (path.length <= MAX_LOGGED_PATH) return withoutHiddenTokens(path, false)
+  return `${withoutHiddenTokens(path.slice(0, MAX_LOGGED_PATH), true)}…`
+}
+
+/** An escape of printable ASCII, however often its `%` was escaped in turn. */
+const ESCAPE = /%(?:25)*([2-7][0-9A-Fa-f])/g
+
+/** The same for a token whose characters are still escaped: then the whole path is written without escapes. */
+function withoutHiddenTokens(path: string, isCut: boolean): string {
+  const kept = withoutTokens(path, isCut)
+  if (!kept.includes('%')) return kept
+  const bare = kept.replace(ESCAPE, (_escape, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  )
+  const bareKept = withoutTokens(bare, isCut)
+  return bareKept === bare ? kept : bareKept
 }
 
 /**

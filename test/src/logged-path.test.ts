@@ -25,6 +25,10 @@ t.test('what has the form of a credential is left out, and nothing else', async 
     ['/eyJabcd.x', '/eyJabcd.x'],
     ['/eyJabcd..y', '/eyJabcd..y'],
     ['/eyJabcd./y.z', '/eyJabcd./y.z'],
+    [`/${jws.replaceAll('.', '%2E')}`, '/[token]'],
+    [`/a%20b/${jws.replaceAll('.', '%25252e')}/`, '/a b/[token]/'],
+    [`/${API_TOKEN.replace('_', '%5f')}`, '/[token]'],
+    ['/a%20b%2Ec', '/a%20b%2Ec'],
     ['/hub_1234567', '/hub_1234567'],
     ['/github_pages', '/github_pages'],
   ]
