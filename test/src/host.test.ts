@@ -218,6 +218,7 @@ t.test('other names are not, however alike', async (t) => {
     'houstonxhubify.com',
     'houston',
     'localhost.evil.example',
+    'a.localhost.evil.example',
     'localhostx',
     'xlocalhost',
     'x-localhost',
@@ -301,6 +302,7 @@ t.test('loopback hosts are this machine itself', async (t) => {
     ['[::ffff:10.0.0.1]', false],
     ['houston.hubify.com', false],
     ['localhost.hubify.com', false],
+    ['a.localhost.hubify.com', false],
     ['127.0.0.1.nip.io', false],
   ]
   for (const [text, expected] of rows) {
