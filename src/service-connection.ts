@@ -1,5 +1,5 @@
 /** How does a request reach a service, and its answer come back? HTTP/1.1 over connections that are used again. */
-import { connect, type Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { AnswerReader, MalformedAnswer, type AnswerSink } from './answer-reader.ts'
 import { listenerOf, type ServiceAddress } from './config/values.ts'
 import { codeOf, GatewayError, upstreamErrorFrom } from './errors.ts'
@@ -107,11 +107,11 @@ export class ServiceConnection implements AnswerSink {
 
   constructor(pool: ConnectionPool, address: ServiceAddress) {
     this.#pool = pool
-    this.#socket = connect({
-      ...listenerOf(address),
+    this.#socket = new ServiceSocket({
       noDelay: true,
       onread: { buffer: () => this.#buffer, callback: this.#onRead },
     })
+    this.#socket.connect(listenerOf(address))
     this.#socket.once('connect', this.#onConnect)
     this.#socket.on('drain', this.#onDrain)
     this.#socket.once('end', this.#onSocketEnd)
@@ -280,6 +280,40 @@ export class ServiceConnection implements AnswerSink {
         : upstreamErrorFrom(error),
       mayRepeat,
     )
+  }
+}
+
+type WriteDone = (error?: Error | null) => void
+
+/**
+ * A socket that reads on when a write finds its connection closed by the other side. A service that answers an upload early
+ * and hangs up has often sent its whole answer by then, and Node would drop the answer with the error. The write that failed
+ * never ends, so no other follows it; what is read decides how the connection ends, and the kernel knows that end already.
+ */
+class ServiceSocket extends Socket {
+  /** What Node passed with the latest write, and the same without the errors that are left to reading. */
+  #done: WriteDone | undefined
+  #readingOn: WriteDone = () => {}
+
+  override _write(chunk: unknown, encoding: BufferEncoding, done: WriteDone): void {
+    // oxlint-disable-next-line no-underscore-dangle -- the names that Node gives them (stream.Writable)
+    super._write(chunk, encoding, this.#withoutEnds(done))
+  }
+
+  override _writev(chunks: Array<{ chunk: unknown; encoding: BufferEncoding }>, done: WriteDone) {
+    // oxlint-disable-next-line no-underscore-dangle
+    super._writev?.(chunks, this.#withoutEnds(done))
+  }
+
+  /** Made once for a socket: Node passes the same function with each write. */
+  #withoutEnds(done: WriteDone): WriteDone {
+    if (this.#done !== done) {
+      this.#done = done
+      this.#readingOn = (error) => {
+        if (!isEndOfConnection(error)) done(error)
+      }
+    }
+    return this.#readingOn
   }
 }
 

@@ -27,9 +27,14 @@ t.test(
     t.same(onRequestPath(/from 'undici'/), [])
     t.same(onRequestPath(/\brequest\b.*from 'node:http'/), ['src/websocket-dial.ts'])
     t.same(
-      onRequestPath(/\bconnect\b.*from 'node:net'/),
+      onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
       ['src/can-connect.ts', 'src/service-connection.ts'],
       'looks whether a service is up, and whether a stale socket of ours is alive; and asks a service',
+    )
+    t.same(
+      onRequestPath(/\bnew \w*Socket\(/),
+      ['src/line-output.ts', 'src/service-connection.ts'],
+      'writes to standard output; and asks a service',
     )
     t.same(
       onRequestPath(

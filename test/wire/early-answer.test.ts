@@ -1,4 +1,5 @@
 /** Does a service that answers before it has read the whole body reach the client, and when may the body be sent? */
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
@@ -32,6 +33,38 @@ t.test('an early refusal of a large upload reaches a client that is still sendin
       /^HTTP\/1\.1 413.*too much/s,
       framing,
     )
+    socket.destroy()
+  }
+  await gateway.settled()
+})
+
+/** A process of its own: its answer, and the end behind it, are in the kernel while the gateway is writing. */
+const HANGS_UP = `
+  const server = require('node:net').createServer((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => {
+      socket.write('HTTP/1.1 413 Content Too Large\\r\\nContent-Length: 8\\r\\n\\r\\ntoo much', () => socket.destroy())
+    })
+  })
+  server.listen(0, '127.0.0.1', () => console.log(server.address().port))`
+
+t.test('an early answer is read although its service has hung up meanwhile', async (t) => {
+  const child = spawn(process.execPath, ['--eval', HANGS_UP], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  t.teardown(async () => {
+    child.kill()
+    await once(child, 'close')
+  })
+  const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string]
+  const gateway = await startBefore(t, { url: `http://127.0.0.1:${Number(line)}` })
+  for (let round = 0; round < 30; round++) {
+    const socket = await open(gateway.port)
+    const received = gather(socket)
+    socket.write(requestBytes('POST /upload', [gateway.auth, 'Content-Length: 104857600']))
+    for (let i = 0; i < 64; i++) socket.write(BLOCK)
+    const text = await received.until((soFar) => /too much|upstream-unreachable/.test(soFar))
+    t.match(text, /^HTTP\/1\.1 413.*too much/s)
     socket.destroy()
   }
   await gateway.settled()
