@@ -296,9 +296,11 @@ const UNMISTAKABLE = [
   '.env',
   '.env.local',
   '.env.production.local',
+  '.env.keys',
   'openclaw.json',
   'secrets.vault.enc',
   '.vault.enc',
+  'prod.env.vault.enc',
 ]
 const AMBIGUOUS = ['process.env', 'import.meta.env', 'user.key', 'server.key', '.key']
 

@@ -223,6 +223,7 @@ const FORGED: ReadonlyArray<readonly [name: string, token: string]> = [
   ],
   ['an API token nobody made', `hub_${'a'.repeat(32)}`],
   ['more than 4096 characters, signed', withClaims({ pad: 'x'.repeat(4000) })],
+  ['one character more than 4096, signed', padded(4097)],
   ['a megabyte', `${GOOD}${'A'.repeat(1024 * 1024)}`],
   // A date is a date.
   ['exp missing', withClaims({ exp: undefined })],
@@ -239,6 +240,7 @@ const FORGED: ReadonlyArray<readonly [name: string, token: string]> = [
   ['exp negative', withClaims({ exp: -1 })],
   ['exp huge', withClaims({ exp: 1e21 })],
   ['exp the largest exact number', withClaims({ exp: Number.MAX_SAFE_INTEGER })],
+  ['exp one second after 9999', withClaims({ exp: 253_402_300_800 })],
   ['exp in milliseconds', withClaims({ exp: (NOW + 3600) * 1000 })],
   ['exp in hexadecimal', withRawClaim('exp', '0x7fffffff')],
   ['nbf later than the leeway', withClaims({ nbf: NOW + LEEWAY + 1 })],
@@ -394,6 +396,8 @@ t.test('a token of ours opens the door, in every form that the contract allows',
       'white space in the JSON',
       forge(JSON.stringify(HEADER, null, 2), JSON.stringify(CLAIMS, null, 2)),
     ],
+    ['exp in the last second of 9999', withClaims({ exp: 253_402_300_799 })],
+    ['header fields that only resemble forbidden ones', withHeader({ 'my-jwk': 1, encoding: 1 })],
     ['4096 characters', padded(MAX_TOKEN_LENGTH)],
   ]
   for (const [name, token] of accepted) t.equal(await verdict(token), 'alice', name)
@@ -606,6 +610,7 @@ t.test('what has the form of our credentials is told from what is a service’s 
     'a.b',
     'a.b.c.d',
     'HUB_x',
+    'mirrorhub_x',
     'sk-1234',
     '.b.c',
     'a..c',
