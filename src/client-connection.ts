@@ -29,16 +29,38 @@ export const MAX_UNDER_WAY = 32
 export const MAX_WAITING = 16
 
 /**
- * How many requests of all connections may wait. What one read brings is parsed as a whole, and each request takes about
- * 6 KB: of the shortest, 64 KiB hold 3,600, and the reads of one address's connections would fill the memory.
+ * How many requests of all connections may wait. What one read brings is parsed as a whole, and each request takes about 6 KB
+ * and 10 µs: of the shortest, 64 KiB hold 3,600, and the reads of many connections would fill the memory and the event loop.
  */
 export const MAX_WAITING_IN_ALL = 4096
 
 /** A connection of which more than this wait is cut when too many wait in all. No browser and no proxy sends as many at once. */
 export const MAX_WAITING_WHEN_FULL = 4
 
-/** How many wait, of all connections. */
-let waitingInAll = 0
+/**
+ * For how long requests still count that were waiting when their connection ended, in milliseconds: they were parsed for
+ * nothing, and a client that opens connections anew would have as many more parsed each time.
+ */
+const WASTED_MS = 1000
+
+/** The requests of all connections that wait, and those that waited when their connection ended. */
+const waiting = { now: 0, wasted: 0, forgottenAt: 0 }
+
+function addWasted(requests: number): void {
+  const now = performance.now()
+  if (now >= waiting.forgottenAt) {
+    waiting.forgottenAt = now + WASTED_MS
+    waiting.wasted = 0
+  }
+  waiting.wasted += requests
+}
+
+/** Whether more wait, or waited in vain, than should. */
+function tooManyWait(): boolean {
+  if (waiting.now + waiting.wasted <= MAX_WAITING_IN_ALL) return false
+  addWasted(0)
+  return waiting.now + waiting.wasted > MAX_WAITING_IN_ALL
+}
 
 /** Answers a request. */
 export type RequestHandler = (request: IncomingMessage, response: ServerResponse) => void
@@ -126,7 +148,7 @@ export class ClientConnection implements Watched {
     }
     this.#keep(1)
     if (!this.#isOver) this.#waiting.push(response)
-    if (waitingInAll > MAX_WAITING_IN_ALL && this.#kept > MAX_WAITING_WHEN_FULL) {
+    if (this.#kept > MAX_WAITING_WHEN_FULL && tooManyWait()) {
       this.takeNoMore()
       stopParsing(this.#socket)
       this.#socket.destroy()
@@ -260,11 +282,12 @@ export class ClientConnection implements Watched {
 
   #keep(more: number): void {
     this.#kept += more
-    waitingInAll += more
+    waiting.now += more
   }
 
   readonly #onClose = (): void => {
     this.takeNoMore()
+    if (this.#kept > 0) addWasted(this.#kept)
     this.#keep(-this.#kept)
   }
 
