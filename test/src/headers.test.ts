@@ -1056,3 +1056,28 @@ t.test('a request has a body when it has a length or a transfer coding', async (
   ]
   for (const [raw, body] of table) t.equal(hasBody(raw), body, raw.join(': '))
 })
+
+t.test('a list that ends like a plain Connection value nominates all the same', async (t) => {
+  for (const value of ['X-Foo, close', 'close, X-Foo', 'X-Foo, keep-alive', 'X-Foo, Upgrade'])
+    t.same(
+      kept([
+        ['Connection', value],
+        ['X-Foo', 'a'],
+        ['X-Bar', 'b'],
+      ]),
+      [['X-Bar', 'b']],
+      value,
+    )
+})
+
+t.test('a field is kept for its own name alone, and nominates nothing', async (t) => {
+  for (const name of ['My-X-Forwarded-For', 'Not-Fly-Client', 'Xcf-Ray']) {
+    t.same(kept([[name, 'a']]), [[name, 'a']], name)
+  }
+  const fields: Pair[] = [
+    ['Authorization', 'X-Foo'],
+    ['X-Foo', 'a'],
+  ]
+  t.same(kept(fields), fields)
+  t.same(kept([['Connection', 'X-Foo, close']], { allowNextData: true }), [])
+})
