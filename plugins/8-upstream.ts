@@ -61,6 +61,7 @@ export default fp(
           path: exchange.target?.forwarded ?? '/',
           headers,
           hasBody: hasBody(raw.rawHeaders),
+          variesByOrigin: config.allowedOrigins.length > 0,
           firstByteMs: config.firstByteSeconds * 1000,
           idleMs: config.idleSeconds * 1000,
           watchdog,

@@ -12,7 +12,6 @@ export default fp(
     app.addHook('onRequest', function findAllowedOrigin({ exchange, raw }, _reply, done) {
       // Several `Origin` lines are one value with a comma here, which is no origin.
       const { origin } = raw.headers
-      exchange.variesByOrigin = true
       if (origin !== undefined && allowedOrigins.includes(origin)) exchange.allowOrigin = origin
       done()
     })

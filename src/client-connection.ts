@@ -47,18 +47,21 @@ const WASTED_MS = 1000
 const waiting = { now: 0, wasted: 0, forgottenAt: 0 }
 
 function addWasted(requests: number): void {
-  const now = performance.now()
-  if (now >= waiting.forgottenAt) {
-    waiting.forgottenAt = now + WASTED_MS
-    waiting.wasted = 0
-  }
+  forgetWasted()
   waiting.wasted += requests
 }
 
-/** Whether more wait, or waited in vain, than should. */
+function forgetWasted(): void {
+  const now = performance.now()
+  if (now < waiting.forgottenAt) return
+  waiting.forgottenAt = now + WASTED_MS
+  waiting.wasted = 0
+}
+
+/** Whether too many requests wait, those included that were parsed for nothing. The clock is read only when it seems so. */
 function tooManyWait(): boolean {
   if (waiting.now + waiting.wasted <= MAX_WAITING_IN_ALL) return false
-  addWasted(0)
+  forgetWasted()
   return waiting.now + waiting.wasted > MAX_WAITING_IN_ALL
 }
 
@@ -89,8 +92,8 @@ export function cutAnswer(response: ServerResponse): void {
 }
 
 /**
- * Has Node's parser drop the rest of what was read, of a connection that is cut: of two hundred such reads, it would make
- * requests for seconds. Its answer 2 stands for an upgrade, behind which a parser stops.
+ * Stops Node's parser in the middle of a read, because it would otherwise parse the rest of it although the connection is cut.
+ * The return value 2 of `onIncoming` means an upgrade, behind which the parser reads no further.
  */
 function stopParsing(socket: net.Socket): void {
   const parser: unknown = Reflect.get(socket, 'parser')

@@ -62,8 +62,6 @@ export class Exchange {
   principal: Principal | undefined
   /** Before stage 0: the allowed foreign origin that sent the request. */
   allowOrigin: string | undefined
-  /** Before stage 0: whether the same request from an allowed foreign origin would get further fields. */
-  variesByOrigin = false
   /** The stage that is at work; what it says when the request ends is what answered. */
   stage: Stage = 'listener'
   /** Sign-in: the verified path that the browser goes to afterwards, also when the first token was wrong. */

@@ -30,6 +30,8 @@ export interface RelayJob {
   /** The header list that the service gets. */
   readonly headers: string[]
   readonly hasBody: boolean
+  /** Whether pages of some foreign origin may read answers, so that answers differ by `Origin`. */
+  readonly variesByOrigin: boolean
   /** How long the service may take to begin its answer, in milliseconds. */
   readonly firstByteMs: number
   /** How long the service may pause within an answer, in milliseconds; event streams may pause for ever. */
@@ -174,7 +176,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       rewriteLocation: service.rewriteLocation,
       isolated: service.isolated,
       allowOrigin: exchange.allowOrigin,
-      variesByOrigin: exchange.variesByOrigin,
+      variesByOrigin: this.#job.variesByOrigin,
       extra: exchange.budgetFields,
     })
     this.#phase = 'answering'

@@ -10,7 +10,7 @@ import { parseAuthority } from '../../src/host.ts'
 import { buildLocationRewriter } from '../../src/location.ts'
 import { loggedPath } from '../../src/logged-path.ts'
 import { buildRequestHeaders } from '../../src/request-headers.ts'
-import { buildResponseHeaders } from '../../src/response-headers.ts'
+import { buildResponseHeaders, type ReturnedAnswer } from '../../src/response-headers.ts'
 import { returnPath } from '../../src/return-to.ts'
 import { namesSensitiveFile } from '../../src/sensitive.ts'
 import type { Target } from '../../src/target.ts'
@@ -20,6 +20,17 @@ t.test('case is folded beside letters that are not ASCII', async (t) => {
     t.ok(namesSensitiveFile({ path, query: '' } as Target, []), path)
 })
 
+/** What is known of an answer of no special kind. */
+const ANSWER: ReturnedAnswer = {
+  status: 200,
+  requestId: 'id',
+  signedIn: false,
+  isolated: false,
+  allowOrigin: undefined,
+  extra: [],
+  rewriteLocation: (location) => location,
+}
+
 t.test(
   'a nominated name is taken away where it is a name, never where it is a value',
   async (t) => {
@@ -28,17 +39,7 @@ t.test(
     t.same(headers, ['X-A', 'set-cookie', 'X-B', 'x-a'])
     const answer = buildResponseHeaders(
       ['X-A', 'x-b', 'x-b', 'Set-Cookie', 'x-c', 'workspace_session=evil', 'Connection', 'x-b'],
-      {
-        ...{
-          status: 200,
-          requestId: 'id',
-          signedIn: false,
-          isolated: false,
-          allowOrigin: undefined,
-          extra: [],
-        },
-        rewriteLocation: (location) => location,
-      },
+      ANSWER,
     )
     t.same(answer.slice(0, 4), ['X-A', 'x-b', 'x-c', 'workspace_session=evil'])
     t.notOk(answer.some((text, i) => i % 2 === 0 && text.toLowerCase() === 'set-cookie'))
@@ -70,17 +71,7 @@ t.test('Proxy-Authentication-Info belongs to the hop, both ways', async (t) => {
     ...{ authorization: undefined, allowNextData: false, upgrade: false },
   })
   t.same(request, ['Host', 'h', 'X-A', 'b', 'X-Request-Id', 'id'])
-  const answer = buildResponseHeaders(['Proxy-Authentication-Info', 'x', 'X-A', 'b'], {
-    ...{
-      status: 200,
-      requestId: 'id',
-      signedIn: false,
-      isolated: false,
-      allowOrigin: undefined,
-      extra: [],
-    },
-    rewriteLocation: (location) => location,
-  })
+  const answer = buildResponseHeaders(['Proxy-Authentication-Info', 'x', 'X-A', 'b'], ANSWER)
   t.same(answer.slice(0, 2), ['X-A', 'b'])
 })
 
