@@ -22,25 +22,30 @@ export function endProcess(exitCode: number): never {
   throw new Error('not reached')
 }
 
-/** npm passes a Ctrl+C on that the terminal has sent already: two of them so close (in milliseconds) are one. */
+/** npm passes a Ctrl+C on that the terminal has sent already: two interrupts so close (in milliseconds) are one. */
 const SAME_INTERRUPT_MS = 100
 
 /** What is done on signals that stop a process. */
 export interface StopActions {
-  readonly first: (signal: NodeJS.Signals) => void
+  readonly first: () => void
   /** Also on every further one. */
-  readonly second: (signal: NodeJS.Signals) => void
+  readonly second: () => void
 }
 
 /** Obeys SIGTERM and SIGINT. */
 export function onStopSignals({ first, second }: StopActions): void {
-  let since: number | undefined
+  let isStopping = false
+  let interrupted = -Infinity
   const stop = (signal: NodeJS.Signals): void => {
-    if (since === undefined) {
-      since = performance.now()
-      first(signal)
-    } else if (signal !== 'SIGINT' || performance.now() - since >= SAME_INTERRUPT_MS) {
-      second(signal)
+    if (signal === 'SIGINT') {
+      const now = performance.now()
+      if (now - interrupted < SAME_INTERRUPT_MS) return
+      interrupted = now
+    }
+    if (isStopping) second()
+    else {
+      isStopping = true
+      first()
     }
   }
   process.on('SIGTERM', stop)

@@ -7,8 +7,12 @@ import { EXIT } from './exit-codes.ts'
 import { openLog } from './log.ts'
 import { notifyReady, notifyStopping, type NotifyOptions } from './notify.ts'
 
-/** What the keeper tells a gateway: save your budgets, a successor has taken over, your predecessor has saved more. */
-export type ToGateway = 'save-budgets' | 'retire' | 'take-budgets'
+/**
+ * What the keeper tells a gateway: save your budgets, a successor has taken over, your predecessor has saved more; stop,
+ * and stop without waiting for requests. Stopping is not passed on as a signal: where a supervisor signals every process
+ * (systemd's KillMode=control-group), the gateway would take the second one for a person in a hurry.
+ */
+export type ToGateway = 'save-budgets' | 'retire' | 'take-budgets' | 'stop' | 'stop-at-once'
 
 /** What a gateway tells its keeper: it takes requests, or its budgets are in the state folder. */
 export type ToKeeper = 'ready' | 'budgets-saved'
@@ -67,11 +71,11 @@ export async function keep(config: Config, { env, onReady }: KeeperOptions): Pro
   gateways.onReady = () => announce(supervisor, onReady, reject)
   gateways.onEnd = resolve
   onStopSignals({
-    first(signal) {
+    first() {
       void notifyStopping(supervisor)
-      gateways.stop(signal)
+      gateways.stop()
     },
-    second: (signal) => gateways.stopAtOnce(signal),
+    second: () => gateways.stopAtOnce(),
   })
   process.on('SIGHUP', () => gateways.signalCurrent('SIGHUP'))
   process.on('SIGUSR2', () => gateways.replace())
@@ -81,7 +85,7 @@ export async function keep(config: Config, { env, onReady }: KeeperOptions): Pro
   } catch (error) {
     const { promise: ended, resolve: end } = Promise.withResolvers<number>()
     gateways.onEnd = end
-    gateways.stop('SIGTERM')
+    gateways.stop()
     await ended // a gateway that outlives its keeper would keep the port from the next one
     throw error
   } finally {
@@ -144,19 +148,19 @@ class Gateways {
   }
 
   /** Stops all of them. */
-  stop(signal: NodeJS.Signals): void {
-    this.#stopWithin(signal, this.#drainMs + RETIRE_MS)
+  stop(): void {
+    this.#stopWithin('stop', this.#drainMs + RETIRE_MS)
   }
 
-  /** Stops all of them again: the second signal ends a gateway at once, and one that cannot hear it is killed. */
-  stopAtOnce(signal: NodeJS.Signals): void {
-    this.#stopWithin(signal, AT_ONCE_MS)
+  /** Ends all of them at once; one that cannot hear it is killed. */
+  stopAtOnce(): void {
+    this.#stopWithin('stop-at-once', AT_ONCE_MS)
   }
 
-  #stopWithin(signal: NodeJS.Signals, milliseconds: number): void {
+  #stopWithin(message: ToGateway, milliseconds: number): void {
     this.#isStopping = true
     for (const gateway of this.#running()) {
-      gateway.process.kill(signal)
+      this.#tell(gateway, message)
       killUnless(gateway, milliseconds, () => !this.#running().includes(gateway))
     }
   }
@@ -224,7 +228,7 @@ class Gateways {
     } else if (gateway === this.#current) {
       this.#current = undefined
       this.#exitCode = code
-      if (!this.#isStopping) this.stop('SIGTERM')
+      if (!this.#isStopping) this.stop()
     }
     if (this.#running().length === 0) this.onEnd(this.#exitCode)
     else if (this.#again) {

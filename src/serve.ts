@@ -42,7 +42,7 @@ function obeyKeeper(gateway: RunningGateway): void {
     else if (message === 'save-budgets') {
       gateway.saveBudgets()
       saved()
-    } else
+    } else if (message === 'retire')
       gateway.retire(saved).then(
         () => endProcess(EXIT.ok),
         () => endProcess(EXIT.failed),
@@ -58,7 +58,7 @@ function obeySignals(
   env: Environment,
 ): void {
   const whenStarted = (act: (gateway: RunningGateway) => void) => void starting.then(act, () => {})
-  stopOnSignals(whenStarted, drainSeconds * 1000 + STOP_MARGIN_MS)
+  stopWhenAsked(whenStarted, drainSeconds * 1000 + STOP_MARGIN_MS)
   process.on('SIGHUP', () => whenStarted((gateway) => reloadSecrets(gateway, env)))
   const role = isKept() ? 'for the process that keeps the port' : 'without GATEWAY_HOT_RESTART'
   process.on('SIGUSR2', () =>
@@ -70,25 +70,35 @@ function obeySignals(
 const STOP_MARGIN_MS = 2000
 
 /**
- * SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once.
+ * SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once. A keeper says both
+ * in its own words, and signals that reach its gateway as well add nothing.
  * @param limitMs after so long it ends anyway, whatever is not done
  */
-function stopOnSignals(
+function stopWhenAsked(
   whenStarted: (act: (gateway: RunningGateway) => void) => void,
   limitMs: number,
 ): void {
-  onStopSignals({
-    first() {
-      setTimeout(() => endProcess(EXIT.failed), limitMs).unref()
-      whenStarted((gateway) =>
-        gateway.close().then(
-          () => endProcess(EXIT.ok),
-          () => endProcess(EXIT.failed),
-        ),
-      )
-    },
-    second: () => endProcess(EXIT.failed),
-  })
+  let isStopping = false
+  const stop = (): void => {
+    if (isStopping) return
+    isStopping = true
+    setTimeout(() => endProcess(EXIT.failed), limitMs).unref()
+    whenStarted((gateway) =>
+      gateway.close().then(
+        () => endProcess(EXIT.ok),
+        () => endProcess(EXIT.failed),
+      ),
+    )
+  }
+  const stopAtOnce = () => endProcess(EXIT.failed)
+  if (!isKept()) onStopSignals({ first: stop, second: stopAtOnce })
+  else {
+    onStopSignals({ first: stop, second: stop })
+    process.on('message', (message: ToGateway) => {
+      if (message === 'stop') stop()
+      else if (message === 'stop-at-once') stopAtOnce()
+    })
+  }
 }
 
 /**

@@ -1,11 +1,12 @@
 /** Who is in charge while one gateway replaces another? One process id, one admin door, one count of requests. */
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { SECRET, testSettings, token } from '../helpers/gateway.ts'
 import { PATIENCE_MS, serveKept } from '../helpers/keeper.ts'
 import { run, serve, temporaryFolder } from '../helpers/process.ts'
-import { startUpstream } from '../helpers/upstream.ts'
+import { startRawUpstream, startUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { gather, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
 
@@ -154,6 +155,32 @@ t.test('signals reach the gateway; SIGUSR2 without a keeper is no end', PATIENT,
   await alone.logged('nothing to be done on SIGUSR2 without GATEWAY_HOT_RESTART')
   t.equal((await send(alone.port, 'GET /')).status, 401)
 })
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  t.test(
+    `${signal} to both processes, as systemd sends it, is one ${signal}`,
+    PATIENT,
+    async (t) => {
+      const sockets: Socket[] = []
+      const service = await startRawUpstream(t, (socket) => sockets.push(socket))
+      const kept = await serveKept(t, { GATEWAY_DASHBOARD_URL: service.url })
+      const client = await open(kept.port)
+      const received = gather(client)
+      client.write(requestBytes('GET /', [await authorization(), 'Connection: close']))
+      await eventually(() => service.dials() === 1, 'in flight', PATIENCE_MS)
+      const gateway = await kept.gatewayPid()
+      kept.child.kill(signal)
+      await kept.said('draining')
+      process.kill(gateway, signal)
+      process.kill(gateway, 'SIGTERM')
+      kept.child.kill('SIGHUP') // read after the signals: its line says that they were heard
+      await kept.said('keys replaced')
+      for (const socket of sockets) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+      t.match((await received.over).text, /^HTTP\/1\.1 200 /, 'the request was waited for')
+      t.equal(await kept.exited, 0)
+    },
+  )
+}
 
 t.test('a PID file that cannot be written ends both, with 78', PATIENT, async (t) => {
   const program = run(
