@@ -9,7 +9,7 @@ import { assertRefused, knock } from '../helpers/door.ts'
 import { startTestGateway, startWorkspace, token } from '../helpers/gateway.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { eventually, SOON_MS } from '../helpers/waiting.ts'
 import {
   exchange,
   gather,
@@ -163,7 +163,7 @@ t.test('what does not end by itself is cut when the time is over', async (t) => 
   const startedAt = performance.now()
   await Promise.all([gateway.running.close(), once(socket, 'close')])
   const took = performance.now() - startedAt
-  t.ok(took < 2500, `took ${took} ms`)
+  t.ok(took < SOON_MS, `took ${took} ms`)
 })
 
 t.test('closing twice is closing once', async (t) => {

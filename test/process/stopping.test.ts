@@ -7,7 +7,7 @@ import t from 'tap'
 import { token } from '../helpers/gateway.ts'
 import { serve } from '../helpers/process.ts'
 import { startRawUpstream, startUpstream } from '../helpers/upstream.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { eventually, SOON_MS } from '../helpers/waiting.ts'
 import {
   clientFrame,
   gather,
@@ -58,7 +58,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 
 t.test(
   'what does not end by itself is cut when the drain time is over',
-  { timeout: 20_000 },
+  { timeout: 60_000 },
   async (t) => {
     const service = await startRawUpstream(t, (socket) => {
       socket.once('data', (head: Buffer) => {
@@ -86,19 +86,19 @@ t.test(
     program.child.kill('SIGTERM')
     t.equal(await program.exited, 0)
     const took = performance.now() - begun
-    t.ok(took > 900 && took < 5000, `${took} ms`)
+    t.ok(took > 900 && took < 15_000, `${took} ms`)
     await Promise.all(ends)
   },
 )
 
 t.test(
   'a hundred sockets that do not answer the goodbye do not hold it up',
-  { timeout: 20_000 },
+  { timeout: 60_000 },
   async (t) => {
     const terminal = await startUpstream(t)
     const program = await serve(t, {
       GATEWAY_TERMINAL_URL: terminal.url,
-      GATEWAY_DRAIN_SECONDS: '4',
+      GATEWAY_DRAIN_SECONDS: '50',
     })
     for (let i = 0; i < 100; i++) {
       const auth = `Authorization: Bearer ${await token({ subject: `u${i >> 5}` })}`
@@ -109,7 +109,7 @@ t.test(
     const begun = performance.now()
     program.child.kill('SIGTERM')
     t.equal(await program.exited, 0)
-    t.ok(performance.now() - begun < 4000)
+    t.ok(performance.now() - begun < 25_000)
   },
 )
 
@@ -151,7 +151,7 @@ t.test('no drain time means no waiting', async (t) => {
   const begun = performance.now()
   program.child.kill('SIGTERM')
   t.equal(await program.exited, 0)
-  t.ok(performance.now() - begun < 3000)
+  t.ok(performance.now() - begun < SOON_MS)
 })
 
 t.test('budgets outlive a restart, used up ones above all', async (t) => {

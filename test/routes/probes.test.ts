@@ -49,7 +49,10 @@ t.test('a signed-in owner hears which services are up', async (t) => {
   for (const headers of [[`Authorization: Bearer ${good}`], [cookie(good), HTTPS]]) {
     const startedAt = performance.now()
     const answer = await send(workspace.port, 'GET /_gateway/ready', headers)
-    t.ok(performance.now() - startedAt < 900, 'within the half second of a deaf service')
+    t.ok(
+      performance.now() - startedAt < 2900,
+      'before the three seconds of a connection’s time limit',
+    )
     t.equal(answer.status, 200, 'the verdict is about the gateway')
     t.same(JSON.parse(answer.body), expected)
     t.match(await workspace.logLine(({ id }) => id === answer.headers['x-request-id']), {

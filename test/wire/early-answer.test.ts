@@ -91,7 +91,7 @@ t.test(
 
 t.test(
   'a client that never finishes its body after the answer is cut off',
-  { timeout: 15_000 },
+  { timeout: 30_000 },
   async (t) => {
     const service = await startUpstream(t, (_request, response) => response.end('early'))
     const gateway = await startBefore(t, service)
@@ -101,7 +101,7 @@ t.test(
     const begun = performance.now()
     const { text } = await received.over
     t.match(text, /^HTTP\/1\.1 200.*early/s)
-    t.ok(performance.now() - begun < 7000)
+    t.ok(performance.now() - begun < 20_000)
   },
 )
 

@@ -4,6 +4,7 @@ import type { ServerResponse } from 'node:http'
 import t from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
 import { startUpstream } from '../helpers/upstream.ts'
+import { SOON_MS } from '../helpers/waiting.ts'
 import { gather, open, requestBytes, send } from '../helpers/wire.ts'
 
 t.test(
@@ -90,7 +91,7 @@ t.test('a client that goes away ends the request to the service at once', async 
       socket[leave]()
       if (leave === 'end') socket.destroy()
       await gone
-      t.ok(performance.now() - leftAt < 5000, `${path} ${leave}`)
+      t.ok(performance.now() - leftAt < SOON_MS, `${path} ${leave}`)
     }
   }
   await gateway.settled()

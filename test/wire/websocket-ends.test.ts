@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream'
 import t, { type Test } from 'tap'
 import { startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
-import { eventually, openFiles, watchForCrashes } from '../helpers/waiting.ts'
+import { eventually, openFiles, SOON_MS, watchForCrashes } from '../helpers/waiting.ts'
 import {
   clientFrame,
   handshake,
@@ -52,7 +52,7 @@ t.test('a service that ends takes the client’s socket with it at once', async 
     const begun = performance.now()
     service[how]()
     await client.closed
-    t.ok(performance.now() - begun < 3000, how)
+    t.ok(performance.now() - begun < SOON_MS, how)
     if (how === 'end' || how === 'destroySoon')
       t.ok(client.received().equals(goodbye), 'its last words arrive')
     await gateway.settled()
@@ -71,7 +71,7 @@ t.test('a client that ends takes the service’s socket with it at once', async 
     const gone = new Promise((resolve) => service.on('close', resolve))
     client.socket[how]()
     await gone
-    t.ok(performance.now() - begun < 3000, how)
+    t.ok(performance.now() - begun < SOON_MS, how)
     if (how === 'end') t.equal(heard, goodbye.length)
     await gateway.settled()
   }
@@ -124,7 +124,7 @@ t.test('a client that goes while nobody reads is noticed at once', async (t) => 
   const begun = performance.now()
   client.socket.resetAndDestroy()
   await gateway.settled()
-  t.ok(performance.now() - begun < 4000)
+  t.ok(performance.now() - begun < SOON_MS)
 })
 
 t.test('half a connection is not kept', { timeout: 60_000 }, async (t) => {

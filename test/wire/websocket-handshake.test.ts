@@ -11,7 +11,7 @@ import {
   startUpstream,
   switchingProtocols,
 } from '../helpers/upstream.ts'
-import { eventually, watchForCrashes } from '../helpers/waiting.ts'
+import { eventually, SOON_MS, watchForCrashes } from '../helpers/waiting.ts'
 import {
   clientFrame,
   gather,
@@ -160,7 +160,7 @@ t.test(
 
 t.test(
   'a refusal that breaks off, or pauses for too long, is a cut',
-  { timeout: 6000 },
+  { timeout: 30_000 },
   async (t) => {
     const service = await startRawUpstream(t, (socket) => {
       socket.once('data', (head: Buffer) => {
@@ -174,7 +174,7 @@ t.test(
       const begun = performance.now()
       const { text } = await refused(gateway.port, path, [gateway.auth])
       t.match(text, 'beginning', path)
-      t.ok(performance.now() - begun < 3000)
+      t.ok(performance.now() - begun < SOON_MS)
     }
     await gateway.settled()
   },
@@ -206,7 +206,7 @@ t.test(
     const deaf = await startBefore(t, await startDeafUpstream(t))
     const begun = performance.now()
     t.match((await refused(deaf.port, '/api/ws', [deaf.auth])).text, /^HTTP\/1\.1 504 /)
-    t.ok(performance.now() - begun < 4000)
+    t.ok(performance.now() - begun < 20_000) // the kernel’s own limit is two minutes
     await deaf.settled()
   },
 )

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { keyRing } from '../../src/server.ts'
 import { SECRET, startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { eventually, SOON_MS } from '../helpers/waiting.ts'
 import {
   handshake,
   open as openSocket,
@@ -52,57 +52,52 @@ function closeCode({ received }: Upgraded): number | undefined {
   return undefined
 }
 
-t.test(
-  'a socket ends with 4401 within two seconds after its token has',
-  { timeout: 15_000 },
-  async (t) => {
-    const gateway = await startPairs(t)
-    const jwt = await token({ ttlSeconds: 2 })
-    const exp =
-      (JSON.parse(Buffer.from(jwt.split('.')[1] ?? '', 'base64url').toString()) as { exp: number })
-        .exp * 1000
-    const idle = await gateway.connect(bearer(jwt))
-    const busy = await gateway.connect(bearer(jwt))
-    const inFrame = await gateway.connect(bearer(jwt))
-    const stuck = await gateway.connect(bearer(jwt))
-    const lasting = await gateway.connect(bearer(await token()))
-    const frame = serverFrame(2, Buffer.alloc(300_000, 'f'))
-    const chatter = setInterval(() => {
-      busy.service.write(serverFrame(1, 'tick'))
-      inFrame.service.write(frame.subarray(100_000, 100_010))
-    }, 20)
-    inFrame.service.write(frame.subarray(0, 100_000)) // a frame that does not get done
-    stuck.client.socket.removeAllListeners('data')
-    stuck.client.socket.pause()
-    stuck.service.write(Buffer.alloc(30_000_000, frame))
-    const ends: number[] = []
-    for (const { client } of [idle, busy, inFrame]) {
-      client.socket.on('end', () => client.socket.end())
-      void client.closed.then(() => ends.push(Date.now()))
-    }
-    await eventually(() => ends.length === 3, 'all ended', 6000)
-    clearInterval(chatter)
-    for (const end of ends) t.ok(end >= exp && end <= exp + 2000, `${end - exp} ms after the end`)
-    t.equal(closeCode(idle.client), 4401)
-    t.equal((await gateway.logLine(({ msg }) => msg === 'request'))['reason'], 'session ended')
-    t.equal(closeCode(busy.client), 4401)
-    t.equal(closeCode(inFrame.client), undefined, 'no close frame in the middle of another: a cut')
-    t.match(inFrame.client.received().toString('latin1').slice(-20), /^f+$/)
-    t.match(gateway.heard[0], /\x88/, 'the service is told too')
-    await eventually(
-      () => gateway.running.app.openSockets.size === 1,
-      'only the other session’s is left',
-      2000,
-    )
-    lasting.service.write(serverFrame(1, 'still here'))
-    await lasting.client.until(12)
-    t.match(lasting.client.received().toString('latin1'), 'still here')
-    for (const { client } of [idle, busy, inFrame, stuck, lasting]) client.socket.destroy()
-    await gateway.settled()
-  },
-)
+t.test('a socket ends with 4401 soon after its token has', { timeout: 30_000 }, async (t) => {
+  const gateway = await startPairs(t)
+  const jwt = await token({ ttlSeconds: 2 })
+  const exp =
+    (JSON.parse(Buffer.from(jwt.split('.')[1] ?? '', 'base64url').toString()) as { exp: number })
+      .exp * 1000
+  const idle = await gateway.connect(bearer(jwt))
+  const busy = await gateway.connect(bearer(jwt))
+  const inFrame = await gateway.connect(bearer(jwt))
+  const stuck = await gateway.connect(bearer(jwt))
+  const lasting = await gateway.connect(bearer(await token()))
+  const frame = serverFrame(2, Buffer.alloc(300_000, 'f'))
+  const chatter = setInterval(() => {
+    busy.service.write(serverFrame(1, 'tick'))
+    inFrame.service.write(frame.subarray(100_000, 100_010))
+  }, 20)
+  inFrame.service.write(frame.subarray(0, 100_000)) // a frame that does not get done
+  stuck.client.socket.removeAllListeners('data')
+  stuck.client.socket.pause()
+  stuck.service.write(Buffer.alloc(30_000_000, frame))
+  const ends: number[] = []
+  for (const { client } of [idle, busy, inFrame]) {
+    client.socket.on('end', () => client.socket.end())
+    void client.closed.then(() => ends.push(Date.now()))
+  }
+  await eventually(() => ends.length === 3, 'all ended')
+  clearInterval(chatter)
+  for (const end of ends) t.ok(end >= exp && end <= exp + SOON_MS, `${end - exp} ms after the end`)
+  t.equal(closeCode(idle.client), 4401)
+  t.equal((await gateway.logLine(({ msg }) => msg === 'request'))['reason'], 'session ended')
+  t.equal(closeCode(busy.client), 4401)
+  t.equal(closeCode(inFrame.client), undefined, 'no close frame in the middle of another: a cut')
+  t.match(inFrame.client.received().toString('latin1').slice(-20), /^f+$/)
+  t.match(gateway.heard[0], /\x88/, 'the service is told too')
+  await eventually(
+    () => gateway.running.app.openSockets.size === 1,
+    'only the other session’s is left',
+  )
+  lasting.service.write(serverFrame(1, 'still here'))
+  await lasting.client.until(12)
+  t.match(lasting.client.received().toString('latin1'), 'still here')
+  for (const { client } of [idle, busy, inFrame, stuck, lasting]) client.socket.destroy()
+  await gateway.settled()
+})
 
-t.test('a frame under way is finished before the goodbye', { timeout: 15_000 }, async (t) => {
+t.test('a frame under way is finished before the goodbye', { timeout: 30_000 }, async (t) => {
   const gateway = await startPairs(t)
   const { client, service } = await gateway.connect(gateway.auth)
   const frame = serverFrame(2, Buffer.alloc(200_000, 'f'))
@@ -120,9 +115,9 @@ t.test('a frame under way is finished before the goodbye', { timeout: 15_000 }, 
 
 t.test(
   'a token in its leeway still opens a socket, which lasts as long as the leeway',
-  { timeout: 15_000 },
+  { timeout: 30_000 },
   async (t) => {
-    const gateway = await startPairs(t, { GATEWAY_JWT_LEEWAY_SECONDS: '4' })
+    const gateway = await startPairs(t, { GATEWAY_JWT_LEEWAY_SECONDS: '8' })
     const jwt = await token({ ttlSeconds: 1 })
     await new Promise((resolve) => setTimeout(resolve, 2000))
     const { client } = await gateway.connect(bearer(jwt))
@@ -186,7 +181,7 @@ t.test('a gateway that stops says 1012', async (t) => {
   await Promise.all([gateway.running.close(), client.closed])
   t.equal(closeCode(client), 1012)
   t.equal((await gateway.logLine(({ msg }) => msg === 'request'))['reason'], 'restarting')
-  t.ok(performance.now() - begun < 4000, 'and does not wait for ever')
+  t.ok(performance.now() - begun < 10_000, 'and does not wait for ever')
 })
 
 t.test(
