@@ -5,7 +5,7 @@
 import { chmodSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { build, type Plugin } from 'esbuild'
-import { VERSION } from '../src/version.ts'
+import { VERSION } from '../src/answers/version.ts'
 
 /** A module of a package that loads far more than the gateway uses, and what the bundle has in its place. */
 interface Replacement {
@@ -70,7 +70,7 @@ await build({
   outfile,
   bundle: true,
   platform: 'node',
-  // Syntax that an old Node can read, so that it gets as far as being refused (src/required-node.ts). 24 runs it no slower.
+  // Syntax that an old Node can read, so that it gets as far as being refused (src/process/required-node.ts). 24 runs it no slower.
   target: 'node18',
   // As CommonJS: importing `node:http` as an ES module evaluates a property of it that loads Node's own undici.
   format: 'cjs',

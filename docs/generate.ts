@@ -2,9 +2,9 @@
 import { writeFileSync } from 'node:fs'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
-import { EXPOSED_FIELDS } from '../src/cors.ts'
-import { DETAILS, RETRY_SECONDS, serviceDetail } from '../src/details.ts'
-import { ERRORS, type ErrorCode } from '../src/errors.ts'
+import { EXPOSED_FIELDS } from '../src/rules/cors.ts'
+import { DETAILS, RETRY_SECONDS, serviceDetail } from '../src/answers/details.ts'
+import { ERRORS, type ErrorCode } from '../src/answers/errors.ts'
 
 /** When each code is answered, for people; the drift test wants one for every code. */
 const WHEN: Readonly<Record<ErrorCode, string>> = {
@@ -71,7 +71,7 @@ export function errorsPage(): string {
   )
   return `# Answers of the gateway's own
 
-Written from \`src/errors.ts\` by \`npm run docs\`.
+Written from \`src/answers/errors.ts\` by \`npm run docs\`.
 
 Every answer that the gateway makes itself carries \`X-Gateway-Error: <code>\`; an answer without it came from a service.
 Programs get RFC 9457 \`application/problem+json\` with \`type\`, \`title\`, \`status\`, \`code\`, \`detail\` and
@@ -79,7 +79,7 @@ Programs get RFC 9457 \`application/problem+json\` with \`type\`, \`title\`, \`s
 the request is repeated in either, and no address, path or library text of ours. Codes are never used again for something
 else.
 
-\`detail\` says what was wrong and what to do, from fixed texts (\`src/details.ts\`): the one below, or a more exact one.
+\`detail\` says what was wrong and what to do, from fixed texts (\`src/answers/details.ts\`): the one below, or a more exact one.
 \`bad-target\` says which rule the address broke, \`rate-limited\` how many seconds to wait, and an answer about a service
 which one it is: "${serviceDetail('upstream-unreachable', 'terminal', RETRY_SECONDS['upstream-unreachable'])}" 429, 502, 503 and 504
 carry \`Retry-After\`; a page that was asked for with GET tries again by itself after that time.

@@ -1,7 +1,7 @@
 /** `npm start`: the gateway and a whole workspace behind it on this machine, until Ctrl+C. */
-import { EXIT } from '../src/exit-codes.ts'
+import { EXIT } from '../src/process/exit-codes.ts'
 import { ConfigError, SECRET_VARIABLES } from '../src/config/load.ts'
-import { SecretFileError } from '../src/secret-file.ts'
+import { SecretFileError } from '../src/store/secret-file.ts'
 import { readArguments, USAGE, UsageError } from './arguments.ts'
 import { silentServices } from './named-services.ts'
 import { listed, welcomeText } from './welcome.ts'

@@ -7,7 +7,7 @@ import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { closeFrame } from '../src/frames.ts'
+import { closeFrame } from '../src/http/frames.ts'
 import { listen, type Running } from './listener.ts'
 import { buildTerminalServer } from './terminal-server.ts'
 

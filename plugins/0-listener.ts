@@ -4,15 +4,15 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { clientFrom, type Cidr } from '../src/address.ts'
-import { answerOf, ClientConnection, type RequestHandler } from '../src/client-connection.ts'
-import { allowedOriginIn, corsFields } from '../src/cors.ts'
-import { logFields, rejectionOf } from '../src/decisions.ts'
-import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../src/errors.ts'
-import { fieldLines, listElements, type RawHeaders } from '../src/fields.ts'
-import type { Log } from '../src/log.ts'
-import { hasBody } from '../src/request-headers.ts'
-import { rawAnswer } from '../src/problem.ts'
+import { clientFrom, type Cidr } from '../src/http/address.ts'
+import { answerOf, ClientConnection, type RequestHandler } from '../src/limits/client-connection.ts'
+import { allowedOriginIn, corsFields } from '../src/rules/cors.ts'
+import { logFields, rejectionOf } from '../src/observe/record.ts'
+import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../src/answers/errors.ts'
+import { fieldLines, listElements, type RawHeaders } from '../src/http/fields.ts'
+import type { Log } from '../src/observe/log.ts'
+import { hasBody } from '../src/http/to-service.ts'
+import { rawAnswer } from '../src/answers/problem.ts'
 
 /** Methods that are forwarded. TRACE and CONNECT never are; others have no meaning to the services. */
 export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const
@@ -32,7 +32,7 @@ export const SERVER_OPTIONS: ServerOptions = {
   maxHeaderSize: 16 * 1024,
   headersTimeout: 10_000,
   connectionsCheckingInterval: 1000,
-  requestTimeout: 0, // an upload may take hours; slowness is watched (src/request-body.ts)
+  requestTimeout: 0, // an upload may take hours; slowness is watched (src/services/request-body.ts)
   keepAliveTimeout: 125_000, // Caddy keeps idle connections for 120 s: never be the first to close
   requireHostHeader: false, // stage 3 answers in the contract's form
   noDelay: true,

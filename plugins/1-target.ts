@@ -1,10 +1,10 @@
 /** What does the request ask for? The canonical target decides the route, for Fastify's router and for everything after. */
 import type * as http from 'node:http'
 import fp from 'fastify-plugin'
-import { TARGET_DETAILS } from '../src/details.ts'
-import { GatewayError } from '../src/errors.ts'
-import type { SiteMap } from '../src/routes.ts'
-import { parseTarget, type BadTarget, type Target } from '../src/target.ts'
+import { TARGET_DETAILS } from '../src/answers/details.ts'
+import { GatewayError } from '../src/answers/errors.ts'
+import type { SiteMap } from '../src/rules/site-map.ts'
+import { parseTarget, type BadTarget, type Target } from '../src/rules/target.ts'
 
 declare module 'http' {
   interface IncomingMessage {

@@ -1,10 +1,10 @@
 /** Who is calling, and how did they reach the front of the chain? */
 import type { IncomingMessage } from 'node:http'
 import fp from 'fastify-plugin'
-import { buildClient, clientFrom, type Cidr, type Client } from '../src/address.ts'
-import { GatewayError } from '../src/errors.ts'
-import { fieldLines, listElements } from '../src/fields.ts'
-import { Remembered } from '../src/remembered.ts'
+import { buildClient, clientFrom, type Cidr, type Client } from '../src/http/address.ts'
+import { GatewayError } from '../src/answers/errors.ts'
+import { fieldLines, listElements } from '../src/http/fields.ts'
+import { Remembered } from '../src/limits/memo.ts'
 
 /** Whose forwarding fields are believed. */
 export interface ClientAddressOptions {

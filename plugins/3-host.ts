@@ -1,9 +1,9 @@
 /** Is the host that was asked for ours? DNS rebinding and misrouted names end here. */
 import fp from 'fastify-plugin'
-import { GatewayError } from '../src/errors.ts'
-import { fieldLines } from '../src/fields.ts'
-import { matchHost, parseAuthority, type HostRule } from '../src/host.ts'
-import { Remembered } from '../src/remembered.ts'
+import { GatewayError } from '../src/answers/errors.ts'
+import { fieldLines } from '../src/http/fields.ts'
+import { matchHost, parseAuthority, type HostRule } from '../src/rules/host.ts'
+import { Remembered } from '../src/limits/memo.ts'
 
 /** Which hosts are served. */
 export interface HostOptions {

@@ -1,7 +1,7 @@
 /** Does the request name a file that must never leave the workspace? Refused for everyone, before anything is dialled. */
 import fp from 'fastify-plugin'
-import { GatewayError } from '../src/errors.ts'
-import { namesSensitiveFile, type FilePattern } from '../src/sensitive.ts'
+import { GatewayError } from '../src/answers/errors.ts'
+import { namesSensitiveFile, type FilePattern } from '../src/rules/sensitive.ts'
 
 /** What is refused besides the built-in names. */
 export interface SensitiveFilesOptions {

@@ -1,12 +1,12 @@
 /** Who does the request claim to speak for, and is it true? At most one identity; nothing is refused yet. */
 import fp from 'fastify-plugin'
-import { expiredPlantedCookie, expiredSessionCookies } from '../src/cookies.ts'
-import { bearerToken, findCredential, type Candidate } from '../src/credentials.ts'
-import { GatewayError } from '../src/errors.ts'
-import type { Credential, Exchange } from '../src/exchange.ts'
-import { fieldLines } from '../src/fields.ts'
-import { isLoopbackHost } from '../src/host.ts'
-import { isTokenShaped, type TokenVerifier } from '../src/token.ts'
+import { expiredPlantedCookie, expiredSessionCookies } from '../src/http/cookies.ts'
+import { bearerToken, findCredential, type Candidate } from '../src/identity/credentials.ts'
+import { GatewayError } from '../src/answers/errors.ts'
+import type { Credential, Exchange } from '../src/request/exchange.ts'
+import { fieldLines } from '../src/http/fields.ts'
+import { isLoopbackHost } from '../src/rules/host.ts'
+import { isTokenShaped, type TokenVerifier } from '../src/identity/token.ts'
 
 /** What tokens are checked against. */
 export interface CredentialOptions {

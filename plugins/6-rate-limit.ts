@@ -7,16 +7,16 @@ import {
   retryAfterSeconds,
   type Borrowed,
   type SlidingWindowLimiter,
-} from '../src/budget.ts'
-import { isPreflight } from '../src/cors.ts'
-import { waitDetail } from '../src/details.ts'
-import { GatewayError } from '../src/errors.ts'
-import { ownOrigin, verifiedPrincipal } from '../src/exchange.ts'
-import { fieldLines } from '../src/fields.ts'
-import { isOfOwnPage } from '../src/origin.ts'
-import { PasswordTries } from '../src/password-tries.ts'
-import { isRouterFetch } from '../src/request-facts.ts'
-import type { RouteName } from '../src/routes.ts'
+} from '../src/limits/budget.ts'
+import { isPreflight } from '../src/rules/cors.ts'
+import { waitDetail } from '../src/answers/details.ts'
+import { GatewayError } from '../src/answers/errors.ts'
+import { ownOrigin, verifiedPrincipal } from '../src/request/exchange.ts'
+import { fieldLines } from '../src/http/fields.ts'
+import { isOfOwnPage } from '../src/rules/origin.ts'
+import { PasswordTries } from '../src/limits/password-tries.ts'
+import { isRouterFetch } from '../src/request/request-facts.ts'
+import type { RouteName } from '../src/rules/site-map.ts'
 
 /** The two kinds of budget. */
 export interface RateLimitOptions {

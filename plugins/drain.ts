@@ -1,6 +1,6 @@
 /** Is the gateway on its way out? Then what is open ends properly, and nothing new begins unless a successor has taken over. */
 import fp from 'fastify-plugin'
-import { OpenSockets, RESTARTING } from '../src/sessions.ts'
+import { OpenSockets, RESTARTING } from '../src/sockets/open-sockets.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,9 +1,9 @@
 /** What is there to measure? The counters that requests fill, and what is read when somebody asks. */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import fp from 'fastify-plugin'
-import type { SlidingWindowLimiter } from '../src/budget.ts'
-import { exposition, RequestMetrics } from '../src/metrics.ts'
-import type { TokenVerifier } from '../src/token.ts'
+import type { SlidingWindowLimiter } from '../src/limits/budget.ts'
+import { exposition, RequestMetrics } from '../src/observe/metrics.ts'
+import type { TokenVerifier } from '../src/identity/token.ts'
 
 /** What is looked into. */
 export interface MetricsOptions {

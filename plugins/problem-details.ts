@@ -1,15 +1,15 @@
 /** How does an error that a stage threw, or that Fastify found, reach the client? */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { cutAnswer } from '../src/client-connection.ts'
-import { corsFields } from '../src/cors.ts'
-import { serviceDetail } from '../src/details.ts'
-import { GatewayError } from '../src/errors.ts'
-import { ownOrigin, type Exchange } from '../src/exchange.ts'
-import { problemAnswer, retryAfterOf, type Answer } from '../src/problem.ts'
-import { discardBody } from '../src/request-body.ts'
-import { isNavigation } from '../src/request-facts.ts'
-import { returnPath } from '../src/return-to.ts'
+import { cutAnswer } from '../src/limits/client-connection.ts'
+import { corsFields } from '../src/rules/cors.ts'
+import { serviceDetail } from '../src/answers/details.ts'
+import { GatewayError } from '../src/answers/errors.ts'
+import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
+import { problemAnswer, retryAfterOf, type Answer } from '../src/answers/problem.ts'
+import { discardBody } from '../src/services/request-body.ts'
+import { isNavigation } from '../src/request/request-facts.ts'
+import { returnPath } from '../src/rules/return-to.ts'
 
 /** Where problem answers need a setting. */
 export interface ProblemDetailsOptions {

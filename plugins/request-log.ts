@@ -1,10 +1,10 @@
 /** What is written about each request? One line when its answer, or its upgraded connection, has ended. */
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { decisionOf, Decisions, logFields } from '../src/decisions.ts'
-import { Exchange } from '../src/exchange.ts'
-import { errorField, type Log } from '../src/log.ts'
-import { traceIdOf } from '../src/trace-context.ts'
+import { decisionOf, Decisions, logFields } from '../src/observe/record.ts'
+import { Exchange } from '../src/request/exchange.ts'
+import { errorField, type Log } from '../src/observe/log.ts'
+import { traceIdOf } from '../src/http/trace-context.ts'
 
 /** Where the line goes, and which are written. */
 export interface RequestLogOptions {

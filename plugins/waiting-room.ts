@@ -1,6 +1,6 @@
 /** Where do refusals wait, so that they do not delay who may pass? In one room, for the whole gateway. */
 import fp from 'fastify-plugin'
-import { WaitingRoom } from '../src/waiting-room.ts'
+import { WaitingRoom } from '../src/limits/waiting-room.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,12 +1,18 @@
 /** `/health`: may Caddy send people here? The stats server's answer, shielded, and never a reason to take the door away. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { METHODS } from '../plugins/0-listener.ts'
-import { serviceDetail } from '../src/details.ts'
-import { GatewayError, upstreamErrorFrom } from '../src/errors.ts'
-import { fieldLines } from '../src/fields.ts'
-import { ERROR_FIELD, ownHeaders, problemAnswer, retryAfterOf, withBody } from '../src/problem.ts'
-import type { Answer } from '../src/problem.ts'
-import { askForSmall } from '../src/small-answer.ts'
+import { serviceDetail } from '../src/answers/details.ts'
+import { GatewayError, upstreamErrorFrom } from '../src/answers/errors.ts'
+import { fieldLines } from '../src/http/fields.ts'
+import {
+  ERROR_FIELD,
+  ownHeaders,
+  problemAnswer,
+  retryAfterOf,
+  withBody,
+} from '../src/answers/problem.ts'
+import type { Answer } from '../src/answers/problem.ts'
+import { askForSmall } from '../src/services/ask.ts'
 
 /** How health is judged. */
 export interface HealthOptions {

@@ -1,10 +1,10 @@
 /** `/_gateway/live` and `/_gateway/ready`: for supervisors and platforms that ask about the gateway, not the workspace. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { METHODS } from '../plugins/0-listener.ts'
-import { GatewayError } from '../src/errors.ts'
-import { verifiedPrincipal } from '../src/exchange.ts'
-import { ownHeaders, withBody } from '../src/problem.ts'
-import { ServiceProbe } from '../src/service-probe.ts'
+import { GatewayError } from '../src/answers/errors.ts'
+import { verifiedPrincipal } from '../src/request/exchange.ts'
+import { ownHeaders, withBody } from '../src/answers/problem.ts'
+import { ServiceProbe } from '../src/services/probe.ts'
 
 /**
  * Anybody may ask, as often as they like: a supervisor that heard 429 would restart a healthy gateway. Without a

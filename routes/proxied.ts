@@ -2,9 +2,9 @@
 import httpProxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { METHODS } from '../plugins/0-listener.ts'
-import { GatewayError } from '../src/errors.ts'
-import { namesForeignGateway } from '../src/isolation.ts'
-import type { ServiceName } from '../src/service.ts'
+import { GatewayError } from '../src/answers/errors.ts'
+import { namesForeignGateway } from '../src/rules/isolation.ts'
+import type { ServiceName } from '../src/services/service.ts'
 
 /** How a service is mounted. */
 export interface MountOptions {

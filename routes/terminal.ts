@@ -1,8 +1,8 @@
 /** `/terminal`: ttyd's page and its WebSocket. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { offeredProtocols } from '../plugins/upgrade.ts'
-import { TERMINAL_WEBSOCKET_DETAIL } from '../src/details.ts'
-import { GatewayError } from '../src/errors.ts'
+import { TERMINAL_WEBSOCKET_DETAIL } from '../src/answers/details.ts'
+import { GatewayError } from '../src/answers/errors.ts'
 import { mountService } from './proxied.ts'
 
 export default async function terminal(app: FastifyInstance): Promise<void> {

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /** The command `workspace-gateway`: arguments, environment and exit codes. */
 // oxlint-disable-next-line no-unassigned-import
-import './required-node.ts' // first: whatever comes after it may need a Node that this is not
-import { EXIT } from './exit-codes.ts'
+import './process/required-node.ts' // first: whatever comes after it may need a Node that this is not
+import { EXIT } from './process/exit-codes.ts'
 import { parseArgs } from 'node:util'
 import type { Io } from './commands/io.ts'
 import {
@@ -14,13 +14,18 @@ import {
   type Environment,
 } from './config/load.ts'
 import { SETTINGS } from './config/settings.ts'
-import { endProcess } from './ending.ts'
-import { codeOf } from './errors.ts'
-import { commandHelp, commandNamed, helpText, unknownCommand } from './help.ts'
-import { isKept, keep } from './keeper.ts'
-import { LineOutput } from './line-output.ts'
-import { AlreadyRunningError, checkPidFile, removePidFile, writePidFile } from './pid-file.ts'
-import { VERSION } from './version.ts'
+import { endProcess } from './process/ending.ts'
+import { codeOf } from './answers/errors.ts'
+import { commandHelp, commandNamed, helpText, unknownCommand } from './commands/help.ts'
+import { isKept, keep } from './process/port-keeper.ts'
+import { LineOutput } from './observe/line-output.ts'
+import {
+  AlreadyRunningError,
+  checkPidFile,
+  removePidFile,
+  writePidFile,
+} from './process/pid-file.ts'
+import { VERSION } from './answers/version.ts'
 
 const IO: Io = {
   out: (text) => void commandOutput().write(text),
@@ -29,7 +34,7 @@ const IO: Io = {
 
 let isWatched = false
 
-/** Standard output of a command that ends by itself. Not for serve, which must outlive any reader (src/line-output.ts). */
+/** Standard output of a command that ends by itself. Not for serve, which must outlive any reader (src/observe/line-output.ts). */
 function commandOutput(): NodeJS.WriteStream {
   if (!isWatched) {
     isWatched = true
@@ -102,7 +107,7 @@ async function serve(env: Environment): Promise<number | undefined> {
   if (config.pidFile !== undefined) checkPidFile(config.pidFile)
   const onReady = (): void => holdPidFile(config)
   if (config.hotRestart && !isKept()) endProcess(await keep(config, { env: sources, onReady }))
-  const { runGateway } = await import('./serve.ts')
+  const { runGateway } = await import('./process/run.ts')
   await runGateway(config, { env: sources, onReady })
   return undefined
 }
@@ -130,7 +135,7 @@ async function token(args: readonly string[]): Promise<number> {
   if (ttlSeconds === undefined)
     throw new UsageError(`--ttl "${values.ttl}" is not a duration such as 90s, 15m, 1h or 7d`)
   const workspace = readSetting(SETTINGS.workspace, process.env)
-  const { mintToken } = await import('./token.ts')
+  const { mintToken } = await import('./identity/token.ts')
   const secret = readSetting(SETTINGS.jwtSecret, process.env)
   const issuer = readSetting(SETTINGS.jwtIssuer, process.env)
   IO.out(`${await mintToken({ secret, workspace, subject: values.sub, ttlSeconds, issuer })}\n`)

@@ -4,9 +4,9 @@ import { basename, dirname, join } from 'node:path'
 import t from 'tap'
 import { PAGES } from '../docs/generate.ts'
 import { KNOWN_VARIABLES } from '../src/config/load.ts'
-import { ERRORS } from '../src/errors.ts'
-import { FILE_ENDINGS, FILE_PARTS, FILE_WORDS } from '../src/file-parameters.ts'
-import { helpText } from '../src/help.ts'
+import { ERRORS } from '../src/answers/errors.ts'
+import { FILE_ENDINGS, FILE_PARTS, FILE_WORDS } from '../src/rules/file-parameters.ts'
+import { helpText } from '../src/commands/help.ts'
 import { VERSION as OPENCLAW_VERSION } from './neighbours/openclaw.ts'
 
 const read = (path: string) => readFileSync(path, 'utf8')

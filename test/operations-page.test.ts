@@ -1,9 +1,9 @@
 /** Does docs/operations.md explain the log line that the gateway writes? */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { logFields, rejectionOf, type Decision } from '../src/decisions.ts'
-import { STAGES } from '../src/exchange.ts'
-import { errorField } from '../src/log.ts'
+import { logFields, rejectionOf, type Decision } from '../src/observe/record.ts'
+import { STAGES } from '../src/request/exchange.ts'
+import { errorField } from '../src/observe/log.ts'
 
 const page = readFileSync('docs/operations.md', 'utf8')
 

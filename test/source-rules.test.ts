@@ -25,15 +25,15 @@ t.test(
   async (t) => {
     t.ok(FILES.length > 30)
     t.same(onRequestPath(/from 'undici'/), [])
-    t.same(onRequestPath(/\brequest\b.*from 'node:http'/), ['src/websocket-dial.ts'])
+    t.same(onRequestPath(/\brequest\b.*from 'node:http'/), ['src/sockets/dial.ts'])
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
-      ['src/can-connect.ts', 'src/service-connection.ts'],
+      ['src/services/can-connect.ts', 'src/services/connection.ts'],
       'looks whether a service is up, and whether a stale socket of ours is alive; and asks a service',
     )
     t.same(
       onRequestPath(/\bnew \w*Socket\(/),
-      ['src/line-output.ts', 'src/service-connection.ts'],
+      ['src/observe/line-output.ts', 'src/services/connection.ts'],
       'writes to standard output; and asks a service',
     )
     t.same(
@@ -47,10 +47,14 @@ t.test(
 
 t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
   t.same(having(/from 'node:(?:zlib|vm|worker_threads|repl|inspector)'/), [])
-  t.same(having(/from 'node:cluster'/), ['src/keeper.ts'], 'starts this program again, on SIGUSR2')
+  t.same(
+    having(/from 'node:cluster'/),
+    ['src/process/port-keeper.ts'],
+    'starts this program again, on SIGUSR2',
+  )
   t.same(
     having(/from 'node:child_process'/),
-    ['src/notify.ts'],
+    ['src/process/notify.ts'],
     'tells systemd; never by a request',
   )
   t.same(having(/\beval\(|new Function\(|\bimport\((?!'\.\/[a-z/-]+\.ts'\))|\brequire\(/), [])
@@ -61,13 +65,13 @@ t.test('a request target is never read as a URL', async (t) => {
     'plugins/problem-details.ts', // the configured sign-in address
     'src/config/rules.ts',
     'src/config/values.ts',
-    'src/return-to.ts', // compares whole origins, after it has built the address anew
+    'src/rules/return-to.ts', // compares whole origins, after it has built the address anew
   ])
 })
 
 t.test('no signature is compared by code of ours: jose does it, in constant time', async (t) => {
   t.same(having(/createHmac|createVerify|timingSafeEqual|jwtDecrypt|decodeJwt/), [])
-  t.same(having(/compactVerify\(/), ['src/token.ts'])
+  t.same(having(/compactVerify\(/), ['src/identity/token.ts'])
   t.same(
     having(
       /\b(?:secret|signature|mac|password)\s*[!=]==?\s*[a-z]|[a-z]\s*[!=]==?\s*(?:secret|signature|mac|password)\b/i,

@@ -5,7 +5,7 @@ import { networkInterfaces } from 'node:os'
 import { SECRET_VARIABLES, type Config, type Environment } from '../config/load.ts'
 import { configWarnings } from '../config/rules.ts'
 import type { ServiceAddress } from '../config/values.ts'
-import { isLoopbackHost, parseAuthority } from '../host.ts'
+import { isLoopbackHost, parseAuthority } from '../rules/host.ts'
 
 /** The most that GATEWAY_JWT_LEEWAY_SECONDS takes. */
 const MAX_LEEWAY_SECONDS = 120

@@ -1,5 +1,5 @@
 /** `workspace-gateway check`: would the gateway start with this configuration, and what would it run with? */
-import { EXIT } from '../exit-codes.ts'
+import { EXIT } from '../process/exit-codes.ts'
 import { parseArgs } from 'node:util'
 import {
   ConfigError,

@@ -1,5 +1,5 @@
 /** `workspace-gateway doctor`: is everything around the gateway as it should be, and what is to be done where it is not? */
-import { EXIT } from '../exit-codes.ts'
+import { EXIT } from '../process/exit-codes.ts'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { ConfigError, loadConfig, type Config, type Environment } from '../config/load.ts'

@@ -1,10 +1,10 @@
 /** `workspace-gateway explain`: why was this request answered as it was? */
-import { EXIT } from '../exit-codes.ts'
+import { EXIT } from '../process/exit-codes.ts'
 import { parseArgs } from 'node:util'
 import { readSetting, type Environment } from '../config/load.ts'
 import { SETTINGS } from '../config/settings.ts'
-import type { Explanation } from '../explanation.ts'
-import { askAdmin, GatewayNotReachedError } from './ask-admin.ts'
+import type { Explanation } from '../observe/explanation.ts'
+import { askAdmin, GatewayNotReachedError } from '../admin/ask.ts'
 import type { Io } from './io.ts'
 
 const REQUEST_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/

@@ -2,13 +2,13 @@
 import { parseArgs } from 'node:util'
 import { readSetting, type Environment } from '../config/load.ts'
 import { SETTINGS } from '../config/settings.ts'
-import { EXIT } from '../exit-codes.ts'
-import { SecretFileError } from '../secret-file.ts'
+import { EXIT } from '../process/exit-codes.ts'
+import { SecretFileError } from '../store/secret-file.ts'
 import {
   ensureTerminalCredential,
   rotateTerminalCredential,
   terminalCredentialFile,
-} from '../terminal-credential.ts'
+} from '../terminals/terminal-credential.ts'
 import type { Io } from './io.ts'
 
 /**

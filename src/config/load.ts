@@ -1,7 +1,7 @@
 /** Is this environment a configuration? Reads it, and says everything that is wrong with it at once. */
 import { readFileSync } from 'node:fs'
-import { codeOf } from '../errors.ts'
-import { nearestName } from '../nearest.ts'
+import { codeOf } from '../answers/errors.ts'
+import { nearestName } from './nearest.ts'
 import { crossSettingProblems } from './rules.ts'
 import type { Setting } from './setting.ts'
 import { SETTINGS, type Config } from './settings.ts'

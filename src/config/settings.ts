@@ -1,6 +1,6 @@
 /** Which settings are there? Every one of them, declared once (contract, section 9). */
-import { parseHostRule } from '../host.ts'
-import { parseFilePattern } from '../sensitive.ts'
+import { parseHostRule } from '../rules/host.ts'
+import { parseFilePattern } from '../rules/sensitive.ts'
 import {
   listOf,
   oneOf,

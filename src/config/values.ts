@@ -1,10 +1,10 @@
 /** What forms do the values of our settings have? One parser a form; each says what is wrong. */
 import { isAbsolute, join, resolve } from 'node:path'
-import { parseNetworks, type Cidr } from '../address.ts'
-import { parseAuthority } from '../host.ts'
-import { RESERVED_PREFIXES } from '../routes.ts'
+import { parseNetworks, type Cidr } from '../http/address.ts'
+import { parseAuthority } from '../rules/host.ts'
+import { RESERVED_PREFIXES } from '../rules/site-map.ts'
 import { listOf } from './setting.ts'
-import type { Listener } from '../can-connect.ts'
+import type { Listener } from '../services/can-connect.ts'
 
 /** Where a service listens. */
 export interface ServiceAddress {

@@ -1,6 +1,6 @@
 /** At the gateway's door: the same request over plain HTTP and as an upgrade, and what every refusal looks like. */
 import type { Test } from 'tap'
-import { ERRORS, type ErrorCode } from '../../src/errors.ts'
+import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
 import type { startWorkspace } from './gateway.ts'
 import { exchange, handshake, parseAnswer, send, upgrade, type RawAnswer } from './wire.ts'
 

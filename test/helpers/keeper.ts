@@ -1,6 +1,6 @@
 /** A gateway with a keeper (GATEWAY_HOT_RESTART), and how it is replaced. */
 import type { Test } from 'tap'
-import { askAdmin } from '../../src/commands/ask-admin.ts'
+import { askAdmin } from '../../src/admin/ask.ts'
 import { serve } from './process.ts'
 import { eventually } from './waiting.ts'
 

@@ -1,9 +1,9 @@
 /** A whole gateway with its operator's side: admin door, metrics port, a log of its own. */
 import type { Test } from 'tap'
-import { askAdmin } from '../../src/commands/ask-admin.ts'
+import { askAdmin } from '../../src/admin/ask.ts'
 import type { Config } from '../../src/config/load.ts'
-import { openLog } from '../../src/log.ts'
-import { startOperations } from '../../src/operations.ts'
+import { openLog } from '../../src/observe/log.ts'
+import { startOperations } from '../../src/admin/operations.ts'
 import { startWorkspace } from './gateway.ts'
 import { temporaryFolder } from './process.ts'
 

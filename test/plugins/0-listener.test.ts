@@ -1,7 +1,7 @@
 /** Is everything that is not HTTP as the gateway speaks it refused, in the gateway's own form, with the connection ended? */
 import { once } from 'node:events'
 import t from 'tap'
-import { ERRORS, type ErrorCode } from '../../src/errors.ts'
+import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
 import { assertRefused, DOORS, knockWith } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { eventually, watchForCrashes } from '../helpers/waiting.ts'

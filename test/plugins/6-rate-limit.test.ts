@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { waitDetail } from '../../src/details.ts'
+import { waitDetail } from '../../src/answers/details.ts'
 import {
   assertRefused,
   client,

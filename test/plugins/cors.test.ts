@@ -1,7 +1,7 @@
 /** Can a page of an allowed origin read every answer, refusals of every stage too, and nobody else's page any? */
 import t from 'tap'
-import { EXPOSED_FIELDS } from '../../src/cors.ts'
-import { ERRORS, type ErrorCode } from '../../src/errors.ts'
+import { EXPOSED_FIELDS } from '../../src/rules/cors.ts'
+import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
 import { assertRefused, client, cookie, HTTPS, knock, NAVIGATION, ORIGIN } from '../helpers/door.ts'
 import { startTestGateway, startWorkspace, token } from '../helpers/gateway.ts'
 import { closedPort } from '../helpers/upstream.ts'

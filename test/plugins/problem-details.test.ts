@@ -1,7 +1,7 @@
 /** Is every answer of the gateway's own in one form, marked as its own, with nothing of the request in it? */
 import t, { type Test } from 'tap'
-import { TARGET_DETAILS } from '../../src/details.ts'
-import { ERRORS, type ErrorCode } from '../../src/errors.ts'
+import { TARGET_DETAILS } from '../../src/answers/details.ts'
+import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
 import { assertRefused, cookie, HTTPS, knock, NAVIGATION, ORIGIN } from '../helpers/door.ts'
 import { startTestGateway, startWorkspace, token } from '../helpers/gateway.ts'
 import { closedPort } from '../helpers/upstream.ts'

@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import { SECRET, testSettings } from '../helpers/gateway.ts'
 import { MAIN, run, serve, temporaryFolder, watch } from '../helpers/process.ts'
-import { commandHelp, helpText } from '../../src/help.ts'
-import { VERSION } from '../../src/version.ts'
+import { commandHelp, helpText } from '../../src/commands/help.ts'
+import { VERSION } from '../../src/answers/version.ts'
 
 const NO_STACK = /\n\s+at |node:internal|\.ts:\d+/
 

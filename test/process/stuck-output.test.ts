@@ -6,9 +6,9 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { spawn as spawnInTerminal } from '@lydell/node-pty'
 import t, { type Test } from 'tap'
-import { askAdmin } from '../../src/commands/ask-admin.ts'
+import { askAdmin } from '../../src/admin/ask.ts'
 import type { Environment } from '../../src/config/load.ts'
-import { codeOf } from '../../src/errors.ts'
+import { codeOf } from '../../src/answers/errors.ts'
 import { testSettings, token } from '../helpers/gateway.ts'
 import { PATIENCE_MS } from '../helpers/keeper.ts'
 import { MAIN, temporaryFolder } from '../helpers/process.ts'
@@ -257,7 +257,7 @@ t.test(
   'a thread that is stuck in a write changes neither the end nor the exit code',
   PATIENT,
   async (t) => {
-    const ending = new URL('../../src/ending.ts', import.meta.url).href
+    const ending = new URL('../../src/process/ending.ts', import.meta.url).href
     for (const code of [0, 1]) {
       const folder = temporaryFolder(t)
       const program = `

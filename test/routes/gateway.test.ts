@@ -1,7 +1,7 @@
 /** Can people sign in and out, and can nobody be sent elsewhere, signed in as someone else or robbed of a token on the way? */
 import { SignJWT } from 'jose/jwt/sign'
 import t from 'tap'
-import { DETAILS } from '../../src/details.ts'
+import { DETAILS } from '../../src/answers/details.ts'
 import { assertRefused, cookie, HTTPS, NAVIGATION, ORIGIN } from '../helpers/door.ts'
 import { SECRET, startWorkspace, token } from '../helpers/gateway.ts'
 import { send, serverFrame, upgrade } from '../helpers/wire.ts'

@@ -15,10 +15,10 @@ import {
   MAX_WAITING_WHEN_FULL,
   UNREAD_MS,
   UNREAD_RELAYED_MS,
-} from '../../src/client-connection.ts'
-import { OWN_BODY_MS } from '../../src/own-body.ts'
-import { DISCARD_MS, MIN_BYTES_PER_WINDOW, WINDOW_MS } from '../../src/request-body.ts'
-import { CONNECT_MS } from '../../src/service.ts'
+} from '../../src/limits/client-connection.ts'
+import { OWN_BODY_MS } from '../../src/request/own-body.ts'
+import { DISCARD_MS, MIN_BYTES_PER_WINDOW, WINDOW_MS } from '../../src/services/request-body.ts'
+import { CONNECT_MS } from '../../src/services/service.ts'
 import { startBefore, startWorkspace, token, type TestGateway } from '../helpers/gateway.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'

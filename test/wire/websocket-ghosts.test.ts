@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { SOCKETS_PER_SESSION } from '../../src/sessions.ts'
+import { SOCKETS_PER_SESSION } from '../../src/sockets/open-sockets.ts'
 import { startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
 import { eventually, watchForCrashes } from '../helpers/waiting.ts'

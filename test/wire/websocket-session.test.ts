@@ -1,7 +1,7 @@
 /** Does an open socket end with its session, properly, and with nothing else? */
 import type { Duplex } from 'node:stream'
 import t, { type Test } from 'tap'
-import { keyRing } from '../../src/server.ts'
+import { keyRing } from '../../src/process/lifecycle.ts'
 import { SECRET, startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
 import { eventually, SOON_MS } from '../helpers/waiting.ts'

@@ -1,6 +1,6 @@
 /** What does somebody on the other end of a connection answer, if anything, and soon? */
 import { request, type IncomingHttpHeaders } from 'node:http'
-import { codeOf } from '../../errors.ts'
+import { codeOf } from '../../answers/errors.ts'
 
 /** Where to ask: a host and a port, or a Unix socket. */
 export interface Address {

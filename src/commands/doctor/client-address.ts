@@ -1,5 +1,5 @@
 /** Whose address does a request get, and can a caller choose it? */
-import { clientFrom, formatAddress } from '../../address.ts'
+import { clientFrom, formatAddress } from '../../http/address.ts'
 import { isLoopback } from '../advice.ts'
 import { ask, type Answer, type NoAnswer } from './ask.ts'
 import { isUnspecified, unusedAddress, type Examination } from './examination.ts'

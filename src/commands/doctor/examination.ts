@@ -1,10 +1,10 @@
 /** What do the doctor's questions share? The configuration, the addresses around it, and the clocks that were seen. */
 import { randomBytes } from 'node:crypto'
 import { networkInterfaces } from 'node:os'
-import { clientFrom } from '../../address.ts'
+import { clientFrom } from '../../http/address.ts'
 import type { Config } from '../../config/load.ts'
 import type { ServiceAddress } from '../../config/values.ts'
-import { buildRequestHeaders, type ForwardingMode } from '../../request-headers.ts'
+import { buildRequestHeaders, type ForwardingMode } from '../../http/to-service.ts'
 import { ask, type Address, type Answer, type NoAnswer, type Question } from './ask.ts'
 import type { Finding } from './finding.ts'
 

@@ -1,5 +1,5 @@
 /** Can others reach the services without going through the gateway? */
-import { canConnect } from '../../can-connect.ts'
+import { canConnect } from '../../services/can-connect.ts'
 import type { ServiceAddress } from '../../config/values.ts'
 import { isLoopback } from '../advice.ts'
 import type { Examination } from './examination.ts'

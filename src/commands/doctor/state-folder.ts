@@ -1,8 +1,8 @@
 /** Can the state folder be written to, and by nobody else? */
 import { readdirSync, rmSync, statSync, writeFileSync, type Stats } from 'node:fs'
 import { basename, join } from 'node:path'
-import { codeOf } from '../../errors.ts'
-import { terminalCredentialFile } from '../../terminal-credential.ts'
+import { codeOf } from '../../answers/errors.ts'
+import { terminalCredentialFile } from '../../terminals/terminal-credential.ts'
 import { octal } from '../advice.ts'
 import type { Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'

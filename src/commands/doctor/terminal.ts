@@ -1,6 +1,6 @@
 /** Is the terminal ttyd, behind a password, below /terminal? */
 import { readFileSync } from 'node:fs'
-import { terminalCredentialFile } from '../../terminal-credential.ts'
+import { terminalCredentialFile } from '../../terminals/terminal-credential.ts'
 import type { Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'
 

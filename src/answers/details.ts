@@ -1,0 +1,120 @@
+/** Which sentence tells a client what was wrong and what to do? Fixed texts, one declaration each; the log has `reason`. */
+import type { ErrorCode } from './errors.ts'
+import type { RouteName } from '../rules/site-map.ts'
+import type { TargetProblem } from '../rules/target.ts'
+
+/** The `detail` of a code when nothing more exact is known. No host, port, path or library text, nothing of the request. */
+export const DETAILS: Readonly<Record<ErrorCode, string>> = {
+  'bad-request':
+    'The message breaks a rule of HTTP, or says two things at once. If a link or a form brought you here, go back and try again; reloading also clears a damaged session.',
+  'bad-target': 'The address breaks a rule. Check it for stray characters.',
+  'sign-in-required': 'Sign in, or send a token of this workspace as a Bearer token.',
+  'token-invalid':
+    'The token is not valid for this workspace; copy the whole token again, or get a new one.',
+  'token-expired': 'The session has expired. Sign in again with a new token.',
+  'sensitive-file': 'Files that hold secrets are not reachable through this door, for anyone.',
+  'origin-not-allowed':
+    'The page that sent this request does not belong to this workspace. Open the workspace itself and try there.',
+  'not-found': 'Check the address.',
+  'method-not-allowed':
+    'This address takes other methods, which the Allow field names. In a browser, go back and use the button or form there.',
+  'request-timeout': 'The request came too slowly. Send it again.',
+  'body-too-large': 'A sign-in form takes 16 KiB at most. Send the token and nothing else.',
+  'expectation-failed': 'Leave the Expect field out, or send 100-continue.',
+  'host-not-served': 'Check the name in the address bar.',
+  'upgrade-required': 'Send the handshake with Sec-WebSocket-Version: 13.',
+  'rate-limited': 'Wait, then try again.',
+  'headers-too-large':
+    'At most 16 KiB and 100 header fields are taken. Send less; in a browser, clear the cookies of this site.',
+  'internal-error': 'Try again. If it happens again, tell the operator the request id.',
+  'upstream-unreachable': 'The service may still be starting. Try again in a few seconds.',
+  draining: 'The workspace will be back in a few seconds. Try again then.',
+  'upstream-busy': 'Try again in a few seconds.',
+  'upstream-timeout': 'Try again later.',
+}
+
+/** The `detail` of a bad target: which rule it broke. */
+export const TARGET_DETAILS: Readonly<Record<TargetProblem, string>> = {
+  'not in origin form': 'The address must begin with a slash. Send the path, not a whole URL.',
+  'has a character that must be escaped':
+    'The address has a character that must be percent-encoded. Encode it.',
+  'has a fragment':
+    'The address has a fragment, which is not sent to a server. Leave out # and what follows.',
+  'has a bad escape or invalid UTF-8':
+    'The address has a broken percent-escape, or one that is not UTF-8. Encode it again.',
+  'is another route when decoded':
+    'The address belongs to another service once it is decoded. Write its first segment without percent-escapes.',
+  'starts with a double slash': 'The path begins with two slashes. Leave one out.',
+  'has a backslash': 'The path has a backslash, plain or encoded. Leave it out.',
+  'has a control character': 'The path has a control character. Leave it out.',
+  'has a dot segment': 'The path has a dot segment. Write the path without . and .. segments.',
+}
+
+/** Services as people know them. */
+const SERVICE_WORDS: Readonly<Record<RouteName, string>> = {
+  dashboard: 'The dashboard',
+  terminal: 'The terminal',
+  api: 'The agent (OpenClaw)',
+  chat: 'The agent (OpenClaw)',
+  health: 'The stats server',
+  gateway: 'The gateway',
+}
+
+/** What is wrong with a service, behind its name. */
+const SERVICE_FAILURES: Partial<Record<ErrorCode, string>> = {
+  'upstream-unreachable': 'does not answer. It may still be starting.',
+  'upstream-busy': 'has too many requests under way.',
+  'upstream-timeout': 'took too long to answer.',
+}
+
+/** `Retry-After` of answers that name no other time, in seconds. Two pages on a dead service leave room in the ten a minute. */
+export const RETRY_SECONDS: Partial<Record<ErrorCode, number>> = {
+  'upstream-unreachable': 10,
+  draining: 2,
+  'upstream-busy': 5,
+  'upstream-timeout': 30,
+}
+
+/** The `detail` of a service's failure; undefined for a code that says nothing about a service. */
+export function serviceDetail(
+  code: ErrorCode,
+  route: RouteName,
+  seconds: number | undefined,
+): string | undefined {
+  const failure = SERVICE_FAILURES[code]
+  if (failure === undefined) return undefined
+  const retry = seconds === undefined ? '' : ` Try again in ${inSeconds(seconds)}.`
+  return `${SERVICE_WORDS[route]} ${failure}${retry}`
+}
+
+/** The `detail` of a spent budget. */
+export function waitDetail(seconds: number): string {
+  return `The limit of requests is reached. Wait ${inSeconds(seconds)}, then try again.`
+}
+
+/** The `detail` of a token that is good for programs and too long for a browser's cookie. */
+export const COOKIE_TOO_LONG_DETAIL =
+  'This token is too long: with its attributes, a cookie of more than 4,096 bytes is dropped by browsers. Get a token with fewer claims, or send it as a Bearer token.'
+
+/** The `detail` of a body without a length for a service that reads no chunks. */
+export const LENGTH_WANTED_DETAIL =
+  'This service takes a body of more than 16 KiB only with a Content-Length. Send one.'
+
+/** The `detail` of a sign-in that names no token, or several. */
+export const ONE_TOKEN_DETAIL = 'Send the form again with exactly one token in it.'
+
+/** The `detail` of a WebSocket handshake on a route without WebSockets. */
+export const NO_WEBSOCKET_DETAIL = 'There are no WebSockets at this address. Send a plain request.'
+
+/** The `detail` of a WebSocket handshake on the terminal's route that is not ttyd's. */
+export const TERMINAL_WEBSOCKET_DETAIL =
+  'The terminal has one WebSocket, and it speaks the subprotocol tty. Open it from the page of the terminal.'
+
+/** The `detail` of a WebSocket too many. */
+export const TOO_MANY_SOCKETS_DETAIL =
+  'Too many WebSockets are open. Close a tab of the terminal or the agent, then try again.'
+
+/** A number of seconds in words. */
+export function inSeconds(seconds: number): string {
+  return seconds === 1 ? '1 second' : `${seconds} seconds`
+}

@@ -1,0 +1,153 @@
+/** What does the command say about itself? Generated from the declarations, so that it cannot drift. */
+import { SETTINGS } from '../config/settings.ts'
+import type { Setting } from '../config/setting.ts'
+import { nearestName } from '../config/nearest.ts'
+import { VERSION } from '../answers/version.ts'
+
+/** A command, as it is told. */
+interface Command {
+  /** What follows the program's name. */
+  readonly usage: string
+  /** One line of the overview. */
+  readonly summary: string
+  /** Everything else, one line each: options and exit codes. */
+  readonly details: readonly string[]
+}
+
+const JSON_OPTION = '--json          everything as JSON, for a program'
+
+/** Every command, in the order of the overview. */
+export const COMMANDS = {
+  serve: {
+    usage: 'serve',
+    summary: 'run the gateway in the foreground (also without a command)',
+    details: [
+      'Takes no arguments: settings are environment variables, "workspace-gateway help" lists them.',
+      'SIGTERM or SIGINT stops it, a second one at once. SIGHUP reads the secret files again.',
+      'Ends with 0 when stopped, 1 after a second signal, 69 when the address is taken, 78 for a wrong configuration.',
+    ],
+  },
+  token: {
+    usage: 'token --sub NAME [--ttl 1h]',
+    summary: 'mint a workspace token; needs GATEWAY_WORKSPACE and GATEWAY_JWT_SECRET',
+    details: [
+      '--sub NAME      whom it is for; told to the services, and in the log',
+      '--ttl TIME      how long it is valid: 90s, 15m, 1h (the default) or 7d',
+    ],
+  },
+  check: {
+    usage: 'check [--json] [--explain NAME]',
+    summary: 'check the configuration without listening, or explain one setting',
+    details: [
+      JSON_OPTION,
+      '--explain NAME  what one setting means, takes, and is now',
+      'Ends with 0 when the gateway would start, 78 when it would not.',
+    ],
+  },
+  doctor: {
+    usage: 'doctor [--json]',
+    summary: 'ask the running gateway and the services; name each fault and its remedy',
+    details: [JSON_OPTION, 'Ends with 0 when nothing fails, else 1.'],
+  },
+  explain: {
+    usage: 'explain ID [--json]',
+    summary: 'tell why a recent request was answered as it was; asks the running gateway',
+    details: [
+      'ID              as in X-Request-Id, on an error page, or in the log',
+      JSON_OPTION,
+      'Ends with 0, 1 when the gateway does not know the request, 69 when no gateway runs.',
+    ],
+  },
+  'terminal-credential': {
+    usage: 'terminal-credential [--path] [--rotate]',
+    summary: "print the terminal's user and password, which the first call makes",
+    details: [
+      '--path          print where the file is instead',
+      '--rotate        replace the password; ttyd must be restarted then',
+      'Needs GATEWAY_STATE_DIR alone. Ends with 78 when the file cannot be trusted or made.',
+    ],
+  },
+  version: {
+    usage: 'version',
+    summary: 'print the release of this program (also --version, -v)',
+    details: [],
+  },
+  help: {
+    usage: 'help [COMMAND]',
+    summary: 'print this text (also --help, -h), or more about a command (also COMMAND --help)',
+    details: [],
+  },
+} as const satisfies Record<string, Command>
+
+/** The name of a command. */
+export type CommandName = keyof typeof COMMANDS
+
+/** Other ways to ask for a command. */
+const ALIASES: Readonly<Record<string, CommandName>> = {
+  '--version': 'version',
+  '-v': 'version',
+  '--help': 'help',
+  '-h': 'help',
+}
+
+/** The command of this name, if there is one. */
+export function commandNamed(text: string): CommandName | undefined {
+  if (Object.hasOwn(COMMANDS, text)) return text as CommandName
+  return Object.hasOwn(ALIASES, text) ? ALIASES[text] : undefined
+}
+
+/** What is said about a command that there is not. */
+export function unknownCommand(text: string): string {
+  // Two changes in a short word can make any other word of it.
+  const nearest = nearestName(text, [...Object.keys(COMMANDS), ...Object.keys(ALIASES)], 2)
+  return `unknown command ${JSON.stringify(text)}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
+}
+
+/** The text of `workspace-gateway help COMMAND`. */
+export function commandHelp(name: CommandName): string {
+  const { usage, summary, details }: Command = COMMANDS[name]
+  const lines = [
+    `workspace-gateway ${usage}`,
+    `  ${summary}`,
+    ...(details.length === 0 ? [] : ['', ...details.map((line) => `  ${line}`)]),
+  ]
+  return `${lines.join('\n')}\n`
+}
+
+const USAGE_WIDTH = Math.max(...Object.values<Command>(COMMANDS).map(({ usage }) => usage.length))
+
+const COMMAND_LINES = Object.values<Command>(COMMANDS)
+  .map(({ usage, summary }) => `  workspace-gateway ${usage.padEnd(USAGE_WIDTH)}  ${summary}`)
+  .join('\n')
+
+/** The text of `workspace-gateway help`. */
+export function helpText(): string {
+  const settings = Object.values<Setting<unknown>>(SETTINGS).map(describe).join('\n')
+  return `workspace-gateway ${VERSION}: the door of a cloud workspace
+
+Usage
+${COMMAND_LINES}
+
+Exit codes
+  0 stopped   1 failed   64 wrong usage   69 address taken or already running   78 wrong configuration
+
+Settings (environment variables; a secret can also be given as a file with …_FILE)
+${settings}
+`
+}
+
+function describe({
+  env,
+  secret,
+  required,
+  default: defaultText,
+  description,
+  accepts,
+}: Setting<unknown>): string {
+  const fallback = required
+    ? 'required'
+    : defaultText === undefined || defaultText === ''
+      ? 'not set'
+      : `default ${defaultText}`
+  return `  ${env}${secret ? ` (or ${env}_FILE)` : ''} [${fallback}]\n      ${description}\n      Takes ${accepts}.`
+}

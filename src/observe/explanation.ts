@@ -1,0 +1,125 @@
+/** Why was a request answered as it was, in words? What `workspace-gateway explain` tells the operator. */
+import type { Decision } from './record.ts'
+import { STAGES, type Stage } from '../request/exchange.ts'
+
+/** What came of one stage. */
+export interface Step {
+  readonly stage: Stage
+  readonly result: 'passed' | 'answered' | 'refused' | 'failed' | 'not reached'
+  readonly detail: string
+}
+
+/** A decision in words, for the operator alone. */
+export interface Explanation {
+  readonly id: string
+  readonly time: string
+  readonly ms: number
+  readonly upstreamMs: number | undefined
+  readonly client: string | undefined
+  readonly peer: string | undefined
+  readonly scheme: string | undefined
+  readonly host: string | undefined
+  readonly method: string | undefined
+  readonly path: string | undefined
+  readonly route: string | undefined
+  readonly websocket: boolean
+  readonly user: string | undefined
+  readonly trace: string | undefined
+  /** 0 when the client left before there was an answer. */
+  readonly status: number
+  readonly code: string | undefined
+  readonly reason: string | undefined
+  readonly chain: readonly Step[]
+}
+
+const UPSTREAM = STAGES.indexOf('upstream')
+
+/** Puts a decision into words, stage by stage. */
+export function explainDecision(decision: Decision): Explanation {
+  const { id, at, ms, upstreamMs, client, peer, scheme, host, method, path } = decision
+  const { route, websocket, user, trace, stage, status, code, reason } = decision
+  const answeredAt = STAGES.indexOf(stage)
+  // Behind authentication stands the service, or what the gateway itself serves in its place.
+  const stages = STAGES.filter((_, i) => i < UPSTREAM || i === Math.max(answeredAt, UPSTREAM))
+  const end = Math.min(answeredAt, UPSTREAM)
+  const chain = stages.map((name, i): Step => {
+    if (i < end) return { stage: name, result: 'passed', detail: FINDINGS[name]?.(decision) ?? '' }
+    if (i > end) return { stage: name, result: 'not reached', detail: '' }
+    return { stage: name, result: endOf(decision), detail: answerOf(decision) }
+  })
+  return {
+    id,
+    time: new Date(at).toISOString(),
+    ms,
+    upstreamMs,
+    client,
+    peer,
+    scheme,
+    host,
+    method,
+    path,
+    route,
+    websocket,
+    user,
+    trace,
+    status,
+    code,
+    reason,
+    chain,
+  }
+}
+
+/** What a stage found before it let the request pass. */
+const FINDINGS: Partial<Record<Stage, (decision: Decision) => string>> = {
+  listener: ({ method, websocket }) => `${method}${websocket ? ', to become a WebSocket' : ''}`,
+  target: ({ path, route }) => `${path} belongs to ${route}`,
+  'client-address': clientFinding,
+  host: ({ host }) => host ?? 'any host is served here',
+  'sensitive-files': () => 'names none',
+  credential: credentialFinding,
+  'rate-limit': ({ budget }) => (budget === undefined ? 'not counted' : budgetFinding(budget)),
+  authentication: ({ user }) => (user === undefined ? 'open to everybody' : `signed in as ${user}`),
+}
+
+function clientFinding({ client, peer, viaProxy }: Decision): string {
+  if (!viaProxy) return `${client}, the TCP peer, which is no trusted proxy`
+  if (peer === undefined) return `${client}, by way of a Unix socket, whose peers are trusted`
+  const proxy = peer.replace(/^::ffff:(?=[0-9.]+$)/i, '')
+  return proxy === client
+    ? `${client}, a trusted proxy that named nobody else`
+    : `${client}, told by the trusted proxy ${proxy}`
+}
+
+function credentialFinding({ credential, credentialError, credentialReason }: Decision): string {
+  if (credential === undefined) return 'none of ours'
+  const kind = { header: 'X-Workspace-Token', bearer: 'Authorization', cookie: 'session cookie' }[
+    credential
+  ]
+  if (credentialError === undefined) return `${kind}, good`
+  return `${kind}, ${credentialError}${credentialReason === undefined ? '' : ` (${credentialReason})`}`
+}
+
+/** `"address";r=9;t=60` in words. */
+function budgetFinding(field: string): string {
+  const [, name = '', left = '', seconds = ''] = /^"(\w+)";r=(\d+);t=(\d+)$/.exec(field) ?? []
+  return `${name} budget, ${left} left for ${seconds} s`
+}
+
+function endOf({ status, code }: Decision): Step['result'] {
+  if (status === 0) return 'failed'
+  if (code === undefined || status < 400) return 'answered'
+  return status >= 500 ? 'failed' : 'refused'
+}
+
+/** How the stage that answered did it. */
+function answerOf(decision: Decision): string {
+  const { status, code, reason, stage, route } = decision
+  const answer = [
+    status === 0 ? 'no answer' : status,
+    code ?? (stage === 'upstream' && status > 0 ? `from ${route}` : ''),
+  ]
+  const budget = stage === 'rate-limit' && decision.budget !== undefined ? decision.budget : ''
+  return [answer.join(' ').trim(), reason, budget === '' ? '' : budgetFinding(budget)]
+    .filter((part) => part !== undefined && part !== '')
+    .join('; ')
+}

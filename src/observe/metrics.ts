@@ -1,0 +1,237 @@
+/** How much, how fast, how often? Counters for Prometheus that cost a request a few array writes, and their text. */
+import { performance } from 'node:perf_hooks'
+import { ERRORS, type ErrorCode } from '../answers/errors.ts'
+import { STAGES, type Stage } from '../request/exchange.ts'
+import type { RouteName } from '../rules/site-map.ts'
+import { VERSION } from '../answers/version.ts'
+
+// By hand, not with prom-client: a counter and two histograms took it 1.5 µs a request with labels bound beforehand,
+// which is more than the rate limit takes. Every label value below is one of ours, so the number of series is bounded.
+
+/** Every metric, for the exposition and for the documents. */
+export const METRICS = {
+  gateway_build_info: {
+    type: 'gauge',
+    help: '1; the labels say which release of the gateway runs, and on which Node.',
+  },
+  gateway_requests_total: {
+    type: 'counter',
+    help: 'Requests and WebSockets that ended, by route, by the stage that answered, and by status class (none: the client left).',
+  },
+  gateway_refusals_total: {
+    type: 'counter',
+    help: 'Answers of the gateway’s own, by error code.',
+  },
+  gateway_decision_seconds: {
+    type: 'histogram',
+    help: 'Time until a request was handed to its service, or was answered by the gateway itself, by route.',
+  },
+  gateway_upstream_seconds: {
+    type: 'histogram',
+    help: 'Time until the service began its answer, or was given up, by route.',
+  },
+  gateway_open_websockets: { type: 'gauge', help: 'WebSockets that are open.' },
+  gateway_in_flight_requests: { type: 'gauge', help: 'Requests under way, by service.' },
+  gateway_limiter_keys: {
+    type: 'gauge',
+    help: 'Client addresses and sessions that have a budget in use, by table.',
+  },
+  gateway_remembered_tokens: { type: 'gauge', help: 'Verified tokens that are remembered.' },
+  gateway_draining: { type: 'gauge', help: '1 while the gateway is stopping.' },
+  gateway_event_loop_delay_seconds: {
+    type: 'gauge',
+    help: 'How late the event loop was since it was last asked, by quantile; 1 is the worst.',
+  },
+  process_resident_memory_bytes: { type: 'gauge', help: 'Resident memory.' },
+  nodejs_heap_size_used_bytes: {
+    type: 'gauge',
+    help: 'Memory of JavaScript objects, those that are no longer needed but not yet collected too.',
+  },
+  process_cpu_seconds_total: { type: 'counter', help: 'Processor time, user and system.' },
+  process_start_time_seconds: {
+    type: 'gauge',
+    help: 'When the process started, in seconds since 1970.',
+  },
+} as const satisfies Record<string, { type: 'counter' | 'gauge' | 'histogram'; help: string }>
+
+type MetricName = keyof typeof METRICS
+
+/** The time between a request's arrival and a decision; in milliseconds, as the buckets below. */
+const DECISION_BUCKETS_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 500, 1000]
+
+/** The time a service takes to begin its answer; an agent run takes minutes. */
+const UPSTREAM_BUCKETS_MS = [
+  1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000, 60_000, 300_000, 900_000,
+]
+
+const ROUTES = [
+  'dashboard',
+  'terminal',
+  'api',
+  'chat',
+  'health',
+  'gateway',
+  'none',
+] as const satisfies ReadonlyArray<RouteName | 'none'>
+const CLASSES = ['none', '1xx', '2xx', '3xx', '4xx', '5xx'] as const
+const CODES = Object.keys(ERRORS) as ErrorCode[]
+
+const ROUTE_INDEX = indexOf<RouteName | 'none'>(ROUTES)
+const STAGE_INDEX = indexOf<Stage>(STAGES)
+const CODE_INDEX = indexOf<ErrorCode>(CODES)
+
+function indexOf<Name extends string>(names: readonly Name[]): Readonly<Record<Name, number>> {
+  return Object.fromEntries(names.map((name, i) => [name, i])) as Record<Name, number>
+}
+
+/** Counts of values at most so large, and their sum. */
+class Histogram {
+  readonly #bounds: readonly number[]
+  readonly #counts: number[]
+  #sum = 0
+
+  constructor(boundsMs: readonly number[]) {
+    this.#bounds = boundsMs
+    this.#counts = Array.from({ length: boundsMs.length + 1 }, () => 0)
+  }
+
+  observe(ms: number): void {
+    const bounds = this.#bounds
+    let bucket = 0
+    while (bucket < bounds.length && ms > (bounds[bucket] ?? 0)) bucket++
+    this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1
+    this.#sum += ms
+  }
+
+  /** The lines of one series; nothing while nothing was observed. */
+  lines(name: MetricName, label: string): string[] {
+    const total = this.#counts.reduce((sum, count) => sum + count, 0)
+    if (total === 0) return []
+    let cumulative = 0
+    const buckets = this.#bounds.map((bound, i) => {
+      cumulative += this.#counts[i] ?? 0
+      return `${name}_bucket{${label},le="${bound / 1000}"} ${cumulative}`
+    })
+    return [
+      ...buckets,
+      `${name}_bucket{${label},le="+Inf"} ${total}`,
+      `${name}_sum{${label}} ${this.#sum / 1000}`,
+      `${name}_count{${label}} ${total}`,
+    ]
+  }
+}
+
+/** What is counted as requests end. */
+export class RequestMetrics {
+  readonly #requests: number[] = Array.from(
+    { length: ROUTES.length * STAGES.length * CLASSES.length },
+    () => 0,
+  )
+  readonly #refusals: number[] = CODES.map(() => 0)
+  readonly #decision = ROUTES.map(() => new Histogram(DECISION_BUCKETS_MS))
+  readonly #upstream = ROUTES.map(() => new Histogram(UPSTREAM_BUCKETS_MS))
+
+  /**
+   * Counts one that has ended.
+   * @param status 0 when nothing was answered
+   * @param decisionMs until it was handed on or answered here
+   * @param upstreamMs until the service began to answer; undefined when none was asked
+   */
+  count(
+    route: RouteName | undefined,
+    stage: Stage,
+    status: number,
+    code: ErrorCode | undefined,
+    decisionMs: number,
+    upstreamMs: number | undefined,
+  ): void {
+    const routeIndex = ROUTE_INDEX[route ?? 'none']
+    const statusClass = Math.min(5, Math.trunc(status / 100)) // a service may well answer 999
+    const index = (routeIndex * STAGES.length + STAGE_INDEX[stage]) * CLASSES.length + statusClass
+    this.#requests[index] = (this.#requests[index] ?? 0) + 1
+    if (code !== undefined) {
+      const codeIndex = CODE_INDEX[code]
+      this.#refusals[codeIndex] = (this.#refusals[codeIndex] ?? 0) + 1
+    }
+    this.#decision[routeIndex]?.observe(decisionMs)
+    if (upstreamMs !== undefined) this.#upstream[routeIndex]?.observe(upstreamMs)
+  }
+
+  /** The lines of what was counted. */
+  lines(): string[] {
+    const requests = this.#requests.flatMap((count, index) => {
+      if (count === 0) return []
+      const status = CLASSES[index % CLASSES.length]
+      const stage = STAGES[Math.floor(index / CLASSES.length) % STAGES.length]
+      const route = ROUTES[Math.floor(index / CLASSES.length / STAGES.length)]
+      return `gateway_requests_total{route="${route}",stage="${stage}",status="${status}"} ${count}`
+    })
+    return [
+      ...family('gateway_requests_total', requests),
+      ...family(
+        'gateway_refusals_total',
+        this.#refusals.map((count, i) => `gateway_refusals_total{code="${CODES[i]}"} ${count}`),
+      ),
+      ...histograms('gateway_decision_seconds', this.#decision),
+      ...histograms('gateway_upstream_seconds', this.#upstream),
+    ]
+  }
+}
+
+function histograms(name: MetricName, byRoute: readonly Histogram[]): string[] {
+  return family(
+    name,
+    byRoute.flatMap((histogram, i) => histogram.lines(name, `route="${ROUTES[i]}"`)),
+  )
+}
+
+/** A metric with what Prometheus wants to know about it. */
+function family(name: MetricName, lines: readonly string[]): string[] {
+  const { type, help } = METRICS[name]
+  return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines]
+}
+
+/** What is read at the moment of asking. */
+export interface Readings {
+  readonly openWebSockets: number
+  /** By service. */
+  readonly inFlight: Readonly<Record<string, number>>
+  /** By table. */
+  readonly limiterKeys: Readonly<Record<string, number>>
+  readonly rememberedTokens: number
+  readonly isDraining: boolean
+  /** In seconds, by quantile. */
+  readonly eventLoopDelay: Readonly<Record<string, number>>
+}
+
+/** Everything as Prometheus reads it (text exposition format 0.0.4). */
+export function exposition(counted: RequestMetrics, readings: Readings): string {
+  const { user, system } = process.cpuUsage()
+  const { rss, heapUsed } = process.memoryUsage()
+  const one = (name: MetricName, value: number) => family(name, [`${name} ${value}`])
+  const by = (name: MetricName, label: string, values: Readonly<Record<string, number>>) =>
+    family(
+      name,
+      Object.entries(values).map(([key, value]) => `${name}{${label}="${key}"} ${value}`),
+    )
+  const lines = [
+    ...family('gateway_build_info', [
+      `gateway_build_info{version="${VERSION}",node="${process.versions.node}"} 1`,
+    ]),
+    ...counted.lines(),
+    ...one('gateway_open_websockets', readings.openWebSockets),
+    ...by('gateway_in_flight_requests', 'service', readings.inFlight),
+    ...by('gateway_limiter_keys', 'table', readings.limiterKeys),
+    ...one('gateway_remembered_tokens', readings.rememberedTokens),
+    ...one('gateway_draining', readings.isDraining ? 1 : 0),
+    ...by('gateway_event_loop_delay_seconds', 'quantile', readings.eventLoopDelay),
+    ...one('process_resident_memory_bytes', rss),
+    ...one('nodejs_heap_size_used_bytes', heapUsed),
+    ...one('process_cpu_seconds_total', (user + system) / 1e6),
+    ...one('process_start_time_seconds', performance.timeOrigin / 1000),
+  ]
+  return `${lines.join('\n')}\n`
+}
+
+/** The media type of {@link exposition}. */
+export const EXPOSITION_TYPE = 'text/plain; version=0.0.4; charset=utf-8'

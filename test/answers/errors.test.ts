@@ -1,0 +1,88 @@
+/** Which answers does the gateway give in its own name? */
+import t from 'tap'
+import {
+  codeOf,
+  ERRORS,
+  GatewayError,
+  upstreamErrorFrom,
+  type ErrorCode,
+} from '../../src/answers/errors.ts'
+
+t.test('every code has the status that the contract gives it', async (t) => {
+  const statuses: Record<ErrorCode, number> = {
+    'bad-request': 400,
+    'bad-target': 400,
+    'sign-in-required': 401,
+    'token-invalid': 401,
+    'token-expired': 401,
+    'sensitive-file': 403,
+    'origin-not-allowed': 403,
+    'not-found': 404,
+    'method-not-allowed': 405,
+    'request-timeout': 408,
+    'body-too-large': 413,
+    'expectation-failed': 417,
+    'host-not-served': 421,
+    'upgrade-required': 426,
+    'rate-limited': 429,
+    'headers-too-large': 431,
+    'internal-error': 500,
+    'upstream-unreachable': 502,
+    draining: 503,
+    'upstream-busy': 503,
+    'upstream-timeout': 504,
+  }
+  for (const code of Object.keys(ERRORS) as ErrorCode[]) {
+    t.equal(ERRORS[code].status, statuses[code], code)
+    t.equal(new GatewayError(code).statusCode, statuses[code])
+    t.match(code, /^[a-z]+(?:-[a-z]+)*$/)
+  }
+})
+
+t.test('the public words name no host, port, path or library', async (t) => {
+  for (const { title } of Object.values(ERRORS)) {
+    t.match(title, /^[A-Z][A-Za-z0-9 ]+$/)
+    t.notMatch(title, /localhost|127|3001|undici|fastify|node|openclaw|ttyd|next/i)
+  }
+})
+
+t.test('an error carries its reason and cause for the log, beside its public words', async (t) => {
+  const cause = new Error('inner')
+  const error = new GatewayError('rate-limited', {
+    reason: 'why',
+    cause,
+    headers: { 'Retry-After': '7' },
+  })
+  t.match(error, { name: 'GatewayError', code: 'rate-limited', reason: 'why', cause })
+  t.equal(error.message, ERRORS['rate-limited'].title)
+  t.same(error.headers, { 'Retry-After': '7' })
+  t.notOk('cause' in new GatewayError('draining'))
+})
+
+t.test('what fails behind the gateway is 504 when it took too long, else 502', async (t) => {
+  const failing = (code: string) => Object.assign(new Error('connect 127.0.0.1:3001'), { code })
+  t.match(upstreamErrorFrom(failing('ETIMEDOUT')), {
+    code: 'upstream-timeout',
+    reason: 'ETIMEDOUT',
+  })
+  for (const code of [
+    'ECONNREFUSED',
+    'ECONNRESET',
+    'EPIPE',
+    'ENOTFOUND',
+    'ENOENT',
+    'EHOSTUNREACH',
+    'HPE_INVALID_CONSTANT',
+  ])
+    t.match(upstreamErrorFrom(failing(code)), { code: 'upstream-unreachable', reason: code })
+  for (const odd of [undefined, null, 'text', 5, {}, new Error('x'), { code: 5 }])
+    t.match(upstreamErrorFrom(odd), { code: 'upstream-unreachable', reason: 'failed' })
+  const ours = new GatewayError('upstream-busy')
+  t.equal(upstreamErrorFrom(ours), ours, 'an answer that was already chosen stands')
+})
+
+t.test('the code of an error is text, or nothing', async (t) => {
+  t.equal(codeOf(Object.assign(new Error('x'), { code: 'EPERM' })), 'EPERM')
+  for (const odd of [undefined, null, 'EPERM', new Error('x'), { code: 1 }, { code: null }, []])
+    t.equal(codeOf(odd), '')
+})

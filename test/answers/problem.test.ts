@@ -1,0 +1,187 @@
+/** How does an error become an answer? */
+import * as fc from 'fast-check'
+import t from 'tap'
+import { DETAILS, RETRY_SECONDS } from '../../src/answers/details.ts'
+import { ERRORS, GatewayError, type ErrorCode } from '../../src/answers/errors.ts'
+import { PAGE_POLICY } from '../../src/answers/pages.ts'
+import {
+  ownHeaders,
+  problemAnswer,
+  rawAnswer,
+  withBody,
+  type Answer,
+} from '../../src/answers/problem.ts'
+import { anyText } from '../helpers/any-text.ts'
+
+const CODES = Object.keys(ERRORS) as ErrorCode[]
+const PROGRAM = { requestId: 'id-1', page: false, returnTo: '/' }
+const PERSON = { requestId: 'id-1', page: true, returnTo: '/logs?a=b' }
+
+interface Detailed {
+  readonly detail: string
+}
+
+/** The values of a field, in order. */
+function values({ headers }: Answer, name: string): string[] {
+  return headers.filter(
+    (_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === name.toLowerCase(),
+  )
+}
+
+t.test('a program gets problem details, with the code in the body and in a field', async (t) => {
+  for (const code of CODES) {
+    const answer = problemAnswer(new GatewayError(code), PROGRAM)
+    const { status, title } = ERRORS[code]
+    t.equal(answer.status, status)
+    t.same(JSON.parse(answer.body), {
+      type: `urn:workspace-gateway:${code}`,
+      title,
+      status,
+      code,
+      detail: DETAILS[code],
+      instance: 'id-1',
+    })
+    t.same(values(answer, 'Content-Type'), ['application/problem+json'])
+    t.same(values(answer, 'X-Gateway-Error'), [code])
+    t.same(values(answer, 'X-Request-Id'), ['id-1'])
+    t.same(values(answer, 'Cache-Control'), ['no-store'])
+    t.same(values(answer, 'X-Content-Type-Options'), ['nosniff'])
+    t.same(values(answer, 'Referrer-Policy'), ['no-referrer'])
+    t.same(values(answer, 'Content-Length'), [String(Buffer.byteLength(answer.body))])
+  }
+})
+
+t.test('a person gets a page that can do nothing but be read', async (t) => {
+  for (const code of CODES) {
+    const answer = problemAnswer(new GatewayError(code), PERSON)
+    t.equal(answer.status, ERRORS[code].status)
+    t.match(answer.body, /^<!doctype html>/)
+    t.ok(answer.body.includes(ERRORS[code].title) || answer.body.includes('Sign in'))
+    t.same(values(answer, 'Content-Type'), ['text/html; charset=utf-8'])
+    t.same(values(answer, 'Content-Security-Policy'), [PAGE_POLICY])
+    t.same(values(answer, 'X-Gateway-Error'), [code])
+    t.same(values(answer, 'Cache-Control'), ['no-store'])
+    t.same(values(answer, 'Content-Length'), [String(Buffer.byteLength(answer.body))])
+  }
+})
+
+t.test('who is not signed in is told how, in the words of RFC 6750', async (t) => {
+  const challenges: Partial<Record<ErrorCode, string>> = {
+    'sign-in-required': 'Bearer realm="workspace"',
+    'token-invalid': 'Bearer realm="workspace", error="invalid_token"',
+    'token-expired': 'Bearer realm="workspace", error="invalid_token", error_description="expired"',
+  }
+  for (const code of CODES)
+    for (const audience of [PROGRAM, PERSON]) {
+      const expected = challenges[code] === undefined ? [] : [challenges[code]]
+      t.same(values(problemAnswer(new GatewayError(code), audience), 'WWW-Authenticate'), expected)
+    }
+})
+
+t.test('a person who must sign in gets the form, with the way back in it', async (t) => {
+  for (const code of CODES) {
+    const { body } = problemAnswer(new GatewayError(code), PERSON)
+    const isSignIn = ERRORS[code].status === 401
+    t.equal(body.includes('action="/_gateway/sign-in"'), isSignIn, code)
+    t.equal(body.includes('value="/logs?a=b"'), isSignIn)
+  }
+  const plain = problemAnswer(new GatewayError('sign-in-required'), PERSON).body
+  t.notMatch(plain, /role="alert"/, 'nothing went wrong yet')
+  t.match(
+    problemAnswer(new GatewayError('token-expired'), PERSON).body,
+    /role="alert">The session has expired\./,
+  )
+})
+
+t.test('an error’s own detail goes before that of its code, to programs and people', async (t) => {
+  const error = new GatewayError('bad-target', { reason: 'for the log', detail: 'What to do.' })
+  t.equal((JSON.parse(problemAnswer(error, PROGRAM).body) as Detailed).detail, 'What to do.')
+  t.match(problemAnswer(error, PERSON).body, '<p>What to do.</p>')
+  t.notMatch(problemAnswer(error, PERSON).body, 'for the log')
+})
+
+t.test('who can try again hears when, once, and a page that can be repeated does so', async (t) => {
+  const refresh = (answer: Answer) =>
+    /<meta http-equiv="refresh" content="([^"]*)">/.exec(answer.body)?.[1]
+  const repeatable = { ...PERSON, repeatable: true }
+  for (const code of CODES) {
+    const seconds = RETRY_SECONDS[code]
+    const expected = seconds === undefined ? [] : [String(seconds)]
+    t.equal(seconds !== undefined, [502, 503, 504].includes(ERRORS[code].status), code)
+    t.same(values(problemAnswer(new GatewayError(code), PROGRAM), 'Retry-After'), expected)
+    t.equal(refresh(problemAnswer(new GatewayError(code), repeatable)), expected[0])
+    t.equal(refresh(problemAnswer(new GatewayError(code), PERSON)), undefined, 'a POST')
+    const headers = { 'Retry-After': '37' }
+    const own = problemAnswer(new GatewayError(code, { headers }), repeatable)
+    t.same(values(own, 'Retry-After'), ['37'], 'its own goes before')
+    t.equal(refresh(own), ERRORS[code].status === 401 ? undefined : '37')
+  }
+})
+
+t.test('the fields of an error are sent, each of several on its own line', async (t) => {
+  const error = new GatewayError('bad-request', {
+    headers: { 'Set-Cookie': ['a=; Max-Age=0', 'b=; Max-Age=0'], Allow: 'GET' },
+  })
+  const answer = problemAnswer(error, PROGRAM)
+  t.same(values(answer, 'set-cookie'), ['a=; Max-Age=0', 'b=; Max-Age=0'])
+  t.same(values(answer, 'allow'), ['GET'])
+})
+
+t.test('nothing of an error’s inside is sent', async (t) => {
+  const hidden = 'connect ECONNREFUSED 127.0.0.1:3001'
+  const error = new GatewayError('upstream-unreachable', {
+    reason: hidden,
+    cause: new Error(hidden),
+  })
+  for (const audience of [PROGRAM, PERSON]) {
+    const { headers, body } = problemAnswer(error, audience)
+    t.notMatch(headers.join('\n') + body, /ECONNREFUSED|127\.0|3001|at .*\.ts/)
+  }
+})
+
+t.test('a body is counted in bytes', async (t) => {
+  const answer = withBody(200, ownHeaders('id-1'), 'text/plain', 'é🦊')
+  t.same(values(answer, 'Content-Length'), ['6'])
+})
+
+t.test(
+  'bytes that are no request are answered with valid HTTP, and the connection ends',
+  async (t) => {
+    for (const code of CODES) {
+      const text = rawAnswer(code, 'id-1')
+      const [head = '', ...rest] = text.split('\r\n\r\n')
+      const body = rest.join('\r\n\r\n')
+      const [statusLine = '', ...lines] = head.split('\r\n')
+      t.match(statusLine, new RegExp(`^HTTP/1\\.1 ${ERRORS[code].status} [\\x20-\\x7e]+$`))
+      const fields = new Map<string, string>()
+      for (const line of lines) {
+        const [, name = '', value = ''] = /^([A-Za-z-]+): ([\x20-\x7e]+)$/.exec(line) ?? []
+        t.not(name, '', line)
+        t.notOk(fields.has(name.toLowerCase()), `${name} once`)
+        fields.set(name.toLowerCase(), value)
+      }
+      t.equal(fields.get('content-length'), String(Buffer.byteLength(body)))
+      t.equal(fields.get('connection'), 'close')
+      t.equal(fields.get('x-gateway-error'), code)
+      t.ok(Math.abs(Date.parse(fields.get('date') ?? '') - Date.now()) < 60_000)
+      t.equal((JSON.parse(body) as { code: string }).code, code)
+    }
+    t.match(
+      rawAnswer('method-not-allowed', 'id-1', { Allow: 'GET, HEAD' }),
+      /\r\nAllow: GET, HEAD\r\n/,
+    )
+  },
+)
+
+t.test('whatever the way back is, it stays one attribute of the page', async () => {
+  fc.assert(
+    fc.property(anyText(), (returnTo) => {
+      const { body } = problemAnswer(new GatewayError('sign-in-required'), { ...PERSON, returnTo })
+      const inside = /name="return_to" value="([^"]*)">\n/.exec(body)?.[1] ?? ''
+      const decoded = inside.replaceAll(/&#([0-9]+);/g, (_, code) =>
+        String.fromCharCode(Number(code)),
+      )
+      return !/[<>"']/.test(inside) && decoded === returnTo
+    }),
+  )
+})

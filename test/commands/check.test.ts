@@ -1,0 +1,214 @@
+/** Does `check` say what the gateway would run with, and what is wrong or unwise in it? */
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { check } from '../../src/commands/check.ts'
+import { KNOWN_VARIABLES, type Environment } from '../../src/config/load.ts'
+import { SETTINGS } from '../../src/config/settings.ts'
+import { runCommand } from '../helpers/command.ts'
+import { temporaryFolder } from '../helpers/process.ts'
+
+const SECRET = 'k8f2mD5xQ9vB1nR7tY3wL6pZ0sH4jC8a'
+const OLD_SECRET = 'Zq4Wm7Xn2Cv5Bb8Nk1Lj3Hg6Fd9Sa0Pe-older'
+const BASE: Environment = {
+  GATEWAY_WORKSPACE: 'houston',
+  GATEWAY_JWT_SECRET: SECRET,
+  GATEWAY_STATE_DIR: '/nowhere/at/all',
+}
+
+const run = (env: Environment, ...args: string[]) => runCommand(check, args, env)
+
+async function warningsOf(env: Environment): Promise<string[]> {
+  const { code, out } = await run({ ...BASE, ...env }, '--json')
+  if (code !== 0) throw new Error(out)
+  return (JSON.parse(out) as { warnings: string[] }).warnings
+}
+
+t.test('a valid configuration is printed whole, with where each value came from', async (t) => {
+  const { code, out, err } = await run({ ...BASE, GATEWAY_RATE_LIMIT: '25' })
+  t.equal(code, 0)
+  t.equal(err, '')
+  for (const { env } of Object.values(SETTINGS)) t.match(out, new RegExp(`^  ${env} `, 'm'))
+  t.match(out, /^ {2}GATEWAY_WORKSPACE +houston +environment$/m)
+  t.match(out, /^ {2}GATEWAY_RATE_LIMIT +25 +environment$/m)
+  t.match(out, /^ {2}GATEWAY_RATE_LIMIT_SECONDS +60 +default$/m)
+  t.match(out, /^ {2}GATEWAY_LOGIN_URL +- +default$/m)
+  t.match(out, 'Nothing in it is unwise.')
+})
+
+t.test('secrets are shown as their size, wherever they come from', async (t) => {
+  const file = join(temporaryFolder(t), 'jwt')
+  writeFileSync(file, `${SECRET}\n`, { mode: 0o600 })
+  const env = {
+    GATEWAY_WORKSPACE: 'houston',
+    GATEWAY_JWT_SECRET_FILE: file,
+    GATEWAY_JWT_PREVIOUS_SECRETS: `${OLD_SECRET},${OLD_SECRET}2`,
+    GATEWAY_OPENCLAW_TOKEN: 'oc-token-1',
+  }
+  for (const args of [[], ['--json']]) {
+    const { code, out, err } = await run(env, ...args)
+    t.equal(code, 0)
+    for (const secret of [SECRET, OLD_SECRET, 'oc-token-1']) t.notOk((out + err).includes(secret))
+  }
+  const { out } = await run(env)
+  t.match(out, new RegExp(`^  GATEWAY_JWT_SECRET +set, 32 bytes +file ${file}$`, 'm'))
+  t.match(out, /GATEWAY_JWT_PREVIOUS_SECRETS +set, 2 secrets of 38 and 39 bytes +environment/)
+  t.match(out, /GATEWAY_OPENCLAW_TOKEN +set, 10 bytes +environment/)
+})
+
+t.test('the same for programs', async (t) => {
+  const { out } = await run(BASE, '--json')
+  const { valid, problems, settings } = JSON.parse(out) as {
+    valid: boolean
+    problems: string[]
+    settings: Array<Record<string, unknown>>
+  }
+  t.ok(valid)
+  t.same(problems, [])
+  t.equal(settings.length, Object.keys(SETTINGS).length)
+  t.same(settings[0], {
+    name: 'GATEWAY_WORKSPACE',
+    value: 'houston',
+    secret: false,
+    from: 'environment',
+  })
+})
+
+t.test('a configuration that cannot be used exits 78 and says every problem', async (t) => {
+  const env = { GATEWAY_JWT_SECRET: 'short', GATEWAY_PORTT: '80' }
+  const { code, out, err } = await run(env)
+  t.equal(code, 78)
+  t.equal(out, '')
+  t.match(err, /^workspace-gateway: invalid configuration:\n/)
+  for (const name of ['GATEWAY_PORTT', 'GATEWAY_WORKSPACE', 'GATEWAY_JWT_SECRET'])
+    t.match(err, new RegExp(`^  ${name} `, 'm'))
+  const json = await run(env, '--json')
+  t.equal(json.code, 78)
+  t.match(JSON.parse(json.out), { valid: false, problems: { length: 3 } })
+})
+
+t.test('text from the environment cannot move the cursor', async (t) => {
+  const { out } = await run({ ...BASE, GATEWAY_JWT_ISSUER: 'a\u001b[2Jb' })
+  t.notOk(out.includes('\u001b'))
+  t.match(out, String.raw`"a\u001b[2Jb"`)
+})
+
+t.test('what is legal but unwise is said', async (t) => {
+  const folder = temporaryFolder(t)
+  const secretFile = join(folder, 'jwt')
+  writeFileSync(secretFile, SECRET)
+  chmodSync(secretFile, 0o644)
+  const writable = join(folder, 'openclaw')
+  writeFileSync(writable, 'oc-token-1')
+  chmodSync(writable, 0o620)
+  const openState = join(folder, 'state')
+  mkdirSync(openState)
+  chmodSync(openState, 0o755)
+  const cases: Array<[Environment, RegExp]> = [
+    [{ GATEWAY_ALLOWED_HOSTS: '*' }, /^GATEWAY_ALLOWED_HOSTS is \*/],
+    [{ GATEWAY_TRUSTED_PROXIES: 'none' }, /^GATEWAY_TRUSTED_PROXIES is none while GATEWAY_HOST ::/],
+    [
+      { GATEWAY_JWT_SECRET: undefined, GATEWAY_JWT_SECRET_FILE: secretFile },
+      /^GATEWAY_JWT_SECRET_FILE .* every user .*\(mode 644\); chmod 600/,
+    ],
+    [
+      { GATEWAY_OPENCLAW_TOKEN_FILE: writable },
+      /^GATEWAY_OPENCLAW_TOKEN_FILE .* written by others \(mode 620\)/,
+    ],
+    [{ GATEWAY_API_URL: 'http://192.0.2.77:3000' }, /192\.0\.2\.77:3000 is not on this machine/],
+    [{ GATEWAY_API_URL: 'http://0.0.0.0:3000' }, /^GATEWAY_API_URL .* names every address/],
+    [{ GATEWAY_JWT_PREVIOUS_SECRETS: OLD_SECRET }, /^GATEWAY_JWT_PREVIOUS_SECRETS .* 1 secret:/],
+    [{ GATEWAY_STATE_DIR: openState }, /^GATEWAY_STATE_DIR .*\(mode 755\); chmod 700/],
+    [{ GATEWAY_JWT_LEEWAY_SECONDS: '120' }, /^GATEWAY_JWT_LEEWAY_SECONDS is 120, the maximum/],
+    [{ GATEWAY_LOGIN_URL: 'http://login.example.com/' }, /^GATEWAY_LOGIN_URL .* plain http/],
+    [
+      { GATEWAY_ALLOWED_ORIGINS: 'http://app.example.com' },
+      /^GATEWAY_ALLOWED_ORIGINS has http:\/\/app\.example\.com, plain http/,
+    ],
+  ]
+  for (const [env, expected] of cases) {
+    const warnings = await warningsOf(env)
+    t.ok(
+      warnings.some((line) => expected.test(line)),
+      `${expected} in ${JSON.stringify(warnings)}`,
+    )
+    const { code, out } = await run({ ...BASE, ...env })
+    t.equal(code, 0, 'it is legal')
+    t.match(out, 'Legal, but unwise:')
+  }
+})
+
+t.test('a service on an address of this machine that others can dial is named', async (t) => {
+  const outer = Object.values(networkInterfaces())
+    .flat()
+    .find((one) => one?.internal === false && one.family === 'IPv4')
+  if (outer === undefined) {
+    t.pass('this machine has loopback alone')
+    return
+  }
+  const warnings = await warningsOf({ GATEWAY_TERMINAL_URL: `http://${outer.address}:8080` })
+  t.ok(warnings.some((line) => /^GATEWAY_TERMINAL_URL .* bound beyond loopback/.test(line)))
+})
+
+t.test('what is fine is not complained about', async (t) => {
+  const quiet: Environment[] = [
+    { GATEWAY_TRUSTED_PROXIES: 'none', GATEWAY_HOST: '127.0.0.1' },
+    { GATEWAY_TRUSTED_PROXIES: 'none', GATEWAY_HOST: '::1' },
+    { GATEWAY_TRUSTED_PROXIES: 'none', GATEWAY_SOCKET: '/run/gateway.sock' },
+    { GATEWAY_LOGIN_URL: 'https://login.example.com/' },
+    { GATEWAY_LOGIN_URL: 'http://localhost:9000/' },
+    { GATEWAY_JWT_LEEWAY_SECONDS: '119' },
+    { GATEWAY_API_URL: 'unix:/run/openclaw.sock' },
+    { GATEWAY_API_URL: 'http://[::1]:3000' },
+  ]
+  for (const env of quiet) t.same(await warningsOf(env), [], JSON.stringify(env))
+})
+
+t.test('a setting explains itself', async (t) => {
+  const { code, out } = await run({ ...BASE, GATEWAY_PORT: '8080' }, '--explain', 'GATEWAY_PORT')
+  t.equal(code, 0)
+  t.equal(
+    out,
+    `GATEWAY_PORT
+  The TCP port to listen on. 0 takes a free one.
+  Takes    a whole number from 0 to 65535
+  Default  80
+  Now      8080, from the environment
+`,
+  )
+  for (const name of KNOWN_VARIABLES)
+    t.equal((await run(BASE, '--explain', name)).code, 0, `${name} is explained`)
+})
+
+t.test('explaining never prints a secret, and says what is wrong with a value', async (t) => {
+  const secret = await run(BASE, '--explain', 'GATEWAY_JWT_SECRET_FILE')
+  t.match(secret.out, /^ {2}Now {6}set, 32 bytes, from the environment$/m)
+  t.match(secret.out, 'GATEWAY_JWT_SECRET_FILE takes the path of a file')
+  t.notOk(secret.out.includes(SECRET))
+  const short = await run({ GATEWAY_JWT_SECRET: 'hunter2' }, '--explain', 'GATEWAY_JWT_SECRET')
+  t.match(short.out, /Now {6}wrong: GATEWAY_JWT_SECRET is shorter than 32 bytes/)
+  t.notOk(short.out.includes('hunter2'))
+  const missing = await run({}, '--explain', 'GATEWAY_WORKSPACE')
+  t.match(missing.out, /^ {2}Now {6}missing$/m)
+  const unset = await run({}, '--explain', 'GATEWAY_LOGIN_URL', '--json')
+  t.match(JSON.parse(unset.out), { default: 'not set', now: 'the default', secret: false })
+})
+
+t.test('names are taken as people type them, and a misspelt one is guessed', async (t) => {
+  t.match((await run({}, '--explain', 'rate-limit')).out, /^GATEWAY_RATE_LIMIT\n/)
+  const close = await run({}, '--explain', 'GATEWAY_RATE_LIMT')
+  t.equal(close.code, 64)
+  t.equal(
+    close.err,
+    'workspace-gateway: GATEWAY_RATE_LIMT is not a setting; did you mean GATEWAY_RATE_LIMIT?\n',
+  )
+  const far = await run({}, '--explain', 'GATEWAY_COFFEE_MACHINE')
+  t.equal(far.code, 64)
+  t.match(far.err, '"workspace-gateway help" lists them')
+})
+
+t.test('arguments that it does not know are an error of usage', async (t) => {
+  await t.rejects(run(BASE, '--jsn'), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' })
+  await t.rejects(run(BASE, 'now'), { code: 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL' })
+})

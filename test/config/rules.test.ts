@@ -1,0 +1,141 @@
+/** Do the settings fit together? */
+import t from 'tap'
+import { loadConfig, type Environment } from '../../src/config/load.ts'
+import { configWarnings, crossSettingProblems } from '../../src/config/rules.ts'
+import {
+  BASE,
+  CONFIG_SECRET as SECRET,
+  OTHER_CONFIG_SECRET as OTHER_SECRET,
+  problemsOf,
+} from '../helpers/configuration.ts'
+
+t.test('settings that contradict each other are refused', async (t) => {
+  const table: ReadonlyArray<
+    readonly [env: Environment, problem: RegExp | undefined, why: string]
+  > = [
+    [{ GATEWAY_SOCKET: '/run/x', GATEWAY_PORT: '80' }, /both set/, 'two places to listen on'],
+    [{ GATEWAY_SOCKET: '/run/x' }, undefined, 'a port that is only the default'],
+    [
+      { GATEWAY_PORT: '9100', GATEWAY_METRICS_PORT: '9100' },
+      /^GATEWAY_METRICS_PORT "9100" is the port/,
+      'metrics on the public port',
+    ],
+    [
+      { GATEWAY_SOCKET: '/run/x', GATEWAY_METRICS_PORT: '80' },
+      undefined,
+      'the default port is not used with a socket',
+    ],
+    [
+      { GATEWAY_API_URL: 'http://127.0.0.1' },
+      /^GATEWAY_API_URL .* own address/,
+      'a loop, by the default port',
+    ],
+    [
+      { GATEWAY_PORT: '3001' },
+      /^GATEWAY_PORT "3001" is also the default port of GATEWAY_DASHBOARD_URL, "http:\/\/127\.0\.0\.1:3001"/,
+      'a loop, by a default service that nobody set',
+    ],
+    [
+      { GATEWAY_PORT: '9000', GATEWAY_TERMINAL_URL: 'http://localhost:9000' },
+      /own address/,
+      'a loop by name',
+    ],
+    [
+      { GATEWAY_HOST: 'fdaa::3', GATEWAY_HEALTH_URL: 'http://[fdaa::3]:80' },
+      /own address/,
+      'a loop by the listening address',
+    ],
+    [
+      { GATEWAY_HOST: '10.0.0.5', GATEWAY_HEALTH_URL: 'http://10.0.0.6:80' },
+      undefined,
+      'another machine',
+    ],
+    [
+      { GATEWAY_SOCKET: '/run/x', GATEWAY_API_URL: 'unix:/run/x' },
+      /own address/,
+      'a loop over a Unix socket',
+    ],
+    [
+      { GATEWAY_SOCKET: '/run/x', GATEWAY_API_URL: 'http://127.0.0.1:80' },
+      undefined,
+      'no TCP port is ours',
+    ],
+    [
+      { GATEWAY_API_URL: 'http://houston.hubify.com:81' },
+      /own address/,
+      'a loop through the proxy in front',
+    ],
+    [
+      { GATEWAY_DOMAIN: 'localhost', GATEWAY_API_URL: 'http://houston.localhost:81' },
+      undefined,
+      'another port of this machine',
+    ],
+    [{ GATEWAY_API_URL: 'http://research.hubify.com:81' }, undefined, 'another workspace'],
+    [
+      { GATEWAY_LOGIN_URL: 'https://houston.hubify.com/login' },
+      /^GATEWAY_LOGIN_URL .*circles/,
+      'a login page that needs a login',
+    ],
+    [
+      { GATEWAY_LOGIN_URL: 'https://houston.hubify.com/_gatewayx' },
+      /circles/,
+      'nor is that a page of ours',
+    ],
+    [
+      { GATEWAY_LOGIN_URL: 'https://houston.hubify.com/_gateway/sign-in' },
+      undefined,
+      'our own page is in front of the door',
+    ],
+    [{ GATEWAY_LOGIN_URL: 'https://hubify.com/login' }, undefined, 'a page elsewhere'],
+    [
+      { GATEWAY_JWT_PREVIOUS_SECRETS: SECRET },
+      /rotation needs a new secret/,
+      'a rotation that changes nothing',
+    ],
+    [
+      { GATEWAY_JWT_PREVIOUS_SECRETS: `${OTHER_SECRET},${SECRET}` },
+      /rotation/,
+      'anywhere in the list',
+    ],
+    [{ GATEWAY_JWT_PREVIOUS_SECRETS: OTHER_SECRET }, undefined, 'a rotation'],
+  ]
+  for (const [env, problem, why] of table) {
+    const problems = problemsOf(env)
+    t.equal(problems.length, problem === undefined ? 0 : 1, `${why}: ${problems.join()}`)
+    if (problem !== undefined) t.match(problems[0], problem)
+  }
+})
+
+t.test('what could not be read is not complained about a second time', async (t) => {
+  t.same(crossSettingProblems({}, {}), [])
+  t.same(crossSettingProblems({ loginUrl: 'https://hubify.com/' }, {}), [])
+})
+
+t.test('what is legal but unwise is said', async (t) => {
+  const warn = (env: Environment) => configWarnings(loadConfig({ ...BASE, ...env }))
+  t.same(warn({}), [])
+  t.same(warn({ GATEWAY_API_URL: 'unix:/run/x', GATEWAY_DASHBOARD_URL: 'http://[::1]:3001' }), [])
+  t.match(warn({ GATEWAY_ALLOWED_HOSTS: 'a.example,*' }), [/GATEWAY_ALLOWED_HOSTS is \*/])
+  t.match(warn({ GATEWAY_API_URL: 'http://10.0.0.6:3000' }), [
+    /10\.0\.0\.6:3000 is not on this machine/,
+  ])
+  t.match(warn({ GATEWAY_API_URL: 'http://127.0.0.1.evil.example:3000' }), [/not on this machine/])
+})
+
+t.test('a service on the default port of another one is said, by the names of both', async (t) => {
+  const warn = (env: Environment) => configWarnings(loadConfig({ ...BASE, ...env }))
+  for (const url of ['http://127.0.0.1:3000', 'http://localhost:3000', 'http://[::1]:3000']) {
+    const [warning, ...more] = warn({ GATEWAY_DASHBOARD_URL: url })
+    t.equal(
+      warning,
+      `GATEWAY_DASHBOARD_URL "${url}" is also the default of GATEWAY_API_URL: requests for either reach the same program; set GATEWAY_API_URL to where that service listens`,
+    )
+    t.same(more, [])
+  }
+  const both = {
+    GATEWAY_DASHBOARD_URL: 'http://127.0.0.1:9',
+    GATEWAY_API_URL: 'http://127.0.0.1:9',
+  }
+  t.same(warn(both), [], 'somebody who sets both means it')
+  t.same(warn({ GATEWAY_DASHBOARD_URL: 'unix:/x', GATEWAY_API_URL: 'unix:/x' }), [])
+})

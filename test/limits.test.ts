@@ -1,0 +1,79 @@
+/** What are the limits? Stated here as numbers, because a test that imports a limit holds whatever the limit becomes. */
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { startWorkspace } from './helpers/gateway.ts'
+import { send } from './helpers/wire.ts'
+
+/** A constant of a file, as it is written there, and what it must be. */
+const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]> = [
+  ['plugins/0-listener.ts', 'MAX_HEADER_FIELDS', 100],
+  ['plugins/0-listener.ts', 'MAX_CONNECTIONS', 10_000],
+  ['plugins/0-listener.ts', 'MAX_CONNECTIONS_PER_PEER', 256],
+  ['src/terminals/safari-password.ts', 'LENDING_MS', 5 * 60 * 1000],
+  ['src/terminals/safari-password.ts', 'REMEMBERED_SESSIONS', 1000],
+  ['src/terminals/safari-password.ts', 'MAX_LENGTH', 1024],
+  ['src/identity/token.ts', 'MAX_TOKEN_LENGTH', 4096],
+  ['src/identity/token.ts', 'MAX_SUBJECT_LENGTH', 256],
+  ['src/identity/token.ts', 'MAX_ISSUED_AHEAD_SECONDS', 300],
+  ['src/identity/token.ts', 'REMEMBERED_TOKENS', 10_000],
+  ['src/identity/token.ts', 'LAST_DATE', 253_402_300_799],
+  ['src/http/cookies.ts', 'MAX_COOKIE_BYTES', 4096],
+  ['src/http/cookies.ts', 'MAX_AGE_SECONDS', 34_560_000],
+  ['src/sockets/open-sockets.ts', 'SOCKETS_PER_SESSION', 64],
+  ['src/sockets/open-sockets.ts', 'SOCKETS_PER_ADDRESS', 128],
+  ['src/process/lifecycle.ts', 'ADDRESS_CAPACITY', 100_000],
+  ['src/process/lifecycle.ts', 'SESSION_CAPACITY', 10_000],
+  ['src/limits/budget.ts', 'STEPS', 600],
+  ['src/limits/budget.ts', 'SHARED_CAPACITY', 10_000],
+  ['src/observe/logged-path.ts', 'MAX_LOGGED_PATH', 512],
+  ['src/rules/return-to.ts', 'MAX_FOREIGN_LENGTH', 1024],
+  ['src/store/secret-file.ts', 'MAX_BYTES', 4096],
+  ['src/process/pid-file.ts', 'MAX_PID_FILE_BYTES', 64],
+  ['src/store/budgets.ts', 'MAX_BUDGETS_BYTES', 536_870_912],
+  ['src/rules/host.ts', 'MAX_AUTHORITY_LENGTH', 260],
+  ['src/request/own-body.ts', 'OWN_BODY_MS', 10_000],
+  ['src/limits/client-connection.ts', 'UNREAD_MS', 10_000],
+  ['src/limits/client-connection.ts', 'UNREAD_RELAYED_MS', 300_000],
+  ['src/limits/client-connection.ts', 'DECISION_MS', 60_000],
+  ['src/limits/client-connection.ts', 'LINGER_MS', 2000],
+  ['src/limits/client-connection.ts', 'IDLE_MS', 150_000],
+  ['src/limits/client-connection.ts', 'MAX_UNDER_WAY', 32],
+  ['src/limits/client-connection.ts', 'MAX_WAITING', 16],
+  ['src/limits/password-tries.ts', 'ACCEPTED_SESSIONS', 1000],
+  ['routes/gateway.ts', 'MAX_FORM_BYTES', 16_384],
+  ['src/sockets/early-bytes.ts', 'MAX_EARLY_BYTES', 65_536],
+  ['src/rules/sensitive.ts', 'DECODE_LAYERS', 3],
+  ['src/sockets/dial.ts', 'HANDSHAKE_MS', 10_000],
+  ['src/sockets/relay.ts', 'CLOSE_MS', 1000],
+  ['src/sockets/relay.ts', 'FLUSH_MS', 5000],
+  ['src/sockets/relay.ts', 'KEEP_ALIVE_MS', 30_000],
+  ['src/sockets/relay.ts', 'MAX_DISCARDED_BYTES', 1_048_576],
+  ['src/services/service.ts', 'CONNECT_MS', 3000],
+  ['src/limits/memo.ts', 'CAPACITY', 2000],
+  ['src/limits/waiting-room.ts', 'CAPACITY', 1024],
+]
+
+t.test('every limit is the number that was decided on', async (t) => {
+  for (const [file, name, value] of LIMITS)
+    t.equal(constantOf(file, name), value, `${file} ${name}`)
+})
+
+t.test('a browser asks again after ten minutes whether a foreign origin is allowed', async (t) => {
+  const origin = 'https://app.example.com'
+  const { port, dials } = await startWorkspace(t, { GATEWAY_ALLOWED_ORIGINS: origin })
+  const asked = [`Origin: ${origin}`, 'Access-Control-Request-Method: PUT']
+  t.equal((await send(port, 'OPTIONS /', asked)).headers['access-control-max-age'], '600')
+  t.equal(dials(), 0)
+})
+
+/** The value of a constant that is a product of numbers. */
+function constantOf(file: string, name: string): number {
+  const source = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
+  const text = new RegExp(`^(?:export )?const ${name} = ([0-9_ *]+)(?: //.*)?$`, 'm').exec(
+    source,
+  )?.[1]
+  return (text ?? 'none')
+    .replaceAll('_', '')
+    .split('*')
+    .reduce((product, factor) => product * Number(factor), 1)
+}

@@ -1,0 +1,253 @@
+/** Is what happens counted, in a form that Prometheus reads, with a bounded number of series? */
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import t from 'tap'
+import { ERRORS } from '../../src/answers/errors.ts'
+import { METRICS, RequestMetrics } from '../../src/observe/metrics.ts'
+import { privateAddress } from '../../src/admin/operations.ts'
+import { client, cookie, HTTPS } from '../helpers/door.ts'
+import { token } from '../helpers/gateway.ts'
+import { startOperated } from '../helpers/operations.ts'
+import { exchange, open, send, upgrade } from '../helpers/wire.ts'
+
+/** Reads an exposition as Prometheus would, and complains about whatever is not in its grammar. */
+function parse(text: string): Map<string, number> {
+  const values = new Map<string, number>()
+  const declared = new Set<string>()
+  for (const line of text.split('\n').slice(0, -1)) {
+    const comment = /^# (HELP|TYPE) ([a-z_]+) (.+)$/.exec(line)
+    if (comment !== null) {
+      if (comment[1] === 'TYPE') declared.add(comment[2] ?? '')
+      continue
+    }
+    const sample =
+      /^([a-z_]+)(\{[a-z]+="[^"\\\n]*"(?:,[a-z]+="[^"\\\n]*")*\})? (-?[0-9.]+(?:e[+-]?[0-9]+)?)$/.exec(
+        line,
+      )
+    if (sample === null) throw new Error(`no sample: ${line}`)
+    const [, name = '', labels = '', value = ''] = sample
+    if (!declared.has(name.replace(/_(?:bucket|sum|count)$/, '')) && !declared.has(name))
+      throw new Error(`not declared: ${line}`)
+    if (values.has(name + labels)) throw new Error(`twice: ${line}`)
+    values.set(name + labels, Number(value))
+  }
+  if (!text.endsWith('\n')) throw new Error('no end')
+  return values
+}
+
+t.test('requests are counted by route, stage and status class, refusals by code', async (t) => {
+  const gateway = await startOperated(t, {
+    GATEWAY_TERMINAL_URL: 'unix:/nonexistent/ttyd.sock',
+  })
+  const { port, logLines, logLine, ask } = gateway
+  const bearer = `Authorization: Bearer ${await token()}`
+  const rows: Array<[target: string, headers: string[], labels: string]> = [
+    ['GET /', [bearer], 'route="dashboard",stage="upstream",status="2xx"'],
+    ['POST /api/x', [bearer], 'route="api",stage="upstream",status="2xx"'],
+    ['GET /terminal/', [bearer], 'route="terminal",stage="upstream",status="5xx"'],
+    ['GET /terminal/', [], 'route="terminal",stage="authentication",status="4xx"'],
+    ['GET /.env', [], 'route="dashboard",stage="sensitive-files",status="4xx"'],
+    ['GET //x', [], 'route="none",stage="target",status="4xx"'],
+    ['GET /health', [], 'route="health",stage="health",status="2xx"'],
+    ['GET /_gateway/live', [], 'route="gateway",stage="probe",status="2xx"'],
+    [
+      `GET /_gateway/sign-in?token=${await token()}`,
+      [],
+      'route="gateway",stage="sign-in",status="3xx"',
+    ],
+  ]
+  for (const [target, headers, labels] of rows) {
+    const id = (await send(port, target, headers)).headers['x-request-id']
+    await logLine((line) => line['id'] === id)
+    const values = parse((await ask('/metrics')).body)
+    t.equal(values.get(`gateway_requests_total{${labels}}`), 1, labels)
+  }
+  await exchange(port, 'garbage\r\n\r\n')
+  await logLine(({ reason }) => reason === 'HPE_INVALID_METHOD')
+  const values = parse((await ask('/metrics')).body)
+  t.equal(
+    values.get('gateway_requests_total{route="none",stage="listener",status="4xx"}'),
+    1,
+    'bytes that are no request are counted too',
+  )
+  for (const code of Object.keys(ERRORS)) {
+    const lines = logLines().filter((line) => line['code'] === code)
+    t.equal(values.get(`gateway_refusals_total{code="${code}"}`), lines.length, code)
+  }
+})
+
+t.test('time is split between the gateway and the service', async (t) => {
+  const { port, logLine, ask, services } = await startOperated(t)
+  const server = services.dashboard.server.removeAllListeners('request')
+  server.on('request', (_request, response) => {
+    setTimeout(() => response.end('slow'), 30)
+  })
+  const bearer = `Authorization: Bearer ${await token()}`
+  const answer = await send(port, 'GET /', [bearer])
+  await logLine(({ id }) => id === answer.headers['x-request-id'])
+  await send(port, 'GET /.env')
+  await logLine(({ code }) => code === 'sensitive-file')
+  const values = parse((await ask('/metrics')).body)
+  const of = (name: string) => values.get(`${name}{route="dashboard"}`) ?? NaN
+  t.equal(of('gateway_upstream_seconds_count'), 1, 'the refused one asked no service')
+  t.equal(of('gateway_decision_seconds_count'), 2)
+  t.ok(of('gateway_upstream_seconds_sum') >= 0.029)
+  t.ok(of('gateway_decision_seconds_sum') > 0)
+  const bucket = (name: string, le: string) =>
+    values.get(`${name}_bucket{route="dashboard",le="${le}"}`)
+  t.equal(bucket('gateway_upstream_seconds', '0.025'), 0)
+  t.equal(bucket('gateway_upstream_seconds', '+Inf'), 1)
+  t.equal(bucket('gateway_upstream_seconds', '900'), 1)
+  const bounds = [...values.keys()].filter((key) => key.startsWith('gateway_upstream_seconds_b'))
+  const counts = bounds.map((key) => values.get(key) ?? NaN)
+  t.same(
+    counts,
+    counts.toSorted((a, b) => a - b),
+    'cumulative',
+  )
+})
+
+t.test('a service that never answered, and a client that left, are counted as such', async (t) => {
+  const { port, logLine, ask, services } = await startOperated(t)
+  services.dashboard.server.removeAllListeners('request')
+  const arrived = new Promise((resolve) => services.dashboard.server.once('request', resolve))
+  const socket = await open(port)
+  socket.write(
+    `GET / HTTP/1.1\r\nHost: houston.hubify.com\r\nAuthorization: Bearer ${await token()}\r\n\r\n`,
+  )
+  await arrived
+  const during = parse((await ask('/metrics')).body)
+  t.equal(during.get('gateway_in_flight_requests{service="dashboard"}'), 1)
+  socket.destroy()
+  await logLine(({ reason }) => reason === 'client left')
+  const values = parse((await ask('/metrics')).body)
+  t.equal(values.get('gateway_requests_total{route="dashboard",stage="upstream",status="none"}'), 1)
+  t.equal(values.get('gateway_upstream_seconds_count{route="dashboard"}'), 1)
+  t.equal(values.get('gateway_in_flight_requests{service="dashboard"}'), 0)
+})
+
+t.test('what is open and kept in memory is read at the moment of asking', async (t) => {
+  const { port, ask, app } = await startOperated(t)
+  const good = await token()
+  const { socket } = await upgrade(port, '/', [client('203.0.113.1'), `X-Workspace-Token: ${good}`])
+  await send(port, 'GET /', [client('203.0.113.2')])
+  await send(port, 'GET /', [client('203.0.113.3'), cookie(good), HTTPS])
+  const values = parse((await ask('/metrics')).body)
+  t.equal(values.get('gateway_open_websockets'), 1)
+  t.equal(values.get('gateway_limiter_keys{table="addresses"}'), 2)
+  t.equal(values.get('gateway_limiter_keys{table="sessions"}'), 1)
+  t.equal(values.get('gateway_remembered_tokens'), 1)
+  t.equal(values.get('gateway_draining'), 0)
+  t.ok((values.get('process_resident_memory_bytes') ?? 0) > 1e7)
+  t.ok((values.get('process_cpu_seconds_total') ?? 0) > 0)
+  const startedAt = (values.get('process_start_time_seconds') ?? 0) * 1000
+  t.ok(Math.abs(startedAt + process.uptime() * 1000 - Date.now()) < 1000)
+  for (const quantile of ['0.5', '0.99', '1'])
+    t.ok((values.get(`gateway_event_loop_delay_seconds{quantile="${quantile}"}`) ?? -1) >= 0)
+  const names = new Set(
+    [...values.keys()].map((key) => key.replace(/\{.*|_(?:bucket|sum|count)(?=\{)/g, '')),
+  )
+  t.same([...names].toSorted(), Object.keys(METRICS).toSorted(), 'every metric that is declared')
+  socket.destroy()
+  app.beginDrain()
+  t.equal(parse((await ask('/metrics')).body).get('gateway_draining'), 1)
+})
+
+t.test('a late event loop is seen, once', async (t) => {
+  const { app } = await startOperated(t)
+  const worst = () =>
+    parse(app.renderMetrics()).get('gateway_event_loop_delay_seconds{quantile="1"}') ?? NaN
+  const turns = async (count: number) => {
+    // The monitor looks every 20 ms: wait until it has.
+    for (let i = 0; i < count; i++) await new Promise((resolve) => setTimeout(resolve, 25))
+  }
+  worst()
+  await turns(2)
+  const until = performance.now() + 200
+  while (performance.now() < until);
+  await turns(2)
+  t.ok(worst() > 0.1)
+  await turns(2)
+  t.ok(worst() < 0.1, 'since it was last asked')
+})
+
+t.test('nothing that a client chooses becomes a series', async (t) => {
+  const { port, app, logLine } = await startOperated(t)
+  const bearer = `Authorization: Bearer ${await token()}`
+  const series = () => parse(app.renderMetrics()).size
+  const ask = async (i: number) => {
+    const headers = [bearer, `Host: h${i}.localhost`, client(`203.0.113.${i}`)]
+    const answer = await send(port, `GET /path-${i}/${'x'.repeat(i)}?q=${i}`, headers)
+    await logLine(({ id }) => id === answer.headers['x-request-id'])
+  }
+  await ask(1)
+  const before = series()
+  for (let i = 2; i < 50; i++) await ask(i)
+  t.equal(series(), before)
+  t.notMatch(app.renderMetrics(), /path-|localhost|203\.0|alice/)
+})
+
+t.test('a status beyond 599 is a server’s fault like others', async (t) => {
+  const metrics = new RequestMetrics()
+  metrics.count('api', 'upstream', 999, undefined, 1, 1)
+  metrics.count('api', 'upstream', 100, undefined, 1e9, 1e9)
+  const lines = metrics.lines()
+  t.ok(lines.includes('gateway_requests_total{route="api",stage="upstream",status="5xx"} 1'))
+  t.ok(lines.includes('gateway_requests_total{route="api",stage="upstream",status="1xx"} 1'))
+  t.ok(lines.includes('gateway_upstream_seconds_bucket{route="api",le="900"} 1'))
+  t.ok(lines.includes('gateway_upstream_seconds_bucket{route="api",le="+Inf"} 2'))
+})
+
+t.test('the metrics port has metrics and nothing else', async (t) => {
+  const { operations, operationsLog } = await startOperated(t, {}, { metricsPort: 0 })
+  const { address = '', port = 0 } = operations.metricsAddress ?? {}
+  t.equal(address, privateAddress())
+  t.match(operationsLog(), [{ msg: 'metrics served', host: address, port }])
+  const answer = await send(port, 'GET /metrics')
+  t.equal(answer.status, 200)
+  t.equal(answer.headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8')
+  t.ok(parse(answer.body).has('gateway_open_websockets'))
+  t.equal((await send(port, 'HEAD /metrics')).body, '')
+  for (const target of [
+    'GET /',
+    'GET /status',
+    'GET /explain/x',
+    'POST /metrics',
+    'GET /metrics/',
+  ]) {
+    const refused = await send(port, target)
+    t.equal(refused.status, 404, target)
+    t.match(JSON.parse(refused.body), { code: 'not-found' })
+  }
+})
+
+t.test('a metrics port that is taken does not stop the gateway', async (t) => {
+  const other = createServer().listen({ port: 0, host: privateAddress() })
+  await once(other, 'listening')
+  t.teardown(() => other.close())
+  const { port } = other.address() as AddressInfo
+  const { operations, operationsLog, ask } = await startOperated(t, {}, { metricsPort: port })
+  t.equal(operations.metricsAddress, undefined)
+  t.match(operationsLog(), [
+    { level: 'warn', msg: 'metrics not served', err: { code: 'EADDRINUSE' } },
+  ])
+  t.equal((await ask('/metrics')).status, 200, 'the admin door has them all the same')
+})
+
+t.test('the private address is the one of Fly’s private network', async (t) => {
+  const of = (...addresses: string[]) =>
+    privateAddress({
+      eth0: addresses.map((address) => ({
+        address,
+        family: address.includes(':') ? ('IPv6' as const) : ('IPv4' as const),
+        netmask: '',
+        mac: '',
+        internal: false,
+        cidr: null,
+        scopeid: 0,
+      })),
+    })
+  t.equal(of('10.0.0.2', 'fe80::1', 'fdaa:0:1::2'), 'fdaa:0:1::2')
+  t.equal(of('10.0.0.2', 'fd00::1', '2001:db8::1'), '127.0.0.1')
+  t.equal(of(), '127.0.0.1')
+})

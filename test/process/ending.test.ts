@@ -1,0 +1,44 @@
+/** Which signals are a person in a hurry? */
+import t from 'tap'
+import { onStopSignals } from '../../src/process/ending.ts'
+
+const KINDS = ['SIGTERM', 'SIGINT'] as const
+
+/** What is done on these signals, which come this many milliseconds after each other. */
+function doneOn(signals: readonly NodeJS.Signals[], milliseconds = 0): string[] {
+  const done: string[] = []
+  const earlier = new Set(KINDS.flatMap((kind) => process.listeners(kind)))
+  onStopSignals({ first: () => done.push('first'), second: () => done.push('second') })
+  const clock = performance.now.bind(performance)
+  let now = 1000
+  performance.now = () => now
+  for (const signal of signals) {
+    for (const listener of process.listeners(signal)) if (!earlier.has(listener)) listener(signal)
+    now += milliseconds
+  }
+  performance.now = clock
+  for (const kind of KINDS)
+    for (const listener of process.listeners(kind))
+      if (!earlier.has(listener)) process.off(kind, listener)
+  return done
+}
+
+t.test('a second signal is a second one, whatever the two are', async (t) => {
+  t.same(doneOn(['SIGTERM']), ['first'])
+  t.same(doneOn(['SIGINT']), ['first'])
+  t.same(doneOn(['SIGTERM', 'SIGTERM']), ['first', 'second'])
+  t.same(doneOn(['SIGTERM', 'SIGINT']), ['first', 'second'])
+  t.same(doneOn(['SIGINT', 'SIGTERM']), ['first', 'second'])
+  t.same(doneOn(['SIGTERM', 'SIGTERM', 'SIGTERM']), ['first', 'second', 'second'])
+})
+
+t.test('one Ctrl+C is one interrupt, also when npm passes it on', async (t) => {
+  t.same(doneOn(['SIGINT', 'SIGINT']), ['first'])
+  t.same(doneOn(['SIGTERM', 'SIGINT', 'SIGINT']), ['first', 'second'])
+})
+
+t.test('two of them are a person in a hurry', async (t) => {
+  t.same(doneOn(['SIGINT', 'SIGINT'], 100), ['first', 'second'])
+  const held = Array.from({ length: 5 }, () => 'SIGINT' as const)
+  t.same(doneOn(held, 60), ['first', 'second', 'second'], 'a key that is held down')
+})

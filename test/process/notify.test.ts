@@ -1,0 +1,157 @@
+/** Does the supervisor hear when the gateway is ready, and does a wrong number do no harm? */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, existsSync, fstatSync, openSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import t from 'tap'
+import { notifyReady, notifyStopping } from '../../src/process/notify.ts'
+import { recordingLogger, startOperated } from '../helpers/operations.ts'
+import { temporaryFolder } from '../helpers/process.ts'
+import { eventually } from '../helpers/waiting.ts'
+
+const MODULE = new URL('../../src/process/notify.ts', import.meta.url).href
+
+/** A program that notifies on descriptor 3 and then tells what was logged, and whether it still hears signals. */
+const PROGRAM = `
+  const { notifyReady } = await import(${JSON.stringify(MODULE)})
+  const say = (level) => (fields, message) =>
+    process.stderr.write(level + ' ' + message + ' ' + (fields.err?.message ?? '') + '\\n')
+  const logger = { info: say('info'), warn: say('warn') }
+  process.on('SIGUSR2', () => { process.stderr.write('heard\\n'); process.exit(0) })
+  await notifyReady({ fd: Number(process.env.FD), socket: undefined, logger })
+  setInterval(() => {}, 1000)
+  process.kill(process.pid, 'SIGUSR2')
+`
+
+/** Runs the program with a shell that can make pipes as s6 makes them. */
+async function underShell(shellLine: string, fd: number) {
+  const env = { FD: String(fd), PROGRAM, NODE: process.execPath }
+  const child = spawn('/bin/sh', ['-c', shellLine], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const [out, err] = await Promise.all([
+    text(child.stdout),
+    text(child.stderr),
+    once(child, 'close'),
+  ])
+  return { out, err }
+}
+
+const START = '"$NODE" --input-type=module -e "$PROGRAM"'
+
+t.test('s6 hears a line feed, and then the end of the pipe', async (t) => {
+  // `cat` ends with the pipe, long before the program would by itself.
+  const { out, err } = await underShell(`${START} 3>&1 >/dev/null | cat`, 3)
+  t.equal(out, '\n')
+  t.match(err, /^info readiness notified/)
+  t.match(err, /heard/)
+})
+
+t.test('a number that is no pipe of a supervisor is said, and left alone', async (t) => {
+  const nodesOwn = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 19, 20]
+  await Promise.all(
+    nodesOwn.map(async (fd) => {
+      const { err } = await underShell(START, fd)
+      t.match(err, /^warn readiness not notified/, `descriptor ${fd}`)
+      t.match(err, /heard/, 'the process lives, and hears signals')
+    }),
+  )
+  const { logger, lines } = recordingLogger()
+  const path = join(temporaryFolder(t), 'file')
+  writeFileSync(path, '')
+  const fd = openSync(path, 'r+')
+  await notifyReady({ fd, socket: undefined, logger })
+  t.ok(fstatSync(fd).isFile(), 'still open')
+  closeSync(fd)
+  await notifyReady({ fd: 1000, socket: undefined, logger })
+  t.match(lines(), [
+    {
+      level: 'warn',
+      setting: 'GATEWAY_NOTIFY_FD',
+      err: { message: 'it is no pipe of a supervisor' },
+    },
+    { level: 'warn', err: { code: 'EBADF' } },
+  ])
+})
+
+t.test('a pipe that nobody reads any more is survived', async (t) => {
+  const { err } = await underShell(`{ sleep 0.1; ${START} 3>&1 >/dev/null; } | true`, 3)
+  t.match(err, /^warn readiness not notified.*EPIPE/)
+  t.match(err, /heard/)
+})
+
+const tools = ['/usr/bin/systemd-notify', '/usr/bin/python3']
+const missing = tools.filter((tool) => !existsSync(tool))
+
+t.test(
+  'systemd hears that the gateway is ready, and that it stops',
+  { skip: missing.length > 0 && `needs ${missing.join(', ')}` },
+  async (t) => {
+    const path = join(temporaryFolder(t), 'notify.sock')
+    // Node has no Unix datagram sockets.
+    const receiver = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+print('bound', flush=True)
+while True:
+    data, fds, _, _ = socket.recv_fds(s, 4096, 4)
+    for fd in fds: socket.close(fd)
+    print(data.decode().replace('\\n', ' '), flush=True)
+`
+    const child = spawn('/usr/bin/python3', ['-c', receiver, path], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    t.teardown(async () => {
+      child.kill('SIGKILL')
+      await once(child, 'close')
+    })
+    let heard = ''
+    child.stdout.on('data', (chunk: Buffer) => (heard += chunk.toString()))
+    const said = async (words: string) => {
+      while (!heard.includes(words)) await once(child.stdout, 'data')
+      t.pass(words)
+    }
+    await said('bound')
+    const { logger, lines } = recordingLogger()
+    const supervisor = { fd: undefined, socket: path, logger }
+    await Promise.all([notifyReady(supervisor), said('READY=1')])
+    t.match(heard, `MAINPID=${process.pid}`)
+    await Promise.all([notifyStopping(supervisor), said('STOPPING=1')])
+    t.match(lines(), [
+      { msg: 'supervisor notified', state: 'READY=1' },
+      { msg: 'supervisor notified', state: 'STOPPING=1' },
+    ])
+  },
+)
+
+t.test('a supervisor that is not there is said', async (t) => {
+  const { logger, lines } = recordingLogger()
+  const socket = join(temporaryFolder(t), 'missing.sock')
+  await notifyReady({ fd: undefined, socket, logger })
+  await notifyStopping({ fd: undefined, socket, logger })
+  t.match(lines(), [
+    { level: 'warn', msg: 'supervisor not notified', state: 'READY=1' },
+    { level: 'warn', msg: 'supervisor not notified', state: 'STOPPING=1' },
+  ])
+})
+
+t.test('a gateway goes on without its supervisor', async (t) => {
+  const notifySocket = join(temporaryFolder(t), 'missing.sock')
+  const { operations, operationsLog, ask } = await startOperated(t, {}, { notifySocket })
+  const told = () =>
+    operationsLog()
+      .filter(({ msg }) => msg === 'supervisor not notified')
+      .map(({ state }) => state)
+  await eventually(() => told().length === 1, 'word of readiness')
+  operations.stopping()
+  await eventually(() => told().length === 2, 'word of the end')
+  t.same(told(), ['READY=1', 'STOPPING=1'])
+  t.equal((await ask('/status')).status, 200, 'the admin door is open while the gateway drains')
+})
+
+t.test('without a supervisor nothing is done', async (t) => {
+  const { logger, lines } = recordingLogger()
+  await notifyReady({ fd: undefined, socket: undefined, logger })
+  await notifyStopping({ fd: 3, socket: undefined, logger })
+  t.same(lines(), [])
+})

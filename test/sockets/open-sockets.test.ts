@@ -1,0 +1,136 @@
+/** Which sockets belong to which session, and when must they end? */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import t from 'tap'
+import {
+  OpenSockets,
+  RESTARTING,
+  SESSION_ENDED,
+  socketEndsAt,
+  SOCKETS_PER_ADDRESS,
+  SOCKETS_PER_SESSION,
+  type CloseReason,
+  type OpenSocket,
+} from '../../src/sockets/open-sockets.ts'
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+
+const ALICE = { subject: 'alice', expiresAt: 1000, sessionId: 's1', keyId: 'k1' }
+
+/** A socket that remembers how it ended. */
+function fakeSocket(sessionId: string, ends: string[]): OpenSocket {
+  return {
+    principal: { ...ALICE, sessionId },
+    address: '203.0.113.9',
+    endsAt: 0,
+    close: ({ code }: CloseReason) => ends.push(`${sessionId} ${code}`),
+    destroy: () => ends.push(`${sessionId} cut`),
+  }
+}
+
+t.test(
+  'a session and an address have so many places, and a place that is given back is free',
+  async (t) => {
+    const sockets = new OpenSockets()
+    const places = Array.from({ length: SOCKETS_PER_SESSION }, () => sockets.reserve(ALICE, 'a1'))
+    t.notOk(sockets.hasRoom('s1', 'a2'), 'the session is full')
+    t.ok(sockets.hasRoom('s2', 'a1'))
+    for (let i = 0; i < SOCKETS_PER_ADDRESS - SOCKETS_PER_SESSION; i++)
+      sockets.reserve({ ...ALICE, sessionId: `t${i}` }, 'a1')
+    t.notOk(sockets.hasRoom('s2', 'a1'), 'the address is full')
+    t.ok(sockets.hasRoom('s2', 'a2'))
+
+    places[0]?.release()
+    places[0]?.release()
+    t.ok(sockets.hasRoom('s1', 'a2'))
+    sockets.reserve(ALICE, 'a2')
+    t.notOk(sockets.hasRoom('s1', 'a2'), 'giving it back twice frees it once')
+    t.ok(sockets.hasRoom('s2', 'a1'), 'the address has its place back, too')
+    sockets.reserve({ ...ALICE, sessionId: 's2' }, 'a1')
+    t.notOk(sockets.hasRoom('s2', 'a1'), 'and one only')
+  },
+)
+
+t.test('sessions and addresses that have gone leave nothing in memory', async (t) => {
+  const sockets = new OpenSockets()
+  const comeAndGo = (count: number) => {
+    for (let i = 0; i < count; i++)
+      sockets.reserve({ ...ALICE, sessionId: `session ${i}` }, `address ${i}`).release()
+  }
+  comeAndGo(1000)
+  collectGarbage()
+  const before = process.memoryUsage().heapUsed
+  comeAndGo(200_000)
+  collectGarbage()
+  const grown = process.memoryUsage().heapUsed - before
+  t.ok(grown < 5_000_000, `${grown} bytes more`)
+  t.ok(sockets.hasRoom('session 0', 'address 0'))
+})
+
+t.test('only the sockets that are meant are closed', async (t) => {
+  const sockets = new OpenSockets()
+  const ends: string[] = []
+  const one = fakeSocket('s1', ends)
+  for (const socket of [one, fakeSocket('s2', ends), fakeSocket('s1', ends)]) sockets.add(socket)
+  t.equal(sockets.size, 3)
+  sockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === 's1')
+  t.same(ends, ['s1 4401', 's1 4401'])
+  sockets.delete(one)
+  t.equal(sockets.size, 2)
+  ends.length = 0
+  sockets.close(RESTARTING)
+  t.same(ends, ['s2 1012', 's1 1012'])
+  ends.length = 0
+  sockets.destroyAll()
+  t.same(ends, ['s2 cut', 's1 cut'])
+})
+
+t.test(
+  'a place whose socket is not open yet is told why that must end, and nothing else',
+  async (t) => {
+    const sockets = new OpenSockets()
+    const place = sockets.reserve(ALICE, 'a1')
+    const other = sockets.reserve({ ...ALICE, sessionId: 's2' }, 'a1')
+    const released = sockets.reserve(ALICE, 'a1')
+    released.release()
+    t.equal(place.endedBy, undefined)
+    sockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === 's1')
+    t.equal(place.endedBy, SESSION_ENDED)
+    t.equal(other.endedBy, undefined)
+    sockets.close(RESTARTING)
+    t.equal(place.endedBy, SESSION_ENDED, 'the first reason counts')
+    t.equal(other.endedBy, RESTARTING)
+    t.equal(released.endedBy, undefined, 'a place that was given back is not kept')
+    t.equal(sockets.size, 0, 'a place is no open socket')
+  },
+)
+
+t.test('sockets may leave while all are being closed', async (t) => {
+  const sockets = new OpenSockets()
+  const ends: string[] = []
+  for (let i = 0; i < 5; i++) {
+    const socket = fakeSocket(`s${i}`, ends)
+    const leaving = {
+      ...socket,
+      close(reason: CloseReason) {
+        socket.close(reason)
+        sockets.delete(leaving)
+      },
+    }
+    sockets.add(leaving)
+  }
+  sockets.close(RESTARTING)
+  t.equal(ends.length, 5)
+  t.equal(sockets.size, 0)
+})
+
+t.test(
+  'a socket ends when its session does; one opened in the leeway ends with the leeway',
+  async (t) => {
+    t.equal(socketEndsAt(ALICE, 30, 0), 1_000_000)
+    t.equal(socketEndsAt(ALICE, 30, 999_999), 1_000_000)
+    t.equal(socketEndsAt(ALICE, 30, 1_000_000), 1_030_000)
+    t.equal(socketEndsAt(ALICE, 0, 1_000_000), 1_000_000)
+  },
+)
