@@ -2,9 +2,10 @@
 import { writeFileSync } from 'node:fs'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
-import { EXPOSED_FIELDS } from '../src/rules/cors.ts'
+import { EXPOSED_FIELDS } from '../src/http/browser.ts'
 import { DETAILS, RETRY_SECONDS, serviceDetail } from '../src/answers/details.ts'
 import { ERRORS, type ErrorCode } from '../src/answers/errors.ts'
+import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 
 /** When each code is answered, for people; the drift test wants one for every code. */
 const WHEN: Readonly<Record<ErrorCode, string>> = {
@@ -81,7 +82,7 @@ else.
 
 \`detail\` says what was wrong and what to do, from fixed texts (\`src/answers/details.ts\`): the one below, or a more exact one.
 \`bad-target\` says which rule the address broke, \`rate-limited\` how many seconds to wait, and an answer about a service
-which one it is: "${serviceDetail('upstream-unreachable', 'terminal', RETRY_SECONDS['upstream-unreachable'])}" 429, 502, 503 and 504
+which one it is: "${serviceDetail('upstream-unreachable', ROUTE_WORDS.terminal, RETRY_SECONDS['upstream-unreachable'])}" 429, 502, 503 and 504
 carry \`Retry-After\`; a page that was asked for with GET tries again by itself after that time.
 
 A page of an allowed origin (\`GATEWAY_ALLOWED_ORIGINS\`) can read every one of them, with these fields:

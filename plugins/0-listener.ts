@@ -10,12 +10,10 @@ import { allowedOriginIn, corsFields } from '../src/rules/cors.ts'
 import { logFields, rejectionOf } from '../src/observe/record.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../src/answers/errors.ts'
 import { fieldLines, listElements, type RawHeaders } from '../src/http/fields.ts'
+import { METHODS } from '../src/http/methods.ts'
 import type { Log } from '../src/observe/log.ts'
 import { hasBody } from '../src/http/to-service.ts'
 import { rawAnswer } from '../src/answers/problem.ts'
-
-/** Methods that are forwarded. TRACE and CONNECT never are; others have no meaning to the services. */
-export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const
 
 /** More header fields than this are refused, not silently dropped as Node's own limit would. */
 const MAX_HEADER_FIELDS = 100

@@ -1,11 +1,16 @@
 /** Who does the request claim to speak for, and is it true? At most one identity; nothing is refused yet. */
 import fp from 'fastify-plugin'
 import { expiredPlantedCookie, expiredSessionCookies } from '../src/http/cookies.ts'
-import { bearerToken, findCredential, type Candidate } from '../src/identity/credentials.ts'
+import {
+  bearerToken,
+  findCredential,
+  usesSecureCookie,
+  type Candidate,
+  type Credential,
+} from '../src/identity/credentials.ts'
 import { GatewayError } from '../src/answers/errors.ts'
-import type { Credential, Exchange } from '../src/request/exchange.ts'
+import type { Exchange } from '../src/request/exchange.ts'
 import { fieldLines } from '../src/http/fields.ts'
-import { isLoopbackHost } from '../src/rules/host.ts'
 import { isTokenShaped, type TokenVerifier } from '../src/identity/token.ts'
 
 /** What tokens are checked against. */
@@ -13,14 +18,6 @@ export interface CredentialOptions {
   readonly verifier: TokenVerifier
   /** The domain that sibling workspaces share, for which they can plant cookies. */
   readonly domain: string
-}
-
-/**
- * Whether the session cookie carries `Secure` and the `__Host-` prefix: always, but for plain http on a loopback host,
- * where browsers take no such cookie and no network is crossed.
- */
-export function usesSecureCookie({ scheme, authority }: Exchange): boolean {
-  return scheme === 'https' || authority === undefined || !isLoopbackHost(authority)
 }
 
 export default fp(

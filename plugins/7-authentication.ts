@@ -9,8 +9,8 @@ import { ownOrigin } from '../src/request/exchange.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import { isSafeMethod, isSameOrigin, judgeOrigin } from '../src/rules/origin.ts'
 import { ownHeaders, type Answer } from '../src/answers/problem.ts'
-import { usesSecureCookie } from './5-credential.ts'
-import { METHODS } from './0-listener.ts'
+import { usesSecureCookie } from '../src/identity/credentials.ts'
+import { METHODS } from '../src/http/methods.ts'
 
 /** Which foreign origins may use the workspace. */
 export interface AuthenticationOptions {

@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { cutAnswer } from '../src/limits/client-connection.ts'
 import { corsFields } from '../src/rules/cors.ts'
 import { serviceDetail } from '../src/answers/details.ts'
+import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
 import { problemAnswer, retryAfterOf, type Answer } from '../src/answers/problem.ts'
@@ -185,7 +186,7 @@ function isSignedOut({ stage, credential }: Exchange, { code }: GatewayError): b
 /** What was wrong in a sentence: the error's own, else which service it was, else what the code says. */
 function detailOf(error: GatewayError, { target }: Exchange): string | undefined {
   if (error.detail !== undefined || target === undefined) return error.detail
-  return serviceDetail(error.code, target.route, retryAfterOf(error))
+  return serviceDetail(error.code, ROUTE_WORDS[target.route], retryAfterOf(error))
 }
 
 /** Whether a page may ask for its address again by itself. At sign-in that would try the same token again and again. */

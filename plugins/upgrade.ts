@@ -8,11 +8,15 @@ import { TOO_MANY_SOCKETS_DETAIL } from '../src/answers/details.ts'
 import { EarlyBytes, hasLeft } from '../src/sockets/early-bytes.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import type { Exchange } from '../src/request/exchange.ts'
-import { fieldLines, trimOws } from '../src/http/fields.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-client.ts'
 import type { Service } from '../src/services/service.ts'
 import { RESTARTING, socketEndsAt } from '../src/sockets/open-sockets.ts'
-import { dialWebSocket, type Refused, type Switched } from '../src/sockets/dial.ts'
+import {
+  dialWebSocket,
+  offeredProtocols,
+  type Refused,
+  type Switched,
+} from '../src/sockets/dial.ts'
 import { WebSocketRelay, type RelayPair } from '../src/sockets/relay.ts'
 
 /** What an open socket depends on. */
@@ -199,11 +203,4 @@ function switchingAnswer({ rawHeaders }: Switched, requestId: string, isolated: 
   let text = 'HTTP/1.1 101 Switching Protocols\r\n'
   for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
   return `${text}\r\n`
-}
-
-/** The subprotocols that a handshake offers; they are compared case-sensitively. */
-export function offeredProtocols({ rawHeaders }: IncomingMessage): string[] {
-  return fieldLines(rawHeaders, 'sec-websocket-protocol').flatMap((line) =>
-    line.split(',').map(trimOws),
-  )
 }

@@ -1,7 +1,7 @@
 /** `/_gateway`: signing in and out. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { METHODS } from '../plugins/0-listener.ts'
-import { usesSecureCookie } from '../plugins/5-credential.ts'
+import { METHODS } from '../src/http/methods.ts'
+import { usesSecureCookie } from '../src/identity/credentials.ts'
 import { expiredSessionCookies, sessionCookie } from '../src/http/cookies.ts'
 import { COOKIE_TOO_LONG_DETAIL, ONE_TOKEN_DETAIL } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'

@@ -1,7 +1,8 @@
 /** `/health`: may Caddy send people here? The stats server's answer, shielded, and never a reason to take the door away. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { METHODS } from '../plugins/0-listener.ts'
+import { METHODS } from '../src/http/methods.ts'
 import { serviceDetail } from '../src/answers/details.ts'
+import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 import { GatewayError, upstreamErrorFrom } from '../src/answers/errors.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import {
@@ -101,7 +102,7 @@ export default async function health(
     exchange.cause = result.cause
     if (strict) {
       const { code, headers } = result
-      const detail = serviceDetail(code, 'health', retryAfterOf(result))
+      const detail = serviceDetail(code, ROUTE_WORDS.health, retryAfterOf(result))
       const audience = { requestId: id, page: false, returnTo: '/' }
       return problemAnswer({ code, headers, detail }, audience)
     }

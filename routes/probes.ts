@@ -1,6 +1,6 @@
 /** `/_gateway/live` and `/_gateway/ready`: for supervisors and platforms that ask about the gateway, not the workspace. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { METHODS } from '../plugins/0-listener.ts'
+import { METHODS } from '../src/http/methods.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { verifiedPrincipal } from '../src/request/exchange.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'

@@ -1,7 +1,7 @@
 /** Mounts a service at an address: every method, bodies untouched, plain requests relayed and upgrades dialled. */
 import httpProxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { METHODS } from '../plugins/0-listener.ts'
+import { METHODS } from '../src/http/methods.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { namesForeignGateway } from '../src/rules/isolation.ts'
 import type { ServiceName } from '../src/services/service.ts'

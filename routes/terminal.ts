@@ -1,6 +1,6 @@
 /** `/terminal`: ttyd's page and its WebSocket. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { offeredProtocols } from '../plugins/upgrade.ts'
+import { offeredProtocols } from '../src/sockets/dial.ts'
 import { TERMINAL_WEBSOCKET_DETAIL } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { mountService } from './proxied.ts'

@@ -18,7 +18,7 @@ const having = (pattern: RegExp) =>
 
 /** The same without the subcommands, which run beside the gateway and ask it and its services. */
 const onRequestPath = (pattern: RegExp) =>
-  having(pattern).filter((path) => !path.startsWith('src/commands/'))
+  having(pattern).filter((path) => !/^src\/(?:commands\/|admin\/ask\.ts)/.test(path))
 
 t.test(
   'connections are opened in few places, none of them to an address of a request',

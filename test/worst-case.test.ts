@@ -1,8 +1,7 @@
 /** Can a stranger make any reading of a request expensive? Every function that sees what strangers send, and the worst texts. */
-import type { IncomingMessage } from 'node:http'
 import t from 'tap'
 import { isCookieBomb } from '../plugins/0-listener.ts'
-import { offeredProtocols } from '../plugins/upgrade.ts'
+import { offeredProtocols } from '../src/sockets/dial.ts'
 import { clientFrom, parseAddress, parseNetworks } from '../src/http/address.ts'
 import { BasicMemory } from '../src/terminals/safari-password.ts'
 import { cookieValues, sanitizeSetCookie, withoutSessionCookies } from '../src/http/cookies.ts'
@@ -12,7 +11,8 @@ import { Exchange } from '../src/request/exchange.ts'
 import { fieldLines, isFieldName, isFieldValue, listElements, trimOws } from '../src/http/fields.ts'
 import { removeNominated } from '../src/http/hop-by-hop.ts'
 import { parseAuthority } from '../src/rules/host.ts'
-import { isolationFields, namesForeignGateway } from '../src/rules/isolation.ts'
+import { isolationFields } from '../src/http/browser.ts'
+import { namesForeignGateway } from '../src/rules/isolation.ts'
 import { buildLocationRewriter } from '../src/http/location.ts'
 import { loggedPath } from '../src/observe/logged-path.ts'
 import { isSameOrigin } from '../src/rules/origin.ts'
@@ -269,8 +269,7 @@ const READINGS: Readonly<Record<string, Reading>> = {
     isCookieBomb(text, text.split(';')),
     isCookieBomb(`${text} HTTP/1.1`, [`cookie: ${text}`]),
   ],
-  offeredProtocols: (text) =>
-    offeredProtocols({ rawHeaders: ['Sec-WebSocket-Protocol', text] } as IncomingMessage),
+  offeredProtocols: (text) => offeredProtocols({ rawHeaders: ['Sec-WebSocket-Protocol', text] }),
   hasBody: (text) => hasBody(['Content-Length', text]),
   'buildRequestHeaders, a name': (text) => buildRequestHeaders([text, '1'], FORWARDED),
   'buildRequestHeaders, many fields': (text) =>

@@ -1,4 +1,4 @@
-/** What does an operator get beside the door itself? The admin socket, the metrics port, and word to the supervisor. */
+/** What does an operator get beside the door itself? The admin socket and the metrics port. */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
@@ -9,7 +9,6 @@ import type { Config } from '../config/load.ts'
 import { explainDecision } from '../observe/explanation.ts'
 import { GatewayError } from '../answers/errors.ts'
 import { EXPOSITION_TYPE } from '../observe/metrics.ts'
-import { notifyReady, notifyStopping } from '../process/notify.ts'
 import { problemAnswer } from '../answers/problem.ts'
 import { ServiceProbe } from '../services/probe.ts'
 import { VERSION } from '../answers/version.ts'
@@ -17,8 +16,6 @@ import { VERSION } from '../answers/version.ts'
 /** What operations need besides the gateway. */
 export interface OperationsOptions {
   readonly logger: Logger
-  /** systemd's `NOTIFY_SOCKET`. */
-  readonly notifySocket?: string | undefined
   /** Whether this gateway takes over from one that still runs. */
   readonly takesOver?: boolean
   /** Whether the state folder is ours: the admin door is a file in it. */
@@ -29,21 +26,18 @@ export interface OperationsOptions {
 export interface Operations {
   /** Where metrics are served over TCP, if they are. */
   readonly metricsAddress: AddressInfo | undefined
-  /** Tells the supervisor that the gateway is stopping. To be called when it begins to drain. */
-  stopping(): void
   /** Closes the admin door and the metrics port. To be called when everything else has ended. */
   close(): Promise<void>
 }
 
 /**
- * Opens the admin door, serves metrics where that is configured, and tells the supervisor that the gateway is ready.
- * To be called when the gateway listens and its state folder was opened. Whatever fails is said in the log: the gateway
- * goes on without.
+ * Opens the admin door, and serves metrics where that is configured. To be called when the gateway listens and its state
+ * folder was opened. Whatever fails is said in the log: the gateway goes on without.
  */
 export async function startOperations(
   app: FastifyInstance,
   config: Config,
-  { logger, notifySocket, takesOver = false, hasState = true }: OperationsOptions,
+  { logger, takesOver = false, hasState = true }: OperationsOptions,
 ): Promise<Operations> {
   const admin = hasState
     ? await startAdmin({
@@ -57,11 +51,8 @@ export async function startOperations(
     config.metricsPort === undefined
       ? undefined
       : await startMetricsPort(app, config.metricsPort, logger)
-  const supervisor = { fd: config.notifyFd, socket: notifySocket, logger }
-  void notifyReady(supervisor)
   return {
     metricsAddress: metrics?.address,
-    stopping: () => void notifyStopping(supervisor),
     async close() {
       await Promise.all([admin?.close(), metrics?.close()])
     },

@@ -1,7 +1,5 @@
 /** Which sentence tells a client what was wrong and what to do? Fixed texts, one declaration each; the log has `reason`. */
 import type { ErrorCode } from './errors.ts'
-import type { RouteName } from '../rules/site-map.ts'
-import type { TargetProblem } from '../rules/target.ts'
 
 /** The `detail` of a code when nothing more exact is known. No host, port, path or library text, nothing of the request. */
 export const DETAILS: Readonly<Record<ErrorCode, string>> = {
@@ -33,8 +31,8 @@ export const DETAILS: Readonly<Record<ErrorCode, string>> = {
   'upstream-timeout': 'Try again later.',
 }
 
-/** The `detail` of a bad target: which rule it broke. */
-export const TARGET_DETAILS: Readonly<Record<TargetProblem, string>> = {
+/** The `detail` of a bad target, by the rule that it broke, in the words of the log. */
+export const TARGET_DETAILS = {
   'not in origin form': 'The address must begin with a slash. Send the path, not a whole URL.',
   'has a character that must be escaped':
     'The address has a character that must be percent-encoded. Encode it.',
@@ -50,15 +48,8 @@ export const TARGET_DETAILS: Readonly<Record<TargetProblem, string>> = {
   'has a dot segment': 'The path has a dot segment. Write the path without . and .. segments.',
 }
 
-/** Services as people know them. */
-const SERVICE_WORDS: Readonly<Record<RouteName, string>> = {
-  dashboard: 'The dashboard',
-  terminal: 'The terminal',
-  api: 'The agent (OpenClaw)',
-  chat: 'The agent (OpenClaw)',
-  health: 'The stats server',
-  gateway: 'The gateway',
-}
+/** The rule that a target broke. */
+export type TargetProblem = keyof typeof TARGET_DETAILS
 
 /** What is wrong with a service, behind its name. */
 const SERVICE_FAILURES: Partial<Record<ErrorCode, string>> = {
@@ -75,16 +66,19 @@ export const RETRY_SECONDS: Partial<Record<ErrorCode, number>> = {
   'upstream-timeout': 30,
 }
 
-/** The `detail` of a service's failure; undefined for a code that says nothing about a service. */
+/**
+ * The `detail` of a service's failure; undefined for a code that says nothing about a service.
+ * @param service as people know it, such as `The dashboard`
+ */
 export function serviceDetail(
   code: ErrorCode,
-  route: RouteName,
+  service: `The ${string}`,
   seconds: number | undefined,
 ): string | undefined {
   const failure = SERVICE_FAILURES[code]
   if (failure === undefined) return undefined
   const retry = seconds === undefined ? '' : ` Try again in ${inSeconds(seconds)}.`
-  return `${SERVICE_WORDS[route]} ${failure}${retry}`
+  return `${service} ${failure}${retry}`
 }
 
 /** The `detail` of a spent budget. */

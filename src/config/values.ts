@@ -4,7 +4,6 @@ import { parseNetworks, type Cidr } from '../http/address.ts'
 import { parseAuthority } from '../rules/host.ts'
 import { RESERVED_PREFIXES } from '../rules/site-map.ts'
 import { listOf } from './setting.ts'
-import type { Listener } from '../services/can-connect.ts'
 
 /** Where a service listens. */
 export interface ServiceAddress {
@@ -18,6 +17,9 @@ export interface ServiceAddress {
   readonly port: number | undefined
   readonly socketPath: string | undefined
 }
+
+/** A TCP address or a Unix socket of this machine's configuration, never of a request. */
+export type Listener = { readonly host: string; readonly port: number } | { readonly path: string }
 
 /** Where a service listens, as node:net wants it. */
 export function listenerOf({ hostname, port, socketPath }: ServiceAddress): Listener {

@@ -1,13 +1,13 @@
 /** What does the client get back? Header policy on the way out (contract, section 6). */
-import { EXPOSED_FIELDS } from '../rules/cors.ts'
 import { sanitizeSetCookie } from './cookies.ts'
 import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
 import {
+  EXPOSED_FIELDS,
   ISOLATED_PREFIX,
   isolationFields,
   maySpeakForOrigin,
   speaksForOrigin,
-} from '../rules/isolation.ts'
+} from './browser.ts'
 import { rewriteRefresh } from './location.ts'
 import { Remembered } from '../limits/memo.ts'
 import { fieldLines, listElements, trimOws, type RawHeaders } from './fields.ts'

@@ -1,11 +1,36 @@
 /** Which credential does a request come with? The first that is present decides alone; nothing is verified here. */
 import { cookieValues, LOOPBACK_SESSION_COOKIE, SECURE_SESSION_COOKIE } from '../http/cookies.ts'
 import { fieldLines, trimOws, type RawHeaders } from '../http/fields.ts'
-import type { CredentialKind } from '../request/exchange.ts'
-import { isTokenShaped } from './token.ts'
+import type { GatewayError } from '../answers/errors.ts'
+import { isLoopbackHost, type Authority } from '../rules/host.ts'
+import { isTokenShaped, type Principal } from './token.ts'
 
 /** For programs that need `Authorization` for the service itself. */
 export const TOKEN_FIELD = 'X-Workspace-Token'
+
+/** Which credential a request came with. */
+export type CredentialKind = 'header' | 'bearer' | 'cookie'
+
+/** The one credential that decides, and what came of it. */
+export interface Credential {
+  readonly kind: CredentialKind
+  /** Who it speaks for, or why it was refused. */
+  readonly outcome: Principal | GatewayError
+}
+
+/** How the client reached the workspace. */
+interface Site {
+  readonly scheme: 'http' | 'https'
+  readonly authority: Authority | undefined
+}
+
+/**
+ * Whether the session cookie carries `Secure` and the `__Host-` prefix: always, but for plain http on a loopback host,
+ * where browsers take no such cookie and no network is crossed.
+ */
+export function usesSecureCookie({ scheme, authority }: Site): boolean {
+  return scheme === 'https' || authority === undefined || !isLoopbackHost(authority)
+}
 
 /** A token as it was sent. */
 export interface Candidate {

@@ -2,7 +2,8 @@
 import type { IncomingMessage } from 'node:http'
 import type { Client } from '../http/address.ts'
 import { GatewayError, type ErrorCode } from '../answers/errors.ts'
-import type { CredentialKind, Exchange, Stage } from '../request/exchange.ts'
+import type { CredentialKind } from '../identity/credentials.ts'
+import type { Exchange, Stage } from '../request/exchange.ts'
 import { loggedPath } from './logged-path.ts'
 import type { RouteName } from '../rules/site-map.ts'
 

@@ -16,6 +16,7 @@ import { setOpenclawToken } from '../services/service.ts'
 import { SESSION_ENDED } from '../sockets/open-sockets.ts'
 import { openStateDir, restoreBudgets, saveBudgets } from '../store/budgets.ts'
 import { buildTokenVerifier, type KeyRing } from '../identity/token.ts'
+import { notifyReady, notifyStopping } from './notify.ts'
 import { VERSION } from '../answers/version.ts'
 
 /** How many client addresses have a budget of their own. */
@@ -135,12 +136,9 @@ export async function startGateway(
     },
     'listening',
   )
-  const operations = await startOperations(app, config, {
-    logger,
-    notifySocket,
-    takesOver,
-    hasState,
-  })
+  const operations = await startOperations(app, config, { logger, takesOver, hasState })
+  const supervisor = { fd: config.notifyFd, socket: notifySocket, logger }
+  void notifyReady(supervisor)
 
   let closing: Promise<void> | undefined
   return {
@@ -180,7 +178,7 @@ export async function startGateway(
 
   async function stop(drain: () => Promise<void>): Promise<void> {
     logger.info({ openSockets: app.openSockets.size, seconds: config.drainSeconds }, 'draining')
-    operations.stopping()
+    void notifyStopping(supervisor)
     await drain()
     save()
     await app.close()

@@ -1,21 +1,12 @@
 /** What do the stages know about the request that passes through them? One record, filled from stage to stage. */
 import type { FastifyRequest } from 'fastify'
 import type { Client } from '../http/address.ts'
-import type { ErrorCode, GatewayError } from '../answers/errors.ts'
+import type { ErrorCode } from '../answers/errors.ts'
 import type { Authority } from '../rules/host.ts'
 import type { PasswordTry } from '../limits/password-tries.ts'
 import type { Target } from '../rules/target.ts'
+import type { Credential } from '../identity/credentials.ts'
 import type { Principal } from '../identity/token.ts'
-
-/** Which credential a request came with. */
-export type CredentialKind = 'header' | 'bearer' | 'cookie'
-
-/** The one credential that decides, and what came of it. */
-export interface Credential {
-  readonly kind: CredentialKind
-  /** Who it speaks for, or why it was refused. */
-  readonly outcome: Principal | GatewayError
-}
 
 /** Where a request can be answered: the stages of the request path in order, then what the gateway itself serves. */
 export const STAGES = [

@@ -1,9 +1,6 @@
 /** May a page of a foreign origin read an answer, and what may it see of it? The CORS fields, once (Fetch Standard section 3.2). */
 import type { IncomingHttpHeaders } from 'node:http'
-
-/** The fields of ours that a script may read, beside those that every script may. */
-export const EXPOSED_FIELDS =
-  'Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, X-Gateway-Error, WWW-Authenticate'
+import { EXPOSED_FIELDS } from '../http/browser.ts'
 
 /** The fields with which a page of an allowed origin may read an answer of ours. */
 export function corsFields(allowOrigin: string): Readonly<Record<string, string>> {

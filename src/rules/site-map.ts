@@ -3,6 +3,16 @@
 /** The gateway's routes. `chat` exists only when the control UI is switched on. */
 export type RouteName = 'dashboard' | 'terminal' | 'api' | 'chat' | 'health' | 'gateway'
 
+/** Whose answers a route has, as people know them. */
+export const ROUTE_WORDS: Readonly<Record<RouteName, `The ${string}`>> = {
+  dashboard: 'The dashboard',
+  terminal: 'The terminal',
+  api: 'The agent (OpenClaw)',
+  chat: 'The agent (OpenClaw)',
+  health: 'The stats server',
+  gateway: 'The gateway',
+}
+
 /** The path prefixes that are not the dashboard's. */
 export interface SiteMap {
   /** Where OpenClaw's control UI is mounted (`/chat`), or undefined when it is switched off. */

@@ -1,4 +1,5 @@
 /** What does the request ask for? The one canonical form of a request target; whatever differs from it is refused. */
+import type { TargetProblem } from '../answers/details.ts'
 import { routeOf, type RouteName, type SiteMap } from './site-map.ts'
 
 /** A request target that was accepted. The bytes that were decided on are the bytes that are forwarded. */
@@ -13,18 +14,6 @@ export interface Target {
   /** Path and query as the service gets them: as they came, less a stripped prefix. */
   readonly forwarded: string
 }
-
-/** The rule that a target broke, in the words of the log. */
-export type TargetProblem =
-  | 'not in origin form'
-  | 'has a character that must be escaped'
-  | 'has a fragment'
-  | 'has a bad escape or invalid UTF-8'
-  | 'is another route when decoded'
-  | 'starts with a double slash'
-  | 'has a backslash'
-  | 'has a control character'
-  | 'has a dot segment'
 
 /** Why a target was refused. */
 export interface BadTarget {

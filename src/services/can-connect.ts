@@ -1,8 +1,6 @@
 /** Does anybody listen there? A connection is made and ended at once; nothing is sent. */
 import { connect } from 'node:net'
-
-/** A TCP address or a Unix socket of this machine's configuration, never of a request. */
-export type Listener = { readonly host: string; readonly port: number } | { readonly path: string }
+import type { Listener } from '../config/values.ts'
 
 /** How long another process may take to show that it listens on a Unix socket, in milliseconds. */
 export const ALIVE_MS = 500

@@ -4,7 +4,7 @@ import { request, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { listenerOf } from '../config/values.ts'
 import { GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
-import { listElements } from '../http/fields.ts'
+import { fieldLines, listElements, trimOws } from '../http/fields.ts'
 import { FrameFollower } from '../http/frames.ts'
 import { CONNECT_MS, type Service } from '../services/service.ts'
 
@@ -126,4 +126,11 @@ function switchingProblem(
 /** The `Sec-WebSocket-Accept` that answers a key (RFC 6455 section 4.2.2). */
 export function acceptValue(key: string): string {
   return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+}
+
+/** The subprotocols that a handshake offers; they are compared case-sensitively. */
+export function offeredProtocols({ rawHeaders }: Pick<IncomingMessage, 'rawHeaders'>): string[] {
+  return fieldLines(rawHeaders, 'sec-websocket-protocol').flatMap((line) =>
+    line.split(',').map(trimOws),
+  )
 }

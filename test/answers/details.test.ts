@@ -2,19 +2,17 @@
 import t from 'tap'
 import * as details from '../../src/answers/details.ts'
 import type { ErrorCode } from '../../src/answers/errors.ts'
-import type { RouteName } from '../../src/rules/site-map.ts'
+import { ROUTE_WORDS, type RouteName } from '../../src/rules/site-map.ts'
 
 const { DETAILS, TARGET_DETAILS, serviceDetail, waitDetail } = details
-
-const ROUTES: RouteName[] = ['dashboard', 'terminal', 'api', 'chat', 'health', 'gateway']
 
 t.test('every text is a sentence that names no host, port, path or library', async (t) => {
   const texts = [
     ...Object.values(DETAILS),
     ...Object.values(TARGET_DETAILS),
     ...Object.values(details).filter((one) => typeof one === 'string'),
-    ...ROUTES.flatMap((route) =>
-      (Object.keys(DETAILS) as ErrorCode[]).flatMap((code) => serviceDetail(code, route, 10) ?? []),
+    ...Object.values(ROUTE_WORDS).flatMap((words) =>
+      (Object.keys(DETAILS) as ErrorCode[]).flatMap((code) => serviceDetail(code, words, 10) ?? []),
     ),
     waitDetail(1),
     waitDetail(60),
@@ -37,18 +35,18 @@ t.test('a service that does not answer is named in words, with when to try again
   ]
   for (const [route, words] of rows)
     t.equal(
-      serviceDetail('upstream-unreachable', route, 10),
+      serviceDetail('upstream-unreachable', ROUTE_WORDS[route], 10),
       `${words} not answer. It may still be starting. Try again in 10 seconds.`,
     )
   t.equal(
-    serviceDetail('upstream-timeout', 'api', 30),
+    serviceDetail('upstream-timeout', ROUTE_WORDS.api, 30),
     'The agent (OpenClaw) took too long to answer. Try again in 30 seconds.',
   )
   t.equal(
-    serviceDetail('upstream-busy', 'terminal', 1),
+    serviceDetail('upstream-busy', ROUTE_WORDS.terminal, 1),
     'The terminal has too many requests under way. Try again in 1 second.',
   )
-  t.equal(serviceDetail('rate-limited', 'terminal', 1), undefined)
+  t.equal(serviceDetail('rate-limited', ROUTE_WORDS.terminal, 1), undefined)
 })
 
 t.test('a spent budget says for how many seconds', async (t) => {

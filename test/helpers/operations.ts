@@ -18,15 +18,14 @@ export function recordingLogger() {
 export async function startOperated(
   t: Test,
   settings: Record<string, string | undefined> = {},
-  overrides: Partial<Config> & { notifySocket?: string } = {},
+  overrides: Partial<Config> = {},
 ) {
   const workspace = await startWorkspace(t, settings)
   const stateDir = temporaryFolder(t)
   const log = recordingLogger()
   const { app } = workspace.running
   const config = { ...workspace.config, ...overrides, stateDir }
-  const { notifySocket } = overrides
-  const operations = await startOperations(app, config, { logger: log.logger, notifySocket })
+  const operations = await startOperations(app, config, { logger: log.logger })
   t.teardown(() => operations.close())
   return {
     ...workspace,

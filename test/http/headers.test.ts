@@ -1,7 +1,7 @@
 /** What do the services see, and what does the client get back? */
 import * as fc from 'fast-check'
 import t from 'tap'
-import { EXPOSED_FIELDS } from '../../src/rules/cors.ts'
+import { EXPOSED_FIELDS } from '../../src/http/browser.ts'
 import { buildLocationRewriter, rewriteRefresh } from '../../src/http/location.ts'
 import { Remembered } from '../../src/limits/memo.ts'
 import { buildRequestHeaders, hasBody, type ForwardedRequest } from '../../src/http/to-service.ts'

@@ -1,7 +1,6 @@
 /** Which credential does a request come with? */
 import t from 'tap'
-import type { CredentialKind } from '../../src/request/exchange.ts'
-import { bearerToken, findCredential } from '../../src/identity/credentials.ts'
+import { bearerToken, findCredential, type CredentialKind } from '../../src/identity/credentials.ts'
 
 const JWT = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln'
 const API = `hub_${'a'.repeat(32)}`

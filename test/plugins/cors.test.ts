@@ -1,6 +1,6 @@
 /** Can a page of an allowed origin read every answer, refusals of every stage too, and nobody else's page any? */
 import t from 'tap'
-import { EXPOSED_FIELDS } from '../../src/rules/cors.ts'
+import { EXPOSED_FIELDS } from '../../src/http/browser.ts'
 import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
 import { assertRefused, client, cookie, HTTPS, knock, NAVIGATION, ORIGIN } from '../helpers/door.ts'
 import { startTestGateway, startWorkspace, token } from '../helpers/gateway.ts'

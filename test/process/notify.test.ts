@@ -5,10 +5,14 @@ import { closeSync, existsSync, fstatSync, openSync, writeFileSync } from 'node:
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
+import { askAdmin } from '../../src/admin/ask.ts'
 import { notifyReady, notifyStopping } from '../../src/process/notify.ts'
-import { recordingLogger, startOperated } from '../helpers/operations.ts'
-import { temporaryFolder } from '../helpers/process.ts'
+import { token } from '../helpers/gateway.ts'
+import { recordingLogger } from '../helpers/operations.ts'
+import { serve, temporaryFolder } from '../helpers/process.ts'
+import { startRawUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
+import { open, requestBytes } from '../helpers/wire.ts'
 
 const MODULE = new URL('../../src/process/notify.ts', import.meta.url).href
 
@@ -136,17 +140,26 @@ t.test('a supervisor that is not there is said', async (t) => {
 })
 
 t.test('a gateway goes on without its supervisor', async (t) => {
-  const notifySocket = join(temporaryFolder(t), 'missing.sock')
-  const { operations, operationsLog, ask } = await startOperated(t, {}, { notifySocket })
+  const service = await startRawUpstream(t, () => {})
+  const gateway = await serve(t, {
+    NOTIFY_SOCKET: join(temporaryFolder(t), 'missing.sock'),
+    GATEWAY_DASHBOARD_URL: service.url,
+    GATEWAY_DRAIN_SECONDS: '600',
+  })
   const told = () =>
-    operationsLog()
+    gateway
+      .logLines()
       .filter(({ msg }) => msg === 'supervisor not notified')
       .map(({ state }) => state)
   await eventually(() => told().length === 1, 'word of readiness')
-  operations.stopping()
+  const socket = await open(gateway.port)
+  socket.write(requestBytes('GET /', [`Authorization: Bearer ${await token()}`]))
+  await eventually(() => service.dials() === 1, 'in flight')
+  gateway.child.kill('SIGTERM')
   await eventually(() => told().length === 2, 'word of the end')
   t.same(told(), ['READY=1', 'STOPPING=1'])
-  t.equal((await ask('/status')).status, 200, 'the admin door is open while the gateway drains')
+  const { status } = await askAdmin(gateway.stateDir, '/status')
+  t.equal(status, 200, 'the admin door is open while the gateway drains')
 })
 
 t.test('without a supervisor nothing is done', async (t) => {

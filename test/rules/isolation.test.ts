@@ -1,11 +1,8 @@
 /** Is told apart what would act as a page of the workspace’s origin, and what would not? */
 import * as fc from 'fast-check'
 import t from 'tap'
-import {
-  isolationFields,
-  isServiceWorkerScript,
-  namesForeignGateway,
-} from '../../src/rules/isolation.ts'
+import { isolationFields } from '../../src/http/browser.ts'
+import { isServiceWorkerScript, namesForeignGateway } from '../../src/rules/isolation.ts'
 import { anyText } from '../helpers/any-text.ts'
 
 const SANDBOX = ['Content-Security-Policy', 'sandbox']

@@ -68,7 +68,7 @@ t.test('a browser asks again after ten minutes whether a foreign origin is allow
 
 /** The value of a constant that is a product of numbers. */
 function constantOf(file: string, name: string): number {
-  const source = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
+  const source = readFileSync(new URL(`../${file}`, import.meta.url), 'utf8')
   const text = new RegExp(`^(?:export )?const ${name} = ([0-9_ *]+)(?: //.*)?$`, 'm').exec(
     source,
   )?.[1]
