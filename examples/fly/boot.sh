@@ -101,7 +101,7 @@ ensure_credential() {
   [[ -z $GATEWAY_USER ]] || chown -R "$GATEWAY_USER:" "$STATE_DIR" || return 78
   [[ -n ${COMMAND[terminal]} ]] || return 0
   rm -f "$found" "$words"
-  "${GATEWAY_PREFIX[@]:1}" bash -c "exec $BOOT_CREDENTIAL" credential >"$found" 2>"$words" 9>&-
+  "${GATEWAY_PREFIX[@]:1}" bash -c "exec $BOOT_CREDENTIAL" credential >"$found" 2>"$words" 8>&- 9>&-
   status=$?
   read_line "$found"
   credential=$REPLY
@@ -150,7 +150,7 @@ end_processes() {
   shift
   for pid; do kill -TERM "$pid" 2>/dev/null; done
   for pid; do
-    while is_alive "$pid" && ((EPOCHSECONDS <= deadline && signals < 2)); do sleep 0.1; done
+    while is_alive "$pid" && ((EPOCHSECONDS <= deadline && signals < 2)); do pause 0.1; done
     kill -KILL -- "-$pid" 2>/dev/null
   done
 }
@@ -199,9 +199,9 @@ start() {
   # exec all the way down: the number that is watched is the program's own.
   if [[ $name == gateway ]]; then
     : >"$log" # what it writes to stderr is why it cannot start; its log goes to standard output
-    "${GATEWAY_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" 2>>"$log" 9>&- &
+    "${GATEWAY_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" 2>>"$log" 8>&- 9>&- &
   else
-    "${SERVICE_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" "$argument" >>"$log" 2>&1 9>&- &
+    "${SERVICE_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" "$argument" >>"$log" 2>&1 8>&- 9>&- &
   fi
   PID[$name]=$!
   echo "${PID[$name]}" >"$RUN_DIR/$name.pid.new" && mv "$RUN_DIR/$name.pid.new" "$RUN_DIR/$name.pid"
@@ -249,29 +249,18 @@ give_up() {
   fi
 }
 
-# Waits until something ends, a signal comes, or a second is over.
-wait_a_moment() {
-  local ticker name
-  sleep 1 9>&- &
-  ticker=$!
-  notice_ends && wait -n "${PID[@]}" "$ticker"
-  notice_ends
-  kill "$ticker" 2>/dev/null
-  wait "$ticker" 2>/dev/null
-}
+# Waits for so many seconds, or until a signal comes. Nothing is ever written to descriptor 8. There is no "sleep" and no
+# "wait -n" here: bash 5.2 now and then loses a SIGTERM that comes around a "wait" after a "wait -n".
+pause() { read -rt "$1" -u 8; }
 
-# Looks at each process itself: "wait -n" of bash 5.2 says nothing of one that ended while another program ran in the
-# foreground (mv, tail), and would never say it. "wait" with its number still knows how it ended.
-# Returns 1 when something has ended.
+# Looks for processes that have ended; "wait" with its number knows how.
 notice_ends() {
-  local name none=0
+  local name
   for name in "${!PID[@]}"; do
     is_alive "${PID[$name]}" && continue
     wait "${PID[$name]}" 2>/dev/null
     ended "$name" $?
-    none=1
   done
-  return "$none"
 }
 
 stop_all() {
@@ -297,6 +286,8 @@ main() {
     say error "already running as process $(cat "$RUN_DIR/boot.pid" 2>/dev/null)"
     exit 69
   fi
+  rm -f "$RUN_DIR/pause" && mkfifo "$RUN_DIR/pause" && exec 8<>"$RUN_DIR/pause" || exit 78
+  rm "$RUN_DIR/pause"
   echo $$ >"$RUN_DIR/boot.pid"
   build_prefixes
   find_node || exit 78
@@ -319,7 +310,7 @@ main() {
       minute=$((EPOCHSECONDS / 60))
       trim_logs
     fi
-    ((signals > 0)) || wait_a_moment
+    ((signals > 0)) || { pause 0.2; notice_ends; }
   done
   stop_all
   exit "$exit_code"
