@@ -15,5 +15,5 @@ export default fp(
     app.decorate('basicMemory', memory)
     app.watchdog.add(memory)
   },
-  { name: 'basic-memory', fastify: '5.x', dependencies: ['upstream'] },
+  { name: 'safari-terminal', fastify: '5.x', dependencies: ['upstream'] },
 )

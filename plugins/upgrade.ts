@@ -182,7 +182,7 @@ export default fp(
       answer.pipe(response)
     }
   },
-  { name: 'upgrade', fastify: '5.x', dependencies: ['basic-memory', '@fastify/websocket'] },
+  { name: 'upgrade', fastify: '5.x', dependencies: ['safari-terminal', '@fastify/websocket'] },
 )
 
 /** What the log says about an upgrade that the gateway itself broke. */
