@@ -19,13 +19,14 @@ import { isSameOrigin } from '../src/rules/origin.ts'
 import { escapeHtml, signInPage } from '../src/answers/pages.ts'
 import { Remembered } from '../src/limits/memo.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
-import { buildRequestHeaders, hasBody, type ForwardedRequest } from '../src/http/to-service.ts'
+import { buildRequestHeaders, hasBody } from '../src/http/to-service.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-client.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import { namesSensitiveFile, parseFilePattern } from '../src/rules/sensitive.ts'
 import { parseTarget } from '../src/rules/target.ts'
 import { buildTokenVerifier, isTokenShaped } from '../src/identity/token.ts'
 import { traceIdOf } from '../src/http/trace-context.ts'
+import { FORWARDED } from './helpers/forwarded.ts'
 import { SECRET } from './helpers/gateway.ts'
 import { growthProblem, type Reading } from './helpers/growth.ts'
 
@@ -169,19 +170,6 @@ const BROWSER = Object.assign(new Exchange(), {
 })
 const base64 = (text: string) => Buffer.from(text).toString('base64url')
 
-const FORWARDED: ForwardedRequest = {
-  mode: 'full',
-  requestId: 'id-1',
-  host: 'houston.hubify.com',
-  clientAddress: '203.0.113.9',
-  scheme: 'https',
-  user: 'alice',
-  workspace: 'houston',
-  dropAuthorization: false,
-  authorization: undefined,
-  allowNextData: false,
-  upgrade: false,
-}
 const RETURNED = {
   status: 200,
   requestId: 'id-1',

@@ -70,18 +70,16 @@ function obeySignals(
 const STOP_MARGIN_MS = 2000
 
 /**
- * SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once. A keeper says both
- * in its own words, and signals that reach its gateway as well add nothing.
+ * SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once. A gateway with a
+ * keeper takes both orders from the keeper's messages: there, signals that a supervisor sends to every process only stop.
  * @param limitMs after so long it ends anyway, whatever is not done
  */
 function stopWhenAsked(
   whenStarted: (act: (gateway: RunningGateway) => void) => void,
   limitMs: number,
 ): void {
-  let isStopping = false
+  // To stop twice is to stop once: closing is remembered, and the first time limit stays.
   const stop = (): void => {
-    if (isStopping) return
-    isStopping = true
     setTimeout(() => endProcess(EXIT.failed), limitMs).unref()
     whenStarted((gateway) =>
       gateway.close().then(
@@ -91,14 +89,12 @@ function stopWhenAsked(
     )
   }
   const stopAtOnce = () => endProcess(EXIT.failed)
-  if (!isKept()) onStopSignals({ first: stop, second: stopAtOnce })
-  else {
-    onStopSignals({ first: stop, second: stop })
-    process.on('message', (message: ToGateway) => {
-      if (message === 'stop') stop()
-      else if (message === 'stop-at-once') stopAtOnce()
-    })
-  }
+  onStopSignals({ first: stop, second: isKept() ? stop : stopAtOnce })
+  if (!isKept()) return
+  process.on('message', (message: ToGateway) => {
+    if (message === 'stop') stop()
+    else if (message === 'stop-at-once') stopAtOnce()
+  })
 }
 
 /**

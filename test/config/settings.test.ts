@@ -61,13 +61,34 @@ t.test('with what is required alone, everything has the contract’s default', a
   t.equal(trustedProxies.length, 3, '127.0.0.0/8, ::1 and fdaa::/16')
 })
 
-/** Values that a setting takes, and those that it does not; every one of them is tried. */
-const VALUES: {
-  [Name in keyof Config]: {
-    good: ReadonlyArray<readonly [text: string, value?: unknown]>
-    bad: readonly string[]
-  }
-} = {
+/** Values that a setting takes, and those that it does not. */
+interface Spellings {
+  readonly good: ReadonlyArray<readonly [text: string, value?: unknown]>
+  readonly bad: readonly string[]
+}
+
+/** What settings that name routes take, and what they do not. */
+const ROUTE_LISTS: Spellings = {
+  good: [
+    ['none', []],
+    ['api', ['api']],
+    ['dashboard, chat,api,terminal', ['dashboard', 'chat', 'api', 'terminal']],
+  ],
+  bad: [
+    'health',
+    'gateway',
+    'all',
+    '*',
+    'dashboard,',
+    'none,api',
+    'Dashboard',
+    '/api',
+    'dashboard chat',
+  ],
+}
+
+/** What each setting takes; every value is tried. */
+const VALUES: { [Name in keyof Config]: Spellings } = {
   workspace: {
     good: [['houston'], ['a1b'], ['0-9'], ['a'.repeat(30)], ['abc-']],
     bad: [
@@ -368,42 +389,8 @@ const VALUES: {
     bad: ['0', '86401', '60s', '1m', '-60'],
   },
   sessionRateLimit: { good: [['1', 1]], bad: ['0', '-1', 'off', ''] },
-  sessionRoutes: {
-    good: [
-      ['none', []],
-      ['api', ['api']],
-      ['dashboard, chat,api,terminal', ['dashboard', 'chat', 'api', 'terminal']],
-    ],
-    bad: [
-      'health',
-      'gateway',
-      'all',
-      '*',
-      'dashboard,',
-      'none,api',
-      'Dashboard',
-      '/api',
-      'dashboard chat',
-    ],
-  },
-  programRoutes: {
-    good: [
-      ['none', []],
-      ['api', ['api']],
-      ['dashboard, chat,api,terminal', ['dashboard', 'chat', 'api', 'terminal']],
-    ],
-    bad: [
-      'health',
-      'gateway',
-      'all',
-      '*',
-      'dashboard,',
-      'none,api',
-      'Dashboard',
-      '/api',
-      'dashboard chat',
-    ],
-  },
+  sessionRoutes: ROUTE_LISTS,
+  programRoutes: ROUTE_LISTS,
   sensitiveFiles: { good: [['id_rsa'], ['*.pem,*.p12']], bad: ['', ',', 'a,,b', '*.pem,'] },
   stateDir: {
     good: [

@@ -11,20 +11,7 @@ import {
   type ReturnedAnswer,
 } from '../../src/http/to-client.ts'
 import { anyText } from '../helpers/any-text.ts'
-
-const ABOUT: ForwardedRequest = {
-  mode: 'full',
-  requestId: 'id-1',
-  host: 'houston.hubify.com',
-  clientAddress: '203.0.113.9',
-  scheme: 'https',
-  user: 'alice',
-  workspace: 'houston',
-  dropAuthorization: false,
-  authorization: undefined,
-  allowNextData: false,
-  upgrade: false,
-}
+import { FORWARDED } from '../helpers/forwarded.ts'
 
 /** What the gateway says in mode `full`, after the client's fields. */
 const OURS = [
@@ -47,7 +34,7 @@ function pairs(list: readonly string[]): string[][] {
 /** What a service gets when a client sends these fields. */
 function sent(fields: readonly Pair[], about: Partial<ForwardedRequest> = {}): string[][] {
   const raw = [['Host', 'houston.hubify.com'], ...fields].flat()
-  return pairs(buildRequestHeaders(raw, { ...ABOUT, ...about }))
+  return pairs(buildRequestHeaders(raw, { ...FORWARDED, ...about }))
 }
 
 /** What is left of a client's fields: all but `Host` and what we say. */
@@ -430,7 +417,7 @@ t.test('a user name arrives encoded, and no two names become one', async (t) => 
 t.test('no value that the gateway adds can break a line', async () => {
   fc.assert(
     fc.property(anyText(), fc.constantFrom('full', 'trusted-proxy', 'none'), (user, mode) => {
-      const headers = buildRequestHeaders([], { ...ABOUT, user, mode })
+      const headers = buildRequestHeaders([], { ...FORWARDED, user, mode })
       return headers.every((one) => /^[\x21-\x7e][\x20-\x7e]*$/.test(one) || one === '')
     }),
     { numRuns: 1000 },
@@ -466,7 +453,7 @@ t.test('for any fields, what must not pass does not, and ours is there once', as
   fc.assert(
     fc.property(fc.array(fc.tuple(name, value), { maxLength: 12 }), (fields) => {
       const headers = pairs(
-        buildRequestHeaders(fields.flat(), { ...ABOUT, dropAuthorization: true }),
+        buildRequestHeaders(fields.flat(), { ...FORWARDED, dropAuthorization: true }),
       )
       const names = headers.map(([one = '']) => one.toLowerCase())
       const forbidden =
