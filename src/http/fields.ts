@@ -14,6 +14,12 @@ export function fieldLines(raw: RawHeaders, name: string): string[] {
   return values
 }
 
+/** The value of a field that stands on exactly one line; undefined when there are none or several. @param name in lower case */
+export function singleLine(raw: RawHeaders, name: string): string | undefined {
+  const lines = fieldLines(raw, name)
+  return lines.length === 1 ? lines[0] : undefined
+}
+
 /** Whether a text can be a field's name: a token (RFC 9110 section 5.1), so nothing folded and no white space before the colon. */
 export function isFieldName(text: string): boolean {
   return /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(text)
