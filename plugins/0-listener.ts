@@ -85,7 +85,7 @@ export default fp(
     { log, trustedProxies, allowedOrigins }: ListenerOptions,
   ) {
     app.addHook('onRequest', function checkMessage(request, reply, done) {
-      request.exchange.stage = 'listener'
+      request.exchange.outcome.stage = 'listener'
       const { clientConnection } = request.raw.socket
       if (request.ws && clientConnection !== undefined) {
         clientConnection.isUpgraded = true
