@@ -11,7 +11,8 @@ import {
 import { GatewayError } from '../src/answers/errors.ts'
 import type { Exchange } from '../src/request/exchange.ts'
 import { fieldLines } from '../src/http/fields.ts'
-import { isTokenShaped, type TokenVerifier } from '../src/identity/token.ts'
+import { isTokenShaped } from '../src/identity/token.ts'
+import type { TokenVerifier } from '../src/identity/verifier.ts'
 
 /** What tokens are checked against. */
 export interface CredentialOptions {

@@ -1,7 +1,9 @@
 /** What is written about each request? One line when its answer, or its upgraded connection, has ended. */
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { decisionOf, Decisions, logFields } from '../src/observe/record.ts'
+import { logFields } from '../src/observe/log-line.ts'
+import { Decisions } from '../src/observe/recent.ts'
+import { decisionOf } from '../src/observe/record.ts'
 import { Exchange } from '../src/request/exchange.ts'
 import { errorField, type Log } from '../src/observe/log.ts'
 import { traceIdOf } from '../src/http/trace-context.ts'

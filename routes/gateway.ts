@@ -11,7 +11,8 @@ import { PAGE_POLICY, signInPage } from '../src/answers/pages.ts'
 import { ownHeaders, withBody, type Answer } from '../src/answers/problem.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import { SESSION_ENDED } from '../src/sockets/open-sockets.ts'
-import type { Principal, TokenVerifier } from '../src/identity/token.ts'
+import type { Principal } from '../src/identity/token.ts'
+import type { TokenVerifier } from '../src/identity/verifier.ts'
 
 /** What signing in needs. */
 export interface GatewayRoutesOptions {

@@ -1,7 +1,8 @@
 /** Does docs/operations.md explain the log line that the gateway writes? */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { logFields, rejectionOf, type Decision } from '../src/observe/record.ts'
+import { logFields } from '../src/observe/log-line.ts'
+import { rejectionOf, type Decision } from '../src/observe/record.ts'
 import { STAGES } from '../src/request/outcome.ts'
 import { errorField } from '../src/observe/log.ts'
 
