@@ -3,7 +3,8 @@ import { Socket } from 'node:net'
 import { AnswerReader, MalformedAnswer, type AnswerSink } from './answer-reader.ts'
 import { listenerOf, type ServiceAddress } from '../config/values.ts'
 import { codeOf, GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
-import { fieldLines, isFieldName, isFieldValue } from '../http/fields.ts'
+import { fieldLines } from '../http/fields.ts'
+import { isRepeatable, isSurelyRead, requestText, type RequestHead } from './request-text.ts'
 
 // Node and libwebsockets close idle connections after 5 s, ttyd without saying so: we let go first.
 const KEEP_ALIVE_MS = 4000
@@ -11,9 +12,6 @@ const MAX_KEEP_ALIVE_MS = 60_000
 
 /** How much earlier than a service says we let go of a connection, in milliseconds: a request must not cross its end. */
 const KEEP_ALIVE_MARGIN_MS = 2000
-
-/** How often connections that wait for a request are looked through, in milliseconds. */
-const SWEEP_MS = 500
 
 /** How much is read at once, in bytes; from a body that is longer, it pays to be lent pieces. */
 export const READ_BYTES = 64 * 1024
@@ -32,23 +30,13 @@ const MAX_LENDING = 64
 
 let lending = 0
 
-/** A request without its body. */
-export interface RequestHead {
-  readonly method: string
-  /** Path and query. */
-  readonly path: string
-  /** Name and value in turn, `Host` among them; one character a byte. */
-  readonly headers: readonly string[]
-  readonly hasBody: boolean
-}
-
 /** Who is told whether a service takes connections. */
 export interface ConnectReceiver {
   /** The connection is there: the body may be sent. Called before `send` returns when it was there already. */
   onConnect(): void
   /**
    * Called once at most, and nothing after it.
-   * @param mayRepeat whether the request may be sent once more, on a new connection (`ConnectionPool.dial`)
+   * @param mayRepeat whether the request may be sent once more, on a new connection (`ConnectionPool.dial`, pool.ts)
    */
   onError(error: GatewayError, mayRepeat: boolean): void
 }
@@ -71,6 +59,14 @@ export interface AnswerReceiver extends ConnectReceiver {
   onEnd(): void
 }
 
+/** What a connection belongs to. */
+export interface ConnectionOwner {
+  /** Keeps a connection for the next request, unless it has ended meanwhile. */
+  keep(connection: ServiceConnection, milliseconds: number): void
+  /** The connection has ended. */
+  forget(connection: ServiceConnection): void
+}
+
 /**
  * A connection to a service. It carries one request at a time; whoever sends one holds it until `onEnd` or `onError`.
  *
@@ -84,7 +80,7 @@ export class ServiceConnection implements AnswerSink {
   idleUntil = 0
   /** Called when more of a body may be sent, after `write` returned false. */
   onWritable: (() => void) | undefined
-  readonly #pool: ConnectionPool
+  readonly #pool: ConnectionOwner
   readonly #socket: Socket
   readonly #reader = new AnswerReader(this)
   #receiver: AnswerReceiver | undefined
@@ -105,7 +101,7 @@ export class ServiceConnection implements AnswerSink {
   #buffer = shared
   #isLending = false
 
-  constructor(pool: ConnectionPool, address: ServiceAddress) {
+  constructor(pool: ConnectionOwner, address: ServiceAddress) {
     this.#pool = pool
     this.#socket = new ServiceSocket({
       noDelay: true,
@@ -317,137 +313,10 @@ class ServiceSocket extends Socket {
   }
 }
 
-/**
- * Whether every service reads this request as it was written. libwebsockets (ttyd) does not read chunked bodies: it takes
- * them for the next request, whose answer would go to the next user of the connection. A body with a length is read by what
- * is built for bodies; on other methods some servers ignore it (RFC 9110 section 9.3.1).
- */
-function isSurelyRead({ method, hasBody }: RequestHead, hasLength: boolean): boolean {
-  return !hasBody || (hasLength && BODY_METHODS.has(method))
-}
-
-/**
- * Whether a request may be sent again when a kept connection ends before a byte of an answer: most likely the service closed
- * the connection while the request was on its way, and if not, sending it twice does no more than once (RFC 9110 section 9.2.2).
- */
-function isRepeatable({ method, hasBody }: RequestHead): boolean {
-  return !hasBody && (method === 'GET' || method === 'HEAD')
-}
-
 /** Whether a service closed or reset the connection. While nothing was read of an answer, a malformed one is a close. */
 function isEndOfConnection(error: unknown): boolean {
   const code = codeOf(error)
   return error instanceof MalformedAnswer || code === 'ECONNRESET' || code === 'EPIPE'
-}
-
-/** The connections to one service: those that wait for a request, and those that carry one. */
-export class ConnectionPool {
-  readonly #address: ServiceAddress
-  readonly #all = new Set<ServiceConnection>()
-  // The last one comes first: what is not needed for a while is let go.
-  readonly #idle: ServiceConnection[] = []
-  #sweeper: NodeJS.Timeout | undefined
-
-  constructor(address: ServiceAddress) {
-    this.#address = address
-  }
-
-  /** How many connections there are. */
-  get size(): number {
-    return this.#all.size
-  }
-
-  /** A connection for one request: one that waits, or a new one. Never fails: what goes wrong is told to the receiver. */
-  take(): ServiceConnection {
-    return this.#takeWaiting() ?? this.dial()
-  }
-
-  /** A new connection for one request. Never fails either. */
-  dial(): ServiceConnection {
-    const connection = new ServiceConnection(this, this.#address)
-    this.#all.add(connection)
-    return connection
-  }
-
-  /**
-   * Finds out whether the service takes connections, before somebody is asked for a body. A connection that waits proves it;
-   * without one, a new one is made, and waits then. `onConnect` may be called before this returns.
-   * @returns the connection that is being made; undefined when one was waiting
-   */
-  reach(receiver: ConnectReceiver): ServiceConnection | undefined {
-    const waiting = this.#takeWaiting()
-    if (waiting === undefined) {
-      const connection = this.dial()
-      connection.open(receiver)
-      return connection
-    }
-    this.#idle.push(waiting)
-    receiver.onConnect()
-    return undefined
-  }
-
-  /** Keeps a connection for the next request, unless it has ended meanwhile. */
-  keep(connection: ServiceConnection, milliseconds: number): void {
-    if (milliseconds <= 0 || !this.#all.has(connection)) {
-      connection.destroy()
-      return
-    }
-    connection.idleUntil = performance.now() + milliseconds
-    this.#idle.push(connection)
-    this.#sweeper ??= setTimeout(this.#sweep, SWEEP_MS).unref()
-  }
-
-  /** The connection has ended. */
-  forget(connection: ServiceConnection): void {
-    if (!this.#all.delete(connection)) return
-    const place = this.#idle.indexOf(connection)
-    if (place >= 0) this.#idle.splice(place, 1)
-  }
-
-  /** Ends every connection. */
-  close(): void {
-    clearTimeout(this.#sweeper)
-    for (const connection of this.#all) connection.destroy()
-  }
-
-  /** The connection that has waited for the shortest time, unless it should have been let go meanwhile. */
-  #takeWaiting(): ServiceConnection | undefined {
-    for (;;) {
-      const waiting = this.#idle.pop()
-      if (waiting === undefined || waiting.idleUntil > performance.now()) return waiting
-      waiting.destroy()
-    }
-  }
-
-  readonly #sweep = (): void => {
-    const now = performance.now()
-    for (const connection of [...this.#idle]) if (connection.idleUntil <= now) connection.destroy()
-    this.#sweeper = this.#idle.length > 0 ? setTimeout(this.#sweep, SWEEP_MS).unref() : undefined
-  }
-}
-
-/** Methods that are made for a body; without one, their requests say so (RFC 9110 section 8.6). */
-const BODY_METHODS: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
-
-/** The head of a request as it goes over the wire. Its parts come from a parser that lets no line end through; checked again. */
-function requestText({ method, path, headers, hasBody }: RequestHead, hasLength: boolean): string {
-  if (/[^\x21-\x7e\x80-\xff]/.test(path)) throw unwritable('target')
-  let text = `${method} ${path} HTTP/1.1\r\n`
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i] ?? ''
-    const value = headers[i + 1] ?? ''
-    if (!isFieldName(name) || !isFieldValue(value)) throw unwritable('field')
-    text += `${name}: ${value}\r\n`
-  }
-  if (!hasLength) {
-    if (hasBody) text += 'Transfer-Encoding: chunked\r\n'
-    else if (BODY_METHODS.has(method)) text += 'Content-Length: 0\r\n'
-  }
-  return `${text}Connection: keep-alive\r\n\r\n`
-}
-
-function unwritable(part: string): GatewayError {
-  return new GatewayError('internal-error', { reason: `a ${part} that would end its line` })
 }
 
 /** How long a connection may wait for its next request, in milliseconds: less than the service says, if it says. */
