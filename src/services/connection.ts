@@ -1,10 +1,17 @@
 /** How does a request reach a service, and its answer come back? HTTP/1.1 over connections that are used again. */
 import { Socket } from 'node:net'
-import { AnswerReader, MalformedAnswer, type AnswerSink } from './answer-reader.ts'
+import { AnswerReader, MalformedAnswer, StrayBytes, type AnswerSink } from './answer-reader.ts'
 import { listenerOf, type ServiceAddress } from '../config/values.ts'
 import { codeOf, GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
 import { fieldLines } from '../http/fields.ts'
-import { isRepeatable, isSurelyRead, requestText, type RequestHead } from './request-text.ts'
+import {
+  formOf,
+  hasLength,
+  NO_REQUEST,
+  requestText,
+  type RequestForm,
+  type RequestHead,
+} from './request-text.ts'
 
 // Node and libwebsockets close idle connections after 5 s, ttyd without saying so: we let go first.
 const KEEP_ALIVE_MS = 4000
@@ -68,12 +75,43 @@ export interface ConnectionOwner {
 }
 
 /**
+ * The state of a connection. Its two halves, the request that leaves and the response that comes, overlap (a service may
+ * respond before it has the whole request), so four states are the table of both:
+ *
+ * | | no byte of a response yet | response has begun |
+ * | --- | --- | --- |
+ * | request incomplete | `sending` | `exchanging` |
+ * | request complete | `awaiting` | `receiving` |
+ *
+ * Flow control (`#isPaused`) and what the request's form allows (`#form`) are no states: they decide no transition but one,
+ * from `receiving` to `complete`.
+ */
+type State =
+  /** No request, and not in the pool: just made. `send` → held; `onConnect` of one that was opened ahead → idle. */
+  | 'fresh'
+  /** In the pool. `send` → held. Bytes and the end of the socket → closed. */
+  | 'idle'
+  /** The head of a request is written, and corked. Let go → sending, or awaiting when there is no body. Bytes → closed. */
+  | 'held'
+  /** `finish` → awaiting. Bytes → exchanging. */
+  | 'sending'
+  /** `finish` → receiving. End of the response → closed: a service that responds early does not read the rest. */
+  | 'exchanging'
+  /** Bytes → receiving. */
+  | 'awaiting'
+  /** End of the response → complete, when the connection may carry another request; else → closed. */
+  | 'receiving'
+  /** The response is complete, and the read that completed it is not. More bytes in it → closed; its end → idle. */
+  | 'complete'
+  /** Final; every state leads here by `destroy`, an error, or the end of the socket. */
+  | 'closed'
+
+/**
  * A connection to a service. It carries one request at a time; whoever sends one holds it until `onEnd` or `onError`.
  *
- * Its states: connecting, free (it waits in the pool), held (the request's head is written and not yet let go), asked, and
- * destroyed, which is final. From asked it becomes free again only behind a complete answer, and only when all of this holds:
- * the answer lets the connection persist, the whole request was written and handed to the kernel, the service surely has read
- * the request as it was written (see `isSurelyRead`), and nothing came behind the answer. Everything else destroys it.
+ * It is used again only behind a complete answer, and only when all of this holds: the answer lets the connection persist,
+ * the whole request was written and handed to the kernel, the service surely has read the request as it was written (see
+ * `RequestForm`), and nothing came behind the answer. Everything else closes it.
  */
 export class ServiceConnection implements AnswerSink {
   /** Until when it may wait for its next request, on the monotonic clock in milliseconds; 0 until the pool keeps it. */
@@ -83,23 +121,17 @@ export class ServiceConnection implements AnswerSink {
   readonly #pool: ConnectionOwner
   readonly #socket: Socket
   readonly #reader = new AnswerReader(this)
+  #state: State = 'fresh'
   #receiver: AnswerReceiver | undefined
   /** Who waits for the connection alone, without a request. */
   #opener: ConnectReceiver | undefined
-  #isConnected = false
-  /** Whether the request may be sent once more if the connection ends now. */
-  #mayRepeat = false
-  #isBodyChunked = false
-  #isSent = true
-  #isSurelyRead = true
-  /** Whether the head of the request is still here. */
-  #isHeld = false
+  /** What the form of the latest request allows. */
+  #form: RequestForm = NO_REQUEST
+  /** Whether the receiver wants no more of the body for now. */
   #isPaused = false
-  #isFree = false
   #keepAliveMs = KEEP_ALIVE_MS
   /** What the next read goes into. */
   #buffer = shared
-  #isLending = false
 
   constructor(pool: ConnectionOwner, address: ServiceAddress) {
     this.#pool = pool
@@ -125,21 +157,19 @@ export class ServiceConnection implements AnswerSink {
    * @throws {GatewayError} `internal-error` when the head cannot be written as one request
    */
   send(head: RequestHead, receiver: AnswerReceiver): void {
-    const hasLength = fieldLines(head.headers, 'content-length').length > 0
-    const text = requestText(head, hasLength)
+    const isCounted = hasLength(head)
+    const text = requestText(head, isCounted)
+    const form = formOf(head, isCounted)
     this.#receiver = receiver
-    this.#isSent = !head.hasBody
-    this.#isBodyChunked = head.hasBody && !hasLength
-    this.#isSurelyRead = isSurelyRead(head, hasLength)
-    this.#mayRepeat = this.idleUntil > 0 && isRepeatable(head)
+    this.#form = form
     this.#reader.expect(head.method === 'HEAD')
-    this.#isHeld = true
+    this.#state = 'held'
     this.#socket.cork()
     this.#socket.write(text, 'latin1')
     // With a body, the head leaves in one packet with the first of the body. Without, it leaves at the end of the turn: a
     // service gets the requests of one turn together, and is woken once.
-    if (!head.hasBody) setImmediate(this.#letGo)
-    if (this.#isConnected) receiver.onConnect()
+    if (!form.hasBody) setImmediate(this.#letGo)
+    if (!this.#socket.connecting) receiver.onConnect()
   }
 
   /** Sends pieces of the body, as one chunk. @returns false when no more should follow before `onWritable` is called */
@@ -149,9 +179,9 @@ export class ServiceConnection implements AnswerSink {
     if (size > 0) {
       // A chunk of no bytes would be the last.
       socket.cork()
-      if (this.#isBodyChunked) socket.write(`${size.toString(16)}\r\n`, 'latin1')
+      if (this.#form.isChunked) socket.write(`${size.toString(16)}\r\n`, 'latin1')
       for (const piece of pieces) socket.write(piece)
-      if (this.#isBodyChunked) socket.write('\r\n', 'latin1')
+      if (this.#form.isChunked) socket.write('\r\n', 'latin1')
       this.#letGo()
       socket.uncork()
     }
@@ -160,9 +190,10 @@ export class ServiceConnection implements AnswerSink {
 
   /** The body is complete. */
   finish(): void {
-    this.#isSent = true
-    if (this.#isBodyChunked) this.#socket.write('0\r\n\r\n', 'latin1')
+    if (this.#form.isChunked) this.#socket.write('0\r\n\r\n', 'latin1')
     this.#letGo()
+    if (this.#state === 'sending') this.#state = 'awaiting'
+    else if (this.#state === 'exchanging') this.#state = 'receiving'
   }
 
   /** Reads on, after `onBody` returned false. */
@@ -173,10 +204,9 @@ export class ServiceConnection implements AnswerSink {
 
   /** Ends the connection, whatever is under way. Nobody is told. */
   destroy(): void {
-    this.#receiver = undefined
+    this.#state = 'closed'
+    this.#release()
     this.#opener = undefined
-    this.onWritable = undefined
-    this.#stopLending()
     this.#pool.forget(this)
     this.#socket.destroy()
   }
@@ -195,62 +225,75 @@ export class ServiceConnection implements AnswerSink {
   }
 
   onBody(piece: Buffer): void {
-    const own = this.#isLending ? piece : Buffer.from(piece)
+    const own = piece.buffer === shared.buffer ? Buffer.from(piece) : piece
     if (this.#receiver?.onBody(own) === false) this.#isPaused = true
   }
 
   onEnd(persists: boolean): void {
+    if (this.#state === 'closed') return // the receiver has ended the connection in this read
     const receiver = this.#receiver
-    this.#receiver = undefined
-    this.onWritable = undefined
-    this.#isPaused = false
-    this.#stopLending()
-    // A service that answers before it has read all of a request will not read a next one.
-    this.#isFree =
-      persists && this.#isSent && this.#isSurelyRead && this.#socket.writableLength === 0
-    if (!this.#isFree) this.destroy()
+    const mayCarryAnother =
+      this.#state === 'receiving' &&
+      persists &&
+      this.#form.isSurelyRead &&
+      this.#socket.writableLength === 0
+    if (mayCarryAnother) {
+      this.#state = 'complete'
+      this.#release()
+    } else {
+      this.destroy()
+    }
     receiver?.onEnd()
   }
 
-  /** What was lent is the receiver's for good. */
-  #stopLending(): void {
+  /** Lets go of everything that belongs to one request. What was lent is the receiver's for good. */
+  #release(): void {
+    this.#receiver = undefined
+    this.onWritable = undefined
+    this.#isPaused = false
     if (this.#buffer === shared) return
     this.#buffer = shared
     lending--
   }
 
   readonly #letGo = (): void => {
-    if (!this.#isHeld) return
-    this.#isHeld = false
+    if (this.#state !== 'held') return
+    this.#state = this.#form.hasBody ? 'sending' : 'awaiting'
     this.#socket.uncork()
   }
 
   readonly #onConnect = (): void => {
-    this.#isConnected = true
     this.#receiver?.onConnect()
     const opener = this.#opener
     if (opener === undefined) return
     this.#opener = undefined
-    this.#pool.keep(this, KEEP_ALIVE_MS)
+    this.#becomeIdle(KEEP_ALIVE_MS)
     opener.onConnect()
+  }
+
+  #becomeIdle(milliseconds: number): void {
+    this.#state = 'idle'
+    this.#pool.keep(this, milliseconds)
   }
 
   /** @returns whether to read on */
   readonly #onRead = (count: number, buffer: Uint8Array): boolean => {
-    this.#isLending = buffer !== shared
-    this.#mayRepeat = false
     try {
-      if (this.#isHeld) throw new MalformedAnswer('an answer to what was not asked')
+      this.#noteBytes(count)
       this.#reader.read((buffer as Buffer).subarray(0, count))
     } catch (error) {
       this.#fail(error)
     }
     // Only now: what came behind the answer's end has been found out.
-    if (this.#isFree) {
-      this.#isFree = false
-      this.#pool.keep(this, this.#keepAliveMs)
-    }
+    if (this.#state === 'complete') this.#becomeIdle(this.#keepAliveMs)
     return !this.#isPaused
+  }
+
+  /** Bytes have come. @throws {StrayBytes} when nothing was asked yet; the reader knows the other bytes without a response */
+  #noteBytes(count: number): void {
+    if (this.#state === 'awaiting') this.#state = 'receiving'
+    else if (this.#state === 'sending') this.#state = 'exchanging'
+    else if (this.#state === 'held') throw new StrayBytes('an answer to what was not asked', count)
   }
 
   readonly #onDrain = (): void => this.onWritable?.()
@@ -275,6 +318,15 @@ export class ServiceConnection implements AnswerSink {
         ? new GatewayError('upstream-unreachable', { reason: error.message })
         : upstreamErrorFrom(error),
       mayRepeat,
+    )
+  }
+
+  /** Whether the request may be sent once more if the connection ends now: it was kept, and no byte of a response came. */
+  get #mayRepeat(): boolean {
+    return (
+      (this.#state === 'held' || this.#state === 'awaiting') &&
+      this.idleUntil > 0 &&
+      this.#form.isRepeatable
     )
   }
 }
@@ -313,10 +365,11 @@ class ServiceSocket extends Socket {
   }
 }
 
-/** Whether a service closed or reset the connection. While nothing was read of an answer, a malformed one is a close. */
+/** Whether a service closed or reset the connection. While nothing was read of a response, a malformed one is a close. */
 function isEndOfConnection(error: unknown): boolean {
+  if (error instanceof MalformedAnswer) return !(error instanceof StrayBytes)
   const code = codeOf(error)
-  return error instanceof MalformedAnswer || code === 'ECONNRESET' || code === 'EPIPE'
+  return code === 'ECONNRESET' || code === 'EPIPE'
 }
 
 /** How long a connection may wait for its next request, in milliseconds: less than the service says, if it says. */
