@@ -1,7 +1,7 @@
 /** How does an error that a stage threw, or that Fastify found, reach the client? */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { cutAnswer } from '../src/limits/client-connection.ts'
+import { cutAnswer } from '../src/http/client-connection.ts'
 import { corsFields } from '../src/rules/cors.ts'
 import { serviceDetail } from '../src/answers/details.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'

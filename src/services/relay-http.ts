@@ -4,7 +4,7 @@
  */
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { cutAnswer, UNREAD_RELAYED_MS } from '../limits/client-connection.ts'
+import { cutAnswer, UNREAD_RELAYED_MS } from '../http/client-connection.ts'
 import { LENGTH_WANTED_DETAIL } from '../answers/details.ts'
 import { GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
 import type { Exchange } from '../request/exchange.ts'
