@@ -12,7 +12,8 @@ import type { ClientConnection } from '../src/http/client-connection.ts'
 import { endConnectionAfter, forwardDrain, packetOf } from '../src/http/node-internals.ts'
 import { PeerConnections } from '../src/limits/peer-connections.ts'
 import type { Log } from '../src/observe/log.ts'
-import { logFields, rejectionOf } from '../src/observe/record.ts'
+import { logFields } from '../src/observe/log-line.ts'
+import { rejectionOf } from '../src/observe/record.ts'
 import { clientErrorOf } from '../src/rules/client-error.ts'
 import { messageProblem } from '../src/rules/message.ts'
 
@@ -32,7 +33,7 @@ export default fp(
     { log, trustedProxies, allowedOrigins }: ListenerOptions,
   ) {
     app.addHook('onRequest', function checkMessage(request, reply, done) {
-      request.exchange.stage = 'listener'
+      request.exchange.outcome.stage = 'listener'
       const { raw, ws } = request
       if (ws) {
         raw.socket.clientConnection?.upgrade()

@@ -15,7 +15,7 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/identity/token.ts', 'MAX_TOKEN_LENGTH', 4096],
   ['src/identity/token.ts', 'MAX_SUBJECT_LENGTH', 256],
   ['src/identity/token.ts', 'MAX_ISSUED_AHEAD_SECONDS', 300],
-  ['src/identity/token.ts', 'REMEMBERED_TOKENS', 10_000],
+  ['src/identity/verifier.ts', 'REMEMBERED_TOKENS', 10_000],
   ['src/identity/token.ts', 'LAST_DATE', 253_402_300_799],
   ['src/http/cookies.ts', 'MAX_COOKIE_BYTES', 4096],
   ['src/http/cookies.ts', 'MAX_AGE_SECONDS', 34_560_000],
