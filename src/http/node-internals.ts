@@ -101,18 +101,16 @@ export function stopAccepting(server: Server, onClosed?: () => void): void {
   TcpServer.prototype.close.call(server, onClosed)
 }
 
-/** Takes an upgrade over. @param head the bytes that arrived behind the request */
-export type Takeover = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
-
 /**
  * Has upgrades accepted by other means than ws.
  *
  * @fastify/websocket owns the `upgrade` event, brings each upgrade through every stage to its route, and then calls the
  * `handleUpgrade` of ws, which would send a `101` of its own. Replacing that method is the only way to send the service's.
+ * @param takeOver called with the bytes that arrived behind the request as `head`
  */
 export function replaceHandleUpgrade(
   websockets: Pick<WebSocketServer, 'handleUpgrade'>,
-  takeOver: Takeover,
+  takeOver: (request: IncomingMessage, socket: Duplex, head: Buffer) => void,
 ): void {
   websockets.handleUpgrade = takeOver
 }
