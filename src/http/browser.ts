@@ -22,9 +22,6 @@ export function isolationFields(
     : []
 }
 
-/** Where the isolated service is mounted: its cookies are for this path alone. */
-export const ISOLATED_PREFIX = '/api'
-
 /**
  * Fields with which one answer decides for the whole origin, and so for the dashboard and the terminal, whatever address it
  * came from. An isolated service has none of them. What concerns its own answer alone passes: `Link`, `Permissions-Policy`,

@@ -1,13 +1,7 @@
 /** What does the client get back? Header policy on the way out (contract, section 6). */
 import { sanitizeSetCookie } from './cookies.ts'
 import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
-import {
-  EXPOSED_FIELDS,
-  ISOLATED_PREFIX,
-  isolationFields,
-  maySpeakForOrigin,
-  speaksForOrigin,
-} from './browser.ts'
+import { EXPOSED_FIELDS, isolationFields, maySpeakForOrigin, speaksForOrigin } from './browser.ts'
 import { rewriteRefresh } from './location.ts'
 import { Remembered } from '../limits/memo.ts'
 import { fieldLines, listElements, trimOws, type RawHeaders } from './fields.ts'
@@ -76,8 +70,11 @@ export interface ReturnedAnswer {
   readonly signedIn: boolean
   /** Makes a `Location` of the service's own one of ours. */
   readonly rewriteLocation: (location: string) => string
-  /** Whether the service may only speak for its own answers, not for the origin that it shares with others. */
-  readonly isolated: boolean
+  /**
+   * The path of a service that may only speak for its own answers, not for the origin that it shares with others: its
+   * cookies are for this path alone. Undefined for any other service.
+   */
+  readonly isolatedAt: string | undefined
   /** An allowed foreign origin that may read the answer (CORS), or undefined. */
   readonly allowOrigin: string | undefined
   /** Whether some origin may: a kept answer without CORS fields must then not be given to its pages (Fetch Standard 3.2.5). */
@@ -88,7 +85,8 @@ export interface ReturnedAnswer {
 
 /** Builds the header list that the client gets from what a service answered. */
 export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer): string[] {
-  const raw = about.isolated ? withoutOriginWide(answered, about.allowOrigin) : answered
+  const raw =
+    about.isolatedAt !== undefined ? withoutOriginWide(answered, about.allowOrigin) : answered
   const headers: string[] = []
   let nominated: string[] | undefined
   let said = 0
@@ -99,7 +97,7 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
     if (kind === PASS || kind === ORIGIN_WIDE) {
       headers.push(name, value)
     } else if (kind === SET_COOKIE) {
-      const safe = sanitizeSetCookie(value, about.isolated ? ISOLATED_PREFIX : undefined)
+      const safe = sanitizeSetCookie(value, about.isolatedAt)
       if (safe !== undefined) headers.push(name, safe)
     } else if (kind === LOCATION) {
       headers.push(name, about.rewriteLocation(value))
@@ -125,12 +123,13 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
   const keepsPolicies = about.status === 304
   if (silent('referrer-policy') && !keepsPolicies) headers.push('Referrer-Policy', 'same-origin')
   const hasPolicy = (said & (1 << ANY_POLICY)) !== 0
-  const sandbox = about.isolated
-    ? isolationFields(
-        fieldLines(raw, 'content-type').join(),
-        about.status === 206 || (keepsPolicies && hasPolicy),
-      )
-    : []
+  const sandbox =
+    about.isolatedAt !== undefined
+      ? isolationFields(
+          fieldLines(raw, 'content-type').join(),
+          about.status === 206 || (keepsPolicies && hasPolicy),
+        )
+      : []
   if (silent('content-security-policy') && (!keepsPolicies || hasPolicy || sandbox.length > 0))
     headers.push('Content-Security-Policy', "frame-ancestors 'self'")
   headers.push(...sandbox)
@@ -244,20 +243,20 @@ export function buildInformationalHeaders(
 
 /**
  * Builds the header list that the client gets with a service's `101`: everything else, and no cookie of ours.
- * @param isolated whether the service may only speak for its own answers
+ * @param isolatedAt as in {@link ReturnedAnswer}
  */
-export function buildSwitchingHeaders(answered: RawHeaders, isolated: boolean): string[] {
-  const raw = isolated ? withoutOriginWide(answered, undefined) : answered
+export function buildSwitchingHeaders(
+  answered: RawHeaders,
+  isolatedAt: string | undefined,
+): string[] {
+  const raw = isolatedAt !== undefined ? withoutOriginWide(answered, undefined) : answered
   const headers: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? ''
     const value = raw[i + 1] ?? ''
     const lower = name.toLowerCase()
     if (NEVER_WITH_SWITCH.has(lower)) continue
-    const safe =
-      lower === 'set-cookie'
-        ? sanitizeSetCookie(value, isolated ? ISOLATED_PREFIX : undefined)
-        : value
+    const safe = lower === 'set-cookie' ? sanitizeSetCookie(value, isolatedAt) : value
     if (safe !== undefined) headers.push(name, safe)
   }
   return headers
