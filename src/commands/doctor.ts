@@ -6,7 +6,7 @@ import { ConfigError, loadConfig, type Config, type Environment } from '../confi
 import { configAdvice } from './advice.ts'
 import { examineClientAddress } from './doctor/client-address.ts'
 import { examineClock } from './doctor/clock.ts'
-import { examineDashboard } from './doctor/dashboard.ts'
+import { examineDashboard } from './doctor/service-answers.ts'
 import { Examination, type Examine } from './doctor/examination.ts'
 import { fail, pass, warn, type Finding, type Verdict } from './doctor/finding.ts'
 import { examineGateway } from './doctor/gateway.ts'

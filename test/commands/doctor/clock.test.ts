@@ -1,7 +1,7 @@
 /** Is a wrong clock noticed by what the services say? */
 import t from 'tap'
 import { examineClock } from '../../../src/commands/doctor/clock.ts'
-import { examineDashboard } from '../../../src/commands/doctor/dashboard.ts'
+import { examineDashboard } from '../../../src/commands/doctor/service-answers.ts'
 import { Examination } from '../../../src/commands/doctor/examination.ts'
 import { loadConfig } from '../../../src/config/load.ts'
 import { testSettings } from '../../helpers/gateway.ts'
