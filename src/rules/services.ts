@@ -214,6 +214,11 @@ export const SERVICE_NAMES = Object.keys(ROWS) as readonly ServiceName[]
 
 export const PROBED_SERVICES = SERVICE_NAMES.filter(isProbed)
 
+/** What doctor says about a service. */
+export function doctorWords(name: ProbedService): DoctorWords {
+  return ROWS[name].doctor
+}
+
 /** The settings of addresses, each once. */
 export const ADDRESS_SETTINGS: ReadonlyArray<AddressSetting<AddressKey>> = [
   ...new Map(

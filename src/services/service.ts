@@ -53,7 +53,7 @@ function openService(
     name,
     row,
     address,
-    mode: row.forwarding === 'openclaw' ? OPENCLAW_MODES[config.openclawMode] : row.forwarding,
+    mode: forwardingModeOf(row, config),
     authorization: undefined,
     servesControlUi: row.controlUi === 'when-kept' ? !isStripped : row.controlUi === true,
     isolatedAt: isIsolated ? pathOf(name, siteMap) : undefined,
@@ -67,10 +67,12 @@ function openService(
   }
 }
 
-const OPENCLAW_MODES = {
-  local: 'none',
-  'trusted-proxy': 'trusted-proxy',
-} as const satisfies Record<Config['openclawMode'], ForwardingMode>
+/** How a service is told who is calling, as the settings decide. */
+export function forwardingModeOf({ forwarding }: ServiceRow, config: Config): ForwardingMode {
+  if (forwarding !== 'openclaw') return forwarding
+  // In its local mode any forwarding field makes OpenClaw answer 403.
+  return config.openclawMode === 'local' ? 'none' : 'trusted-proxy'
+}
 
 /** Sends this token to OpenClaw from now on, or none. */
 export function setOpenclawToken(
