@@ -182,8 +182,8 @@ const ROWS = {
       default: 'http://127.0.0.1:4000',
       description: 'Where the stats server listens.',
     },
-    answeredBy: 'gateway', // routes/health.ts asks it
-    forwarding: 'full',
+    answeredBy: 'gateway', // routes/health.ts asks it, with fields of its own: the answer is for every prober
+    forwarding: 'none',
     isolated: false,
     serviceWorkers: false,
     upgrades: 'none',
