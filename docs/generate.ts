@@ -5,6 +5,7 @@ import { SETTINGS } from '../src/config/settings.ts'
 import { EXPOSED_FIELDS } from '../src/http/browser.ts'
 import { DETAILS, RETRY_SECONDS, serviceDetail } from '../src/answers/details.ts'
 import { ERRORS, type ErrorCode } from '../src/answers/errors.ts'
+import { SERVICE_NAMES, SERVICES, type ServiceRow } from '../src/rules/services.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 
 /** When each code is answered, for people; the drift test wants one for every code. */
@@ -95,10 +96,86 @@ ${rows.join('\n')}
 `
 }
 
+/** docs/services.md */
+export function servicesPage(): string {
+  const rows = SERVICE_NAMES.map((name) => {
+    const row = SERVICES[name]
+    const { words, address, isolated, doctor } = row
+    const cells = [
+      `\`${name}\``,
+      words.replace(/^The /, ''),
+      PATH_WORDS[row.claims](row.path) + STRIPPING_WORDS[String(row.stripsPath)],
+      `\`${address.env}\`<br>\`${address.default}\``,
+      FORWARDING_WORDS[row.forwarding],
+      UPGRADE_WORDS[row.upgrades],
+      BUDGET_WORDS[row.budget],
+      yesOrNo(row.serviceWorkers),
+      isolated === 'when-stripped' ? 'while its path is taken off' : yesOrNo(isolated),
+      yesOrNo(doctor !== undefined),
+    ]
+    return `| ${cells.join(' | ')} |`
+  })
+  return `# The services behind the gateway
+
+Written from \`src/rules/services.ts\` by \`npm run docs\`. The names are those of the log, of the metrics and of
+\`GATEWAY_SESSION_ROUTES\`; the settings are in [configuration.md](configuration.md). Every request for a service is from
+somebody who is signed in, but for \`/health\`, which the gateway answers itself.
+
+- **told**: which fields say who is calling.
+- **budget**: which one a signed-in browser spends by default.
+- **workers**: whether a browser may get a service worker from it.
+- **isolated**: its responses cannot act as pages of the workspace, its cookies stay below its path, and no field of its
+  speaks for the whole origin.
+- **watched**: \`workspace-gateway doctor\`, \`/_gateway/ready\` and the status of the admin socket look at it. Where one
+  program is two services, one of them is.
+
+| name | | paths | setting, default | told | WebSockets | budget | workers | isolated | watched |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+${rows.join('\n')}
+`
+}
+
+const PATH_WORDS = {
+  prefix: (path) => `\`${path}\`, \`${path}/*\``,
+  exact: (path) => `\`${path}\``,
+  'control-ui': () => 'those of `GATEWAY_CONTROL_UI`; none when it is not set',
+  rest: () => '`/` and everything else',
+} as const satisfies Record<ServiceRow['claims'], (path: string) => string>
+
+const STRIPPING_WORDS: Readonly<Record<string, string>> = {
+  false: '',
+  true: ', taken off',
+  'by-setting': ', taken off unless `GATEWAY_API_PREFIX=keep`',
+}
+
+const FORWARDING_WORDS = {
+  full: '`X-Forwarded-*`, `X-Workspace`',
+  'trusted-proxy': '`X-Forwarded-*`',
+  none: 'nothing',
+  openclaw: 'as `GATEWAY_OPENCLAW_MODE` says',
+} as const satisfies Record<ServiceRow['forwarding'], string>
+
+const UPGRADE_WORDS = {
+  none: 'no',
+  'signed-in': 'yes',
+  ttyd: 'the one of ttyd’s page',
+} as const satisfies Record<ServiceRow['upgrades'], string>
+
+const BUDGET_WORDS = {
+  session: 'the session’s',
+  address: 'the address’s',
+  none: 'none',
+} as const satisfies Record<ServiceRow['budget'], string>
+
+function yesOrNo(is: boolean): string {
+  return is ? 'yes' : 'no'
+}
+
 /** The generated pages by path. */
 export const PAGES: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': configurationPage,
   'docs/errors.md': errorsPage,
+  'docs/services.md': servicesPage,
 }
 
 function cell(text: string): string {

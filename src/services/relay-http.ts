@@ -174,7 +174,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       requestId,
       signedIn: exchange.principal !== undefined,
       rewriteLocation: service.rewriteLocation,
-      isolated: service.isolated,
+      isolatedAt: service.isolatedAt,
       allowOrigin: exchange.allowOrigin,
       variesByOrigin: this.#job.variesByOrigin,
       extra: exchange.budgetFields,
@@ -385,7 +385,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
 
 /** Whether a body must be gathered before it is sent, because the service wants a length and the client gives none. */
 function wantsWholeBody({ service, headers }: RelayJob): boolean {
-  return service.wantsLength && fieldLines(headers, 'content-length').length === 0
+  return service.row.wantsLength === true && fieldLines(headers, 'content-length').length === 0
 }
 
 /** An informational answer as it goes over the wire. Names and values were checked when they were read. */
