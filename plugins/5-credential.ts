@@ -25,7 +25,7 @@ export default fp(
   async function credential(app, { verifier, domain }: CredentialOptions) {
     app.addHook('onRequest', function findAndVerify(request, _reply, done) {
       const { exchange, raw } = request
-      exchange.stage = 'credential'
+      exchange.outcome.stage = 'credential'
       const secure = usesSecureCookie(exchange)
       const candidate = findCredential(raw.rawHeaders, secure)
       if (candidate === undefined) {

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { logFields } from '../src/observe/log-line.ts'
 import { rejectionOf, type Decision } from '../src/observe/record.ts'
-import { STAGES } from '../src/request/exchange.ts'
+import { STAGES } from '../src/request/outcome.ts'
 import { errorField } from '../src/observe/log.ts'
 
 const page = readFileSync('docs/operations.md', 'utf8')

@@ -6,7 +6,8 @@ import type { IncomingMessage } from 'node:http'
 import type { Client } from '../http/address.ts'
 import { GatewayError, type ErrorCode } from '../answers/errors.ts'
 import type { CredentialKind } from '../identity/credentials.ts'
-import type { Exchange, Stage } from '../request/exchange.ts'
+import type { Exchange } from '../request/exchange.ts'
+import type { Stage } from '../request/outcome.ts'
 import { loggedPath } from './logged-path.ts'
 import type { RouteName } from '../rules/site-map.ts'
 
@@ -75,7 +76,7 @@ export function decisionOf({
     id,
     at: Date.now() - ms,
     ms,
-    upstreamMs: exchange.upstreamMs,
+    upstreamMs: exchange.outcome.upstreamMs,
     client: client.address,
     peer: raw.socket.remoteAddress,
     viaProxy: client.viaProxy,
@@ -84,18 +85,18 @@ export function decisionOf({
     method: raw.method,
     path: target === undefined ? undefined : loggedPath(target.decodedPath),
     route: target?.route,
-    stage: exchange.stage,
-    status: exchange.status,
-    code: exchange.code,
-    reason: exchange.reason,
+    stage: exchange.outcome.stage,
+    status: exchange.outcome.status,
+    code: exchange.outcome.code,
+    reason: exchange.outcome.reason,
     credential: credential?.kind,
     credentialError: refusal?.code,
     credentialReason: refusal?.reason,
     user: principal?.subject,
     budget: exchange.budgetFields[1],
     websocket,
-    bytes: exchange.bytesOut,
-    bytesIn: websocket ? exchange.bytesIn : undefined,
+    bytes: exchange.outcome.bytesOut,
+    bytesIn: websocket ? exchange.outcome.bytesIn : undefined,
     trace,
   }
 }

@@ -12,9 +12,6 @@ import { eventually } from './waiting.ts'
 /** The secret that test tokens are signed with. */
 export const SECRET = 'test-key-of-houston-3f9c1d27b8a64e05'
 
-/** The public host of the test workspace. */
-export const HOST = 'houston.hubify.com'
-
 /** What a test gateway starts from: a workspace named houston, on a free loopback port, with generous limits. */
 export function testSettings(
   overrides: Record<string, string | undefined> = {},

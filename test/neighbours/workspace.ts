@@ -32,7 +32,7 @@ export interface WorkspaceOptions {
 }
 
 /** A line of the gateway's log. */
-export type LogLine = Record<string, unknown>
+type LogLine = Record<string, unknown>
 
 /** A workspace whose gateway listens. */
 export interface Workspace extends Started {
