@@ -4,7 +4,7 @@
  */
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { cutAnswer, UNREAD_RELAYED_MS } from '../limits/client-connection.ts'
+import { cutAnswer, UNREAD_RELAYED_MS } from '../http/client-connection.ts'
 import { LENGTH_WANTED_DETAIL } from '../answers/details.ts'
 import { GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
 import type { Exchange } from '../request/exchange.ts'
@@ -111,8 +111,8 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   constructor(job: RelayJob) {
     this.#job = job
     this.#body = job.hasBody ? new RequestBody(job.raw, this, wantsWholeBody(job)) : undefined
-    job.exchange.dialledAt = this.#askedAt
-    job.exchange.onClientClose = this.#onClientClose
+    job.exchange.outcome.dialledAt = this.#askedAt
+    job.exchange.outcome.onClientClose = this.#onClientClose
     job.watchdog.add(this)
   }
 
@@ -203,8 +203,8 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     this.#phase = 'headed'
     this.#idleMs = /^text\/event-stream\b/i.test(contentType) ? Infinity : this.#job.idleMs
     this.#lastProgress = performance.now()
-    exchange.upstreamMs = this.#lastProgress - this.#askedAt
-    exchange.status = status
+    exchange.outcome.upstreamMs = this.#lastProgress - this.#askedAt
+    exchange.outcome.status = status
     this.#job.onAnswer?.(status)
     const { socket } = this.#job.response
     if (length !== undefined && length > READ_BYTES && socket !== null) return this.#lendTo(socket)
@@ -213,7 +213,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   }
 
   onBody(piece: Buffer): boolean {
-    this.#job.exchange.bytesOut += piece.length
+    this.#job.exchange.outcome.bytesOut += piece.length
     this.#lastProgress = performance.now()
     if (this.#direct !== undefined) return this.#lend(piece, this.#direct)
     if (this.#phase === 'headed' && piece.length <= MAX_HELD_BYTES) {
@@ -266,8 +266,8 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       return
     }
     // Too late for a status: a cut connection is the only honest end of a cut answer.
-    exchange.reason = `${service.name} broke off: ${failure.reason ?? failure.code}`
-    exchange.cause = failure.cause
+    exchange.outcome.reason = `${service.name} broke off: ${failure.reason ?? failure.code}`
+    exchange.outcome.cause = failure.cause
     // To HTTP/1.0 a connection that is closed properly is a whole answer; a Unix socket knows no other end.
     const { socket } = response
     if (raw.httpVersionMinor === 0 && socket?.remoteAddress !== undefined) socket.resetAndDestroy()
@@ -357,6 +357,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
 
   #sendHeld(): void {
     const { response, exchange } = this.#job
+    const { outcome } = exchange
     const phase = this.#phase
     if (phase !== 'headed' && phase !== 'holding' && phase !== 'ending') return
     this.#phase = phase === 'ending' ? 'done' : 'writing'
@@ -366,7 +367,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     this.#writeHead()
     if (phase === 'ending') response.end(held?.toString('latin1'), 'latin1')
     else if (held !== undefined) response.write(held)
-    else if (exchange.bytesOut === 0) response.flushHeaders()
+    else if (outcome.bytesOut === 0) response.flushHeaders()
   }
 
   /** Ends the request when its answer could not be written, which is the gateway's own fault. */
@@ -383,14 +384,14 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       fail(failure)
       return
     }
-    exchange.reason = failure.reason
-    exchange.cause = cause
+    exchange.outcome.reason = failure.reason
+    exchange.outcome.cause = cause
     cutAnswer(response)
   }
 
   #writeHead(): void {
     if (this.#head === undefined) return
-    this.#job.response.writeHead(this.#job.exchange.status, this.#head)
+    this.#job.response.writeHead(this.#job.exchange.outcome.status, this.#head)
     this.#head = undefined
   }
 
@@ -412,7 +413,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     if (this.#isOver) return
     this.#connection?.destroy()
     this.#finish()
-    this.#job.exchange.reason ??= 'client left'
+    this.#job.exchange.outcome.reason ??= 'client left'
   }
 
   /** Whether the relay is done with the service. */
