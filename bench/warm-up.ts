@@ -1,7 +1,7 @@
 /** When is a peer as fast as it will be for weeks? When what it costs does not fall any more. */
 
 /** How long a peer is loaded between two looks at what that cost, in seconds. */
-export const SLICE_SECONDS = 3
+const SLICE_SECONDS = 3
 
 /** Costs that differ by less are level. */
 const LEVEL = 0.05

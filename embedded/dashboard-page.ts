@@ -52,7 +52,7 @@ export function notFoundPage(visitor: Visitor): string {
 }
 
 /** Text as HTML shows it, inside an element or a quoted attribute. */
-export function escapeHtml(text: string): string {
+function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 

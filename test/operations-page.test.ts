@@ -1,8 +1,9 @@
 /** Does docs/operations.md explain the log line that the gateway writes? */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { logFields, rejectionOf, type Decision } from '../src/observe/record.ts'
-import { STAGES } from '../src/request/exchange.ts'
+import { logFields } from '../src/observe/log-line.ts'
+import { rejectionOf, type Decision } from '../src/observe/record.ts'
+import { STAGES } from '../src/request/outcome.ts'
 import { errorField } from '../src/observe/log.ts'
 
 const page = readFileSync('docs/operations.md', 'utf8')

@@ -3,7 +3,7 @@ import { findProgram, runToEnd } from '../child.ts'
 import type { Target } from '../peers/peer.ts'
 import { parseWrk, type WrkResult } from './wrk-output.ts'
 
-export const WRK = findProgram('wrk')
+const WRK = findProgram('wrk')
 
 /** What wrk is to do. */
 export interface WrkJob {

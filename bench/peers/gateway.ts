@@ -24,7 +24,7 @@ export const gateway: PeerKind = {
 }
 
 /** Starts a gateway. @param settings what this one is about */
-export async function startGateway(
+async function startGateway(
   surroundings: Surroundings,
   settings: Readonly<Record<string, string>>,
 ): Promise<Peer> {

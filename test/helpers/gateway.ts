@@ -5,15 +5,12 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { loadConfig, type Config } from '../../src/config/load.ts'
 import { startGateway, type RunningGateway } from '../../src/process/lifecycle.ts'
-import { mintToken } from '../../src/identity/token.ts'
+import { mintToken } from '../../src/identity/mint.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 import { eventually } from './waiting.ts'
 
 /** The secret that test tokens are signed with. */
 export const SECRET = 'test-key-of-houston-3f9c1d27b8a64e05'
-
-/** The public host of the test workspace. */
-export const HOST = 'houston.hubify.com'
 
 /** What a test gateway starts from: a workspace named houston, on a free loopback port, with generous limits. */
 export function testSettings(
