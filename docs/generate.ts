@@ -3,45 +3,10 @@ import { writeFileSync } from 'node:fs'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
 import { EXPOSED_FIELDS } from '../src/http/browser.ts'
-import { DETAILS, RETRY_SECONDS, serviceDetail } from '../src/answers/details.ts'
-import { ERRORS, type ErrorCode } from '../src/answers/errors.ts'
+import { DETAILS, serviceDetail } from '../src/answers/details.ts'
+import { ERRORS, fixedRetryAfter, type ErrorCode, type RetryAfter } from '../src/answers/errors.ts'
 import { SERVICE_NAMES, SERVICES, type ServiceRow } from '../src/rules/services.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
-
-/** When each code is answered, for people; the drift test wants one for every code. */
-const WHEN: Readonly<Record<ErrorCode, string>> = {
-  'bad-request':
-    'The message is not HTTP as the gateway speaks it, a field came twice or contradicts another, or a trusted proxy sent garbage.',
-  'bad-target':
-    'The address has dot segments, a backslash, control characters, bad escapes or invalid UTF-8, or reads differently once decoded.',
-  'sign-in-required': 'No credential came with the request.',
-  'token-invalid': 'The token that decides is not ours, not for this workspace, or malformed.',
-  'token-expired': 'The token that decides has expired.',
-  'sensitive-file': 'The address, or a query value, names a file that is never served.',
-  'origin-not-allowed':
-    'A page of another origin tried to act with the session cookie, or to open a WebSocket.',
-  'not-found':
-    'A path below `/_gateway` that does not exist, or a prefetch of a page that is not the dashboard’s (empty body).',
-  'method-not-allowed':
-    'TRACE, CONNECT and unknown methods; a known one where it has no use (`Allow` tells).',
-  'request-timeout': 'Headers took longer than 10 s, or a body came slower than 1 KiB/s for 30 s.',
-  'body-too-large':
-    'A sign-in form of more than 16 KiB, or a body without a length of more than 16 KiB for the terminal, which reads no chunks. Other bodies have no limit of ours.',
-  'expectation-failed': '`Expect` is something other than `100-continue`.',
-  'host-not-served':
-    '`Host` is neither the public host, nor localhost, nor an IP literal, nor in `GATEWAY_ALLOWED_HOSTS`.',
-  'upgrade-required': 'A WebSocket handshake of another version than 13.',
-  'rate-limited':
-    'The budget of the address, or of the session, is spent; `Retry-After` says for how long.',
-  'headers-too-large': 'More than 16 KiB or 100 fields of headers.',
-  'internal-error': 'A fault of the gateway; the log has it under the same request id.',
-  'upstream-unreachable': 'The service refused the connection, broke it, or did not speak HTTP.',
-  draining:
-    'The gateway is stopping and takes no new WebSockets; `/health` and `/_gateway/ready` say so to probers.',
-  'upstream-busy':
-    'The service has 1,024 requests under way, or the session has too many WebSockets open.',
-  'upstream-timeout': 'The service did not accept within 3 s, or did not begin its answer in time.',
-}
 
 /** docs/configuration.md */
 export function configurationPage(): string {
@@ -68,8 +33,8 @@ ${rows.join('\n')}
 /** docs/errors.md */
 export function errorsPage(): string {
   const rows = Object.entries(ERRORS).map(
-    ([code, { status, title }]) =>
-      `| \`${code}\` | ${status} | ${title}. ${WHEN[code as ErrorCode]} | ${cell(DETAILS[code as ErrorCode])} |`,
+    ([code, { status, title, when, ...row }]) =>
+      `| \`${code}\` | ${status} | ${title} | ${cell(when)} | ${retryAfterCell(row)} | ${cell(DETAILS[code as ErrorCode])} |`,
   )
   return `# Answers of the gateway's own
 
@@ -83,15 +48,16 @@ else.
 
 \`detail\` says what was wrong and what to do, from fixed texts (\`src/answers/details.ts\`): the one below, or a more exact one.
 \`bad-target\` says which rule the address broke, \`rate-limited\` how many seconds to wait, and an answer about a service
-which one it is: "${serviceDetail('upstream-unreachable', ROUTE_WORDS.terminal, RETRY_SECONDS['upstream-unreachable'])}" 429, 502, 503 and 504
-carry \`Retry-After\`; a page that was asked for with GET tries again by itself after that time.
+which one it is: "${serviceDetail('upstream-unreachable', ROUTE_WORDS.terminal, fixedRetryAfter('upstream-unreachable'))}" \`Retry-After\` is in
+seconds, and a response without one would be the same if it were asked for again; a page that was asked for with GET loads
+itself again after that time.
 
 A page of an allowed origin (\`GATEWAY_ALLOWED_ORIGINS\`) can read every one of them, with these fields:
 \`${EXPOSED_FIELDS}\`. Its preflights are neither counted nor refused for their number: a browser
 shows a refused preflight to nobody, and the request that it asks for is counted.
 
-| code | status | | \`detail\` |
-| --- | --- | --- | --- |
+| code | status | title | when a client gets it | \`Retry-After\` | \`detail\` |
+| --- | --- | --- | --- | --- | --- |
 ${rows.join('\n')}
 `
 }
@@ -176,6 +142,14 @@ export const PAGES: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': configurationPage,
   'docs/errors.md': errorsPage,
   'docs/services.md': servicesPage,
+}
+
+/** The column `Retry-After` of one code. */
+function retryAfterCell({ retryAfter }: { readonly retryAfter?: RetryAfter }): string {
+  if (retryAfter === undefined) return 'none'
+  if (typeof retryAfter === 'number') return `${retryAfter}`
+  if ('computed' in retryAfter) return `computed: ${retryAfter.computed}`
+  return `${retryAfter.request}; ${retryAfter.webSocket} for a WebSocket`
 }
 
 function cell(text: string): string {

@@ -196,7 +196,7 @@ function tooMany(result: RateLimiterRes): GatewayError {
   if (known !== undefined) return known
   const refusal = new GatewayError('rate-limited', {
     detail: waitDetail(seconds),
-    headers: { 'Retry-After': String(seconds) },
+    retryAfter: seconds,
   })
   refusals.set(seconds, refusal)
   return refusal

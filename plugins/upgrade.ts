@@ -6,7 +6,7 @@ import fp from 'fastify-plugin'
 import { cutAnswer } from '../src/http/client-connection.ts'
 import { TOO_MANY_SOCKETS_DETAIL } from '../src/answers/details.ts'
 import { EarlyBytes, hasLeft } from '../src/sockets/early-bytes.ts'
-import { GatewayError } from '../src/answers/errors.ts'
+import { ERRORS, GatewayError } from '../src/answers/errors.ts'
 import type { Outcome } from '../src/request/outcome.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-client.ts'
 import type { Service } from '../src/services/service.ts'
@@ -65,7 +65,7 @@ export default fp(
           throw new GatewayError('upstream-busy', {
             reason: 'too many sockets',
             detail: TOO_MANY_SOCKETS_DETAIL,
-            headers: { 'Retry-After': '5' },
+            retryAfter: ERRORS['upstream-busy'].retryAfter.webSocket,
           })
         }
         // Its token was checked meanwhile, and the end of a connection that nobody reads is not told again.

@@ -6,7 +6,7 @@ import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Socket } from 'node:net'
 import { cutAnswer, UNREAD_RELAYED_MS } from '../http/client-connection.ts'
 import { LENGTH_WANTED_DETAIL } from '../answers/details.ts'
-import { GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
+import { ERRORS, GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
 import type { Exchange } from '../request/exchange.ts'
 import { fieldLines } from '../http/fields.ts'
 import { buildInformationalHeaders, buildResponseHeaders } from '../http/to-client.ts'
@@ -48,7 +48,10 @@ export function relayRequest(job: RelayJob): void {
   const { service } = job
   if (service.inFlight >= MAX_IN_FLIGHT) {
     job.fail(
-      new GatewayError('upstream-busy', { reason: service.name, headers: { 'Retry-After': '1' } }),
+      new GatewayError('upstream-busy', {
+        reason: service.name,
+        retryAfter: ERRORS['upstream-busy'].retryAfter.request,
+      }),
     )
     return
   }
