@@ -1,4 +1,4 @@
-/** Which settings are there? Every one of them, declared once (contract, section 9). */
+/** Which settings are there? Those in SETTINGS, each declared once (contract, section 9). */
 import { parseHostRule } from '../rules/host.ts'
 import { parseFilePattern } from '../rules/sensitive.ts'
 import {
@@ -30,13 +30,13 @@ import {
 
 const serviceUrl = { accepts: 'http://host:port or unix:/path', parse: parseServiceUrl }
 
-/** Routes with services behind them; an empty list is spelled `none`, since an empty variable is an error everywhere. */
+/** A list of routes that have a service. An empty list is written `none`, because an empty variable is always an error. */
 const routeList = {
   accepts: 'a comma-separated list of dashboard, chat, terminal and api; or none',
   parse: (text: string) => (text === 'none' ? [] : listOf(parseServiceRoute)(text)),
 }
 
-/** The settings, under the names that the code knows them by. */
+/** The declarations of all settings, by their names in the code. */
 export const SETTINGS = {
   workspace: required({
     env: 'GATEWAY_WORKSPACE',
@@ -270,7 +270,7 @@ export const SETTINGS = {
   }),
 } as const satisfies Record<string, Setting<unknown>>
 
-/** The settings as the code sees them: parsed, complete and frozen. */
+/** The values of all settings: parsed, complete and frozen. */
 export type Config = {
   readonly [Name in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[Name]['parse']>
 }
