@@ -1,4 +1,4 @@
-/** Which pages are written from the declarations? `npm run docs` writes them; test/drift.test.ts fails when they differ. */
+/** Which pages are generated from the code? Those in PAGES, by `npm run docs`. test/drift.test.ts fails if they differ. */
 import { writeFileSync } from 'node:fs'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
@@ -7,7 +7,7 @@ import { DETAILS, RETRY_SECONDS, serviceDetail } from '../src/answers/details.ts
 import { ERRORS, type ErrorCode } from '../src/answers/errors.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 
-/** When each code is answered, for people; the drift test wants one for every code. */
+/** For each error code, when the gateway sends it, as text for the docs. The drift test requires one for every code. */
 const WHEN: Readonly<Record<ErrorCode, string>> = {
   'bad-request':
     'The message is not HTTP as the gateway speaks it, a field came twice or contradicts another, or a trusted proxy sent garbage.',
@@ -42,7 +42,7 @@ const WHEN: Readonly<Record<ErrorCode, string>> = {
   'upstream-timeout': 'The service did not accept within 3 s, or did not begin its answer in time.',
 }
 
-/** docs/configuration.md */
+/** Builds docs/configuration.md. */
 export function configurationPage(): string {
   const rows = Object.values<Setting<unknown>>(SETTINGS).map(
     ({ env, secret, required, default: text, description, accepts }) =>
@@ -64,7 +64,7 @@ ${rows.join('\n')}
 `
 }
 
-/** docs/errors.md */
+/** Builds docs/errors.md. */
 export function errorsPage(): string {
   const rows = Object.entries(ERRORS).map(
     ([code, { status, title }]) =>
@@ -95,7 +95,7 @@ ${rows.join('\n')}
 `
 }
 
-/** The generated pages by path. */
+/** The functions that build the generated pages, by path. */
 export const PAGES: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': configurationPage,
   'docs/errors.md': errorsPage,
