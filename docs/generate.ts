@@ -1,4 +1,4 @@
-/** Which pages are written from the declarations? `npm run docs` writes them; test/drift.test.ts fails when they differ. */
+/** Which pages are generated from the code? Those in PAGES, by `npm run docs`. test/drift.test.ts fails if they differ. */
 import { writeFileSync } from 'node:fs'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
@@ -8,7 +8,7 @@ import { ERRORS, fixedRetryAfter, type ErrorCode, type RetryAfter } from '../src
 import { SERVICE_NAMES, SERVICES, type ServiceRow } from '../src/rules/services.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 
-/** docs/configuration.md */
+/** Builds docs/configuration.md. */
 export function configurationPage(): string {
   const rows = Object.values<Setting<unknown>>(SETTINGS).map(
     ({ env, secret, required, default: text, description, accepts }) =>
@@ -30,7 +30,7 @@ ${rows.join('\n')}
 `
 }
 
-/** docs/errors.md */
+/** Builds docs/errors.md. */
 export function errorsPage(): string {
   const rows = Object.entries(ERRORS).map(
     ([code, { status, title, when, ...row }]) =>
@@ -62,7 +62,7 @@ ${rows.join('\n')}
 `
 }
 
-/** docs/services.md */
+/** Builds docs/services.md. */
 export function servicesPage(): string {
   const rows = SERVICE_NAMES.map((name) => {
     const row = SERVICES[name]
@@ -137,7 +137,7 @@ function yesOrNo(is: boolean): string {
   return is ? 'yes' : 'no'
 }
 
-/** The generated pages by path. */
+/** The functions that build the generated pages, by path. */
 export const PAGES: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': configurationPage,
   'docs/errors.md': errorsPage,
