@@ -7,7 +7,7 @@ import { loadConfig, type Config, type Environment } from '../src/config/load.ts
 import { ensureSecretFile } from '../src/store/secret-file.ts'
 import { startGateway, type RunningGateway } from '../src/process/lifecycle.ts'
 import { ensureTerminalCredential } from '../src/terminals/terminal-credential.ts'
-import { mintToken } from '../src/identity/token.ts'
+import { mintToken } from '../src/identity/mint.ts'
 import { startAgentApi } from './agent-api.ts'
 import { startDashboard } from './dashboard.ts'
 import type { NamedService } from './named-services.ts'

@@ -49,7 +49,7 @@ export default fp(
 
     app.addHook('onRequest', function spendBudget(request, _reply, done) {
       const { exchange } = request
-      exchange.stage = 'rate-limit'
+      exchange.outcome.stage = 'rate-limit'
       if (isFree(request)) {
         done()
         return

@@ -30,7 +30,7 @@ export default fp(
   async function authentication(app, { allowedOrigins }: AuthenticationOptions) {
     app.addHook('onRequest', function authenticate(request, reply, done) {
       const { exchange, raw, method, ws } = request
-      exchange.stage = 'authentication'
+      exchange.outcome.stage = 'authentication'
       if (ws && app.isDraining) {
         done(new GatewayError('draining', { headers: { 'Retry-After': '2' } }))
         return

@@ -75,7 +75,7 @@ export async function mountService(
     reply: FastifyReply,
     done: (error?: Error) => void,
   ): Promise<void> {
-    request.exchange.stage = 'upstream'
+    request.exchange.outcome.stage = 'upstream'
     try {
       const problem = checkUpgrade?.(request)
       if (problem !== undefined) throw problem

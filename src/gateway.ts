@@ -29,7 +29,7 @@ import terminal from '../routes/terminal.ts'
 import type { SlidingWindowLimiter } from './limits/budget.ts'
 import type { Config } from './config/load.ts'
 import type { Log } from './observe/log.ts'
-import type { TokenVerifier } from './identity/token.ts'
+import type { TokenVerifier } from './identity/verifier.ts'
 
 /** What outlives a request: made by the server, or by a test with its own clock. */
 export interface GatewayParts {

@@ -1,8 +1,9 @@
 /** Do the pages for operators explain the log line that the gateway writes, and does their index name every page? */
 import { globSync, readFileSync } from 'node:fs'
 import t from 'tap'
-import { logFields, rejectionOf, type Decision } from '../src/observe/record.ts'
-import { STAGES } from '../src/request/exchange.ts'
+import { logFields } from '../src/observe/log-line.ts'
+import { rejectionOf, type Decision } from '../src/observe/record.ts'
+import { STAGES } from '../src/request/outcome.ts'
 import { errorField } from '../src/observe/log.ts'
 
 const page = readFileSync('docs/log.md', 'utf8')

@@ -1,7 +1,7 @@
 /** How much, how fast, how often? Counters for Prometheus that cost a request a few array writes, and their text. */
 import { performance } from 'node:perf_hooks'
 import { ERRORS, type ErrorCode } from '../answers/errors.ts'
-import { STAGES, type Stage } from '../request/exchange.ts'
+import { STAGES, type Stage } from '../request/outcome.ts'
 import type { RouteName } from '../rules/site-map.ts'
 import { VERSION } from '../answers/version.ts'
 

@@ -1,6 +1,7 @@
 /** How does the process of a gateway live? Its signals, its keeper if it has one, and faults that nobody caught. */
 import { loadConfig, type Config, type Environment } from '../config/load.ts'
-import { endProcess, onStopSignals } from './ending.ts'
+import { stopOnSignals } from './drain.ts'
+import { endProcess } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
 import { handedDownListener } from './handed-down.ts'
 import { isKept, takesOver, tellKeeper, type ToGateway } from './port-keeper.ts'
@@ -58,43 +59,12 @@ function obeySignals(
   env: Environment,
 ): void {
   const whenStarted = (act: (gateway: RunningGateway) => void) => void starting.then(act, () => {})
-  stopWhenAsked(whenStarted, drainSeconds * 1000 + STOP_MARGIN_MS)
+  stopOnSignals(whenStarted, drainSeconds)
   process.on('SIGHUP', () => whenStarted((gateway) => reloadSecrets(gateway, env)))
   const role = isKept() ? 'for the process that keeps the port' : 'without GATEWAY_HOT_RESTART'
   process.on('SIGUSR2', () =>
     whenStarted(({ app }) => app.log.warn(`nothing to be done on SIGUSR2 ${role}`)),
   )
-}
-
-/** What stopping may take beyond the drain time: saving budgets, closing what is idle, the last log lines (milliseconds). */
-const STOP_MARGIN_MS = 2000
-
-/**
- * SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once. A gateway with a
- * keeper takes both orders from the keeper's messages: there, signals that a supervisor sends to every process only stop.
- * @param limitMs after so long it ends anyway, whatever is not done
- */
-function stopWhenAsked(
-  whenStarted: (act: (gateway: RunningGateway) => void) => void,
-  limitMs: number,
-): void {
-  // To stop twice is to stop once: closing is remembered, and the first time limit stays.
-  const stop = (): void => {
-    setTimeout(() => endProcess(EXIT.failed), limitMs).unref()
-    whenStarted((gateway) =>
-      gateway.close().then(
-        () => endProcess(EXIT.ok),
-        () => endProcess(EXIT.failed),
-      ),
-    )
-  }
-  const stopAtOnce = () => endProcess(EXIT.failed)
-  onStopSignals({ first: stop, second: isKept() ? stop : stopAtOnce })
-  if (!isKept()) return
-  process.on('message', (message: ToGateway) => {
-    if (message === 'stop') stop()
-    else if (message === 'stop-at-once') stopAtOnce()
-  })
 }
 
 /**

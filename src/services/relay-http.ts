@@ -4,7 +4,7 @@
  */
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { cutAnswer, UNREAD_RELAYED_MS } from '../limits/client-connection.ts'
+import { cutAnswer, UNREAD_RELAYED_MS } from '../http/client-connection.ts'
 import { LENGTH_WANTED_DETAIL } from '../answers/details.ts'
 import { GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
 import type { Exchange } from '../request/exchange.ts'
@@ -90,8 +90,8 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   constructor(job: RelayJob) {
     this.#job = job
     this.#body = job.hasBody ? new RequestBody(job.raw, this, wantsWholeBody(job)) : undefined
-    job.exchange.dialledAt = this.#askedAt
-    job.exchange.onClientClose = this.#onClientClose
+    job.exchange.outcome.dialledAt = this.#askedAt
+    job.exchange.outcome.onClientClose = this.#onClientClose
     job.watchdog.add(this)
   }
 
@@ -182,8 +182,8 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     this.#phase = 'answering'
     this.#mayPause = /^text\/event-stream\b/i.test(contentType)
     this.#lastProgress = performance.now()
-    exchange.upstreamMs = this.#lastProgress - this.#askedAt
-    exchange.status = status
+    exchange.outcome.upstreamMs = this.#lastProgress - this.#askedAt
+    exchange.outcome.status = status
     this.#job.onAnswer?.(status)
     if (length !== undefined && length > READ_BYTES && this.#writesDirectly()) return true
     this.#letGoLater()
@@ -191,7 +191,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   }
 
   onBody(piece: Buffer): boolean {
-    this.#job.exchange.bytesOut += piece.length
+    this.#job.exchange.outcome.bytesOut += piece.length
     this.#lastProgress = performance.now()
     if (this.#direct !== undefined) {
       this.#direct.write(piece, this.#onFlushed)
@@ -235,8 +235,8 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       return
     }
     // Too late for a status: a cut connection is the only honest end of a cut answer.
-    exchange.reason = `${service.name} broke off: ${failure.reason ?? failure.code}`
-    exchange.cause = failure.cause
+    exchange.outcome.reason = `${service.name} broke off: ${failure.reason ?? failure.code}`
+    exchange.outcome.cause = failure.cause
     // To HTTP/1.0 a connection that is closed properly is a whole answer; a Unix socket knows no other end.
     const { socket } = response
     if (raw.httpVersionMinor === 0 && socket?.remoteAddress !== undefined) socket.resetAndDestroy()
@@ -329,7 +329,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     this.#writeHead()
     if (this.#isOver) response.end(held?.toString('latin1'), 'latin1')
     else if (held !== undefined) response.write(held)
-    else if (this.#job.exchange.bytesOut === 0) response.flushHeaders()
+    else if (this.#job.exchange.outcome.bytesOut === 0) response.flushHeaders()
   }
 
   /** Ends the request when its answer could not be written, which is the gateway's own fault. */
@@ -346,14 +346,14 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       fail(failure)
       return
     }
-    exchange.reason = failure.reason
-    exchange.cause = cause
+    exchange.outcome.reason = failure.reason
+    exchange.outcome.cause = cause
     cutAnswer(response)
   }
 
   #writeHead(): void {
     if (this.#head === undefined) return
-    this.#job.response.writeHead(this.#job.exchange.status, this.#head)
+    this.#job.response.writeHead(this.#job.exchange.outcome.status, this.#head)
     this.#head = undefined
   }
 
@@ -371,7 +371,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     if (this.#phase === 'done') return
     this.#connection?.destroy()
     this.#finish()
-    this.#job.exchange.reason ??= 'client left'
+    this.#job.exchange.outcome.reason ??= 'client left'
   }
 
   #finish(): void {

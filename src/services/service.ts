@@ -3,7 +3,7 @@ import type { Config } from '../config/load.ts'
 import type { ServiceAddress } from '../config/values.ts'
 import { buildLocationRewriter } from '../http/location.ts'
 import type { ForwardingMode } from '../http/to-service.ts'
-import { ConnectionPool } from './connection.ts'
+import { ConnectionPool } from './pool.ts'
 
 export type ServiceName = 'dashboard' | 'terminal' | 'api' | 'chat' | 'health'
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { loadConfig, type Config } from '../../src/config/load.ts'
 import { startGateway, type RunningGateway } from '../../src/process/lifecycle.ts'
-import { mintToken } from '../../src/identity/token.ts'
+import { mintToken } from '../../src/identity/mint.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 import { eventually } from './waiting.ts'
 

@@ -4,14 +4,9 @@ import { inspect } from 'node:util'
 import * as fc from 'fast-check'
 import t from 'tap'
 import { GatewayError } from '../../src/answers/errors.ts'
-import {
-  buildTokenVerifier,
-  isTokenShaped,
-  MAX_TOKEN_LENGTH,
-  mintToken,
-  type KeyRing,
-  type TokenRules,
-} from '../../src/identity/token.ts'
+import { mintToken } from '../../src/identity/mint.ts'
+import { isTokenShaped, MAX_TOKEN_LENGTH, type TokenRules } from '../../src/identity/token.ts'
+import { buildTokenVerifier, type KeyRing } from '../../src/identity/verifier.ts'
 import { anyText } from '../helpers/any-text.ts'
 
 const SECRET = 'k8f2mD5xQ9vB1nR7tY3wL6pZ0sH4jC8a'

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { mintToken } from '../../src/identity/token.ts'
+import { mintToken } from '../../src/identity/mint.ts'
 import { startProgram, type Program, type Started } from './neighbour.ts'
 
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname

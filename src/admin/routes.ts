@@ -1,0 +1,73 @@
+/** Where can the machine's owner ask, and which action answers? The routes of the admin socket, and the metrics port. */
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import type { Logger } from 'pino'
+import type { Config } from '../config/load.ts'
+import { EXPOSITION_TYPE } from '../observe/metrics.ts'
+import { adminActions, type AdminActions } from './actions.ts'
+import { startAdmin, type AdminRoute } from './door.ts'
+import { startMetricsPort } from './metrics-port.ts'
+
+/** The routes of the admin socket: each names one action. */
+function adminRoutes(actions: AdminActions): AdminRoute[] {
+  return [
+    {
+      method: 'GET',
+      path: '/explain/:id',
+      answer: ({ name: id }) => ({ body: actions.explain(id) }),
+    },
+    {
+      method: 'GET',
+      path: '/metrics',
+      answer: () => ({ body: actions.metrics(), type: EXPOSITION_TYPE }),
+    },
+    {
+      method: 'GET',
+      path: '/status',
+      answer: async () => ({ body: await actions.status() }),
+    },
+  ]
+}
+
+/** What operations need besides the gateway. */
+export interface OperationsOptions {
+  readonly logger: Logger
+  /** Whether this gateway takes over from one that still runs. */
+  readonly takesOver?: boolean
+  /** Whether the state folder can be used: the admin socket is a file in it. */
+  readonly hasState?: boolean
+}
+
+/** Operations of a gateway that listens. */
+export interface Operations {
+  /** Where metrics are served over TCP, if they are. */
+  readonly metricsAddress: AddressInfo | undefined
+  /** Closes the admin socket and the metrics port. Call it after everything else has ended. */
+  close(): Promise<void>
+}
+
+/**
+ * Opens the admin socket, and the metrics port if one is configured. Call it when the gateway listens and its state folder
+ * is open. A failure is logged and the gateway runs without the part that failed, because no client depends on it.
+ */
+export async function startOperations(
+  app: FastifyInstance,
+  config: Config,
+  { logger, takesOver = false, hasState = true }: OperationsOptions,
+): Promise<Operations> {
+  const { stateDir, metricsPort } = config
+  const actions = adminActions(app, config)
+  const admin = hasState
+    ? await startAdmin({ stateDir, logger, routes: adminRoutes(actions), takesOver })
+    : undefined
+  const metrics =
+    metricsPort === undefined
+      ? undefined
+      : await startMetricsPort(() => actions.metrics(), metricsPort, logger)
+  return {
+    metricsAddress: metrics?.address,
+    async close() {
+      await Promise.all([admin?.close(), metrics?.close()])
+    },
+  }
+}
