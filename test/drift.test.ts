@@ -79,6 +79,32 @@ t.test('the versions of the neighbours are those that are installed', async (t) 
   t.match(page, `| Next.js | ${dependencies['next']}, with React ${dependencies['react']} |`)
 })
 
+t.test('the contract has every section that the code names', async (t) => {
+  const sections = [...read('docs/contract.md').matchAll(/^## (\w+)\. /gm)].map(([, name]) => name)
+  const files = globSync(['{src,plugins,routes,embedded,test}/**/*.ts', 'docs/*.md'])
+  const named = files.flatMap((path) =>
+    [...read(path).matchAll(/contract(?:\.md)?,?\s(?:\* )?section (\w+)/g)].map(
+      ([, section = '']) => [path, section] as const,
+    ),
+  )
+  t.ok(named.length > 3)
+  for (const [path, section] of named.filter(([, name]) => name !== 'N'))
+    t.ok(sections.includes(section), `${path} names section ${section}`)
+})
+
+t.test('every decision is dated, has its four parts, and is in the list', async (t) => {
+  const list = read('docs/decisions/README.md')
+  for (const path of globSync('docs/decisions/*.md').filter((one) => !one.endsWith('README.md'))) {
+    const [title = '', , date = ''] = read(path).split('\n')
+    t.match(list, `| ${date} | [${title.replace('# ', '')}](${basename(path)}) |`)
+    t.same(
+      [...read(path).matchAll(/^## (.*)$/gm)].map(([, heading]) => heading),
+      ['Context', 'Decision', 'What it costs', 'What would change it'],
+      path,
+    )
+  }
+})
+
 t.test('the error pages and the code list agree on what the contract names', async (t) => {
   t.equal(Object.keys(ERRORS).length, new Set(Object.keys(ERRORS)).size)
   for (const [code, { status }] of Object.entries(ERRORS))
