@@ -1,4 +1,4 @@
-/** Do the links of the documents lead to a file and heading that exist? */
+/** Do the links of the documents lead to a file and heading that exist, and do the files exist that the guides name? */
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import t from 'tap'
@@ -50,4 +50,21 @@ t.test('every page is reached by links from README', async (t) => {
     PAGES.filter((page) => !reached.has(page)),
     [],
   )
+})
+
+/** The pages that say where things are; what they name in backticks is a file, a folder or a pattern of files. */
+const GUIDES = ['CONTRIBUTING.md', 'docs/architecture.md', ...globSync('docs/decisions/*.md')]
+
+t.test('every file that a guide names exists', async (t) => {
+  const named = (text: string) => [
+    ...text.matchAll(
+      /`((?:(?:src|plugins|routes|embedded|build|bench|test|docs|examples|\.ci|\.vscode|\.devcontainer)\/|\.?[A-Za-z][\w-]*\.(?:json|md)\b)[\w.*/-]*)`/g,
+    ),
+  ]
+  for (const guide of GUIDES) {
+    const paths = named(read(guide)).map(([, path = '']) => path)
+    for (const path of paths)
+      t.ok(path.includes('*') ? globSync(path).length > 0 : existsSync(path), `${guide}: ${path}`)
+  }
+  t.ok(named(read('CONTRIBUTING.md')).length > 20)
 })
