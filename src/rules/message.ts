@@ -67,5 +67,6 @@ function closing(
   reason: string,
   headers: Readonly<Record<string, string>> = {},
 ): GatewayError {
-  return new GatewayError(code, { reason, headers: { ...headers, Connection: 'close' } })
+  const fields = { ...headers, Connection: 'close' }
+  return new GatewayError(code, { reason, headers: fields, retryAfter: undefined })
 }
