@@ -1,4 +1,4 @@
-/** Is the one file that the image runs the same gateway as the sources, and does it need nothing beside it? */
+/** Does the bundle, the one file that the image runs, behave as the sources do, without any other file? */
 import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,12 +12,12 @@ import { clientFrame, send, upgrade } from '../helpers/wire.ts'
 
 const ROOT = new URL('../..', import.meta.url).pathname
 
-// In a folder of its own: what it does not hold itself, it will not find.
+// The bundle stands alone in a folder, so that it finds no module that it does not contain.
 const folder = temporaryFolder(t)
 const bundle = join(folder, 'workspace-gateway.cjs')
 execFileSync(process.execPath, [join(ROOT, 'build/bundle.ts'), bundle], { stdio: 'pipe' })
 
-t.test('it serves: plain requests, refusals, WebSockets, and a clean end', async (t) => {
+t.test('the bundle proxies requests and WebSockets, refuses, and stops cleanly', async (t) => {
   const [dashboard, terminal] = [await startUpstream(t), await startUpstream(t)]
   const settings = {
     GATEWAY_DASHBOARD_URL: dashboard.url,
@@ -50,7 +50,7 @@ t.test('it serves: plain requests, refusals, WebSockets, and a clean end', async
   t.equal(program.stderr(), '')
 })
 
-t.test('its commands answer as the sources do', async (t) => {
+t.test('the commands of the bundle print what those of the sources print', async (t) => {
   const env = { GATEWAY_WORKSPACE: 'houston', GATEWAY_JWT_SECRET: 'short' }
   for (const args of [
     ['help'],
@@ -70,14 +70,14 @@ t.test('its commands answer as the sources do', async (t) => {
   t.match(refused.stderr(), /GATEWAY_JWT_SECRET/)
 })
 
-t.test('it is replaced by itself, as it is on the disk', { timeout: 60_000 }, async (t) => {
+t.test('a hot restart runs the bundle as it is on the disk', { timeout: 60_000 }, async (t) => {
   const program = await serveKept(t, {}, bundle)
   await program.replace()
   t.equal((await send(program.port, 'GET /')).status, 401)
   t.equal(await program.stop(), 0)
 })
 
-/** Nodes that are too old, on this machine's PATH. */
+/** The Node programs on the PATH of this machine that are too old. */
 function oldNodes(): string[] {
   const folders = (process.env['PATH'] ?? '').split(':')
   return [...new Set(folders.map((one) => join(one, 'node')))].filter((path) => {
@@ -90,7 +90,7 @@ function oldNodes(): string[] {
   })
 }
 
-t.test('an old Node is refused in one line, before anything else happens', async (t) => {
+t.test('a Node that is too old is refused in one line, before anything else happens', async (t) => {
   const settings = testSettings({ GATEWAY_STATE_DIR: join(folder, 'never') })
   const pretender = join(folder, 'pretender.cjs')
   writeFileSync(
