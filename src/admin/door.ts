@@ -62,9 +62,10 @@ export function adminSocketPath(stateDir: string): string {
 }
 
 /**
- * Opens the admin socket with mode 600. A client that can open the socket may use every route, because the permissions of the
- * file are the authentication; this is why the admin socket is never a TCP port. A socket that a dead process left is replaced.
- * A socket on which a process listens is left alone, unless it is the predecessor's: then a rename replaces it atomically.
+ * Opens the admin socket with mode 600. A client that can open the socket may use every route, because the permissions of
+ * the file are the authentication; this is why the admin socket is never a TCP port. A socket that a dead process left is
+ * replaced. A socket on which a process listens is left alone, unless it is the predecessor's: then a rename replaces it
+ * atomically.
  * @returns undefined when the socket could not be opened, which is logged; the gateway then runs without it
  */
 export async function startAdmin({
