@@ -6,7 +6,7 @@ import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Socket } from 'node:net'
 import { cutAnswer, UNREAD_RELAYED_MS } from '../http/client-connection.ts'
 import { LENGTH_WANTED_DETAIL } from '../answers/details.ts'
-import { GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
+import { ERRORS, GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
 import type { Exchange } from '../request/exchange.ts'
 import { fieldLines } from '../http/fields.ts'
 import { buildInformationalHeaders, buildResponseHeaders } from '../http/to-client.ts'
@@ -48,7 +48,10 @@ export function relayRequest(job: RelayJob): void {
   const { service } = job
   if (service.inFlight >= MAX_IN_FLIGHT) {
     job.fail(
-      new GatewayError('upstream-busy', { reason: service.name, headers: { 'Retry-After': '1' } }),
+      new GatewayError('upstream-busy', {
+        reason: service.name,
+        retryAfter: ERRORS['upstream-busy'].retryAfter.request,
+      }),
     )
     return
   }
@@ -195,7 +198,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       requestId,
       signedIn: exchange.principal !== undefined,
       rewriteLocation: service.rewriteLocation,
-      isolated: service.isolated,
+      isolatedAt: service.isolatedAt,
       allowOrigin: exchange.allowOrigin,
       variesByOrigin: this.#job.variesByOrigin,
       extra: exchange.budgetFields,
@@ -432,7 +435,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
 
 /** Whether a body must be gathered before it is sent, because the service wants a length and the client gives none. */
 function wantsWholeBody({ service, headers }: RelayJob): boolean {
-  return service.wantsLength && fieldLines(headers, 'content-length').length === 0
+  return service.row.wantsLength === true && fieldLines(headers, 'content-length').length === 0
 }
 
 /** An informational answer as it goes over the wire. Names and values were checked when they were read. */
