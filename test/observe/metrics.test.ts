@@ -2,9 +2,11 @@
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import t from 'tap'
-import { ERRORS } from '../../src/answers/errors.ts'
+import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
 import { METRICS, RequestMetrics } from '../../src/observe/metrics.ts'
 import { privateAddress } from '../../src/admin/operations.ts'
+import { STAGES } from '../../src/request/exchange.ts'
+import { ROUTE_WORDS, type RouteName } from '../../src/rules/site-map.ts'
 import { client, cookie, HTTPS } from '../helpers/door.ts'
 import { token } from '../helpers/gateway.ts'
 import { startOperated } from '../helpers/operations.ts'
@@ -185,6 +187,29 @@ t.test('nothing that a client chooses becomes a series', async (t) => {
   for (let i = 2; i < 50; i++) await ask(i)
   t.equal(series(), before)
   t.notMatch(app.renderMetrics(), /path-|localhost|203\.0|alice/)
+})
+
+t.test('every route, stage, status class and code is counted in a series of its own', async (t) => {
+  const routes = [...Object.keys(ROUTE_WORDS), undefined] as Array<RouteName | undefined>
+  const codes = [...Object.keys(ERRORS), undefined] as Array<ErrorCode | undefined>
+  const metrics = new RequestMetrics()
+  for (const route of routes)
+    for (const stage of STAGES)
+      for (const status of [0, 100, 200, 300, 400, 500])
+        metrics.count(route, stage, status, undefined, 1, 1)
+  for (const code of codes) metrics.count('api', 'upstream', 200, code, 1, 1)
+  const values = parse(`${metrics.lines().join('\n')}\n`)
+  const counts = [...values].filter(([name]) => name.startsWith('gateway_requests_total'))
+  t.equal(counts.length, routes.length * STAGES.length * 6)
+  for (const [name, count] of counts)
+    t.equal(count, name.includes('"api",stage="upstream",status="2xx"') ? codes.length + 1 : 1)
+  for (const route of routes) {
+    const histogram = `gateway_decision_seconds_count{route="${route ?? 'none'}"}`
+    const extra = route === 'api' ? codes.length : 0
+    t.equal(values.get(histogram), STAGES.length * 6 + extra, histogram)
+  }
+  for (const code of Object.keys(ERRORS))
+    t.equal(values.get(`gateway_refusals_total{code="${code}"}`), 1, code)
 })
 
 t.test('a status beyond 599 is a server’s fault like others', async (t) => {
