@@ -109,7 +109,7 @@ t.test('time is split between the gateway and the service', async (t) => {
   )
 })
 
-t.test('a service that never answered, and a client that left, are counted as such', async (t) => {
+t.test('a service that never answers and a client that leaves are counted as such', async (t) => {
   const { port, logLine, ask, services } = await startOperated(t)
   services.dashboard.server.removeAllListeners('request')
   const arrived = new Promise((resolve) => services.dashboard.server.once('request', resolve))
@@ -128,7 +128,7 @@ t.test('a service that never answered, and a client that left, are counted as su
   t.equal(values.get('gateway_in_flight_requests{service="dashboard"}'), 0)
 })
 
-t.test('what is open and kept in memory is read at the moment of asking', async (t) => {
+t.test('gauges are read when the metrics are asked for', async (t) => {
   const { port, ask, app } = await startOperated(t)
   const good = await token()
   const { socket } = await upgrade(port, '/', [client('203.0.113.1'), `X-Workspace-Token: ${good}`])
@@ -155,7 +155,7 @@ t.test('what is open and kept in memory is read at the moment of asking', async 
   t.equal(parse((await ask('/metrics')).body).get('gateway_draining'), 1)
 })
 
-t.test('a late event loop is seen, once', async (t) => {
+t.test('a delay of the event loop is reported once', async (t) => {
   const { app } = await startOperated(t)
   const worst = () =>
     parse(app.renderMetrics()).get('gateway_event_loop_delay_seconds{quantile="1"}') ?? NaN
@@ -173,7 +173,7 @@ t.test('a late event loop is seen, once', async (t) => {
   t.ok(worst() < 0.1, 'since it was last asked')
 })
 
-t.test('nothing that a client chooses becomes a series', async (t) => {
+t.test('no value that a client chooses becomes a series', async (t) => {
   const { port, app, logLine } = await startOperated(t)
   const bearer = `Authorization: Bearer ${await token()}`
   const series = () => parse(app.renderMetrics()).size
@@ -212,7 +212,7 @@ t.test('every route, stage, status class and code is counted in a series of its 
     t.equal(values.get(`gateway_refusals_total{code="${code}"}`), 1, code)
 })
 
-t.test('a status beyond 599 is a server’s fault like others', async (t) => {
+t.test('a status above 599 counts as 5xx', async (t) => {
   const metrics = new RequestMetrics()
   metrics.count('api', 'upstream', 999, undefined, 1, 1)
   metrics.count('api', 'upstream', 100, undefined, 1e9, 1e9)
@@ -223,7 +223,7 @@ t.test('a status beyond 599 is a server’s fault like others', async (t) => {
   t.ok(lines.includes('gateway_upstream_seconds_bucket{route="api",le="+Inf"} 2'))
 })
 
-t.test('the metrics port has metrics and nothing else', async (t) => {
+t.test('the metrics port serves metrics and nothing else', async (t) => {
   const { operations, operationsLog } = await startOperated(t, {}, { metricsPort: 0 })
   const { address = '', port = 0 } = operations.metricsAddress ?? {}
   t.equal(address, privateAddress())
@@ -259,7 +259,7 @@ t.test('a metrics port that is taken does not stop the gateway', async (t) => {
   t.equal((await ask('/metrics')).status, 200, 'the admin door has them all the same')
 })
 
-t.test('the private address is the one of Fly’s private network', async (t) => {
+t.test('the metrics port listens on the address of Fly’s private network', async (t) => {
   const of = (...addresses: string[]) =>
     privateAddress({
       eth0: addresses.map((address) => ({
