@@ -38,7 +38,7 @@ function badTarget({ reason }: BadTarget): GatewayError {
 export default fp(
   async function target(app) {
     app.addHook('onRequest', function checkTarget(request, _reply, done) {
-      request.exchange.stage = 'target'
+      request.exchange.outcome.stage = 'target'
       const result = request.raw.target
       if (result === undefined || 'reason' in result) {
         done(result === undefined ? NOT_PARSED : badTarget(result))

@@ -50,7 +50,7 @@ export default fp(
 
     app.addHook('onRequest', function spendBudget(request, _reply, done) {
       const { exchange } = request
-      exchange.stage = 'rate-limit'
+      exchange.outcome.stage = 'rate-limit'
       if (isFree(request)) {
         done()
         return
@@ -196,7 +196,7 @@ function tooMany(result: RateLimiterRes): GatewayError {
   if (known !== undefined) return known
   const refusal = new GatewayError('rate-limited', {
     detail: waitDetail(seconds),
-    headers: { 'Retry-After': String(seconds) },
+    retryAfter: seconds,
   })
   refusals.set(seconds, refusal)
   return refusal

@@ -41,11 +41,11 @@ export default fp(
       'relay',
       function relay(service: Service, request: FastifyRequest, reply: FastifyReply) {
         const { exchange, raw } = request
-        exchange.stage = 'upstream'
+        exchange.outcome.stage = 'upstream'
         const hidden = hiddenReason(service, raw)
         if (hidden !== undefined) {
-          exchange.code = 'not-found'
-          exchange.reason = hidden
+          exchange.outcome.code = 'not-found'
+          exchange.outcome.reason = hidden
           exchange.passwordTry?.settle(undefined)
           app.writeAnswer(request, reply, nothingHere(request))
           return

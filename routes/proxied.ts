@@ -96,7 +96,7 @@ async function mountService(app: FastifyInstance, service: Service): Promise<voi
     reply: FastifyReply,
     done: (error?: Error) => void,
   ): Promise<void> {
-    request.exchange.stage = 'upstream'
+    request.exchange.outcome.stage = 'upstream'
     try {
       const problem = UPGRADE_PROBLEMS[upgrades](path, request)
       if (problem !== undefined) throw problem

@@ -26,7 +26,7 @@ import proxied from '../routes/proxied.ts'
 import type { SlidingWindowLimiter } from './limits/budget.ts'
 import type { Config } from './config/load.ts'
 import type { Log } from './observe/log.ts'
-import type { TokenVerifier } from './identity/token.ts'
+import type { TokenVerifier } from './identity/verifier.ts'
 import { siteMapOf } from './rules/site-map.ts'
 
 /** What outlives a request: made by the server, or by a test with its own clock. */

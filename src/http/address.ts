@@ -1,4 +1,7 @@
-/** Which address is the client's? IP parsing, CIDR matching, trusted hops and the key that a budget is counted under. */
+/**
+ * Which address is the client's? The TCP peer's, or what trusted proxies report in `X-Forwarded-For`. Also here: IP parsing,
+ * CIDR matching and the keys under which rate limits count an address.
+ */
 import { isIPv4, isIPv6 } from 'node:net'
 import { trimOws } from './fields.ts'
 
@@ -12,8 +15,8 @@ export interface Cidr {
 }
 
 /**
- * Parses a textual IP address to bytes. IPv4-mapped IPv6 (`::ffff:1.2.3.4`) becomes the IPv4 address before anything is
- * compared (CVE-2026-30827, CVE-2026-92395: mapped addresses slipped past prefixes or fell into one bucket).
+ * Parses an IP address to bytes. An IPv4-mapped IPv6 address (`::ffff:1.2.3.4`) is converted to IPv4 before any comparison,
+ * because mapped addresses have evaded prefix checks or shared one rate-limit bucket (CVE-2026-30827, CVE-2026-92395).
  * @returns undefined for anything else: ports, brackets, zone identifiers, octal parts, names.
  */
 export function parseAddress(text: string): AddressBytes | undefined {
@@ -51,8 +54,8 @@ const NAMED_NETWORKS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /**
- * Parses a trust entry: an address, a CIDR, or one of the names `loopback`, `linklocal`, `uniquelocal`.
- * A mapped network wider than all of IPv4 (`::ffff:0:0/90`) is refused, because it means something else in each family.
+ * Parses an entry of the trusted proxies: an address, a CIDR, or one of the names `loopback`, `linklocal`, `uniquelocal`.
+ * An IPv4-mapped network that is wider than all of IPv4 (`::ffff:0:0/90`) is refused, because it has no IPv4 equivalent.
  * @throws {Error} saying what is wrong with the entry
  */
 export function parseNetworks(entry: string): Cidr[] {
@@ -78,7 +81,7 @@ export function parseNetworks(entry: string): Cidr[] {
   return [{ bytes, bits: bits - mappedBits }]
 }
 
-/** Whether the address lies in one of the networks. Families never match each other. */
+/** Whether the address lies in one of the networks. An IPv4 address never matches an IPv6 network, nor the reverse. */
 export function matchNetworks(address: AddressBytes, networks: readonly Cidr[]): boolean {
   return networks.some(({ bytes, bits }) => {
     if (bytes.length !== address.length) return false
@@ -105,19 +108,19 @@ export function formatAddress(bytes: AddressBytes): string {
   return `${groups.slice(0, best.start).join(':')}::${groups.slice(best.start + best.length).join(':')}`
 }
 
-/** Who the client is and how that was found. */
+/** The client's address and how it was determined. */
 export interface Client {
   /** The address as text, in canonical form. */
   readonly address: string
-  /** What the address's budget is counted under: IPv4 /32, IPv6 /64. */
+  /** The key of the address's rate limit: the IPv4 address itself, or the IPv6 /64. */
   readonly budgetKey: string
-  /** What new addresses share once the table is full: IPv4 /24, IPv6 /48. */
+  /** The key that new addresses share when the table of limits is full: the IPv4 /24 or the IPv6 /48. */
   readonly sharedKey: string
-  /** Whether the TCP peer is a trusted proxy, so that its forwarding fields are believed. */
+  /** Whether the TCP peer is a trusted proxy. Only then are its forwarding headers used. */
   readonly viaProxy: boolean
 }
 
-/** Makes the client for an address: its text and the keys it is counted under. */
+/** Builds the client of an address: the address as text, and its rate-limit keys. */
 export function buildClient(bytes: AddressBytes, viaProxy: boolean): Client {
   const address = formatAddress(bytes)
   if (bytes.length === 4)
@@ -133,20 +136,21 @@ export function buildClient(bytes: AddressBytes, viaProxy: boolean): Client {
 }
 
 /**
- * How many entries of `X-Forwarded-For` are looked at, from the right. A chain of proxies has two or three; thousands of
- * trusted ones would only take time.
+ * The maximum number of `X-Forwarded-For` entries that are parsed, from the right. A chain of proxies has two or three;
+ * the bound keeps the work small when a header holds thousands of trusted addresses.
  */
 export const MAX_HOPS = 32
 
-/** The longest entry: a full IPv6 address with a dotted end, in brackets and with a port, is shorter. In characters. */
+/** The maximum length of an entry, in characters. A full IPv6 address with a dotted end, brackets and a port is shorter. */
 const MAX_HOP_LENGTH = 64
 
 /**
  * Finds the client: the TCP peer, or, when the peer is a trusted proxy, the rightmost `X-Forwarded-For` entry that is not
- * itself trusted. Everything left of it was written by the client and is never read, not even to complain about it.
- * @param peer the address of the TCP peer; undefined for a Unix socket, whose peers passed the file system's permissions
+ * itself trusted. The client can write everything to the left of that entry, so those entries are not even parsed.
+ * @param peer the address of the TCP peer; undefined for a Unix socket, whose permissions already decided who may connect
  * @param forwardedFor the values of every `X-Forwarded-For` line, in order
- * @returns undefined when a trusted proxy sent something that is no address, or more trusted hops than there can be
+ * @returns undefined when an entry written by a trusted proxy is not an address, or when there are more than
+ * {@link MAX_HOPS} entries to parse
  */
 export function clientFrom(
   peer: string | undefined,
@@ -160,7 +164,7 @@ export function clientFrom(
   let hops = 0
   for (let line = forwardedFor.length - 1; line >= 0; line--) {
     const text = forwardedFor[line] ?? ''
-    // From the right, entry by entry: what is left of the client was written by the client and is not even split.
+    // Parse entries from the right and stop at the client's: the rest is never split, because the client wrote it.
     for (let end = text.length; end >= 0;) {
       if (++hops > MAX_HOPS) return undefined
       const comma = end === 0 ? -1 : text.lastIndexOf(',', end - 1)
@@ -176,7 +180,7 @@ export function clientFrom(
   return buildClient(client, true)
 }
 
-/** An entry of `X-Forwarded-For`: an address, with a port (`1.2.3.4:80`) or in brackets (`[::1]`, `[::1]:80`). */
+/** Parses an `X-Forwarded-For` entry: an address, plain, with a port (`1.2.3.4:80`), or in brackets (`[::1]`, `[::1]:80`). */
 function parseHop(hop: string): AddressBytes | undefined {
   if (hop.length > MAX_HOP_LENGTH) return undefined
   const bracketed = /^\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*)\](?::[0-9]{1,5})?$/.exec(hop)

@@ -1,23 +1,24 @@
-/** What is in `Cookie`, byte for byte, and what do our own cookies look like? (RFC 6265bis) */
+/** How are cookies read, filtered and written? Byte for byte, and with fixed attributes for the session cookie (RFC 6265bis). */
 import { trimOws } from './fields.ts'
 
-/** The session cookie when the client came by https: the prefix keeps sibling workspaces from planting one. */
+/** The session cookie's name over https. The `__Host-` prefix prevents sibling workspaces from setting a cookie of this name. */
 export const SECURE_SESSION_COOKIE = '__Host-workspace_session'
 
-/** The session cookie on a plain http loopback host, where browsers refuse `Secure`. */
+/** The session cookie's name on a loopback host over plain http, where browsers reject `Secure` cookies. */
 export const LOOPBACK_SESSION_COOKIE = 'workspace_session'
 
-// Our names in any case, between anything that is no part of a cookie name (RFC 9110 section 5.6.2): white space of any
-// alphabet, quotes, control characters, and the `=` of a cookie without a name, which browsers send as its bare value.
+// Matches the session cookie's names in any case, with any characters around them that cannot be part of a cookie name
+// (RFC 9110 section 5.6.2): Unicode white space, quotes, control characters, and the `=` of a nameless cookie, which browsers
+// send as the bare value.
 const SESSION_COOKIE =
   /^[^\w!#$%&'*+.^`|~-]*(?:__host-)?workspace_session[^\w!#$%&'*+.^`|~-]*(?:=|$)/i
 
-/** The longest life that browsers give a cookie: 400 days (RFC 6265bis section 5.5), in seconds. */
+/** The longest lifetime that browsers allow for a cookie: 400 days (RFC 6265bis section 5.5), in seconds. */
 const MAX_AGE_SECONDS = 400 * 86_400
 
 /**
- * The values of a cookie, one for each time that it was sent. Names and values are compared as they are: no decoding, no
- * quotes, no `$Version`, no Unicode white space, since lenient parsers are what cookie tossing lives on (CVE-2024-28233).
+ * Returns the values of a cookie, one for each time that it was sent. The parser is strict: it does no decoding and knows no
+ * quotes, no `$Version` and no Unicode white space, because cookie tossing exploits lenient parsers (CVE-2024-28233).
  */
 export function cookieValues(lines: readonly string[], name: string): string[] {
   const values: string[] = []
@@ -33,7 +34,7 @@ export function cookieValues(lines: readonly string[], name: string): string[] {
 }
 
 /**
- * A `Cookie` value without our cookies, in every spelling that a lenient parser could take for them.
+ * Removes the gateway's cookies from a `Cookie` value, in every spelling that a lenient parser could accept for them.
  * @returns undefined when nothing is left
  */
 export function withoutSessionCookies(line: string): string | undefined {
@@ -43,27 +44,28 @@ export function withoutSessionCookies(line: string): string | undefined {
   return rest === '' ? undefined : rest
 }
 
-// The prefix `__Host-` in any case, in a name or in the bare value of a cookie without one, as above.
+// Matches the prefix `__Host-` in any case, in a name or in the bare value of a nameless cookie, like SESSION_COOKIE.
 const HOST_PREFIX = /^[^\w!#$%&'*+.^`|~-]*__host-/i
 
 /**
- * A `Set-Cookie` value of a service, made safe: without `Domain`, so that it stays in this workspace.
+ * Makes a service's `Set-Cookie` value safe: removes `Domain`, so that the cookie stays in this workspace.
  * @param below the only path that the service may set cookies for (`/api`), or undefined for the whole workspace
- * @returns undefined when it would set a cookie of ours, or one that must be for the whole workspace
+ * @returns undefined for a cookie with one of the gateway's names, and, with `below`, for a `__Host-` cookie, whose path
+ * must be `/`
  */
 export function sanitizeSetCookie(value: string, below?: string): string | undefined {
   const [pair = '', ...attributes] = value.split(';')
   if (SESSION_COOKIE.test(pair)) return undefined
   if (below === undefined)
     return [pair, ...attributes.filter((one) => attributeName(one) !== 'domain')].join(';')
-  if (HOST_PREFIX.test(pair)) return undefined // browsers take it with `Path=/` alone
+  if (HOST_PREFIX.test(pair)) return undefined // browsers accept it only with `Path=/`
   let path = ''
   const kept = attributes.filter((attribute) => {
     const name = attributeName(attribute)
-    if (name === 'path') path = attribute.slice(attribute.indexOf('=') + 1).trim() // the last one counts
+    if (name === 'path') path = attribute.slice(attribute.indexOf('=') + 1).trim() // the last `Path` wins
     return name !== 'path' && name !== 'domain'
   })
-  // First: a browser may look at a bounded number of attributes.
+  // `Path` goes first, because a browser may read only a limited number of attributes.
   return [pair, ` Path=${pathBelow(path, below)}`, ...kept].join(';')
 }
 
@@ -72,12 +74,15 @@ function attributeName(attribute: string): string {
 }
 
 /**
- * The longest attribute that browsers look at (RFC 6265bis section 5.6), in bytes. A longer `Path` is as good as none, and the
- * path is then guessed from the request's: `/` for `/api`.
+ * The longest attribute that browsers read (RFC 6265bis section 5.6), in bytes. They ignore a longer `Path` and derive the path
+ * from the request's instead, which is `/` for `/api`.
  */
 const MAX_ATTRIBUTE_BYTES = 1024
 
-/** A cookie's path below a prefix. The service may or may not know the prefix; no path, or none that is one, is the prefix. */
+/**
+ * Moves a cookie's path below a prefix. The path may already have the prefix, because a service may or may not know it. A
+ * missing or invalid path becomes the prefix.
+ */
 function pathBelow(path: string, prefix: string): string {
   if (prefix.length + path.length > MAX_ATTRIBUTE_BYTES) return prefix
   if (path === prefix || path.startsWith(`${prefix}/`)) return path
@@ -85,16 +90,16 @@ function pathBelow(path: string, prefix: string): string {
 }
 
 /**
- * The longest cookie that browsers keep, name, value and attributes together, in bytes. A longer one is dropped without a
- * word (RFC 6265bis section 5.7): signing in would succeed, and the next page would ask to sign in again.
+ * The longest cookie that browsers store, in bytes: name, value and attributes together. Browsers silently drop a longer one
+ * (RFC 6265bis section 5.7), so the user would sign in successfully and be asked to sign in again on the next page.
  */
 const MAX_COOKIE_BYTES = 4096
 
 /**
- * `Set-Cookie` that starts a session.
+ * Builds the `Set-Cookie` value that starts a session.
  * @param token ASCII
- * @param maxAgeSeconds seconds until the token expires; cut to whole seconds
- * @returns undefined when browsers would drop the cookie, because it is too long
+ * @param maxAgeSeconds seconds until the token expires; rounded down
+ * @returns undefined when the cookie is so long that browsers would drop it
  */
 export function sessionCookie(
   secure: boolean,
@@ -106,7 +111,7 @@ export function sessionCookie(
   return cookie.length > MAX_COOKIE_BYTES ? undefined : cookie
 }
 
-/** `Set-Cookie` values that end a session. */
+/** Builds the `Set-Cookie` values that end a session. */
 export function expiredSessionCookies(secure: boolean): string[] {
   return [
     `${nameAndValue(secure, '')}; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT${flags(secure)}`,
@@ -114,8 +119,8 @@ export function expiredSessionCookies(secure: boolean): string[] {
 }
 
 /**
- * `Set-Cookie` that takes back a cookie of our name which a sibling planted for the whole domain. Browsers that know the
- * `__Host-` prefix ignore it, and never took the planted one either.
+ * Builds the `Set-Cookie` value that deletes a session cookie which a sibling workspace set for the whole domain. Browsers that
+ * support the `__Host-` prefix ignore this value, and they never accepted the sibling's cookie either.
  */
 export function expiredPlantedCookie(secure: boolean, domain: string): string {
   return `${nameAndValue(secure, '')}; Max-Age=0; Domain=${domain}${flags(secure)}`

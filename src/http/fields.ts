@@ -1,6 +1,6 @@
-/** How are header fields read? The few primitives of RFC 9110 section 5 that several decisions share. */
+/** How are header fields read? With the few primitives of RFC 9110 section 5 that are here, shared by several decisions. */
 
-/** A raw header list as Node gives it: name, value, name, value, in the order and spelling of the wire. */
+/** A raw header list as Node provides it: name, value, name, value, in the order and the case in which they were sent. */
 export type RawHeaders = readonly string[]
 
 /** The values of every line of a field, in order. @param name in lower case */
@@ -14,20 +14,23 @@ export function fieldLines(raw: RawHeaders, name: string): string[] {
   return values
 }
 
-/** Whether a text can be a field's name: a token (RFC 9110 section 5.1), so nothing folded and no white space before the colon. */
+/**
+ * Whether a text is a valid field name: a token (RFC 9110 section 5.1). This excludes folded lines and white space before
+ * the colon.
+ */
 export function isFieldName(text: string): boolean {
   return /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(text)
 }
 
 /**
- * Whether a text, one character a byte, can be a field's value (RFC 9110 section 5.5): no control character but HTAB. With a
- * bare CR or LF, a field would be two for somebody else.
+ * Whether a text, with one character per byte, is a valid field value (RFC 9110 section 5.5): no control character except
+ * HTAB. Another parser could read a bare CR or LF as the end of the field, and so see two fields.
  */
 export function isFieldValue(text: string): boolean {
   return !/[^\t\x20-\x7e\x80-\xff]/.test(text)
 }
 
-/** Removes optional white space (SP and HTAB, nothing else) from both ends. */
+/** Removes optional white space (only SP and HTAB) from both ends. */
 export function trimOws(text: string): string {
   let start = 0
   let end = text.length
@@ -40,7 +43,7 @@ function isOws(code: number): boolean {
   return code === 0x20 || code === 0x09
 }
 
-/** The elements of a comma-separated list, lower case, without empty ones. */
+/** The non-empty elements of a comma-separated list, in lower case. */
 export function listElements(value: string): string[] {
   return value
     .split(',')

@@ -1,15 +1,14 @@
-/** Where does one WebSocket frame end and the next begin? Boundaries only (RFC 6455 section 5.2); contents are not read. */
+/** Where does a WebSocket frame end? FrameFollower reads frame headers only (RFC 6455 section 5.2), never payloads. */
 
-/** Who sends the frames: a client masks them, a server does not. */
+/** The sender of the frames: a client must mask them, a server must not. */
 export type FrameSender = 'client' | 'server'
 
-/** Frame header bytes are at most: 2, 8 for a 64-bit length, 4 for the mask. */
+/** The longest frame header, in bytes: 2, plus 8 for a 64-bit length, plus 4 for the mask. */
 const MAX_HEADER_BYTES = 14
 
 /**
- * Follows the frames of one direction as they pass in chunks of any size. It refuses what no peer can send in good
- * faith, above all bytes that are no frames: an HTTP request smuggled behind an upgrade ends the connection instead of
- * reaching a service (CVE-2026-130647).
+ * Tracks the frame boundaries of one direction, in chunks of any size. It rejects bytes that are not legal frames, so an HTTP
+ * request that is smuggled behind an upgrade ends the connection and never reaches a service (CVE-2026-130647).
  */
 export class FrameFollower {
   readonly #masked: boolean
@@ -22,15 +21,15 @@ export class FrameFollower {
     this.#masked = sender === 'client'
   }
 
-  /** Whether the last byte seen was the last of a frame, so that a frame of ours may follow. */
+  /** Whether no frame is incomplete. Only then can the gateway insert a frame of its own. */
   get atBoundary(): boolean {
     return this.#headerBytes === 0 && this.#payloadLeft === 0 && !this.#broken
   }
 
   /**
-   * Takes the next bytes.
-   * @param stopAtBoundary take no more than the rest of the frame that is under way: nothing when there is none
-   * @returns how many bytes were taken, or -1 when they are no legal frames: nothing may be relayed after that
+   * Reads the next bytes.
+   * @param stopAtBoundary read only up to the end of the current frame; reads nothing when no frame has begun
+   * @returns the number of bytes read, or -1 when they are not legal frames: then relay nothing more
    */
   follow(chunk: Uint8Array, stopAtBoundary = false): number {
     let at = 0
@@ -85,7 +84,7 @@ function isLegal(
   return !isControl || ((first & 0x80) !== 0 && length7 <= 125)
 }
 
-/** A close frame (RFC 6455 section 5.5.1). @param mask needed towards a service, since the gateway is its client there */
+/** Builds a close frame (RFC 6455 section 5.5.1). @param mask required towards a service, where the gateway is the client */
 export function closeFrame(code: number, reason: string, mask?: Uint8Array): Buffer {
   const payload = Buffer.concat([
     Buffer.from([code >> 8, code & 0xff]),

@@ -1,6 +1,6 @@
-/** What do both directions of the header policy share? The fields of one hop, and what may be nominated away. */
+/** Which headers end at one hop? The hop-by-hop ones listed here, and those that `Connection` names. Used in both directions. */
 
-/** Hop-by-hop fields (RFC 9110 section 7.6.1 and its history). */
+/** Hop-by-hop headers (RFC 9110 section 7.6.1 and the RFCs that it replaced). */
 export const HOP_BY_HOP: readonly string[] = [
   'keep-alive',
   'proxy-authenticate',
@@ -16,9 +16,9 @@ export const HOP_BY_HOP: readonly string[] = [
 ]
 
 /**
- * Removes the fields that `Connection` nominates. The framing of the message is the parser's business, and a handshake needs
- * its own fields: no nomination takes those. The list is closed up in one pass: a service may send 13,000 fields, and taking
- * them out one by one would move the rest each time.
+ * Removes the headers that `Connection` names, except `Content-Length`, which belongs to the message's framing, and the
+ * `Sec-WebSocket-` headers of a handshake. One pass compacts the list: a service may send 13,000 headers, and removing
+ * them one by one would move the rest each time.
  */
 export function removeNominated(
   headers: string[],

@@ -1,11 +1,14 @@
-/** Where does a service's redirect lead? Its own address is nobody's outside: it becomes a path of ours. */
+/**
+ * Where does a service's redirect lead? A redirect to the service's own address becomes a path on the gateway, because clients
+ * cannot reach the service's address.
+ */
 
 /**
- * Builds the rewriting of `Location` for a service: an absolute one that names the service's own address becomes a path of
- * ours (Next.js answers `http://localhost:3001/logs` whatever `Host` says), and a stripped prefix is put back.
+ * Builds the function that rewrites a service's `Location`. An absolute URL with the service's own address becomes a path
+ * (Next.js sends `http://localhost:3001/logs` whatever `Host` it received), and a stripped prefix is added again.
  * @param port the service's TCP port, or undefined for a Unix socket
- * @param hosts the names under which the service may know itself, lower case
- * @param stripped the prefix that was taken off (`/api`), or an empty string
+ * @param hosts the host names that the service may use for itself, in lower case
+ * @param stripped the prefix that the gateway removed from the request (`/api`), or an empty string
  */
 export function buildLocationRewriter(
   hosts: readonly string[],
@@ -13,18 +16,19 @@ export function buildLocationRewriter(
   stripped: string,
 ): (location: string) => string {
   return (location) => {
-    // A browser leaves these out before it reads a URL: `http://localhost:3001/<tab>/evil.example` must not get through.
+    // Browsers remove these characters before they parse a URL, so `http://localhost:3001/<tab>/evil.example` would become
+    // `//evil.example`.
     const text = location.replace(/[\t\n\r]/g, '')
     const own = ownPath(text, hosts, port)
     if (own === undefined)
       return stripped !== '' && /^\/(?!\/)/.test(text) ? stripped + text : location
     if (stripped !== '') return stripped + own
-    // The service's own `http://localhost:3001//evil.example` must not become a host on our side.
+    // Without the dot, `http://localhost:3001//evil.example` would become `//evil.example`, which names another host.
     return /^\/[/\\]/.test(own) ? `/.${own}` : own
   }
 }
 
-/** The path, query and fragment of an absolute URL of the service's own; undefined for anything else. */
+/** The path, query and fragment of an absolute URL that names the service's own address; undefined for anything else. */
 function ownPath(
   location: string,
   hosts: readonly string[],
@@ -39,12 +43,12 @@ function ownPath(
   return rest.startsWith('/') ? rest : `/${rest}`
 }
 
-// https://html.spec.whatwg.org/multipage/document-lifecycle.html#shared-declarative-refresh-steps: seconds, a separator, `url=`
-// or nothing, and the address, in quotes or not. It matches every text, so it never goes back to try again.
+// https://html.spec.whatwg.org/multipage/document-lifecycle.html#shared-declarative-refresh-steps: seconds, a separator, an
+// optional `url=`, and the address with or without quotes. The expression matches every text, so it never backtracks.
 const REFRESH =
   /^([\t\n\f\r ]*[0-9.]*[\t\n\f\r ]*[;,]?[\t\n\f\r ]*(?:url[\t\n\f\r ]*=[\t\n\f\r ]*)?)(["']?)(.*)$/is
 
-/** Rewrites the address within `Refresh`, which browsers follow like a redirect; seconds alone stay. */
+/** Rewrites the address in `Refresh`, which browsers follow like a redirect. A value with only seconds is unchanged. */
 export function rewriteRefresh(
   value: string,
   rewriteLocation: (location: string) => string,

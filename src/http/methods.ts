@@ -1,4 +1,4 @@
-/** Which methods are there? */
+/** Which methods are forwarded? The seven that the services use. */
 
-/** Methods that are forwarded. TRACE and CONNECT never are; others have no meaning to the services. */
+/** The forwarded methods. TRACE and CONNECT are never forwarded; other methods mean nothing to the services. */
 export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const

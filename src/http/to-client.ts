@@ -1,4 +1,4 @@
-/** What does the client get back? Header policy on the way out (contract, section 6). */
+/** Which response headers does the client get? The service's, filtered, plus the gateway's own (contract, section 6). */
 import { sanitizeSetCookie } from './cookies.ts'
 import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
 import { EXPOSED_FIELDS, isolationFields, maySpeakForOrigin, speaksForOrigin } from './browser.ts'
@@ -6,7 +6,7 @@ import { rewriteRefresh } from './location.ts'
 import { Remembered } from '../limits/memo.ts'
 import { fieldLines, listElements, trimOws, type RawHeaders } from './fields.ts'
 
-// What happens to a field on its way back. The kind of a name is looked up once and remembered.
+// What to do with a response header. The kind is computed once per header name and cached.
 const PASS = 0
 const DROP = 1
 const SET_COOKIE = 2
@@ -24,7 +24,7 @@ type ResponseKind =
   | typeof ORIGIN_WIDE
   | PolicyField
 
-/** Fields that the gateway adds only where the service said nothing. */
+/** Headers that the gateway adds only when the service did not send them. The values are bit numbers for `said`. */
 const POLICY_FIELDS = {
   'x-content-type-options': 10,
   'referrer-policy': 11,
@@ -34,7 +34,7 @@ const POLICY_FIELDS = {
   'access-control-allow-credentials': 15,
   'access-control-expose-headers': 16,
 } as const
-/** That there is a policy at all, whatever it says. */
+/** Bit number: the response has some `Content-Security-Policy`, with or without `frame-ancestors`. */
 const ANY_POLICY = 17
 const NOSNIFF = POLICY_FIELDS['x-content-type-options']
 const CONTENT_POLICY = POLICY_FIELDS['content-security-policy']
@@ -42,7 +42,7 @@ const ALLOW_ORIGIN = POLICY_FIELDS['access-control-allow-origin']
 const ALLOW_CREDENTIALS = POLICY_FIELDS['access-control-allow-credentials']
 type PolicyField = (typeof POLICY_FIELDS)[keyof typeof POLICY_FIELDS]
 
-/** Fields of an answer that belong to the gateway or to the hop. */
+/** Response headers that are removed: only the gateway may send them, or they apply to one hop. */
 const NEVER_FROM_SERVICE: ReadonlySet<string> = new Set([
   ...HOP_BY_HOP,
   'x-gateway-error',
@@ -62,28 +62,31 @@ function kindOfResponseField(name: string): ResponseKind {
   return maySpeakForOrigin(lower) ? ORIGIN_WIDE : PASS
 }
 
-/** What the gateway knows about an answer on its way back. */
+/** What the header policy needs to know about a service's response. */
 export interface ReturnedAnswer {
   readonly status: number
   readonly requestId: string
-  /** Whether somebody is signed in, so that the answer is private unless the service says otherwise. */
+  /** Whether the request was signed in. The response is then private, unless the service sent a `Cache-Control`. */
   readonly signedIn: boolean
-  /** Makes a `Location` of the service's own one of ours. */
+  /** Rewrites a `Location` that names the service's own address to a path on the gateway. */
   readonly rewriteLocation: (location: string) => string
   /**
-   * The path of a service that may only speak for its own answers, not for the origin that it shares with others: its
-   * cookies are for this path alone. Undefined for any other service.
+   * The path of an isolated service, whose headers may affect its own responses but not the origin that services share. Its
+   * cookies are limited to this path. Undefined for any other service.
    */
   readonly isolatedAt: string | undefined
-  /** An allowed foreign origin that may read the answer (CORS), or undefined. */
+  /** The allowed foreign origin that may read the response (CORS), or undefined. */
   readonly allowOrigin: string | undefined
-  /** Whether some origin may: a kept answer without CORS fields must then not be given to its pages (Fetch Standard 3.2.5). */
+  /**
+   * Whether any foreign origin is allowed. The response then varies by `Origin`, so that a cache does not serve a stored
+   * response without CORS headers to a page of that origin (Fetch Standard 3.2.5).
+   */
   readonly variesByOrigin?: boolean
-  /** Fields to add, name and value in turn. */
+  /** Headers to add, as a flat list: name, value, name, value. */
   readonly extra: readonly string[]
 }
 
-/** Builds the header list that the client gets from what a service answered. */
+/** Builds the client's response headers from the service's. */
 export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer): string[] {
   const raw =
     about.isolatedAt !== undefined ? withoutOriginWide(answered, about.allowOrigin) : answered
@@ -106,7 +109,7 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
     } else if (kind === CONNECTION) {
       if (!/^keep-alive$/i.test(value)) (nominated ??= []).push(...listElements(value))
     } else if (kind === NOSNIFF && trimOws(value).toLowerCase() !== 'nosniff') {
-      continue // any other value switches nothing on: the service said nothing
+      continue // any other value has no effect, so treat the header as not sent
     } else if (kind !== DROP) {
       said |= saidBy(kind, value)
       headers.push(name, value)
@@ -114,12 +117,12 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
   }
   if (nominated !== undefined) {
     removeNominated(headers, 0, nominated, false)
-    said = saidIn(headers) // what was taken away was not said
+    said = saidIn(headers) // a removed header does not count as sent
   }
   const silent = (field: keyof typeof POLICY_FIELDS) => (said & (1 << POLICY_FIELDS[field])) === 0
   if (silent('x-content-type-options')) headers.push('X-Content-Type-Options', 'nosniff')
-  // A cache puts what a 304 says in the place of what the kept answer said, ours too: without a word of the service's, the
-  // policies of the kept answer stand.
+  // A cache replaces the stored response's headers with those of a 304. So add no policies to a 304 on which the service sent
+  // none: the policies of the stored response then stay in force.
   const keepsPolicies = about.status === 304
   if (silent('referrer-policy') && !keepsPolicies) headers.push('Referrer-Policy', 'same-origin')
   const hasPolicy = (said & (1 << ANY_POLICY)) !== 0
@@ -147,12 +150,13 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
   return about.status === 204 ? withoutLength(headers) : headers
 }
 
-/** `frame-ancestors` in a policy, or in one of several: without it, the answer may be framed by anybody. */
+/** Matches `frame-ancestors` in a policy or in one of several. Without it, any site can frame the response. */
 const FRAME_ANCESTORS = /(?:^|[;,])[\t\n\f\r ]*frame-ancestors(?=[\t\n\f\r ;,]|$)/i
 
 /**
- * The fields of an isolated service without those that speak for the whole origin. Credentials of a foreign page are among
- * them: with `Access-Control-Allow-Credentials` such a page could read what the person's cookie opens.
+ * Removes the headers that affect the whole origin from an isolated service's response. `Access-Control-Allow-Credentials` is
+ * one of them, unless the response's one allowed origin is also allowed by the gateway: with it, a foreign page could read
+ * what the user's cookie gives access to.
  */
 function withoutOriginWide(raw: RawHeaders, allowOrigin: string | undefined): RawHeaders {
   if (!hasOriginWide(raw)) return raw
@@ -173,7 +177,7 @@ function withoutOriginWide(raw: RawHeaders, allowOrigin: string | undefined): Ra
   return kept
 }
 
-/** Whether any field may speak for the whole origin: hardly any answer has one, and no list is made anew without. */
+/** Whether any header may affect the whole origin. Few responses have one; the others need no copy of their headers. */
 function hasOriginWide(raw: RawHeaders): boolean {
   for (let i = 0; i < raw.length; i += 2) {
     const kind = responseFieldKinds.of(raw[i] ?? '')
@@ -182,12 +186,12 @@ function hasOriginWide(raw: RawHeaders): boolean {
   return false
 }
 
-/** RFC 9110 section 8.6: a 204 has no length. */
+/** Removes `Content-Length`: a 204 has none (RFC 9110 section 8.6). */
 function withoutLength(headers: readonly string[]): string[] {
   return headers.filter((_, i) => headers[i - (i % 2)]?.toLowerCase() !== 'content-length')
 }
 
-/** The policy fields of a header list. */
+/** The bits of all policy headers in a header list. */
 function saidIn(headers: RawHeaders): number {
   let said = 0
   for (let i = 0; i < headers.length; i += 2) {
@@ -197,13 +201,13 @@ function saidIn(headers: RawHeaders): number {
   return said
 }
 
-/** What a policy field says, as bits. */
+/** The bits of one policy header: that it was sent, and for a `Content-Security-Policy` whether it has `frame-ancestors`. */
 function saidBy(kind: number, value: string): number {
   if (kind !== CONTENT_POLICY) return 1 << kind
   return (1 << ANY_POLICY) | (FRAME_ANCESTORS.test(value) ? 1 << CONTENT_POLICY : 0)
 }
 
-/** Fields of a `101` that do not pass: what only we say, and lengths, which it cannot have (RFC 9110 section 8.6). */
+/** Headers removed from a `101`: those that only the gateway sends, and lengths, which a 101 has not (RFC 9110 section 8.6). */
 const NEVER_WITH_SWITCH: ReadonlySet<string> = new Set([
   'x-gateway-error',
   'x-request-id',
@@ -212,8 +216,8 @@ const NEVER_WITH_SWITCH: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Fields that do not pass with an informational answer besides those that speak for the whole origin: they belong to the
- * final answer, whose policy does not look at this one.
+ * Headers removed from an informational response, besides those that affect the whole origin. They belong to the final
+ * response; sent here, they would bypass the policy that filters the final response.
  */
 const NEVER_INFORMATIONAL: ReadonlySet<string> = new Set([
   'content-length',
@@ -221,7 +225,7 @@ const NEVER_INFORMATIONAL: ReadonlySet<string> = new Set([
   'refresh',
 ])
 
-/** Builds the header list that the client gets with an informational answer: hints such as `Link`, and nothing of ours. */
+/** Builds the headers of an informational response: hints such as `Link`. The gateway adds none of its own. */
 export function buildInformationalHeaders(
   raw: RawHeaders,
   rewriteLocation: (location: string) => string,
@@ -242,7 +246,7 @@ export function buildInformationalHeaders(
 }
 
 /**
- * Builds the header list that the client gets with a service's `101`: everything else, and no cookie of ours.
+ * Builds the headers of a service's `101`. Handshake headers pass unchanged; cookies with the gateway's names are removed.
  * @param isolatedAt as in {@link ReturnedAnswer}
  */
 export function buildSwitchingHeaders(

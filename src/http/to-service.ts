@@ -1,40 +1,40 @@
-/** What do the services see? Header policy on the way in (contract, section 6). */
+/** Which request headers does a service get? The client's, filtered, plus the gateway's own (contract, section 6). */
 import { withoutSessionCookies } from './cookies.ts'
 import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
 import { Remembered } from '../limits/memo.ts'
 import { fieldLines, listElements, type RawHeaders } from './fields.ts'
 
-/** How a service wants to be told who is calling. */
+/** Which headers tell a service about the client and the user. */
 export type ForwardingMode =
   /** `X-Forwarded-*`, `X-Forwarded-User` and `X-Workspace`. */
   | 'full'
   /** OpenClaw's trusted-proxy mode: `X-Forwarded-For`, `-Proto`, `-Host` and `-User`. */
   | 'trusted-proxy'
-  /** OpenClaw's default: any forwarding field makes it answer 403, so it gets none. */
+  /** OpenClaw's default mode: it responds 403 to any forwarding header, so none is sent. */
   | 'none'
 
-/** What the gateway itself says about a request to the service behind. */
+/** What the gateway knows about a request that it forwards. */
 export interface ForwardedRequest {
   readonly mode: ForwardingMode
   readonly requestId: string
-  /** `Host` as the client sent it: Server Actions and `--check-origin` compare it with `Origin`. */
+  /** `Host` as the client sent it, because Next.js Server Actions and ttyd's `--check-origin` compare it with `Origin`. */
   readonly host: string
   readonly clientAddress: string
   readonly scheme: 'http' | 'https'
   /** `sub` of the signed-in user, or undefined. */
   readonly user: string | undefined
   readonly workspace: string
-  /** Whether `Authorization` held the gateway's own credential and ends here. */
+  /** Whether `Authorization` held the gateway's own credential, which is not forwarded. */
   readonly dropAuthorization: boolean
-  /** What to send as `Authorization` instead of the client's, or undefined to leave it. */
+  /** The `Authorization` to send instead of the client's, or undefined to forward the client's. */
   readonly authorization: string | undefined
-  /** Whether `X-Nextjs-Data` is the client router's own (only below `/_next/data/`). */
+  /** Whether `X-Nextjs-Data` may pass. Next.js's client router sends it only below `/_next/data/`. */
   readonly allowNextData: boolean
-  /** Whether this is a WebSocket handshake, whose hop-by-hop fields are written anew. */
+  /** Whether this is a WebSocket handshake, for which `Connection` and `Upgrade` are added again. */
   readonly upgrade: boolean
 }
 
-// What happens to a field on its way to a service. The kind of a name is looked up once and remembered.
+// What to do with a request header. The kind is computed once per header name and cached.
 const PASS = 0
 const DROP = 1
 const COOKIE = 2
@@ -49,11 +49,14 @@ type FieldKind =
   | typeof CONNECTION
   | typeof NEXT_DATA
 
-/** Fields that only a proxy may write, or that make a service see another request than the one that was decided on. */
+/**
+ * Request headers that are removed: only a proxy may set them, or they make a service act on another request (method, path,
+ * user) than the one that the gateway checked.
+ */
 const NEVER_FROM_CLIENT: ReadonlySet<string> = new Set([
   ...HOP_BY_HOP,
-  'host', // written anew: exactly one
-  'expect', // answered here, after the decision
+  'host', // added again, exactly once
+  'expect', // the gateway answers it, after its decision
   'forwarded',
   'forwarded-for',
   'x-forwarded',
@@ -83,12 +86,12 @@ const NEVER_FROM_CLIENT: ReadonlySet<string> = new Set([
   'x-webauth-user',
   'remote-user',
   'x-remote-user',
-  'x-authenticated-user', // ttyd --auth-header and its kin
+  'x-authenticated-user', // ttyd --auth-header and similar
   'x-workspace',
   'x-gateway-error',
   'x-matched-path',
   'next-resume',
-  'x-openclaw-scopes', // in trusted-proxy mode the proxy's word about what a caller may do
+  'x-openclaw-scopes', // in OpenClaw's trusted-proxy mode: the caller's permissions, which it takes from the proxy
   'proxy', // Proxy: httpoxy, CVE-2016-5385
 ])
 
@@ -114,7 +117,7 @@ const NEVER_FROM_CLIENT_PREFIXES: readonly string[] = [
   'x-vercel-', // CVE-2025-29927: framework-internal fields
 ]
 
-/** Development-only names of Next.js that carry no authority. */
+/** Next.js headers used in development only, which grant nothing. */
 const HARMLESS_NEXT: ReadonlySet<string> = new Set([
   'x-nextjs-request-id',
   'x-nextjs-html-request-id',
@@ -124,7 +127,7 @@ const requestFieldKinds = new Remembered(kindOfRequestField)
 
 function kindOfRequestField(name: string): FieldKind {
   const lower = name.toLowerCase()
-  // `X_Forwarded_User` is `X-Forwarded-User` to CGI, WSGI and their kin (CVE-2025-64484).
+  // CGI, WSGI and similar interfaces read `X_Forwarded_User` as `X-Forwarded-User` (CVE-2025-64484).
   if (!/^[a-z0-9-]+$/.test(lower)) return DROP
   if (lower === 'cookie') return COOKIE
   if (lower === 'authorization') return AUTHORIZATION
@@ -136,9 +139,9 @@ function kindOfRequestField(name: string): FieldKind {
 }
 
 /**
- * Builds the header list that a service gets: the client's fields in their order and spelling, less what only a proxy may
- * say, then what this proxy says. Names that `Connection` nominates go first, so they can never take one of ours away
- * (CVE-2025-48865, CVE-2026-33805).
+ * Builds the request headers for a service: the client's headers in their order and case, without those that only a proxy may
+ * set, followed by the gateway's own. Headers that `Connection` names are removed before the gateway's own are added, so a
+ * client cannot remove those (CVE-2025-48865, CVE-2026-33805).
  */
 export function buildRequestHeaders(raw: RawHeaders, about: ForwardedRequest): string[] {
   const headers: string[] = ['Host', about.host]
@@ -169,7 +172,7 @@ export function buildRequestHeaders(raw: RawHeaders, about: ForwardedRequest): s
         break
     }
   }
-  // From 2 on: nothing takes `Host` away.
+  // Start at 2, so that `Host` cannot be removed.
   if (nominated !== undefined) removeNominated(headers, 2, nominated, about.upgrade)
   headers.push('X-Request-Id', about.requestId)
   if (about.authorization !== undefined) headers.push('Authorization', about.authorization)
@@ -199,7 +202,10 @@ function pushForwarded(
   if (mode === 'full') headers.push('X-Workspace', workspace)
 }
 
-/** A user name as a field value: all but printable ASCII is percent-encoded, and `%` too, so that no two names become one. */
+/**
+ * Encodes a user name as a header value. Everything except printable ASCII is percent-encoded, and `%` too, so that two
+ * different names never have the same encoding.
+ */
 function headerSafe(text: string): string {
   return text.toWellFormed().replace(/[^\x21-\x24\x26-\x7e]+/g, encodeURIComponent)
 }

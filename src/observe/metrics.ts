@@ -4,7 +4,7 @@
  */
 import { performance } from 'node:perf_hooks'
 import { ERRORS, type ErrorCode } from '../answers/errors.ts'
-import { STAGES, type Stage } from '../request/exchange.ts'
+import { STAGES, type Stage } from '../request/outcome.ts'
 import { ROUTE_WORDS, type RouteName } from '../rules/site-map.ts'
 import { VERSION } from '../answers/version.ts'
 

@@ -5,7 +5,7 @@ import { buildLocationRewriter } from '../http/location.ts'
 import type { ForwardingMode } from '../http/to-service.ts'
 import { byService, type AddressKey, type ServiceName, type ServiceRow } from '../rules/services.ts'
 import { pathOf, siteMapOf, strippedPrefix, type SiteMap } from '../rules/site-map.ts'
-import { ConnectionPool } from './connection.ts'
+import { ConnectionPool } from './pool.ts'
 
 /** One service: its row, what the settings make of it, and its connections. */
 export interface Service {

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 
 /** One call of the model. */
-export interface ModelCall {
+interface ModelCall {
   readonly headers: Record<string, string | string[] | undefined>
   readonly body: string
   /** Whether OpenClaw broke it off before its end. */
