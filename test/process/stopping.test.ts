@@ -7,7 +7,7 @@ import t from 'tap'
 import { token } from '../helpers/gateway.ts'
 import { serve } from '../helpers/process.ts'
 import { startRawUpstream, startUpstream } from '../helpers/upstream.ts'
-import { eventually, SOON_MS } from '../helpers/waiting.ts'
+import { elapse, eventually, SOON_MS } from '../helpers/waiting.ts'
 import {
   clientFrame,
   gather,
@@ -176,7 +176,7 @@ t.test('a reader of its output that goes away does not take it along', async (t)
     const answer = await send(program.port, `GET /${i}`, [auth])
     if (answer.status !== 200) t.equal(answer.status, 200)
   }
-  await new Promise((resolve) => setTimeout(resolve, 700))
+  await elapse(700, 'it does not end within this')
   t.equal((await send(program.port, 'GET /', [auth])).status, 200)
   program.child.kill('SIGTERM')
   const [code] = (await once(program.child, 'exit')) as [number]

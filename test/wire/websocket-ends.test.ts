@@ -1,12 +1,20 @@
 /** Does the end of one side end the other, however it comes, and is everything given back? */
-import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import t, { type Test } from 'tap'
 import { startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
-import { eventually, openFiles, SOON_MS, watchForCrashes } from '../helpers/waiting.ts'
+import {
+  elapse,
+  eventually,
+  later,
+  openFiles,
+  SOON_MS,
+  standsStill,
+  type TcpConnection,
+  tcpConnections,
+  watchForCrashes,
+} from '../helpers/waiting.ts'
 import {
   clientFrame,
   handshake,
@@ -85,7 +93,7 @@ t.test(
     client.socket.removeAllListeners('data')
     client.socket.pause()
     for (let i = 0; i < 100; i++) service.write(serverFrame(2, Buffer.alloc(100_000)))
-    await new Promise((resolve) => setTimeout(resolve, 200))
+    await standsStill(() => service.writableLength, 'what waits for the client')
     service.resetAndDestroy()
     client.socket.resume()
     await client.closed
@@ -120,7 +128,7 @@ t.test('a client that goes while nobody reads is noticed at once', async (t) => 
   client.socket.removeAllListeners('data')
   client.socket.pause()
   for (let i = 0; i < 100; i++) service.write(serverFrame(2, Buffer.alloc(100_000)))
-  await new Promise((resolve) => setTimeout(resolve, 200))
+  await standsStill(() => service.writableLength, 'what waits for the client')
   const begun = performance.now()
   client.socket.resetAndDestroy()
   await gateway.settled()
@@ -147,7 +155,7 @@ t.test('half a connection is not kept', { timeout: 60_000 }, async (t) => {
 t.test('resets at any moment end nothing but themselves', { timeout: 80_000 }, async (t) => {
   const service = await startUpstream(t, undefined, (request, socket, head) => {
     const delay = Math.random() * 8
-    setTimeout(() => {
+    later(delay, () => {
       if (Math.random() < 0.15) {
         ;(socket as Socket).resetAndDestroy()
         return
@@ -160,14 +168,14 @@ t.test('resets at any moment end nothing but themselves', { timeout: 80_000 }, a
       socket.write(serverFrame(2, Buffer.alloc(Math.random() * 200_000)))
       if (head.length > 0) socket.write(serverFrame(1, 'early'))
       socket.on('data', (chunk: Buffer) => socket.write(serverFrame(2, chunk)))
-      setTimeout(() => {
+      later(Math.random() * 20, () => {
         if (Math.random() < 0.3) (socket as Socket).resetAndDestroy()
-      }, Math.random() * 20)
-    }, delay)
+      })
+    })
   })
   const gateway = await startBefore(t, service)
   await send(gateway.port, 'GET /', [gateway.auth])
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  await gateway.settled()
   const before = openFiles()
   const attempts = 900
   let running = 0
@@ -187,7 +195,7 @@ t.test('resets at any moment end nothing but themselves', { timeout: 80_000 }, a
       socket.write(bytes.slice(0, cut))
       if (Math.random() < 0.5) socket.write(clientFrame(2, Buffer.alloc(Math.random() * 100_000)))
       socket.on('data', () => {})
-      await new Promise((resolve) => setTimeout(resolve, Math.random() * 25))
+      await elapse(Math.random() * 25, 'a reset may come at any moment')
       if (Math.random() < 0.7) socket.resetAndDestroy()
       else socket.destroy()
     })().finally(() => running--)
@@ -209,18 +217,18 @@ t.test(
   async (t) => {
     const service = await startUpstream(t, (request, response) => {
       request.on('error', () => {})
-      setTimeout(() => {
+      later(Math.random() * 5, () => {
         if (Math.random() < 0.2) {
           request.socket.resetAndDestroy()
           return
         }
         response.writeHead(200)
         response.write(Buffer.alloc(Math.random() * 300_000))
-        setTimeout(
-          () => (Math.random() < 0.3 ? request.socket.resetAndDestroy() : response.end()),
-          Math.random() * 10,
-        )
-      }, Math.random() * 5)
+        later(Math.random() * 10, () => {
+          if (Math.random() < 0.3) request.socket.resetAndDestroy()
+          else response.end()
+        })
+      })
       request.resume()
     })
     service.server.on('clientError', (_error, socket) => socket.destroy())
@@ -243,7 +251,7 @@ t.test(
         if (isPost) socket.write(Buffer.alloc(Math.random() * 200_000))
         else if (i % 3 === 0) socket.write(requestBytes('GET /next', [gateway.auth]))
         socket.on('data', () => {})
-        await new Promise((resolve) => setTimeout(resolve, Math.random() * 20))
+        await elapse(Math.random() * 20, 'a reset may come at any moment')
         if (Math.random() < 0.7) socket.resetAndDestroy()
         else socket.destroy()
       })().finally(() => running--)
@@ -253,29 +261,20 @@ t.test(
     // Connections to the service are kept for four seconds.
     await eventually(() => openFiles() <= before + 2, 'files closed', PATIENCE_MS)
     t.same(crashes, [])
-    await once(AbortSignal.timeout(10), 'abort')
   },
 )
-
-/** The seconds until the kernel's keep-alive timer of a connection runs out; undefined when none is running. */
-function keepAliveSeconds(localPort: number | undefined, remotePort: number): number | undefined {
-  const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')
-  for (const line of readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1)) {
-    const [, local = '', remote = '', , , timer = ''] = line.trim().split(/\s+/)
-    if (!remote.endsWith(`:${hex(remotePort)}`)) continue
-    if (localPort !== undefined && !local.endsWith(`:${hex(localPort)}`)) continue
-    const [kind, ticks = ''] = timer.split(':')
-    if (kind === '02') return Number.parseInt(ticks, 16) / 100
-  }
-  return undefined
-}
 
 t.test('the kernel asks both sides of an idle socket whether they are there', async (t) => {
   const gateway = await startPairs(t)
   const { client } = await gateway.connect()
+  const keepAliveSeconds = (isIt: (one: TcpConnection) => boolean) =>
+    tcpConnections().find((one) => isIt(one) && one.keepAliveSeconds !== undefined)
+      ?.keepAliveSeconds
   const sides = () => [
-    keepAliveSeconds(gateway.port, client.socket.localPort ?? 0),
-    keepAliveSeconds(undefined, gateway.service.port),
+    keepAliveSeconds(
+      ({ local, remote }) => local === gateway.port && remote === client.socket.localPort,
+    ),
+    keepAliveSeconds(({ remote }) => remote === gateway.service.port),
   ]
   await eventually(() => !sides().includes(undefined), 'both timers run')
   for (const seconds of sides()) t.ok((seconds ?? 99) <= 30, `${seconds} s`)
