@@ -32,7 +32,7 @@ export function checkPidFile(path: string): void {
 
 /** Writes our number, all at once: nobody ever reads half of it. */
 export function writePidFile(path: string): void {
-  writeWholeFile(path, `${process.pid}\n`, 0o644)
+  writeWholeFile(path, `${process.pid}\n`, { mode: 0o644 })
 }
 
 /** Removes the file if it still holds our number: a successor may have written its own. Never fails: we are at the end. */

@@ -1,9 +1,8 @@
 /** How is a secret kept between two starts? In a file that only its owner can read, made once and complete. */
-import { randomUUID } from 'node:crypto'
-import { constants, type Stats } from 'node:fs'
-import { link, mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises'
+import { mkdirSync, statSync, type Stats } from 'node:fs'
 import { dirname } from 'node:path'
 import { codeOf } from '../answers/errors.ts'
+import { readWholeFile, writeNewFile, writeWholeFile } from './whole-file.ts'
 
 /** Why a secret's file is not used or not made; the message is complete text for a person and holds no secret. */
 export class SecretFileError extends Error {
@@ -21,68 +20,48 @@ const OTHERS = 0o077
 const WRITABLE_BY_OTHERS = 0o022
 const ROOT = 0
 
-/** More than any secret; a device or a log by this name is not read to its end. */
+/** More than any secret has, in bytes. */
 const MAX_BYTES = 4096
 
-/** A link is not followed, and a pipe by this name does not hold us up. */
-const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
-
 /**
- * The secret in `file`, made by `make` when there is no such file. Calls at the same time agree on one secret.
+ * Returns the secret in `file`, made by `make` when there is no such file. Calls at the same time agree on one secret.
  *
- * A file that others can read is refused, since whoever read it has the secret already.
+ * A file that others can read is refused, because whoever read it has the secret already.
  * @throws {SecretFileError}
  */
-export async function ensureSecretFile(file: string, make: () => string): Promise<KeptSecret> {
-  return await explained(file, async () => {
-    const kept = await readSecretFile(file)
-    if (kept !== null) return { secret: kept, made: false }
+export function ensureSecretFile(file: string, make: () => string): KeptSecret {
+  return explained(file, () => {
+    const kept = readSecretFile(file)
+    if (kept !== undefined) return { secret: kept, made: false }
     const secret = make()
-    const isFirst = await withDraft(file, secret, async (draft) => {
-      // Unlike a rename, a link replaces nothing: of two first calls one has made the secret, for both.
-      return await link(draft, file).then(
-        () => true,
-        (error: unknown) => {
-          if (codeOf(error) !== 'EEXIST') throw error
-          return false
-        },
-      )
-    })
-    return isFirst
+    ensureFolder(dirname(file))
+    return writeNewFile(file, `${secret}\n`, { durable: true })
       ? { secret, made: true }
-      : { secret: (await readSecretFile(file)) ?? secret, made: false }
+      : { secret: readSecretFile(file) ?? secret, made: false }
   })
 }
 
 /**
- * Puts `secret` in the place of what `file` holds, whoever could read that: readers find the old one or the new one.
+ * Puts `secret` in the place of what `file` holds, whoever could read that: readers find the old secret or the new one.
  * @throws {SecretFileError}
  */
-export async function replaceSecretFile(file: string, secret: string): Promise<void> {
-  await explained(file, async () => {
-    // A link by this name is replaced itself, not what it points to.
-    await withDraft(file, secret, async (draft) => await rename(draft, file))
+export function replaceSecretFile(file: string, secret: string): void {
+  explained(file, () => {
+    ensureFolder(dirname(file))
+    writeWholeFile(file, `${secret}\n`, { durable: true })
   })
 }
 
-async function readSecretFile(file: string): Promise<string | null> {
-  let handle: FileHandle
+/** Returns undefined when there is no such file. */
+function readSecretFile(file: string): string | undefined {
   try {
-    handle = await open(file, READ_FLAGS)
+    const text = readWholeFile(file, MAX_BYTES, (stats) => refuseUnlessPrivate(file, stats))
+    return text.replace(/\r?\n$/, '')
   } catch (error) {
-    if (codeOf(error) === 'ENOENT') return null
+    if (codeOf(error) === 'ENOENT') return undefined
     if (codeOf(error) === 'ELOOP')
       throw new SecretFileError(`${file} is a link. Put a file in its place, or delete it.`)
     throw error
-  }
-  try {
-    // The open file is asked, not its name: nobody can exchange it between the check and the reading.
-    refuseUnlessPrivate(file, await handle.stat())
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAX_BYTES), 0, MAX_BYTES, 0)
-    if (bytesRead === MAX_BYTES) throw new SecretFileError(`${file} is too long for a secret.`)
-    return buffer.toString('utf8', 0, bytesRead).replace(/\r?\n$/, '')
-  } finally {
-    await handle.close()
   }
 }
 
@@ -101,35 +80,13 @@ function refuseUnlessPrivate(file: string, stats: Stats): void {
       `${file} can be read by others (mode ${mode}). Delete it to get a new secret, or run "chmod 600" on it if nobody else has used this machine.`,
     )
   }
+  if (stats.size >= MAX_BYTES) throw new SecretFileError(`${file} is too long for a secret.`)
 }
 
-/** Writes the secret completely under another name, and gives it its own: nobody ever meets half of it. */
-async function withDraft<T>(
-  file: string,
-  secret: string,
-  name: (draft: string) => Promise<T>,
-): Promise<T> {
-  await ensureFolder(dirname(file))
-  const draft = `${file}.${randomUUID()}`
-  // "x" is O_EXCL: a file or a link that is there already is an error.
-  const handle = await open(draft, 'wx', 0o600)
-  try {
-    try {
-      await handle.writeFile(`${secret}\n`)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    return await name(draft)
-  } finally {
-    await rm(draft, { force: true })
-  }
-}
-
-/** Whoever can write to the folder can exchange the file in it. */
-async function ensureFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true, mode: 0o700 })
-  const { mode, uid } = await stat(folder)
+/** Refuses a folder that others can write to, because they could exchange the file in it. */
+function ensureFolder(folder: string): void {
+  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const { mode, uid } = statSync(folder)
   if ((mode & WRITABLE_BY_OTHERS) !== 0)
     throw new SecretFileError(`Others can write to ${folder}. Run "chmod 700" on it.`)
   const own = process.geteuid?.() ?? uid
@@ -141,9 +98,9 @@ async function ensureFolder(folder: string): Promise<void> {
 }
 
 /** Turns what the system says into a line for a person. */
-async function explained<T>(file: string, work: () => Promise<T>): Promise<T> {
+function explained<T>(file: string, work: () => T): T {
   try {
-    return await work()
+    return work()
   } catch (error) {
     if (error instanceof SecretFileError || codeOf(error) === '') throw error
     throw new SecretFileError(`${file} cannot be read or made (${codeOf(error)}).`, {
