@@ -1,21 +1,22 @@
-/** Which pages are written from the declarations? `npm run docs` writes them; test/drift.test.ts fails when they differ. */
+/** Which pages are generated from the code? Those in PAGES, by `npm run docs`. test/drift.test.ts fails if they differ. */
 import { writeFileSync } from 'node:fs'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
 import { EXPOSED_FIELDS } from '../src/http/browser.ts'
 import { DETAILS, serviceDetail } from '../src/answers/details.ts'
 import { ERRORS, fixedRetryAfter, type ErrorCode, type RetryAfter } from '../src/answers/errors.ts'
+import { SERVICE_NAMES, SERVICES, type ServiceRow } from '../src/rules/services.ts'
+import { METRICS } from '../src/observe/metrics.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 
-/** docs/configuration.md */
+/** Builds docs/configuration.md. */
 export function configurationPage(): string {
   const rows = Object.values<Setting<unknown>>(SETTINGS).map(
     ({ env, secret, required, default: text, description, accepts }) =>
       `| \`${env}\`${secret ? `<br>\`${env}_FILE\`` : ''} | ${required ? '**required**' : text === undefined || text === '' ? '–' : `\`${text}\``} | ${cell(description)} Takes ${cell(accepts)}. |`,
   )
-  return `# Configuration
-
-Written from \`src/config/settings.ts\` by \`npm run docs\`.
+  return `${generatedFrom('src/config/settings.ts')}
+# Configuration
 
 Settings are environment variables. Every problem is reported at once, nothing listens, and the process exits with 78. An
 unknown \`GATEWAY_…\` name is a problem, and so is an empty value: both are how guards get switched off by accident. A
@@ -29,15 +30,14 @@ ${rows.join('\n')}
 `
 }
 
-/** docs/errors.md */
+/** Builds docs/errors.md. */
 export function errorsPage(): string {
   const rows = Object.entries(ERRORS).map(
     ([code, { status, title, when, ...row }]) =>
       `| \`${code}\` | ${status} | ${title} | ${cell(when)} | ${retryAfterCell(row)} | ${cell(DETAILS[code as ErrorCode])} |`,
   )
-  return `# Answers of the gateway's own
-
-Written from \`src/answers/errors.ts\` by \`npm run docs\`.
+  return `${generatedFrom('src/answers/errors.ts')}
+# Answers of the gateway's own
 
 Every answer that the gateway makes itself carries \`X-Gateway-Error: <code>\`; an answer without it came from a service.
 Programs get RFC 9457 \`application/problem+json\` with \`type\`, \`title\`, \`status\`, \`code\`, \`detail\` and
@@ -61,10 +61,109 @@ ${rows.join('\n')}
 `
 }
 
-/** The generated pages by path. */
+/** Builds docs/services.md. */
+export function servicesPage(): string {
+  const rows = SERVICE_NAMES.map((name) => {
+    const row = SERVICES[name]
+    const { words, address, isolated, doctor } = row
+    const cells = [
+      `\`${name}\``,
+      words.replace(/^The /, ''),
+      PATH_WORDS[row.claims](row.path) + STRIPPING_WORDS[String(row.stripsPath)],
+      `\`${address.env}\`<br>\`${address.default}\``,
+      FORWARDING_WORDS[row.forwarding],
+      UPGRADE_WORDS[row.upgrades],
+      BUDGET_WORDS[row.budget],
+      yesOrNo(row.serviceWorkers),
+      isolated === 'when-stripped' ? 'while its path is taken off' : yesOrNo(isolated),
+      yesOrNo(doctor !== undefined),
+    ]
+    return `| ${cells.join(' | ')} |`
+  })
+  return `${generatedFrom('src/rules/services.ts')}
+# The services behind the gateway
+
+The names are those of the log, of the metrics and of
+\`GATEWAY_SESSION_ROUTES\`; the settings are in [configuration.md](configuration.md). Every request for a service is from
+somebody who is signed in, but for \`/health\`, which the gateway answers itself.
+
+- **told**: which fields say who is calling.
+- **budget**: which one a signed-in browser spends by default.
+- **workers**: whether a browser may get a service worker from it.
+- **isolated**: its responses cannot act as pages of the workspace, its cookies stay below its path, and no field of its
+  speaks for the whole origin.
+- **watched**: \`workspace-gateway doctor\`, \`/_gateway/ready\` and the status of the admin socket look at it. Where one
+  program is two services, one of them is.
+
+| name | | paths | setting, default | told | WebSockets | budget | workers | isolated | watched |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+${rows.join('\n')}
+`
+}
+
+/** Builds docs/metrics.md. */
+function metricsPage(): string {
+  const rows = Object.entries(METRICS).map(
+    ([name, { type, help }]) => `| \`${name}\` | ${type} | ${cell(help)} |`,
+  )
+  return `${generatedFrom('src/observe/metrics.ts')}
+# What does it measure?
+
+Prometheus reads these metrics in two places. No label names a person, an address or a path.
+
+- The admin socket, for the gateway's user and root:
+  \`curl --unix-socket /data/gateway/admin.sock http://localhost/metrics\`
+- \`http://<private address>:<GATEWAY_METRICS_PORT>/metrics\`, when that setting is given: on the machine's address in
+  \`fdaa::/16\`, or on \`127.0.0.1\` when it has none. There is no sign-in there.
+
+| name | type | |
+| --- | --- | --- |
+${rows.join('\n')}
+`
+}
+
+const PATH_WORDS = {
+  prefix: (path) => `\`${path}\`, \`${path}/*\``,
+  exact: (path) => `\`${path}\``,
+  'control-ui': () => 'those of `GATEWAY_CONTROL_UI`; none when it is not set',
+  rest: () => '`/` and everything else',
+} as const satisfies Record<ServiceRow['claims'], (path: string) => string>
+
+const STRIPPING_WORDS: Readonly<Record<string, string>> = {
+  false: '',
+  true: ', taken off',
+  'by-setting': ', taken off unless `GATEWAY_API_PREFIX=keep`',
+}
+
+const FORWARDING_WORDS = {
+  full: '`X-Forwarded-*`, `X-Workspace`',
+  'trusted-proxy': '`X-Forwarded-*`',
+  none: 'nothing',
+  openclaw: 'as `GATEWAY_OPENCLAW_MODE` says',
+} as const satisfies Record<ServiceRow['forwarding'], string>
+
+const UPGRADE_WORDS = {
+  none: 'no',
+  'signed-in': 'yes',
+  ttyd: 'the one of ttyd’s page',
+} as const satisfies Record<ServiceRow['upgrades'], string>
+
+const BUDGET_WORDS = {
+  session: 'the session’s',
+  address: 'the address’s',
+  none: 'none',
+} as const satisfies Record<ServiceRow['budget'], string>
+
+function yesOrNo(is: boolean): string {
+  return is ? 'yes' : 'no'
+}
+
+/** The functions that build the generated pages, by path. */
 export const PAGES: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': configurationPage,
   'docs/errors.md': errorsPage,
+  'docs/metrics.md': metricsPage,
+  'docs/services.md': servicesPage,
 }
 
 /** The column `Retry-After` of one code. */
@@ -73,6 +172,11 @@ function retryAfterCell({ retryAfter }: { readonly retryAfter?: RetryAfter }): s
   if (typeof retryAfter === 'number') return `${retryAfter}`
   if ('computed' in retryAfter) return `computed: ${retryAfter.computed}`
   return `${retryAfter.request}; ${retryAfter.webSocket} for a WebSocket`
+}
+
+/** The first line of a generated page, for whoever opens it in order to edit it. */
+function generatedFrom(source: string): string {
+  return `<!-- Generated by npm run docs from ${source}; do not edit. -->\n`
 }
 
 function cell(text: string): string {

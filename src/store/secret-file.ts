@@ -1,15 +1,15 @@
-/** How is a secret kept between two starts? In a file that only its owner can read, made once and complete. */
+/** How is a secret kept between two starts? In a file that only its owner can read, and that appears complete or not at all. */
 import { mkdirSync, statSync, type Stats } from 'node:fs'
 import { dirname } from 'node:path'
 import { codeOf } from '../answers/errors.ts'
 import { readWholeFile, writeNewFile, writeWholeFile } from './whole-file.ts'
 
-/** Why a secret's file is not used or not made; the message is complete text for a person and holds no secret. */
+/** The error when a secret's file cannot be used or created. Its message is complete text for a person, without the secret. */
 export class SecretFileError extends Error {
   override readonly name = 'SecretFileError'
 }
 
-/** A secret, and whether this call has made it. */
+/** A secret, and whether this call created it. */
 export interface KeptSecret {
   readonly secret: string
   readonly made: boolean
@@ -20,13 +20,13 @@ const OTHERS = 0o077
 const WRITABLE_BY_OTHERS = 0o022
 const ROOT = 0
 
-/** More than any secret has, in bytes. */
+/** A secret's file is shorter than this, in bytes. */
 const MAX_BYTES = 4096
 
 /**
- * Returns the secret in `file`, made by `make` when there is no such file. Calls at the same time agree on one secret.
+ * Reads the secret in `file`, or creates the file with the secret from `make`. Concurrent calls return the same secret.
  *
- * A file that others can read is refused, because whoever read it has the secret already.
+ * A file that other users can read is refused, because another user may already know the secret.
  * @throws {SecretFileError}
  */
 export function ensureSecretFile(file: string, make: () => string): KeptSecret {
@@ -42,7 +42,7 @@ export function ensureSecretFile(file: string, make: () => string): KeptSecret {
 }
 
 /**
- * Puts `secret` in the place of what `file` holds, whoever could read that: readers find the old secret or the new one.
+ * Replaces the secret in `file`, also when the old file is unsafe. The change is atomic: readers get the old or the new secret.
  * @throws {SecretFileError}
  */
 export function replaceSecretFile(file: string, secret: string): void {
@@ -83,7 +83,7 @@ function refuseUnlessPrivate(file: string, stats: Stats): void {
   if (stats.size >= MAX_BYTES) throw new SecretFileError(`${file} is too long for a secret.`)
 }
 
-/** Refuses a folder that others can write to, because they could exchange the file in it. */
+/** Creates the folder, and refuses one in which other users could exchange the file. */
 function ensureFolder(folder: string): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const { mode, uid } = statSync(folder)
@@ -97,7 +97,7 @@ function ensureFolder(folder: string): void {
   }
 }
 
-/** Turns what the system says into a line for a person. */
+/** Turns an error of the system into a message for a person. */
 function explained<T>(file: string, work: () => T): T {
   try {
     return work()

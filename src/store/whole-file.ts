@@ -1,6 +1,7 @@
 /**
- * How is a small file read and written in a folder that others may write to? By a name that cannot be foreseen and then given
- * its own, so that nobody reads half a file, and through no link, pipe or device that somebody put in its place.
+ * How is a small file read and written safely in a folder that other users may write to? Through a draft that is moved into
+ * place, without following links, without opening an existing file for writing, and without waiting for a pipe. Nobody reads
+ * half a file.
  */
 import { randomBytes } from 'node:crypto'
 import {
@@ -23,21 +24,24 @@ const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constant
 
 /** How a file is written. */
 export interface WriteOptions {
-  /** The permission bits, whoever could read the file before; 0o600 when left out. */
+  /** The mode of the new file, whatever the mode of an older one was. Default: 0o600. */
   readonly mode?: number
-  /** Whether the content is on the disk when the call returns; slow, and for what cannot be made again. */
+  /** Whether the content is on the disk when the call returns (fsync), which is slow. Default: false. */
   readonly durable?: boolean
 }
 
-/** Writes a file all at once. A symbolic link of that name is replaced, not followed. */
+/**
+ * Writes a file atomically: it writes a draft beside the file and renames it. A symbolic link of that name is replaced, not
+ * followed.
+ */
 export function writeWholeFile(path: string, content: string, options: WriteOptions = {}): void {
   withDraft(path, content, options, (draft) => renameSync(draft, path))
 }
 
 /**
- * Writes a file all at once if nothing has its name. Of two calls at the same time one writes, because a link, unlike a
- * rename, replaces nothing.
- * @returns whether this call has written it
+ * Creates a file atomically, unless a file or a link of this name exists. Unlike a rename, a hard link never replaces a file,
+ * so that of two concurrent calls only one creates the file.
+ * @returns whether this call created the file
  */
 export function writeNewFile(path: string, content: string, options: WriteOptions = {}): boolean {
   let isWritten = true
@@ -52,14 +56,14 @@ export function writeNewFile(path: string, content: string, options: WriteOption
   return isWritten
 }
 
-/** Writes the content under another name, lets `place` give it its own, and leaves nothing else behind. */
+/** Writes the content to a draft under another name, which `place` moves into place. The draft is gone when this returns. */
 function withDraft(
   path: string,
   content: string,
   { mode = 0o600, durable = false }: WriteOptions,
   place: (draft: string) => void,
 ): void {
-  // The name cannot be foreseen, and O_EXCL takes no file, link or pipe that is there already.
+  // The draft's name is unpredictable, and O_EXCL fails if a file, link or pipe of this name exists.
   const draft = `${path}.${randomBytes(8).toString('hex')}.tmp`
   const fd = openSync(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode)
   try {
@@ -77,9 +81,9 @@ function withDraft(
 }
 
 /**
- * Reads a regular file. A link is not followed; a pipe, which would be waited for, and a device, which never ends, are
- * not read.
- * @param check may refuse the open file by throwing; nobody can exchange the file between the check and the reading
+ * Reads a regular file. It does not follow a link, and refuses a pipe, which could block, and a device, which may never end.
+ * @param check Refuses the open file by throwing. It gets the open file's status, not that of the name, so that the file cannot
+ * be exchanged between the check and the read.
  * @throws {Error} also when the file is longer than `maxBytes`
  */
 export function readWholeFile(

@@ -1,37 +1,40 @@
 /**
- * How does a test wait? For a condition that it can see, never for time, because a busy machine needs more of it. Only this file
- * sleeps (test/source-rules.test.ts); where time itself is what a test is about, `elapse` says why.
+ * How does a test wait, and how does it count leaks? It polls a condition instead of sleeping, because a busy machine needs more
+ * time; only this file sleeps (test/source-rules.test.ts). It counts file descriptors and uncaught errors.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 
 /**
- * What is done at once takes less, in milliseconds, also on a machine that is busy. A test that says so compares with
- * something that would take longer, or for ever.
+ * An immediate action takes less than this, in milliseconds, even on a busy machine. A test uses this bound where the wrong
+ * behaviour would take longer or for ever.
  */
 export const SOON_MS = 5000
 
-/** How often a condition in this process is looked at, in milliseconds. */
-const LOOK_MS = 5
+/** The real timers, also in a test that mocks timers. */
+const { setTimeout: startTimer, clearTimeout: stopTimer } = globalThis
 
-/** Waits until a condition holds; it is looked at every few milliseconds. */
+/** How often a condition in this process is checked, in milliseconds. */
+const POLL_MS = 5
+
+/** Waits until a condition holds. It is checked every few milliseconds. */
 export async function eventually(
   condition: () => boolean,
   what: string,
   capMs = 30_000,
 ): Promise<void> {
-  await until(what, condition, capMs, LOOK_MS)
+  await until(what, condition, capMs, POLL_MS)
 }
 
 /**
- * Waits until something is found, in another program for example.
- * @param look returns something truthy when the wait is over; it may throw, which counts as not yet
+ * Waits until `look` returns a truthy value, and returns that value.
+ * @param look May throw, which counts as "not yet".
  */
 export async function until<Found>(
   what: string,
   look: () => Found | Promise<Found>,
   capMs = 60_000,
-  lookMs = 50,
+  pollMs = 50,
 ): Promise<NonNullable<Found>> {
   const deadline = performance.now() + capMs
   let problem: unknown
@@ -43,13 +46,13 @@ export async function until<Found>(
       problem = error
     }
     if (performance.now() > deadline) throw new Error(`waited in vain: ${what}`, { cause: problem })
-    await sleep(lookMs)
+    await sleep(pollMs)
   }
 }
 
 /**
- * Waits until a number has not changed for some time: everything that could flow has flowed. A machine that is so busy that
- * a flow pauses for longer ends the wait early, which can hide a fault and makes none.
+ * Waits until a number has not changed for some time, which means that back-pressure has stopped a flow. If a busy machine
+ * pauses the flow for longer, the wait ends early: that can hide a fault, but never causes a failure.
  */
 export async function standsStill(
   count: () => number,
@@ -67,7 +70,7 @@ export async function standsStill(
   await eventually(isStill, `${what} stands still`, capMs)
 }
 
-/** Whether a promise is fulfilled within some time. */
+/** Returns whether a promise is fulfilled within some time. */
 export async function within(ms: number, promise: Promise<unknown>): Promise<boolean> {
   let cancel = () => {}
   const late = new Promise<boolean>((resolve) => {
@@ -81,24 +84,28 @@ export async function within(ms: number, promise: Promise<unknown>): Promise<boo
 }
 
 /**
- * Lets time pass. Only where time is the matter itself: nothing may happen within it, or a client or service is to be slow.
- * @param _why for whoever reads the test
+ * Sleeps. Use it only where time is the subject of the test: nothing may happen within that time, or a client or a service is
+ * slow. It never synchronises.
+ * @param _why The reason, for the reader of the test.
  */
 export async function elapse(ms: number, _why: string): Promise<void> {
   await sleep(ms)
 }
 
-/** Does something after a while: how slow a client or a service is, or for how long a test waits at most. @returns cancels it */
+/**
+ * Calls `act` after a delay, as a slow client or service, or as the time limit of a wait.
+ * @returns cancels the call
+ */
 export function later(ms: number, act: () => void): () => void {
-  const timer = setTimeout(act, ms)
-  return () => clearTimeout(timer)
+  const timer = startTimer(act, ms)
+  return () => stopTimer(timer)
 }
 
 function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => void later(ms, resolve))
 }
 
-/** Waits until the other end of a loopback connection, in this process, has read all that was written; or it is over. */
+/** Waits until the other end of a loopback connection, in this process, has read everything that was written, or the connection is closed. */
 export async function readByPeer(socket: Socket): Promise<void> {
   await eventually(
     () => socket.destroyed || (socket.writableLength === 0 && unreadBytes(socket) === 0),
@@ -106,7 +113,7 @@ export async function readByPeer(socket: Socket): Promise<void> {
   )
 }
 
-/** Bytes of a loopback connection that the kernel holds for the other end: sent and not taken, or taken and not read. */
+/** Counts the bytes that the kernel still holds for the other end of a loopback connection: in transit, or not yet read. */
 function unreadBytes({ localPort, remotePort }: Socket): number {
   let bytes = 0
   for (const { local, remote, toSend, toRead } of tcpConnections()) {
@@ -116,7 +123,7 @@ function unreadBytes({ localPort, remotePort }: Socket): number {
   return bytes
 }
 
-/** A connection in the kernel's table (proc(5), /proc/net/tcp). */
+/** A row of the kernel's table of TCP connections (proc(5), /proc/net/tcp). */
 export interface TcpConnection {
   readonly local: number
   readonly remote: number
@@ -126,7 +133,7 @@ export interface TcpConnection {
   readonly keepAliveSeconds: number | undefined
 }
 
-/** The TCP connections over IPv4 of this machine, by their ports. */
+/** Lists the TCP connections over IPv4 of this machine. */
 export function tcpConnections(): TcpConnection[] {
   const lines = readFileSync('/proc/net/tcp', 'utf8').trim().split('\n').slice(1)
   const hex = (text = '') => Number.parseInt(text, 16)
@@ -144,12 +151,12 @@ export function tcpConnections(): TcpConnection[] {
   })
 }
 
-/** File descriptors that this process holds open. */
+/** The number of file descriptors that this process has open. */
 export function openFiles(): number {
   return readdirSync('/proc/self/fd').length
 }
 
-/** Errors that nobody caught since this was called: a gateway would have ended with each of them. */
+/** Collects uncaught errors from this call on. In production, each of them would end the gateway. */
 export function watchForCrashes(): unknown[] {
   const crashes: unknown[] = []
   process.on('uncaughtException', (error) => crashes.push(error))
