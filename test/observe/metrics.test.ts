@@ -6,7 +6,8 @@ import { METRICS, RequestMetrics } from '../../src/observe/metrics.ts'
 import { client, cookie, HTTPS } from '../helpers/door.ts'
 import { token } from '../helpers/gateway.ts'
 import { startOperated } from '../helpers/operations.ts'
-import { exchange, open, send, upgrade } from '../helpers/wire.ts'
+import { exchange, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
+import { leaveUnanswered } from '../helpers/upstream.ts'
 import { eventually, later } from '../helpers/waiting.ts'
 
 /** Reads an exposition as Prometheus would, and complains about whatever is not in its grammar. */
@@ -108,12 +109,9 @@ t.test('time is split between the gateway and the service', async (t) => {
 
 t.test('a service that never answered, and a client that left, are counted as such', async (t) => {
   const { port, logLine, ask, services } = await startOperated(t)
-  services.dashboard.server.removeAllListeners('request')
-  const arrived = new Promise((resolve) => services.dashboard.server.once('request', resolve))
+  const arrived = leaveUnanswered(services.dashboard)
   const socket = await open(port)
-  socket.write(
-    `GET / HTTP/1.1\r\nHost: houston.hubify.com\r\nAuthorization: Bearer ${await token()}\r\n\r\n`,
-  )
+  socket.write(requestBytes('GET /', [`Authorization: Bearer ${await token()}`]))
   await arrived
   const during = parse((await ask('/metrics')).body)
   t.equal(during.get('gateway_in_flight_requests{service="dashboard"}'), 1)

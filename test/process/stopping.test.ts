@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { token } from '../helpers/gateway.ts'
 import { serve } from '../helpers/process.ts'
+import { TTY } from '../helpers/socket-pairs.ts'
 import { startRawUpstream, startUpstream } from '../helpers/upstream.ts'
 import { elapse, eventually, SOON_MS } from '../helpers/waiting.ts'
 import {
@@ -18,7 +19,6 @@ import {
   upgrade,
 } from '../helpers/wire.ts'
 
-const TTY = 'Sec-WebSocket-Protocol: tty'
 const authorization = async () => `Authorization: Bearer ${await token()}`
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {

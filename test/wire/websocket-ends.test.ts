@@ -1,7 +1,8 @@
 /** Does the end of one side end the other, however it comes, and is everything given back? */
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import t, { type Test } from 'tap'
+import t from 'tap'
+import { startPairs, TTY } from '../helpers/socket-pairs.ts'
 import { startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
 import {
@@ -29,26 +30,6 @@ const crashes = watchForCrashes()
 
 /** After hundreds of connections a busy machine is behind with what it closes, in milliseconds. */
 const PATIENCE_MS = 30_000
-const TTY = 'Sec-WebSocket-Protocol: tty'
-
-async function startPairs(t: Test) {
-  const sockets: Socket[] = []
-  const service = await startUpstream(t, undefined, (request, socket) => {
-    sockets.push(socket as Socket)
-    socket.on('data', () => {})
-    socket.write(switchingProtocols(request))
-  })
-  const gateway = await startBefore(t, service)
-  return {
-    ...gateway,
-    async connect() {
-      const count = sockets.length
-      const client = await upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])
-      await eventually(() => sockets.length === count + 1, 'switched')
-      return { client, service: sockets.at(-1) as Socket }
-    },
-  }
-}
 
 t.test('a service that ends takes the client’s socket with it at once', async (t) => {
   const gateway = await startPairs(t)
@@ -152,6 +133,24 @@ t.test('half a connection is not kept', { timeout: 60_000 }, async (t) => {
   t.equal(sockets.length, 2)
 })
 
+/** Opens many connections, 40 at once, each of which is reset or closed a moment later. */
+async function comeAndGo(count: number, come: (i: number) => Promise<Socket>): Promise<void> {
+  let running = 0
+  const run = async (i: number) => {
+    const socket = await come(i)
+    socket.on('data', () => {})
+    await elapse(Math.random() * 25, 'a client may go at any moment')
+    if (Math.random() < 0.7) socket.resetAndDestroy()
+    else socket.destroy()
+  }
+  for (let i = 0; i < count; i++) {
+    await eventually(() => running < 40, 'room for one more')
+    running++
+    void run(i).finally(() => running--)
+  }
+  await eventually(() => running === 0, 'all done', PATIENCE_MS)
+}
+
 t.test('resets at any moment end nothing but themselves', { timeout: 80_000 }, async (t) => {
   const service = await startUpstream(t, undefined, (request, socket, head) => {
     const delay = Math.random() * 8
@@ -177,30 +176,16 @@ t.test('resets at any moment end nothing but themselves', { timeout: 80_000 }, a
   await send(gateway.port, 'GET /', [gateway.auth])
   await gateway.settled()
   const before = openFiles()
-  const attempts = 900
-  let running = 0
-  for (let i = 0; i < attempts; i++) {
-    await eventually(() => running < 40, 'room for one more')
-    running++
-    void (async () => {
-      const socket = await open(gateway.port)
-      const auth =
-        i % 5 === 0
-          ? [`Authorization: Bearer ${await token()}`]
-          : i % 17 === 0
-            ? []
-            : [gateway.auth]
-      const bytes = requestBytes('GET /terminal/ws', handshake([...auth, TTY]))
-      const cut = Math.random() < 0.2 ? Math.floor(Math.random() * bytes.length) : bytes.length
-      socket.write(bytes.slice(0, cut))
-      if (Math.random() < 0.5) socket.write(clientFrame(2, Buffer.alloc(Math.random() * 100_000)))
-      socket.on('data', () => {})
-      await elapse(Math.random() * 25, 'a reset may come at any moment')
-      if (Math.random() < 0.7) socket.resetAndDestroy()
-      else socket.destroy()
-    })().finally(() => running--)
-  }
-  await eventually(() => running === 0, 'all done', PATIENCE_MS)
+  await comeAndGo(900, async (i) => {
+    const socket = await open(gateway.port)
+    const auth =
+      i % 5 === 0 ? [`Authorization: Bearer ${await token()}`] : i % 17 === 0 ? [] : [gateway.auth]
+    const bytes = requestBytes('GET /terminal/ws', handshake([...auth, TTY]))
+    const cut = Math.random() < 0.2 ? Math.floor(Math.random() * bytes.length) : bytes.length
+    socket.write(bytes.slice(0, cut))
+    if (Math.random() < 0.5) socket.write(clientFrame(2, Buffer.alloc(Math.random() * 100_000)))
+    return socket
+  })
   await eventually(() => gateway.underWay() === 0, 'nothing under way', PATIENCE_MS)
   await eventually(() => openFiles() <= before + 2, 'files closed', PATIENCE_MS)
   t.equal(gateway.running.app.openSockets.size, 0)
@@ -234,29 +219,20 @@ t.test(
     service.server.on('clientError', (_error, socket) => socket.destroy())
     const gateway = await startBefore(t, service)
     const before = openFiles()
-    let running = 0
-    for (let i = 0; i < 700; i++) {
-      await eventually(() => running < 40, 'room for one more')
-      running++
-      void (async () => {
-        const socket = await open(gateway.port)
-        const isPost = i % 2 === 0
-        socket.write(
-          requestBytes(isPost ? 'POST /' : 'GET /', [
-            gateway.auth,
-            ...(isPost ? ['Content-Length: 200000'] : []),
-            ...(i % 6 === 0 ? ['Expect: 100-continue'] : []),
-          ]),
-        )
-        if (isPost) socket.write(Buffer.alloc(Math.random() * 200_000))
-        else if (i % 3 === 0) socket.write(requestBytes('GET /next', [gateway.auth]))
-        socket.on('data', () => {})
-        await elapse(Math.random() * 20, 'a reset may come at any moment')
-        if (Math.random() < 0.7) socket.resetAndDestroy()
-        else socket.destroy()
-      })().finally(() => running--)
-    }
-    await eventually(() => running === 0, 'all done', PATIENCE_MS)
+    await comeAndGo(700, async (i) => {
+      const socket = await open(gateway.port)
+      const isPost = i % 2 === 0
+      socket.write(
+        requestBytes(isPost ? 'POST /' : 'GET /', [
+          gateway.auth,
+          ...(isPost ? ['Content-Length: 200000'] : []),
+          ...(i % 6 === 0 ? ['Expect: 100-continue'] : []),
+        ]),
+      )
+      if (isPost) socket.write(Buffer.alloc(Math.random() * 200_000))
+      else if (i % 3 === 0) socket.write(requestBytes('GET /next', [gateway.auth]))
+      return socket
+    })
     await gateway.settled()
     // Connections to the service are kept for four seconds.
     await eventually(() => openFiles() <= before + 2, 'files closed', PATIENCE_MS)

@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import t from 'tap'
 import { startBefore, startWorkspace, token } from '../helpers/gateway.ts'
+import { TTY } from '../helpers/socket-pairs.ts'
 import {
   closedPort,
   startDeafUpstream,
@@ -24,7 +25,6 @@ import {
 
 t.jobs = 4 // one of these waits for ten seconds
 const crashes = watchForCrashes()
-const TTY = 'Sec-WebSocket-Protocol: tty'
 
 /** Sends a handshake and waits for the connection to end. */
 async function refused(port: number, path: string, headers: readonly string[]) {
