@@ -1,4 +1,4 @@
-/** Is a client that sends or reads too slowly let go, and a patient one kept? */
+/** Is a client that sends or reads too slowly disconnected, and one that waits for its service kept? */
 import type { Socket } from 'node:net'
 import t from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
@@ -6,13 +6,13 @@ import { startRawUpstream, startUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { gather, open, requestBytes, send } from '../helpers/wire.ts'
 
-/** Lets time pass for everything that looks at the monotonic clock: thirty seconds need not be waited for. */
+/** Moves the monotonic clock forward, so that the test need not wait thirty seconds. */
 const realNow = performance.now.bind(performance)
 let skipped = 0
 performance.now = () => realNow() + skipped
 
 t.test(
-  'a connection that does not finish its header is cut after about ten seconds',
+  'a connection with an incomplete header section is closed after about ten seconds',
   { timeout: 25_000 },
   async (t) => {
     const service = await startUpstream(t)
@@ -47,7 +47,7 @@ t.test(
   },
 )
 
-t.test('a client that hardly sends its body is answered 408', async (t) => {
+t.test('a client that sends its body too slowly gets a 408', async (t) => {
   const service = await startRawUpstream(t, (socket) => socket.resume())
   const gateway = await startBefore(t, service)
   const socket = await open(gateway.port)
@@ -62,7 +62,7 @@ t.test('a client that hardly sends its body is answered 408', async (t) => {
   await gateway.settled()
 })
 
-t.test('a client whose service is slow to read, or to answer, is not blamed', async (t) => {
+t.test('a client is not disconnected because its service reads or responds slowly', async (t) => {
   const paused: Socket[] = []
   const service = await startRawUpstream(t, (socket) => paused.push(socket.pause()))
   const gateway = await startBefore(t, service)
@@ -84,23 +84,26 @@ t.test('a client whose service is slow to read, or to answer, is not blamed', as
   await gateway.settled()
 })
 
-t.test('an answer that nobody reads is given up after five minutes', async (t) => {
-  const service = await startRawUpstream(t, (socket) => {
-    socket.once('data', () => {
-      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n')
-      socket.write(Buffer.alloc(50_000_000))
+t.test(
+  'a connection whose client does not read a response is closed after five minutes',
+  async (t) => {
+    const service = await startRawUpstream(t, (socket) => {
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n')
+        socket.write(Buffer.alloc(50_000_000))
+      })
     })
-  })
-  const gateway = await startBefore(t, service)
-  const socket = await open(gateway.port)
-  socket.pause()
-  socket.write(requestBytes('GET /', [gateway.auth]))
-  await eventually(() => gateway.underWay() === 1 && service.dials() === 1, 'under way')
-  await new Promise((resolve) => setTimeout(resolve, 700))
-  skipped += 290_000
-  await new Promise((resolve) => setTimeout(resolve, 600))
-  t.equal(gateway.underWay(), 1)
-  skipped += 20_000
-  await gateway.settled()
-  socket.destroy()
-})
+    const gateway = await startBefore(t, service)
+    const socket = await open(gateway.port)
+    socket.pause()
+    socket.write(requestBytes('GET /', [gateway.auth]))
+    await eventually(() => gateway.underWay() === 1 && service.dials() === 1, 'under way')
+    await new Promise((resolve) => setTimeout(resolve, 700))
+    skipped += 290_000
+    await new Promise((resolve) => setTimeout(resolve, 600))
+    t.equal(gateway.underWay(), 1)
+    skipped += 20_000
+    await gateway.settled()
+    socket.destroy()
+  },
+)

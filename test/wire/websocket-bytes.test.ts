@@ -1,4 +1,4 @@
-/** Do frames of every kind and size pass both ways, byte for byte, with nothing made up in between? */
+/** Do frames of every kind and size pass in both directions byte for byte, without any frame of the gateway's own? */
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
@@ -11,7 +11,7 @@ import { clientFrame, serverFrame, upgrade } from '../helpers/wire.ts'
 
 const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
 
-/** A service that notes every byte and lets the test speak for it. */
+/** A service that records every byte and through which the test can send. */
 async function startScripted(t: Test) {
   const heard: Buffer[] = []
   const sockets: Duplex[] = []
@@ -36,7 +36,7 @@ async function startScripted(t: Test) {
   }
 }
 
-/** Frames of all kinds: data and control, whole and in parts, of lengths around every change of form. */
+/** Frames of all kinds: data and control, whole and fragmented, with lengths around every change of the encoding. */
 function allKinds(frame: typeof clientFrame): Buffer[] {
   const sizes = [0, 1, 125, 126, 127, 65_535, 65_536, 65_537, 1_000_000]
   return [
@@ -52,31 +52,34 @@ function allKinds(frame: typeof clientFrame): Buffer[] {
   ]
 }
 
-t.test('frames of all kinds and sizes pass both ways, whatever pieces they come in', async (t) => {
-  const { client, service, heard, heardBytes, gateway } = await startScripted(t)
-  const sent = Buffer.concat(allKinds(clientFrame))
-  const told = Buffer.concat(allKinds(serverFrame))
-  for (const [from, bytes] of [
-    [client.socket, sent],
-    [service, told],
-  ] as const) {
-    let at = 0
-    for (const size of [1, 1, 1, 2, 3, 5, 7, 11, 100, 1000]) {
-      from.write(bytes.subarray(at, at + size))
-      at += size
-      await new Promise(setImmediate)
+t.test(
+  'frames of all kinds and sizes pass in both directions, however they are split',
+  async (t) => {
+    const { client, service, heard, heardBytes, gateway } = await startScripted(t)
+    const sent = Buffer.concat(allKinds(clientFrame))
+    const told = Buffer.concat(allKinds(serverFrame))
+    for (const [from, bytes] of [
+      [client.socket, sent],
+      [service, told],
+    ] as const) {
+      let at = 0
+      for (const size of [1, 1, 1, 2, 3, 5, 7, 11, 100, 1000]) {
+        from.write(bytes.subarray(at, at + size))
+        at += size
+        await new Promise(setImmediate)
+      }
+      from.write(bytes.subarray(at))
     }
-    from.write(bytes.subarray(at))
-  }
-  await client.until(told.length)
-  await eventually(() => heardBytes() >= sent.length, 'all heard')
-  t.equal(digest(client.received()), digest(told))
-  t.equal(digest(heard()), digest(sent))
-  client.socket.destroy()
-  await gateway.settled()
-})
+    await client.until(told.length)
+    await eventually(() => heardBytes() >= sent.length, 'all heard')
+    t.equal(digest(client.received()), digest(told))
+    t.equal(digest(heard()), digest(sent))
+    client.socket.destroy()
+    await gateway.settled()
+  },
+)
 
-t.test('a message of 16 MiB passes both ways, whole', async (t) => {
+t.test('a message of 16 MiB passes in both directions', async (t) => {
   const { client, service, heard, heardBytes, gateway } = await startScripted(t)
   const large = randomBytes(16 * 1024 * 1024)
   const up = clientFrame(2, large)
@@ -115,21 +118,24 @@ t.test('compressed messages and pings work from end to end', async (t) => {
   await settled()
 })
 
-t.test('the gateway makes up no pong and no close: a ping waits for the other end', async (t) => {
-  const { client, service, heard, heardBytes, gateway } = await startScripted(t)
-  const ping = clientFrame(9, 'ping')
-  client.socket.write(ping)
-  await eventually(() => heardBytes() === ping.length, 'heard')
-  service.write(serverFrame(9, 'ping'))
-  await client.until(6)
-  await new Promise((resolve) => setTimeout(resolve, 300))
-  t.equal(digest(heard()), digest(ping))
-  t.equal(client.received().length, 6)
-  client.socket.destroy()
-  await gateway.settled()
-})
+t.test(
+  'the gateway sends no pong and no close itself: a ping waits for the other end',
+  async (t) => {
+    const { client, service, heard, heardBytes, gateway } = await startScripted(t)
+    const ping = clientFrame(9, 'ping')
+    client.socket.write(ping)
+    await eventually(() => heardBytes() === ping.length, 'heard')
+    service.write(serverFrame(9, 'ping'))
+    await client.until(6)
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    t.equal(digest(heard()), digest(ping))
+    t.equal(client.received().length, 6)
+    client.socket.destroy()
+    await gateway.settled()
+  },
+)
 
-t.test('close codes and reasons pass unchanged, both ways', async (t) => {
+t.test('close codes and reasons pass unchanged in both directions', async (t) => {
   for (const code of [
     1000, 1001, 1002, 1008, 1009, 1011, 1012, 1013, 3000, 3999, 4000, 4401, 4999,
   ]) {
@@ -149,7 +155,7 @@ t.test('close codes and reasons pass unchanged, both ways', async (t) => {
   }
 })
 
-t.test('what is no frame ends the connection and does not pass', async (t) => {
+t.test('bytes that are not a legal frame close the connection and do not pass', async (t) => {
   const bad: ReadonlyArray<readonly [string, Buffer]> = [
     ['a request', Buffer.from('GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n')],
     ['a frame without a mask', serverFrame(1, 'hidden')],
@@ -191,7 +197,7 @@ t.test('what is no frame ends the connection and does not pass', async (t) => {
 })
 
 t.test(
-  'a frame that turns illegal in the middle of its header gets no goodbye into it',
+  'no close frame is inserted into a frame that is illegal in the middle of its header',
   async (t) => {
     const { client, service, gateway } = await startScripted(t)
     const [first, ...rest] = clientFrame(1, 'hidden')

@@ -1,4 +1,4 @@
-/** Does the end of one side end the other, however it comes, and is everything given back? */
+/** Does the end of one side close the other, however it happens, and are all resources released? */
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
@@ -19,7 +19,7 @@ import {
 
 const crashes = watchForCrashes()
 
-/** After hundreds of connections a busy machine is behind with what it closes, in milliseconds. */
+/** How long a busy machine may take to close hundreds of connections, in milliseconds. */
 const PATIENCE_MS = 30_000
 const TTY = 'Sec-WebSocket-Protocol: tty'
 
@@ -42,7 +42,7 @@ async function startPairs(t: Test) {
   }
 }
 
-t.test('a service that ends takes the client’s socket with it at once', async (t) => {
+t.test('when the service ends, the client’s socket is closed at once', async (t) => {
   const gateway = await startPairs(t)
   for (const how of ['end', 'destroy', 'resetAndDestroy', 'destroySoon'] as const) {
     const { client, service } = await gateway.connect()
@@ -59,7 +59,7 @@ t.test('a service that ends takes the client’s socket with it at once', async 
   }
 })
 
-t.test('a client that ends takes the service’s socket with it at once', async (t) => {
+t.test('when the client ends, the service’s socket is closed at once', async (t) => {
   const gateway = await startPairs(t)
   for (const how of ['end', 'destroy', 'resetAndDestroy'] as const) {
     const { client, service } = await gateway.connect()
@@ -78,7 +78,7 @@ t.test('a client that ends takes the service’s socket with it at once', async 
 })
 
 t.test(
-  'a service that goes while the client does not read is noticed when it reads again',
+  'the end of a service while its client does not read is noticed when the client reads again',
   async (t) => {
     const gateway = await startPairs(t)
     const { client, service } = await gateway.connect()
@@ -93,7 +93,7 @@ t.test(
   },
 )
 
-t.test('a service that goes on and on is cut soon after its client has gone', async (t) => {
+t.test('a service that keeps sending is disconnected soon after its client has gone', async (t) => {
   const gateway = await startPairs(t)
   const { client, service } = await gateway.connect()
   const block = serverFrame(2, Buffer.alloc(64 * 1024))
@@ -102,7 +102,7 @@ t.test('a service that goes on and on is cut soon after its client has gone', as
   }
   service.on('drain', pour)
   service.on('error', () => service.destroy())
-  service.removeAllListeners('end') // it goes on, whatever it hears
+  service.removeAllListeners('end') // it keeps sending, whatever happens
   pour()
   await client.until(10 * block.length)
   client.socket.destroy()
@@ -114,7 +114,7 @@ t.test('a service that goes on and on is cut soon after its client has gone', as
   await gateway.settled()
 })
 
-t.test('a client that goes while nobody reads is noticed at once', async (t) => {
+t.test('the reset of a client that does not read is noticed at once', async (t) => {
   const gateway = await startPairs(t)
   const { client, service } = await gateway.connect()
   client.socket.removeAllListeners('data')
@@ -127,7 +127,7 @@ t.test('a client that goes while nobody reads is noticed at once', async (t) => 
   t.ok(performance.now() - begun < SOON_MS)
 })
 
-t.test('half a connection is not kept', { timeout: 60_000 }, async (t) => {
+t.test('a half-closed connection is not kept', { timeout: 60_000 }, async (t) => {
   const sockets: Duplex[] = []
   const service = await startUpstream(t, undefined, (request, socket) => {
     socket.removeAllListeners('end')
@@ -144,7 +144,7 @@ t.test('half a connection is not kept', { timeout: 60_000 }, async (t) => {
   t.equal(sockets.length, 2)
 })
 
-t.test('resets at any moment end nothing but themselves', { timeout: 80_000 }, async (t) => {
+t.test('a reset at any moment affects only its own connection', { timeout: 80_000 }, async (t) => {
   const service = await startUpstream(t, undefined, (request, socket, head) => {
     const delay = Math.random() * 8
     setTimeout(() => {
@@ -204,7 +204,7 @@ t.test('resets at any moment end nothing but themselves', { timeout: 80_000 }, a
 })
 
 t.test(
-  'resets of plain requests at any moment do no harm either',
+  'resets of HTTP requests at any moment do no harm either',
   { timeout: 80_000 },
   async (t) => {
     const service = await startUpstream(t, (request, response) => {
@@ -250,14 +250,14 @@ t.test(
     }
     await eventually(() => running === 0, 'all done', PATIENCE_MS)
     await gateway.settled()
-    // Connections to the service are kept for four seconds.
+    // Idle connections to the service stay open for four seconds.
     await eventually(() => openFiles() <= before + 2, 'files closed', PATIENCE_MS)
     t.same(crashes, [])
     await once(AbortSignal.timeout(10), 'abort')
   },
 )
 
-/** The seconds until the kernel's keep-alive timer of a connection runs out; undefined when none is running. */
+/** The seconds until the kernel's keep-alive timer of a connection fires; undefined when none is running. */
 function keepAliveSeconds(localPort: number | undefined, remotePort: number): number | undefined {
   const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')
   for (const line of readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1)) {
@@ -270,7 +270,7 @@ function keepAliveSeconds(localPort: number | undefined, remotePort: number): nu
   return undefined
 }
 
-t.test('the kernel asks both sides of an idle socket whether they are there', async (t) => {
+t.test('TCP keep-alive is on for both sides of an idle WebSocket', async (t) => {
   const gateway = await startPairs(t)
   const { client } = await gateway.connect()
   const sides = () => [
