@@ -88,7 +88,7 @@ async function runFile(file: string, isSecondTry = false): Promise<Outcome> {
   return {
     file,
     pass: countOf(output, 'pass'),
-    fail: code !== 0 && fail === 0 ? 1 : fail, // tap can fail without a failed assertion, such as for a time limit or an exit code
+    fail: code !== 0 && fail === 0 ? 1 : fail, // tap can fail without a failed assertion: a time limit, an exit code
     skip: countOf(output, 'skip'),
     seconds: (performance.now() - startedAt) / 1000,
     output,

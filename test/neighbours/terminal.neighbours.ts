@@ -122,8 +122,8 @@ t.test(
   '49 MB of output arrive completely, in bounded memory, and the page still works',
   async (t) => {
     const { signIn, origin, home, workspace } = await startTerminal(t)
-    // ttyd's page does not pause the output, and xterm.js discards output while 50 MB wait to be drawn (also without a gateway). On
-    // a slow machine, the last lines of a longer output would be missing.
+    // ttyd's page does not pause the output, and xterm.js discards output while 50 MB wait to be drawn (also without a
+    // gateway). On a slow machine, the last lines of a longer output would be missing.
     const LETTERS = 16_400_000
     writeFileSync(join(home, 'flood'), `yes 2>/dev/null | head -n ${LETTERS}\necho; echo DONE\n`)
     const terminal = await TerminalPage.open(await signIn(), origin)

@@ -301,7 +301,8 @@ t.test('the number of pipelined requests is bounded for all connections together
   t.notOk(user.destroyed, 'who sends a few is served')
   user.destroy()
   for (const socket of sockets) socket.destroy()
-  for (const response of held) response.end() // the gateway does not read these connections, so it notices only now that the clients have left
+  // The gateway does not read these connections, so it notices only now that the clients have left.
+  for (const response of held) response.end()
   await gateway.settled()
   // The parsed requests of the clients that left count for a moment longer, so that reconnecting gains nothing.
   const again = await open(gateway.port)
