@@ -1,7 +1,7 @@
 /** When is a peer warm? When its cost per request no longer falls. */
 
 /** The duration of a slice of load whose cost is measured, in seconds. */
-export const SLICE_SECONDS = 3
+const SLICE_SECONDS = 3
 
 /** The relative difference below which two costs count as level. */
 const LEVEL = 0.05

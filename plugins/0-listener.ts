@@ -5,9 +5,10 @@ import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { clientFrom, type Cidr } from '../src/http/address.ts'
-import { answerOf, ClientConnection, type RequestHandler } from '../src/limits/client-connection.ts'
+import { answerOf, ClientConnection, type RequestHandler } from '../src/http/client-connection.ts'
 import { allowedOriginIn, corsFields } from '../src/rules/cors.ts'
-import { logFields, rejectionOf } from '../src/observe/record.ts'
+import { logFields } from '../src/observe/log-line.ts'
+import { rejectionOf } from '../src/observe/record.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../src/answers/errors.ts'
 import { fieldLines, listElements, type RawHeaders } from '../src/http/fields.ts'
 import { METHODS } from '../src/http/methods.ts'
@@ -85,7 +86,7 @@ export default fp(
     { log, trustedProxies, allowedOrigins }: ListenerOptions,
   ) {
     app.addHook('onRequest', function checkMessage(request, reply, done) {
-      request.exchange.stage = 'listener'
+      request.exchange.outcome.stage = 'listener'
       const { clientConnection } = request.raw.socket
       if (request.ws && clientConnection !== undefined) {
         clientConnection.isUpgraded = true
@@ -217,7 +218,8 @@ function closing(
   reason: string,
   headers: Readonly<Record<string, string>> = {},
 ): GatewayError {
-  return new GatewayError(code, { reason, headers: { ...headers, Connection: 'close' } })
+  const fields = { ...headers, Connection: 'close' }
+  return new GatewayError(code, { reason, headers: fields, retryAfter: undefined })
 }
 
 /** Answers bytes that are no request; whole requests before them are answered first, and the connection ends. */

@@ -34,7 +34,7 @@ export default fp(
 
     app.addHook('onRequest', function findClient(request, _reply, done) {
       const { exchange, raw } = request
-      exchange.stage = 'client-address'
+      exchange.outcome.stage = 'client-address'
       const client = find(raw)
       if (client === undefined) {
         done(

@@ -23,7 +23,7 @@ export default fp(
 
     app.addHook('onRequest', function checkHost(request, _reply, done) {
       const { exchange, raw, routeOptions } = request
-      exchange.stage = 'host'
+      exchange.outcome.stage = 'host'
       const lines = fieldLines(raw.rawHeaders, 'host')
       const [value = ''] = lines
       exchange.authority = lines.length === 1 ? authorities.of(value) : undefined

@@ -14,7 +14,7 @@ const REFUSAL = new GatewayError('sensitive-file')
 export default fp(
   async function sensitiveFiles(app, { added }: SensitiveFilesOptions) {
     app.addHook('onRequest', function refuseSensitiveFile({ exchange }, _reply, done) {
-      exchange.stage = 'sensitive-files'
+      exchange.outcome.stage = 'sensitive-files'
       const isSensitive =
         exchange.target !== undefined && namesSensitiveFile(exchange.target, added)
       done(isSensitive ? REFUSAL : undefined)

@@ -11,7 +11,8 @@ import {
 import { GatewayError } from '../src/answers/errors.ts'
 import type { Exchange } from '../src/request/exchange.ts'
 import { fieldLines } from '../src/http/fields.ts'
-import { isTokenShaped, type TokenVerifier } from '../src/identity/token.ts'
+import { isTokenShaped } from '../src/identity/token.ts'
+import type { TokenVerifier } from '../src/identity/verifier.ts'
 
 /** What tokens are checked against. */
 export interface CredentialOptions {
@@ -24,7 +25,7 @@ export default fp(
   async function credential(app, { verifier, domain }: CredentialOptions) {
     app.addHook('onRequest', function findAndVerify(request, _reply, done) {
       const { exchange, raw } = request
-      exchange.stage = 'credential'
+      exchange.outcome.stage = 'credential'
       const secure = usesSecureCookie(exchange)
       const candidate = findCredential(raw.rawHeaders, secure)
       if (candidate === undefined) {

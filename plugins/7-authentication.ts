@@ -30,9 +30,9 @@ export default fp(
   async function authentication(app, { allowedOrigins }: AuthenticationOptions) {
     app.addHook('onRequest', function authenticate(request, reply, done) {
       const { exchange, raw, method, ws } = request
-      exchange.stage = 'authentication'
+      exchange.outcome.stage = 'authentication'
       if (ws && app.isDraining) {
-        done(new GatewayError('draining', { headers: { 'Retry-After': '2' } }))
+        done(new GatewayError('draining'))
         return
       }
       const { config } = request.routeOptions
@@ -86,6 +86,7 @@ function withExpiredCookie(error: GatewayError, { exchange }: FastifyRequest): G
   return new GatewayError(error.code, {
     ...(error.reason === undefined ? {} : { reason: error.reason }),
     cause: error.cause,
+    retryAfter: error.retryAfter,
     headers: { 'Set-Cookie': expiredSessionCookies(usesSecureCookie(exchange)), ...error.headers },
   })
 }

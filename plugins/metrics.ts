@@ -3,7 +3,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import fp from 'fastify-plugin'
 import type { SlidingWindowLimiter } from '../src/limits/budget.ts'
 import { exposition, RequestMetrics } from '../src/observe/metrics.ts'
-import type { TokenVerifier } from '../src/identity/token.ts'
+import type { TokenVerifier } from '../src/identity/verifier.ts'
 
 /** What is looked into. */
 export interface MetricsOptions {

@@ -1,7 +1,7 @@
 /** How does an error that a stage threw, or that Fastify found, reach the client? */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { cutAnswer } from '../src/limits/client-connection.ts'
+import { cutAnswer } from '../src/http/client-connection.ts'
 import { corsFields } from '../src/rules/cors.ts'
 import { serviceDetail } from '../src/answers/details.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
@@ -68,7 +68,7 @@ export default fp(
 
     function writeProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
-      const { code, headers } = error
+      const { code, headers, retryAfter } = error
       note(exchange, error)
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
       const audience = {
@@ -77,7 +77,8 @@ export default fp(
         repeatable: isRepeatable(request),
         returnTo: isPage ? returnHere(request) : '/',
       }
-      const answer = problemAnswer({ code, headers, detail: detailOf(error, exchange) }, audience)
+      const detail = detailOf(error, exchange)
+      const answer = problemAnswer({ code, headers, retryAfter, detail }, audience)
       writeAnswer(
         request,
         reply,
@@ -96,12 +97,12 @@ export default fp(
       const { raw: response } = reply
       if (response.headersSent || response.destroyed) return
       const bytes = Buffer.byteLength(body)
-      request.exchange.status = status
-      request.exchange.bytesOut = request.method === 'HEAD' ? 0 : bytes
+      const { outcome, allowOrigin, budgetFields } = request.exchange
+      outcome.status = status
+      outcome.bytesOut = request.method === 'HEAD' ? 0 : bytes
       const isLast = app.isDraining || app.isReplaced
       const closes =
         !headers.includes('Connection') && (request.ws || isLast || awaitsContinue(request))
-      const { allowOrigin, budgetFields } = request.exchange
       const fields = [...headers, ...budgetFields]
       if (allowOrigin !== undefined) fields.push(...Object.entries(corsFields(allowOrigin)).flat())
       response.writeHead(status, closes ? [...fields, 'Connection', 'close'] : fields)
@@ -133,12 +134,12 @@ function answerFault(request: FastifyRequest, reply: FastifyReply, cause: unknow
   if (!reply.sent) reply.hijack()
   note(exchange, error)
   const mayAnswer = !response.headersSent && !response.destroyed
-  if (!response.headersSent) exchange.status = error.statusCode
+  if (!response.headersSent) exchange.outcome.status = error.statusCode
   try {
     if (mayAnswer) {
       // None of the fields that other stages added: one of them may be what could not be written.
       const { headers, body } = problemAnswer(
-        { code: error.code, headers: undefined },
+        { code: error.code, headers: undefined, retryAfter: error.retryAfter },
         { requestId: id, page: false, returnTo: '/' },
       )
       response.writeHead(error.statusCode, [...headers, 'Connection', 'close'])
@@ -160,10 +161,10 @@ function faultOf(cause: unknown): GatewayError {
 }
 
 /** What the log says about an answer of the gateway's own. */
-function note(exchange: Exchange, { code, reason, cause }: GatewayError): void {
-  exchange.code = code
-  exchange.reason = reason
-  exchange.cause = cause
+function note({ outcome }: Exchange, { code, reason, cause }: GatewayError): void {
+  outcome.code = code
+  outcome.reason = reason
+  outcome.cause = cause
 }
 
 /** Fastify's own errors, told apart by status; anything unexpected is ours to answer for, and says nothing outside. */
@@ -177,8 +178,8 @@ function toGatewayError(error: FastifyError | GatewayError): GatewayError {
 }
 
 /** Whether a browser was turned away for want of a session: it never had one, or the one in its cookie is over. */
-function isSignedOut({ stage, credential }: Exchange, { code }: GatewayError): boolean {
-  if (stage !== 'authentication') return false // a token that fails at sign-in itself would go round in circles
+function isSignedOut({ outcome, credential }: Exchange, { code }: GatewayError): boolean {
+  if (outcome.stage !== 'authentication') return false // a token that fails at sign-in itself would go round in circles
   if (code === 'sign-in-required') return true
   return credential?.kind === 'cookie' && (code === 'token-expired' || code === 'token-invalid')
 }
@@ -191,7 +192,7 @@ function detailOf(error: GatewayError, { target }: Exchange): string | undefined
 
 /** Whether a page may ask for its address again by itself. At sign-in that would try the same token again and again. */
 function isRepeatable({ method, exchange }: FastifyRequest): boolean {
-  return (method === 'GET' || method === 'HEAD') && exchange.stage !== 'sign-in'
+  return (method === 'GET' || method === 'HEAD') && exchange.outcome.stage !== 'sign-in'
 }
 
 /** The path to come back to: only a plain page view can be repeated. */

@@ -1,7 +1,9 @@
 /** What is written about each request? One line when its answer, or its upgraded connection, has ended. */
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { decisionOf, Decisions, logFields } from '../src/observe/record.ts'
+import { logFields } from '../src/observe/log-line.ts'
+import { Decisions } from '../src/observe/recent.ts'
+import { decisionOf } from '../src/observe/record.ts'
 import { Exchange } from '../src/request/exchange.ts'
 import { errorField, type Log } from '../src/observe/log.ts'
 import { traceIdOf } from '../src/http/trace-context.ts'
@@ -29,7 +31,7 @@ export default fp(
       const exchange = new Exchange()
       request.exchange = exchange
       reply.raw.once('close', () => {
-        exchange.onClientClose?.()
+        exchange.outcome.onClientClose?.()
         // An upgraded connection has other listeners, which know how it ended.
         if (request.ws) process.nextTick(logRequest, log, request)
         else logRequest(log, request, logProbes)
@@ -50,11 +52,12 @@ function logRequest(log: Log, request: FastifyRequest, logProbes = true): void {
   const decision = decisionOf({ id, raw, exchange, client, ms, trace, websocket: ws })
   const fields = logFields(decision)
   server.decisions.add(decision, fields)
-  if (exchange.status < 500) {
+  const { status, code, cause } = exchange.outcome
+  if (status < 500) {
     log.writeLine('info', fields, 'request')
   } else {
-    const isOurs = exchange.code === 'internal-error'
-    const allFields = fields + errorField(exchange.cause)
+    const isOurs = code === 'internal-error'
+    const allFields = fields + errorField(cause)
     log.writeLine(isOurs ? 'error' : 'warn', allFields, isOurs ? 'request failed' : 'request')
   }
 }
@@ -63,7 +66,8 @@ function logRequest(log: Log, request: FastifyRequest, logProbes = true): void {
  * Whether a prober was told that all is well: every few seconds, which says nothing and would push what people asked out of
  * the log and out of what is remembered. A prober has no credential; whoever tries one leaves a trace.
  */
-function isGoodProbe({ stage, status, code, credential }: Exchange): boolean {
+function isGoodProbe({ outcome, credential }: Exchange): boolean {
+  const { stage, status, code } = outcome
   return (
     (stage === 'health' || stage === 'probe') &&
     status >= 200 &&
@@ -74,7 +78,8 @@ function isGoodProbe({ stage, status, code, credential }: Exchange): boolean {
 }
 
 function countRequest({ exchange, server }: FastifyRequest, ms: number): void {
-  const { target, stage, status, code, startedAt, dialledAt, upstreamMs } = exchange
+  const { target, startedAt, outcome } = exchange
+  const { stage, status, code, dialledAt, upstreamMs } = outcome
   const decisionMs = dialledAt === undefined ? ms : dialledAt - startedAt
   const waitedMs = dialledAt === undefined ? undefined : (upstreamMs ?? ms - decisionMs)
   server.metrics.count(target?.route, stage, status, code, decisionMs, waitedMs)

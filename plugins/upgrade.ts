@@ -3,11 +3,11 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { cutAnswer } from '../src/limits/client-connection.ts'
+import { cutAnswer } from '../src/http/client-connection.ts'
 import { TOO_MANY_SOCKETS_DETAIL } from '../src/answers/details.ts'
 import { EarlyBytes, hasLeft } from '../src/sockets/early-bytes.ts'
-import { GatewayError } from '../src/answers/errors.ts'
-import type { Exchange } from '../src/request/exchange.ts'
+import { ERRORS, GatewayError } from '../src/answers/errors.ts'
+import type { Outcome } from '../src/request/outcome.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-client.ts'
 import type { Service } from '../src/services/service.ts'
 import { RESTARTING, socketEndsAt } from '../src/sockets/open-sockets.ts'
@@ -57,15 +57,15 @@ export default fp(
       'dial',
       async function dial(service: Service, request: FastifyRequest, reply: FastifyReply) {
         const { exchange, raw } = request
-        const { principal, client, target } = exchange
-        exchange.stage = 'upstream'
+        const { principal, client, target, outcome } = exchange
+        outcome.stage = 'upstream'
         if (principal === undefined || client === undefined || target === undefined)
           throw new GatewayError('internal-error', { reason: 'undecided upgrade' })
         if (!app.openSockets.hasRoom(principal.sessionId, client.budgetKey)) {
           throw new GatewayError('upstream-busy', {
             reason: 'too many sockets',
             detail: TOO_MANY_SOCKETS_DETAIL,
-            headers: { 'Retry-After': '5' },
+            retryAfter: ERRORS['upstream-busy'].retryAfter.webSocket,
           })
         }
         // Its token was checked meanwhile, and the end of a connection that nobody reads is not told again.
@@ -75,10 +75,11 @@ export default fp(
         const gone = new AbortController()
         const early = new EarlyBytes(raw.socket, () => gone.abort())
         const startedAt = performance.now()
-        exchange.dialledAt = startedAt
+        outcome.dialledAt = startedAt
         const headers = app.headersFor(service, request)
-        const loan =
-          service.name === 'terminal' ? app.basicMemory.lend(exchange, raw.rawHeaders) : undefined
+        const loan = service.row.basicPassword
+          ? app.basicMemory.lend(exchange, raw.rawHeaders)
+          : undefined
         if (loan !== undefined) headers.push('Authorization', loan.authorization)
         const key = raw.headers['sec-websocket-key'] ?? ''
         const result = await dialWebSocket(
@@ -93,7 +94,7 @@ export default fp(
           loan?.refused() // ttyd refuses by closing the connection
           throw error
         })
-        exchange.upstreamMs = performance.now() - startedAt
+        outcome.upstreamMs = performance.now() - startedAt
         if (gone.signal.aborted) {
           // It left after the service had answered, which no abort undoes.
           ;(result.kind === 'switched' ? result.socket : result.answer).destroy()
@@ -117,11 +118,11 @@ export default fp(
         const splice: Takeover = (socket, head) => {
           const clientHead = Buffer.concat([head, early.take()])
           const endsAt = socketEndsAt(principal, leewaySeconds, Date.now())
-          const answer = switchingAnswer(switched, request.id, service.isolated)
+          const answer = switchingAnswer(switched, request.id, service.isolatedAt)
           const address = client.budgetKey
           const relay = openRelay({
             ...{ client: socket, clientHead, service: switched.socket, serviceHead: switched.head },
-            ...{ principal, address, endsAt, exchange, answer },
+            ...{ principal, address, endsAt, outcome, answer },
           })
           const endedBy = place.endedBy ?? (app.isReplaced ? RESTARTING : undefined)
           if (endedBy !== undefined) relay.close(endedBy)
@@ -132,7 +133,7 @@ export default fp(
           } catch (cause) {
             switched.socket.destroy()
             socket.destroy() // part of the 101 may have been sent, and nothing else can follow it
-            noteFault(exchange, cause)
+            noteFault(outcome, cause)
           }
         })
       },
@@ -140,7 +141,7 @@ export default fp(
 
     /** Apart from the handshake, so that nothing of that stays in memory as long as the socket is open. */
     function openRelay(pair: Omit<RelayPair, 'onEnd'>): WebSocketRelay {
-      pair.exchange.status = 101
+      pair.outcome.status = 101
       const relay = new WebSocketRelay({
         ...pair,
         onEnd() {
@@ -166,17 +167,17 @@ export default fp(
         requestId: id,
         signedIn: true,
         rewriteLocation: service.rewriteLocation,
-        isolated: service.isolated,
+        isolatedAt: service.isolatedAt,
         allowOrigin: undefined,
         extra: [...exchange.budgetFields, 'Connection', 'close'],
       })
-      exchange.status = status
+      exchange.outcome.status = status
       response.writeHead(status, headers)
       answer.on('close', () => {
         if (!answer.complete) cutAnswer(response) // a cut answer ends as a cut
       })
       answer.on('error', () => {})
-      answer.on('data', (chunk: Buffer) => (exchange.bytesOut += chunk.length))
+      answer.on('data', (chunk: Buffer) => (exchange.outcome.bytesOut += chunk.length))
       answer.setTimeout(idleMs, () => answer.destroy())
       response.on('close', () => answer.destroy())
       answer.pipe(response)
@@ -186,11 +187,11 @@ export default fp(
 )
 
 /** What the log says about an upgrade that the gateway itself broke. */
-function noteFault(exchange: Exchange, cause: unknown): void {
-  exchange.status = 500
-  exchange.code = 'internal-error'
-  exchange.reason = 'the sockets were not joined'
-  exchange.cause = cause
+function noteFault(outcome: Outcome, cause: unknown): void {
+  outcome.status = 500
+  outcome.code = 'internal-error'
+  outcome.reason = 'the sockets were not joined'
+  outcome.cause = cause
 }
 
 function clientLeft(): GatewayError {
@@ -198,8 +199,12 @@ function clientLeft(): GatewayError {
 }
 
 /** The service's `101` as the client gets it. */
-function switchingAnswer({ rawHeaders }: Switched, requestId: string, isolated: boolean): string {
-  const headers = [...buildSwitchingHeaders(rawHeaders, isolated), 'X-Request-Id', requestId]
+function switchingAnswer(
+  { rawHeaders }: Switched,
+  requestId: string,
+  isolatedAt: string | undefined,
+): string {
+  const headers = [...buildSwitchingHeaders(rawHeaders, isolatedAt), 'X-Request-Id', requestId]
   let text = 'HTTP/1.1 101 Switching Protocols\r\n'
   for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
   return `${text}\r\n`

@@ -11,7 +11,8 @@ import { PAGE_POLICY, signInPage } from '../src/answers/pages.ts'
 import { ownHeaders, withBody, type Answer } from '../src/answers/problem.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import { SESSION_ENDED } from '../src/sockets/open-sockets.ts'
-import type { Principal, TokenVerifier } from '../src/identity/token.ts'
+import type { Principal } from '../src/identity/token.ts'
+import type { TokenVerifier } from '../src/identity/verifier.ts'
 
 /** What signing in needs. */
 export interface GatewayRoutesOptions {
@@ -42,7 +43,7 @@ export default async function gatewayRoutes(
   app.get(SIGN_IN, SIGN_IN_ROUTE, async function showOrSignIn(request, reply) {
     const query = new URLSearchParams(request.exchange.target?.query)
     if (query.has('token')) return signIn(request, reply, query)
-    request.exchange.stage = 'sign-in'
+    request.exchange.outcome.stage = 'sign-in'
     const returnTo = returnPath(query.get('return_to') ?? undefined, ownOrigin(request.exchange))
     const page = signInPage(undefined, returnTo)
     app.writeAnswer(
@@ -71,7 +72,7 @@ export default async function gatewayRoutes(
     { config: { uncounted: 'signed-in' } },
     async function signOut(request, reply) {
       const { exchange, id } = request
-      exchange.stage = 'sign-out'
+      exchange.outcome.stage = 'sign-out'
       const sessionId = exchange.principal?.sessionId
       app.openSockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === sessionId)
       app.basicMemory.forget((principal) => principal.sessionId === sessionId)
@@ -104,7 +105,7 @@ export default async function gatewayRoutes(
     form: URLSearchParams,
   ): Promise<FastifyReply> {
     const { exchange, id } = request
-    exchange.stage = 'sign-in'
+    exchange.outcome.stage = 'sign-in'
     const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
     exchange.returnTo = returnTo // a wrong token shows the form again, with the same way back
     const [token, ...more] = form.getAll('token')

@@ -59,17 +59,17 @@ export default async function health(
     url: '/health',
     config: { public: true, uncounted: true, anyHost: true },
     async handler(request, reply) {
-      request.exchange.stage = 'health'
+      request.exchange.outcome.stage = 'health'
       if (request.method !== 'GET' && request.method !== 'HEAD') {
         throw new GatewayError('method-not-allowed', { headers: { Allow: 'GET, HEAD' } })
       }
-      if (app.isDraining) throw new GatewayError('draining', { headers: { 'Retry-After': '2' } })
+      if (app.isDraining) throw new GatewayError('draining')
       const now = performance.now()
-      request.exchange.dialledAt = now
+      request.exchange.outcome.dialledAt = now
       if (latest === undefined || now - latest.startedAt > SHARED_MS)
         latest = { startedAt: now, result: probe() }
       const result = await latest.result
-      request.exchange.upstreamMs = performance.now() - now
+      request.exchange.outcome.upstreamMs = performance.now() - now
       app.writeAnswer(request, reply, healthAnswer(request, result))
       return reply
     },
@@ -97,14 +97,14 @@ export default async function health(
         ? { status: 204, headers: ownHeaders(id), body: '' }
         : withBody(result.status, ownHeaders(id), result.type, result.body)
     }
-    exchange.code = result.code
-    exchange.reason = result.reason
-    exchange.cause = result.cause
+    exchange.outcome.code = result.code
+    exchange.outcome.reason = result.reason
+    exchange.outcome.cause = result.cause
     if (strict) {
-      const { code, headers } = result
+      const { code, headers, retryAfter } = result
       const detail = serviceDetail(code, ROUTE_WORDS.health, retryAfterOf(result))
       const audience = { requestId: id, page: false, returnTo: '/' }
-      return problemAnswer({ code, headers, detail }, audience)
+      return problemAnswer({ code, headers, detail, retryAfter }, audience)
     }
     const body = `${JSON.stringify({ status: 'degraded', stats: 'unreachable' })}\n`
     return withBody(200, [...ownHeaders(id), ERROR_FIELD, result.code], 'application/json', body)

@@ -21,16 +21,16 @@ export default async function probes(app: FastifyInstance): Promise<void> {
   })
 
   app.get('/_gateway/live', { config: PROBE }, async function sayLive(request, reply) {
-    request.exchange.stage = 'probe'
+    request.exchange.outcome.stage = 'probe'
     return tell(request, reply, { status: 'live' })
   })
 
   app.get('/_gateway/ready', { config: PROBE }, async function sayReady(request, reply) {
     const { exchange } = request
-    exchange.stage = 'probe'
+    exchange.outcome.stage = 'probe'
     if (app.isDraining || !(app.server.listening || app.isReplaced)) {
       // Not thrown: what is thrown is a refusal, and refusals are counted.
-      const draining = new GatewayError('draining', { headers: { 'Retry-After': '2' } })
+      const draining = new GatewayError('draining')
       app.answerProblem(request, reply, draining)
       return reply
     }

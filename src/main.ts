@@ -139,7 +139,7 @@ async function token(args: readonly string[]): Promise<number> {
   if (ttlSeconds === undefined)
     throw new UsageError(`--ttl "${values.ttl}" is not a duration such as 90s, 15m, 1h or 7d`)
   const workspace = readSetting(SETTINGS.workspace, process.env)
-  const { mintToken } = await import('./identity/token.ts')
+  const { mintToken } = await import('./identity/mint.ts')
   const secret = readSetting(SETTINGS.jwtSecret, process.env)
   const issuer = readSetting(SETTINGS.jwtIssuer, process.env)
   IO.out(`${await mintToken({ secret, workspace, subject: values.sub, ttlSeconds, issuer })}\n`)

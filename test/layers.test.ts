@@ -48,7 +48,7 @@ t.test('no file imports what is built upon it', async (t) => {
 
 t.test('a planted import is found, however it is written', async (t) => {
   for (const [path, code] of [
-    ['src/limits/memo.ts', "import { STAGES } from '../request/exchange.ts'"],
+    ['src/limits/memo.ts', "import { STAGES } from '../request/outcome.ts'"],
     ['src/http/fields.ts', "import type { ErrorCode } from '../answers/errors.ts'"],
     ['src/http/fields.ts', "export { ERRORS } from '../answers/errors.ts'"],
     ['src/identity/token.ts', "await import('../sockets/open-sockets.ts')"],

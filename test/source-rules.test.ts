@@ -71,7 +71,7 @@ t.test('a request target is never read as a URL', async (t) => {
 
 t.test('no signature is compared by code of ours: jose does it, in constant time', async (t) => {
   t.same(having(/createHmac|createVerify|timingSafeEqual|jwtDecrypt|decodeJwt/), [])
-  t.same(having(/compactVerify\(/), ['src/identity/token.ts'])
+  t.same(having(/compactVerify\(/), ['src/identity/verifier.ts'])
   t.same(
     having(
       /\b(?:secret|signature|mac|password)\s*[!=]==?\s*[a-z]|[a-z]\s*[!=]==?\s*(?:secret|signature|mac|password)\b/i,
@@ -79,6 +79,13 @@ t.test('no signature is compared by code of ours: jose does it, in constant time
     [],
   )
 })
+
+t.test(
+  'Retry-After is written in one place, from the table of src/answers/errors.ts',
+  async (t) => {
+    t.same(having(/['"]Retry-After['"]/), ['src/answers/problem.ts'])
+  },
+)
 
 t.test('the environment is read in one place', async (t) => {
   t.same(having(/process\.env/), ['src/main.ts'])

@@ -6,7 +6,8 @@ import { clientFrom, parseAddress, parseNetworks } from '../src/http/address.ts'
 import { BasicMemory } from '../src/terminals/safari-password.ts'
 import { cookieValues, sanitizeSetCookie, withoutSessionCookies } from '../src/http/cookies.ts'
 import { bearerToken, findCredential } from '../src/identity/credentials.ts'
-import { logFields, rejectionOf } from '../src/observe/record.ts'
+import { logFields } from '../src/observe/log-line.ts'
+import { rejectionOf } from '../src/observe/record.ts'
 import { Exchange } from '../src/request/exchange.ts'
 import { fieldLines, isFieldName, isFieldValue, listElements, trimOws } from '../src/http/fields.ts'
 import { removeNominated } from '../src/http/hop-by-hop.ts'
@@ -24,7 +25,8 @@ import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-clie
 import { returnPath } from '../src/rules/return-to.ts'
 import { namesSensitiveFile, parseFilePattern } from '../src/rules/sensitive.ts'
 import { parseTarget } from '../src/rules/target.ts'
-import { buildTokenVerifier, isTokenShaped } from '../src/identity/token.ts'
+import { isTokenShaped } from '../src/identity/token.ts'
+import { buildTokenVerifier } from '../src/identity/verifier.ts'
 import { traceIdOf } from '../src/http/trace-context.ts'
 import { FORWARDED } from './helpers/forwarded.ts'
 import { SECRET } from './helpers/gateway.ts'
@@ -175,7 +177,7 @@ const RETURNED = {
   requestId: 'id-1',
   signedIn: true,
   rewriteLocation: rewrite,
-  isolated: true,
+  isolatedAt: '/api',
   allowOrigin: ORIGIN,
   extra: [],
 }
@@ -279,7 +281,7 @@ const READINGS: Readonly<Record<string, Reading>> = {
   'buildResponseHeaders, Access-Control-Allow-Origin': toClient('Access-Control-Allow-Origin'),
   'buildResponseHeaders, X-Content-Type-Options': toClient('X-Content-Type-Options'),
   buildSwitchingHeaders: (text) =>
-    buildSwitchingHeaders(['Set-Cookie', text, ...manyFields(text)], true),
+    buildSwitchingHeaders(['Set-Cookie', text, ...manyFields(text)], '/api'),
   rewriteLocation: (text) => [
     rewrite(text),
     rewrite(`//${text}`),

@@ -3,7 +3,7 @@ import { findProgram, runToEnd } from '../child.ts'
 import type { Target } from '../peers/peer.ts'
 import { parseWrk, type WrkResult } from './wrk-output.ts'
 
-export const WRK = findProgram('wrk')
+const WRK = findProgram('wrk')
 
 /** The options of a run of wrk. */
 export interface WrkJob {

@@ -24,7 +24,7 @@ export const gateway: PeerKind = {
 }
 
 /** Starts a gateway. @param settings the settings that differ from the defaults of the benchmark */
-export async function startGateway(
+async function startGateway(
   surroundings: Surroundings,
   settings: Readonly<Record<string, string>>,
 ): Promise<Peer> {

@@ -64,17 +64,6 @@ const SERVICE_FAILURES: Partial<Record<ErrorCode, string>> = {
 }
 
 /**
- * The default `Retry-After` by error code, in seconds. An error page reloads itself after this time; with 10 s, one page of an
- * unreachable service uses six of an address's ten requests a minute.
- */
-export const RETRY_SECONDS: Partial<Record<ErrorCode, number>> = {
-  'upstream-unreachable': 10,
-  draining: 2,
-  'upstream-busy': 5,
-  'upstream-timeout': 30,
-}
-
-/**
  * The `detail` of a service failure; undefined for a code that is not about a service.
  * @param service the service's name in a sentence, such as `The dashboard`
  */

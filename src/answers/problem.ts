@@ -3,8 +3,8 @@
  * HTTP parser.
  */
 import { STATUS_CODES } from 'node:http'
-import { DETAILS, RETRY_SECONDS } from './details.ts'
-import { ERRORS, type ErrorCode, type GatewayError } from './errors.ts'
+import { DETAILS } from './details.ts'
+import { ERRORS, fixedRetryAfter, type ErrorCode, type GatewayError } from './errors.ts'
 import { errorPage, PAGE_POLICY, signInPage } from './pages.ts'
 import { Remembered } from '../limits/memo.ts'
 
@@ -48,18 +48,21 @@ const CHALLENGES: Partial<Record<ErrorCode, string>> = {
  * the request (CVE-2024-35225), except the verified path in the sign-in form.
  */
 export function problemAnswer(
-  { code, headers: extra, detail = DETAILS[code] }: ProblemSource,
+  {
+    code,
+    headers: extra,
+    detail = DETAILS[code],
+    retryAfter = fixedRetryAfter(code),
+  }: ProblemSource,
   audience: Audience,
 ): Answer {
   const { status } = ERRORS[code]
   const challenge = CHALLENGES[code]
-  const retryAfter = retryAfterOf({ code, headers: extra })
   const headers = [...ownHeaders(audience.requestId), ERROR_FIELD, code]
   for (const [name, value] of Object.entries(extra ?? {}))
     for (const one of [value].flat()) headers.push(name, one)
   if (challenge !== undefined) headers.push('WWW-Authenticate', challenge)
-  if (retryAfter !== undefined && extra?.['Retry-After'] === undefined)
-    headers.push('Retry-After', String(retryAfter))
+  if (retryAfter !== undefined) headers.push('Retry-After', String(retryAfter))
   if (!audience.page)
     return withBody(
       status,
@@ -84,12 +87,16 @@ export function problemAnswer(
 /** The part of an error that the client may see. */
 export interface ProblemSource extends Pick<GatewayError, 'code' | 'headers'> {
   readonly detail?: string | undefined
+  /** In seconds; that of the table when left out. */
+  readonly retryAfter?: number | undefined
 }
 
 /** Seconds after which the client may retry; undefined when a retry cannot help. */
-export function retryAfterOf({ code, headers }: ProblemSource): number | undefined {
-  const own = headers?.['Retry-After']
-  return own === undefined ? RETRY_SECONDS[code] : Number(own)
+export function retryAfterOf({
+  code,
+  retryAfter = fixedRetryAfter(code),
+}: Pick<GatewayError, 'code' | 'retryAfter'>): number | undefined {
+  return retryAfter
 }
 
 /** Headers of every response that the gateway itself makes. */

@@ -1,6 +1,6 @@
 /** Why was a request answered as it was, in words? What `workspace-gateway explain` tells the operator. */
 import type { Decision } from './record.ts'
-import { STAGES, type Stage } from '../request/exchange.ts'
+import { STAGES, type Stage } from '../request/outcome.ts'
 
 /** What came of one stage. */
 export interface Step {

@@ -1,20 +1,23 @@
-/** How does the process of a gateway live? Its signals, its keeper if it has one, and faults that nobody caught. */
+/**
+ * What does the process do around the gateway? It handles signals, messages of the keeper of the port, and uncaught errors.
+ */
 import { loadConfig, type Config, type Environment } from '../config/load.ts'
-import { endProcess, onStopSignals } from './ending.ts'
+import { stopOnSignals } from './drain.ts'
+import { endProcess } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
 import { handedDownListener } from './handed-down.ts'
 import { isKept, takesOver, tellKeeper, type ToGateway } from './port-keeper.ts'
 import { keyRing, startGateway, type RunningGateway } from './lifecycle.ts'
 
-/** What the process is given besides the settings. */
+/** What the process needs besides the settings. */
 export interface ProcessOptions {
-  /** The environment that it was started with, secrets included. */
+  /** The environment that the process was started with, secrets included. */
   readonly env: Environment
-  /** Is called when the gateway takes requests. What it throws ends the gateway. */
+  /** Called when the gateway accepts requests. An error that it throws stops the gateway. */
   readonly onReady: () => void
 }
 
-/** Starts the gateway; signals end it, and with it the process. */
+/** Starts the gateway. A signal stops it and then ends the process. */
 export async function runGateway(config: Config, { env, onReady }: ProcessOptions): Promise<void> {
   const starting = startGateway(config, {
     notifySocket: env['NOTIFY_SOCKET'],
@@ -22,7 +25,8 @@ export async function runGateway(config: Config, { env, onReady }: ProcessOption
     takesOver: takesOver(env),
     keepsSocketFile: isKept(),
   })
-  obeySignals(starting, config, env) // before it listens: a request may be under way by the time that it is said to have started
+  // Before the gateway listens, because a request may be in flight by the time that `starting` resolves.
+  obeySignals(starting, config, env)
   const gateway = await starting
   try {
     onReady()
@@ -34,7 +38,7 @@ export async function runGateway(config: Config, { env, onReady }: ProcessOption
   if (isKept()) obeyKeeper(gateway)
 }
 
-/** A gateway with a keeper takes over from its predecessor, and makes way for its successor. */
+/** Handles the messages by which the keeper of the port replaces one gateway with another. */
 function obeyKeeper(gateway: RunningGateway): void {
   const saved = (): void => tellKeeper('budgets-saved')
   process.on('message', (message: ToGateway) => {
@@ -51,14 +55,16 @@ function obeyKeeper(gateway: RunningGateway): void {
   tellKeeper('ready')
 }
 
-/** What a signal asks for is done when the gateway has started; one that cannot start says so itself. */
+/**
+ * Handles signals. They take effect once the gateway has started; a gateway that cannot start ends the process by itself.
+ */
 function obeySignals(
   starting: Promise<RunningGateway>,
   { drainSeconds }: Config,
   env: Environment,
 ): void {
   const whenStarted = (act: (gateway: RunningGateway) => void) => void starting.then(act, () => {})
-  stopWhenAsked(whenStarted, drainSeconds * 1000 + STOP_MARGIN_MS)
+  stopOnSignals(whenStarted, drainSeconds)
   process.on('SIGHUP', () => whenStarted((gateway) => reloadSecrets(gateway, env)))
   const role = isKept() ? 'for the process that keeps the port' : 'without GATEWAY_HOT_RESTART'
   process.on('SIGUSR2', () =>
@@ -66,40 +72,9 @@ function obeySignals(
   )
 }
 
-/** What stopping may take beyond the drain time: saving budgets, closing what is idle, the last log lines (milliseconds). */
-const STOP_MARGIN_MS = 2000
-
 /**
- * SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second one ends it at once. A gateway with a
- * keeper takes both orders from the keeper's messages: there, signals that a supervisor sends to every process only stop.
- * @param limitMs after so long it ends anyway, whatever is not done
- */
-function stopWhenAsked(
-  whenStarted: (act: (gateway: RunningGateway) => void) => void,
-  limitMs: number,
-): void {
-  // To stop twice is to stop once: closing is remembered, and the first time limit stays.
-  const stop = (): void => {
-    setTimeout(() => endProcess(EXIT.failed), limitMs).unref()
-    whenStarted((gateway) =>
-      gateway.close().then(
-        () => endProcess(EXIT.ok),
-        () => endProcess(EXIT.failed),
-      ),
-    )
-  }
-  const stopAtOnce = () => endProcess(EXIT.failed)
-  onStopSignals({ first: stop, second: isKept() ? stop : stopAtOnce })
-  if (!isKept()) return
-  process.on('message', (message: ToGateway) => {
-    if (message === 'stop') stop()
-    else if (message === 'stop-at-once') stopAtOnce()
-  })
-}
-
-/**
- * The last fence: a fault of ours that nothing caught costs one request, not everybody's terminal. It is said as loudly
- * as a log can; requests share nothing that such a fault could leave half done.
+ * Logs an uncaught error and lets the process run on, because ending it would close the terminals of everybody. This is safe
+ * here: requests share no state that an error could leave half changed. The level is `fatal`, since the error is a bug.
  */
 function surviveFaults({ app }: RunningGateway): void {
   const survive = (error: unknown): void => {
@@ -109,7 +84,7 @@ function surviveFaults({ app }: RunningGateway): void {
   process.on('unhandledRejection', survive)
 }
 
-/** SIGHUP: reads the secret files again. A bad one keeps what is in force. */
+/** Reads the secret files again (SIGHUP). When one of them is invalid, the secrets in force stay. */
 function reloadSecrets(gateway: RunningGateway, sources: Environment): void {
   try {
     const config = loadConfig(sources)

@@ -1,34 +1,19 @@
-/** What do the stages know about the request that passes through them? One record, filled from stage to stage. */
+/** What do the stages know about a request? One record per request: a stage sets a fact, later stages read it. */
 import type { FastifyRequest } from 'fastify'
 import type { Client } from '../http/address.ts'
-import type { ErrorCode } from '../answers/errors.ts'
 import type { Authority } from '../rules/host.ts'
 import type { PasswordTry } from '../limits/password-tries.ts'
 import type { Target } from '../rules/target.ts'
 import type { Credential } from '../identity/credentials.ts'
 import type { Principal } from '../identity/token.ts'
+import { Outcome } from './outcome.ts'
 
-/** Where a request can be answered: the stages of the request path in order, then what the gateway itself serves. */
-export const STAGES = [
-  'listener',
-  'target',
-  'client-address',
-  'host',
-  'sensitive-files',
-  'credential',
-  'rate-limit',
-  'authentication',
-  'upstream',
-  'health',
-  'sign-in',
-  'sign-out',
-  'probe',
-] as const
+const NO_FIELDS: readonly string[] = []
 
-export type Stage = (typeof STAGES)[number]
-
-/** One request and its answer, as far as they have got. A stage reads only what earlier stages wrote. */
+/** The facts about one request. A stage reads only what earlier stages set. */
 export class Exchange {
+  /** How the request ended: the response's status, the stage that answered, bytes and times. */
+  readonly outcome = new Outcome()
   /** When the request arrived, on the monotonic clock in milliseconds. */
   readonly startedAt = performance.now()
   /** Stage 1: what is asked for. */
@@ -46,35 +31,15 @@ export class Exchange {
   /** Stage 6: whether the request was counted. */
   counted = false
   /** Stage 6: fields that tell what is left of the budget, name and value in turn. */
-  budgetFields: readonly string[] = []
+  budgetFields = NO_FIELDS
   /** Stage 6: the password for the terminal that the request brings, until the terminal has judged it. */
   passwordTry: PasswordTry | undefined
   /** Stage 7: who is signed in. */
   principal: Principal | undefined
   /** Before stage 0: the allowed foreign origin that sent the request. */
   allowOrigin: string | undefined
-  /** The stage that is at work; what it says when the request ends is what answered. */
-  stage: Stage = 'listener'
   /** Sign-in: the verified path that the browser goes to afterwards, also when the first token was wrong. */
   returnTo: string | undefined
-  /** The code of the gateway's own answer. */
-  code: ErrorCode | undefined
-  /** Why, for the log. */
-  reason: string | undefined
-  /** The inner failure, for the log. */
-  cause: unknown
-  /** The status that was sent. */
-  status = 0
-  /** Bytes of the answer's body, or relayed to the client over an upgraded connection. */
-  bytesOut = 0
-  /** Bytes relayed from the client over an upgraded connection. */
-  bytesIn = 0
-  /** When the service was asked, on the monotonic clock in milliseconds. */
-  dialledAt: number | undefined
-  /** Milliseconds until the service began to answer. */
-  upstreamMs: number | undefined
-  /** Called once when the answer has ended, or its client is gone: before that is logged. */
-  onClientClose: (() => void) | undefined
 }
 
 /** The web origin under which the client reached the workspace: `scheme://host[:port]`. */

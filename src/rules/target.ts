@@ -1,6 +1,6 @@
 /** Which path, query and route does a request ask for? A target must be in the one canonical form; any other is refused. */
 import type { TargetProblem } from '../answers/details.ts'
-import { routeOf, type RouteName, type SiteMap } from './site-map.ts'
+import { routeOf, strippedPrefix, type RouteName, type SiteMap } from './site-map.ts'
 
 /** An accepted request target. The gateway forwards exactly the bytes that it checked. */
 export interface Target {
@@ -40,7 +40,7 @@ export function parseTarget(raw: string, siteMap: SiteMap): Target | BadTarget {
   const path = queryAt < 0 ? raw : raw.slice(0, queryAt)
   const query = queryAt < 0 ? '' : raw.slice(queryAt)
   const route = routeOf(path, siteMap)
-  const prefix = route === 'api' && siteMap.stripApi ? '/api' : ''
+  const prefix = strippedPrefix(route, siteMap)
   let decodedPath = path
   if (NEEDS_A_LOOK.test(path)) {
     const decoded = decodeOnce(path)

@@ -17,6 +17,17 @@ export const MAX_INFORMATIONAL_BYTES = 256 * 1024
 /** An answer that is no HTTP/1.1. Its message tells what is wrong with it, and quotes nothing of it. */
 export class MalformedAnswer extends Error {}
 
+/** Bytes that belong to no response. */
+export class StrayBytes extends MalformedAnswer {
+  /** How many there are in this read. */
+  readonly count: number
+
+  constructor(message: string, count: number) {
+    super(message)
+    this.count = count
+  }
+}
+
 /** Who is told what a service answers, in this order: informational answers, the head, pieces of the body, the end. */
 export interface AnswerSink {
   /** An informational answer (RFC 9110 section 15.2) other than 100, which answers nothing here: `Expect` is not forwarded. */
@@ -103,7 +114,7 @@ export class AnswerReader {
           this.#sink.onBody(at === 0 ? bytes : bytes.subarray(at))
           return
         case 'over':
-          throw new MalformedAnswer('bytes that belong to no answer')
+          throw new StrayBytes('bytes that belong to no answer', bytes.length - at)
       }
     }
   }

@@ -1,7 +1,8 @@
 /** What does a service say to a question of the gateway's own? Its whole answer, if it is small and comes in time. */
 import { GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
 import type { Service } from './service.ts'
-import type { AnswerReceiver, RequestHead, ServiceConnection } from './connection.ts'
+import type { AnswerReceiver, ServiceConnection } from './connection.ts'
+import type { RequestHead } from './request-text.ts'
 
 /** A whole answer. */
 export interface SmallAnswer {

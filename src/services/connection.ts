@@ -1,9 +1,17 @@
 /** How does a request reach a service, and its answer come back? HTTP/1.1 over connections that are used again. */
 import { Socket } from 'node:net'
-import { AnswerReader, MalformedAnswer, type AnswerSink } from './answer-reader.ts'
+import { AnswerReader, MalformedAnswer, StrayBytes, type AnswerSink } from './answer-reader.ts'
 import { listenerOf, type ServiceAddress } from '../config/values.ts'
 import { codeOf, GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
-import { fieldLines, isFieldName, isFieldValue } from '../http/fields.ts'
+import { fieldLines } from '../http/fields.ts'
+import {
+  formOf,
+  hasLength,
+  NO_REQUEST,
+  requestText,
+  type RequestForm,
+  type RequestHead,
+} from './request-text.ts'
 
 // Node and libwebsockets close idle connections after 5 s, ttyd without saying so: we let go first.
 const KEEP_ALIVE_MS = 4000
@@ -11,9 +19,6 @@ const MAX_KEEP_ALIVE_MS = 60_000
 
 /** How much earlier than a service says we let go of a connection, in milliseconds: a request must not cross its end. */
 const KEEP_ALIVE_MARGIN_MS = 2000
-
-/** How often connections that wait for a request are looked through, in milliseconds. */
-const SWEEP_MS = 500
 
 /** How much is read at once, in bytes; from a body that is longer, it pays to be lent pieces. */
 export const READ_BYTES = 64 * 1024
@@ -32,23 +37,13 @@ const MAX_LENDING = 64
 
 let lending = 0
 
-/** A request without its body. */
-export interface RequestHead {
-  readonly method: string
-  /** Path and query. */
-  readonly path: string
-  /** Name and value in turn, `Host` among them; one character a byte. */
-  readonly headers: readonly string[]
-  readonly hasBody: boolean
-}
-
 /** Who is told whether a service takes connections. */
 export interface ConnectReceiver {
   /** The connection is there: the body may be sent. Called before `send` returns when it was there already. */
   onConnect(): void
   /**
    * Called once at most, and nothing after it.
-   * @param mayRepeat whether the request may be sent once more, on a new connection (`ConnectionPool.dial`)
+   * @param mayRepeat whether the request may be sent once more, on a new connection (`ConnectionPool.dial`, pool.ts)
    */
   onError(error: GatewayError, mayRepeat: boolean): void
 }
@@ -71,41 +66,76 @@ export interface AnswerReceiver extends ConnectReceiver {
   onEnd(): void
 }
 
+/** What a connection belongs to. */
+export interface ConnectionOwner {
+  /** Keeps a connection for the next request, unless it has ended meanwhile. */
+  keep(connection: ServiceConnection, milliseconds: number): void
+  /** The connection has ended. */
+  forget(connection: ServiceConnection): void
+  /** The service has sent bytes that belong to no response. The connection has ended. */
+  noteStrayBytes(count: number): void
+}
+
+/**
+ * The state of a connection. Its two halves, the request that leaves and the response that comes, overlap (a service may
+ * respond before it has the whole request), so four states are the table of both:
+ *
+ * | | no byte of a response yet | response has begun |
+ * | --- | --- | --- |
+ * | request incomplete | `sending` | `exchanging` |
+ * | request complete | `awaiting` | `receiving` |
+ *
+ * Flow control (`#isPaused`) and what the request's form allows (`#form`) are no states: they decide no transition but one,
+ * from `receiving` to `complete`.
+ */
+type State =
+  /** No request, and not in the pool: just made. `send` → held; `onConnect` of one that was opened ahead → idle. */
+  | 'fresh'
+  /** In the pool. `send` → held. Bytes and the end of the socket → closed. */
+  | 'idle'
+  /** The head of a request is written, and corked. Let go → sending, or awaiting when there is no body. Bytes → closed. */
+  | 'held'
+  /** `finish` → awaiting. Bytes → exchanging. */
+  | 'sending'
+  /** `finish` → receiving. End of the response → closed: a service that responds early does not read the rest. */
+  | 'exchanging'
+  /** Bytes → receiving. */
+  | 'awaiting'
+  /** End of the response → complete, when the connection may carry another request; else → closed. */
+  | 'receiving'
+  /** The response is complete, and the read that completed it is not. More bytes in it → closed; its end → idle. */
+  | 'complete'
+  /** Final; every state leads here by `destroy`, an error, or the end of the socket. */
+  | 'closed'
+
 /**
  * A connection to a service. It carries one request at a time; whoever sends one holds it until `onEnd` or `onError`.
  *
- * Its states: connecting, free (it waits in the pool), held (the request's head is written and not yet let go), asked, and
- * destroyed, which is final. From asked it becomes free again only behind a complete answer, and only when all of this holds:
- * the answer lets the connection persist, the whole request was written and handed to the kernel, the service surely has read
- * the request as it was written (see `isSurelyRead`), and nothing came behind the answer. Everything else destroys it.
+ * It is used again only behind a complete answer, and only when all of this holds: the answer lets the connection persist,
+ * the whole request was written and handed to the kernel, the service surely has read the request as it was written (see
+ * `RequestForm`), and nothing came behind the answer. Everything else closes it.
  */
 export class ServiceConnection implements AnswerSink {
   /** Until when it may wait for its next request, on the monotonic clock in milliseconds; 0 until the pool keeps it. */
   idleUntil = 0
   /** Called when more of a body may be sent, after `write` returned false. */
   onWritable: (() => void) | undefined
-  readonly #pool: ConnectionPool
+  readonly #pool: ConnectionOwner
   readonly #socket: Socket
   readonly #reader = new AnswerReader(this)
+  #state: State = 'fresh'
   #receiver: AnswerReceiver | undefined
   /** Who waits for the connection alone, without a request. */
   #opener: ConnectReceiver | undefined
-  #isConnected = false
-  /** Whether the request may be sent once more if the connection ends now. */
-  #mayRepeat = false
-  #isBodyChunked = false
-  #isSent = true
-  #isSurelyRead = true
-  /** Whether the head of the request is still here. */
-  #isHeld = false
+  /** What the form of the latest request allows. */
+  #form: RequestForm = NO_REQUEST
+  /** Whether the receiver wants no more of the body for now. */
   #isPaused = false
-  #isFree = false
   #keepAliveMs = KEEP_ALIVE_MS
   /** What the next read goes into. */
   #buffer = shared
-  #isLending = false
 
-  constructor(pool: ConnectionPool, address: ServiceAddress) {
+  constructor(pool: ConnectionOwner, address: ServiceAddress) {
     this.#pool = pool
     this.#socket = new ServiceSocket({
       noDelay: true,
@@ -129,21 +159,19 @@ export class ServiceConnection implements AnswerSink {
    * @throws {GatewayError} `internal-error` when the head cannot be written as one request
    */
   send(head: RequestHead, receiver: AnswerReceiver): void {
-    const hasLength = fieldLines(head.headers, 'content-length').length > 0
-    const text = requestText(head, hasLength)
+    const isCounted = hasLength(head)
+    const text = requestText(head, isCounted)
+    const form = formOf(head, isCounted)
     this.#receiver = receiver
-    this.#isSent = !head.hasBody
-    this.#isBodyChunked = head.hasBody && !hasLength
-    this.#isSurelyRead = isSurelyRead(head, hasLength)
-    this.#mayRepeat = this.idleUntil > 0 && isRepeatable(head)
+    this.#form = form
     this.#reader.expect(head.method === 'HEAD')
-    this.#isHeld = true
+    this.#state = 'held'
     this.#socket.cork()
     this.#socket.write(text, 'latin1')
     // With a body, the head leaves in one packet with the first of the body. Without, it leaves at the end of the turn: a
     // service gets the requests of one turn together, and is woken once.
-    if (!head.hasBody) setImmediate(this.#letGo)
-    if (this.#isConnected) receiver.onConnect()
+    if (!form.hasBody) setImmediate(this.#letGo)
+    if (!this.#socket.connecting) receiver.onConnect()
   }
 
   /** Sends pieces of the body, as one chunk. @returns false when no more should follow before `onWritable` is called */
@@ -153,9 +181,9 @@ export class ServiceConnection implements AnswerSink {
     if (size > 0) {
       // A chunk of no bytes would be the last.
       socket.cork()
-      if (this.#isBodyChunked) socket.write(`${size.toString(16)}\r\n`, 'latin1')
+      if (this.#form.isChunked) socket.write(`${size.toString(16)}\r\n`, 'latin1')
       for (const piece of pieces) socket.write(piece)
-      if (this.#isBodyChunked) socket.write('\r\n', 'latin1')
+      if (this.#form.isChunked) socket.write('\r\n', 'latin1')
       this.#letGo()
       socket.uncork()
     }
@@ -164,9 +192,10 @@ export class ServiceConnection implements AnswerSink {
 
   /** The body is complete. */
   finish(): void {
-    this.#isSent = true
-    if (this.#isBodyChunked) this.#socket.write('0\r\n\r\n', 'latin1')
+    if (this.#form.isChunked) this.#socket.write('0\r\n\r\n', 'latin1')
     this.#letGo()
+    if (this.#state === 'sending') this.#state = 'awaiting'
+    else if (this.#state === 'exchanging') this.#state = 'receiving'
   }
 
   /** Reads on, after `onBody` returned false. */
@@ -177,10 +206,9 @@ export class ServiceConnection implements AnswerSink {
 
   /** Ends the connection, whatever is under way. Nobody is told. */
   destroy(): void {
-    this.#receiver = undefined
+    this.#state = 'closed'
+    this.#release()
     this.#opener = undefined
-    this.onWritable = undefined
-    this.#stopLending()
     this.#pool.forget(this)
     this.#socket.destroy()
   }
@@ -199,62 +227,75 @@ export class ServiceConnection implements AnswerSink {
   }
 
   onBody(piece: Buffer): void {
-    const own = this.#isLending ? piece : Buffer.from(piece)
+    const own = piece.buffer === shared.buffer ? Buffer.from(piece) : piece
     if (this.#receiver?.onBody(own) === false) this.#isPaused = true
   }
 
   onEnd(persists: boolean): void {
+    if (this.#state === 'closed') return // the receiver has ended the connection in this read
     const receiver = this.#receiver
-    this.#receiver = undefined
-    this.onWritable = undefined
-    this.#isPaused = false
-    this.#stopLending()
-    // A service that answers before it has read all of a request will not read a next one.
-    this.#isFree =
-      persists && this.#isSent && this.#isSurelyRead && this.#socket.writableLength === 0
-    if (!this.#isFree) this.destroy()
+    const mayCarryAnother =
+      this.#state === 'receiving' &&
+      persists &&
+      this.#form.isSurelyRead &&
+      this.#socket.writableLength === 0
+    if (mayCarryAnother) {
+      this.#state = 'complete'
+      this.#release()
+    } else {
+      this.destroy()
+    }
     receiver?.onEnd()
   }
 
-  /** What was lent is the receiver's for good. */
-  #stopLending(): void {
+  /** Lets go of everything that belongs to one request. What was lent is the receiver's for good. */
+  #release(): void {
+    this.#receiver = undefined
+    this.onWritable = undefined
+    this.#isPaused = false
     if (this.#buffer === shared) return
     this.#buffer = shared
     lending--
   }
 
   readonly #letGo = (): void => {
-    if (!this.#isHeld) return
-    this.#isHeld = false
+    if (this.#state !== 'held') return
+    this.#state = this.#form.hasBody ? 'sending' : 'awaiting'
     this.#socket.uncork()
   }
 
   readonly #onConnect = (): void => {
-    this.#isConnected = true
     this.#receiver?.onConnect()
     const opener = this.#opener
     if (opener === undefined) return
     this.#opener = undefined
-    this.#pool.keep(this, KEEP_ALIVE_MS)
+    this.#becomeIdle(KEEP_ALIVE_MS)
     opener.onConnect()
+  }
+
+  #becomeIdle(milliseconds: number): void {
+    this.#state = 'idle'
+    this.#pool.keep(this, milliseconds)
   }
 
   /** @returns whether to read on */
   readonly #onRead = (count: number, buffer: Uint8Array): boolean => {
-    this.#isLending = buffer !== shared
-    this.#mayRepeat = false
     try {
-      if (this.#isHeld) throw new MalformedAnswer('an answer to what was not asked')
+      this.#noteBytes(count)
       this.#reader.read((buffer as Buffer).subarray(0, count))
     } catch (error) {
       this.#fail(error)
     }
     // Only now: what came behind the answer's end has been found out.
-    if (this.#isFree) {
-      this.#isFree = false
-      this.#pool.keep(this, this.#keepAliveMs)
-    }
+    if (this.#state === 'complete') this.#becomeIdle(this.#keepAliveMs)
     return !this.#isPaused
+  }
+
+  /** Bytes have come. @throws {StrayBytes} when nothing was asked yet; the reader knows the other bytes without a response */
+  #noteBytes(count: number): void {
+    if (this.#state === 'awaiting') this.#state = 'receiving'
+    else if (this.#state === 'sending') this.#state = 'exchanging'
+    else if (this.#state === 'held') throw new StrayBytes('an answer to what was not asked', count)
   }
 
   readonly #onDrain = (): void => this.onWritable?.()
@@ -274,11 +315,21 @@ export class ServiceConnection implements AnswerSink {
     const receiver: ConnectReceiver | undefined = this.#receiver ?? this.#opener
     const mayRepeat = this.#mayRepeat && isEndOfConnection(error)
     this.destroy()
+    if (error instanceof StrayBytes) this.#pool.noteStrayBytes(error.count)
     receiver?.onError(
       error instanceof MalformedAnswer
         ? new GatewayError('upstream-unreachable', { reason: error.message })
         : upstreamErrorFrom(error),
       mayRepeat,
+    )
+  }
+
+  /** Whether the request may be sent once more if the connection ends now: it was kept, and no byte of a response came. */
+  get #mayRepeat(): boolean {
+    return (
+      (this.#state === 'held' || this.#state === 'awaiting') &&
+      this.idleUntil > 0 &&
+      this.#form.isRepeatable
     )
   }
 }
@@ -317,137 +368,11 @@ class ServiceSocket extends Socket {
   }
 }
 
-/**
- * Whether every service reads this request as it was written. libwebsockets (ttyd) does not read chunked bodies: it takes
- * them for the next request, whose answer would go to the next user of the connection. A body with a length is read by what
- * is built for bodies; on other methods some servers ignore it (RFC 9110 section 9.3.1).
- */
-function isSurelyRead({ method, hasBody }: RequestHead, hasLength: boolean): boolean {
-  return !hasBody || (hasLength && BODY_METHODS.has(method))
-}
-
-/**
- * Whether a request may be sent again when a kept connection ends before a byte of an answer: most likely the service closed
- * the connection while the request was on its way, and if not, sending it twice does no more than once (RFC 9110 section 9.2.2).
- */
-function isRepeatable({ method, hasBody }: RequestHead): boolean {
-  return !hasBody && (method === 'GET' || method === 'HEAD')
-}
-
-/** Whether a service closed or reset the connection. While nothing was read of an answer, a malformed one is a close. */
+/** Whether a service closed or reset the connection. While nothing was read of a response, a malformed one is a close. */
 function isEndOfConnection(error: unknown): boolean {
+  if (error instanceof MalformedAnswer) return !(error instanceof StrayBytes)
   const code = codeOf(error)
-  return error instanceof MalformedAnswer || code === 'ECONNRESET' || code === 'EPIPE'
-}
-
-/** The connections to one service: those that wait for a request, and those that carry one. */
-export class ConnectionPool {
-  readonly #address: ServiceAddress
-  readonly #all = new Set<ServiceConnection>()
-  // The last one comes first: what is not needed for a while is let go.
-  readonly #idle: ServiceConnection[] = []
-  #sweeper: NodeJS.Timeout | undefined
-
-  constructor(address: ServiceAddress) {
-    this.#address = address
-  }
-
-  /** How many connections there are. */
-  get size(): number {
-    return this.#all.size
-  }
-
-  /** A connection for one request: one that waits, or a new one. Never fails: what goes wrong is told to the receiver. */
-  take(): ServiceConnection {
-    return this.#takeWaiting() ?? this.dial()
-  }
-
-  /** A new connection for one request. Never fails either. */
-  dial(): ServiceConnection {
-    const connection = new ServiceConnection(this, this.#address)
-    this.#all.add(connection)
-    return connection
-  }
-
-  /**
-   * Finds out whether the service takes connections, before somebody is asked for a body. A connection that waits proves it;
-   * without one, a new one is made, and waits then. `onConnect` may be called before this returns.
-   * @returns the connection that is being made; undefined when one was waiting
-   */
-  reach(receiver: ConnectReceiver): ServiceConnection | undefined {
-    const waiting = this.#takeWaiting()
-    if (waiting === undefined) {
-      const connection = this.dial()
-      connection.open(receiver)
-      return connection
-    }
-    this.#idle.push(waiting)
-    receiver.onConnect()
-    return undefined
-  }
-
-  /** Keeps a connection for the next request, unless it has ended meanwhile. */
-  keep(connection: ServiceConnection, milliseconds: number): void {
-    if (milliseconds <= 0 || !this.#all.has(connection)) {
-      connection.destroy()
-      return
-    }
-    connection.idleUntil = performance.now() + milliseconds
-    this.#idle.push(connection)
-    this.#sweeper ??= setTimeout(this.#sweep, SWEEP_MS).unref()
-  }
-
-  /** The connection has ended. */
-  forget(connection: ServiceConnection): void {
-    if (!this.#all.delete(connection)) return
-    const place = this.#idle.indexOf(connection)
-    if (place >= 0) this.#idle.splice(place, 1)
-  }
-
-  /** Ends every connection. */
-  close(): void {
-    clearTimeout(this.#sweeper)
-    for (const connection of this.#all) connection.destroy()
-  }
-
-  /** The connection that has waited for the shortest time, unless it should have been let go meanwhile. */
-  #takeWaiting(): ServiceConnection | undefined {
-    for (;;) {
-      const waiting = this.#idle.pop()
-      if (waiting === undefined || waiting.idleUntil > performance.now()) return waiting
-      waiting.destroy()
-    }
-  }
-
-  readonly #sweep = (): void => {
-    const now = performance.now()
-    for (const connection of [...this.#idle]) if (connection.idleUntil <= now) connection.destroy()
-    this.#sweeper = this.#idle.length > 0 ? setTimeout(this.#sweep, SWEEP_MS).unref() : undefined
-  }
-}
-
-/** Methods that are made for a body; without one, their requests say so (RFC 9110 section 8.6). */
-const BODY_METHODS: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
-
-/** The head of a request as it goes over the wire. Its parts come from a parser that lets no line end through; checked again. */
-function requestText({ method, path, headers, hasBody }: RequestHead, hasLength: boolean): string {
-  if (/[^\x21-\x7e\x80-\xff]/.test(path)) throw unwritable('target')
-  let text = `${method} ${path} HTTP/1.1\r\n`
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i] ?? ''
-    const value = headers[i + 1] ?? ''
-    if (!isFieldName(name) || !isFieldValue(value)) throw unwritable('field')
-    text += `${name}: ${value}\r\n`
-  }
-  if (!hasLength) {
-    if (hasBody) text += 'Transfer-Encoding: chunked\r\n'
-    else if (BODY_METHODS.has(method)) text += 'Content-Length: 0\r\n'
-  }
-  return `${text}Connection: keep-alive\r\n\r\n`
-}
-
-function unwritable(part: string): GatewayError {
-  return new GatewayError('internal-error', { reason: `a ${part} that would end its line` })
+  return code === 'ECONNRESET' || code === 'EPIPE'
 }
 
 /** How long a connection may wait for its next request, in milliseconds: less than the service says, if it says. */

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { closeFrame, FrameFollower, type FrameSender } from '../http/frames.ts'
-import type { Exchange } from '../request/exchange.ts'
+import type { Outcome } from '../request/outcome.ts'
 import { SESSION_ENDED, type OpenSocket } from './open-sockets.ts'
 import type { Principal } from '../identity/token.ts'
 import type { Watched } from '../limits/watchdog.ts'
@@ -30,7 +30,7 @@ export interface RelayPair {
   readonly principal: Principal
   readonly address: string
   readonly endsAt: number
-  readonly exchange: Exchange
+  readonly outcome: Outcome
   /** The service's `101` as the client gets it. */
   readonly answer: string
   /** Called once, when both sides are gone. */
@@ -45,7 +45,7 @@ export class WebSocketRelay implements OpenSocket, Watched {
   readonly endsAt: number
   readonly #client: Duplex
   readonly #service: Duplex
-  readonly #exchange: Exchange
+  readonly #outcome: Outcome
   readonly #onEnd: () => void
   readonly #fromClient: Direction
   readonly #fromService: Direction
@@ -55,10 +55,10 @@ export class WebSocketRelay implements OpenSocket, Watched {
 
   constructor(pair: RelayPair) {
     // Not the whole pair: what came with the handshakes would stay in memory as long as the socket is open.
-    const { client, service, exchange } = pair
+    const { client, service, outcome } = pair
     this.#client = client
     this.#service = service
-    this.#exchange = exchange
+    this.#outcome = outcome
     this.#onEnd = pair.onEnd
     this.principal = pair.principal
     this.address = pair.address
@@ -70,7 +70,7 @@ export class WebSocketRelay implements OpenSocket, Watched {
       tune(side)
     }
     const illegal = (sender: FrameSender) => () => {
-      exchange.reason = `illegal frame from the ${sender}`
+      outcome.reason = `illegal frame from the ${sender}`
       this.close({ code: sender === 'client' ? 1002 : 1011, reason: 'protocol error' })
     }
     this.#fromClient = new Direction(
@@ -78,14 +78,14 @@ export class WebSocketRelay implements OpenSocket, Watched {
       service,
       'client',
       illegal('client'),
-      (bytes) => (exchange.bytesIn += bytes),
+      (bytes) => (outcome.bytesIn += bytes),
     )
     this.#fromService = new Direction(
       service,
       client,
       'server',
       illegal('server'),
-      (bytes) => (exchange.bytesOut += bytes),
+      (bytes) => (outcome.bytesOut += bytes),
     )
     client.write(pair.answer, 'latin1')
     this.#fromService.start(pair.serviceHead)
@@ -99,7 +99,7 @@ export class WebSocketRelay implements OpenSocket, Watched {
   close({ code, reason }: { code: number; reason: string }): void {
     if (this.#closing) return
     this.#closing = true
-    this.#exchange.reason ??= reason
+    this.#outcome.reason ??= reason
     this.#fromService.endWith(closeFrame(code, reason), () => this.#client.end())
     this.#fromClient.endWith(closeFrame(1001, '', randomBytes(4)), () => this.#service.end())
     this.#destroyAfter(CLOSE_MS)

@@ -11,10 +11,8 @@ import t from 'tap'
 import { adminSocketPath, startAdmin, type AdminRoute } from '../../src/admin/door.ts'
 import { askAdmin } from '../../src/admin/ask.ts'
 import { GatewayError } from '../../src/answers/errors.ts'
-import { recordingLogger, startOperated } from '../helpers/operations.ts'
+import { recordingLogger } from '../helpers/operations.ts'
 import { temporaryFolder } from '../helpers/process.ts'
-import { upgrade } from '../helpers/wire.ts'
-import { token } from '../helpers/gateway.ts'
 
 const ROUTES: AdminRoute[] = [
   { method: 'GET', path: '/hello', answer: () => ({ body: { hello: 'operator' } }) },
@@ -156,37 +154,4 @@ t.test('what cannot be had is said, and left alone', async (t) => {
   }
   t.equal((await askAdmin(taken, '/hello')).status, 200, 'the first one still answers')
   t.equal(readFileSync(adminSocketPath(withFile), 'utf8'), 'somebody’s')
-})
-
-t.test('status tells how the gateway is doing', async (t) => {
-  const {
-    ask: askGateway,
-    port,
-    services,
-    app,
-  } = await startOperated(t, {
-    GATEWAY_TERMINAL_URL: 'unix:/nonexistent/ttyd.sock',
-  })
-  const { socket } = await upgrade(port, '/', [`Authorization: Bearer ${await token()}`])
-  const { status, body } = await askGateway('/status')
-  t.equal(status, 200)
-  t.match(JSON.parse(body), {
-    workspace: 'houston',
-    pid: process.pid,
-    listening: { address: '127.0.0.1', port },
-    draining: false,
-    services: {
-      dashboard: { url: services.dashboard.url, state: 'up', inFlight: 0 },
-      terminal: { url: 'unix:/nonexistent/ttyd.sock', state: 'down' },
-      api: { state: 'up' },
-      health: { state: 'up' },
-    },
-    openWebSockets: 1,
-    budgets: { addresses: 1, sessions: 0 },
-    rememberedTokens: 1,
-  })
-  t.notMatch(body, 'test-key-of-houston')
-  socket.destroy()
-  app.beginDrain()
-  t.match(JSON.parse((await askGateway('/status')).body), { draining: true })
 })

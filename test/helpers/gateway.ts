@@ -5,15 +5,13 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { loadConfig, type Config } from '../../src/config/load.ts'
 import { startGateway, type RunningGateway } from '../../src/process/lifecycle.ts'
-import { mintToken } from '../../src/identity/token.ts'
+import { mintToken } from '../../src/identity/mint.ts'
+import { ADDRESS_SETTINGS } from '../../src/rules/services.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 import { eventually } from './waiting.ts'
 
 /** The secret that signs test tokens. */
 export const SECRET = 'test-key-of-houston-3f9c1d27b8a64e05'
-
-/** The public host of the test workspace. */
-export const HOST = 'houston.hubify.com'
 
 /** The settings of a test gateway: a workspace named houston, on a free loopback port, with generous limits. */
 export function testSettings(
@@ -133,10 +131,7 @@ export async function startBefore<Service extends { url: string }>(
   overrides: Record<string, string | undefined> = {},
 ) {
   const gateway = await startTestGateway(t, {
-    GATEWAY_DASHBOARD_URL: service.url,
-    GATEWAY_API_URL: service.url,
-    GATEWAY_TERMINAL_URL: service.url,
-    GATEWAY_HEALTH_URL: service.url,
+    ...Object.fromEntries(ADDRESS_SETTINGS.map(({ env }) => [env, service.url])),
     GATEWAY_DRAIN_SECONDS: '0',
     ...overrides,
   })

@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { askAdmin } from '../../src/admin/ask.ts'
 import type { Config } from '../../src/config/load.ts'
 import { openLog } from '../../src/observe/log.ts'
-import { startOperations } from '../../src/admin/operations.ts'
+import { startOperations } from '../../src/admin/routes.ts'
 import { startWorkspace } from './gateway.ts'
 import { temporaryFolder } from './process.ts'
 

@@ -9,7 +9,7 @@ import type { Test } from 'tap'
 import { WebSocketServer } from 'ws'
 
 /** A request as a service received it. */
-export interface SeenRequest {
+interface SeenRequest {
   method: string
   url: string
   rawHeaders: string[]

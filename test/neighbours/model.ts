@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 
 /** A call of the model. */
-export interface ModelCall {
+interface ModelCall {
   readonly headers: Record<string, string | string[] | undefined>
   readonly body: string
   /** Whether OpenClaw aborted the call. */

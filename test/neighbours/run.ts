@@ -18,7 +18,7 @@ const NEIGHBOURS: Record<string, Neighbour> = {
   ttyd,
   'lrzsz (sz and rz for ttyd)': { install: ttyd.installZmodem },
   OpenClaw: openclaw,
-  'Next.js': next,
+  'Next.js': { install: next.install },
   Caddy: caddy,
   Chromium: chromium,
   Supervisors: supervisors,

@@ -1,4 +1,4 @@
-/** How do the tests run real supervisors? With the configurations in the docs, and the process id of the gateway. */
+/** How do the tests run real supervisors? With the configurations in docs/supervisors.md, and the gateway's process id. */
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { installDebianPackage, run, startProgram, until, type Program } from './neighbour.ts'
@@ -8,7 +8,7 @@ const STOP_MS = 60_000
 
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
 const BOOT_SCRIPT = new URL('../../examples/fly/boot.sh', import.meta.url).pathname
-const PAGE = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8')
+const PAGE = readFileSync(new URL('../../docs/supervisors.md', import.meta.url), 'utf8')
 
 /** Installs Debian's packages without starting their services. */
 export async function install(): Promise<string> {
@@ -63,7 +63,7 @@ export interface Supervisor {
 /** Finds a code block in the docs by its first line. */
 function example(firstLine: string): string {
   const block = PAGE.split('```').find((text) => text.includes(`\n${firstLine}\n`))
-  if (block === undefined) throw new Error(`docs/operations.md has no example "${firstLine}"`)
+  if (block === undefined) throw new Error(`docs/supervisors.md has no example "${firstLine}"`)
   return block.slice(block.indexOf('\n') + 1)
 }
 
@@ -231,5 +231,5 @@ const bash: Supervisor = {
   },
 }
 
-/** All supervisors in the docs. */
+/** All supervisors in docs/supervisors.md. */
 export const SUPERVISORS: readonly Supervisor[] = [bash, supervisord, s6, runit]

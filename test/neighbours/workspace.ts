@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { mintToken } from '../../src/identity/token.ts'
+import { mintToken } from '../../src/identity/mint.ts'
 import { startProgram, type Program, type Started } from './neighbour.ts'
 
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
@@ -32,7 +32,7 @@ export interface WorkspaceOptions {
 }
 
 /** A line of the gateway's log. */
-export type LogLine = Record<string, unknown>
+type LogLine = Record<string, unknown>
 
 /** A running workspace. */
 export interface Workspace extends Started {

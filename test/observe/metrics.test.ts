@@ -1,10 +1,7 @@
 /** Is what happens counted, in a form that Prometheus reads, with a bounded number of series? */
-import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import t from 'tap'
 import { ERRORS } from '../../src/answers/errors.ts'
 import { METRICS, RequestMetrics } from '../../src/observe/metrics.ts'
-import { privateAddress } from '../../src/admin/operations.ts'
 import { client, cookie, HTTPS } from '../helpers/door.ts'
 import { token } from '../helpers/gateway.ts'
 import { startOperated } from '../helpers/operations.ts'
@@ -196,58 +193,4 @@ t.test('a status beyond 599 is a server’s fault like others', async (t) => {
   t.ok(lines.includes('gateway_requests_total{route="api",stage="upstream",status="1xx"} 1'))
   t.ok(lines.includes('gateway_upstream_seconds_bucket{route="api",le="900"} 1'))
   t.ok(lines.includes('gateway_upstream_seconds_bucket{route="api",le="+Inf"} 2'))
-})
-
-t.test('the metrics port has metrics and nothing else', async (t) => {
-  const { operations, operationsLog } = await startOperated(t, {}, { metricsPort: 0 })
-  const { address = '', port = 0 } = operations.metricsAddress ?? {}
-  t.equal(address, privateAddress())
-  t.match(operationsLog(), [{ msg: 'metrics served', host: address, port }])
-  const answer = await send(port, 'GET /metrics')
-  t.equal(answer.status, 200)
-  t.equal(answer.headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8')
-  t.ok(parse(answer.body).has('gateway_open_websockets'))
-  t.equal((await send(port, 'HEAD /metrics')).body, '')
-  for (const target of [
-    'GET /',
-    'GET /status',
-    'GET /explain/x',
-    'POST /metrics',
-    'GET /metrics/',
-  ]) {
-    const refused = await send(port, target)
-    t.equal(refused.status, 404, target)
-    t.match(JSON.parse(refused.body), { code: 'not-found' })
-  }
-})
-
-t.test('a metrics port that is taken does not stop the gateway', async (t) => {
-  const other = createServer().listen({ port: 0, host: privateAddress() })
-  await once(other, 'listening')
-  t.teardown(() => other.close())
-  const { port } = other.address() as AddressInfo
-  const { operations, operationsLog, ask } = await startOperated(t, {}, { metricsPort: port })
-  t.equal(operations.metricsAddress, undefined)
-  t.match(operationsLog(), [
-    { level: 'warn', msg: 'metrics not served', err: { code: 'EADDRINUSE' } },
-  ])
-  t.equal((await ask('/metrics')).status, 200, 'the admin door has them all the same')
-})
-
-t.test('the private address is the one of Fly’s private network', async (t) => {
-  const of = (...addresses: string[]) =>
-    privateAddress({
-      eth0: addresses.map((address) => ({
-        address,
-        family: address.includes(':') ? ('IPv6' as const) : ('IPv4' as const),
-        netmask: '',
-        mac: '',
-        internal: false,
-        cidr: null,
-        scopeid: 0,
-      })),
-    })
-  t.equal(of('10.0.0.2', 'fe80::1', 'fdaa:0:1::2'), 'fdaa:0:1::2')
-  t.equal(of('10.0.0.2', 'fd00::1', '2001:db8::1'), '127.0.0.1')
-  t.equal(of(), '127.0.0.1')
 })

@@ -9,7 +9,7 @@ import {
   MAX_UNDER_WAY,
   MAX_WAITING_IN_ALL,
   MAX_WAITING_WHEN_FULL,
-} from '../../src/limits/client-connection.ts'
+} from '../../src/http/client-connection.ts'
 import { cookie, HTTPS, ORIGIN } from '../helpers/door.ts'
 import type { RunningGateway } from '../../src/process/lifecycle.ts'
 import { startBefore, startWorkspace, token, type TestGateway } from '../helpers/gateway.ts'

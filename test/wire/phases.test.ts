@@ -15,7 +15,7 @@ import {
   MAX_WAITING_WHEN_FULL,
   UNREAD_MS,
   UNREAD_RELAYED_MS,
-} from '../../src/limits/client-connection.ts'
+} from '../../src/http/client-connection.ts'
 import { OWN_BODY_MS } from '../../src/request/own-body.ts'
 import { DISCARD_MS, MIN_BYTES_PER_WINDOW, WINDOW_MS } from '../../src/services/request-body.ts'
 import { CONNECT_MS } from '../../src/services/service.ts'

@@ -1,5 +1,5 @@
 /** Does the gateway listen, and does it refuse what it must? */
-import { mintToken } from '../../identity/token.ts'
+import { mintToken } from '../../identity/mint.ts'
 import type { Answer, NoAnswer } from './ask.ts'
 import { DOCTOR, type Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'

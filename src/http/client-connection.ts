@@ -2,7 +2,7 @@
 import { ServerResponse, type IncomingMessage } from 'node:http'
 import type * as net from 'node:net'
 import type { Duplex } from 'node:stream'
-import type { Watched } from './watchdog.ts'
+import type { Watched } from '../limits/watchdog.ts'
 
 /** How long a client may take no byte of an answer of the gateway's own, in milliseconds. */
 export const UNREAD_MS = 10_000

@@ -1,0 +1,176 @@
+/**
+ * What happens on SIGTERM, in order? This file is the answer, top to bottom: {@link stopOnSignals} limits the time that
+ * stopping may take, {@link stopGateway} has the steps, {@link drainRequests} is the step that waits for requests; then the
+ * process ends. With GATEWAY_HOT_RESTART the keeper of the port (port-keeper.ts) gets the signal and sends the message `stop`.
+ */
+import { rmSync } from 'node:fs'
+import { ServerResponse } from 'node:http'
+import { Server as TcpServer, type Socket } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import type { Operations } from '../admin/routes.ts'
+import type { Log } from '../observe/log.ts'
+import { endProcess, onStopSignals } from './ending.ts'
+import { EXIT } from './exit-codes.ts'
+import { notifyStopping, type NotifyOptions } from './notify.ts'
+import { isKept, type ToGateway } from './port-keeper.ts'
+
+/**
+ * Stopping may take this long beyond the drain time, to save budgets, close connections and write log lines (milliseconds).
+ */
+const STOP_MARGIN_MS = 2000
+
+/** A connection that has sent nothing for this long was opened in advance and has no request on its way (milliseconds). */
+const SILENT_MS = 250
+
+/** How often draining checks whether the requests in flight have ended, in milliseconds. */
+const DRAIN_STEP_MS = 50
+
+/**
+ * SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second signal ends the process at once. A gateway
+ * with a keeper takes both orders as messages of the keeper, and a signal only ever stops it, because supervisors such as
+ * systemd signal every process of a service.
+ * @param whenStarted calls a function with the gateway once the gateway has started, or never when it cannot start
+ */
+export function stopOnSignals(
+  whenStarted: (act: (gateway: { close(): Promise<void> }) => void) => void,
+  drainSeconds: number,
+): void {
+  // Two calls are as good as one: `close` remembers its promise, and the time limit of the first call stays.
+  const stop = (): void => {
+    const limitMs = drainSeconds * 1000 + STOP_MARGIN_MS
+    setTimeout(() => endProcess(EXIT.failed), limitMs).unref()
+    whenStarted((gateway) =>
+      gateway.close().then(
+        () => endProcess(EXIT.ok),
+        () => endProcess(EXIT.failed),
+      ),
+    )
+  }
+  const stopAtOnce = () => endProcess(EXIT.failed)
+  onStopSignals({ first: stop, second: isKept() ? stop : stopAtOnce })
+  if (!isKept()) return
+  process.on('message', (message: ToGateway) => {
+    if (message === 'stop') stop()
+    else if (message === 'stop-at-once') stopAtOnce()
+  })
+}
+
+/** What stopping needs. */
+export interface StopOptions {
+  readonly app: FastifyInstance
+  readonly log: Log
+  readonly connections: Connections
+  /** The admin socket and the metrics port. */
+  readonly operations: Operations
+  readonly supervisor: NotifyOptions
+  readonly drainSeconds: number
+  /**
+   * The Unix socket that the gateway listens on and removes at the end; undefined when there is none or another process owns
+   * it.
+   */
+  readonly socketFile: string | undefined
+  readonly saveBudgets: () => void
+}
+
+/**
+ * Stops the gateway: notifies the supervisor, drains, saves the budgets, closes the server and then the admin socket, removes
+ * the socket file, and flushes the log.
+ * @param drain resolves when the requests in flight have ended, or when their time is over
+ */
+export async function stopGateway(
+  options: StopOptions,
+  drain: (options: StopOptions) => Promise<void> = drainRequests,
+): Promise<void> {
+  const { app, log, operations, supervisor, drainSeconds, socketFile, saveBudgets } = options
+  const { logger } = log
+  logger.info({ openSockets: app.openSockets.size, seconds: drainSeconds }, 'draining')
+  void notifyStopping(supervisor)
+  await drain(options)
+  saveBudgets()
+  await app.close()
+  await operations.close()
+  if (socketFile !== undefined) rmSync(socketFile, { force: true })
+  logger.info('stopped')
+  await log.flush()
+}
+
+/**
+ * Stops accepting, closes WebSockets with 1012, and lets requests finish until the deadline; then destroys every connection.
+ */
+async function drainRequests({ app, connections, drainSeconds }: StopOptions): Promise<void> {
+  const { server } = app
+  const deadline = performance.now() + drainSeconds * 1000
+  app.beginDrain()
+  let isClosed = false
+  // The `close` of http.Server would also destroy the connections that it takes for idle: see isFlushing.
+  TcpServer.prototype.close.call(server, () => {
+    isClosed = true
+  })
+  while (performance.now() < deadline) {
+    if (![...connections.keys()].some(isFlushing)) server.closeIdleConnections()
+    // Node does not count a connection as idle that has not sent anything yet; browsers open such connections in advance.
+    const youngest = performance.now() - SILENT_MS
+    for (const [connection, since] of connections)
+      if (connection.bytesRead === 0 && since < youngest) connection.destroy()
+    if (isClosed && app.openSockets.size === 0) return
+    await pause(DRAIN_STEP_MS)
+  }
+  destroyAll(app, connections)
+}
+
+/** Whether a response has ended whose bytes were not all sent to the client: Node takes such a connection for idle. */
+function isFlushing(connection: Socket): boolean {
+  const response: unknown = Reflect.get(connection, '_httpMessage')
+  return response instanceof ServerResponse && response.writableEnded && !response.writableFinished
+}
+
+/**
+ * Stops the gateway after a successor has taken over the port.
+ * @param onBudgetsSaved Called once, right after the first save. Budgets are saved again before the returned promise
+ * resolves; the successor takes that save when this process exits.
+ */
+export function retireGateway(options: StopOptions, onBudgetsSaved: () => void): Promise<void> {
+  return stopGateway(options, async () => {
+    const drained = drainReplaced(options)
+    options.saveBudgets()
+    onBudgetsSaved()
+    await drained
+  })
+}
+
+/**
+ * Drains while a successor listens on the same port. A connection that is idle or young is left open, because a request may
+ * be on its way: that request is answered with `Connection: close`.
+ */
+async function drainReplaced({ app, connections, drainSeconds }: StopOptions): Promise<void> {
+  const deadline = performance.now() + drainSeconds * 1000
+  app.beginDrain(true)
+  // The `close` of http.Server would end idle connections at once, and lose the request that is on its way.
+  TcpServer.prototype.close.call(app.server)
+  while (connections.size > 0 && performance.now() < deadline) await pause(DRAIN_STEP_MS)
+  destroyAll(app, connections)
+}
+
+function destroyAll(app: FastifyInstance, connections: Connections): void {
+  for (const connection of connections.keys()) connection.destroy()
+  app.openSockets.destroyAll()
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds)
+  })
+}
+
+/** Every open connection and when it was opened, upgraded connections included, which Node's server no longer tracks. */
+type Connections = ReadonlyMap<Socket, number>
+
+/** Records the connections of a gateway, from before it listens. */
+export function trackConnections(app: FastifyInstance): Connections {
+  const connections = new Map<Socket, number>()
+  app.server.on('connection', (socket: Socket) => {
+    connections.set(socket, performance.now())
+    socket.once('close', () => connections.delete(socket))
+  })
+  return connections
+}

@@ -1,0 +1,45 @@
+/** How did a request end, and who answered it? One record per request, which the log and the metrics read at the end. */
+import type { ErrorCode } from '../answers/errors.ts'
+
+/** Where a request can be answered: the stages of the request path in order, then what the gateway itself serves. */
+export const STAGES = [
+  'listener',
+  'target',
+  'client-address',
+  'host',
+  'sensitive-files',
+  'credential',
+  'rate-limit',
+  'authentication',
+  'upstream',
+  'health',
+  'sign-in',
+  'sign-out',
+  'probe',
+] as const
+
+export type Stage = (typeof STAGES)[number]
+
+/** The response to one request, as far as it has got. */
+export class Outcome {
+  /** The stage at work. When the request ends, this is the stage that answered. */
+  stage: Stage = 'listener'
+  /** The error code when the gateway itself answered. */
+  code: ErrorCode | undefined
+  /** Why, for the log. */
+  reason: string | undefined
+  /** The underlying error, for the log. */
+  cause: unknown
+  /** The response status; 0 until one was chosen. */
+  status = 0
+  /** Bytes of the response body, or bytes relayed to the client over a WebSocket. */
+  bytesOut = 0
+  /** Bytes relayed from the client over a WebSocket. */
+  bytesIn = 0
+  /** When the request was sent to the service, on the monotonic clock in milliseconds. */
+  dialledAt: number | undefined
+  /** Milliseconds until the service began its response. */
+  upstreamMs: number | undefined
+  /** Called once, when the response has ended or the client's connection has closed, before the request is logged. */
+  onClientClose: (() => void) | undefined
+}

@@ -1,0 +1,111 @@
+/** Does `npm run dev` start again when a source file changes, and does it leave nothing running? Against a copy of the project. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+import { temporaryFolder } from '../helpers/process.ts'
+import { eventually } from '../helpers/waiting.ts'
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+
+/** The folders of everything that runs. */
+const WATCHED = ['src', 'plugins', 'routes', 'embedded']
+
+/** How long a start may take on a busy machine, in milliseconds. */
+const LOADED_MS = 60_000
+
+/** The PATH of somebody who has not run npm: their own Node starts npm, and npm finds the Node of devDependencies. */
+const PATH = (process.env['PATH'] ?? '')
+  .split(delimiter)
+  .filter((folder) => !folder.includes('node_modules'))
+  .join(delimiter)
+
+/** Copies the sources, so that no other test and no running `npm run dev` sees the changes. */
+function copyOfProject(t: Test): string {
+  const folder = temporaryFolder(t)
+  for (const name of [...WATCHED, 'package.json'])
+    cpSync(join(ROOT, name), join(folder, name), { recursive: true })
+  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
+  return folder
+}
+
+/** Runs `npm run dev` in a process group of its own, as a terminal does. */
+function startDev(t: Test, folder: string) {
+  const child = spawn('npm', ['run', '--silent', 'dev'], {
+    cwd: folder,
+    detached: true,
+    env: { PATH, HOME: folder, SHELL: '/bin/sh', GATEWAY_PORT: '0' },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => (output += text))
+  const closed = once(child, 'close') // when the last process that holds the pipes has ended
+  t.teardown(async () => {
+    if (isGroupAlive(child.pid)) process.kill(-(child.pid ?? 0), 'SIGKILL')
+    await closed
+  })
+  const origins = () => [...output.matchAll(/ is up: (\S+)/g)].map(([, origin = '']) => origin)
+  return {
+    child,
+    closed,
+    output: () => output,
+    /** The address of the workspace after this many starts. */
+    async started(times: number): Promise<string> {
+      await eventually(() => origins().length >= times, `start ${times} in:\n${output}`, LOADED_MS)
+      return origins()[times - 1] ?? ''
+    },
+  }
+}
+
+function isGroupAlive(pid = 0): boolean {
+  try {
+    return process.kill(-pid, 0)
+  } catch {
+    return false
+  }
+}
+
+t.test('the folders that hold what runs are watched', async (t) => {
+  const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+    scripts: { dev: string }
+  }
+  t.same(
+    [...scripts.dev.matchAll(/--watch-path=(\S+)/g)].map(([, folder]) => folder),
+    WATCHED,
+  )
+})
+
+t.test(
+  'what was changed is served after a restart; a mistake does not end the watch',
+  async (t) => {
+    const folder = copyOfProject(t)
+    const dev = startDev(t, folder)
+    await dev.started(1)
+
+    const errors = join(folder, 'src/answers/errors.ts')
+    const asBefore = readFileSync(errors, 'utf8')
+    writeFileSync(errors, asBefore.replace('Sign in to use this workspace', 'It was changed'))
+    const answer = await fetch(await dev.started(2))
+    t.match(await answer.json(), { title: 'It was changed' })
+
+    writeFileSync(errors, 'this is no TypeScript')
+    await eventually(() => dev.output().includes('Failed running'), 'a report', LOADED_MS)
+    writeFileSync(errors, asBefore)
+    await dev.started(3)
+
+    dev.child.kill('SIGTERM')
+    await dev.closed
+    t.notOk(isGroupAlive(dev.child.pid), 'npm, the watcher and the workspace have ended')
+  },
+)
+
+t.test('Ctrl+C ends all processes', async (t) => {
+  const dev = startDev(t, copyOfProject(t))
+  await dev.started(1)
+  process.kill(-(dev.child.pid ?? 0), 'SIGINT') // a terminal sends it to every process of the group
+  await dev.closed
+  t.notOk(isGroupAlive(dev.child.pid))
+})
