@@ -1,4 +1,4 @@
-/** Does each path belong to the service that the site map says? */
+/** To which service does each path belong? */
 import t from 'tap'
 import {
   RESERVED_PREFIXES,
