@@ -5,6 +5,7 @@ import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import { loadConfig, type Config, type Environment } from '../src/config/load.ts'
 import { ensureSecretFile } from '../src/store/secret-file.ts'
+import { ADDRESS_SETTINGS, PROBED_SERVICES, SERVICES } from '../src/rules/services.ts'
 import { startGateway, type RunningGateway } from '../src/process/lifecycle.ts'
 import { ensureTerminalCredential } from '../src/terminals/terminal-credential.ts'
 import { mintToken } from '../src/identity/mint.ts'
@@ -101,10 +102,7 @@ function withDefaults(env: Environment): Environment {
 function assertUsable(settings: Environment): void {
   const missing = 'http://127.0.0.1:1'
   loadConfig({
-    GATEWAY_DASHBOARD_URL: missing,
-    GATEWAY_API_URL: missing,
-    GATEWAY_TERMINAL_URL: missing,
-    GATEWAY_HEALTH_URL: missing,
+    ...Object.fromEntries(ADDRESS_SETTINGS.map(({ env }) => [env, missing])),
     ...(isSecretGiven(settings) ? {} : { GATEWAY_JWT_SECRET: newSecret() }),
     ...(isAddressGiven(settings) ? {} : { GATEWAY_PORT: '0' }),
     ...settings,
@@ -228,14 +226,15 @@ function whenTaken<T>(then: () => T): (error: NodeJS.ErrnoException) => T {
   }
 }
 
+/** The services whose addresses the person has named. */
 function namedServices(config: Config, settings: Environment): NamedService[] {
-  const services = [
-    { name: 'dashboard', setting: 'GATEWAY_DASHBOARD_URL', address: config.dashboardUrl },
-    { name: 'agent', setting: 'GATEWAY_API_URL', address: config.apiUrl },
-    { name: 'terminal', setting: 'GATEWAY_TERMINAL_URL', address: config.terminalUrl },
-    { name: 'stats server', setting: 'GATEWAY_HEALTH_URL', address: config.healthUrl },
-  ]
-  return services.filter(({ setting }) => settings[setting] !== undefined)
+  return PROBED_SERVICES.map((name) => SERVICES[name])
+    .filter(({ address }) => settings[address.env] !== undefined)
+    .map(({ words, address }) => ({
+      name: words.replace(/^The | \(.*\)$/g, ''), // 'The agent (OpenClaw)' is the agent
+      setting: address.env,
+      address: config[address.key],
+    }))
 }
 
 async function mintSignInToken({ jwtSecret, workspace, jwtIssuer }: Config): Promise<string> {

@@ -32,7 +32,7 @@ export default fp(
       const { exchange, raw, method, ws } = request
       exchange.outcome.stage = 'authentication'
       if (ws && app.isDraining) {
-        done(new GatewayError('draining', { headers: { 'Retry-After': '2' } }))
+        done(new GatewayError('draining'))
         return
       }
       const { config } = request.routeOptions
@@ -86,6 +86,7 @@ function withExpiredCookie(error: GatewayError, { exchange }: FastifyRequest): G
   return new GatewayError(error.code, {
     ...(error.reason === undefined ? {} : { reason: error.reason }),
     cause: error.cause,
+    retryAfter: error.retryAfter,
     headers: { 'Set-Cookie': expiredSessionCookies(usesSecureCookie(exchange)), ...error.headers },
   })
 }

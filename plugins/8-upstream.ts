@@ -10,7 +10,8 @@ import { relayRequest } from '../src/services/relay-http.ts'
 import { ERROR_FIELD, ownHeaders, type Answer } from '../src/answers/problem.ts'
 import { isServiceWorkerScript } from '../src/rules/isolation.ts'
 import { isRouterFetch } from '../src/request/request-facts.ts'
-import { openServices, type Service, type ServiceName } from '../src/services/service.ts'
+import type { ServiceName } from '../src/rules/services.ts'
+import { openServices, type Service } from '../src/services/service.ts'
 import { Watchdog } from '../src/limits/watchdog.ts'
 import type { Config } from '../src/config/load.ts'
 
@@ -65,7 +66,7 @@ export default fp(
           firstByteMs: config.firstByteSeconds * 1000,
           idleMs: config.idleSeconds * 1000,
           watchdog,
-          onAnswer: service.name === 'terminal' ? onTerminalAnswer(exchange, headers) : undefined,
+          onAnswer: service.row.basicPassword ? onTerminalAnswer(exchange, headers) : undefined,
           fail: (error) => {
             exchange.passwordTry?.settle(undefined)
             app.answerProblem(request, reply, error)
@@ -104,7 +105,8 @@ export default fp(
         dropAuthorization: exchange.dropAuthorization,
         authorization: injectedAuthorization(service, request),
         allowNextData:
-          service.name === 'dashboard' && exchange.target?.path.startsWith('/_next/data/') === true,
+          service.row.nextRouter === true &&
+          exchange.target?.path.startsWith('/_next/data/') === true,
         upgrade: request.ws,
       })
     }
@@ -125,10 +127,9 @@ export default fp(
 )
 
 /** Why a service has nothing at an address for this kind of fetch. */
-function hiddenReason({ name }: Service, { headers }: IncomingMessage): string | undefined {
-  if (name !== 'dashboard' && isRouterFetch(headers)) return 'prefetch'
-  const mayServeWorkers = name === 'dashboard' || name === 'chat'
-  return !mayServeWorkers && isServiceWorkerScript(headers) ? 'service worker' : undefined
+function hiddenReason({ row }: Service, { headers }: IncomingMessage): string | undefined {
+  if (row.nextRouter !== true && isRouterFetch(headers)) return 'prefetch'
+  return !row.serviceWorkers && isServiceWorkerScript(headers) ? 'service worker' : undefined
 }
 
 /** An empty answer: Next.js's router gives up its prefetch and navigates for real, a service worker is not registered. */

@@ -68,7 +68,7 @@ export default fp(
 
     function writeProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
-      const { code, headers } = error
+      const { code, headers, retryAfter } = error
       note(exchange, error)
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
       const audience = {
@@ -77,7 +77,8 @@ export default fp(
         repeatable: isRepeatable(request),
         returnTo: isPage ? returnHere(request) : '/',
       }
-      const answer = problemAnswer({ code, headers, detail: detailOf(error, exchange) }, audience)
+      const detail = detailOf(error, exchange)
+      const answer = problemAnswer({ code, headers, retryAfter, detail }, audience)
       writeAnswer(
         request,
         reply,
@@ -138,7 +139,7 @@ function answerFault(request: FastifyRequest, reply: FastifyReply, cause: unknow
     if (mayAnswer) {
       // None of the fields that other stages added: one of them may be what could not be written.
       const { headers, body } = problemAnswer(
-        { code: error.code, headers: undefined },
+        { code: error.code, headers: undefined, retryAfter: error.retryAfter },
         { requestId: id, page: false, returnTo: '/' },
       )
       response.writeHead(error.statusCode, [...headers, 'Connection', 'close'])

@@ -6,7 +6,7 @@ import fp from 'fastify-plugin'
 import { cutAnswer } from '../src/http/client-connection.ts'
 import { TOO_MANY_SOCKETS_DETAIL } from '../src/answers/details.ts'
 import { EarlyBytes, hasLeft } from '../src/sockets/early-bytes.ts'
-import { GatewayError } from '../src/answers/errors.ts'
+import { ERRORS, GatewayError } from '../src/answers/errors.ts'
 import type { Outcome } from '../src/request/outcome.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-client.ts'
 import type { Service } from '../src/services/service.ts'
@@ -65,7 +65,7 @@ export default fp(
           throw new GatewayError('upstream-busy', {
             reason: 'too many sockets',
             detail: TOO_MANY_SOCKETS_DETAIL,
-            headers: { 'Retry-After': '5' },
+            retryAfter: ERRORS['upstream-busy'].retryAfter.webSocket,
           })
         }
         // Its token was checked meanwhile, and the end of a connection that nobody reads is not told again.
@@ -77,8 +77,9 @@ export default fp(
         const startedAt = performance.now()
         outcome.dialledAt = startedAt
         const headers = app.headersFor(service, request)
-        const loan =
-          service.name === 'terminal' ? app.basicMemory.lend(exchange, raw.rawHeaders) : undefined
+        const loan = service.row.basicPassword
+          ? app.basicMemory.lend(exchange, raw.rawHeaders)
+          : undefined
         if (loan !== undefined) headers.push('Authorization', loan.authorization)
         const key = raw.headers['sec-websocket-key'] ?? ''
         const result = await dialWebSocket(
@@ -117,7 +118,7 @@ export default fp(
         const splice: Takeover = (socket, head) => {
           const clientHead = Buffer.concat([head, early.take()])
           const endsAt = socketEndsAt(principal, leewaySeconds, Date.now())
-          const answer = switchingAnswer(switched, request.id, service.isolated)
+          const answer = switchingAnswer(switched, request.id, service.isolatedAt)
           const address = client.budgetKey
           const relay = openRelay({
             ...{ client: socket, clientHead, service: switched.socket, serviceHead: switched.head },
@@ -166,7 +167,7 @@ export default fp(
         requestId: id,
         signedIn: true,
         rewriteLocation: service.rewriteLocation,
-        isolated: service.isolated,
+        isolatedAt: service.isolatedAt,
         allowOrigin: undefined,
         extra: [...exchange.budgetFields, 'Connection', 'close'],
       })
@@ -198,8 +199,12 @@ function clientLeft(): GatewayError {
 }
 
 /** The service's `101` as the client gets it. */
-function switchingAnswer({ rawHeaders }: Switched, requestId: string, isolated: boolean): string {
-  const headers = [...buildSwitchingHeaders(rawHeaders, isolated), 'X-Request-Id', requestId]
+function switchingAnswer(
+  { rawHeaders }: Switched,
+  requestId: string,
+  isolatedAt: string | undefined,
+): string {
+  const headers = [...buildSwitchingHeaders(rawHeaders, isolatedAt), 'X-Request-Id', requestId]
   let text = 'HTTP/1.1 101 Switching Protocols\r\n'
   for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
   return `${text}\r\n`

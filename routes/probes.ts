@@ -30,7 +30,7 @@ export default async function probes(app: FastifyInstance): Promise<void> {
     exchange.outcome.stage = 'probe'
     if (app.isDraining || !(app.server.listening || app.isReplaced)) {
       // Not thrown: what is thrown is a refusal, and refusals are counted.
-      const draining = new GatewayError('draining', { headers: { 'Retry-After': '2' } })
+      const draining = new GatewayError('draining')
       app.answerProblem(request, reply, draining)
       return reply
     }

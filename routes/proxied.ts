@@ -1,32 +1,53 @@
-/** Mounts a service at an address: every method, bodies untouched, plain requests relayed and upgrades dialled. */
+/**
+ * How does a relayed service get its route? One loop over the table of services mounts each at its path: every method,
+ * bodies untouched, plain requests relayed and upgrades dialled.
+ */
 import httpProxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { METHODS } from '../src/http/methods.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { namesForeignGateway } from '../src/rules/isolation.ts'
-import type { ServiceName } from '../src/services/service.ts'
+import type { ServiceRow } from '../src/rules/services.ts'
+import { pathOf, type SiteMap } from '../src/rules/site-map.ts'
+import type { Service } from '../src/services/service.ts'
+import { ttydUpgradeProblem } from './terminal.ts'
 
-/** How a service is mounted. */
-export interface MountOptions {
-  readonly service: ServiceName
-  /** The address that the router knows the route by (plugins/1-target.ts); an empty string for the dashboard. */
-  readonly address: '' | '/terminal' | '/api' | '/chat'
-  /** Whether OpenClaw's control UI is served here, which must not be told to connect elsewhere. */
-  readonly servesControlUi?: boolean
-  /** Refuses an upgrade that the service must never see. */
-  readonly checkUpgrade?: (request: FastifyRequest) => GatewayError | undefined
+/** What decides which services are mounted. */
+export interface ProxiedOptions {
+  readonly siteMap: SiteMap
 }
 
-/**
- * Mounts a service with @fastify/http-proxy: the package registers the routes and keeps Fastify's hands off the bodies;
- * what is sent, and what comes back, is written by our relay. Its default handler, which would retry a 503 ten times and
- * tell clients which address refused a connection, is never reached.
- */
-export async function mountService(
+export default async function proxied(
   app: FastifyInstance,
-  { service: name, address, servesControlUi = false, checkUpgrade }: MountOptions,
+  { siteMap }: ProxiedOptions,
 ): Promise<void> {
-  const service = app.services[name]
+  for (const service of Object.values(app.services)) {
+    const isMounted =
+      service.row.answeredBy === 'service' && pathOf(service.name, siteMap) !== undefined
+    if (isMounted) await app.register((scope) => mountService(scope, service))
+  }
+}
+
+/** The refusal of a handshake that the service must never see, by the column `upgrades`. Stage 7 refuses all for `none`. */
+const UPGRADE_PROBLEMS = {
+  none: () => undefined,
+  'signed-in': () => undefined,
+  ttyd: ttydUpgradeProblem,
+} as const satisfies Record<
+  ServiceRow['upgrades'],
+  (path: string, request: FastifyRequest) => GatewayError | undefined
+>
+
+/**
+ * Mounts a service with @fastify/http-proxy. The package registers one route with all methods, and a body parser that
+ * leaves the body unread, and it runs our `preHandler` before its own handler. It forwards nothing: `preHandler` relays a
+ * plain request with a client of our own (src/services), and after a WebSocket handshake @fastify/websocket takes over. So
+ * the package's handler is never reached, nor are its sender (@fastify/reply-from with undici), which would retry a 503 ten
+ * times and tell clients which address refused a connection, its rewriting of paths and its WebSocket proxy.
+ * `app.route()` and a parser would do the same; the package stays because this gateway was asked to be built on it.
+ */
+async function mountService(app: FastifyInstance, service: Service): Promise<void> {
+  const { path, upgrades } = service.row
   app.removeAllContentTypeParsers() // Fastify's own would read text/plain bodies, and refuse those over 1 MiB
 
   app.addHook('onRequest', function keepBodyOpaque({ raw }, _reply, done) {
@@ -35,7 +56,7 @@ export async function mountService(
     done()
   })
 
-  if (servesControlUi) {
+  if (service.servesControlUi) {
     app.addHook('onRequest', function refuseForeignGateway({ exchange }, _reply, done) {
       const isForeign = namesForeignGateway(exchange.target?.query ?? '')
       done(
@@ -47,15 +68,15 @@ export async function mountService(
   }
 
   await app.register(httpProxy, {
-    upstream: service.address.origin,
-    prefix: address,
+    upstream: service.address.origin, // required by the package, and never dialled by it
+    prefix: path === '/' ? '' : path, // the address that stage 1 gives the router (plugins/1-target.ts)
     routes: ['/'],
     httpMethods: [...METHODS],
-    config: { upgrades: true },
-    websocket: false,
-    http: {}, // instead of undici, for a sender of its own that is never reached
-    globalAgent: true,
-    // Before the package's own checks of the address, three URLs a request: the target was decided on in stage 1.
+    config: { upgrades: upgrades !== 'none' },
+    websocket: false, // @fastify/websocket owns the server's `upgrade` event (plugins/upgrade.ts)
+    http: {}, // a sender without undici's pool; never reached
+    globalAgent: true, // without an agent of its own
+    // Runs before the handler's own checks of the address, which make three URL objects a request: stage 1 decided on the target.
     preHandler(request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
       if (request.ws) void dialThen(request, reply, done)
       else relay(request, reply)
@@ -77,7 +98,7 @@ export async function mountService(
   ): Promise<void> {
     request.exchange.outcome.stage = 'upstream'
     try {
-      const problem = checkUpgrade?.(request)
+      const problem = UPGRADE_PROBLEMS[upgrades](path, request)
       if (problem !== undefined) throw problem
       await app.dial(service, request, reply)
     } catch (error) {
@@ -85,6 +106,6 @@ export async function mountService(
       else done(error)
       return
     }
-    if (!reply.sent) done() // else the service's refusal is on its way
+    if (!reply.sent) done() // else the refusal of the service is on its way
   }
 }

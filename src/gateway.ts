@@ -19,17 +19,15 @@ import problemDetails from '../plugins/problem-details.ts'
 import requestLog from '../plugins/request-log.ts'
 import upgrade from '../plugins/upgrade.ts'
 import waitingRoom from '../plugins/waiting-room.ts'
-import api from '../routes/api.ts'
-import chat from '../routes/chat.ts'
-import dashboard from '../routes/dashboard.ts'
 import gatewayRoutes from '../routes/gateway.ts'
 import health from '../routes/health.ts'
 import probes from '../routes/probes.ts'
-import terminal from '../routes/terminal.ts'
+import proxied from '../routes/proxied.ts'
 import type { SlidingWindowLimiter } from './limits/budget.ts'
 import type { Config } from './config/load.ts'
 import type { Log } from './observe/log.ts'
 import type { TokenVerifier } from './identity/verifier.ts'
+import { siteMapOf } from './rules/site-map.ts'
 
 /** What outlives a request: made by the server, or by a test with its own clock. */
 export interface GatewayParts {
@@ -56,7 +54,7 @@ export async function buildGateway(
   { log, verifier, addresses, sessions }: GatewayParts,
 ): Promise<FastifyInstance> {
   const { logger } = log
-  const siteMap = { controlUi: config.controlUi, stripApi: config.apiPrefix === 'strip' }
+  const siteMap = siteMapOf(config)
   // Fastify's own debug lines quote URLs, and with them sign-in tokens: only its warnings are let through.
   const frameworkLogger: FastifyBaseLogger = logger.child(
     {},
@@ -116,9 +114,6 @@ export async function buildGateway(
   })
   await app.register(probes)
   await app.register(gatewayRoutes, { verifier })
-  await app.register(terminal)
-  await app.register(api, { keepsPrefix: config.apiPrefix === 'keep' })
-  if (config.controlUi !== undefined) await app.register(chat)
-  await app.register(dashboard)
+  await app.register(proxied, { siteMap })
   return app
 }

@@ -58,14 +58,6 @@ const SERVICE_FAILURES: Partial<Record<ErrorCode, string>> = {
   'upstream-timeout': 'took too long to answer.',
 }
 
-/** `Retry-After` of answers that name no other time, in seconds. Two pages on a dead service leave room in the ten a minute. */
-export const RETRY_SECONDS: Partial<Record<ErrorCode, number>> = {
-  'upstream-unreachable': 10,
-  draining: 2,
-  'upstream-busy': 5,
-  'upstream-timeout': 30,
-}
-
 /**
  * The `detail` of a service's failure; undefined for a code that says nothing about a service.
  * @param service as people know it, such as `The dashboard`

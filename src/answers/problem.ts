@@ -1,7 +1,7 @@
 /** How does an error become an answer? One writer for every door: hooks, the router's own errors, and the bare socket. */
 import { STATUS_CODES } from 'node:http'
-import { DETAILS, RETRY_SECONDS } from './details.ts'
-import { ERRORS, type ErrorCode, type GatewayError } from './errors.ts'
+import { DETAILS } from './details.ts'
+import { ERRORS, fixedRetryAfter, type ErrorCode, type GatewayError } from './errors.ts'
 import { errorPage, PAGE_POLICY, signInPage } from './pages.ts'
 import { Remembered } from '../limits/memo.ts'
 
@@ -45,18 +45,21 @@ const CHALLENGES: Partial<Record<ErrorCode, string>> = {
  * reflected, not even its address (CVE-2024-35225).
  */
 export function problemAnswer(
-  { code, headers: extra, detail = DETAILS[code] }: ProblemSource,
+  {
+    code,
+    headers: extra,
+    detail = DETAILS[code],
+    retryAfter = fixedRetryAfter(code),
+  }: ProblemSource,
   audience: Audience,
 ): Answer {
   const { status } = ERRORS[code]
   const challenge = CHALLENGES[code]
-  const retryAfter = retryAfterOf({ code, headers: extra })
   const headers = [...ownHeaders(audience.requestId), ERROR_FIELD, code]
   for (const [name, value] of Object.entries(extra ?? {}))
     for (const one of [value].flat()) headers.push(name, one)
   if (challenge !== undefined) headers.push('WWW-Authenticate', challenge)
-  if (retryAfter !== undefined && extra?.['Retry-After'] === undefined)
-    headers.push('Retry-After', String(retryAfter))
+  if (retryAfter !== undefined) headers.push('Retry-After', String(retryAfter))
   if (!audience.page)
     return withBody(
       status,
@@ -81,12 +84,16 @@ export function problemAnswer(
 /** The part of an error that its client hears of. */
 export interface ProblemSource extends Pick<GatewayError, 'code' | 'headers'> {
   readonly detail?: string | undefined
+  /** In seconds; that of the table when left out. */
+  readonly retryAfter?: number | undefined
 }
 
 /** After how many seconds the client may try again; undefined when trying again is no use. */
-export function retryAfterOf({ code, headers }: ProblemSource): number | undefined {
-  const own = headers?.['Retry-After']
-  return own === undefined ? RETRY_SECONDS[code] : Number(own)
+export function retryAfterOf({
+  code,
+  retryAfter = fixedRetryAfter(code),
+}: Pick<GatewayError, 'code' | 'retryAfter'>): number | undefined {
+  return retryAfter
 }
 
 /** Fields of every answer of ours. */

@@ -4,8 +4,8 @@ import { isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { SECRET_VARIABLES, type Config, type Environment } from '../config/load.ts'
 import { configWarnings } from '../config/rules.ts'
-import type { ServiceAddress } from '../config/values.ts'
 import { isLoopbackHost, parseAuthority } from '../rules/host.ts'
+import { ADDRESS_SETTINGS } from '../rules/services.ts'
 
 /** The most that GATEWAY_JWT_LEEWAY_SECONDS takes. */
 const MAX_LEEWAY_SECONDS = 120
@@ -33,19 +33,14 @@ function proxyAdvice({ socket, host, trustedProxies }: Config): string[] {
   ]
 }
 
-function serviceAdvice({ dashboardUrl, apiUrl, terminalUrl, healthUrl }: Config): string[] {
-  const services: Record<string, ServiceAddress> = {
-    GATEWAY_DASHBOARD_URL: dashboardUrl,
-    GATEWAY_API_URL: apiUrl,
-    GATEWAY_TERMINAL_URL: terminalUrl,
-    GATEWAY_HEALTH_URL: healthUrl,
-  }
+function serviceAdvice(config: Config): string[] {
   const ours = new Set(
     Object.values(networkInterfaces()).flatMap((list = []) =>
       list.filter(({ internal }) => !internal).map(({ address }) => address),
     ),
   )
-  return Object.entries(services).flatMap(([name, { url, hostname }]) => {
+  return ADDRESS_SETTINGS.flatMap(({ env: name, key }) => {
+    const { url, hostname } = config[key]
     const host = hostname.replace(/^\[(.*)\]$/, '$1')
     if (host === '0.0.0.0' || host === '::')
       return [`${name} ${url} names every address of this machine; say 127.0.0.1`]

@@ -1,5 +1,6 @@
 /** Do the settings fit together? What no single declaration can say. */
-import { SETTINGS, type Config } from './settings.ts'
+import { ADDRESS_SETTINGS } from '../rules/services.ts'
+import type { Config } from './settings.ts'
 import type { ServiceAddress } from './values.ts'
 
 /**
@@ -71,13 +72,10 @@ interface ConfiguredService {
   readonly isDefault: boolean
 }
 
-const SERVICE_SETTINGS = ['dashboardUrl', 'apiUrl', 'terminalUrl', 'healthUrl'] as const
-
 /** The services whose addresses could be read. */
 function servicesOf(config: Partial<Config>): ConfiguredService[] {
-  return SERVICE_SETTINGS.flatMap((key) => {
+  return ADDRESS_SETTINGS.flatMap(({ key, env: name, default: defaultUrl }) => {
     const service = config[key]
-    const { env: name, default: defaultUrl } = SETTINGS[key]
     return service === undefined ? [] : [{ name, service, isDefault: service.url === defaultUrl }]
   })
 }

@@ -2,6 +2,7 @@
 import { isAbsolute, join, resolve } from 'node:path'
 import { parseNetworks, type Cidr } from '../http/address.ts'
 import { parseAuthority } from '../rules/host.ts'
+import { SERVICE_NAMES, SERVICES, type ServiceName } from '../rules/services.ts'
 import { RESERVED_PREFIXES } from '../rules/site-map.ts'
 import { listOf } from './setting.ts'
 
@@ -110,11 +111,9 @@ export function parsePrefix(text: string): string {
   return text
 }
 
-const SERVICE_ROUTES = ['dashboard', 'chat', 'terminal', 'api'] as const
-
-/** A route with a service behind it, in a list of them: the message names the wrong one. */
-export function parseServiceRoute(text: string): (typeof SERVICE_ROUTES)[number] {
-  const route = SERVICE_ROUTES.find((name) => name === text)
+/** A route with a budget of its own, in a list of them: the message names the wrong one. */
+export function parseServiceRoute(text: string): ServiceName {
+  const route = SERVICE_NAMES.find((name) => name === text && SERVICES[name].budget !== 'none')
   if (route === undefined) throw new Error(`"${text}" is not the name of a route`)
   return route
 }

@@ -1,6 +1,6 @@
 /** What does the request ask for? The one canonical form of a request target; whatever differs from it is refused. */
 import type { TargetProblem } from '../answers/details.ts'
-import { routeOf, type RouteName, type SiteMap } from './site-map.ts'
+import { routeOf, strippedPrefix, type RouteName, type SiteMap } from './site-map.ts'
 
 /** A request target that was accepted. The bytes that were decided on are the bytes that are forwarded. */
 export interface Target {
@@ -40,7 +40,7 @@ export function parseTarget(raw: string, siteMap: SiteMap): Target | BadTarget {
   const path = queryAt < 0 ? raw : raw.slice(0, queryAt)
   const query = queryAt < 0 ? '' : raw.slice(queryAt)
   const route = routeOf(path, siteMap)
-  const prefix = route === 'api' && siteMap.stripApi ? '/api' : ''
+  const prefix = strippedPrefix(route, siteMap)
   let decodedPath = path
   if (NEEDS_A_LOOK.test(path)) {
     const decoded = decodeOnce(path)

@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 import { loadConfig, type Config } from '../../src/config/load.ts'
 import { startGateway, type RunningGateway } from '../../src/process/lifecycle.ts'
 import { mintToken } from '../../src/identity/mint.ts'
+import { ADDRESS_SETTINGS } from '../../src/rules/services.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 import { eventually } from './waiting.ts'
 
@@ -130,10 +131,7 @@ export async function startBefore<Service extends { url: string }>(
   overrides: Record<string, string | undefined> = {},
 ) {
   const gateway = await startTestGateway(t, {
-    GATEWAY_DASHBOARD_URL: service.url,
-    GATEWAY_API_URL: service.url,
-    GATEWAY_TERMINAL_URL: service.url,
-    GATEWAY_HEALTH_URL: service.url,
+    ...Object.fromEntries(ADDRESS_SETTINGS.map(({ env }) => [env, service.url])),
     GATEWAY_DRAIN_SECONDS: '0',
     ...overrides,
   })
