@@ -1,17 +1,17 @@
-/** What can be said behind `npm start --`? */
+/** Which arguments does `npm start --` take? `--port` and `--help`. */
 import { parseArgs } from 'node:util'
 import { SETTINGS } from '../src/config/settings.ts'
 import { ADDRESS_SETTINGS } from '../src/rules/services.ts'
 
-/** Arguments that mean nothing; the message is complete text for a person. */
+/** The error of invalid arguments. Its message is complete text for a person. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-/** What a person asked for. */
+/** The parsed arguments. */
 export interface Arguments {
   readonly help: boolean
-  /** As it was written; undefined when none was asked for. */
+  /** The port as written on the command line; undefined when not given. */
   readonly port: string | undefined
 }
 

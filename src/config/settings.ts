@@ -1,4 +1,4 @@
-/** Which settings are there? Every one of them, declared once (contract, section 9). */
+/** Which settings are there? Those in SETTINGS, each declared once (contract, section 9). */
 import { parseHostRule } from '../rules/host.ts'
 import { parseFilePattern } from '../rules/sensitive.ts'
 import { ADDRESS_SETTINGS, SERVICE_NAMES, SERVICES, type AddressKey } from '../rules/services.ts'
@@ -46,7 +46,7 @@ const serviceAddresses = Object.fromEntries(
 /** The services whose requests are counted, for a list in words. */
 const COUNTED = SERVICE_NAMES.filter((name) => SERVICES[name].budget !== 'none')
 
-/** Names of services; an empty list is spelled `none`, since an empty variable is an error everywhere. */
+/** A list of routes that have a service. An empty list is written `none`, because an empty variable is always an error. */
 const routeList = {
   accepts: `a comma-separated list of ${COUNTED.slice(0, -1).join(', ')} and ${COUNTED.at(-1)}; or none`,
   parse: (text: string) => (text === 'none' ? [] : listOf(parseServiceRoute)(text)),
@@ -55,7 +55,7 @@ const routeList = {
 /** The services on which a signed-in browser spends its session's budget unless a setting says otherwise. */
 const SESSION_ROUTES = SERVICE_NAMES.filter((name) => SERVICES[name].budget === 'session').join(',')
 
-/** The settings, under the names that the code knows them by. */
+/** The declarations of all settings, by their names in the code. */
 export const SETTINGS = {
   workspace: required({
     env: 'GATEWAY_WORKSPACE',
@@ -270,7 +270,7 @@ export const SETTINGS = {
   }),
 } as const satisfies Record<string, Setting<unknown>>
 
-/** The settings as the code sees them: parsed, complete and frozen. */
+/** The values of all settings: parsed, complete and frozen. */
 export type Config = {
   readonly [Name in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[Name]['parse']>
 }

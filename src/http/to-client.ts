@@ -207,7 +207,7 @@ function saidBy(kind: number, value: string): number {
   return (1 << ANY_POLICY) | (FRAME_ANCESTORS.test(value) ? 1 << CONTENT_POLICY : 0)
 }
 
-/** Headers removed from a `101`: those that only the gateway sends, and lengths, which a 101 cannot have (RFC 9110 section 8.6). */
+/** Headers removed from a `101`: those that only the gateway sends, and lengths, which a 101 has not (RFC 9110 section 8.6). */
 const NEVER_WITH_SWITCH: ReadonlySet<string> = new Set([
   'x-gateway-error',
   'x-request-id',
