@@ -5,7 +5,7 @@ import { PROBED_SERVICES, type ProbedService, type ServiceName } from '../rules/
 import type { Service } from './service.ts'
 
 /** `up`: the address of the service accepts connections. */
-export type ServiceState = 'up' | 'down'
+type ServiceState = 'up' | 'down'
 
 /** How long a service may take to accept a connection, in milliseconds. */
 const CONNECT_MS = 500

@@ -1,4 +1,4 @@
-/** Does the doctor find the faults of a workspace, and print a remedy for each? */
+/** Does the doctor find what is wrong with a workspace, and say what to do? */
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -22,7 +22,7 @@ async function findingsOf(env: Settings) {
   return { code, ok, findings: byName(findings), list: findings, out }
 }
 
-/** Starts a gateway with these services, and returns the settings with which an operator would run the doctor. */
+/** A gateway before these services, and the settings that an operator would call the doctor with. */
 async function startSettings(t: Test, services: Settings) {
   const stateDir = temporaryFolder(t)
   const settings = testSettings({ GATEWAY_STATE_DIR: stateDir, ...services })
@@ -30,7 +30,7 @@ async function startSettings(t: Test, services: Settings) {
   return { stateDir, settings: { ...settings, GATEWAY_PORT: String(port) } }
 }
 
-t.test('a healthy workspace passes every check', async (t) => {
+t.test('a healthy workspace passes every question', async (t) => {
   const { stateDir, settings } = await startSettings(t, await startStandIns(t))
   writeFileSync(join(stateDir, 'terminal-credential'), `${CREDENTIAL}\n`, {
     mode: 0o600,
@@ -39,21 +39,21 @@ t.test('a healthy workspace passes every check', async (t) => {
   t.equal(code, 0)
   t.ok(ok)
   for (const { check, verdict, detail } of list) {
-    // The test gateway listens on loopback, so no other machine can reach it to send false forwarding headers.
+    // The test gateway listens on loopback: nobody else can reach it to spoof anything.
     const expected = check === 'client-address-of-other-peers' ? 'skip' : 'pass'
     t.equal(verdict, expected, `${check}: ${detail}`)
   }
   t.equal(list.length, 21)
 })
 
-t.test('five deliberate mistakes are each found, with a remedy, in under 10 s', async (t) => {
+t.test('five seeded mistakes are each named, with their remedy, in under 10 s', async (t) => {
   const standIns = await startStandIns(t)
   const openTerminal = await startUpstream(t, (_request, response) => response.end('<html>'))
   const silentStats = await startRawUpstream(t, () => {})
   const { stateDir, settings } = await startSettings(t, {
     ...standIns,
     GATEWAY_TERMINAL_URL: openTerminal.url, // ttyd without a credential
-    GATEWAY_OPENCLAW_MODE: 'trusted-proxy', // the stand-in refuses forwarded requests
+    GATEWAY_OPENCLAW_MODE: 'trusted-proxy', // the stand-in refuses what was forwarded
     GATEWAY_HEALTH_URL: silentStats.url,
     GATEWAY_DASHBOARD_URL: `http://127.0.0.1:${await closedPort()}`,
   })
@@ -137,7 +137,7 @@ t.test(
   },
 )
 
-t.test('an invalid configuration gives one finding per problem', async (t) => {
+t.test('a wrong configuration is a finding for each problem', async (t) => {
   const { code, out } = await run({ GATEWAY_JWT_SECRET: 'short' }, '--json')
   t.equal(code, 1)
   const { findings } = JSON.parse(out) as { findings: Finding[] }

@@ -1,4 +1,4 @@
-/** To which service does each path belong? */
+/** Does each path belong to the service that the site map says? */
 import t from 'tap'
 import {
   RESERVED_PREFIXES,

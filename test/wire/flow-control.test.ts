@@ -1,4 +1,4 @@
-/** Does a slow reader slow the sender down, instead of filling the gateway's memory? */
+/** Does a slow reader slow the writer down, instead of filling our memory? */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
@@ -29,25 +29,50 @@ t.test('an upload waits for a service that does not read, then arrives whole', a
   const sent = createHash('sha256')
   for (let i = 0; i < total / BLOCK.length; i++) sent.update(BLOCK)
 
-    let head = Buffer.alloc(0)
-    serviceSocket?.on('data', (chunk: Buffer) => {
-      let body = chunk
-      if (received === 0) {
-        head = Buffer.concat([head, chunk])
-        const end = head.indexOf('\r\n\r\n')
-        if (end < 0) return
-        body = head.subarray(end + 4)
+  let head = Buffer.alloc(0)
+  serviceSocket?.on('data', (chunk: Buffer) => {
+    let body = chunk
+    if (received === 0) {
+      head = Buffer.concat([head, chunk])
+      const end = head.indexOf('\r\n\r\n')
+      if (end < 0) return
+      body = head.subarray(end + 4)
+    }
+    received += body.length
+    hash.update(body)
+    if (received === total)
+      serviceSocket?.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok')
+  })
+  serviceSocket?.resume()
+  let written = stuckAt
+  while (written < total) {
+    written += BLOCK.length
+    if (!socket.write(BLOCK)) await once(socket, 'drain')
+  }
+  const [answer] = (await once(socket, 'data')) as [Buffer]
+  t.match(answer.toString(), /^HTTP\/1\.1 200/)
+  t.equal(received, total)
+  t.equal(hash.digest('hex'), sent.digest('hex'))
+  socket.destroy()
+  await gateway.settled()
+})
+
+t.test('a download waits for a client that does not read, then arrives whole', async (t) => {
+  const total = 50 * MEGABYTE
+  let written = 0
+  let isFinished = false
+  const service = await startUpstream(t, (_request, response) => {
+    response.setHeader('Content-Length', total)
+    const more = () => {
+      while (written < total) {
+        written += BLOCK.length
+        if (!response.write(BLOCK)) {
+          response.once('drain', more)
+          return
+        }
       }
-      received += body.length
-      hash.update(body)
-      if (received === total)
-        serviceSocket?.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok')
-    })
-    serviceSocket?.resume()
-    let written = stuckAt
-    while (written < total) {
-      written += BLOCK.length
-      if (!socket.write(BLOCK)) await once(socket, 'drain')
+      isFinished = true
+      response.end()
     }
     more()
   })

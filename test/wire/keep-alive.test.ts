@@ -8,7 +8,7 @@ import { eventually, within } from '../helpers/waiting.ts'
 import { gather, handshake, open, requestBytes } from '../helpers/wire.ts'
 
 t.test(
-  'a thousand requests use one connection on each side, and leave no listener behind',
+  'a thousand requests use one connection on either side and leave no listener behind',
   async (t) => {
     const service = await startUpstream(t, (request, response) => {
       request.resume()
@@ -51,31 +51,28 @@ t.test(
   },
 )
 
-t.test(
-  'pipelined requests get their responses in order, whichever service is faster',
-  async (t) => {
-    const held = new Map<string, ServerResponse>()
-    const service = await startUpstream(t, (request, response) =>
-      held.set(request.url ?? '', response),
-    )
-    const gateway = await startBefore(t, service)
-    const socket = await open(gateway.port)
-    const received = gather(socket)
-    const paths = Array.from({ length: 20 }, (_, i) => `/p${i}.`)
-    socket.write(paths.map((path) => requestBytes(`GET ${path}`, [gateway.auth])).join(''))
-    await eventually(() => held.size === paths.length, 'all at the service')
-    for (const path of paths.toReversed()) held.get(path)?.end(`answer to ${path}`)
-    const text = await received.until((soFar) => soFar.includes('answer to /p19.'))
-    t.same(
-      [...text.matchAll(/answer to (\/p\d+\.)/g)].map(([, path]) => path),
-      paths,
-    )
-    socket.destroy()
-    await gateway.settled()
-  },
-)
+t.test('pipelined requests are answered in order, whichever service is faster', async (t) => {
+  const held = new Map<string, ServerResponse>()
+  const service = await startUpstream(t, (request, response) =>
+    held.set(request.url ?? '', response),
+  )
+  const gateway = await startBefore(t, service)
+  const socket = await open(gateway.port)
+  const received = gather(socket)
+  const paths = Array.from({ length: 20 }, (_, i) => `/p${i}.`)
+  socket.write(paths.map((path) => requestBytes(`GET ${path}`, [gateway.auth])).join(''))
+  await eventually(() => held.size === paths.length, 'all at the service')
+  for (const path of paths.toReversed()) held.get(path)?.end(`answer to ${path}`)
+  const text = await received.until((soFar) => soFar.includes('answer to /p19.'))
+  t.same(
+    [...text.matchAll(/answer to (\/p\d+\.)/g)].map(([, path]) => path),
+    paths,
+  )
+  socket.destroy()
+  await gateway.settled()
+})
 
-t.test('when a client disconnects, all its pipelined requests end', async (t) => {
+t.test('a client that leaves takes its whole pipeline with it', async (t) => {
   const gone: string[] = []
   const service = await startUpstream(t, (request, response) => {
     request.socket.on('close', () => gone.push(request.url ?? ''))
@@ -94,7 +91,7 @@ t.test('when a client disconnects, all its pipelined requests end', async (t) =>
   t.equal(gone.length, 3)
 })
 
-t.test('a bad request after a good one closes the connection and reaches no service', async (t) => {
+t.test('a bad request behind a good one ends the connection and reaches nobody', async (t) => {
   for (const bad of [
     'GET /x HTTP/9.9\r\n\r\n',
     'nonsense\r\n\r\n',

@@ -1,4 +1,4 @@
-/** Is a client that sends or reads too slowly disconnected, and one that waits for its service kept? */
+/** Is a client that sends or reads too slowly let go, and a patient one kept? */
 import type { Socket } from 'node:net'
 import t from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
@@ -6,7 +6,7 @@ import { startRawUpstream, startUpstream } from '../helpers/upstream.ts'
 import { elapse, eventually, standsStill } from '../helpers/waiting.ts'
 import { gather, open, requestBytes, send } from '../helpers/wire.ts'
 
-/** Moves the monotonic clock forward, so that the test need not wait thirty seconds. */
+/** Lets time pass for everything that looks at the monotonic clock: thirty seconds need not be waited for. */
 const realNow = performance.now.bind(performance)
 let skipped = 0
 performance.now = () => realNow() + skipped
@@ -15,7 +15,7 @@ performance.now = () => realNow() + skipped
 const aRound = () => elapse(600, 'it must not end anything within this')
 
 t.test(
-  'a connection with an incomplete header section is closed after about ten seconds',
+  'a connection that does not finish its header is cut after about ten seconds',
   { timeout: 25_000 },
   async (t) => {
     const service = await startUpstream(t)
@@ -67,7 +67,7 @@ t.test('a client that hardly sends its body is answered 408', async (t) => {
   await gateway.settled()
 })
 
-t.test('a client is not disconnected because its service reads or responds slowly', async (t) => {
+t.test('a client whose service is slow to read, or to answer, is not blamed', async (t) => {
   const paused: Socket[] = []
   const service = await startRawUpstream(t, (socket) => paused.push(socket.pause()))
   const gateway = await startBefore(t, service)

@@ -28,10 +28,10 @@ import {
 
 const crashes = watchForCrashes()
 
-/** How long a busy machine may take to close hundreds of connections, in milliseconds. */
+/** After hundreds of connections a busy machine is behind with what it closes, in milliseconds. */
 const PATIENCE_MS = 30_000
 
-t.test('when the service ends, the client’s socket is closed at once', async (t) => {
+t.test('a service that ends takes the client’s socket with it at once', async (t) => {
   const gateway = await startPairs(t)
   for (const how of ['end', 'destroy', 'resetAndDestroy', 'destroySoon'] as const) {
     const { client, service } = await gateway.connect()
@@ -48,7 +48,7 @@ t.test('when the service ends, the client’s socket is closed at once', async (
   }
 })
 
-t.test('when the client ends, the service’s socket is closed at once', async (t) => {
+t.test('a client that ends takes the service’s socket with it at once', async (t) => {
   const gateway = await startPairs(t)
   for (const how of ['end', 'destroy', 'resetAndDestroy'] as const) {
     const { client, service } = await gateway.connect()
@@ -67,7 +67,7 @@ t.test('when the client ends, the service’s socket is closed at once', async (
 })
 
 t.test(
-  'the end of a service while its client does not read is noticed when the client reads again',
+  'a service that goes while the client does not read is noticed when it reads again',
   async (t) => {
     const gateway = await startPairs(t)
     const { client, service } = await gateway.connect()
@@ -82,7 +82,7 @@ t.test(
   },
 )
 
-t.test('a service that keeps sending is disconnected soon after its client has gone', async (t) => {
+t.test('a service that goes on and on is cut soon after its client has gone', async (t) => {
   const gateway = await startPairs(t)
   const { client, service } = await gateway.connect()
   const block = serverFrame(2, Buffer.alloc(64 * 1024))
@@ -91,7 +91,7 @@ t.test('a service that keeps sending is disconnected soon after its client has g
   }
   service.on('drain', pour)
   service.on('error', () => service.destroy())
-  service.removeAllListeners('end') // it keeps sending, whatever happens
+  service.removeAllListeners('end') // it goes on, whatever it hears
   pour()
   await client.until(10 * block.length)
   client.socket.destroy()
@@ -103,7 +103,7 @@ t.test('a service that keeps sending is disconnected soon after its client has g
   await gateway.settled()
 })
 
-t.test('the reset of a client that does not read is noticed at once', async (t) => {
+t.test('a client that goes while nobody reads is noticed at once', async (t) => {
   const gateway = await startPairs(t)
   const { client, service } = await gateway.connect()
   client.socket.removeAllListeners('data')
@@ -116,7 +116,7 @@ t.test('the reset of a client that does not read is noticed at once', async (t) 
   t.ok(performance.now() - begun < SOON_MS)
 })
 
-t.test('a half-closed connection is not kept', { timeout: 60_000 }, async (t) => {
+t.test('half a connection is not kept', { timeout: 60_000 }, async (t) => {
   const sockets: Duplex[] = []
   const service = await startUpstream(t, undefined, (request, socket) => {
     socket.removeAllListeners('end')
@@ -197,7 +197,7 @@ t.test('resets at any moment end nothing but themselves', { timeout: 80_000 }, a
 })
 
 t.test(
-  'resets of HTTP requests at any moment do no harm either',
+  'resets of plain requests at any moment do no harm either',
   { timeout: 80_000 },
   async (t) => {
     const service = await startUpstream(t, (request, response) => {
@@ -234,7 +234,7 @@ t.test(
       return socket
     })
     await gateway.settled()
-    // Idle connections to the service stay open for four seconds.
+    // Connections to the service are kept for four seconds.
     await eventually(() => openFiles() <= before + 2, 'files closed', PATIENCE_MS)
     t.same(crashes, [])
   },

@@ -35,12 +35,12 @@ async function refused(port: number, path: string, headers: readonly string[]) {
 }
 
 t.test(
-  'a service that does not respond to a handshake is a 504 after ten seconds',
+  'a service that is silent to a handshake is a 504 after ten seconds',
   { timeout: 60_000, buffered: true },
   async (t) => {
     const service = await startRawUpstream(t, (socket) => {
       socket.resume()
-      // Informational responses do not extend the limit. If they did, this test would reach its own time limit.
+      // Signs of life do not put the end off: without one, this test would meet its own limit.
       const hints = setInterval(() => socket.write('HTTP/1.1 102 Processing\r\n\r\n'), 500)
       socket.on('close', () => clearInterval(hints))
     })
@@ -51,7 +51,7 @@ t.test(
 )
 
 t.test(
-  'a refused handshake gets an HTTP response, the connection is closed, and no service is contacted',
+  'a refused handshake gets an HTTP answer, the connection ends, and no service is dialled',
   { buffered: true },
   async (t) => {
     const { port, dials, running } = await startWorkspace(t)
@@ -89,7 +89,7 @@ t.test(
 )
 
 t.test(
-  'a client that sends frames after a refused handshake still gets the response',
+  'frames behind a refused handshake do not cost the client its answer',
   { buffered: true },
   async (t) => {
     const { port } = await startWorkspace(t)
@@ -104,7 +104,7 @@ t.test(
 )
 
 t.test(
-  'a service’s refusal reaches the client unchanged, and the connection is closed',
+  'a refusal of the service reaches the client as it is, and the connection ends',
   { buffered: true },
   async (t) => {
     const answers: Record<string, string> = {
@@ -159,7 +159,7 @@ t.test(
 )
 
 t.test(
-  'a service’s refusal that breaks off, or pauses for too long, closes the connection',
+  'a refusal that breaks off, or pauses for too long, is a cut',
   { timeout: 30_000 },
   async (t) => {
     let breakOff = () => {}
@@ -188,7 +188,7 @@ t.test(
 )
 
 t.test(
-  'a service that is down, closes the connection or does not listen is a 502 or 504',
+  'a service that is down, hangs up or does not listen is a 502 or 504',
   { buffered: true },
   async (t) => {
     const url = `http://127.0.0.1:${await closedPort()}`
@@ -218,7 +218,7 @@ t.test(
   },
 )
 
-t.test('an invalid 101 is a 502, and no tunnel is opened', { buffered: true }, async (t) => {
+t.test('a switch that is none is a 502, and there is no tunnel', { buffered: true }, async (t) => {
   let answer: (request: IncomingMessage) => string = () => ''
   let frames = 0
   let connections = 0
@@ -312,7 +312,7 @@ t.test('an invalid 101 is a 502, and no tunnel is opened', { buffered: true }, a
   await eventually(() => connections === 0, 'the connections to the service are given up')
 })
 
-t.test('a 101 in the form that ttyd sends is valid', async (t) => {
+t.test('a switch in the spelling of ttyd is one', async (t) => {
   const service = await startUpstream(t, undefined, (request, socket) => {
     const spelled = switchingProtocols(request)
       .replace('Upgrade: websocket', 'upgrade: WebSocket')
@@ -328,7 +328,7 @@ t.test('a 101 in the form that ttyd sends is valid', async (t) => {
 })
 
 t.test(
-  'the handshake reaches the service as the client sent it, without the gateway’s credentials',
+  'the handshake reaches the service as the client sent it, less what is ours',
   { buffered: true },
   async (t) => {
     const { port, services } = await startWorkspace(t)
@@ -373,7 +373,7 @@ t.test(
 )
 
 t.test(
-  'bytes that arrive with either side’s handshake are not lost, and stay in order',
+  'what comes with either handshake is not lost, and stays in order',
   { buffered: true },
   async (t) => {
     for (const size of [1, 1000, 300_000]) {
@@ -414,7 +414,7 @@ t.test(
   },
 )
 
-t.test('a request after an upgrade never reaches the service', { buffered: true }, async (t) => {
+t.test('a request behind an upgrade never reaches the service', { buffered: true }, async (t) => {
   for (const path of ['/terminal/ws', '/api/ws', '/ws']) {
     let heard = ''
     const service = await startUpstream(t, undefined, (request, socket, head) => {
@@ -436,7 +436,7 @@ t.test('a request after an upgrade never reaches the service', { buffered: true 
 })
 
 t.test(
-  'when a client disconnects while the service handles its handshake, the attempt ends',
+  'a client that leaves while the service thinks ends the attempt',
   { buffered: true },
   async (t) => {
     let gone = 0
@@ -458,7 +458,7 @@ t.test(
 )
 
 t.test(
-  'clients that disconnect before they get a response do not use up places',
+  'clients that leave before they are even answered take no place for ever',
   { buffered: true },
   async (t) => {
     const service = await startUpstream(t)
@@ -489,6 +489,6 @@ t.test(
   },
 )
 
-t.test('no error was uncaught', async (t) => {
+t.test('nothing of all this went uncaught', async (t) => {
   t.same(crashes, [])
 })

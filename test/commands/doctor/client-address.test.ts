@@ -1,4 +1,4 @@
-/** Does the doctor detect a gateway that trusts the wrong proxies? */
+/** Is a gateway that believes the wrong people found out? */
 import t, { type Test } from 'tap'
 import { examineClientAddress } from '../../../src/commands/doctor/client-address.ts'
 import { examined } from '../../helpers/examined.ts'
@@ -9,7 +9,7 @@ const THROUGH = 'client-address-through-proxies'
 const TRUSTED = 'client-address-of-trusted-peers'
 const OTHERS = 'client-address-of-other-peers'
 
-/** A gateway and a doctor with different trusted proxies. 127.0.0.2 stands for an address that is not loopback. */
+/** A gateway that trusts some, seen by a doctor who was told of others; 127.0.0.2 plays an address beyond loopback. */
 async function seen(t: Test, running: string, told = running, rateLimit = '10') {
   const settings = { GATEWAY_HOST: '0.0.0.0', GATEWAY_RATE_LIMIT: rateLimit }
   const { port } = await startWorkspace(t, { ...settings, GATEWAY_TRUSTED_PROXIES: running })
@@ -44,7 +44,7 @@ t.test('a gateway that does not trust its proxy is a fault', async (t) => {
   const settings = { GATEWAY_RATE_LIMIT: '10' }
   const { port } = await startWorkspace(t, { ...settings, GATEWAY_TRUSTED_PROXIES: 'none' })
   const told = { ...settings, GATEWAY_PORT: String(port) }
-  await examined(examineClientAddress, told) // an earlier request
+  await examined(examineClientAddress, told) // somebody came before
   const findings = await examined(examineClientAddress, told)
   t.match(findings[TRUSTED], { verdict: 'fail', remedy: /restart it/ })
 })

@@ -1,4 +1,4 @@
-/** Does the doctor detect a gateway that differs from the configuration? */
+/** Is a gateway that is not the one of this environment recognised? */
 import t from 'tap'
 import { examineGateway } from '../../../src/commands/doctor/gateway.ts'
 import { examined } from '../../helpers/examined.ts'
@@ -55,7 +55,7 @@ t.test('a gateway with another secret or workspace is a fault', async (t) => {
   t.match(workspace['gateway-takes-tokens'], { verdict: 'fail', detail: /does not serve houston/ })
 })
 
-t.test('another program on the port is detected', async (t) => {
+t.test('another program on the port is recognised', async (t) => {
   const { port } = await startUpstream(t)
   const findings = await examined(examineGateway, { GATEWAY_PORT: String(port) })
   t.match(findings['gateway-listens'], { verdict: 'fail', remedy: /another program/ })

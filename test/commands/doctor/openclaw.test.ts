@@ -1,4 +1,4 @@
-/** Does the doctor distinguish the ways in which OpenClaw refuses the gateway? */
+/** Is every way in which OpenClaw turns the gateway away told apart? */
 import t, { type Test } from 'tap'
 import { startAgentApi } from '../../../embedded/agent-api.ts'
 import { examineOpenclaw } from '../../../src/commands/doctor/openclaw.ts'
@@ -14,7 +14,7 @@ async function agent(t: Test, refuseForwarded: boolean) {
   return url
 }
 
-/** A ready OpenClaw with this response on its protected path. */
+/** OpenClaw, ready, that answers its guarded path so. */
 async function guardedBy(t: Test, status: number, settings: Record<string, string> = {}) {
   const upstream = await startUpstream(t, ({ url }, response) => {
     response.statusCode = url === '/readyz' ? 200 : status
@@ -33,7 +33,7 @@ t.test(
   },
 )
 
-t.test('in trusted-proxy mode, the remedy names OpenClaw’s setting', async (t) => {
+t.test('in trusted-proxy mode a refusal names the setting of OpenClaw', async (t) => {
   const mode = { GATEWAY_OPENCLAW_MODE: 'trusted-proxy' }
   const refused = await examined(examineOpenclaw, {
     ...mode,

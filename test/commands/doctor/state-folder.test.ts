@@ -1,4 +1,4 @@
-/** Does the doctor detect a state folder that other users can read, or that cannot be written? */
+/** Is a state folder that others can read, or nobody can write, noticed? */
 import { chmodSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -19,7 +19,7 @@ t.test('a private folder passes, and no file of doctor’s is left in it', async
   t.same(readdirSync(folder), [])
 })
 
-t.test('a folder or a file that other users can read is a fault', async (t) => {
+t.test('a folder or a file that others can read is a fault', async (t) => {
   const folder = temporaryFolder(t)
   writeFileSync(join(folder, 'terminal-credential'), 'user:pass', { mode: 0o640 })
   chmodSync(join(folder, 'terminal-credential'), 0o640)
