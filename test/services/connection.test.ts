@@ -341,6 +341,27 @@ t.test('no state of one request is left to the next', async (t) => {
   }
 })
 
+t.test('a request that is sent in onEnd does not get the rest of the same read', async (t) => {
+  const { pool, sockets } = await answering(
+    t,
+    `${HI}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged`,
+  )
+  const { promise, resolve } = Promise.withResolvers<Outcome>()
+  pool.take().send(
+    { method: 'GET', path: '/', headers: ['Host', 'a'], hasBody: false },
+    {
+      onConnect() {},
+      onInformational() {},
+      onHead: () => false,
+      onBody: () => true,
+      onEnd: () => resolve(ask(pool)),
+      onError: (error) => t.fail(error.message),
+    },
+  )
+  t.match(await promise, { status: 200, body: 'hi' })
+  t.equal(sockets.length, 2)
+})
+
 t.test(
   'no request is sent behind the body of another that the service does not read',
   async (t) => {
