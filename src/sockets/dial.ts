@@ -124,7 +124,7 @@ function switchingProblem(
 }
 
 /** The `Sec-WebSocket-Accept` for a key (RFC 6455 section 4.2.2). */
-export function acceptValue(key: string): string {
+function acceptValue(key: string): string {
   return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
 }
 

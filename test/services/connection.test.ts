@@ -12,7 +12,7 @@ import type { RequestHead } from '../../src/services/request-text.ts'
 import { startBefore } from '../helpers/gateway.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { closedPort, startRawUpstream, startUpstream } from '../helpers/upstream.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { eventually, later } from '../helpers/waiting.ts'
 import { open, requestBytes } from '../helpers/wire.ts'
 
 /** The outcome of a request. */
@@ -271,6 +271,8 @@ t.test('after destroy(), no callback of a connection is called', async (t) => {
 t.test('a connection whose large body was lent copies a small one', async (t) => {
   const large = 'x'.repeat(1_000_000)
   const small = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n'
+  const rest = ['34', '5']
+  let sendRest = () => {}
   const service = await startRawUpstream(t, (socket) => {
     let asked = 0
     socket.on('data', () => {
@@ -279,8 +281,11 @@ t.test('a connection whose large body was lent copies a small one', async (t) =>
         return
       }
       socket.write(`${small}12`)
-      setTimeout(() => socket.write('34'), 50)
-      setTimeout(() => socket.write('5'), 100) // read into the same memory as the piece before
+      sendRest = () => {
+        // Each piece is read into the same memory as the piece before.
+        const piece = rest.shift()
+        if (piece !== undefined) socket.write(piece)
+      }
     })
   })
   const pool = poolOf(t, service.url)
@@ -295,6 +300,7 @@ t.test('a connection whose large body was lent copies a small one', async (t) =>
           onHead: (_status, _fields, length) => length === large.length,
           onBody(piece) {
             pieces.push(piece)
+            sendRest()
             return true
           },
           onEnd: resolve,
@@ -631,7 +637,7 @@ t.test(
         chunks.push(chunk)
         if (seed % 3 === 0) return
         socket.pause() // a slow reader: much of the body waits in the gateway
-        setTimeout(() => socket.resume(), seed % 3)
+        later(seed % 3, () => void socket.resume())
       })
       // Several responses on one connection: one that is still being sent must not get bytes of another.
       const paths = [`/${kind}-${seed}`, `/counted-${seed + 1}`, `/counted-${seed + 7}`]

@@ -2,11 +2,11 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
-import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import * as fc from 'fast-check'
 import t from 'tap'
 import { MAX_WHOLE_BYTES, RequestBody, type BodySink } from '../../src/services/request-body.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { elapse, eventually, later } from '../helpers/waiting.ts'
 
 /** A service that keeps the bytes it is sent, and decides when it takes more. */
 class Service implements BodySink {
@@ -196,7 +196,7 @@ t.test('no wake-up is lost between a client and a service that pause at random',
         const wake = () => service.onWritable?.()
         if (wait === 1) process.nextTick(wake)
         else if (wait === 2) setImmediate(wake)
-        else setTimeout(wake, 1)
+        else later(1, wake)
         return false
       })
       const source = incoming()
@@ -204,7 +204,7 @@ t.test('no wake-up is lost between a client and a service that pause at random',
       send(source, service, (onConnect) => {
         if (delay === 0) onConnect()
         else if (delay === 1) setImmediate(onConnect)
-        else setTimeout(onConnect, delay)
+        else later(delay, onConnect)
       })
       const sent = createHash('sha256')
       for (const [i, length] of lengths.entries()) {
@@ -213,7 +213,7 @@ t.test('no wake-up is lost between a client and a service that pause at random',
         source.push(piece)
         const wait = clientPauses[i % clientPauses.length] ?? 0
         if (wait === 1) await turn()
-        else if (wait > 1) await pause(wait - 1)
+        else if (wait > 1) await elapse(wait - 1, 'a client that pauses')
       }
       source.push(null)
       await eventually(() => service.isComplete, 'the end')
