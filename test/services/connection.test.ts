@@ -200,7 +200,7 @@ t.test(
     t.same(heard, ['connected', 'connected'], 'one that waits proves that the service is there')
     t.match(await ask(pool), { status: 200, body: 'hi' })
     t.equal(sockets.length, 1)
-    await eventually(() => pool.size === 0, 'it is let go like any other', 8000)
+    await eventually(() => pool.size === 0, 'it is let go like any other')
 
     const nobody = poolOf(t, `http://127.0.0.1:${await closedPort()}`)
     nobody.reach(receiver)
