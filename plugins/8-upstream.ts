@@ -12,6 +12,7 @@ import { isServiceWorkerScript } from '../src/rules/isolation.ts'
 import { isRouterFetch } from '../src/request/request-facts.ts'
 import type { ServiceName } from '../src/rules/services.ts'
 import { openServices, type Service } from '../src/services/service.ts'
+import type { StrayBytesLog } from '../src/observe/stray-bytes.ts'
 import { Watchdog } from '../src/limits/watchdog.ts'
 import type { Config } from '../src/config/load.ts'
 
@@ -28,9 +29,16 @@ declare module 'fastify' {
   }
 }
 
+/** The configuration, and where bytes of services that belong to no response are logged. */
+interface UpstreamOptions extends Config {
+  readonly strayBytes: StrayBytesLog
+}
+
 export default fp(
-  async function upstream(app, config: Config) {
-    const services = openServices(config)
+  async function upstream(app, { strayBytes, ...config }: UpstreamOptions) {
+    const services = openServices(config, {
+      onStrayBytes: (service, count) => strayBytes.note(service, count),
+    })
     const watchdog = new Watchdog((error) => app.log.error({ err: error }, 'a check failed'))
 
     app.decorate('services', services)
@@ -78,6 +86,7 @@ export default fp(
     app.addHook('onClose', async function closeServices() {
       watchdog.close()
       for (const { pool } of Object.values(services)) pool.close()
+      strayBytes.close()
     })
 
     /** Who hears the status of the terminal's answer: it says what the credentials in the request are worth. */

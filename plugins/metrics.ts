@@ -53,6 +53,9 @@ export default fp(
         inFlight: Object.fromEntries(
           Object.values(app.services).map(({ name, inFlight }) => [name, inFlight]),
         ),
+        strayBytes: Object.fromEntries(
+          Object.values(app.services).map(({ name, pool }) => [name, pool.strayBytes]),
+        ),
         limiterKeys,
         rememberedTokens,
         isDraining: app.isDraining,

@@ -27,6 +27,7 @@ import { buildServer } from './http/server.ts'
 import type { SlidingWindowLimiter } from './limits/budget.ts'
 import type { Config } from './config/load.ts'
 import type { Log } from './observe/log.ts'
+import { StrayBytesLog } from './observe/stray-bytes.ts'
 import type { TokenVerifier } from './identity/verifier.ts'
 import { siteMapOf } from './rules/site-map.ts'
 
@@ -102,7 +103,7 @@ export async function buildGateway(
     allowedOrigins: config.allowedOrigins,
   })
   await app.register(authentication, { allowedOrigins: config.allowedOrigins })
-  await app.register(upstream, config)
+  await app.register(upstream, { ...config, strayBytes: new StrayBytesLog(logger) })
   await app.register(basicMemory)
   await app.register(upgrade, {
     leewaySeconds: config.jwtLeewaySeconds,
