@@ -4,7 +4,8 @@ import { rejectionOf } from '../../src/observe/record.ts'
 import { explainDecision, type Explanation, type Step } from '../../src/observe/explanation.ts'
 import { client, cookie, HTTPS } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
-import { exchange, open, send, upgrade } from '../helpers/wire.ts'
+import { leaveUnanswered } from '../helpers/upstream.ts'
+import { exchange, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
 
 const ID = '00000000-0000-4000-8000-000000000000'
 
@@ -169,12 +170,9 @@ t.test('bytes that are not a request are explained too', async (t) => {
 
 t.test('a client that left before there was a response is explained', async (t) => {
   const { port, logLine, running, services } = await startWorkspace(t)
-  services.dashboard.server.removeAllListeners('request')
-  const arrived = new Promise((resolve) => services.dashboard.server.once('request', resolve))
+  const arrived = leaveUnanswered(services.dashboard)
   const socket = await open(port)
-  socket.write(
-    `GET / HTTP/1.1\r\nHost: houston.hubify.com\r\nAuthorization: Bearer ${await token()}\r\n\r\n`,
-  )
+  socket.write(requestBytes('GET /', [`Authorization: Bearer ${await token()}`]))
   await arrived
   socket.destroy()
   const { id } = await logLine(({ reason }) => reason === 'client left')

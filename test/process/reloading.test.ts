@@ -5,12 +5,12 @@ import t from 'tap'
 import { SECRET, token } from '../helpers/gateway.ts'
 import { serve, temporaryFolder, type Program } from '../helpers/process.ts'
 import { basic, safari, startTtyd } from '../helpers/ttyd.ts'
+import { TTY } from '../helpers/socket-pairs.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { send, upgrade } from '../helpers/wire.ts'
 
 const NEXT = 'the-next-key-of-houston-9d2b77c1e04f5a38'
-const TTY = 'Sec-WebSocket-Protocol: tty'
 const bearer = async (secret: string) => `Authorization: Bearer ${await token({ secret })}`
 
 /** Sends SIGHUP and waits for its log line. */

@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import { token } from '../helpers/gateway.ts'
 import { serve } from '../helpers/process.ts'
+import { TTY } from '../helpers/socket-pairs.ts'
 import { startRawUpstream, startUpstream } from '../helpers/upstream.ts'
-import { eventually, SOON_MS } from '../helpers/waiting.ts'
+import { elapse, eventually, SOON_MS } from '../helpers/waiting.ts'
 import {
   clientFrame,
   gather,
@@ -18,7 +19,6 @@ import {
   upgrade,
 } from '../helpers/wire.ts'
 
-const TTY = 'Sec-WebSocket-Protocol: tty'
 const authorization = async () => `Authorization: Bearer ${await token()}`
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -176,7 +176,7 @@ t.test('the program runs on when the reader of its output goes away', async (t) 
     const answer = await send(program.port, `GET /${i}`, [auth])
     if (answer.status !== 200) t.equal(answer.status, 200)
   }
-  await new Promise((resolve) => setTimeout(resolve, 700))
+  await elapse(700, 'it does not end within this')
   t.equal((await send(program.port, 'GET /', [auth])).status, 200)
   program.child.kill('SIGTERM')
   const [code] = (await once(program.child, 'exit')) as [number]

@@ -1,6 +1,6 @@
 /** Does an open socket end with its session, properly, and with nothing else? */
-import type { Duplex } from 'node:stream'
-import t, { type Test } from 'tap'
+import t from 'tap'
+import { startPairs, TTY } from '../helpers/socket-pairs.ts'
 import { keyRing } from '../../src/process/lifecycle.ts'
 import { SECRET, startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
@@ -15,34 +15,9 @@ import {
   type Upgraded,
 } from '../helpers/wire.ts'
 
-const TTY = 'Sec-WebSocket-Protocol: tty'
-
-async function startPairs(t: Test, overrides: Record<string, string | undefined> = {}) {
-  const sockets: Duplex[] = []
-  const heard: string[] = []
-  const service = await startUpstream(t, undefined, (request, socket) => {
-    const at = sockets.push(socket) - 1
-    heard.push('')
-    socket.on('data', (chunk: Buffer) => (heard[at] += chunk.toString('latin1')))
-    socket.write(switchingProtocols(request))
-  })
-  const gateway = await startBefore(t, service, overrides)
-  return {
-    ...gateway,
-    heard,
-    async connect(credential: string) {
-      const count = sockets.length
-      const client = await upgrade(gateway.port, '/terminal/ws', [credential, TTY])
-      if (client.answer.status === 101)
-        await eventually(() => sockets.length === count + 1, 'switched')
-      return { client, service: sockets.at(-1) as Duplex }
-    },
-  }
-}
-
 const bearer = (jwt: string) => `Authorization: Bearer ${jwt}`
 
-/** The code of the close frame that came last. */
+/** The code of the close frame that arrived last. */
 function closeCode({ received }: Upgraded): number | undefined {
   const bytes = received()
   for (let at = bytes.length - 4; at >= 0; at--) {
@@ -85,7 +60,7 @@ t.test('a socket ends with 4401 soon after its token has', { timeout: 30_000 }, 
   t.equal(closeCode(busy.client), 4401)
   t.equal(closeCode(inFrame.client), undefined, 'no close frame in the middle of another: a cut')
   t.match(inFrame.client.received().toString('latin1').slice(-20), /^f+$/)
-  t.match(gateway.heard[0], /\x88/, 'the service is told too')
+  t.match(idle.heard().toString('latin1'), /\x88/, 'the service is told too')
   await eventually(
     () => gateway.running.app.openSockets.size === 1,
     'only the other session’s is left',
@@ -114,12 +89,31 @@ t.test('a frame under way is finished before the goodbye', { timeout: 30_000 }, 
 })
 
 t.test(
-  'a token in its leeway still opens a socket, which lasts as long as the leeway',
+  'a frame in progress is completed before the close frame',
+  { timeout: 30_000 },
+  async (t) => {
+    const gateway = await startPairs(t)
+    const { client, service } = await gateway.connect(gateway.auth)
+    const frame = serverFrame(2, Buffer.alloc(200_000, 'f'))
+    service.write(frame.subarray(0, 50_000))
+    await client.until(50_000)
+    gateway.running.app.openSockets.close({ code: 4401, reason: 'session ended' })
+    service.write(Buffer.concat([frame.subarray(50_000), serverFrame(1, 'too late')]))
+    client.socket.on('end', () => client.socket.end())
+    await client.closed
+    t.ok(client.received().subarray(0, frame.length).equals(frame))
+    t.equal(closeCode(client), 4401)
+    t.equal(client.received().length, frame.length + 4 + 'session ended'.length)
+    await gateway.settled()
+  },
+)
+
+t.test(
+  'a token within its leeway still opens a WebSocket, which lasts as long as the leeway',
   { timeout: 30_000 },
   async (t) => {
     const gateway = await startPairs(t, { GATEWAY_JWT_LEEWAY_SECONDS: '8' })
-    const jwt = await token({ ttlSeconds: 1 })
-    await new Promise((resolve) => setTimeout(resolve, 2000))
+    const jwt = await token({ ttlSeconds: -4 })
     const { client } = await gateway.connect(bearer(jwt))
     t.equal(client.answer.status, 101)
     const begun = performance.now()
@@ -133,7 +127,7 @@ t.test(
   },
 )
 
-t.test('signing out ends the sockets of that session and no other', async (t) => {
+t.test('signing out closes the WebSockets of that session and no others', async (t) => {
   const gateway = await startPairs(t)
   const mine = await token()
   const first = await gateway.connect(bearer(mine))
@@ -155,7 +149,7 @@ t.test('signing out ends the sockets of that session and no other', async (t) =>
   await gateway.settled()
 })
 
-t.test('a key that goes takes its sockets along, a key that stays keeps them', async (t) => {
+t.test('removing a key closes the WebSockets of its tokens, and no others', async (t) => {
   const previous = 'another-key-of-houston-81c0a7d6e5f4b392'
   const gateway = await startPairs(t, { GATEWAY_JWT_PREVIOUS_SECRETS: previous })
   const old = await gateway.connect(bearer(await token({ secret: previous })))
@@ -173,7 +167,7 @@ t.test('a key that goes takes its sockets along, a key that stays keeps them', a
   await gateway.settled()
 })
 
-t.test('a gateway that stops says 1012', async (t) => {
+t.test('a gateway that stops closes WebSockets with 1012', async (t) => {
   const gateway = await startPairs(t, { GATEWAY_DRAIN_SECONDS: '2' })
   const { client } = await gateway.connect(gateway.auth)
   client.socket.on('end', () => client.socket.end())
@@ -185,7 +179,7 @@ t.test('a gateway that stops says 1012', async (t) => {
 })
 
 t.test(
-  'a session may hold 64 sockets, one more is a 503, and a place that is freed can be taken',
+  'a session may have 64 WebSockets; one more is a 503, and a released place can be used again',
   async (t) => {
     const gateway = await startPairs(t)
     const open = await Promise.all(
@@ -209,7 +203,7 @@ t.test(
   },
 )
 
-t.test('an address may hold 128 sockets of all its sessions, one more is a 503', async (t) => {
+t.test('an address may have 128 WebSockets in all its sessions; one more is a 503', async (t) => {
   const gateway = await startPairs(t)
   const from = async (address: string, jwt: string) =>
     upgrade(gateway.port, '/terminal/ws', [bearer(jwt), `X-Forwarded-For: ${address}`, TTY])
@@ -230,7 +224,7 @@ t.test('an address may hold 128 sockets of all its sessions, one more is a 503',
   await gateway.settled()
 })
 
-t.test('a client that leaves while its token is checked takes no place', async (t) => {
+t.test('a client that disconnects while its token is checked uses no place', async (t) => {
   const service = await startUpstream(t)
   const gateway = await startBefore(t, service)
   const { server } = gateway.running.app
@@ -265,7 +259,7 @@ t.test('a client that leaves while its token is checked takes no place', async (
   await gateway.settled()
 })
 
-t.test('a burst of handshakes does not pass the cap', async (t) => {
+t.test('a burst of handshakes does not exceed the limit', async (t) => {
   const gateway = await startPairs(t)
   const burst = await Promise.all(
     Array.from({ length: 100 }, () => upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])),
@@ -277,7 +271,7 @@ t.test('a burst of handshakes does not pass the cap', async (t) => {
 })
 
 t.test(
-  'a session, or a gateway, that ends while the service thinks ends the socket as it opens',
+  'if the session or the gateway ends during a handshake, the WebSocket is closed when it opens',
   { timeout: 30_000 },
   async (t) => {
     const previous = 'another-key-of-houston-81c0a7d6e5f4b392'
