@@ -19,7 +19,7 @@ export interface AdminRoute {
 }
 
 /** A request, as far as a route needs it. */
-export interface AdminQuestion {
+interface AdminQuestion {
   /** The decoded segment that matched `:name`; an empty string when the path has no `:name`. */
   readonly name: string
   /** The parsed JSON of the request body; undefined without a body. */
@@ -27,7 +27,7 @@ export interface AdminQuestion {
 }
 
 /** The response to a request, with status 200. */
-export interface AdminAnswer {
+interface AdminAnswer {
   /** Sent as JSON, unless `type` is given. */
   readonly body: unknown
   /** The media type of a body that is a string and is sent unchanged. */
