@@ -121,3 +121,26 @@ t.test('what Node and ws do not document is used in one place', async (t) => {
   // Both are documented for those who derive from stream.Writable.
   t.same(having(/\._writev?\b/), ['src/services/connection.ts'])
 })
+
+/** Test code that sleeps by itself, and why. */
+const SLEEPERS: Readonly<Record<string, string>> = {
+  'test/helpers/waiting.ts': 'the helpers through which every other test waits',
+  'test/neighbours/next-app/app/gates.ts': 'a program of its own, built by Next.js',
+  'test/neighbours/two-workspaces.neighbours.ts': 'text that runs in a page',
+}
+
+t.test(
+  'no test sleeps: it waits for what it can see, through test/helpers/waiting.ts',
+  async (t) => {
+    const sleeping = globSync('test/**/*.{ts,tsx}', { exclude: ['**/node_modules/**'] })
+      .filter((path) => path !== 'test/source-rules.test.ts')
+      .filter((path) => {
+        const code = readFileSync(path, 'utf8').replace(/\bt\.setTimeout\(/g, '')
+        return (
+          /\bsetTimeout\b(?!')|\bAtomics\.wait|\bonce\(AbortSignal\.timeout/.test(code) ||
+          /\bsleep \d?\.\d/.test(code.replace(/; do sleep [\d.]+; done/g, ''))
+        )
+      })
+    t.same(sleeping.toSorted(), Object.keys(SLEEPERS))
+  },
+)

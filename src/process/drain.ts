@@ -1,7 +1,8 @@
 /**
  * What happens on SIGTERM, in order? This file is the answer, top to bottom: {@link stopOnSignals} limits the time that
  * stopping may take, {@link stopGateway} has the steps, {@link drainRequests} is the step that waits for requests; then the
- * process ends. With GATEWAY_HOT_RESTART the keeper of the port (port-keeper.ts) gets the signal and sends the message `stop`.
+ * process ends. With GATEWAY_HOT_RESTART the keeper of the port (port-keeper.ts) gets the signal and sends the message
+ * `stop`.
  */
 import { rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
