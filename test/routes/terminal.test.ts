@@ -13,7 +13,7 @@ import {
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { clientFrame, send, serverFrame, upgrade } from '../helpers/wire.ts'
 
-t.test('its pages arrive with the prefix they came with', async (t) => {
+t.test('requests keep the prefix /terminal', async (t) => {
   const { port, services } = await startWorkspace(t)
   const signedIn = [cookie(await token()), HTTPS]
   for (const target of [
@@ -29,7 +29,7 @@ t.test('its pages arrive with the prefix they came with', async (t) => {
 })
 
 t.test(
-  'it sees Host, Origin and its Basic credentials as the browser sent them, and who is calling',
+  'ttyd gets Host, Origin and its Basic credentials as the browser sent them, and the user',
   async (t) => {
     const { port, services } = await startWorkspace(t)
     const headers = [
@@ -59,7 +59,7 @@ t.test(
   },
 )
 
-t.test('messages pass both ways', async (t) => {
+t.test('WebSocket messages pass in both directions', async (t) => {
   const { port } = await startWorkspace(t)
   const headers = [`Authorization: Bearer ${await token()}`, 'Sec-WebSocket-Protocol: tty, other']
   const { answer, socket, until } = await upgrade(port, '/terminal/ws', headers)
@@ -79,7 +79,7 @@ t.test('tty may stand anywhere among the subprotocols, with spaces or without', 
   }
 })
 
-t.test('no other address and no other subprotocol reaches it as an upgrade', async (t) => {
+t.test('no handshake with another path or subprotocol reaches ttyd', async (t) => {
   const workspace = await startWorkspace(t)
   const bearer = `Authorization: Bearer ${await token()}`
   const refusal = { code: 'bad-request', stage: 'upstream' } as const
@@ -115,15 +115,21 @@ t.test('no other address and no other subprotocol reaches it as an upgrade', asy
   }
 })
 
-t.test('nobody gets a terminal without signing in, with ttyd’s password or without', async (t) => {
-  const workspace = await startWorkspace(t)
-  for (const headers of [[], ['Authorization: Basic dXNlcjpwYXNz']]) {
-    const answer = await knock(workspace.port, 'upgrade', '/terminal/ws', [
-      ...headers,
-      'Sec-WebSocket-Protocol: tty',
-    ])
-    await assertRefused(t, workspace, answer, { code: 'sign-in-required', stage: 'authentication' })
-    const page = await send(workspace.port, 'GET /terminal/token', headers)
-    await assertRefused(t, workspace, page, { code: 'sign-in-required', stage: 'authentication' })
-  }
-})
+t.test(
+  'the terminal is not reachable without signing in, with ttyd’s password or without',
+  async (t) => {
+    const workspace = await startWorkspace(t)
+    for (const headers of [[], ['Authorization: Basic dXNlcjpwYXNz']]) {
+      const answer = await knock(workspace.port, 'upgrade', '/terminal/ws', [
+        ...headers,
+        'Sec-WebSocket-Protocol: tty',
+      ])
+      await assertRefused(t, workspace, answer, {
+        code: 'sign-in-required',
+        stage: 'authentication',
+      })
+      const page = await send(workspace.port, 'GET /terminal/token', headers)
+      await assertRefused(t, workspace, page, { code: 'sign-in-required', stage: 'authentication' })
+    }
+  },
+)

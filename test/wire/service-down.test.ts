@@ -1,4 +1,4 @@
-/** What does a client hear about a service that is down, silent or breaks off, and does the gateway get over it? */
+/** Which response does a client get when a service is down, silent or breaks off, and does the gateway recover? */
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
@@ -30,7 +30,7 @@ function tellsNothing(t: Test, answer: RawAnswer): void {
   )
 }
 
-t.test('a service that is down is a 502 that says nothing about where it should be', async (t) => {
+t.test('a service that is down is a 502 that does not reveal the service’s address', async (t) => {
   const url = `http://127.0.0.1:${await closedPort()}`
   const gateway = await startBefore(t, { url })
   const { port, auth } = gateway
@@ -49,7 +49,7 @@ t.test('a service that is down is a 502 that says nothing about where it should 
 })
 
 t.test(
-  'a client that leaves in the middle of its body to a service that is down harms nobody',
+  'a client that disconnects during an upload to a service that is down does no harm',
   async (t) => {
     const url = `http://127.0.0.1:${await closedPort()}`
     const gateway = await startBefore(t, { url })
@@ -70,7 +70,7 @@ t.test(
   },
 )
 
-t.test('after a 502 the rest of the body is read, and the connection goes on', async (t) => {
+t.test('after a 502, the rest of the body is read, and the connection stays open', async (t) => {
   const url = `http://127.0.0.1:${await closedPort()}`
   const gateway = await startBefore(t, { url })
   const socket = await open(gateway.port)
@@ -84,28 +84,25 @@ t.test('after a 502 the rest of the body is read, and the connection goes on', a
   socket.destroy()
 })
 
-t.test(
-  'a Unix socket that nobody listens on is a 502 too, and one that answers is a service',
-  async (t) => {
-    const folder = temporaryFolder(t)
-    const path = join(folder, 'service.sock')
-    const gateway = await startBefore(t, { url: `unix:${path}` })
-    const down = await send(gateway.port, 'GET /', [gateway.auth])
-    t.equal(down.status, 502)
-    tellsNothing(t, down)
-    const server = createServer((socket) => {
-      socket.once('data', () =>
-        socket.end('HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello'),
-      )
-    }).listen(path)
-    t.teardown(() => server.close())
-    await once(server, 'listening')
-    const up = await send(gateway.port, 'GET /', [gateway.auth])
-    t.equal(up.body, 'hello')
-  },
-)
+t.test('a Unix socket without a listener is a 502; one with a listener works', async (t) => {
+  const folder = temporaryFolder(t)
+  const path = join(folder, 'service.sock')
+  const gateway = await startBefore(t, { url: `unix:${path}` })
+  const down = await send(gateway.port, 'GET /', [gateway.auth])
+  t.equal(down.status, 502)
+  tellsNothing(t, down)
+  const server = createServer((socket) => {
+    socket.once('data', () =>
+      socket.end('HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello'),
+    )
+  }).listen(path)
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const up = await send(gateway.port, 'GET /', [gateway.auth])
+  t.equal(up.body, 'hello')
+})
 
-t.test('a service that takes no connection within three seconds is a 504', async (t) => {
+t.test('a service that accepts no connection within three seconds is a 504', async (t) => {
   const gateway = await startBefore(t, await startDeafUpstream(t))
   const begun = performance.now()
   const [get, post] = await Promise.all([
@@ -120,7 +117,7 @@ t.test('a service that takes no connection within three seconds is a 504', async
   await gateway.settled()
 })
 
-t.test('a service that does not begin to answer in time is a 504', async (t) => {
+t.test('a service that does not start its response in time is a 504', async (t) => {
   let closed = 0
   const service = await startRawUpstream(t, (socket) => {
     socket.resume()
@@ -141,7 +138,7 @@ t.test('a service that does not begin to answer in time is a 504', async (t) => 
   await gateway.settled()
 })
 
-t.test('a service that breaks off in the middle cuts the client’s connection too', async (t) => {
+t.test('when a service breaks off a response, the client’s connection is closed too', async (t) => {
   const parts: Record<string, string> = {
     '/length': 'Content-Length: 100\r\n\r\nonly this',
     '/chunked': 'Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n',
@@ -172,7 +169,7 @@ t.test('a service that breaks off in the middle cuts the client’s connection t
   }
 })
 
-t.test('a service is asked once, whatever it says', async (t) => {
+t.test('a request is sent once, whatever the service responds', async (t) => {
   const service = await startUpstream(t, (request, response) => {
     request.resume()
     if (request.url === '/reset') {
@@ -211,6 +208,6 @@ t.test('a service is asked once, whatever it says', async (t) => {
   await gateway.settled()
 })
 
-t.test('nothing of all this went uncaught', async (t) => {
+t.test('no error was uncaught', async (t) => {
   t.same(crashes, [])
 })
