@@ -1,5 +1,6 @@
 /** Is the gateway on its way out? Then what is open ends properly, and nothing new begins unless a successor has taken over. */
 import fp from 'fastify-plugin'
+import { endConnectionAfter } from '../src/http/node-internals.ts'
 import { OpenSockets, RESTARTING } from '../src/sockets/open-sockets.ts'
 
 declare module 'fastify' {
@@ -30,7 +31,7 @@ export default fp(
     })
     app.addHook('onRequest', function endConnectionAfterAnswer(_request, reply, done) {
       // A kept-alive connection would bring the next request to a process that is about to end.
-      if (isDraining || isReplaced) reply.raw.shouldKeepAlive = false
+      if (isDraining || isReplaced) endConnectionAfter(reply.raw)
       done()
     })
   },

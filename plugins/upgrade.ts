@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { cutAnswer } from '../src/http/client-connection.ts'
+import { replaceHandleUpgrade } from '../src/http/node-internals.ts'
 import { TOO_MANY_SOCKETS_DETAIL } from '../src/answers/details.ts'
 import { EarlyBytes, hasLeft } from '../src/sockets/early-bytes.ts'
 import { ERRORS, GatewayError } from '../src/answers/errors.ts'
@@ -44,14 +45,13 @@ export default fp(
   async function upgrade(app, { leewaySeconds, idleMs }: UpgradeOptions) {
     const takeovers = new WeakMap<IncomingMessage, Takeover>()
 
-    // @fastify/websocket owns `upgrade` and brings each one through every stage to this call, which would accept it at
-    // once. Ours are accepted with the service's own answer instead; there is no other way to accept one.
-    app.websocketServer.handleUpgrade = (raw, socket, head) => {
+    // @fastify/websocket brings each upgrade through every stage to this call. The client gets the service's own 101.
+    replaceHandleUpgrade(app.websocketServer, (raw, socket, head) => {
       const takeOver = takeovers.get(raw)
       takeovers.delete(raw)
       if (takeOver === undefined) socket.destroy()
       else takeOver(socket, head)
-    }
+    })
 
     app.decorate(
       'dial',

@@ -1,13 +1,14 @@
 /**
  * What happens on SIGTERM, in order? This file is the answer, top to bottom: {@link stopOnSignals} limits the time that
  * stopping may take, {@link stopGateway} has the steps, {@link drainRequests} is the step that waits for requests; then the
- * process ends. With GATEWAY_HOT_RESTART the keeper of the port (port-keeper.ts) gets the signal and sends the message `stop`.
+ * process ends. With GATEWAY_HOT_RESTART the keeper of the port (port-keeper.ts) gets the signal and sends the message
+ * `stop`.
  */
 import { rmSync } from 'node:fs'
-import { ServerResponse } from 'node:http'
-import { Server as TcpServer, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { Operations } from '../admin/routes.ts'
+import { currentResponse, stopAccepting } from '../http/node-internals.ts'
 import type { Log } from '../observe/log.ts'
 import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
@@ -103,7 +104,7 @@ async function drainRequests({ app, connections, drainSeconds }: StopOptions): P
   app.beginDrain()
   let isClosed = false
   // The `close` of http.Server would also destroy the connections that it takes for idle: see isFlushing.
-  TcpServer.prototype.close.call(server, () => {
+  stopAccepting(server, () => {
     isClosed = true
   })
   while (performance.now() < deadline) {
@@ -120,8 +121,8 @@ async function drainRequests({ app, connections, drainSeconds }: StopOptions): P
 
 /** Whether a response has ended whose bytes were not all sent to the client: Node takes such a connection for idle. */
 function isFlushing(connection: Socket): boolean {
-  const response: unknown = Reflect.get(connection, '_httpMessage')
-  return response instanceof ServerResponse && response.writableEnded && !response.writableFinished
+  const response = currentResponse(connection)
+  return response !== undefined && response.writableEnded && !response.writableFinished
 }
 
 /**
@@ -146,7 +147,7 @@ async function drainReplaced({ app, connections, drainSeconds }: StopOptions): P
   const deadline = performance.now() + drainSeconds * 1000
   app.beginDrain(true)
   // The `close` of http.Server would end idle connections at once, and lose the request that is on its way.
-  TcpServer.prototype.close.call(app.server)
+  stopAccepting(app.server)
   while (connections.size > 0 && performance.now() < deadline) await pause(DRAIN_STEP_MS)
   destroyAll(app, connections)
 }

@@ -1,4 +1,4 @@
-/** Does the doctor find the faults of a workspace, and print a remedy for each? */
+/** Does the doctor find what is wrong with a workspace, and say what to do? */
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -22,7 +22,7 @@ async function findingsOf(env: Settings) {
   return { code, ok, findings: byName(findings), list: findings, out }
 }
 
-/** Starts a gateway with these services, and returns the settings with which an operator would run the doctor. */
+/** A gateway before these services, and the settings that an operator would call the doctor with. */
 async function startSettings(t: Test, services: Settings) {
   const stateDir = temporaryFolder(t)
   const settings = testSettings({ GATEWAY_STATE_DIR: stateDir, ...services })
@@ -30,7 +30,7 @@ async function startSettings(t: Test, services: Settings) {
   return { stateDir, settings: { ...settings, GATEWAY_PORT: String(port) } }
 }
 
-t.test('a healthy workspace passes every check', async (t) => {
+t.test('a healthy workspace passes every question', async (t) => {
   const { stateDir, settings } = await startSettings(t, await startStandIns(t))
   writeFileSync(join(stateDir, 'terminal-credential'), `${CREDENTIAL}\n`, {
     mode: 0o600,
@@ -39,21 +39,21 @@ t.test('a healthy workspace passes every check', async (t) => {
   t.equal(code, 0)
   t.ok(ok)
   for (const { check, verdict, detail } of list) {
-    // The test gateway listens on loopback, so no other machine can reach it to send false forwarding headers.
+    // The test gateway listens on loopback: nobody else can reach it to spoof anything.
     const expected = check === 'client-address-of-other-peers' ? 'skip' : 'pass'
     t.equal(verdict, expected, `${check}: ${detail}`)
   }
   t.equal(list.length, 21)
 })
 
-t.test('five deliberate mistakes are each found, with a remedy, in under 10 s', async (t) => {
+t.test('five seeded mistakes are each named, with their remedy, in under 10 s', async (t) => {
   const standIns = await startStandIns(t)
   const openTerminal = await startUpstream(t, (_request, response) => response.end('<html>'))
   const silentStats = await startRawUpstream(t, () => {})
   const { stateDir, settings } = await startSettings(t, {
     ...standIns,
     GATEWAY_TERMINAL_URL: openTerminal.url, // ttyd without a credential
-    GATEWAY_OPENCLAW_MODE: 'trusted-proxy', // the stand-in refuses forwarded requests
+    GATEWAY_OPENCLAW_MODE: 'trusted-proxy', // the stand-in refuses what was forwarded
     GATEWAY_HEALTH_URL: silentStats.url,
     GATEWAY_DASHBOARD_URL: `http://127.0.0.1:${await closedPort()}`,
   })
@@ -86,7 +86,7 @@ t.test('five deliberate mistakes are each found, with a remedy, in under 10 s', 
   t.match(findings['configuration'], { verdict: 'warn', remedy: /check/ })
 })
 
-t.test('the output for people is a table with a remedy below each fault', async (t) => {
+t.test('without --json the output is a table with a remedy below each fault', async (t) => {
   const { settings } = await startSettings(t, {
     ...(await startStandIns(t)),
     GATEWAY_DASHBOARD_URL: `http://127.0.0.1:${await closedPort()}`,
@@ -99,7 +99,7 @@ t.test('the output for people is a table with a remedy below each fault', async 
   t.match(out, /\n\n\d+ passed, 0 to look at, 1 failed, 2 not tried\n$/)
 })
 
-t.test('without a gateway, the other checks still run', async (t) => {
+t.test('the services are examined without a gateway too', async (t) => {
   const { code, findings } = await findingsOf(
     testSettings({
       ...(await startStandIns(t)),
@@ -115,26 +115,29 @@ t.test('without a gateway, the other checks still run', async (t) => {
     t.match(findings[check], { verdict: 'pass' }, check)
 })
 
-t.test('services that accept connections and never respond do not delay the doctor', async (t) => {
-  const { url } = await startRawUpstream(t, () => {})
-  const gateway = await startRawUpstream(t, () => {})
-  const startedAt = performance.now()
-  const { code, findings } = await findingsOf(
-    testSettings({
-      GATEWAY_STATE_DIR: temporaryFolder(t),
-      GATEWAY_PORT: String(gateway.port),
-      GATEWAY_DASHBOARD_URL: url,
-      GATEWAY_API_URL: url,
-      GATEWAY_TERMINAL_URL: url,
-      GATEWAY_HEALTH_URL: url,
-    }),
-  )
-  t.ok(performance.now() - startedAt < 10_000)
-  t.equal(code, 1)
-  t.match(findings['dashboard-answers'], { verdict: 'fail', detail: /no answer within 2 s/ })
-})
+t.test(
+  'services that accept connections and never answer do not delay doctor past its limit',
+  async (t) => {
+    const { url } = await startRawUpstream(t, () => {})
+    const gateway = await startRawUpstream(t, () => {})
+    const startedAt = performance.now()
+    const { code, findings } = await findingsOf(
+      testSettings({
+        GATEWAY_STATE_DIR: temporaryFolder(t),
+        GATEWAY_PORT: String(gateway.port),
+        GATEWAY_DASHBOARD_URL: url,
+        GATEWAY_API_URL: url,
+        GATEWAY_TERMINAL_URL: url,
+        GATEWAY_HEALTH_URL: url,
+      }),
+    )
+    t.ok(performance.now() - startedAt < 10_000)
+    t.equal(code, 1)
+    t.match(findings['dashboard-answers'], { verdict: 'fail', detail: /no answer within 2 s/ })
+  },
+)
 
-t.test('an invalid configuration gives one finding per problem', async (t) => {
+t.test('a wrong configuration is a finding for each problem', async (t) => {
   const { code, out } = await run({ GATEWAY_JWT_SECRET: 'short' }, '--json')
   t.equal(code, 1)
   const { findings } = JSON.parse(out) as { findings: Finding[] }
@@ -157,6 +160,6 @@ t.test('no secret is printed, whatever the fault', async (t) => {
   }
 })
 
-t.test('unknown arguments are a usage error', async (t) => {
+t.test('unknown arguments are an error of usage', async (t) => {
   await t.rejects(run({}, '--explain'), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' })
 })

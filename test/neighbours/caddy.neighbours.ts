@@ -6,13 +6,13 @@ import type { ServerResponse } from 'node:http'
 import { Agent } from 'node:https'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { startUpstream } from '../helpers/upstream.ts'
 import * as caddy from './caddy.ts'
 import { freePort, until } from './neighbour.ts'
 import { startWorkspace, type WorkspaceOptions } from './workspace.ts'
+import { elapse } from '../helpers/waiting.ts'
 
 await caddy.install()
 
@@ -272,7 +272,7 @@ t.test('no client notices a restart under load', async (t) => {
       while (statuses.at(-1) !== 200) {
         const { status } = await work({ 'x-id': id }, { method: 'POST', body: 'x'.repeat(1000) })
         statuses.push(status)
-        if (status !== 200) await pause(100)
+        if (status !== 200) await elapse(100, 'a client waits before it tries again')
       }
     }
   })

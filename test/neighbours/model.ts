@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { setTimeout as pause } from 'node:timers/promises'
+import { elapse } from '../helpers/waiting.ts'
 
 /** A call of the model. */
 interface ModelCall {
@@ -78,7 +78,7 @@ async function write(response: ServerResponse, call: ModelCall, model: Model): P
   }
   say({ role: 'assistant', content: '' }, null)
   for (let i = 0; (model.endless || i < answer.length) && !response.destroyed; i += 1) {
-    await pause(model.pauseMs)
+    await elapse(model.pauseMs, 'a model takes its time')
     if (i === answer.length - 1) await model.beforeLast
     say({ content: answer[i] ?? ' and on' }, null)
     call.written += 1

@@ -1,58 +1,58 @@
-/** How is a real neighbour of the gateway run in tests? It is installed once, started, watched and stopped. */
+/** What every real neighbour of the gateway has in common: it is installed once, started, watched and stopped. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
-import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { later } from '../helpers/waiting.ts'
 
-/** The folder for programs that are not system packages. It is not part of the repository. */
+/** Where everything is installed that does not come from the system's own packages. Not part of the repository. */
 export const FOLDER = new URL('../../.neighbours', import.meta.url).pathname
 
-/** The exports of a module for a real program that runs beside the gateway in production. */
+/** A real program that stands beside the gateway in production: what its module exports. */
 export interface Neighbour {
   /**
-   * Installs the program in a folder or as a system package, unless it is installed already.
-   * @returns the program's version
-   * @throws {Error} with the name of what could not be installed, and the reason
+   * Makes the program available, in a folder or as a system package. Does nothing when it is there already.
+   * @returns its version
+   * @throws {Error} that says what could not be installed, and why
    */
   install(folder: string): Promise<string>
 }
 
-/** A started program or server. */
+/** Something that was started. */
 export interface Started {
-  /** Ends it and waits for its end. */
+  /** Ends it and waits until it is gone. */
   stop(): Promise<void>
 }
 
-/** A program that runs as a child process. */
+/** A program that runs as a child of this process. */
 export interface Program extends Started {
   readonly pid: number
-  /** The output so far, standard output and error together. */
+  /** Everything that it has written so far, standard output and error together. */
   output(): string
-  /** Waits for a text in the output. @throws {Error} with the output when the program ends first or time is up */
+  /** Waits for a piece of output. @throws {Error} with the output when the program ends first or the time is over */
   written(pattern: RegExp, capMs?: number): Promise<RegExpExecArray>
-  /** The resident memory in bytes. */
+  /** Resident memory in bytes. */
   memory(): number
   signal(name: NodeJS.Signals): void
-  /** Resolves with the exit code, or with the name of the signal that ended the program. */
+  /** Resolves with the exit code, or the name of the signal that ended it. */
   readonly exited: Promise<number | string>
 }
 
-/** Options for starting a program. */
+/** How a program is started. */
 export interface ProgramOptions {
   readonly cwd?: string
   readonly env?: Record<string, string | undefined>
-  /** How long the program may take to end after SIGTERM before it is killed, in milliseconds. */
+  /** How long it may take to end on SIGTERM before it is killed, in milliseconds. */
   readonly stopMs?: number
 }
 
-/** Starts a program. It ends with this process at the latest, even if this process is killed. */
+/** Starts a program. It ends with this process at the latest, also when this one is killed for taking too long. */
 export function startProgram(
   command: string,
   args: readonly string[],
   { cwd, env = process.env, stopMs = 10_000 }: ProgramOptions = {},
 ): Program {
-  const tied = ['--pdeathsig', 'KILL', '--', command, ...args] // setpriv executes the program in the same process
+  const tied = ['--pdeathsig', 'KILL', '--', command, ...args] // setpriv becomes the program: same process
   const child: ChildProcess = spawn('setpriv', tied, {
     cwd,
     env,
@@ -90,11 +90,11 @@ export function startProgram(
       const look = () => {
         if (end !== undefined || pattern.test(output)) resolve()
       }
-      const timer = setTimeout(resolve, capMs)
+      const cancelCap = later(capMs, resolve)
       waiting.add(look)
       look()
       await promise
-      clearTimeout(timer)
+      cancelCap()
       waiting.delete(look)
       const found = pattern.exec(output)
       if (found !== null) return found
@@ -104,14 +104,14 @@ export function startProgram(
     async stop() {
       if (end !== undefined) return
       child.kill('SIGTERM')
-      const timer = setTimeout(() => child.kill('SIGKILL'), stopMs)
+      const cancelKill = later(stopMs, () => void child.kill('SIGKILL'))
       await exited
-      clearTimeout(timer)
+      cancelKill()
     },
   }
 }
 
-/** Runs a program to its end. @returns its standard output @throws {Error} with its last output */
+/** Runs a program to its end. @returns what it wrote to standard output @throws {Error} with its last words */
 export async function run(
   command: string,
   args: readonly string[],
@@ -132,8 +132,8 @@ export async function run(
 }
 
 /**
- * Installs a package of this Debian release, unless its program exists.
- * @param program the absolute path of the package's program
+ * Installs a package of this Debian's own, unless its program is there.
+ * @param program the absolute path of the program that the package brings
  * @throws {Error} when it is missing and this is not root, or when apt cannot get it
  */
 export async function installDebianPackage(name: string, program: string): Promise<void> {
@@ -150,26 +150,4 @@ export async function installDebianPackage(name: string, program: string): Promi
 
 export { closedPort as freePort } from '../helpers/upstream.ts'
 
-/**
- * Waits until a condition holds. When time is up, the error names the condition.
- * @param look returns a truthy value when the condition holds; if it throws, the condition does not hold yet
- */
-export async function until<Found>(
-  what: string,
-  look: () => Found | Promise<Found>,
-  capMs = 60_000,
-): Promise<NonNullable<Found>> {
-  const deadline = performance.now() + capMs
-  let problem: unknown
-  for (;;) {
-    try {
-      const found = await look()
-      if (found) return found
-    } catch (error) {
-      problem = error
-    }
-    if (performance.now() > deadline)
-      throw new Error(`waited in vain for ${what}`, { cause: problem })
-    await pause(50)
-  }
-}
+export { until } from '../helpers/waiting.ts'

@@ -2,7 +2,6 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { mintToken } from '../../src/identity/mint.ts'
@@ -10,6 +9,7 @@ import { startUpstream } from '../helpers/upstream.ts'
 import * as caddy from './caddy.ts'
 import { freePort, until } from './neighbour.ts'
 import * as supervisors from './supervisors.ts'
+import { elapse, later } from '../helpers/waiting.ts'
 
 await Promise.all([caddy.install(), supervisors.install()])
 
@@ -26,7 +26,7 @@ type Scene = Awaited<ReturnType<typeof startScene>>
 /** A workspace behind Caddy whose gateway is supervised and restarted by runit. */
 async function startScene(t: Test, overrides: Record<string, string> = {}) {
   const service = await startUpstream(t, (incoming, response) => {
-    incoming.resume().on('end', () => setTimeout(() => response.end('answered'), 20))
+    incoming.resume().on('end', () => later(20, () => response.end('answered')))
   })
   const folder = mkdtempSync(join(tmpdir(), 'workspace-gateway-restarts-'))
   const port = await freePort()
@@ -92,7 +92,7 @@ async function askOn(ask: Ask, over: AbortSignal, onAnswer: () => void) {
       )
       if (outcome === '200') break
       tally.again.push(outcome)
-      await pause(100)
+      await elapse(100, 'a client that is not answered waits before it tries again')
     }
     tally.answered++
     onAnswer()

@@ -13,28 +13,28 @@ import { request, type IncomingMessage } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { askAdmin } from '../../src/admin/ask.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { freePort, run, startProgram, until } from './neighbour.ts'
 import { install, SUPERVISORS, type Supervised, type Supervisor } from './supervisors.ts'
+import { elapse } from '../helpers/waiting.ts'
 
 await install()
 
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
 
-/** A gateway under a supervisor. */
+/** What one supervisor has in its care. */
 interface Scene extends Supervised {
   readonly port: number
   readonly stateDir: string
   readonly pidFile: string
   readonly settings: Record<string, string>
-  /** Waits until a gateway is completely started. @param than a process id that it must not have @returns its process id */
+  /** Waits until a gateway is there in every respect. @param than who it must not be @returns its process id */
   up(than?: number): Promise<number>
 }
 
-/** Starts a gateway under a supervisor. Both are stopped when the test ends. */
+/** Puts a gateway into a supervisor's care; both are gone when the test ends. */
 async function supervise(
   t: Test,
   supervisor: Supervisor,
@@ -61,7 +61,7 @@ async function supervise(
   t.teardown(async () => {
     const pid = await supervised.pid().catch(() => 0)
     await supervised.program.stop()
-    if (pid > 0 && isAlive(pid)) process.kill(pid, 'SIGKILL') // a supervisor that was killed leaves the gateway running
+    if (pid > 0 && isAlive(pid)) process.kill(pid, 'SIGKILL') // a supervisor that had to be killed leaves it behind
     rmSync(folder, { recursive: true, force: true })
   })
   return {
@@ -73,8 +73,7 @@ async function supervise(
     up: (than) =>
       until('the gateway', async () => {
         const pid = await supervised.pid()
-        // The gateway responds a moment before its admin socket is open and its signal handlers are set. It writes its PID
-        // file last.
+        // It answers a moment before its admin door is open and signals are heard; its number is written after that.
         const isUp = (await isLive(Number(settings.GATEWAY_PORT))) && pid !== than
         return isUp && readFileSync(pidFile, 'utf8') === `${pid}\n` ? pid : 0
       }),
@@ -92,7 +91,7 @@ async function isLive(port: number): Promise<boolean> {
   return promise
 }
 
-/** Whether a process runs, and is not a zombie. */
+/** Whether a process is there and not just waiting to be asked how it ended. */
 function isAlive(pid: number): boolean {
   const path = `/proc/${pid}/cmdline`
   return existsSync(path) && readFileSync(path, 'utf8') !== ''
@@ -100,7 +99,7 @@ function isAlive(pid: number): boolean {
 
 for (const supervisor of SUPERVISORS) {
   t.test(`${supervisor.name}: start, restart, crash, double start and stop`, async (t) => {
-    const service = await startUpstream(t, () => {}) // never responds
+    const service = await startUpstream(t, () => {}) // never answers
     const scene = await supervise(t, supervisor, {
       GATEWAY_HEALTH_STRICT: 'true',
       GATEWAY_API_URL: service.url,
@@ -153,7 +152,7 @@ for (const supervisor of SUPERVISORS) {
   })
 
   t.test(
-    `${supervisor.name}: a process id in the PID file that belongs to another program`,
+    `${supervisor.name}: a number in the PID file that is another program's by now`,
     async (t) => {
       const other = startProgram('sleep', ['1000'])
       t.teardown(() => other.stop())
@@ -165,22 +164,19 @@ for (const supervisor of SUPERVISORS) {
     },
   )
 
-  t.test(
-    `${supervisor.name}: a start on a port in use is repeated until the port is free`,
-    async (t) => {
-      const other = createServer().listen(0, '127.0.0.1')
-      await once(other, 'listening')
-      t.teardown(() => other.close())
-      const { port } = other.address() as AddressInfo
-      const scene = await supervise(t, supervisor, { GATEWAY_PORT: String(port) })
-      const line = `GATEWAY_HOST 127.0.0.1 GATEWAY_PORT ${port} is taken by another process`
-      await until('two attempts', () => scene.output().split(line).length > 2)
-      other.close()
-      t.ok((await scene.up()) > 0)
-    },
-  )
+  t.test(`${supervisor.name}: a taken port is tried again until it is free`, async (t) => {
+    const other = createServer().listen(0, '127.0.0.1')
+    await once(other, 'listening')
+    t.teardown(() => other.close())
+    const { port } = other.address() as AddressInfo
+    const scene = await supervise(t, supervisor, { GATEWAY_PORT: String(port) })
+    const line = `GATEWAY_HOST 127.0.0.1 GATEWAY_PORT ${port} is taken by another process`
+    await until('two attempts', () => scene.output().split(line).length > 2)
+    other.close()
+    t.ok((await scene.up()) > 0)
+  })
 
-  t.test(`${supervisor.name}: an invalid configuration is given up, with the reason`, async (t) => {
+  t.test(`${supervisor.name}: a wrong configuration is given up, with its reason`, async (t) => {
     const scene = await supervise(t, supervisor, { GATEWAY_RATE_LIMIT: 'ten' })
     const reason = /^ {2}GATEWAY_RATE_LIMIT "ten" is not a whole number.*$/gm
     const attempts = () => scene.output().match(reason)?.length ?? 0
@@ -189,32 +185,29 @@ for (const supervisor of SUPERVISORS) {
     t.comment(await scene.state())
     const made = attempts()
     t.ok(made <= supervisor.attempts, `${made} attempts`)
-    await pause(3000) // a supervisor that retries does so after a second
+    await elapse(3000, 'what is to be tried again is tried after a second')
     t.ok(await isGivenUp(), 'and it stays so')
     t.equal(attempts(), made)
   })
 
-  t.test(
-    `${supervisor.name}: a replacement (SIGUSR2) has no gap, and the supervisor does not notice`,
-    async (t) => {
-      const scene = await supervise(t, supervisor, { GATEWAY_HOT_RESTART: 'true' })
-      const keeper = await scene.up()
-      const inner = async () =>
-        (JSON.parse((await askAdmin(scene.stateDir, '/status')).body) as { pid: number }).pid
-      const first = await inner()
-      await scene.ask('replace')
-      await until('another gateway', async () => (await inner()) !== first)
-      t.equal(await scene.pid(), keeper)
-      await until('the end of the first', () => !isAlive(first))
-      t.ok(await isLive(scene.port))
-      await scene.program.stop()
-      await until('the end of both', () => !isAlive(keeper))
-      t.notOk(await isLive(scene.port))
-    },
-  )
+  t.test(`${supervisor.name}: replaced without a gap, and never the wiser`, async (t) => {
+    const scene = await supervise(t, supervisor, { GATEWAY_HOT_RESTART: 'true' })
+    const keeper = await scene.up()
+    const inner = async () =>
+      (JSON.parse((await askAdmin(scene.stateDir, '/status')).body) as { pid: number }).pid
+    const first = await inner()
+    await scene.ask('replace')
+    await until('another gateway', async () => (await inner()) !== first)
+    t.equal(await scene.pid(), keeper)
+    await until('the end of the first', () => !isAlive(first))
+    t.ok(await isLive(scene.port))
+    await scene.program.stop()
+    await until('the end of both', () => !isAlive(keeper))
+    t.notOk(await isLive(scene.port))
+  })
 }
 
-t.test('s6 is notified when the gateway is ready, and when it never will be', async (t) => {
+t.test('s6 hears when the gateway is ready, and that it never will be', async (t) => {
   const s6 = SUPERVISORS.find(({ name }) => name === 's6') as Supervisor
   const scene = await supervise(t, s6)
   const service = join(scene.pidFile, '../gateway')
@@ -227,7 +220,7 @@ t.test('s6 is notified when the gateway is ready, and when it never will be', as
   await run('s6-svwait', ['-U', '-t', '60000', join(kept.pidFile, '../gateway')])
   t.ok(await isLive(kept.port), 'with a keeper too')
 
-  // Start the gateway when a client already waits. A client that waits later is not notified, and times out.
+  // It is started when somebody waits: who comes later is told nothing, and waits until the time is over.
   const wrong = await supervise(t, s6, { GATEWAY_RATE_LIMIT: 'ten' }, (pidFile) => {
     mkdirSync(join(pidFile, '../gateway'))
     writeFileSync(join(pidFile, '../gateway/down'), '')

@@ -1,16 +1,16 @@
-/** How do the tests run real supervisors? With the configurations in docs/supervisors.md, and the gateway's process id. */
+/** Real supervisors that watch the gateway by its process id, with the configurations that docs/supervisors.md shows. */
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { installDebianPackage, run, startProgram, until, type Program } from './neighbour.ts'
 
-/** The time limit for a supervisor's end. It ends after its gateway, and killing it would leave the gateway running. */
+/** A supervisor ends when its gateway has, which takes its time on a busy machine; killed, it would leave it behind. */
 const STOP_MS = 60_000
 
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
 const BOOT_SCRIPT = new URL('../../examples/fly/boot.sh', import.meta.url).pathname
 const PAGE = readFileSync(new URL('../../docs/supervisors.md', import.meta.url), 'utf8')
 
-/** Installs Debian's packages without starting their services. */
+/** Installs Debian's packages; none of their services is started. */
 export async function install(): Promise<string> {
   await installDebianPackage('supervisor', '/usr/bin/supervisord')
   await installDebianPackage('s6', '/usr/bin/s6-supervise')
@@ -26,9 +26,9 @@ export async function install(): Promise<string> {
   return versions.replace(/, $/, '')
 }
 
-/** Options for a supervisor. */
+/** What a supervisor is given. */
 export interface SupervisedOptions {
-  /** An empty folder for its files. */
+  /** An empty folder for everything it writes. */
   readonly folder: string
   /** The gateway's settings. */
   readonly settings: Record<string, string>
@@ -37,37 +37,37 @@ export interface SupervisedOptions {
 /** A gateway under a supervisor. */
 export interface Supervised {
   readonly program: Program
-  /** The process id that the supervisor watches; 0 when there is none. */
+  /** The process id that the supervisor watches; 0 while there is none. */
   pid(): Promise<number>
-  /** The supervisor's status text about the gateway. */
+  /** What the supervisor says about the gateway, in its own words. */
   state(): Promise<string>
-  /** The gateway's output. */
+  /** Everything that the gateway has written. */
   output(): string
-  /** Gives the supervisor a command about the gateway, as an operator would. */
+  /** Asks the supervisor to do something with the gateway, as an operator would. */
   ask(what: Request): Promise<unknown>
 }
 
-/** The commands for a supervisor. */
+/** What a supervisor can be asked for. */
 export type Request = 'stop' | 'start' | 'restart' | 'replace'
 
 /** A kind of supervisor. */
 export interface Supervisor {
   readonly name: string
   start(options: SupervisedOptions): Promise<Supervised>
-  /** Matches the status of a gateway that was given up because of its configuration, and no other status. */
+  /** What it says of a gateway that it has given up because of its configuration, and of no other. */
   readonly givenUp: RegExp
-  /** The maximum number of starts before that. */
+  /** How often it may try before that. */
   readonly attempts: number
 }
 
-/** Finds a code block in the docs by its first line. */
+/** A code block of the page, by its first line. */
 function example(firstLine: string): string {
   const block = PAGE.split('```').find((text) => text.includes(`\n${firstLine}\n`))
   if (block === undefined) throw new Error(`docs/supervisors.md has no example "${firstLine}"`)
   return block.slice(block.indexOf('\n') + 1)
 }
 
-/** The environment of a supervisor, with the command on the PATH. */
+/** The environment of a supervisor, in which the command is installed. */
 function environment({ folder, settings }: SupervisedOptions): Record<string, string> {
   const bin = join(folder, 'bin')
   writeExecutable(
@@ -87,11 +87,11 @@ function readIfThere(path: string): string {
   return existsSync(path) ? readFileSync(path, 'utf8') : ''
 }
 
-/** supervisord, with the section in the docs. */
+/** supervisord, with the section that the page shows. */
 const supervisord: Supervisor = {
   name: 'supervisord',
   givenUp: /EXITED|FATAL/,
-  attempts: 6, // a program that ends within the first second is started again, whatever its exit code
+  attempts: 6, // an end within the first second is tried again whatever the code
   async start(options) {
     const { folder } = options
     const [config, log] = [join(folder, 'supervisord.conf'), join(folder, 'gateway.log')]
@@ -119,7 +119,7 @@ redirect_stderr=true
       env: environment(options),
       stopMs: STOP_MS,
     })
-    // Ignore the exit code, which also depends on the gateway's state.
+    // Its exit code tells about the gateway's state too.
     const control = (...words: string[]) =>
       run('sh', ['-c', 'supervisorctl -c "$@"; true', 'sh', config, ...words])
     await until('supervisord', () => existsSync(socket))
@@ -134,17 +134,23 @@ redirect_stderr=true
   },
 }
 
-/** s6, with the scripts in the docs and a notification-fd. */
+/** Writes a service folder for s6 or runit with the script that the page shows. @returns the folder */
+function writeService({ folder }: SupervisedOptions): string {
+  const service = join(folder, 'gateway')
+  writeExecutable(
+    join(service, 'run'),
+    example('# run, for s6 and runit').replace('exec', 'exec 2>&1\nexec'),
+  )
+  return service
+}
+
+/** s6, with the scripts that the page shows, and a notification-fd. */
 const s6: Supervisor = {
   name: 's6',
-  givenUp: /^down \(exitcode 78\)(?!.*want up)/, // a service that will be started again is also down, but "want up"
+  givenUp: /^down \(exitcode 78\)(?!.*want up)/, // what is yet to be started is down too, and wanted up
   attempts: 1,
   async start(options) {
-    const service = join(options.folder, 'gateway')
-    writeExecutable(
-      join(service, 'run'),
-      example('# run, for s6 and runit').replace('exec', 'exec 2>&1\nexec'),
-    )
+    const service = writeService(options)
     writeExecutable(
       join(service, 'finish'),
       example('# finish, for s6: 125 means that the service stays down'),
@@ -166,17 +172,13 @@ const s6: Supervisor = {
   },
 }
 
-/** runit, with the scripts in the docs. */
+/** runit, with the scripts that the page shows. */
 const runit: Supervisor = {
   name: 'runit',
   givenUp: /^down: (?!.*want up)/, // as for s6
   attempts: 1,
   async start(options) {
-    const service = join(options.folder, 'gateway')
-    writeExecutable(
-      join(service, 'run'),
-      example('# run, for s6 and runit').replace('exec', 'exec 2>&1\nexec'),
-    )
+    const service = writeService(options)
     writeExecutable(join(service, 'finish'), example('# finish, for runit'))
     const program = startProgram('/usr/bin/runsv', [service], {
       env: environment(options),
@@ -195,7 +197,7 @@ const runit: Supervisor = {
   },
 }
 
-/** The boot script in examples/fly: bash, with a file for the process id. */
+/** The boot script of examples/fly: bash, and a file with the process id. */
 const bash: Supervisor = {
   name: 'bash with PID files',
   givenUp: /ended 78/,
@@ -231,5 +233,5 @@ const bash: Supervisor = {
   },
 }
 
-/** All supervisors in docs/supervisors.md. */
+/** Every supervisor that docs/supervisors.md says something about. */
 export const SUPERVISORS: readonly Supervisor[] = [bash, supervisord, s6, runit]

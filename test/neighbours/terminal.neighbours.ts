@@ -4,7 +4,6 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import * as http from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import * as caddy from './caddy.ts'
@@ -13,6 +12,7 @@ import { FOLDER, until } from './neighbour.ts'
 import { TerminalPage } from './terminal-page.ts'
 import * as ttyd from './ttyd.ts'
 import { startWorkspace, type Workspace } from './workspace.ts'
+import { elapse } from '../helpers/waiting.ts'
 
 const SCREENSHOTS = join(FOLDER, 'screenshots')
 mkdirSync(SCREENSHOTS, { recursive: true })
@@ -271,7 +271,7 @@ t.test('when ttyd ends and is restarted, the page waits for Enter and does not l
   await overlay.waitFor()
   const after = () => seen(workspace).slice(VISIT.length)
   await until('the lines of the end', () => after().length >= 3)
-  await pause(3000) // a loop would be 50 to 100 requests a second
+  await elapse(3000, 'a loop would be 50 to 100 requests a second')
   t.same(
     after().toSorted(),
     ['/terminal/token 502', '/terminal/ws 101', '/terminal/ws 502'],

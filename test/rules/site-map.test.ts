@@ -1,4 +1,4 @@
-/** To which service does each path belong? */
+/** Does each path belong to the service that the site map says? */
 import t from 'tap'
 import {
   RESERVED_PREFIXES,
@@ -30,7 +30,7 @@ t.test('each path belongs to the service whose prefix it has', async (t) => {
     t.equal(routeOf(path, WITH_CHAT), expected, `${path}: ${why}`)
 })
 
-t.test('a prefix is a whole segment at the start of the path, in its exact case', async (t) => {
+t.test('a prefix matches whole segments, case-sensitively, and only at the start', async (t) => {
   const prefixes = ['/terminal', '/api', '/chat', '/_gateway', '/health']
   const lookAlikes = prefixes.flatMap((prefix) => [
     `${prefix}x`,
@@ -62,7 +62,7 @@ t.test('the control UI is a route only when it is switched on', async (t) => {
   t.equal(routeOf('/ui', { controlUi: '/ui/openclaw', stripApi: true }), 'dashboard')
 })
 
-t.test('no setting can use a prefix that is already a route', async (t) => {
+t.test('GATEWAY_CONTROL_UI cannot name a prefix of another route', async (t) => {
   for (const prefix of RESERVED_PREFIXES)
     t.not(routeOf(prefix, { controlUi: prefix, stripApi: true }), 'chat', prefix)
   t.same([...RESERVED_PREFIXES].toSorted(), ['/_gateway', '/api', '/health', '/terminal'])

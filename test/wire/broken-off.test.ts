@@ -6,7 +6,7 @@ import t from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { startRawUpstream } from '../helpers/upstream.ts'
-import { eventually, openFiles, watchForCrashes } from '../helpers/waiting.ts'
+import { eventually, later, openFiles, watchForCrashes } from '../helpers/waiting.ts'
 import { requestBytes } from '../helpers/wire.ts'
 
 t.setTimeout(60_000)
@@ -74,7 +74,7 @@ async function download(
     size += piece.length
     if (how === 'slowly') {
       socket.pause()
-      setTimeout(() => socket.resume(), 1)
+      later(1, () => void socket.resume())
     }
     if (size < 500_000) return
     if (how === 'and leaves') socket.end().destroy()

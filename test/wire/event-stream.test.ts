@@ -4,7 +4,7 @@ import type { ServerResponse } from 'node:http'
 import t from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
 import { startUpstream } from '../helpers/upstream.ts'
-import { SOON_MS } from '../helpers/waiting.ts'
+import { elapse, SOON_MS } from '../helpers/waiting.ts'
 import { gather, open, requestBytes, send } from '../helpers/wire.ts'
 
 t.test(
@@ -59,7 +59,7 @@ t.test(
     t.ok(performance.now() - begun > 900, 'not before its second is over')
     t.match(end?.text, 'begin')
     t.notMatch(end?.text, /0\r\n\r\n$/, 'no clean end')
-    await new Promise((resolve) => setTimeout(resolve, 700))
+    await elapse(700, 'a stream may be silent for longer than other responses')
     for (const response of held.slice(1)) response.write('still here')
     t.match(await events?.until((soFar) => soFar.includes('still here')), 'still here')
     t.match(

@@ -1,15 +1,12 @@
-/** Which requests wait when hundreds must be refused at the same time? The refused ones, not the allowed ones. */
+/** Who waits when hundreds must be refused in the same moment? Those who are refused, and not who may pass. */
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import {
-  MAX_UNDER_WAY,
-  MAX_WAITING_IN_ALL,
-  MAX_WAITING_WHEN_FULL,
-} from '../../src/http/client-connection.ts'
+import { MAX_UNDER_WAY, MAX_WAITING_WHEN_FULL } from '../../src/http/client-connection.ts'
+import { MAX_WAITING_IN_ALL } from '../../src/limits/waiting-requests.ts'
 import { cookie, HTTPS, ORIGIN } from '../helpers/door.ts'
 import type { RunningGateway } from '../../src/process/lifecycle.ts'
 import { startBefore, startWorkspace, token, type TestGateway } from '../helpers/gateway.ts'
@@ -19,10 +16,10 @@ import { gather, handshake, open, requestBytes, send, type Received } from '../h
 
 const FLOOD = 300
 
-/** The time limit for a condition on a busy machine, in milliseconds. */
+/** For conditions on a machine that is busy, in milliseconds. */
 const PATIENCE_MS = 30_000
 
-/** Opens connections that the gateway has accepted, for requests that arrive all at once: a flood, and one of a user. */
+/** Connections that the gateway has accepted, for requests that come all at once: a flood, and one for a user. */
 async function openMany(t: Test, { port, running }: Pick<TestGateway, 'port' | 'running'>) {
   const lines = await Promise.all(
     Array.from({ length: FLOOD + 1 }, async () => {
@@ -34,7 +31,7 @@ async function openMany(t: Test, { port, running }: Pick<TestGateway, 'port' | '
   const { server } = running.app
   let accepted = 0
   while (accepted <= FLOOD) {
-    await nextTurn() // Node accepts one connection per event-loop turn
+    await nextTurn() // Node accepts one connection a turn
     accepted = await promisify<number>((done) => server.getConnections(done))()
   }
   const [user, ...flood] = lines
@@ -42,12 +39,12 @@ async function openMany(t: Test, { port, running }: Pick<TestGateway, 'port' | '
   return { user, flood }
 }
 
-/** The event-loop turns until refusals are in the waiting room, where they stay for a few turns. */
+/** Turns of the event loop until refusals wait: they do so for a few of them. */
 async function someoneWaits({ waitingRoom }: RunningGateway['app']): Promise<void> {
   while (waitingRoom.size === 0) await nextTurn()
 }
 
-/** Waits for complete responses and returns their statuses. */
+/** Waits for whole answers and gives their statuses. */
 function statuses(answers: ReadonlyArray<{ received: Received }>): Promise<number[]> {
   return Promise.all(
     answers.map(async ({ received }) => {
@@ -57,7 +54,7 @@ function statuses(answers: ReadonlyArray<{ received: Received }>): Promise<numbe
   )
 }
 
-/** A gateway whose service records how many refusals are in the log when a request arrives. */
+/** A gateway whose service notes how many refusals the log has when a request arrives there. */
 async function startCounting(t: Test) {
   const countAt: number[] = []
   const counting = { refused: () => 0 }
@@ -75,12 +72,12 @@ async function startCounting(t: Test) {
   const gateway = await startBefore(t, service)
   counting.refused = () =>
     gateway.logLines().filter(({ msg, code }) => msg === 'request' && code !== undefined).length
-  await send(gateway.port, 'GET /', [gateway.auth]) // connects to the service, and the token is verified and remembered
+  await send(gateway.port, 'GET /', [gateway.auth]) // connected to the service, and the token is known
   countAt.length = 0
   return { ...gateway, countAt, refused: counting.refused }
 }
 
-t.test('a signed-in request overtakes hundreds of refusals that arrived before it', async (t) => {
+t.test('a signed-in request passes hundreds of refusals that were there before', async (t) => {
   const gateway = await startCounting(t)
   const { flood, user } = await openMany(t, gateway)
   const kinds = ['GET /api/.env', 'GET /', 'GET /a//../b', 'HEAD /openclaw.json']
@@ -94,7 +91,7 @@ t.test('a signed-in request overtakes hundreds of refusals that arrived before i
   )
 })
 
-t.test('a signed-in WebSocket overtakes them too', async (t) => {
+t.test('so does a signed-in WebSocket', async (t) => {
   const gateway = await startCounting(t)
   const { flood, user } = await openMany(t, gateway)
   for (const { socket } of flood) socket.write(requestBytes('GET /api/x', handshake()))
@@ -114,7 +111,7 @@ const FORGERIES = {
 }
 
 for (const [name, requestOf] of Object.entries(FORGERIES))
-  t.test(`checking forged tokens ${name} waits for requests with known tokens`, async (t) => {
+  t.test(`checking forged tokens ${name} waits for who is known`, async (t) => {
     const gateway = await startCounting(t)
     const { flood, user } = await openMany(t, gateway)
     const forged = (await token({ subject: 'mallory' })).slice(0, -8)
@@ -143,7 +140,7 @@ for (const [name, requestOf] of Object.entries(FORGERIES))
     t.equal(checked, FLOOD)
   })
 
-t.test('a signed-in client gets an error response without waiting', async (t) => {
+t.test('who is signed in does not wait to hear of a failure', async (t) => {
   const gateway = await startWorkspace(t)
   const headers = [cookie(await token()), HTTPS]
   await send(gateway.port, 'GET /', headers)
@@ -158,7 +155,7 @@ t.test('a signed-in client gets an error response without waiting', async (t) =>
   await statuses(flood)
 })
 
-t.test('a client that sends 20,000 requests at once gets 20,000 responses, in order', async (t) => {
+t.test('a client that sends 20,000 requests at once gets 20,000 answers, in order', async (t) => {
   const gateway = await startWorkspace(t)
   const { waitingRoom } = gateway.running.app
   const socket = await open(gateway.port)
@@ -193,62 +190,62 @@ t.test('a client that sends 20,000 requests at once gets 20,000 responses, in or
   socket.destroy()
 })
 
-t.test(
-  'a client that disconnects while its refusal waits is logged with the refusal’s code',
-  async (t) => {
-    const gateway = await startWorkspace(t)
-    const { flood } = await openMany(t, gateway)
-    for (const { socket } of flood) socket.write(requestBytes('GET /.env', ['Host: localhost']))
-    await someoneWaits(gateway.running.app)
-    for (const { socket } of flood) socket.resetAndDestroy()
-    const requests = () => gateway.logLines().filter(({ msg }) => msg === 'request')
-    await eventually(() => requests().length === FLOOD, 'a line for each', PATIENCE_MS)
-    for (const line of requests())
-      t.match(line, { stage: 'sensitive-files', code: 'sensitive-file', path: '/.env' })
-    t.ok(
-      requests().some(({ status, bytes }) => status === 0 && bytes === 0),
-      'some were gone',
-    )
-    await eventually(() => gateway.running.app.waitingRoom.size === 0, 'nobody waits')
-    t.equal((await send(gateway.port, 'GET /.env')).status, 403)
-  },
-)
-
-t.test(
-  'requests with bodies, Expect and HEAD get normal responses in the waiting room',
-  async (t) => {
-    const gateway = await startWorkspace(t)
-    const { flood } = await openMany(t, gateway)
-    const requests = [
-      requestBytes('POST /.env', ['Content-Length: 5'], 'hello'),
-      requestBytes('POST /.env', ['Content-Length: 5', 'Expect: 100-continue']),
-      requestBytes('PUT /.env', ['Transfer-Encoding: chunked'], '5\r\nhello\r\n0\r\n\r\n'),
-      requestBytes('HEAD /.env'),
-    ]
-    flood.forEach(({ socket }, i) => socket.write(requests[i % requests.length] ?? ''))
-    const texts = await Promise.all(
-      flood.map(({ received }, i) =>
-        received.until((text) => text.includes(i % 4 === 3 ? '\r\n\r\n' : '}\n')),
-      ),
-    )
-    texts.forEach((text, i) => {
-      t.match(text, /^HTTP\/1\.1 403 /)
-      t.equal(/^Connection: close\r$/m.test(text), i % 4 === 1)
-      t.equal(text.endsWith('}\n'), i % 4 !== 3)
-    })
-    // Connections that may continue do so.
-    const again = flood.filter((_, i) => i % 4 !== 1)
-    for (const { socket } of again) socket.write(requestBytes('GET /.env', ['Connection: close']))
-    for (const { received } of again) t.match((await received.over).text, /403[^]*HTTP\/1\.1 403 /)
-  },
-)
-
-t.test('requests that wait when the gateway is told to stop still get responses', async (t) => {
+t.test('a client that leaves while it waits is logged with what it was refused for', async (t) => {
   const gateway = await startWorkspace(t)
   const { flood } = await openMany(t, gateway)
-  const closed = flood.map(({ socket }: { socket: Socket }) => once(socket, 'close'))
-  for (const { socket } of flood) socket.write(requestBytes('GET /.env'))
+  for (const { socket } of flood) socket.write(requestBytes('GET /.env', ['Host: localhost']))
   await someoneWaits(gateway.running.app)
+  for (const { socket } of flood) socket.resetAndDestroy()
+  const requests = () => gateway.logLines().filter(({ msg }) => msg === 'request')
+  await eventually(() => requests().length === FLOOD, 'a line for each', PATIENCE_MS)
+  for (const line of requests())
+    t.match(line, { stage: 'sensitive-files', code: 'sensitive-file', path: '/.env' })
+  t.ok(
+    requests().some(({ status, bytes }) => status === 0 && bytes === 0),
+    'some were gone',
+  )
+  await eventually(() => gateway.running.app.waitingRoom.size === 0, 'nobody waits')
+  t.equal((await send(gateway.port, 'GET /.env')).status, 403)
+})
+
+t.test('bodies, Expect and HEAD are answered in their turn as ever', async (t) => {
+  const gateway = await startWorkspace(t)
+  const { flood } = await openMany(t, gateway)
+  const requests = [
+    requestBytes('POST /.env', ['Content-Length: 5'], 'hello'),
+    requestBytes('POST /.env', ['Content-Length: 5', 'Expect: 100-continue']),
+    requestBytes('PUT /.env', ['Transfer-Encoding: chunked'], '5\r\nhello\r\n0\r\n\r\n'),
+    requestBytes('HEAD /.env'),
+  ]
+  flood.forEach(({ socket }, i) => socket.write(requests[i % requests.length] ?? ''))
+  const texts = await Promise.all(
+    flood.map(({ received }, i) =>
+      received.until((text) => text.includes(i % 4 === 3 ? '\r\n\r\n' : '}\n')),
+    ),
+  )
+  texts.forEach((text, i) => {
+    t.match(text, /^HTTP\/1\.1 403 /)
+    t.equal(/^Connection: close\r$/m.test(text), i % 4 === 1)
+    t.equal(text.endsWith('}\n'), i % 4 !== 3)
+  })
+  // Those that may go on do.
+  const again = flood.filter((_, i) => i % 4 !== 1)
+  for (const { socket } of again) socket.write(requestBytes('GET /.env', ['Connection: close']))
+  for (const { received } of again) t.match((await received.over).text, /403[^]*HTTP\/1\.1 403 /)
+})
+
+t.test('what waits when the gateway is told to stop is still answered', async (t) => {
+  const gateway = await startWorkspace(t, { GATEWAY_DRAIN_SECONDS: '60' })
+  const { flood } = await openMany(t, gateway)
+  const closed = flood.map(({ socket }: { socket: Socket }) => once(socket, 'close'))
+  // All of them wait, since a connection of which nothing has been read would be cut when the gateway stops.
+  const { waitingRoom } = gateway.running.app
+  const add = waitingRoom.add.bind(waitingRoom)
+  const jobs: Array<() => void> = []
+  waitingRoom.add = (job) => jobs.push(job)
+  for (const { socket } of flood) socket.write(requestBytes('GET /.env'))
+  await eventually(() => jobs.length === flood.length, 'all refusals wait', PATIENCE_MS)
+  for (const job of jobs) add(job)
   await gateway.running.close()
   await Promise.all(closed)
   t.same(
@@ -257,7 +254,7 @@ t.test('requests that wait when the gateway is told to stop still get responses'
   )
 })
 
-t.test('the number of pipelined requests is bounded for all connections together', async (t) => {
+t.test('requests that wait behind others are bounded for all connections together', async (t) => {
   const held: ServerResponse[] = []
   const service = await startUpstream(t, (request, response) => {
     if (request.url === '/held') held.push(response)
@@ -267,7 +264,7 @@ t.test('the number of pipelined requests is bounded for all connections together
   await send(gateway.port, 'GET /known', [gateway.auth])
   let read = 0
   gateway.running.app.server.on('request', () => read++)
-  // One read returns thousands of the shortest request, and all of them wait behind requests that the service holds.
+  // One read brings thousands of the shortest request, all of which wait behind those that the service holds.
   const flood =
     requestBytes('GET /held', [gateway.auth]).repeat(MAX_UNDER_WAY) +
     'GET / HTTP/1.1\r\n\r\n'.repeat(3600)
@@ -287,7 +284,7 @@ t.test('the number of pipelined requests is bounded for all connections together
       PATIENCE_MS,
     )
   }
-  // When the limit is reached, the bytes of one more connection are not parsed to their end.
+  // What one connection brings to a full house is not even parsed to its end.
   t.ok(
     read <= MAX_WAITING_IN_ALL + 1 + MAX_WAITING_WHEN_FULL + sockets.length * MAX_UNDER_WAY,
     `${read} were read`,
@@ -300,11 +297,13 @@ t.test('the number of pipelined requests is bounded for all connections together
   await received.until((text) => text.split('here').length === MAX_WAITING_WHEN_FULL + 1)
   t.notOk(user.destroyed, 'who sends a few is served')
   user.destroy()
+  // Requests that were parsed in vain count for a second, which stands still until this test has looked.
+  const frozenAt = performance.now()
+  const { restore } = t.intercept(performance, 'now', { value: () => frozenAt })
   for (const socket of sockets) socket.destroy()
-  // The gateway does not read these connections, so it notices only now that the clients have left.
-  for (const response of held) response.end()
+  for (const response of held) response.end() // the gateway does not read there, and learns only now that they have left
   await gateway.settled()
-  // The parsed requests of the clients that left count for a moment longer, so that reconnecting gains nothing.
+  // What they had parsed for nothing still counts for a moment: who comes again has no more of it done.
   const again = await open(gateway.port)
   const before = read
   const end = gather(again).over
@@ -314,8 +313,9 @@ t.test('the number of pipelined requests is bounded for all connections together
     read - before <= MAX_UNDER_WAY + MAX_WAITING_WHEN_FULL + 2,
     `${read - before} more were read`,
   )
+  restore()
   for (const response of held) response.end()
-  // Then the places are free, and a long pipeline of one client passes completely.
+  // Then the places are free: a long pipeline of one client passes as a whole.
   let answered = 0
   while (answered < 1000) {
     const one = await open(gateway.port)

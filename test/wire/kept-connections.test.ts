@@ -1,18 +1,18 @@
-/** Is a request unaffected by what happened on a reused connection to its service before? */
+/** Does no request suffer from what happens to a connection that was kept for it, or from what its last user sent? */
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
 import { closedPort, startRawUpstream } from '../helpers/upstream.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { elapse, eventually, readByPeer } from '../helpers/waiting.ts'
 import { gather, open, requestBytes, send } from '../helpers/wire.ts'
 
 const HI = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 
-/** The action of a service for the n-th request of its m-th connection, both counted from 0. */
+/** What a service does with the n-th request of its m-th connection, both counted from 0. */
 type Behaviour = (socket: Socket, request: number, connection: number) => void
 
-/** A gateway with a service whose action for each request is set by the test. The service records what it receives. */
+/** A gateway before a service that is told by the test what to do with each request; what it is sent is recorded. */
 async function startBeforeScripted(
   t: Test,
   behave: Behaviour,
@@ -31,20 +31,20 @@ async function startBeforeScripted(
   return { ...(await startBefore(t, service, settings)), seen, sockets }
 }
 
-/** Ends a connection in one of the ways that services use. */
+/** Ends a connection in one of the ways in which services do. */
 const ENDINGS: Readonly<Record<string, (socket: Socket) => void>> = {
   closes: (socket) => void socket.end(),
   resets: (socket) => void socket.resetAndDestroy(),
 }
 
 for (const [how, finish] of Object.entries(ENDINGS)) {
-  /** Responds to the first request of each connection, and ends the connection at the second. */
+  /** Answers the first request of each connection, and ends the connection at the second. */
   const endSecond: Behaviour = (socket, request) => {
     if (request === 0) socket.write(HI)
     else finish(socket)
   }
 
-  t.test(`a GET or HEAD is sent once more if its reused connection ${how}`, async (t) => {
+  t.test(`a GET or HEAD whose kept connection ${how} is sent once more`, async (t) => {
     const { port, auth, service, seen, settled, logLine } = await startBeforeScripted(t, endSecond)
     t.equal((await send(port, 'GET /first', [auth])).status, 200)
     for (const [line, dials] of [
@@ -64,30 +64,27 @@ for (const [how, finish] of Object.entries(ENDINGS)) {
     await settled()
   })
 
-  t.test(
-    `a request with any other method is not sent again if its reused connection ${how}`,
-    async (t) => {
-      for (const [line, fields, body] of [
-        ['POST /', [], ''],
-        ['POST /', ['Content-Length: 1'], 'x'],
-        ['PUT /', ['Content-Length: 0'], ''],
-        ['DELETE /', [], ''],
-        ['OPTIONS /', [], ''],
-        ['GET /', ['Content-Length: 1'], 'x'],
-        ['GET /', ['Transfer-Encoding: chunked'], '1\r\nx\r\n0\r\n\r\n'],
-      ] as const) {
-        const { port, auth, service, seen, settled } = await startBeforeScripted(t, endSecond)
-        await send(port, 'GET /first', [auth])
-        const answer = await send(port, line, [auth, ...fields], body)
-        t.equal(answer.status, 502, `${line} ${fields.join()}`)
-        t.equal(service.dials(), 1)
-        t.equal(seen.length, 2)
-        await settled()
-      }
-    },
-  )
+  t.test(`any other request whose kept connection ${how} is not`, async (t) => {
+    for (const [line, fields, body] of [
+      ['POST /', [], ''],
+      ['POST /', ['Content-Length: 1'], 'x'],
+      ['PUT /', ['Content-Length: 0'], ''],
+      ['DELETE /', [], ''],
+      ['OPTIONS /', [], ''],
+      ['GET /', ['Content-Length: 1'], 'x'],
+      ['GET /', ['Transfer-Encoding: chunked'], '1\r\nx\r\n0\r\n\r\n'],
+    ] as const) {
+      const { port, auth, service, seen, settled } = await startBeforeScripted(t, endSecond)
+      await send(port, 'GET /first', [auth])
+      const answer = await send(port, line, [auth, ...fields], body)
+      t.equal(answer.status, 502, `${line} ${fields.join()}`)
+      t.equal(service.dials(), 1)
+      t.equal(seen.length, 2)
+      await settled()
+    }
+  })
 
-  t.test(`no request is sent more than twice if every connection ${how}`, async (t) => {
+  t.test(`nothing is sent more than twice when every connection ${how}`, async (t) => {
     const { port, auth, service, seen, settled } = await startBeforeScripted(
       t,
       (socket, request, connection) => {
@@ -105,25 +102,25 @@ for (const [how, finish] of Object.entries(ENDINGS)) {
     await settled()
   })
 
-  t.test(
-    `a request gets a 502 if its reused connection ${how} after a byte of the response`,
-    async (t) => {
-      for (const beginning of ['H', HI.slice(0, 20), 'HTTP/1.1 103 Early Hints\r\n\r\n']) {
-        const { port, auth, service, seen } = await startBeforeScripted(t, (socket, request) => {
-          if (request === 0) socket.write(HI)
-          else socket.write(beginning, () => setTimeout(finish, 20, socket))
-        })
-        await send(port, 'GET /first', [auth])
-        const answer = await send(port, 'GET /second', [auth])
-        t.equal(answer.raw.match(/HTTP\/1\.1 502/g)?.length, 1, beginning)
-        t.equal(service.dials(), 1)
-        t.equal(seen.length, 2)
-      }
-    },
-  )
+  t.test(`a kept connection that ${how} after a byte of an answer is a 502`, async (t) => {
+    for (const beginning of ['H', HI.slice(0, 20), 'HTTP/1.1 103 Early Hints\r\n\r\n']) {
+      const { port, auth, service, seen } = await startBeforeScripted(t, (socket, request) => {
+        if (request === 0) socket.write(HI)
+        else {
+          socket.write(beginning)
+          void readByPeer(socket).then(() => finish(socket))
+        }
+      })
+      await send(port, 'GET /first', [auth])
+      const answer = await send(port, 'GET /second', [auth])
+      t.equal(answer.raw.match(/HTTP\/1\.1 502/g)?.length, 1, beginning)
+      t.equal(service.dials(), 1)
+      t.equal(seen.length, 2)
+    }
+  })
 }
 
-t.test('a request is not sent again for a client that has disconnected', async (t) => {
+t.test('nothing is sent once more for a client that has left', async (t) => {
   let leave = () => {}
   const { port, auth, service, seen, settled, logLine } = await startBeforeScripted(
     t,
@@ -142,19 +139,16 @@ t.test('a request is not sent again for a client that has disconnected', async (
   t.equal(seen.length, 2)
 })
 
-t.test(
-  'a request to a service that has ended in the meantime gets a 502, not a loop',
-  async (t) => {
-    const port = await closedPort()
-    const gateway = await startBefore(t, { url: `http://127.0.0.1:${port}` })
-    t.equal((await send(gateway.port, 'GET /', [gateway.auth])).status, 502)
-    await gateway.settled()
-  },
-)
+t.test('a service that went away meanwhile is a 502, not a loop', async (t) => {
+  const port = await closedPort()
+  const gateway = await startBefore(t, { url: `http://127.0.0.1:${port}` })
+  t.equal((await send(gateway.port, 'GET /', [gateway.auth])).status, 502)
+  await gateway.settled()
+})
 
-// Requests whose body begins late.
+// Bodies that begin late.
 
-/** How a client announces a body whose first byte comes later. */
+/** How a client announces a body whose first byte is a while away. */
 const ANNOUNCEMENTS: Readonly<Record<string, readonly string[]>> = {
   'with a length': ['Content-Length: 5'],
   'in chunks': ['Transfer-Encoding: chunked'],
@@ -165,71 +159,56 @@ for (const [how, fields] of Object.entries(ANNOUNCEMENTS)) {
   const body = fields[0] === 'Transfer-Encoding: chunked' ? '5\r\nhello\r\n0\r\n\r\n' : 'hello'
   const waits = fields.length > 1
 
-  t.test(
-    `a request whose body begins late gets a connection that is still open: ${how}`,
-    async (t) => {
-      const { port, auth, sockets, seen, settled } = await startBeforeScripted(t, (socket) =>
-        socket.write(HI),
-      )
-      await send(port, 'GET /first', [auth])
-      const client = await open(port)
-      const received = gather(client)
-      client.write(requestBytes('POST /upload', [auth, ...fields]))
-      if (waits) await received.until((text) => text.includes('100 Continue\r\n\r\n'))
-      else await arrival(client)
-      // The service closes all its connections, as Node closes those that were idle for 5 s.
-      for (const socket of sockets) {
-        socket.end()
-        if (!socket.destroyed) await once(socket, 'close')
-      }
-      client.write(body)
-      t.match(await received.until((text) => text.endsWith('hi')), /HTTP\/1\.1 200 OK/)
-      t.match(seen.at(-1), /^POST \/upload.*hello/s)
-      t.equal(sockets.length, 2)
-      client.destroy()
-      await settled()
-    },
-  )
+  t.test(`a body that begins late gets a connection that is there: ${how}`, async (t) => {
+    const { port, auth, sockets, seen, settled } = await startBeforeScripted(t, (socket) =>
+      socket.write(HI),
+    )
+    await send(port, 'GET /first', [auth])
+    const client = await open(port)
+    const received = gather(client)
+    client.write(requestBytes('POST /upload', [auth, ...fields]))
+    if (waits) await received.until((text) => text.includes('100 Continue\r\n\r\n'))
+    else await readByPeer(client)
+    // The service lets go of every connection it has, as Node does with those that it has kept for 5 s.
+    for (const socket of sockets) {
+      socket.end()
+      if (!socket.destroyed) await once(socket, 'close')
+    }
+    client.write(body)
+    t.match(await received.until((text) => text.endsWith('hi')), /HTTP\/1\.1 200 OK/)
+    t.match(seen.at(-1), /^POST \/upload.*hello/s)
+    t.equal(sockets.length, 2)
+    client.destroy()
+    await settled()
+  })
 
-  t.test(
-    `a request whose body begins late gets no connection that the service has timed out: ${how}`,
-    async (t) => {
-      // The service closes a new connection without a request at once, as Go's ReadHeaderTimeout does after some seconds.
-      const { port, auth, service, sockets, settled, running } = await startBeforeScripted(
-        t,
-        (socket) => socket.write(HI),
-      )
-      const poolSize = () => running.app.services.dashboard.pool.size
-      const client = await open(port)
-      const received = gather(client)
-      client.write(requestBytes('POST /upload', [auth, ...fields]))
-      if (waits) await received.until((text) => text.includes('100 Continue\r\n\r\n'))
-      await eventually(() => service.dials() === 1, 'a look whether the service is there')
-      for (const socket of sockets) socket.resetAndDestroy()
-      await eventually(() => poolSize() === 0, 'the gateway has noticed')
-      client.write(body)
-      t.match(await received.until((text) => text.endsWith('hi')), /HTTP\/1\.1 200 OK/)
-      client.destroy()
-      await settled()
-    },
-  )
+  t.test(`and one that the service has not cut off as too slow: ${how}`, async (t) => {
+    // A service that gives a new connection no time for its first request, as Go's ReadHeaderTimeout does after seconds.
+    const { port, auth, service, sockets, settled, running } = await startBeforeScripted(
+      t,
+      (socket) => socket.write(HI),
+    )
+    const poolSize = () => running.app.services.dashboard.pool.size
+    const client = await open(port)
+    const received = gather(client)
+    client.write(requestBytes('POST /upload', [auth, ...fields]))
+    if (waits) await received.until((text) => text.includes('100 Continue\r\n\r\n'))
+    await eventually(() => service.dials() === 1, 'a look whether the service is there')
+    for (const socket of sockets) socket.resetAndDestroy()
+    await eventually(() => poolSize() === 0, 'the gateway has noticed')
+    client.write(body)
+    t.match(await received.until((text) => text.endsWith('hi')), /HTTP\/1\.1 200 OK/)
+    client.destroy()
+    await settled()
+  })
 }
 
-/**
- * Waits until a header section without its body has arrived at the gateway. That cannot be observed from outside; if the wait
- * is too short, the test may miss a fault, but never reports a false one.
- */
-async function arrival(client: Socket): Promise<void> {
-  await eventually(() => client.writableLength === 0, 'the head is sent')
-  await new Promise((resolve) => setTimeout(resolve, 50))
-}
-
-t.test('the time until a client begins its body does not count against the service', async (t) => {
+t.test('the time that a client takes to begin its body is not the service’s', async (t) => {
   const { port, auth, logLine } = await startBeforeScripted(t, (socket) => socket.write(HI))
   const client = await open(port)
   const received = gather(client)
   client.write(requestBytes('POST /late', [auth, 'Content-Length: 5']))
-  await new Promise((resolve) => setTimeout(resolve, 500))
+  await elapse(500, 'the client takes its time, which is measured')
   client.write('hello')
   await received.until((text) => text.endsWith('hi'))
   const { ms, upstreamMs } = await logLine(({ path }) => path === '/late')
@@ -238,11 +217,11 @@ t.test('the time until a client begins its body does not count against the servi
   client.destroy()
 })
 
-t.test('a response passes while the request body is still being sent', async (t) => {
+t.test('an answer passes while the body still comes', async (t) => {
   const service = await startRawUpstream(t, (socket) => {
     let isBody = false
     socket.on('data', (bytes: Buffer) => {
-      // Echo the chunks as they arrive.
+      // An echo, in chunks as they come.
       const text = bytes.toString('latin1')
       if (isBody) {
         socket.write(text)
@@ -267,11 +246,11 @@ t.test('a response passes while the request body is still being sent', async (t)
   await settled()
 })
 
-// Bytes that an earlier request left on a reused connection.
+// What the last user of a connection sent.
 
 /**
- * A service that reads requests as libwebsockets does: a header section, and a body only with a Content-Length. It reads chunks
- * as the beginning of the next request, which never ends.
+ * A service that reads requests as libwebsockets does: a head, and a body when it has a length. Chunks it takes for the
+ * beginning of the next request, which never ends.
  */
 function answerLikeLibwebsockets(socket: Socket, seen: string[]): void {
   let bytes = ''
@@ -290,7 +269,7 @@ function answerLikeLibwebsockets(socket: Socket, seen: string[]): void {
   })
 }
 
-t.test('a body that the service did not read affects no later request', async (t) => {
+t.test('no request pays for a body that the service did not read', async (t) => {
   const seen: string[] = []
   const service = await startRawUpstream(t, (socket) => answerLikeLibwebsockets(socket, seen))
   const { port, auth, settled } = await startBefore(t, service)
@@ -316,7 +295,7 @@ t.test('a body that the service did not read affects no later request', async (t
   await settled()
 })
 
-t.test('a body without a Content-Length reaches the terminal with one', async (t) => {
+t.test('a body without a length reaches the terminal with one', async (t) => {
   const seen: string[] = []
   const service = await startRawUpstream(t, (socket) => answerLikeLibwebsockets(socket, seen))
   const { port, auth, settled } = await startBefore(t, service)
@@ -347,19 +326,16 @@ t.test('a body without a Content-Length reaches the terminal with one', async (t
   await settled()
 })
 
-t.test(
-  'a body without a Content-Length that is too large does not reach the terminal',
-  async (t) => {
-    const service = await startRawUpstream(t, () => {})
-    const { port, auth, logLine, settled } = await startBefore(t, service)
-    const client = await open(port)
-    const received = gather(client)
-    const head = requestBytes('POST /terminal/x', [auth, 'Transfer-Encoding: chunked'])
-    client.write(`${head}8000\r\n${'x'.repeat(0x8000)}\r\n`) // and no last chunk
-    t.match(await received.until((text) => text.includes('\r\n\r\n')), /^HTTP\/1\.1 413 /)
-    t.match(await logLine(({ code }) => code === 'body-too-large'), { stage: 'upstream' })
-    t.equal(service.dials(), 0)
-    client.destroy()
-    await settled()
-  },
-)
+t.test('the terminal is not dialled for a body without a length that is too large', async (t) => {
+  const service = await startRawUpstream(t, () => {})
+  const { port, auth, logLine, settled } = await startBefore(t, service)
+  const client = await open(port)
+  const received = gather(client)
+  const head = requestBytes('POST /terminal/x', [auth, 'Transfer-Encoding: chunked'])
+  client.write(`${head}8000\r\n${'x'.repeat(0x8000)}\r\n`) // and no end
+  t.match(await received.until((text) => text.includes('\r\n\r\n')), /^HTTP\/1\.1 413 /)
+  t.match(await logLine(({ code }) => code === 'body-too-large'), { stage: 'upstream' })
+  t.equal(service.dials(), 0)
+  client.destroy()
+  await settled()
+})

@@ -4,18 +4,18 @@ import { readFileSync } from 'node:fs'
 import { connect as dial, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { SERVER_OPTIONS } from '../../plugins/0-listener.ts'
+import { SERVER_OPTIONS } from '../../src/http/server.ts'
 import {
   DECISION_MS,
   IDLE_MS,
   LINGER_MS,
   MAX_UNDER_WAY,
   MAX_WAITING,
-  MAX_WAITING_IN_ALL,
   MAX_WAITING_WHEN_FULL,
   UNREAD_MS,
   UNREAD_RELAYED_MS,
 } from '../../src/http/client-connection.ts'
+import { MAX_WAITING_IN_ALL } from '../../src/limits/waiting-requests.ts'
 import { OWN_BODY_MS } from '../../src/request/own-body.ts'
 import { DISCARD_MS, MIN_BYTES_PER_WINDOW, WINDOW_MS } from '../../src/services/request-body.ts'
 import { CONNECT_MS } from '../../src/services/service.ts'

@@ -9,6 +9,7 @@ import { dial, openShell } from '../embedded/terminal-client.ts'
 import { assertRefused, cookie, HTTPS, ORIGIN } from '../helpers/door.ts'
 import { SECRET, startBefore, startWorkspace, token } from '../helpers/gateway.ts'
 import { basic, hello, safari, startTtyd, type Safari } from '../helpers/ttyd.ts'
+import { TTY } from '../helpers/socket-pairs.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
 import {
@@ -26,7 +27,6 @@ t.setTimeout(30_000)
 
 const CREDENTIAL = 'user:pass of the terminal'
 const NEW_CREDENTIAL = 'user:changed since'
-const TTY = 'Sec-WebSocket-Protocol: tty'
 
 /** A gateway with a terminal, and a signed-in browser. */
 async function start(t: Test, overrides: Record<string, string | undefined> = {}) {

@@ -1,4 +1,4 @@
-/** Does the doctor detect a wrong clock from the services’ Date headers? */
+/** Is a wrong clock noticed by what the services say? */
 import t from 'tap'
 import { examineClock } from '../../../src/commands/doctor/clock.ts'
 import { examineAnswers } from '../../../src/commands/doctor/service-answers.ts'
@@ -15,7 +15,7 @@ function judged(aheadMs: Record<string, number>, now = NOW) {
   return examineClock(examination, now)[0]
 }
 
-t.test('a difference of clocks is compared with the leeway for tokens', async (t) => {
+t.test('clocks are compared with the leeway of tokens', async (t) => {
   t.match(judged({ dashboard: 500, stats: -900 }), { verdict: 'pass' })
   t.match(judged({ dashboard: 500, stats: -8000 }), {
     verdict: 'warn',
@@ -25,7 +25,7 @@ t.test('a difference of clocks is compared with the leeway for tokens', async (t
   t.match(judged({}), { verdict: 'skip' })
 })
 
-t.test('a clock that was never set is detected without any service', async (t) => {
+t.test('a clock that was never set is a fault without any comparison', async (t) => {
   t.match(judged({ dashboard: 0 }, 0), { verdict: 'fail', detail: /1970-01-01/ })
 })
 

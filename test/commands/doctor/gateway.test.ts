@@ -1,4 +1,4 @@
-/** Does the doctor detect a gateway that differs from the configuration? */
+/** Is a gateway that is not the one of this environment recognised? */
 import t from 'tap'
 import { examineGateway } from '../../../src/commands/doctor/gateway.ts'
 import { examined } from '../../helpers/examined.ts'
@@ -7,7 +7,7 @@ import { temporaryFolder } from '../../helpers/process.ts'
 import { startUpstream } from '../../helpers/upstream.ts'
 
 t.test(
-  'a gateway as configured passes, and no refused test request reaches a service',
+  'a gateway as configured passes, and no service is dialled for a refused request',
   async (t) => {
     const { port, services } = await startWorkspace(t)
     const findings = await examined(examineGateway, { GATEWAY_PORT: String(port) })
@@ -21,7 +21,7 @@ t.test(
   },
 )
 
-t.test('the doctor’s requests count against no client’s rate limit', async (t) => {
+t.test('doctor spends no client’s budget', async (t) => {
   const { port } = await startWorkspace(t, { GATEWAY_RATE_LIMIT: '1' })
   for (let round = 0; round < 5; round++) {
     const findings = await examined(examineGateway, { GATEWAY_PORT: String(port) })
@@ -31,7 +31,7 @@ t.test('the doctor’s requests count against no client’s rate limit', async (
 })
 
 t.test(
-  'if this machine is not a trusted proxy, a used-up rate limit is reported as such',
+  'where this machine is not trusted, a spent budget is a warning that names it',
   async (t) => {
     const { port } = await startWorkspace(t, {
       GATEWAY_RATE_LIMIT: '1',
@@ -44,7 +44,7 @@ t.test(
   },
 )
 
-t.test('a gateway with another secret or workspace is detected', async (t) => {
+t.test('a gateway with another secret or workspace is a fault', async (t) => {
   const { port } = await startWorkspace(t, { GATEWAY_WORKSPACE: 'research' })
   const sameHost = await startWorkspace(t, {
     GATEWAY_JWT_SECRET: 'another-key-of-houston-77aa88bb99cc',
@@ -55,14 +55,14 @@ t.test('a gateway with another secret or workspace is detected', async (t) => {
   t.match(workspace['gateway-takes-tokens'], { verdict: 'fail', detail: /does not serve houston/ })
 })
 
-t.test('another program on the port is detected', async (t) => {
+t.test('another program on the port is recognised', async (t) => {
   const { port } = await startUpstream(t)
   const findings = await examined(examineGateway, { GATEWAY_PORT: String(port) })
   t.match(findings['gateway-listens'], { verdict: 'fail', remedy: /another program/ })
   t.match(findings['gateway-asks-for-sign-in'], { verdict: 'skip' })
 })
 
-t.test('a program that accepts requests without a token is a fault', async (t) => {
+t.test('a program that lets everybody in is a fault', async (t) => {
   const { port } = await startUpstream(t, (_request, response) => {
     response.setHeader('X-Request-Id', 'x')
     response.end('welcome')
@@ -72,23 +72,20 @@ t.test('a program that accepts requests without a token is a fault', async (t) =
   t.match(findings['gateway-refuses-sensitive-files'], { verdict: 'fail' })
 })
 
-t.test(
-  'a gateway that is stopping, or that reports a strict health failure, is reported',
-  async (t) => {
-    const { port, running } = await startWorkspace(t)
-    running.app.beginDrain()
-    const draining = await examined(examineGateway, { GATEWAY_PORT: String(port) })
-    t.match(draining['gateway-listens'], { verdict: 'warn', detail: /503 \(draining\)/ })
-    const strict = await startWorkspace(t, {
-      GATEWAY_HEALTH_STRICT: 'true',
-      GATEWAY_HEALTH_URL: 'http://127.0.0.1:1',
-    })
-    const unhealthy = await examined(examineGateway, { GATEWAY_PORT: String(strict.port) })
-    t.match(unhealthy['gateway-listens'], { verdict: 'warn', remedy: /stats server/ })
-  },
-)
+t.test('a gateway that is stopping, or whose health is strict, is a warning', async (t) => {
+  const { port, running } = await startWorkspace(t)
+  running.app.beginDrain()
+  const draining = await examined(examineGateway, { GATEWAY_PORT: String(port) })
+  t.match(draining['gateway-listens'], { verdict: 'warn', detail: /503 \(draining\)/ })
+  const strict = await startWorkspace(t, {
+    GATEWAY_HEALTH_STRICT: 'true',
+    GATEWAY_HEALTH_URL: 'http://127.0.0.1:1',
+  })
+  const unhealthy = await examined(examineGateway, { GATEWAY_PORT: String(strict.port) })
+  t.match(unhealthy['gateway-listens'], { verdict: 'warn', remedy: /stats server/ })
+})
 
-t.test('a gateway on a Unix socket is checked too; one with port 0 cannot be', async (t) => {
+t.test('a Unix socket is examined too, and port 0 cannot be', async (t) => {
   const socket = `${temporaryFolder(t)}/gateway.sock`
   const settings = { GATEWAY_SOCKET: socket, GATEWAY_PORT: undefined, GATEWAY_HOST: undefined }
   await startWorkspace(t, settings)

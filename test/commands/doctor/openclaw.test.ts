@@ -1,4 +1,4 @@
-/** Does the doctor distinguish the ways in which OpenClaw refuses the gateway? */
+/** Is every way in which OpenClaw turns the gateway away told apart? */
 import t, { type Test } from 'tap'
 import { startAgentApi } from '../../../embedded/agent-api.ts'
 import { examineOpenclaw } from '../../../src/commands/doctor/openclaw.ts'
@@ -14,7 +14,7 @@ async function agent(t: Test, refuseForwarded: boolean) {
   return url
 }
 
-/** A ready OpenClaw with this response on its protected path. */
+/** OpenClaw, ready, that answers its guarded path so. */
 async function guardedBy(t: Test, status: number, settings: Record<string, string> = {}) {
   const upstream = await startUpstream(t, ({ url }, response) => {
     response.statusCode = url === '/readyz' ? 200 : status
@@ -24,13 +24,16 @@ async function guardedBy(t: Test, status: number, settings: Record<string, strin
   return { findings, requests: upstream.requests }
 }
 
-t.test('in local mode, OpenClaw accepts a request without forwarding headers', async (t) => {
-  const findings = await examined(examineOpenclaw, { GATEWAY_API_URL: await agent(t, true) })
-  t.match(findings[FORWARDING], { verdict: 'pass', detail: /MODE=local/ })
-  t.match(findings[CREDENTIAL], { verdict: 'pass' })
-})
+t.test(
+  'in local mode no forwarding header is sent, and OpenClaw accepts the request',
+  async (t) => {
+    const findings = await examined(examineOpenclaw, { GATEWAY_API_URL: await agent(t, true) })
+    t.match(findings[FORWARDING], { verdict: 'pass', detail: /MODE=local/ })
+    t.match(findings[CREDENTIAL], { verdict: 'pass' })
+  },
+)
 
-t.test('in trusted-proxy mode, the remedy names OpenClaw’s setting', async (t) => {
+t.test('in trusted-proxy mode a refusal names the setting of OpenClaw', async (t) => {
   const mode = { GATEWAY_OPENCLAW_MODE: 'trusted-proxy' }
   const refused = await examined(examineOpenclaw, {
     ...mode,
@@ -45,7 +48,7 @@ t.test('in trusted-proxy mode, the remedy names OpenClaw’s setting', async (t)
   t.match(taken[FORWARDING], { verdict: 'pass' })
 })
 
-t.test('a refusal in local mode means that another proxy adds forwarding headers', async (t) => {
+t.test('a refusal in local mode means that another proxy is in between', async (t) => {
   const { url } = await startUpstream(t, (_request, response) => {
     response.writeHead(403).end('{"error":{"type":"proxy_attribution_required"}}')
   })
@@ -53,7 +56,7 @@ t.test('a refusal in local mode means that another proxy adds forwarding headers
   t.match(findings[FORWARDING], { verdict: 'fail', remedy: /something else adds/ })
 })
 
-t.test('the doctor sends OpenClaw the same headers as the gateway', async (t) => {
+t.test('doctor sends OpenClaw the headers that the gateway sends', async (t) => {
   const local = await guardedBy(t, 200, { GATEWAY_OPENCLAW_TOKEN: 'oc-token-1' })
   for (const { headers } of local.requests) {
     t.notOk(Object.keys(headers).some((name) => name.startsWith('x-forwarded')))
@@ -67,7 +70,7 @@ t.test('the doctor sends OpenClaw the same headers as the gateway', async (t) =>
   }
 })
 
-t.test('OpenClaw’s responses to the credential are distinguished', async (t) => {
+t.test('each response of OpenClaw to the credential has a finding of its own', async (t) => {
   const token = { GATEWAY_OPENCLAW_TOKEN: 'oc-token-1' }
   const proxy = { GATEWAY_OPENCLAW_MODE: 'trusted-proxy' }
   const cases: Array<[number, Record<string, string>, object]> = [
@@ -82,7 +85,7 @@ t.test('OpenClaw’s responses to the credential are distinguished', async (t) =
     t.match((await guardedBy(t, status, settings)).findings[CREDENTIAL], expected, `${status}`)
 })
 
-t.test('an OpenClaw that is not ready gives a warning', async (t) => {
+t.test('an OpenClaw that is not ready is a warning', async (t) => {
   const { url } = await startUpstream(t, (_request, response) => response.writeHead(503).end())
   const findings = await examined(examineOpenclaw, { GATEWAY_API_URL: url })
   t.match(findings[FORWARDING], { verdict: 'warn' })

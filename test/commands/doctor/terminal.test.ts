@@ -1,4 +1,4 @@
-/** Does the doctor distinguish the wrong ways to run ttyd? */
+/** Is every way of running ttyd wrongly told apart? */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -10,7 +10,7 @@ import { startUpstream } from '../../helpers/upstream.ts'
 const CREDENTIAL = 'user:pass-of-test'
 const BASIC = `Basic ${Buffer.from(CREDENTIAL).toString('base64')}`
 
-/** A terminal with these responses to requests without and with its password. */
+/** A terminal that answers a request without and with its password so. */
 async function examinedWith(t: Test, without: number, withPassword = 200, file = CREDENTIAL) {
   const { url } = await startUpstream(t, ({ headers, url: path }, response) => {
     response.statusCode =
@@ -26,13 +26,13 @@ async function examinedWith(t: Test, without: number, withPassword = 200, file =
 const PASSWORD = 'terminal-asks-for-password'
 const BASE_PATH = 'terminal-base-path'
 
-t.test('a ttyd with a password and the base path passes', async (t) => {
+t.test('ttyd with a password and the base path passes both checks', async (t) => {
   const findings = await examinedWith(t, 401)
   t.match(findings[PASSWORD], { verdict: 'pass' })
   t.match(findings[BASE_PATH], { verdict: 'pass' })
 })
 
-t.test('a wrong base path is detected only with the password', async (t) => {
+t.test('the base path is seen only with the password', async (t) => {
   t.match((await examinedWith(t, 401, 404))[BASE_PATH], {
     verdict: 'fail',
     remedy: /--base-path \/terminal/,
@@ -48,24 +48,17 @@ t.test('a wrong base path is detected only with the password', async (t) => {
   t.match((await examinedWith(t, 401, 500))[BASE_PATH], { verdict: 'warn' })
 })
 
-t.test('a ttyd without a password, or also without the base path, is detected', async (t) => {
+t.test('ttyd without a password and without the base path fails both checks', async (t) => {
   const findings = await examinedWith(t, 404)
   t.match(findings[PASSWORD], { verdict: 'fail', remedy: /--credential/ })
   t.match(findings[BASE_PATH], { verdict: 'fail', remedy: /--base-path/ })
 })
 
-t.test(
-  'a ttyd with --auth-header is detected, because it cannot work behind the gateway',
-  async (t) => {
-    const findings = await examinedWith(t, 407)
-    t.match(findings[PASSWORD], {
-      verdict: 'fail',
-      detail: /--auth-header/,
-      remedy: /--credential/,
-    })
-  },
-)
+t.test('ttyd with --auth-header cannot work behind the gateway', async (t) => {
+  const findings = await examinedWith(t, 407)
+  t.match(findings[PASSWORD], { verdict: 'fail', detail: /--auth-header/, remedy: /--credential/ })
+})
 
-t.test('a program that is not ttyd is detected', async (t) => {
+t.test('a program that is not ttyd is a warning', async (t) => {
   t.match((await examinedWith(t, 503))[PASSWORD], { verdict: 'warn', remedy: /is ttyd/ })
 })
