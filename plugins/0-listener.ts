@@ -3,16 +3,19 @@ import { createServer, ServerResponse, type IncomingMessage, type ServerOptions 
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import fp from 'fastify-plugin'
 import { clientFrom, type Cidr } from '../src/http/address.ts'
 import { answerOf, ClientConnection, type RequestHandler } from '../src/http/client-connection.ts'
 import { allowedOriginIn, corsFields } from '../src/rules/cors.ts'
+import type { RequestMetrics } from '../src/observe/metrics.ts'
 import { logFields } from '../src/observe/log-line.ts'
+import type { Decisions } from '../src/observe/recent.ts'
 import { rejectionOf } from '../src/observe/record.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../src/answers/errors.ts'
 import { fieldLines, listElements, type RawHeaders } from '../src/http/fields.ts'
 import { METHODS } from '../src/http/methods.ts'
+import type { Watchdog } from '../src/limits/watchdog.ts'
 import type { Log } from '../src/observe/log.ts'
+import { stage } from '../src/request/stage.ts'
 import { hasBody } from '../src/http/to-service.ts'
 import { rawAnswer } from '../src/answers/problem.ts'
 
@@ -71,22 +74,36 @@ export function buildServer(handler: RequestHandler) {
   return server
 }
 
-/** Where the listener writes about requests that never become one. */
+/** What the listener needs besides the server. */
 export interface ListenerOptions {
+  /** Gets a line for bytes that are no request; so do the metrics and the recent decisions. */
   readonly log: Log
+  readonly metrics: RequestMetrics
+  readonly decisions: Decisions
+  /** Looks after every client's connection. */
+  readonly watchdog: Watchdog
   /** Whose connections are not capped: they carry everybody's requests. */
   readonly trustedProxies: readonly Cidr[]
   /** Foreign origins whose pages may read what is answered to bytes that are no request. */
   readonly allowedOrigins: readonly string[]
 }
 
-export default fp(
-  async function listener(
-    app: FastifyInstance,
-    { log, trustedProxies, allowedOrigins }: ListenerOptions,
-  ) {
-    app.addHook('onRequest', function checkMessage(request, reply, done) {
-      request.exchange.outcome.stage = 'listener'
+export default stage(
+  'listener',
+  (options: ListenerOptions, app) => {
+    app.server.removeAllListeners('clientError') // Fastify's own would answer first, in a form that is not ours
+    app.server.on('clientError', (error: Error, socket: Socket) => {
+      orEnd(socket, app, () => answerClientError(error, socket, options))
+    })
+    const cap = capConnections(options.trustedProxies)
+    app.server.on('connection', (socket: Socket) => {
+      orEnd(socket, app, () => {
+        cap(socket)
+        watch(socket, options)
+      })
+    })
+
+    return function checkMessage(request, reply) {
       const { clientConnection } = request.raw.socket
       if (request.ws && clientConnection !== undefined) {
         clientConnection.isUpgraded = true
@@ -96,22 +113,10 @@ export default fp(
       // never be answered. The client is told to ask again on another connection.
       if (!request.ws && request.raw.headers.upgrade !== undefined)
         reply.raw.shouldKeepAlive = false
-      done(problemOf(request))
-    })
-
-    app.server.removeAllListeners('clientError') // Fastify's own would answer first, in a form that is not ours
-    app.server.on('clientError', (error: Error, socket: Socket) => {
-      orEnd(socket, app, () => answerClientError(error, socket, app, log, allowedOrigins))
-    })
-    const cap = capConnections(trustedProxies)
-    app.server.on('connection', (socket: Socket) => {
-      orEnd(socket, app, () => {
-        cap(socket)
-        watch(socket, app)
-      })
-    })
+      return problemOf(request)
+    }
   },
-  { name: 'listener', fastify: '5.x', dependencies: ['request-log', 'problem-details'] },
+  ['request-log', 'problem-details'],
 )
 
 /** Node calls back outside of any request: what is thrown there would end the process, and leave a socket without an end. */
@@ -124,7 +129,7 @@ function orEnd(socket: Socket, { log }: FastifyInstance, work: () => void): void
   }
 }
 
-function watch(socket: Socket, { watchdog }: FastifyInstance): void {
+function watch(socket: Socket, { watchdog }: ListenerOptions): void {
   const { clientConnection } = socket
   if (clientConnection === undefined) return
   watchdog.add(clientConnection)
@@ -225,9 +230,7 @@ function closing(
 function answerClientError(
   error: Error,
   socket: Socket,
-  { decisions, metrics }: FastifyInstance,
-  log: Log,
-  allowedOrigins: readonly string[],
+  { log, decisions, metrics, allowedOrigins }: ListenerOptions,
 ): void {
   const code = codeOf(error)
   const connection = socket.clientConnection

@@ -1,8 +1,8 @@
 /** What does the request ask for? The canonical target decides the route, for Fastify's router and for everything after. */
 import type * as http from 'node:http'
-import fp from 'fastify-plugin'
 import { TARGET_DETAILS } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
+import { stage } from '../src/request/stage.ts'
 import type { SiteMap } from '../src/rules/site-map.ts'
 import { parseTarget, type BadTarget, type Target } from '../src/rules/target.ts'
 
@@ -36,22 +36,18 @@ export function buildRouting(siteMap: SiteMap): (raw: http.IncomingMessage) => s
 /** Of a request that did not come by way of {@link buildRouting}. */
 const NOT_PARSED = new GatewayError('bad-target', { reason: 'was not parsed' })
 
+export default stage(
+  'target',
+  () =>
+    function checkTarget({ exchange, raw }) {
+      const { target } = raw
+      if (target === undefined) return NOT_PARSED
+      if ('reason' in target) return badTarget(target)
+      exchange.target = target
+      return undefined
+    },
+)
+
 function badTarget({ reason }: BadTarget): GatewayError {
   return new GatewayError('bad-target', { reason, detail: TARGET_DETAILS[reason] })
 }
-
-export default fp(
-  async function target(app) {
-    app.addHook('onRequest', function checkTarget(request, _reply, done) {
-      request.exchange.outcome.stage = 'target'
-      const result = request.raw.target
-      if (result === undefined || 'reason' in result) {
-        done(result === undefined ? NOT_PARSED : badTarget(result))
-        return
-      }
-      request.exchange.target = result
-      done()
-    })
-  },
-  { name: 'target', fastify: '5.x', dependencies: ['listener'] },
-)

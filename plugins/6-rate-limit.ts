@@ -1,6 +1,5 @@
 /** May this address, or this session, ask for one more thing? */
 import type { FastifyRequest } from 'fastify'
-import fp from 'fastify-plugin'
 import type { RateLimiterRes } from 'rate-limiter-flexible'
 import {
   rateLimitFields,
@@ -11,17 +10,19 @@ import {
 import { isPreflight } from '../src/rules/cors.ts'
 import { waitDetail } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
+import type { ClientFinder } from '../src/request/client-finder.ts'
 import { ownOrigin, verifiedPrincipal } from '../src/request/exchange.ts'
+import { stage } from '../src/request/stage.ts'
+import type { Client } from '../src/http/address.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import { isOfOwnPage } from '../src/rules/origin.ts'
 import { PasswordTries } from '../src/limits/password-tries.ts'
 import { isRouterFetch } from '../src/request/request-facts.ts'
 import type { RouteName } from '../src/rules/site-map.ts'
 
-/** The two kinds of budget. */
+/** Which budgets there are, and who spends from which. */
 export interface RateLimitOptions {
-  readonly addresses: SlidingWindowLimiter
-  readonly sessions: SlidingWindowLimiter
+  readonly budgets: RequestBudgets
   /** The routes on which a signed-in browser spends from its session's budget. */
   readonly sessionRoutes: readonly RouteName[]
   /** The routes on which a program with a token does. */
@@ -30,68 +31,98 @@ export interface RateLimitOptions {
   readonly allowedOrigins: readonly string[]
 }
 
-declare module 'fastify' {
-  interface FastifyInstance {
-    /**
-     * Makes a request that was free pay from its address's budget, because it turned out to be a wrong guess.
-     * @returns the refusal to answer with when nothing is left
-     */
-    payForGuess(request: FastifyRequest): GatewayError | undefined
+/** The two kinds of budget, spent from by requests. */
+export class RequestBudgets {
+  readonly #addresses: SlidingWindowLimiter
+  readonly #sessions: SlidingWindowLimiter
+  readonly #clients: ClientFinder
+  readonly #passwords = new PasswordTries()
+
+  constructor({
+    addresses,
+    sessions,
+    clients,
+  }: {
+    readonly addresses: SlidingWindowLimiter
+    readonly sessions: SlidingWindowLimiter
+    readonly clients: ClientFinder
+  }) {
+    this.#addresses = addresses
+    this.#sessions = sessions
+    this.#clients = clients
+  }
+
+  /** Takes one from the budget of the request's address. @returns the refusal when nothing was left */
+  spendAddress(request: FastifyRequest): GatewayError | undefined {
+    return note(request, 'address', this.#addresses, this.#takeFromAddress(request))
+  }
+
+  /** Takes one from the budget of a session. @returns the refusal when nothing was left */
+  spendSession(request: FastifyRequest, sessionId: string): GatewayError | undefined {
+    return note(request, 'session', this.#sessions, this.#sessions.take(sessionId))
+  }
+
+  /** Counts a request that an earlier stage refused, because guessing at secrets is not free. */
+  countRefusal(request: FastifyRequest): void {
+    request.exchange.counted = true
+    this.#takeFromAddress(request)
+  }
+
+  /** A request with a password for the terminal may be a guess, and then it needs a try that is left. */
+  beginPasswordTry(request: FastifyRequest, isPaid: boolean): GatewayError | undefined {
+    const { exchange, raw } = request
+    if (exchange.target?.route !== 'terminal' || exchange.dropAuthorization) return undefined
+    const principal = verifiedPrincipal(exchange)
+    const authorization = fieldLines(raw.rawHeaders, 'authorization')[0]
+    if (principal === undefined || authorization === undefined) return undefined
+    const { budgetKey, sharedKey } = this.#clientOf(request)
+    const addresses = this.#addresses
+    let borrowed: Borrowed | undefined
+    const budget = {
+      take: () => {
+        borrowed = addresses.borrow(budgetKey, sharedKey)
+        return borrowed.result.consumedPoints <= addresses.limit
+      },
+      giveBack: () => borrowed?.giveBack(),
+    }
+    const attempt = this.#passwords.begin(
+      principal.sessionId,
+      authorization,
+      isPaid ? undefined : budget,
+    )
+    if (attempt === undefined && borrowed !== undefined)
+      return note(request, 'address', addresses, borrowed.result)
+    exchange.passwordTry = attempt
+    return undefined
+  }
+
+  #takeFromAddress(request: FastifyRequest): RateLimiterRes {
+    const { budgetKey, sharedKey } = this.#clientOf(request)
+    return this.#addresses.take(budgetKey, sharedKey)
+  }
+
+  #clientOf({ exchange, raw }: FastifyRequest): Client {
+    return exchange.client ?? this.#clients.findOrPeer(raw)
   }
 }
 
-export default fp(
-  async function rateLimit(
-    app,
-    { addresses, sessions, sessionRoutes, programRoutes, allowedOrigins }: RateLimitOptions,
-  ) {
-    const passwords = new PasswordTries()
-
-    app.addHook('onRequest', function spendBudget(request, _reply, done) {
-      const { exchange } = request
-      exchange.outcome.stage = 'rate-limit'
-      if (isFree(request)) {
-        done()
-        return
-      }
-      const sessionId = sessionBudget(request)
-      const refusal =
-        sessionId === undefined
-          ? spend(request, 'address', takeFromAddress(request))
-          : spend(request, 'session', sessions.take(sessionId))
-      done(refusal ?? beginPasswordTry(request, sessionId === undefined))
-    })
-
-    // A request that an earlier stage refused was a request all the same: guessing at secrets is not free.
+export default stage(
+  'rate-limit',
+  ({ budgets, sessionRoutes, programRoutes, allowedOrigins }: RateLimitOptions, app) => {
     app.addHook('onError', function countRefusal(request, _reply, _error, done) {
       const { exchange, routeOptions } = request
-      if (!exchange.counted && routeOptions.config.uncounted !== true) {
-        exchange.counted = true
-        takeFromAddress(request)
-      }
+      if (!exchange.counted && routeOptions.config.uncounted !== true) budgets.countRefusal(request)
       done()
     })
 
-    app.decorate('payForGuess', (request: FastifyRequest) =>
-      spend(request, 'address', takeFromAddress(request)),
-    )
-
-    function takeFromAddress({ exchange, raw }: FastifyRequest): RateLimiterRes {
-      const { budgetKey, sharedKey } = exchange.client ?? app.clientOf(raw)
-      return addresses.take(budgetKey, sharedKey)
-    }
-
-    /** Notes what was taken. @returns the refusal when it was too much */
-    function spend(
-      { exchange }: FastifyRequest,
-      policy: 'address' | 'session',
-      result: RateLimiterRes,
-    ): GatewayError | undefined {
-      const limiter = policy === 'address' ? addresses : sessions
-      exchange.counted = true
-      const [limit, rule] = rateLimitFields(policy, limiter, result)
-      exchange.budgetFields = ['RateLimit', limit, 'RateLimit-Policy', rule]
-      return result.consumedPoints > limiter.limit ? tooMany(result) : undefined
+    return function spendBudget(request) {
+      if (isFree(request)) return undefined
+      const sessionId = sessionBudget(request)
+      const refusal =
+        sessionId === undefined
+          ? budgets.spendAddress(request)
+          : budgets.spendSession(request, sessionId)
+      return refusal ?? budgets.beginPasswordTry(request, sessionId === undefined)
     }
 
     /** The session whose budget a request spends from, or undefined for the address's. */
@@ -112,36 +143,21 @@ export default fp(
       const rules = { own: ownOrigin(exchange), allowed: allowedOrigins }
       return isOfOwnPage(raw.headers, rules, ws ? 'UPGRADE' : method)
     }
-
-    /** A request with a password for the terminal may be a guess, and then it needs a try that is left. */
-    function beginPasswordTry(request: FastifyRequest, isPaid: boolean): GatewayError | undefined {
-      const { exchange, raw } = request
-      if (exchange.target?.route !== 'terminal' || exchange.dropAuthorization) return undefined
-      const principal = verifiedPrincipal(exchange)
-      const authorization = fieldLines(raw.rawHeaders, 'authorization')[0]
-      if (principal === undefined || authorization === undefined) return undefined
-      const { budgetKey, sharedKey } = exchange.client ?? app.clientOf(raw)
-      let borrowed: Borrowed | undefined
-      const budget = {
-        take: () => {
-          borrowed = addresses.borrow(budgetKey, sharedKey)
-          return borrowed.result.consumedPoints <= addresses.limit
-        },
-        giveBack: () => borrowed?.giveBack(),
-      }
-      const attempt = passwords.begin(
-        principal.sessionId,
-        authorization,
-        isPaid ? undefined : budget,
-      )
-      if (attempt === undefined && borrowed !== undefined)
-        return spend(request, 'address', borrowed.result)
-      exchange.passwordTry = attempt
-      return undefined
-    }
   },
-  { name: 'rate-limit', fastify: '5.x', dependencies: ['credential', 'cors'] },
 )
+
+/** Notes on the request what was taken from a budget. @returns the refusal when it was too much */
+function note(
+  { exchange }: FastifyRequest,
+  policy: 'address' | 'session',
+  limiter: SlidingWindowLimiter,
+  result: RateLimiterRes,
+): GatewayError | undefined {
+  exchange.counted = true
+  const [limit, rule] = rateLimitFields(policy, limiter, result)
+  exchange.budgetFields = ['RateLimit', limit, 'RateLimit-Policy', rule]
+  return result.consumedPoints > limiter.limit ? tooMany(result) : undefined
+}
 
 /** Whether a request costs nothing, or what it costs is decided where it is answered. */
 function isFree(request: FastifyRequest): boolean {

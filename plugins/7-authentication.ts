@@ -1,20 +1,26 @@
 /** May this caller use this route? Signed in, and, with a cookie, sent by a page that belongs here. */
 import type { FastifyRequest } from 'fastify'
-import fp from 'fastify-plugin'
 import { expiredSessionCookies } from '../src/http/cookies.ts'
 import { isPreflight } from '../src/rules/cors.ts'
 import { NO_WEBSOCKET_DETAIL } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin } from '../src/request/exchange.ts'
+import { ANSWERED, stage } from '../src/request/stage.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import { isSafeMethod, isSameOrigin, judgeOrigin } from '../src/rules/origin.ts'
 import { ownHeaders, type Answer } from '../src/answers/problem.ts'
 import { usesSecureCookie } from '../src/identity/credentials.ts'
 import { METHODS } from '../src/http/methods.ts'
+import type { WaitingRoom } from '../src/limits/waiting-room.ts'
+import type { DrainState } from '../src/sockets/drain-state.ts'
 
-/** Which foreign origins may use the workspace. */
+/** What the decision depends on besides the request. */
 export interface AuthenticationOptions {
+  /** Foreign origins that may use the workspace. */
   readonly allowedOrigins: readonly string[]
+  readonly drain: DrainState
+  /** Where preflights wait. */
+  readonly waitingRoom: WaitingRoom
 }
 
 /** The same for everybody: making an error is a large part of what a refusal costs. */
@@ -26,20 +32,15 @@ const NO_WEBSOCKET = new GatewayError('bad-request', {
   detail: NO_WEBSOCKET_DETAIL,
 })
 
-export default fp(
-  async function authentication(app, { allowedOrigins }: AuthenticationOptions) {
-    app.addHook('onRequest', function authenticate(request, reply, done) {
+export default stage(
+  'authentication',
+  ({ allowedOrigins, drain, waitingRoom }: AuthenticationOptions, app) =>
+    function authenticate(request, reply) {
       const { exchange, raw, method, ws } = request
-      exchange.outcome.stage = 'authentication'
-      if (ws && app.isDraining) {
-        done(new GatewayError('draining', { headers: { 'Retry-After': '2' } }))
-        return
-      }
       const { config } = request.routeOptions
-      if (ws && config.upgrades !== true) {
-        done(NO_WEBSOCKET)
-        return
-      }
+      if (ws && drain.isDraining)
+        return new GatewayError('draining', { headers: { 'Retry-After': '2' } })
+      if (ws && config.upgrades !== true) return NO_WEBSOCKET
       const provenance = {
         origins: fieldLines(raw.rawHeaders, 'origin'),
         fetchSite: raw.headers['sec-fetch-site']?.toString(),
@@ -50,35 +51,23 @@ export default fp(
       if (exchange.allowOrigin !== undefined && isPreflight(method, raw.headers)) {
         reply.hijack()
         // Anybody can ask, as often as they like: who may pass goes first.
-        app.waitingRoom.add(() => app.writeAnswer(request, reply, preflightAnswer(request)))
-        return
+        waitingRoom.add(() => app.writeAnswer(request, reply, preflightAnswer(request)))
+        return ANSWERED
       }
-      if (config.public === true) {
-        done()
-        return
-      }
+      if (config.public === true) return undefined
       const { credential } = exchange
-      if (credential === undefined) {
-        done(SIGN_IN_REQUIRED)
-        return
-      }
-      if (credential.outcome instanceof GatewayError) {
-        done(
-          credential.kind === 'cookie'
-            ? withExpiredCookie(credential.outcome, request)
-            : credential.outcome,
-        )
-        return
-      }
+      if (credential === undefined) return SIGN_IN_REQUIRED
+      if (credential.outcome instanceof GatewayError)
+        return credential.kind === 'cookie'
+          ? withExpiredCookie(credential.outcome, request)
+          : credential.outcome
       exchange.principal = credential.outcome
       const mustBeSameOrigin = credential.kind === 'cookie' && (ws || !isSafeMethod(method))
       const isRefused = mustBeSameOrigin
         ? !isSameOrigin(provenance, rules)
         : ws && origin === 'foreign'
-      done(isRefused ? ORIGIN_NOT_ALLOWED : undefined)
-    })
-  },
-  { name: 'authentication', fastify: '5.x', dependencies: ['rate-limit', 'drain', 'cors'] },
+      return isRefused ? ORIGIN_NOT_ALLOWED : undefined
+    },
 )
 
 /** A cookie that does not open the door is taken back, or the browser would send it until it is cleared by hand. */

@@ -1,21 +1,26 @@
 /** How does an error that a stage threw, or that Fastify found, reach the client? */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { cutAnswer } from '../src/http/client-connection.ts'
 import { corsFields } from '../src/rules/cors.ts'
 import { serviceDetail } from '../src/answers/details.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
 import { problemAnswer, retryAfterOf, type Answer } from '../src/answers/problem.ts'
-import { discardBody } from '../src/services/request-body.ts'
+import type { WaitingRoom } from '../src/limits/waiting-room.ts'
+import { answerFault } from '../src/request/answer-fault.ts'
+import { discardBody } from '../src/request/discard-body.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
 import { returnPath } from '../src/rules/return-to.ts'
+import type { DrainState } from '../src/sockets/drain-state.ts'
 
-/** Where problem answers need a setting. */
+/** What problem answers depend on. */
 export interface ProblemDetailsOptions {
   /** Where a signed-out browser is sent; the built-in page when undefined. */
   readonly loginUrl: string | undefined
+  /** Where refusals wait. */
+  readonly waitingRoom: WaitingRoom
+  readonly drain: DrainState
 }
 
 declare module 'fastify' {
@@ -24,16 +29,11 @@ declare module 'fastify' {
     answerProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void
     /** Writes an answer of the gateway's own; the request's body, if any is left, is thrown away. */
     writeAnswer(request: FastifyRequest, reply: FastifyReply, answer: Answer): void
-    /**
-     * Ends a request in which something threw: with an answer as long as none has begun, with a cut connection otherwise.
-     * Never throws. After `reply.hijack()` nobody else would end it, because Fastify drops what is thrown then.
-     */
-    answerFault(request: FastifyRequest, reply: FastifyReply, cause: unknown): void
   }
 }
 
 export default fp(
-  async function problemDetails(app, { loginUrl }: ProblemDetailsOptions) {
+  async function problemDetails(app, { loginUrl, waitingRoom, drain }: ProblemDetailsOptions) {
     /** Refuses when there is time; a caller that is signed in never waits. */
     function refuse(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
@@ -41,9 +41,9 @@ export default fp(
         answerProblem(request, reply, error)
         return
       }
-      note(exchange, error) // now: a client that leaves meanwhile is logged with what it was refused for
+      exchange.outcome.noteError(error) // now: a client that leaves meanwhile is logged with what it was refused for
       reply.hijack()
-      app.waitingRoom.add(() => answerProblem(request, reply, error))
+      waitingRoom.add(() => answerProblem(request, reply, error))
     }
 
     function answerProblem(
@@ -69,7 +69,7 @@ export default fp(
     function writeProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
       const { code, headers } = error
-      note(exchange, error)
+      exchange.outcome.noteError(error)
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
       const audience = {
         requestId: request.id,
@@ -99,9 +99,9 @@ export default fp(
       const { outcome, allowOrigin, budgetFields } = request.exchange
       outcome.status = status
       outcome.bytesOut = request.method === 'HEAD' ? 0 : bytes
-      const isLast = app.isDraining || app.isReplaced
       const closes =
-        !headers.includes('Connection') && (request.ws || isLast || awaitsContinue(request))
+        !headers.includes('Connection') &&
+        (request.ws || drain.endsConnections || awaitsContinue(request))
       const fields = [...headers, ...budgetFields]
       if (allowOrigin !== undefined) fields.push(...Object.entries(corsFields(allowOrigin)).flat())
       response.writeHead(status, closes ? [...fields, 'Connection', 'close'] : fields)
@@ -112,7 +112,6 @@ export default fp(
 
     app.decorate('answerProblem', answerProblem)
     app.decorate('writeAnswer', writeAnswer)
-    app.decorate('answerFault', answerFault)
 
     app.setErrorHandler(function answerError(error: FastifyError | GatewayError, request, reply) {
       refuse(request, reply, toGatewayError(error))
@@ -122,49 +121,8 @@ export default fp(
       refuse(request, reply, new GatewayError('not-found'))
     })
   },
-  { name: 'problem-details', fastify: '5.x', dependencies: ['waiting-room'] },
+  { name: 'problem-details', fastify: '5.x' },
 )
-
-/** @see FastifyInstance.answerFault */
-function answerFault(request: FastifyRequest, reply: FastifyReply, cause: unknown): void {
-  const { exchange, id } = request
-  const { raw: response } = reply
-  const error = faultOf(cause)
-  if (!reply.sent) reply.hijack()
-  note(exchange, error)
-  const mayAnswer = !response.headersSent && !response.destroyed
-  if (!response.headersSent) exchange.outcome.status = error.statusCode
-  try {
-    if (mayAnswer) {
-      // None of the fields that other stages added: one of them may be what could not be written.
-      const { headers, body } = problemAnswer(
-        { code: error.code, headers: undefined },
-        { requestId: id, page: false, returnTo: '/' },
-      )
-      response.writeHead(error.statusCode, [...headers, 'Connection', 'close'])
-      response.end(body)
-      discardBody(request.raw)
-      return
-    }
-  } catch {
-    // The log has the first cause.
-  }
-  cutAnswer(response)
-}
-
-/** An error as it is answered: what is not expected is the gateway's own fault. */
-function faultOf(cause: unknown): GatewayError {
-  return cause instanceof GatewayError
-    ? cause
-    : new GatewayError('internal-error', { reason: 'the answer could not be made', cause })
-}
-
-/** What the log says about an answer of the gateway's own. */
-function note({ outcome }: Exchange, { code, reason, cause }: GatewayError): void {
-  outcome.code = code
-  outcome.reason = reason
-  outcome.cause = cause
-}
 
 /** Fastify's own errors, told apart by status; anything unexpected is ours to answer for, and says nothing outside. */
 function toGatewayError(error: FastifyError | GatewayError): GatewayError {

@@ -1,16 +1,21 @@
 /** `/api`: OpenClaw's HTTP endpoints, event streams and WebSocket, with the prefix taken off unless it is to be kept. */
 import type { FastifyInstance } from 'fastify'
-import { mountService } from './proxied.ts'
+import { mountService, type ProxiedOptions } from './proxied.ts'
 
 /** How the prefix is treated. */
-export interface ApiOptions {
+export interface ApiOptions extends ProxiedOptions {
   /** Whether `/api` is kept: then it is where an operator has put the control UI, and all that goes with it. */
   readonly keepsPrefix: boolean
 }
 
 export default async function api(
   app: FastifyInstance,
-  { keepsPrefix }: ApiOptions,
+  { keepsPrefix, ...options }: ApiOptions,
 ): Promise<void> {
-  await mountService(app, { service: 'api', address: '/api', servesControlUi: keepsPrefix })
+  await mountService(app, {
+    ...options,
+    service: 'api',
+    address: '/api',
+    servesControlUi: keepsPrefix,
+  })
 }

@@ -1,7 +1,7 @@
 /** `/chat`: OpenClaw's control UI, when it is switched on. */
 import type { FastifyInstance } from 'fastify'
-import { mountService } from './proxied.ts'
+import { mountService, type ProxiedOptions } from './proxied.ts'
 
-export default async function chat(app: FastifyInstance): Promise<void> {
-  await mountService(app, { service: 'chat', address: '/chat', servesControlUi: true })
+export default async function chat(app: FastifyInstance, options: ProxiedOptions): Promise<void> {
+  await mountService(app, { ...options, service: 'chat', address: '/chat', servesControlUi: true })
 }

@@ -1,7 +1,10 @@
 /** Everything that is nobody else's: the Next.js dashboard. */
 import type { FastifyInstance } from 'fastify'
-import { mountService } from './proxied.ts'
+import { mountService, type ProxiedOptions } from './proxied.ts'
 
-export default async function dashboard(app: FastifyInstance): Promise<void> {
-  await mountService(app, { service: 'dashboard', address: '' })
+export default async function dashboard(
+  app: FastifyInstance,
+  options: ProxiedOptions,
+): Promise<void> {
+  await mountService(app, { ...options, service: 'dashboard', address: '' })
 }

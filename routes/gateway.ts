@@ -10,13 +10,27 @@ import { readOwnBody } from '../src/request/own-body.ts'
 import { PAGE_POLICY, signInPage } from '../src/answers/pages.ts'
 import { ownHeaders, withBody, type Answer } from '../src/answers/problem.ts'
 import { returnPath } from '../src/rules/return-to.ts'
-import { SESSION_ENDED } from '../src/sockets/open-sockets.ts'
+import type { WaitingRoom } from '../src/limits/waiting-room.ts'
+import type { Watchdog } from '../src/limits/watchdog.ts'
+import { SESSION_ENDED, type OpenSockets } from '../src/sockets/open-sockets.ts'
+import type { BasicMemory } from '../src/terminals/safari-password.ts'
 import type { Principal } from '../src/identity/token.ts'
 import type { TokenVerifier } from '../src/identity/verifier.ts'
 
 /** What signing in needs. */
 export interface GatewayRoutesOptions {
   readonly verifier: TokenVerifier
+  /** Ends a form that comes too slowly. */
+  readonly watchdog: Watchdog
+  /** Where tokens wait until there is time to check them. */
+  readonly waitingRoom: WaitingRoom
+  readonly openSockets: OpenSockets
+  readonly basicMemory: BasicMemory
+  /**
+   * Takes one from the budget of the request's address, because a free request has turned out to be a wrong guess.
+   * @returns the refusal to answer with when nothing was left
+   */
+  readonly payForGuess: (request: FastifyRequest) => GatewayError | undefined
 }
 
 /** A sign-in form holds a token and an address; more is refused, in bytes. */
@@ -27,11 +41,11 @@ const SIGN_OUT = '/_gateway/sign-out'
 
 export default async function gatewayRoutes(
   app: FastifyInstance,
-  { verifier }: GatewayRoutesOptions,
+  { verifier, watchdog, waitingRoom, openSockets, basicMemory, payForGuess }: GatewayRoutesOptions,
 ): Promise<void> {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/x-www-form-urlencoded', async ({ raw }: FastifyRequest) => {
-    return new URLSearchParams(await readOwnBody(raw, MAX_FORM_BYTES, app.watchdog))
+    return new URLSearchParams(await readOwnBody(raw, MAX_FORM_BYTES, watchdog))
   })
   // Any other body is no form: it is not read, and the route says what it makes of that.
   app.addContentTypeParser('*', (_request, _body, done) => {
@@ -74,8 +88,8 @@ export default async function gatewayRoutes(
       const { exchange, id } = request
       exchange.outcome.stage = 'sign-out'
       const sessionId = exchange.principal?.sessionId
-      app.openSockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === sessionId)
-      app.basicMemory.forget((principal) => principal.sessionId === sessionId)
+      openSockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === sessionId)
+      basicMemory.forget((principal) => principal.sessionId === sessionId)
       const expired = expiredSessionCookies(usesSecureCookie(exchange)).flatMap((cookie) => [
         'Set-Cookie',
         cookie,
@@ -109,11 +123,11 @@ export default async function gatewayRoutes(
     const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
     exchange.returnTo = returnTo // a wrong token shows the form again, with the same way back
     const [token, ...more] = form.getAll('token')
-    await app.waitingRoom.turn() // checking takes time, and anybody can make tokens up
+    await waitingRoom.turn() // checking takes time, and anybody can make tokens up
     const principal =
       token === undefined || more.length > 0 ? NOT_ONE_TOKEN : await verified(token.trim())
     // Only failures count: nobody with a valid token is shut out by the guesses of others behind the same address.
-    if (principal instanceof GatewayError) throw app.payForGuess(request) ?? principal
+    if (principal instanceof GatewayError) throw payForGuess(request) ?? principal
     exchange.principal = principal
     const secure = usesSecureCookie(exchange)
     app.writeAnswer(

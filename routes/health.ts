@@ -14,6 +14,8 @@ import {
 } from '../src/answers/problem.ts'
 import type { Answer } from '../src/answers/problem.ts'
 import { askForSmall } from '../src/services/ask.ts'
+import type { Service } from '../src/services/service.ts'
+import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /** How health is judged. */
 export interface HealthOptions {
@@ -21,6 +23,9 @@ export interface HealthOptions {
   readonly strict: boolean
   /** The workspace's public host. */
   readonly host: string
+  /** The stats server. */
+  readonly service: Service
+  readonly drain: DrainState
 }
 
 /** The stats server's answer is small, and more is not passed on; a prober waits one second. */
@@ -42,7 +47,7 @@ interface StatsAnswer {
 
 export default async function health(
   app: FastifyInstance,
-  { strict, host }: HealthOptions,
+  { strict, host, service, drain }: HealthOptions,
 ): Promise<void> {
   // Fixed fields of the gateway's own: the answer serves every prober, so nothing that one of them sends may shape it.
   const probeFields = ['Host', host, 'User-Agent', 'workspace-gateway', 'Accept', '*/*']
@@ -63,7 +68,7 @@ export default async function health(
       if (request.method !== 'GET' && request.method !== 'HEAD') {
         throw new GatewayError('method-not-allowed', { headers: { Allow: 'GET, HEAD' } })
       }
-      if (app.isDraining) throw new GatewayError('draining', { headers: { 'Retry-After': '2' } })
+      if (drain.isDraining) throw new GatewayError('draining', { headers: { 'Retry-After': '2' } })
       const now = performance.now()
       request.exchange.outcome.dialledAt = now
       if (latest === undefined || now - latest.startedAt > SHARED_MS)
@@ -78,7 +83,7 @@ export default async function health(
   /** Asks the stats server once; never rejects. */
   async function probe(): Promise<StatsAnswer | GatewayError> {
     try {
-      const { status, fields, body } = await askForSmall(app.services.health, probeHead, LIMITS)
+      const { status, fields, body } = await askForSmall(service, probeHead, LIMITS)
       if (status < 200 || status > 299)
         return new GatewayError('upstream-unreachable', {
           reason: `stats server answered ${status}`,
@@ -97,9 +102,7 @@ export default async function health(
         ? { status: 204, headers: ownHeaders(id), body: '' }
         : withBody(result.status, ownHeaders(id), result.type, result.body)
     }
-    exchange.outcome.code = result.code
-    exchange.outcome.reason = result.reason
-    exchange.outcome.cause = result.cause
+    exchange.outcome.noteError(result)
     if (strict) {
       const { code, headers } = result
       const detail = serviceDetail(code, ROUTE_WORDS.health, retryAfterOf(result))

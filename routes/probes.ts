@@ -5,6 +5,8 @@ import { GatewayError } from '../src/answers/errors.ts'
 import { verifiedPrincipal } from '../src/request/exchange.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'
 import { ServiceProbe } from '../src/services/probe.ts'
+import type { Service, ServiceName } from '../src/services/service.ts'
+import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /**
  * Anybody may ask, as often as they like: a supervisor that heard 429 would restart a healthy gateway. Without a
@@ -12,8 +14,17 @@ import { ServiceProbe } from '../src/services/probe.ts'
  */
 const PROBE = { public: true, uncounted: 'without-credential' } as const
 
-export default async function probes(app: FastifyInstance): Promise<void> {
-  const services = new ServiceProbe(app.services)
+/** What readiness depends on. */
+export interface ProbesOptions {
+  readonly services: Readonly<Record<ServiceName, Service>>
+  readonly drain: DrainState
+}
+
+export default async function probes(
+  app: FastifyInstance,
+  { services, drain }: ProbesOptions,
+): Promise<void> {
+  const probe = new ServiceProbe(services)
 
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _body, done) => {
@@ -28,7 +39,7 @@ export default async function probes(app: FastifyInstance): Promise<void> {
   app.get('/_gateway/ready', { config: PROBE }, async function sayReady(request, reply) {
     const { exchange } = request
     exchange.outcome.stage = 'probe'
-    if (app.isDraining || !(app.server.listening || app.isReplaced)) {
+    if (drain.isDraining || !(app.server.listening || drain.isReplaced)) {
       // Not thrown: what is thrown is a refusal, and refusals are counted.
       const draining = new GatewayError('draining', { headers: { 'Retry-After': '2' } })
       app.answerProblem(request, reply, draining)
@@ -38,7 +49,7 @@ export default async function probes(app: FastifyInstance): Promise<void> {
     if (owner === undefined) return tell(request, reply, { status: 'ready' })
     exchange.principal = owner
     // For information: a service that is down does not make the gateway less ready.
-    return tell(request, reply, { status: 'ready', services: await services.states() })
+    return tell(request, reply, { status: 'ready', services: await probe.states() })
   })
 
   for (const url of ['/_gateway/live', '/_gateway/ready'])

@@ -1,20 +1,32 @@
 /** Mounts a service at an address: every method, bodies untouched, plain requests relayed and upgrades dialled. */
 import httpProxy from '@fastify/http-proxy'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { METHODS } from '../src/http/methods.ts'
 import { GatewayError } from '../src/answers/errors.ts'
+import type { Hook } from '../src/request/stage.ts'
 import { namesForeignGateway } from '../src/rules/isolation.ts'
-import type { ServiceName } from '../src/services/service.ts'
+import type { Service, ServiceName } from '../src/services/service.ts'
+
+/** What every route of a service needs. */
+export interface ProxiedOptions {
+  readonly services: Readonly<Record<ServiceName, Service>>
+  /** Makes stage 8 for a service: the hook that relays a plain request and dials an upgrade (plugins/8-upstream.ts). */
+  readonly forwardTo: (service: Service, rules: RouteRules) => Hook
+}
+
+/** What a route may add to stage 8. */
+interface RouteRules {
+  /** Refuses an upgrade that the service must never see. */
+  readonly checkUpgrade?: ((request: FastifyRequest) => GatewayError | undefined) | undefined
+}
 
 /** How a service is mounted. */
-export interface MountOptions {
+export interface MountOptions extends ProxiedOptions, RouteRules {
   readonly service: ServiceName
   /** The address that the router knows the route by (plugins/1-target.ts); an empty string for the dashboard. */
   readonly address: '' | '/terminal' | '/api' | '/chat'
   /** Whether OpenClaw's control UI is served here, which must not be told to connect elsewhere. */
   readonly servesControlUi?: boolean
-  /** Refuses an upgrade that the service must never see. */
-  readonly checkUpgrade?: (request: FastifyRequest) => GatewayError | undefined
 }
 
 /**
@@ -24,9 +36,16 @@ export interface MountOptions {
  */
 export async function mountService(
   app: FastifyInstance,
-  { service: name, address, servesControlUi = false, checkUpgrade }: MountOptions,
+  {
+    services,
+    forwardTo,
+    service: name,
+    address,
+    servesControlUi = false,
+    checkUpgrade,
+  }: MountOptions,
 ): Promise<void> {
-  const service = app.services[name]
+  const service = services[name]
   app.removeAllContentTypeParsers() // Fastify's own would read text/plain bodies, and refuse those over 1 MiB
 
   app.addHook('onRequest', function keepBodyOpaque({ raw }, _reply, done) {
@@ -56,35 +75,6 @@ export async function mountService(
     http: {}, // instead of undici, for a sender of its own that is never reached
     globalAgent: true,
     // Before the package's own checks of the address, three URLs a request: the target was decided on in stage 1.
-    preHandler(request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
-      if (request.ws) void dialThen(request, reply, done)
-      else relay(request, reply)
-    },
+    preHandler: forwardTo(service, { checkUpgrade }),
   })
-
-  function relay(request: FastifyRequest, reply: FastifyReply): void {
-    try {
-      app.relay(service, request, reply)
-    } catch (error) {
-      app.answerFault(request, reply, error)
-    }
-  }
-
-  async function dialThen(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    done: (error?: Error) => void,
-  ): Promise<void> {
-    request.exchange.outcome.stage = 'upstream'
-    try {
-      const problem = checkUpgrade?.(request)
-      if (problem !== undefined) throw problem
-      await app.dial(service, request, reply)
-    } catch (error) {
-      if (reply.sent || !(error instanceof Error)) app.answerFault(request, reply, error)
-      else done(error)
-      return
-    }
-    if (!reply.sent) done() // else the service's refusal is on its way
-  }
 }

@@ -3,10 +3,14 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { offeredProtocols } from '../src/sockets/dial.ts'
 import { TERMINAL_WEBSOCKET_DETAIL } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
-import { mountService } from './proxied.ts'
+import { mountService, type ProxiedOptions } from './proxied.ts'
 
-export default async function terminal(app: FastifyInstance): Promise<void> {
+export default async function terminal(
+  app: FastifyInstance,
+  options: ProxiedOptions,
+): Promise<void> {
   await mountService(app, {
+    ...options,
     service: 'terminal',
     address: '/terminal',
     checkUpgrade: checkTerminalUpgrade,

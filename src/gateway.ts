@@ -1,24 +1,21 @@
 /** The request path. Read it top to bottom: each stage may answer; what passes reaches the next. */
 import { randomUUID } from 'node:crypto'
 import websocket from '@fastify/websocket'
-import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import Fastify, { LogController, type FastifyBaseLogger } from 'fastify'
 import listener, { buildServer } from '../plugins/0-listener.ts'
 import target, { buildRouting } from '../plugins/1-target.ts'
 import clientAddress from '../plugins/2-client-address.ts'
 import host from '../plugins/3-host.ts'
 import sensitiveFiles from '../plugins/4-sensitive-files.ts'
 import credential from '../plugins/5-credential.ts'
-import rateLimit from '../plugins/6-rate-limit.ts'
+import rateLimit, { RequestBudgets } from '../plugins/6-rate-limit.ts'
 import authentication from '../plugins/7-authentication.ts'
-import upstream from '../plugins/8-upstream.ts'
-import basicMemory from '../plugins/safari-terminal.ts'
+import { buildUpstream } from '../plugins/8-upstream.ts'
 import cors from '../plugins/cors.ts'
-import drain from '../plugins/drain.ts'
-import metrics from '../plugins/metrics.ts'
+import endConnections from '../plugins/drain.ts'
 import problemDetails from '../plugins/problem-details.ts'
 import requestLog from '../plugins/request-log.ts'
-import upgrade from '../plugins/upgrade.ts'
-import waitingRoom from '../plugins/waiting-room.ts'
+import { takeUpgrades } from '../plugins/upgrade.ts'
 import api from '../routes/api.ts'
 import chat from '../routes/chat.ts'
 import dashboard from '../routes/dashboard.ts'
@@ -26,19 +23,76 @@ import gatewayRoutes from '../routes/gateway.ts'
 import health from '../routes/health.ts'
 import probes from '../routes/probes.ts'
 import terminal from '../routes/terminal.ts'
-import type { SlidingWindowLimiter } from './limits/budget.ts'
 import type { Config } from './config/load.ts'
 import type { Log } from './observe/log.ts'
-import type { TokenVerifier } from './identity/verifier.ts'
+import { closeParts, makeParts, type Gateway } from './parts.ts'
 
-/** What outlives a request: made by the server, or by a test with its own clock. */
-export interface GatewayParts {
-  readonly log: Log
-  readonly verifier: TokenVerifier
-  /** Budgets of client addresses. */
-  readonly addresses: SlidingWindowLimiter
-  /** Budgets of sessions. */
-  readonly sessions: SlidingWindowLimiter
+/** Builds the gateway, ready to listen. Tests call exactly this. */
+export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
+  const parts = makeParts(config, log)
+  const { clients, verifier, waitingRoom, watchdog, services } = parts // who asks, and whom we ask
+  const { openSockets, drain, basicMemory, metrics, decisions } = parts
+  const { allowedOrigins, sessionRoutes, programRoutes } = config
+  const publicHost = `${config.workspace}.${config.domain}`
+  const siteMap = { controlUi: config.controlUi, stripApi: config.apiPrefix === 'strip' }
+  const app = Fastify({
+    serverFactory: buildServer, // 0 limits
+    rewriteUrl: buildRouting(siteMap), // 1 the one canonical form of the target
+    genReqId: () => randomUUID(),
+    loggerInstance: frameworkLogger(log),
+    childLoggerFactory: (parent) => parent,
+    logController: new LogController({ disableRequestLogging: true }), // plugins/request-log.ts writes the one line
+    return503OnClosing: false,
+    exposeHeadRoutes: true,
+    schemaController: NO_SCHEMAS,
+  })
+  app.addHook('onClose', async () => closeParts(parts))
+
+  // @fastify/websocket owns the server's `upgrade` event: it makes each upgrade a request with `request.ws`, which passes the
+  // same stages as any other. Of ws, which would accept the upgrade, nothing is used (plugins/upgrade.ts).
+  await app.register(websocket)
+  await app.register(problemDetails, { loginUrl: config.loginUrl, waitingRoom, drain })
+  await app.register(requestLog, { log, metrics, decisions, clients, logProbes: config.logProbes })
+  await app.register(cors, { allowedOrigins })
+  await app.register(endConnections, { drain })
+
+  const { trustedProxies } = config
+  await app.register(listener, {
+    ...{ log, metrics, decisions, watchdog, trustedProxies, allowedOrigins },
+  })
+  await app.register(target, {})
+  await app.register(clientAddress, { clients })
+  await app.register(host, { publicHost, rules: config.allowedHosts })
+  await app.register(sensitiveFiles, { added: config.sensitiveFiles })
+  await app.register(credential, { verifier, domain: config.domain, waitingRoom })
+  const budgets = new RequestBudgets(parts)
+  await app.register(rateLimit, { budgets, sessionRoutes, programRoutes, allowedOrigins })
+  await app.register(authentication, { allowedOrigins, drain, waitingRoom })
+  const dial = takeUpgrades(app.websocketServer, {
+    ...{ openSockets, watchdog, drain, basicMemory },
+    leewaySeconds: config.jwtLeewaySeconds,
+    idleMs: config.idleSeconds * 1000,
+  })
+  const forwardTo = buildUpstream(app, { config, watchdog, basicMemory, dial }) // 8, in the routes of services
+
+  await app.register(health, {
+    ...{ service: services.health, drain, host: publicHost, strict: config.healthStrict },
+  })
+  await app.register(probes, { services, drain })
+  await app.register(gatewayRoutes, {
+    ...{ verifier, watchdog, waitingRoom, openSockets, basicMemory },
+    payForGuess: (request) => budgets.spendAddress(request),
+  })
+  await app.register(terminal, { services, forwardTo })
+  await app.register(api, { services, forwardTo, keepsPrefix: config.apiPrefix === 'keep' })
+  if (config.controlUi !== undefined) await app.register(chat, { services, forwardTo })
+  await app.register(dashboard, { services, forwardTo })
+  return { app, parts }
+}
+
+/** Fastify's own debug lines quote URLs, and with them sign-in tokens: only its warnings are let through. */
+function frameworkLogger({ logger }: Log): FastifyBaseLogger {
+  return logger.child({}, { level: logger.level === 'silent' ? 'silent' : 'warn' })
 }
 
 /** No route here has a schema: like this, Fastify does not load the compilers of schemas when it starts. */
@@ -48,77 +102,4 @@ const NO_SCHEMAS = {
 
 function refuseSchema(): never {
   throw new Error('a route with a schema needs a compiler of schemas')
-}
-
-/** Builds the gateway, ready to listen. Tests call exactly this. */
-export async function buildGateway(
-  config: Config,
-  { log, verifier, addresses, sessions }: GatewayParts,
-): Promise<FastifyInstance> {
-  const { logger } = log
-  const siteMap = { controlUi: config.controlUi, stripApi: config.apiPrefix === 'strip' }
-  // Fastify's own debug lines quote URLs, and with them sign-in tokens: only its warnings are let through.
-  const frameworkLogger: FastifyBaseLogger = logger.child(
-    {},
-    { level: logger.level === 'silent' ? 'silent' : 'warn' },
-  )
-  const app = Fastify({
-    serverFactory: buildServer, // 0 limits
-    rewriteUrl: buildRouting(siteMap), // 1 the one canonical form of the target
-    genReqId: () => randomUUID(),
-    loggerInstance: frameworkLogger,
-    childLoggerFactory: (parent) => parent,
-    logController: new LogController({ disableRequestLogging: true }), // plugins/request-log.ts writes the one line
-    return503OnClosing: false,
-    exposeHeadRoutes: true,
-    schemaController: NO_SCHEMAS,
-  })
-
-  await app.register(websocket)
-  await app.register(waitingRoom)
-  await app.register(problemDetails, { loginUrl: config.loginUrl })
-  await app.register(metrics, { verifier, addresses, sessions })
-  await app.register(requestLog, { log, logProbes: config.logProbes })
-  await app.register(cors, { allowedOrigins: config.allowedOrigins })
-  await app.register(drain)
-
-  await app.register(listener, {
-    log,
-    trustedProxies: config.trustedProxies,
-    allowedOrigins: config.allowedOrigins,
-  })
-  await app.register(target)
-  await app.register(clientAddress, { trustedProxies: config.trustedProxies })
-  await app.register(host, {
-    publicHost: `${config.workspace}.${config.domain}`,
-    rules: config.allowedHosts,
-  })
-  await app.register(sensitiveFiles, { added: config.sensitiveFiles })
-  await app.register(credential, { verifier, domain: config.domain })
-  await app.register(rateLimit, {
-    addresses,
-    sessions,
-    sessionRoutes: config.sessionRoutes,
-    programRoutes: config.programRoutes,
-    allowedOrigins: config.allowedOrigins,
-  })
-  await app.register(authentication, { allowedOrigins: config.allowedOrigins })
-  await app.register(upstream, config)
-  await app.register(basicMemory)
-  await app.register(upgrade, {
-    leewaySeconds: config.jwtLeewaySeconds,
-    idleMs: config.idleSeconds * 1000,
-  })
-
-  await app.register(health, {
-    strict: config.healthStrict,
-    host: `${config.workspace}.${config.domain}`,
-  })
-  await app.register(probes)
-  await app.register(gatewayRoutes, { verifier })
-  await app.register(terminal)
-  await app.register(api, { keepsPrefix: config.apiPrefix === 'keep' })
-  if (config.controlUi !== undefined) await app.register(chat)
-  await app.register(dashboard)
-  return app
 }

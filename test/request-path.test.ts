@@ -329,7 +329,10 @@ t.test(
         })
       }
     }
-    await eventually(() => gateway.running.app.services.dashboard.inFlight === 0, 'no request left')
+    await eventually(
+      () => gateway.running.parts.services.dashboard.inFlight === 0,
+      'no request left',
+    )
     while ((await connections()) > 0) await new Promise(setImmediate) // it may hear of the last end after the client
     t.pass('no connection stays behind')
   },

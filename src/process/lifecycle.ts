@@ -1,6 +1,4 @@
 /** How does the gateway live? It opens its log and state, listens, re-reads secrets, and stops without losing a request. */
-import type { FastifyInstance } from 'fastify'
-import { SlidingWindowLimiter } from '../limits/budget.ts'
 import type { Config } from '../config/load.ts'
 import { configWarnings } from '../config/rules.ts'
 import { buildGateway } from '../gateway.ts'
@@ -9,17 +7,12 @@ import { startOperations } from '../admin/routes.ts'
 import { setOpenclawToken } from '../services/service.ts'
 import { SESSION_ENDED } from '../sockets/open-sockets.ts'
 import { openStateDir, restoreBudgets, saveBudgets } from '../store/budgets.ts'
-import { buildTokenVerifier, type KeyRing } from '../identity/verifier.ts'
+import type { KeyRing } from '../identity/verifier.ts'
+import type { Gateway } from '../parts.ts'
 import { VERSION } from '../answers/version.ts'
 import { retireGateway, stopGateway, trackConnections, type StopOptions } from './drain.ts'
 import { listen, type ListenAddress } from './listen.ts'
 import { notifyReady } from './notify.ts'
-
-/** How many client addresses have a budget of their own. */
-const ADDRESS_CAPACITY = 100_000
-
-/** How many sessions have a budget of their own; each needs a token that we signed. */
-const SESSION_CAPACITY = 10_000
 
 /** What may differ from the defaults. */
 export interface ServerOptions {
@@ -36,14 +29,12 @@ export interface ServerOptions {
 }
 
 /** A gateway that listens. */
-export interface RunningGateway {
+export interface RunningGateway extends Gateway {
   readonly address: ListenAddress
   /** Puts new signing keys in force; what the old ones opened ends. */
   setKeys(keys: KeyRing): void
   /** Sends another token to OpenClaw from now on, or none. */
   setOpenclawToken(token: string | undefined): void
-  /** Writes to the log. */
-  readonly app: FastifyInstance
   /** Stops: requests in flight get the drain time, WebSockets a close frame; budgets are saved, the log is flushed. */
   close(): Promise<void>
   /**
@@ -56,14 +47,6 @@ export interface RunningGateway {
   saveBudgets(): void
   /** Takes what a predecessor has saved since the last time. */
   takeBudgets(): void
-}
-
-/** The keys of a configuration, the signing one first. */
-export function keyRing({
-  jwtSecret,
-  jwtPreviousSecrets,
-}: Pick<Config, 'jwtSecret' | 'jwtPreviousSecrets'>): KeyRing {
-  return [jwtSecret, ...jwtPreviousSecrets]
 }
 
 /**
@@ -82,25 +65,11 @@ export async function startGateway(
 ): Promise<RunningGateway> {
   const log = openLog(config.logLevel, logDestination)
   const { logger } = log
-  const rules = {
-    workspace: config.workspace,
-    issuer: config.jwtIssuer,
-    leewaySeconds: config.jwtLeewaySeconds,
-  }
-  const verifier = buildTokenVerifier(rules, keyRing(config))
-  const addresses = new SlidingWindowLimiter({
-    limit: config.rateLimit,
-    windowSeconds: config.rateLimitSeconds,
-    capacity: ADDRESS_CAPACITY,
-  })
-  const sessions = new SlidingWindowLimiter({
-    limit: config.sessionRateLimit,
-    windowSeconds: config.rateLimitSeconds,
-    capacity: SESSION_CAPACITY,
-  })
-  const budgets = { addresses, sessions }
-  const app = await buildGateway(config, { log, verifier, addresses, sessions })
-  const connections = trackConnections(app)
+  const gateway = await buildGateway(config, log)
+  const { app, parts } = gateway
+  const { verifier, openSockets, basicMemory, services } = parts
+  const budgets = { addresses: parts.addresses, sessions: parts.sessions }
+  const connections = trackConnections(gateway)
   let address: ListenAddress
   try {
     address = await listen(app, config, listenFd)
@@ -121,7 +90,7 @@ export async function startGateway(
     },
     'listening',
   )
-  const operations = await startOperations(app, config, { logger, takesOver, hasState })
+  const operations = await startOperations(gateway, config, { logger, takesOver, hasState })
   const supervisor = { fd: config.notifyFd, socket: notifySocket, logger }
   void notifyReady(supervisor)
 
@@ -129,7 +98,7 @@ export async function startGateway(
     if (hasState) saveBudgets(config.stateDir, budgets, logger)
   }
   const stopOptions: StopOptions = {
-    app,
+    gateway,
     log,
     connections,
     operations,
@@ -142,14 +111,15 @@ export async function startGateway(
   return {
     address,
     app,
+    parts,
     setKeys(keys) {
       verifier.setKeys(keys)
-      app.openSockets.close(SESSION_ENDED, ({ principal }) => !verifier.hasKey(principal.keyId))
-      app.basicMemory.forget(({ keyId }) => !verifier.hasKey(keyId))
+      openSockets.close(SESSION_ENDED, ({ principal }) => !verifier.hasKey(principal.keyId))
+      basicMemory.forget(({ keyId }) => !verifier.hasKey(keyId))
       logger.info({ keys: keys.length }, 'keys replaced')
     },
     setOpenclawToken(token) {
-      setOpenclawToken(app.services, token)
+      setOpenclawToken(services, token)
     },
     saveBudgets: save,
     takeBudgets() {

@@ -1,5 +1,5 @@
 /** How did a request end, and who answered it? One record per request, which the log and the metrics read at the end. */
-import type { ErrorCode } from '../answers/errors.ts'
+import type { ErrorCode, GatewayError } from '../answers/errors.ts'
 
 /** Where a request can be answered: the stages of the request path in order, then what the gateway itself serves. */
 export const STAGES = [
@@ -42,4 +42,11 @@ export class Outcome {
   upstreamMs: number | undefined
   /** Called once, when the response has ended or the client's connection has closed, before the request is logged. */
   onClientClose: (() => void) | undefined
+
+  /** Notes why the gateway itself answered. */
+  noteError({ code, reason, cause }: Pick<GatewayError, 'code' | 'reason' | 'cause'>): void {
+    this.code = code
+    this.reason = reason
+    this.cause = cause
+  }
 }

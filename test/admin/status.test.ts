@@ -7,7 +7,7 @@ import { upgrade } from '../helpers/wire.ts'
 t.test(
   'the status has the process, the services and what is in memory, and no secret',
   async (t) => {
-    const { ask, port, services, app } = await startOperated(t, {
+    const { ask, port, services, parts } = await startOperated(t, {
       GATEWAY_TERMINAL_URL: 'unix:/nonexistent/ttyd.sock',
     })
     const { socket } = await upgrade(port, '/', [`Authorization: Bearer ${await token()}`])
@@ -30,7 +30,7 @@ t.test(
     })
     t.notMatch(body, 'test-key-of-houston')
     socket.destroy()
-    app.beginDrain()
+    parts.drain.begin()
     t.match(JSON.parse((await ask('/status')).body), { draining: true })
   },
 )

@@ -1,6 +1,7 @@
 /** Is what happens counted, in a form that Prometheus reads, with a bounded number of series? */
 import t from 'tap'
 import { ERRORS } from '../../src/answers/errors.ts'
+import { renderMetrics } from '../../src/admin/measurements.ts'
 import { METRICS, RequestMetrics } from '../../src/observe/metrics.ts'
 import { client, cookie, HTTPS } from '../helpers/door.ts'
 import { token } from '../helpers/gateway.ts'
@@ -124,7 +125,7 @@ t.test('a service that never answered, and a client that left, are counted as su
 })
 
 t.test('what is open and kept in memory is read at the moment of asking', async (t) => {
-  const { port, ask, app } = await startOperated(t)
+  const { port, ask, parts } = await startOperated(t)
   const good = await token()
   const { socket } = await upgrade(port, '/', [client('203.0.113.1'), `X-Workspace-Token: ${good}`])
   await send(port, 'GET /', [client('203.0.113.2')])
@@ -146,14 +147,14 @@ t.test('what is open and kept in memory is read at the moment of asking', async 
   )
   t.same([...names].toSorted(), Object.keys(METRICS).toSorted(), 'every metric that is declared')
   socket.destroy()
-  app.beginDrain()
+  parts.drain.begin()
   t.equal(parse((await ask('/metrics')).body).get('gateway_draining'), 1)
 })
 
 t.test('a late event loop is seen, once', async (t) => {
-  const { app } = await startOperated(t)
+  const { parts } = await startOperated(t)
   const worst = () =>
-    parse(app.renderMetrics()).get('gateway_event_loop_delay_seconds{quantile="1"}') ?? NaN
+    parse(renderMetrics(parts)).get('gateway_event_loop_delay_seconds{quantile="1"}') ?? NaN
   const turns = async (count: number) => {
     // The monitor looks every 20 ms: wait until it has.
     for (let i = 0; i < count; i++) await new Promise((resolve) => setTimeout(resolve, 25))
@@ -169,9 +170,9 @@ t.test('a late event loop is seen, once', async (t) => {
 })
 
 t.test('nothing that a client chooses becomes a series', async (t) => {
-  const { port, app, logLine } = await startOperated(t)
+  const { port, parts, logLine } = await startOperated(t)
   const bearer = `Authorization: Bearer ${await token()}`
-  const series = () => parse(app.renderMetrics()).size
+  const series = () => parse(renderMetrics(parts)).size
   const ask = async (i: number) => {
     const headers = [bearer, `Host: h${i}.localhost`, client(`203.0.113.${i}`)]
     const answer = await send(port, `GET /path-${i}/${'x'.repeat(i)}?q=${i}`, headers)
@@ -181,7 +182,7 @@ t.test('nothing that a client chooses becomes a series', async (t) => {
   const before = series()
   for (let i = 2; i < 50; i++) await ask(i)
   t.equal(series(), before)
-  t.notMatch(app.renderMetrics(), /path-|localhost|203\.0|alice/)
+  t.notMatch(renderMetrics(parts), /path-|localhost|203\.0|alice/)
 })
 
 t.test('a status beyond 599 is a server’s fault like others', async (t) => {

@@ -77,7 +77,7 @@ t.test('a look at the services is shared by everybody who asks within a second',
 t.test('while draining the gateway is alive, but not ready', async (t) => {
   const { port, running, logLine } = await startTestGateway(t)
   const bearer = `Authorization: Bearer ${await token()}`
-  running.app.beginDrain()
+  running.parts.drain.begin()
   for (const headers of [[], [bearer]]) {
     const answer = await send(port, 'GET /_gateway/ready', headers)
     t.equal(answer.status, 503)

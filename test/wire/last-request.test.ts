@@ -83,7 +83,7 @@ t.test('what is pipelined behind a refusal that closes reaches no service', asyn
 
 t.test('so while refusals wait, and when the token is not known yet', async (t) => {
   const workspace = await startWorkspace(t)
-  const { waitingRoom } = workspace.running.app
+  const { waitingRoom } = workspace.running.parts
   const bearer = `Authorization: Bearer ${await token()}`
   for (let i = 0; i < 200; i++) waitingRoom.add(() => {})
   const text = await tell(workspace.port, [
@@ -145,7 +145,7 @@ t.test('garbage that does not stop is answered and logged once', async (t) => {
 t.test('an answer that closes because the gateway stops is the last', async (t) => {
   const workspace = await startWorkspace(t)
   const bearer = `Authorization: Bearer ${await token()}`
-  workspace.running.app.beginDrain()
+  workspace.running.parts.drain.begin()
   const requests = ['/one', '/two'].map((path) => bytesOf(`GET ${path} HTTP/1.1`, [bearer]))
   t.same(statusesOf(await tell(workspace.port, [requests.join('')])), [200])
   t.same(

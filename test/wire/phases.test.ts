@@ -17,7 +17,8 @@ import {
   UNREAD_RELAYED_MS,
 } from '../../src/http/client-connection.ts'
 import { OWN_BODY_MS } from '../../src/request/own-body.ts'
-import { DISCARD_MS, MIN_BYTES_PER_WINDOW, WINDOW_MS } from '../../src/services/request-body.ts'
+import { DISCARD_MS } from '../../src/request/discard-body.ts'
+import { MIN_BYTES_PER_WINDOW, WINDOW_MS } from '../../src/services/request-body.ts'
 import { CONNECT_MS } from '../../src/services/service.ts'
 import { startBefore, startWorkspace, token, type TestGateway } from '../helpers/gateway.ts'
 import { temporaryFolder } from '../helpers/process.ts'
@@ -37,7 +38,7 @@ const FORM = 'Content-Type: application/x-www-form-urlencoded'
 
 /** Waits until the watchdog has looked at everything once more. */
 async function sweep({ running }: TestGateway): Promise<void> {
-  const { watchdog } = running.app
+  const { watchdog } = running.parts
   const looked = Promise.withResolvers<void>()
   // The watchdog looks from behind: what was there before is looked at after this one, in the same turn.
   const one = { place: -1, check: () => looked.resolve() }
@@ -222,8 +223,7 @@ t.test('empty lines do not keep a connection open for ever', async (t) => {
 
 t.test('a request that the gateway forgets does not hold its connection', async (t) => {
   const gateway = await startBefore(t, await startUpstream(t))
-  const { app } = gateway.running
-  app.waitingRoom.add = () => {} // a fault of ours: the refusal is never written
+  gateway.running.parts.waitingRoom.add = () => {} // a fault of ours: the refusal is never written
   const { socket, side } = await connect(t, gateway)
   socket.write(requestBytes('GET /.env', [FORWARDED]))
   await eventually(() => side.bytesRead > 0, 'read')
