@@ -1,11 +1,11 @@
-# The gateway alone: one file, nothing of npm's, not root.
+# An image with only the gateway: one file, without node_modules, run by a user who is not root.
 #   docker build -t workspace-gateway .        or        buildah build --isolation chroot -t workspace-gateway .
 ARG BASE_IMAGE=docker.io/library/node:24-slim
 
 FROM ${BASE_IMAGE} AS build
 WORKDIR /build
 COPY package.json package-lock.json ./
-# The tools of development bring no programs of their own into this stage: the image's Node does the work.
+# No install scripts run, so development tools add no programs of their own. The image's Node runs the build.
 RUN npm ci --ignore-scripts
 COPY tsconfig.json ./
 COPY build build
@@ -15,7 +15,7 @@ COPY routes routes
 RUN npm run build
 
 FROM ${BASE_IMAGE}
-# Port 80 for a process that is not root: Docker allows it by itself, a Fly machine does not.
+# Lets a process that is not root listen on port 80. Docker allows that anyway; a Fly machine does not.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends libcap2-bin \
  && setcap cap_net_bind_service=+ep "$(readlink -f "$(command -v node)")" \
@@ -27,7 +27,7 @@ WORKDIR /app
 COPY LICENSE ./
 COPY --from=build /build/dist/workspace-gateway.cjs ./
 USER gateway
-# What V8 compiles when the gateway starts is kept in the image, so that a start does not compile it again.
+# The image contains V8's compile cache, so that a start of the gateway does not compile the code again.
 ENV NODE_COMPILE_CACHE=/app/compile-cache
 RUN GATEWAY_WORKSPACE=image GATEWAY_JWT_SECRET="$(head -c 32 /dev/urandom | base64)" GATEWAY_HOST=127.0.0.1 \
     GATEWAY_PORT=0 GATEWAY_STATE_DIR="$(mktemp -d)" timeout --preserve-status 3 node workspace-gateway.cjs serve

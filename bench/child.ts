@@ -1,4 +1,4 @@
-/** Starts the processes that a measurement needs, on the cores that are theirs, and ends every one of them. */
+/** How are the processes of a measurement started and ended? Each is pinned to the cores of its side; all are ended. */
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, closeSync, constants, existsSync, openSync, writeFileSync } from 'node:fs'
@@ -7,37 +7,37 @@ import type { AddressInfo } from 'node:net'
 import { availableParallelism, setPriority } from 'node:os'
 import { join } from 'node:path'
 
-/** Who runs where: what is measured has a core of its own, load and upstream share the others. */
+/** The side of a process: the measured program has a core of its own; load and upstream share the others. */
 export type Side = 'peer' | 'load' | 'anywhere'
 
-/** How to start a process. */
+/** Options for starting a process. */
 export interface Launch {
   readonly side: Side
   readonly env?: Readonly<Record<string, string>>
-  /** A file for its standard output; dropped when not given. Its standard error is always ours. */
+  /** A file for standard output, which is discarded by default. Standard error is always inherited. */
   readonly output?: string
 }
 
 const TASKSET = findProgram('taskset')
 
-/** Whether what is measured has a core of its own. */
+/** Whether the measured program has a core of its own. */
 export const IS_PINNED = TASKSET !== undefined && availableParallelism() > 1
 
 const running = new Set<ChildProcess>()
 
-/** Nine times the share of a program that has the usual niceness, 0. */
+/** The niceness that gives a process nine times the processor share of one with niceness 0. */
 const PREFERRED = -10
 
 let goesFirst = false
 
-/** From now on what is started here goes before the other programs of this machine. Takes root. */
+/** Gives processes that are started from now on priority over other programs of this machine. Needs root. */
 export function goFirst(): void {
   goesFirst = true
 }
 
 /**
- * Starts a process in a session of its own: where the kernel shares cores between sessions first (autogroup), a niceness
- * counts for the session.
+ * Starts a process in a session of its own. A kernel with autogroup divides cores between sessions first, so the niceness must
+ * be set for the session.
  */
 function spawnPreferred(
   command: readonly string[],
@@ -56,7 +56,7 @@ function spawnPreferred(
   return child
 }
 
-/** The path of an installed program, or undefined. Debian keeps servers where only root's PATH leads. */
+/** The path of an installed program, or undefined. Also searches /usr/sbin and /sbin, where Debian installs servers. */
 export function findProgram(name: string): string | undefined {
   const folders = [...(process.env['PATH'] ?? '').split(':'), '/usr/sbin', '/sbin']
   return folders
@@ -71,7 +71,7 @@ export function findProgram(name: string): string | undefined {
     })
 }
 
-/** The command that runs another one on a side's cores. */
+/** Prefixes a command so that it runs on the cores of a side. */
 function onCores(side: Side, command: readonly string[]): string[] {
   if (!IS_PINNED || TASKSET === undefined || side === 'anywhere') return [...command]
   const cores = side === 'peer' ? '0' : `1-${availableParallelism() - 1}`
@@ -92,12 +92,12 @@ export function start(
   return child
 }
 
-/** Starts a file of ours with this Node. */
+/** Starts one of the benchmark's own files with this Node. */
 export function startScript(file: URL, args: readonly string[], launch: Launch): ChildProcess {
   return start([process.execPath, file.pathname, ...args], launch)
 }
 
-/** Ends a process, the hard way when it does not go within three seconds. */
+/** Ends a process, with SIGKILL if it does not end within three seconds. */
 export async function stop(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const gone = once(child, 'exit')
@@ -112,7 +112,7 @@ export async function stopAll(): Promise<void> {
   await Promise.all([...running].map(stop))
 }
 
-/** Runs a process to its end. @returns what it wrote @throws {Error} when it fails */
+/** Runs a process to its end. @returns its standard output @throws {Error} when it fails */
 export async function runToEnd(command: readonly string[], side: Side): Promise<string> {
   const child = spawnPreferred(onCores(side, command), 'pipe')
   let text = ''
@@ -122,7 +122,7 @@ export async function runToEnd(command: readonly string[], side: Side): Promise<
   return text
 }
 
-/** A port that nobody listens on just now. */
+/** Finds a port on which nothing listens at the moment. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -132,14 +132,14 @@ export async function freePort(): Promise<number> {
   return port
 }
 
-/** Waits so many milliseconds. */
+/** Waits for a time in milliseconds. */
 export function pause(milliseconds: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, milliseconds)
   })
 }
 
-/** Runs a script of ours on the load's cores. @returns what it printed, parsed */
+/** Runs one of the benchmark's scripts on the load's cores. @returns its output, parsed as JSON */
 export async function runScript<Result>(file: URL, job: object): Promise<Result> {
   const text = await runToEnd([process.execPath, file.pathname, JSON.stringify(job)], 'load')
   return JSON.parse(text) as Result

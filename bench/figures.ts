@@ -1,24 +1,24 @@
-/** The rows of the table, and what is aimed at. */
+/** Which figures are in the table, and which have targets? Those in FIGURES, in the table's order. */
 import type { PeerName } from './peers/peer.ts'
 
-/** What the gateway is to reach. */
+/** A target for the gateway. */
 export interface Aim {
-  /** Whose figure the gateway's is divided by; the figure itself when not given. */
+  /** The peer by whose figure the gateway's is divided. Without it, the target is for the figure itself. */
   readonly than?: PeerName
   readonly is: 'at most' | 'at least' | 'below'
   readonly value: number
 }
 
-/** A row. */
+/** A row of the table. */
 export interface Figure {
-  /** What it is, and its unit. */
+  /** The name of the figure, and its unit. */
   readonly label: string
-  /** Digits after the point. */
+  /** Digits after the decimal point. */
   readonly digits: number
   readonly aims?: readonly Aim[]
 }
 
-/** Refusing must be so many times as fast as letting in. */
+/** The target of refusals: a rate of at least three times the rate of proxied requests. */
 const CHEAP: readonly Aim[] = [{ is: 'at least', value: 3 }]
 
 export const FIGURES = {

@@ -1,4 +1,4 @@
-/** How does cost grow with connections, with remembered tokens and with addresses that have a budget? */
+/** How does cost grow with the number of connections, remembered tokens and counted addresses? Two tables show it. */
 import { lookInside, type Inside } from './inside.ts'
 import { Lab } from './lab.ts'
 import { holdIdle } from './load/idle.ts'
@@ -11,10 +11,10 @@ import { CLIENT_ADDRESS, mint, TOKEN } from './workspace.ts'
 
 const MEMORIES = [1, 1000, 100_000]
 
-/** Requests a second that even a busy machine's gateway answers: so long does it take until all have been seen once. */
+/** Requests a second that a gateway handles even on a busy machine. It bounds the time to send each request once. */
 const SLOWEST = 4000
 
-/** How long the load of a turn lasts, and how many rounds of them count. */
+/** How long the load of a turn lasts, and how many rounds count. */
 export interface Effort {
   readonly rounds: number
   readonly seconds: number
@@ -25,7 +25,7 @@ export async function measureGrowth(lab: Lab, effort: Effort): Promise<string> {
   return `${await byConnections(lab, effort)}\n\n${await byMemory(lab, effort)}`
 }
 
-/** A load with so many connections that ask without a pause, and others that are only open. */
+/** A load with a number of connections that send without a pause, and a number of idle ones. */
 interface Crowd {
   readonly active: number
   readonly idle: number
@@ -68,7 +68,7 @@ async function byConnections(lab: Lab, effort: Effort): Promise<string> {
   ])
 }
 
-/** What a request costs each peer in such a crowd, round by round. Past 1,024 in flight the gateway says 503. */
+/** Measures the cost per request of each peer under such a load, per round. Above 1,024 in flight, the gateway responds 503. */
 async function costsWith(
   { active, idle }: Crowd,
   peers: readonly PeerName[],
@@ -120,7 +120,7 @@ async function byMemory(lab: Lab, effort: Effort): Promise<string> {
   ])
 }
 
-/** A gateway of its own that sees each of these requests at least once, before it is measured with them. */
+/** Measures a fresh gateway after it has received each of these requests at least once. */
 async function withRequests(
   lab: Lab,
   { rounds, seconds }: Effort,

@@ -1,11 +1,11 @@
-/** What does the gateway itself say about its memory? Its metrics, asked for on the admin socket. */
+/** What does the gateway report about its own memory? Its metrics, read from the admin socket. */
 import { request } from 'node:http'
 import { join } from 'node:path'
 import type { Peer } from './peers/peer.ts'
 import { openFiles, residentBytes } from './proc.ts'
 import { sumOf } from './samples.ts'
 
-/** One look at a gateway. */
+/** A sample of a gateway's memory and files. */
 export interface Inside {
   readonly residentMib: number
   readonly heapMib: number
@@ -14,7 +14,7 @@ export interface Inside {
   readonly limiterKeys: number
 }
 
-/** Looks at a gateway from without and within. */
+/** Samples a gateway, from /proc and from its metrics. */
 export async function lookInside(peer: Peer): Promise<Inside> {
   const text = await metricsOf(peer)
   return {

@@ -1,4 +1,4 @@
-/** Where measurements happen: one upstream, a folder, and the peers that were asked for, all running at once. */
+/** Where do measurements run? In a lab with one upstream, a temporary folder and the selected peers, all running at once. */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,10 +13,10 @@ import { untilReady } from './ready.ts'
 
 const KINDS: readonly PeerKind[] = [direct, nginx, nginxAuth, haproxy, textbook, bare, gateway]
 
-/** The programs that Debian has in packages of another name. */
+/** Programs whose Debian package has another name. */
 const PACKAGES: Readonly<Record<string, string>> = { nginx: 'nginx-light' }
 
-/** What is missing for something, said so that it can be helped. */
+/** The message about missing programs and how to install them. */
 export function whatIsMissing(programs: readonly string[]): string | undefined {
   const missing = programs.filter((program) => findProgram(program) === undefined)
   if (missing.length === 0) return undefined
@@ -24,7 +24,7 @@ export function whatIsMissing(programs: readonly string[]): string | undefined {
   return `${missing.join(', ')} not installed (Debian: apt-get install ${packages.join(' ')})`
 }
 
-/** A place to measure in. */
+/** The environment of the measurements. */
 export class Lab {
   readonly folder: string
   readonly upstreamPort: number
@@ -45,18 +45,18 @@ export class Lab {
     return new Lab(folder, upstreamPort)
   }
 
-  /** Why a peer cannot be measured here, or undefined. */
+  /** The reason why a peer cannot be measured on this machine, or undefined. */
   static missing(name: PeerName): string | undefined {
     const { needs } = kindOf(name)
     return needs === undefined ? undefined : whatIsMissing([needs])
   }
 
-  /** Whether a peer runs already. */
+  /** Whether a peer is already running. */
   has(name: PeerName): boolean {
     return this.#peers.has(name)
   }
 
-  /** A peer that runs until the end; the same one each time. */
+  /** A shared peer that runs until the end. */
   peer(name: PeerName): Promise<Peer> {
     const known = this.#peers.get(name)
     if (known !== undefined) return known
@@ -65,14 +65,14 @@ export class Lab {
     return started
   }
 
-  /** A peer that was just started, and that the caller stops. */
+  /** A newly started peer, which the caller must stop. */
   fresh(name: PeerName, side: Side): Promise<Peer> {
     const folder = mkdtempSync(join(this.folder, `${name}-`))
     chmodSync(folder, 0o755)
     return kindOf(name).start({ upstreamPort: this.upstreamPort, folder, side })
   }
 
-  /** Ends everything and removes the folder. */
+  /** Ends all processes and removes the folder. */
   async close(): Promise<void> {
     await stopAll()
     rmSync(this.folder, { recursive: true, force: true })

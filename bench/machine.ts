@@ -1,4 +1,4 @@
-/** On what, and with what? A figure means nothing without it. */
+/** On which machine and with which versions was measured? A figure means nothing without this. */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os'
@@ -6,7 +6,7 @@ import { findProgram, IS_PINNED } from './child.ts'
 
 const ROOT = new URL('../', import.meta.url)
 
-/** The dependencies whose speed shows. */
+/** The dependencies whose speed affects the figures. */
 const DEPENDENCIES = [
   'fastify',
   '@fastify/http-proxy',
@@ -18,7 +18,7 @@ const DEPENDENCIES = [
   'ws',
 ]
 
-/** A few lines that say what was measured where. */
+/** Builds a few lines that describe the machine and the versions. */
 export function describeMachine(): string {
   const gigabytes = Math.round(totalmem() / 1024 ** 3)
   return [
@@ -46,7 +46,7 @@ function versionOf(name: string, flag: string, pattern: RegExp): string | undefi
   return `${name} ${version ?? 'of unknown version'}`
 }
 
-/** What a program writes, wherever it writes it: nginx tells its version as an error, wrk ends with one. */
+/** The output of a program, also on standard error and with an exit code: nginx and wrk print their versions that way. */
 function outputOf(program: string, ...args: string[]): string {
   try {
     return execFileSync('/bin/sh', ['-c', '"$0" "$@" 2>&1', program, ...args], { encoding: 'utf8' })

@@ -1,31 +1,31 @@
-/** What was asked for on the command line. */
+/** Which options does the benchmark take? Those parsed here from the command line. */
 import { parseArgs } from 'node:util'
 
-/** One run. */
+/** The options of a run. */
 export interface Options<Name extends string> {
-  /** Only the few peers, and unless others are named the few figures, that tell whether a change helped. */
+  /** Only the few peers, and by default the few figures, that show whether a change helped. */
   readonly quick: boolean
   readonly only: readonly Name[]
-  /** How cost grows, in tables of their own. */
+  /** Measure how cost grows, in separate tables. */
   readonly growth: boolean
-  /** Load for so many minutes instead of measurements. */
+  /** Minutes of load instead of measurements. */
   readonly soakMinutes: number | undefined
-  /** Rounds that count. */
+  /** The number of rounds that count. */
   readonly rounds: number
-  /** How long the load of one turn lasts. */
+  /** The duration of the load of one turn, in seconds. */
   readonly seconds: number
-  /** How long a peer is loaded before it is measured, in seconds at most; it ends when its cost is level. */
+  /** The maximum warm-up of a peer, in seconds. It ends earlier when the cost is level. */
   readonly warmUpSeconds: number
-  /** Whether everything here goes before the other programs of this machine; takes root. */
+  /** Whether the benchmark gets priority over other programs of this machine. Needs root. */
   readonly priority: boolean
-  /** A file for every value. */
+  /** A file for all values, as JSON. */
   readonly json: string | undefined
 }
 
 /**
  * Reads the arguments.
  * @param known the names of all scenarios
- * @throws {Error} saying what is wrong with them
+ * @throws {Error} with the problem as text
  */
 export function parseOptions<Name extends string>(
   args: readonly string[],

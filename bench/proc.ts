@@ -1,20 +1,20 @@
-/** What did a process use? Processor time, memory and open files, as the kernel keeps them in /proc. */
+/** What did a process use? Processor time, memory and open files, read from /proc. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 
 /** The unit of processor time in /proc: `USER_HZ`, 100 in a second on every Linux that Node runs on. */
 const MICROS_A_TICK = 10_000
 
-/** One line of /proc/PID/stat. */
+/** The fields of /proc/PID/stat that are used here. */
 export interface ProcessStat {
   readonly pid: number
   readonly parent: number
-  /** User and system time of all its threads, those that ended too, in microseconds. */
+  /** User and system time of all threads, including ended ones, in microseconds. */
   readonly cpuMicros: number
-  /** The same of its children that ended, and of theirs. */
+  /** User and system time of ended and reaped descendants, in microseconds. */
   readonly reapedMicros: number
 }
 
-/** Reads the line. The command's name is in brackets and may hold spaces and brackets itself. */
+/** Reads the fields. The command's name is in brackets and may itself contain spaces and brackets. */
 export function parseStat(line: string): ProcessStat {
   const fields = line.slice(line.lastIndexOf(')') + 2).split(' ') // begins with field 3, the state
   const field = (number: number) => Number(fields[number - 3])
@@ -26,12 +26,12 @@ export function parseStat(line: string): ProcessStat {
   }
 }
 
-/** The value of a field of /proc/PID/status that is in kB, in bytes. */
+/** The value of a field of /proc/PID/status, converted from kB to bytes. */
 export function parseStatusBytes(status: string, name: string): number {
   return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024
 }
 
-/** These processes and everything they started that still runs. */
+/** These processes and all their running descendants. */
 function withDescendants(roots: readonly number[]): ProcessStat[] {
   const all = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
@@ -51,7 +51,7 @@ function withDescendants(roots: readonly number[]): ProcessStat[] {
   return all.filter(({ pid }) => wanted.has(pid))
 }
 
-/** Processor time that these processes and their descendants have used, in microseconds. */
+/** The processor time of these processes and their descendants, in microseconds. */
 export function cpuMicros(roots: readonly number[]): number {
   return withDescendants(roots).reduce((sum, stat) => sum + stat.cpuMicros, 0)
 }
@@ -63,22 +63,22 @@ function sumOfStatus(roots: readonly number[], field: string): number {
   )
 }
 
-/** Their resident memory together, in bytes. Pages that they share are counted once for each. */
+/** The sum of their resident memory, in bytes. A shared page is counted for each process. */
 export function residentBytes(roots: readonly number[]): number {
   return sumOfStatus(roots, 'VmRSS')
 }
 
-/** Begins anew to note how large they become. */
+/** Resets the kernel's high-water mark of their memory. */
 export function resetPeak(roots: readonly number[]): void {
   for (const { pid } of withDescendants(roots)) writeFileSync(`/proc/${pid}/clear_refs`, '5')
 }
 
-/** The most memory that they had resident since {@link resetPeak}, in bytes. */
+/** Their highest resident memory since {@link resetPeak}, in bytes. */
 export function peakBytes(roots: readonly number[]): number {
   return sumOfStatus(roots, 'VmHWM')
 }
 
-/** How many files and sockets they have open together. */
+/** The number of files and sockets that they have open. */
 export function openFiles(roots: readonly number[]): number {
   return withDescendants(roots).reduce(
     (sum, { pid }) => sum + readdirSync(`/proc/${pid}/fd`).length,
@@ -86,14 +86,14 @@ export function openFiles(roots: readonly number[]): number {
   )
 }
 
-/** Processor time that everybody on this machine has used, in microseconds (the first line of /proc/stat). */
+/** The processor time of all programs on this machine, in microseconds (the first line of /proc/stat). */
 export function parseMachineMicros(stat: string): number {
   const [line = ''] = stat.split('\n', 1)
   const [, user = 0, nice = 0, system = 0, , , irq = 0, softIrq = 0] = line.split(/ +/).map(Number)
   return (user + nice + system + irq + softIrq) * MICROS_A_TICK
 }
 
-/** Processor time that programs other than ours have used, in microseconds. Those of ours that ended count as ours. */
+/** The processor time of programs outside the benchmark, in microseconds. Ended children count as the benchmark's. */
 export function foreignMicros(): number {
   const ours = withDescendants([process.pid]).reduce(
     (sum, { cpuMicros: own, reapedMicros }) => sum + own + reapedMicros,

@@ -1,13 +1,13 @@
-/** Does it answer? Asks one question, or asks until the answer is right. */
+/** Does a server respond? One request tells; or requests are repeated until one gets a 200. */
 import { request } from 'node:http'
 import { pause } from './child.ts'
 import type { Target } from './peers/peer.ts'
 import { visitorHeaders } from './workspace.ts'
 
-/** How long a process may take until it answers, in milliseconds. */
+/** How long a process may take until its first 200, in milliseconds. */
 const PATIENCE_MS = 15_000
 
-/** Asks once. @returns the status, or undefined when there is no answer */
+/** Sends one request. @returns the status, or undefined when there is no response */
 export function statusOf(
   { port, path }: Pick<Target, 'port' | 'path'>,
   headers: Readonly<Record<string, string>> = visitorHeaders(),
@@ -23,10 +23,10 @@ export function statusOf(
 }
 
 /**
- * Asks every few milliseconds until the answer is 200.
- * @param startedAt when the process was started, as `performance.now()` said
- * @returns the milliseconds from then to the answer
- * @throws {Error} when it does not become 200
+ * Sends requests every few milliseconds until one gets a 200.
+ * @param startedAt the start of the process, from `performance.now()`
+ * @returns the milliseconds from the start to that response
+ * @throws {Error} when no 200 comes in time
  */
 export async function untilReady(
   target: Pick<Target, 'port' | 'path'>,

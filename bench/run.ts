@@ -1,4 +1,4 @@
-/** `npm run bench`: the gateway and its peers, measured in turns against one upstream; prints one table. */
+/** What does `npm run bench` do? It measures the gateway and its peers in turns, with one upstream, and prints one table. */
 import { writeFileSync } from 'node:fs'
 import { goFirst, stopAll } from './child.ts'
 import { measureGrowth } from './growth.ts'
@@ -12,7 +12,7 @@ import { soak } from './soak.ts'
 import { writeTable } from './table.ts'
 import { Results, takeTurns } from './turns.ts'
 
-/** Who is measured between two changes: what is replaced, what can be reached, and the gateway. */
+/** The peers of a quick run: the setup that the gateway replaces, the limit of Node, and the gateway. */
 const QUICK_PEERS: readonly PeerName[] = ['nginx-auth', 'bare', 'gateway']
 
 async function bench(options: Options<ScenarioName>): Promise<void> {
@@ -47,7 +47,7 @@ async function bench(options: Options<ScenarioName>): Promise<void> {
     writeFileSync(options.json, `${JSON.stringify({ machine, foreign, results }, null, 2)}\n`)
 }
 
-/** Measures the scenarios that were asked for, and says what is skipped. */
+/** Measures the selected scenarios and reports the skipped ones. */
 async function measure(options: Options<ScenarioName>, lab: Lab, results: Results): Promise<void> {
   const missing = new Set<string>()
   for (const name of options.only)
@@ -60,7 +60,7 @@ async function measure(options: Options<ScenarioName>, lab: Lab, results: Result
   for (const line of missing) say(line)
 }
 
-/** The peers of a scenario that can be started here. @param missing is told of the others */
+/** The peers of a scenario that can be started here. @param missing called with the reason for each other peer */
 function peersOf(name: ScenarioName, quick: boolean, missing: Set<string>): PeerName[] {
   return SCENARIOS[name].peers.filter((peer) => {
     if (quick && !QUICK_PEERS.includes(peer)) return false
@@ -70,7 +70,7 @@ function peersOf(name: ScenarioName, quick: boolean, missing: Set<string>): Peer
   })
 }
 
-/** Does something if the programs for it are there; else says that it is skipped. */
+/** Runs a function if its programs are installed, else reports that it is skipped. */
 async function ifPossible(
   name: string,
   needs: readonly string[],

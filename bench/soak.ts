@@ -1,4 +1,4 @@
-/** Does anything grow that should not? Hours of mixed load on one gateway, looked at between two stretches of it. */
+/** Does any resource grow without bound? Hours of mixed load on one gateway, with a sample after each stretch, show it. */
 import { truncateSync } from 'node:fs'
 import { pause } from './child.ts'
 import { lookInside, type Inside } from './inside.ts'
@@ -11,26 +11,26 @@ import { median } from './statistics.ts'
 import { align, show } from './table.ts'
 import { mint, visitorHeaders } from './workspace.ts'
 
-/** How long the load lasts between two looks, and the rest before a look, in seconds. */
+/** The duration of a stretch of load, and of the rest before a sample, in seconds. */
 const STRETCH_SECONDS = 15
 const REST_SECONDS = 2
 
-/** How often a second the heap is looked at under load. */
+/** The samples of the heap per second under load. */
 const HEAP_LOOKS = 4
 
 const ADDRESSES = 20_000
 const TOKENS = 2000
 
-/** WebSockets that are opened and closed in each stretch. */
+/** The number of WebSockets that are opened and closed in each stretch. */
 const SOCKETS = 60
 
-/** Growth that is no growth: memory is collected when it suits the collector. */
+/** The growth that is tolerated, because the time of a garbage collection varies. */
 const SLACK = 1.1
 
 /** The rows of the table at the end. */
 const ROWS = 12
 
-/** Everybody who comes to a door: mostly users, a few without a token, with a forged one, and after secrets. */
+/** The mix of requests: mostly users; a few without a token, with a forged token, and for sensitive files. */
 function visitors(): ListedRequest[] {
   const tokens = Array.from({ length: TOKENS }, (_, i) => mint(`user-${i}`))
   return Array.from({ length: ADDRESSES }, (_, i) => {
@@ -42,7 +42,7 @@ function visitors(): ListedRequest[] {
   })
 }
 
-/** Soaks the gateway for so many minutes. @param say hears of each look */
+/** Loads the gateway for a number of minutes. @param say called with the text of each sample */
 export async function soak(
   lab: Lab,
   minutes: number,
@@ -63,13 +63,13 @@ export async function soak(
     await pause(REST_SECONDS * 1000)
     const look = { ...(await lookInside(peer)), heapMib }
     looks.push(look)
-    truncateSync(peer.files?.log ?? '') // an hour's log would fill the disk
+    truncateSync(peer.files?.log ?? '') // otherwise an hour's log would fill the disk
     say(`${show(answered, 0)} requests: ${JSON.stringify(look)}`)
   }
   return `${tableOf(looks)}\n\n${verdict(looks)}`
 }
 
-/** The least heap of a stretch, in MiB: right after a collection, when only what is kept is there. */
+/** The smallest heap of a stretch, in MiB: right after a collection, when it contains only live objects. */
 async function leastHeap(peer: Peer): Promise<number> {
   let least = Number.POSITIVE_INFINITY
   for (let i = 0; i < (STRETCH_SECONDS - 1) * HEAP_LOOKS; i++) {
@@ -79,7 +79,7 @@ async function leastHeap(peer: Peer): Promise<number> {
   return least
 }
 
-/** Opens WebSockets and closes them without a word, as browsers do. */
+/** Opens WebSockets and closes their connections without a close frame, as browsers do. */
 async function openAndClose({ port }: Peer): Promise<void> {
   for (let i = 0; i < SOCKETS; i++) {
     const headers = visitorHeaders(address(i), mint(`user-${i}`))
@@ -101,7 +101,7 @@ function tableOf(looks: readonly Inside[]): string {
   return align([['look', ...KEYS], ...rows])
 }
 
-/** Compares the last third with the middle one, by their medians; the first fills caches. */
+/** Compares the medians of the last and the middle third. The first third is ignored, because it fills caches. */
 function verdict(looks: readonly Inside[]): string {
   const third = Math.floor(looks.length / 3)
   if (third < 3) return 'too short to say whether anything grows'

@@ -1,13 +1,13 @@
-/** What do many measurements say together? Medians and percentiles; no averages, which one bad second would own. */
+/** How are many measurements summarized? By medians and percentiles, because one bad second would dominate an average. */
 
-/** The value that a share of the values (0 to 1) does not exceed, by the nearest rank; NaN of no values. */
+/** The percentile of the values for a share from 0 to 1, by the nearest rank; NaN for no values. */
 export function percentile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b)
   const rank = Math.max(1, Math.ceil(share * sorted.length))
   return sorted[rank - 1] ?? Number.NaN
 }
 
-/** The middle value, or the mean of the two middle ones; NaN of no values. */
+/** The middle value, or the mean of the two middle ones; NaN for no values. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = Math.floor(sorted.length / 2)
@@ -16,9 +16,9 @@ export function median(values: readonly number[]): number {
 }
 
 /**
- * The median of the ratios round by round: what disturbed the machine during one round hit both, and cancels out.
- * @param values one for each round
- * @param references one for each round, in the same order
+ * The median of the ratios of each round. A disturbance of the machine in a round affects both values, so it cancels out.
+ * @param values one value per round
+ * @param references one value per round, in the same order
  */
 export function medianRatio(values: readonly number[], references: readonly number[]): number {
   const rounds = Math.min(values.length, references.length)

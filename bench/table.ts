@@ -1,4 +1,4 @@
-/** The one table: figures as rows, peers as columns, and beside them what was aimed at and whether it was met. */
+/** How are the results shown? In one table: figures as rows, peers as columns, then the target and whether it was met. */
 import { FIGURES, type Aim, type Figure, type FigureName } from './figures.ts'
 import { PEERS, type PeerName } from './peers/peer.ts'
 import { median, medianRatio } from './statistics.ts'
@@ -6,7 +6,7 @@ import type { Results } from './turns.ts'
 
 const NAMES = Object.keys(PEERS) as PeerName[]
 
-/** Writes the results as a Markdown table, with the columns of those peers that were measured. */
+/** Writes the results as a Markdown table, with a column for each measured peer. */
 export function writeTable(results: Results): string {
   const figures = (Object.keys(FIGURES) as FigureName[]).filter((figure) =>
     NAMES.some((peer) => results.of(figure, peer).length > 0),
@@ -18,7 +18,7 @@ export function writeTable(results: Results): string {
   return align([['', ...peers.map((peer) => PEERS[peer]), 'target', ''], ...rows])
 }
 
-/** A figure's own row, and one for each peer that it is compared with. */
+/** The row of a figure, and a row for each peer with which it is compared. */
 function rowsOf(name: FigureName, peers: readonly PeerName[], results: Results): string[][] {
   const { label, digits, aims = [] }: Figure = FIGURES[name]
   const medians = peers.map((peer) => median(results.of(name, peer)))
@@ -40,7 +40,7 @@ function rowsOf(name: FigureName, peers: readonly PeerName[], results: Results):
   return [first, ...compared]
 }
 
-/** The last two cells: what was aimed at, and whether it was met. */
+/** The last two cells of a row: the target, and whether it was met. */
 function judge(aim: Aim | undefined, value: number): [string, string] {
   if (aim === undefined) return ['', '']
   const target = `${aim.is} ${aim.value}`
@@ -53,7 +53,7 @@ function isMet({ is, value: aimed }: Aim, value: number): boolean {
   return is === 'at most' ? value <= aimed : value < aimed
 }
 
-/** A number as it stands in a table; nothing for one that is none. */
+/** A number as text for a cell; empty for NaN. */
 export function show(value: number, digits: number): string {
   if (!Number.isFinite(value)) return ''
   return value.toLocaleString('en-US', {
@@ -62,7 +62,7 @@ export function show(value: number, digits: number): string {
   })
 }
 
-/** Pads the cells, the first column to the left, the others to the right. */
+/** Pads the cells: the first column is aligned left, the others right. */
 export function align(rows: ReadonlyArray<readonly string[]>): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(3, ...rows.map((row) => row[column]?.length ?? 0)),

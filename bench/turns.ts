@@ -1,15 +1,15 @@
-/** Takes turns: A B C, A B C …, so that what disturbs the machine disturbs everybody. */
+/** In which order are peers measured? In turns, A B C, A B C …, so that a disturbance of the machine affects all of them. */
 import type { FigureName } from './figures.ts'
 import type { Lab } from './lab.ts'
 import type { PeerName } from './peers/peer.ts'
 import type { Scenario, Values } from './scenarios/scenario.ts'
 import { isLevel, warmUp } from './warm-up.ts'
 
-/** What was measured: for each figure and peer a value of each round. */
+/** The results: one value per round for each figure and peer. */
 export class Results {
   readonly #values = new Map<string, number[]>()
 
-  /** The values of a figure, one for each round; none when it was not measured. */
+  /** The values of a figure, one per round; empty when it was not measured. */
   of(figure: FigureName, peer: PeerName): readonly number[] {
     return this.#values.get(`${figure} ${peer}`) ?? []
   }
@@ -23,26 +23,25 @@ export class Results {
     }
   }
 
-  /** As it goes into a file: each figure and peer with the values of its rounds. */
+  /** The results for the JSON file: each figure and peer with its values. */
   toJSON(): Record<string, readonly number[]> {
     return Object.fromEntries(this.#values)
   }
 }
 
-/** How much is measured. */
+/** The amount of measuring. */
 export interface Effort {
-  /** Rounds that count. */
+  /** The number of rounds that count. */
   readonly rounds: number
-  /** How long the load of one turn lasts. */
+  /** The duration of the load of one turn, in seconds. */
   readonly seconds: number
-  /** How long a peer is loaded before the first round, in seconds at most. */
+  /** The maximum warm-up of a peer before the first round, in seconds. */
   readonly warmUpSeconds: number
 }
 
 /**
- * Measures the peers in turns, each of them warm. Where a scenario is about processes that just started, one more round
- * comes first and is dropped.
- * @param say hears how each peer became warm
+ * Measures warm peers in turns. A scenario about processes that just started gets one extra first round, which is dropped.
+ * @param say called with a text about each peer's warm-up
  */
 export async function takeTurns(
   scenario: Scenario,

@@ -1,18 +1,18 @@
-/** When is a peer as fast as it will be for weeks? When what it costs does not fall any more. */
+/** When is a peer warm? When its cost per request no longer falls. */
 
-/** How long a peer is loaded between two looks at what that cost, in seconds. */
+/** The duration of a slice of load whose cost is measured, in seconds. */
 const SLICE_SECONDS = 3
 
-/** Costs that differ by less are level. */
+/** The relative difference below which two costs count as level. */
 const LEVEL = 0.05
 
 /**
- * Loads a peer until its cost is level: two slices in a row that differ by less than 5 %. Node compiles what is busy, and
- * sizes its heap, in the first 10 to 20 seconds; until then it costs up to twice as much.
- * @param slice loads the peer for so many seconds and tells what a unit of the load cost it, 0 when it costs nothing
- * @param atMostSeconds no slice begins that would probably end later; the first one does in any case
+ * Loads a peer until two slices in a row differ in cost by less than 5 %. In the first 10 to 20 seconds Node compiles hot code
+ * and sizes its heap, and a request costs up to twice as much.
+ * @param slice loads the peer for a number of seconds and returns the cost of a unit of load, 0 when it costs nothing
+ * @param atMostSeconds the time limit; a slice that would probably end later is not started, except the first
  * @param now a monotonic clock in milliseconds
- * @returns what each slice cost
+ * @returns the cost of each slice
  */
 export async function warmUp(
   slice: (seconds: number) => Promise<number>,
@@ -30,7 +30,7 @@ export async function warmUp(
   return costs
 }
 
-/** Whether the last two costs are about the same. */
+/** Whether the last two costs are level. */
 export function isLevel(costs: readonly number[]): boolean {
   const [before, last] = costs.slice(-2)
   if (before === undefined || last === undefined) return false

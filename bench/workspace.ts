@@ -1,15 +1,15 @@
-/** The workspace that every peer guards: its name, its key, and the tokens and headers of its visitors. */
+/** Which workspace do the peers protect? This one: its name, its key, and the tokens and headers of its clients. */
 import { createHmac } from 'node:crypto'
 
 export const WORKSPACE = 'houston'
 const HOST = 'houston.hubify.com'
 
-/** Signs the tokens of one run of the benchmark; nothing else knows it. */
+/** The key that signs the tokens of one run. It is random and used nowhere else. */
 export const SECRET = 'bench-key-3f9c1d27b8a64e05a1c4e2f7'
 
 const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
 
-/** A token of this subject, good for a day. By hand: a hundred thousand of them are wanted at once. */
+/** Makes a token for a subject, valid for a day. No library is used, because a hundred thousand are needed quickly. */
 export function mint(subject: string): string {
   const now = Math.floor(Date.now() / 1000)
   const claims = { sub: subject, aud: WORKSPACE, iat: now, exp: now + 86_400 }
@@ -17,13 +17,13 @@ export function mint(subject: string): string {
   return `${signed}.${createHmac('sha256', SECRET).update(signed).digest('base64url')}`
 }
 
-/** The token of the one user that most measurements have. */
+/** The token of the user in most measurements. */
 export const TOKEN = mint('bench')
 
-/** The address that a trusted proxy reports for this user. */
+/** The address that the front proxy reports for this user. */
 export const CLIENT_ADDRESS = '203.0.113.77'
 
-/** What a proxy in front, which ends TLS, sends along. @param token an empty string for none */
+/** The headers that a front proxy, which terminates TLS, adds. @param token an empty string for none */
 export function visitorHeaders(
   address: string = CLIENT_ADDRESS,
   token: string = TOKEN,

@@ -1,56 +1,22 @@
-/** Which pages are written from the declarations? `npm run docs` writes them; test/drift.test.ts fails when they differ. */
+/** Which pages are generated from the code? Those in PAGES, by `npm run docs`. test/drift.test.ts fails if they differ. */
 import { writeFileSync } from 'node:fs'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
 import { EXPOSED_FIELDS } from '../src/http/browser.ts'
-import { DETAILS, RETRY_SECONDS, serviceDetail } from '../src/answers/details.ts'
-import { ERRORS, type ErrorCode } from '../src/answers/errors.ts'
+import { DETAILS, serviceDetail } from '../src/answers/details.ts'
+import { ERRORS, fixedRetryAfter, type ErrorCode, type RetryAfter } from '../src/answers/errors.ts'
+import { SERVICE_NAMES, SERVICES, type ServiceRow } from '../src/rules/services.ts'
+import { METRICS } from '../src/observe/metrics.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 
-/** When each code is answered, for people; the drift test wants one for every code. */
-const WHEN: Readonly<Record<ErrorCode, string>> = {
-  'bad-request':
-    'The message is not HTTP as the gateway speaks it, a field came twice or contradicts another, or a trusted proxy sent garbage.',
-  'bad-target':
-    'The address has dot segments, a backslash, control characters, bad escapes or invalid UTF-8, or reads differently once decoded.',
-  'sign-in-required': 'No credential came with the request.',
-  'token-invalid': 'The token that decides is not ours, not for this workspace, or malformed.',
-  'token-expired': 'The token that decides has expired.',
-  'sensitive-file': 'The address, or a query value, names a file that is never served.',
-  'origin-not-allowed':
-    'A page of another origin tried to act with the session cookie, or to open a WebSocket.',
-  'not-found':
-    'A path below `/_gateway` that does not exist, or a prefetch of a page that is not the dashboard’s (empty body).',
-  'method-not-allowed':
-    'TRACE, CONNECT and unknown methods; a known one where it has no use (`Allow` tells).',
-  'request-timeout': 'Headers took longer than 10 s, or a body came slower than 1 KiB/s for 30 s.',
-  'body-too-large':
-    'A sign-in form of more than 16 KiB, or a body without a length of more than 16 KiB for the terminal, which reads no chunks. Other bodies have no limit of ours.',
-  'expectation-failed': '`Expect` is something other than `100-continue`.',
-  'host-not-served':
-    '`Host` is neither the public host, nor localhost, nor an IP literal, nor in `GATEWAY_ALLOWED_HOSTS`.',
-  'upgrade-required': 'A WebSocket handshake of another version than 13.',
-  'rate-limited':
-    'The budget of the address, or of the session, is spent; `Retry-After` says for how long.',
-  'headers-too-large': 'More than 16 KiB or 100 fields of headers.',
-  'internal-error': 'A fault of the gateway; the log has it under the same request id.',
-  'upstream-unreachable': 'The service refused the connection, broke it, or did not speak HTTP.',
-  draining:
-    'The gateway is stopping and takes no new WebSockets; `/health` and `/_gateway/ready` say so to probers.',
-  'upstream-busy':
-    'The service has 1,024 requests under way, or the session has too many WebSockets open.',
-  'upstream-timeout': 'The service did not accept within 3 s, or did not begin its answer in time.',
-}
-
-/** docs/configuration.md */
+/** Builds docs/configuration.md. */
 export function configurationPage(): string {
   const rows = Object.values<Setting<unknown>>(SETTINGS).map(
     ({ env, secret, required, default: text, description, accepts }) =>
       `| \`${env}\`${secret ? `<br>\`${env}_FILE\`` : ''} | ${required ? '**required**' : text === undefined || text === '' ? '–' : `\`${text}\``} | ${cell(description)} Takes ${cell(accepts)}. |`,
   )
-  return `# Configuration
-
-Written from \`src/config/settings.ts\` by \`npm run docs\`.
+  return `${generatedFrom('src/config/settings.ts')}
+# Configuration
 
 Settings are environment variables. Every problem is reported at once, nothing listens, and the process exits with 78. An
 unknown \`GATEWAY_…\` name is a problem, and so is an empty value: both are how guards get switched off by accident. A
@@ -64,15 +30,14 @@ ${rows.join('\n')}
 `
 }
 
-/** docs/errors.md */
+/** Builds docs/errors.md. */
 export function errorsPage(): string {
   const rows = Object.entries(ERRORS).map(
-    ([code, { status, title }]) =>
-      `| \`${code}\` | ${status} | ${title}. ${WHEN[code as ErrorCode]} | ${cell(DETAILS[code as ErrorCode])} |`,
+    ([code, { status, title, when, ...row }]) =>
+      `| \`${code}\` | ${status} | ${title} | ${cell(when)} | ${retryAfterCell(row)} | ${cell(DETAILS[code as ErrorCode])} |`,
   )
-  return `# Answers of the gateway's own
-
-Written from \`src/answers/errors.ts\` by \`npm run docs\`.
+  return `${generatedFrom('src/answers/errors.ts')}
+# Answers of the gateway's own
 
 Every answer that the gateway makes itself carries \`X-Gateway-Error: <code>\`; an answer without it came from a service.
 Programs get RFC 9457 \`application/problem+json\` with \`type\`, \`title\`, \`status\`, \`code\`, \`detail\` and
@@ -82,23 +47,136 @@ else.
 
 \`detail\` says what was wrong and what to do, from fixed texts (\`src/answers/details.ts\`): the one below, or a more exact one.
 \`bad-target\` says which rule the address broke, \`rate-limited\` how many seconds to wait, and an answer about a service
-which one it is: "${serviceDetail('upstream-unreachable', ROUTE_WORDS.terminal, RETRY_SECONDS['upstream-unreachable'])}" 429, 502, 503 and 504
-carry \`Retry-After\`; a page that was asked for with GET tries again by itself after that time.
+which one it is: "${serviceDetail('upstream-unreachable', ROUTE_WORDS.terminal, fixedRetryAfter('upstream-unreachable'))}" \`Retry-After\` is in
+seconds, and a response without one would be the same if it were asked for again; a page that was asked for with GET loads
+itself again after that time.
 
 A page of an allowed origin (\`GATEWAY_ALLOWED_ORIGINS\`) can read every one of them, with these fields:
 \`${EXPOSED_FIELDS}\`. Its preflights are neither counted nor refused for their number: a browser
 shows a refused preflight to nobody, and the request that it asks for is counted.
 
-| code | status | | \`detail\` |
-| --- | --- | --- | --- |
+| code | status | title | when a client gets it | \`Retry-After\` | \`detail\` |
+| --- | --- | --- | --- | --- | --- |
 ${rows.join('\n')}
 `
 }
 
-/** The generated pages by path. */
+/** Builds docs/services.md. */
+export function servicesPage(): string {
+  const rows = SERVICE_NAMES.map((name) => {
+    const row = SERVICES[name]
+    const { words, address, isolated, doctor } = row
+    const cells = [
+      `\`${name}\``,
+      words.replace(/^The /, ''),
+      PATH_WORDS[row.claims](row.path) + STRIPPING_WORDS[String(row.stripsPath)],
+      `\`${address.env}\`<br>\`${address.default}\``,
+      FORWARDING_WORDS[row.forwarding],
+      UPGRADE_WORDS[row.upgrades],
+      BUDGET_WORDS[row.budget],
+      yesOrNo(row.serviceWorkers),
+      isolated === 'when-stripped' ? 'while its path is taken off' : yesOrNo(isolated),
+      yesOrNo(doctor !== undefined),
+    ]
+    return `| ${cells.join(' | ')} |`
+  })
+  return `${generatedFrom('src/rules/services.ts')}
+# The services behind the gateway
+
+The names are those of the log, of the metrics and of
+\`GATEWAY_SESSION_ROUTES\`; the settings are in [configuration.md](configuration.md). Every request for a service is from
+somebody who is signed in, but for \`/health\`, which the gateway answers itself.
+
+- **told**: which fields say who is calling.
+- **budget**: which one a signed-in browser spends by default.
+- **workers**: whether a browser may get a service worker from it.
+- **isolated**: its responses cannot act as pages of the workspace, its cookies stay below its path, and no field of its
+  speaks for the whole origin.
+- **watched**: \`workspace-gateway doctor\`, \`/_gateway/ready\` and the status of the admin socket look at it. Where one
+  program is two services, one of them is.
+
+| name | | paths | setting, default | told | WebSockets | budget | workers | isolated | watched |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+${rows.join('\n')}
+`
+}
+
+/** Builds docs/metrics.md. */
+function metricsPage(): string {
+  const rows = Object.entries(METRICS).map(
+    ([name, { type, help }]) => `| \`${name}\` | ${type} | ${cell(help)} |`,
+  )
+  return `${generatedFrom('src/observe/metrics.ts')}
+# What does it measure?
+
+Prometheus reads these metrics in two places. No label names a person, an address or a path.
+
+- The admin socket, for the gateway's user and root:
+  \`curl --unix-socket /data/gateway/admin.sock http://localhost/metrics\`
+- \`http://<private address>:<GATEWAY_METRICS_PORT>/metrics\`, when that setting is given: on the machine's address in
+  \`fdaa::/16\`, or on \`127.0.0.1\` when it has none. There is no sign-in there.
+
+| name | type | |
+| --- | --- | --- |
+${rows.join('\n')}
+`
+}
+
+const PATH_WORDS = {
+  prefix: (path) => `\`${path}\`, \`${path}/*\``,
+  exact: (path) => `\`${path}\``,
+  'control-ui': () => 'those of `GATEWAY_CONTROL_UI`; none when it is not set',
+  rest: () => '`/` and everything else',
+} as const satisfies Record<ServiceRow['claims'], (path: string) => string>
+
+const STRIPPING_WORDS: Readonly<Record<string, string>> = {
+  false: '',
+  true: ', taken off',
+  'by-setting': ', taken off unless `GATEWAY_API_PREFIX=keep`',
+}
+
+const FORWARDING_WORDS = {
+  full: '`X-Forwarded-*`, `X-Workspace`',
+  'trusted-proxy': '`X-Forwarded-*`',
+  none: 'nothing',
+  openclaw: 'as `GATEWAY_OPENCLAW_MODE` says',
+} as const satisfies Record<ServiceRow['forwarding'], string>
+
+const UPGRADE_WORDS = {
+  none: 'no',
+  'signed-in': 'yes',
+  ttyd: 'the one of ttyd’s page',
+} as const satisfies Record<ServiceRow['upgrades'], string>
+
+const BUDGET_WORDS = {
+  session: 'the session’s',
+  address: 'the address’s',
+  none: 'none',
+} as const satisfies Record<ServiceRow['budget'], string>
+
+function yesOrNo(is: boolean): string {
+  return is ? 'yes' : 'no'
+}
+
+/** The functions that build the generated pages, by path. */
 export const PAGES: Readonly<Record<string, () => string>> = {
   'docs/configuration.md': configurationPage,
   'docs/errors.md': errorsPage,
+  'docs/metrics.md': metricsPage,
+  'docs/services.md': servicesPage,
+}
+
+/** The column `Retry-After` of one code. */
+function retryAfterCell({ retryAfter }: { readonly retryAfter?: RetryAfter }): string {
+  if (retryAfter === undefined) return 'none'
+  if (typeof retryAfter === 'number') return `${retryAfter}`
+  if ('computed' in retryAfter) return `computed: ${retryAfter.computed}`
+  return `${retryAfter.request}; ${retryAfter.webSocket} for a WebSocket`
+}
+
+/** The first line of a generated page, for whoever opens it in order to edit it. */
+function generatedFrom(source: string): string {
+  return `<!-- Generated by npm run docs from ${source}; do not edit. -->\n`
 }
 
 function cell(text: string): string {

@@ -1,4 +1,4 @@
-/** What an agent answers: the stand-in for OpenClaw's gateway, as it is seen behind a stripped `/api`. */
+/** What does an agent's API do? This stand-in for OpenClaw has the same endpoints, as seen behind a stripped `/api`. */
 import { createHash } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { Readable } from 'node:stream'
@@ -7,11 +7,11 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { WebSocketServer, type WebSocket } from 'ws'
 import { buildStandIn, closeSocketsWith, listen, refuseUpgrade, type Running } from './listener.ts'
 
-/** How the stand-in agent behaves. */
+/** Options of the stand-in agent. */
 export interface AgentApiOptions {
-  /** Refuse requests that say they were forwarded, as OpenClaw does unless it trusts the proxy. Default true. */
+  /** Refuse requests with forwarding headers, as OpenClaw does unless it trusts the proxy. Default true. */
   refuseForwarded?: boolean
-  /** Milliseconds between two words of a streamed answer. Default 150. */
+  /** Milliseconds between two words of a streamed response. Default 150. */
   wordDelayMs?: number
   /** Milliseconds between two events of `/events`. Default 1000. */
   tickMs?: number
@@ -26,7 +26,7 @@ interface Completion {
 const MODEL = 'embedded-agent'
 const FORWARDED = /^(?:x-forwarded-.*|x-real-ip|forwarded)$/
 const EVENT_STREAM = { 'content-type': 'text/event-stream', 'cache-control': 'no-store' }
-/** Past this much unsent echo, nothing more is read from the client. */
+/** With this many unsent bytes of echo, the server stops reading from the client. */
 const ECHO_BUFFER_BYTES = 1024 * 1024
 const ATTRIBUTION_REQUIRED = {
   error: {
@@ -67,7 +67,7 @@ function isForwarded(headers: IncomingHttpHeaders): boolean {
   return Object.keys(headers).some((name) => FORWARDED.test(name))
 }
 
-/** About ten words that show the question arrived. */
+/** The words of the agent's reply: they repeat the question, to show that it arrived. */
 function answerTo(body: Completion | null): string[] {
   const content = body?.messages?.findLast((message) => message.role === 'user')?.content ?? ''
   const text =
@@ -106,13 +106,13 @@ async function* streamWords(words: string[], wordDelayMs: number): AsyncGenerato
   yield 'data: [DONE]\n\n'
 }
 
-/** An event stream without an end of its own: it stops when the client goes. */
+/** Sends an endless event stream, which stops when the client disconnects. */
 function sendTicks(reply: FastifyReply, tickMs: number): void {
   reply.hijack()
   const { raw } = reply
   let count = 0
   const tick = () => {
-    // A client that does not read gets no queue of old ticks.
+    // Do not queue ticks for a client that does not read.
     if (raw.writableNeedDrain) return
     count += 1
     raw.write(`event: tick\ndata: ${JSON.stringify({ count, at: new Date().toISOString() })}\n\n`)
@@ -123,7 +123,7 @@ function sendTicks(reply: FastifyReply, tickMs: number): void {
   raw.on('close', () => clearInterval(timer))
 }
 
-/** Says what arrived; the body is hashed as it streams by, whatever its type and size. */
+/** Returns what the server received. The body is hashed as a stream, so any type and size is fine. */
 async function echoRoutes(app: FastifyInstance): Promise<void> {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, body, done) => done(null, body))
@@ -143,7 +143,7 @@ async function echoRoutes(app: FastifyInstance): Promise<void> {
   })
 }
 
-/** At any path, as OpenClaw does it. */
+/** Echoes WebSocket messages, at any path, as OpenClaw accepts WebSockets. */
 function echoWebSockets(app: FastifyInstance, refuseForwarded: boolean): void {
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: true })
   sockets.on('connection', echoMessages)

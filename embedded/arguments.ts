@@ -1,16 +1,17 @@
-/** What can be said behind `npm start --`? */
+/** Which arguments does `npm start --` take? `--port` and `--help`. */
 import { parseArgs } from 'node:util'
 import { SETTINGS } from '../src/config/settings.ts'
+import { ADDRESS_SETTINGS } from '../src/rules/services.ts'
 
-/** Arguments that mean nothing; the message is complete text for a person. */
+/** The error of invalid arguments. Its message is complete text for a person. */
 export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
-/** What a person asked for. */
+/** The parsed arguments. */
 export interface Arguments {
   readonly help: boolean
-  /** As it was written; undefined when none was asked for. */
+  /** The port as written on the command line; undefined when not given. */
   readonly port: string | undefined
 }
 
@@ -22,7 +23,7 @@ Usage
   npm start -- --help            this text
 
 Settings are environment variables; docs/configuration.md lists them. These matter here:
-  GATEWAY_DASHBOARD_URL, GATEWAY_API_URL, GATEWAY_TERMINAL_URL, GATEWAY_HEALTH_URL
+  ${ADDRESS_SETTINGS.map(({ env }) => env).join(', ')}
                                  a service of your own instead of a stand-in, such as http://127.0.0.1:3001
   GATEWAY_STATE_DIR              secrets, log and budgets (.workspace in this folder)
 

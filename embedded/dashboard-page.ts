@@ -1,12 +1,12 @@
-/** How the dashboard's pages read, before any script runs. */
+/** What is the HTML of the dashboard's pages? The functions here build it; scripts fill in live figures later. */
 
-/** Who looks at the page; null where the gateway did not say. */
+/** The signed-in user and the workspace; null where the gateway sent no such header. */
 export interface Visitor {
   user: string | null
   workspace: string | null
 }
 
-/** `/`: the machine, the terminal, the agent and the echo. */
+/** The page at `/`: the machine, the terminal, the agent and the echo. */
 export function homePage(visitor: Visitor): string {
   const scripts = ['stats', 'agent', 'echo'].map(
     (name) => `<script type="module" src="/assets/${name}.js"></script>`,
@@ -19,7 +19,7 @@ export function homePage(visitor: Visitor): string {
   })
 }
 
-/** `/about`: what this page stands for. */
+/** The page at `/about`, which explains the stand-ins. */
 export function aboutPage(visitor: Visitor): string {
   const main = `<article class="prose">
 <h1>About this workspace</h1>
@@ -41,7 +41,7 @@ browser, do not count towards them.</p>
   return page(visitor, { title: 'About', path: '/about', main })
 }
 
-/** Everything else. */
+/** The page for every other path. */
 export function notFoundPage(visitor: Visitor): string {
   const main = `<article class="prose">
 <h1>There is nothing here</h1>
@@ -51,7 +51,7 @@ export function notFoundPage(visitor: Visitor): string {
   return page(visitor, { title: 'Not found', path: '', main })
 }
 
-/** Text as HTML shows it, inside an element or a quoted attribute. */
+/** Escapes text for HTML content and quoted attributes. */
 function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }

@@ -1,4 +1,4 @@
-/** What a person sees at `/`: the stand-in for the workspace's own dashboard, with sub-resources as a real one has. */
+/** What does a person see at `/`? This stand-in for the dashboard, with styles and scripts as a real one has. */
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
@@ -18,13 +18,13 @@ const TYPES: Record<string, string> = {
   '.js': 'text/javascript; charset=utf-8',
   '.svg': 'image/svg+xml',
 }
-/** No `form-action`: browsers hold it against redirects too, and signing out may lead to another site. */
+/** The policy has no `form-action`: browsers apply that to redirects too, and signing out may redirect to another site. */
 const POLICY = [
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'",
   "connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'self'",
 ].join('; ')
 
-/** Starts the dashboard: `/`, `/about`, its assets, and `POST /action`, which leads back to `/`. */
+/** Starts the dashboard: `/`, `/about`, its assets, and `POST /action`, which redirects to `/`. */
 export async function startDashboard(): Promise<Running> {
   const assets = await readAssets()
   const app = buildStandIn()
@@ -35,7 +35,7 @@ export async function startDashboard(): Promise<Running> {
   app.get<{ Params: { name: string } }>('/assets/:name', async (request, reply) => {
     const asset = assets.get(request.params.name)
     if (asset === undefined) return reply.callNotFound()
-    // Always asked again, seldom sent again: an edited file shows at the next start.
+    // The browser revalidates each time (no-cache), so an edited file appears after the next start.
     reply.headers({ 'cache-control': 'private, no-cache', etag: asset.etag })
     if (request.headers['if-none-match'] === asset.etag) return await reply.code(304).send()
     return await reply.type(asset.type).send(asset.body)
@@ -59,7 +59,7 @@ async function sendPage(reply: FastifyReply, page: string): Promise<FastifyReply
   return await reply.send(page)
 }
 
-/** Who is signed in, and where: the gateway says it, and takes these names away from everybody else. */
+/** Reads the user and the workspace from headers. They can be trusted: the gateway sets them, and removes a client's. */
 function visitorOf({ headers }: FastifyRequest): Visitor {
   const text = (name: string) => [headers[name]].flat().join(', ') || null
   return { user: text('x-forwarded-user'), workspace: text('x-workspace') }

@@ -1,23 +1,23 @@
-/** How every stand-in listens and stops: on this machine alone, with nothing left open after `close()`. */
+/** How does a stand-in listen and stop? It listens on this machine only, and `close()` leaves nothing open. */
 import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { WebSocketServer } from 'ws'
 
-/** A service of the embedded workspace that is up. */
+/** A running service of the embedded workspace. */
 export interface Running {
-  /** Where it answers: `http://127.0.0.1:<port>` without a path, or `unix:/path`. */
+  /** The service's address: `http://127.0.0.1:<port>` without a path, or `unix:/path`. */
   readonly url: string
-  /** Stops it and cuts what is still open; resolves when nothing is left. */
+  /** Stops the service and closes its open connections. Resolves when none is left. */
   readonly close: () => Promise<void>
 }
 
-/** A Fastify without a log, whose open connections do not hold up `close()`. */
+/** Builds a Fastify server without a log. Its `close()` does not wait for open connections. */
 export function buildStandIn(): FastifyInstance {
   return Fastify({ forceCloseConnections: true, return503OnClosing: false })
 }
 
-/** Listens on a free port of 127.0.0.1, or on a Unix socket. */
+/** Starts to listen on a free port of 127.0.0.1, or on a Unix socket. */
 export async function listen(app: FastifyInstance, socketPath?: string): Promise<Running> {
   const close = async () => await app.close()
   if (socketPath === undefined)
@@ -26,7 +26,7 @@ export async function listen(app: FastifyInstance, socketPath?: string): Promise
   return { url: `unix:${socketPath}`, close }
 }
 
-/** Ends the WebSockets of `sockets` when `app` closes: Node counts them as connections the server still waits for. */
+/** Ends the WebSockets of `sockets` when `app` closes, because Node's server waits for their connections. */
 export function closeSocketsWith(app: FastifyInstance, sockets: WebSocketServer): void {
   app.addHook('preClose', function endWebSockets(done) {
     for (const socket of sockets.clients) socket.terminate()
@@ -35,7 +35,7 @@ export function closeSocketsWith(app: FastifyInstance, sockets: WebSocketServer)
   })
 }
 
-/** Answers a WebSocket handshake with a plain HTTP refusal and ends the connection. */
+/** Refuses a WebSocket handshake with a plain HTTP response and closes the connection. */
 export function refuseUpgrade(
   socket: Duplex,
   status: number,

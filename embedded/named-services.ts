@@ -1,33 +1,33 @@
-/** Does what a person named in place of a stand-in answer? */
+/** Do the services that the user configured instead of stand-ins respond? Each is polled until it does or time is up. */
 import { once } from 'node:events'
 import { request as httpRequest, type RequestOptions } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { listenerOf, type ServiceAddress } from '../src/config/values.ts'
 
-/** A service that was named and not started here. */
+/** A service of the user's own, which was not started here. */
 export interface NamedService {
-  /** What people call it. */
+  /** The service's name in messages. */
   readonly name: string
-  /** The setting that names it. */
+  /** The setting with the service's address. */
   readonly setting: string
   readonly address: ServiceAddress
 }
 
-/** How long the first answer may take before a person is told to wait, and the pause between two tries, in milliseconds. */
+/** The time for the first response before the user is told to wait, and the pause between two tries, in milliseconds. */
 const FIRST_MS = 1000
 const RETRY_MS = 200
 
-/** How long to wait for services, and whom to tell. */
+/** How to wait for services. */
 export interface Waiting {
-  /** In milliseconds, from the first try on. */
+  /** The time limit from the first try on, in milliseconds. */
   readonly waitMs: number
-  /** Told once, with those that are waited for. */
+  /** Called once, with the services that did not respond at first. */
   readonly onWait: (silent: readonly NamedService[]) => void
   /** Ends the waiting early. */
   readonly signal: AbortSignal
 }
 
-/** The services that give no answer over HTTP; which answer it is does not matter. */
+/** Returns the services that send no HTTP response. Any response counts, whatever its status. */
 export async function silentServices(
   services: readonly NamedService[],
   { waitMs, onWait, signal }: Waiting,
@@ -37,7 +37,7 @@ export async function silentServices(
   if (silent.length > 0) onWait(silent)
   while (silent.length > 0 && performance.now() < end && !signal.aborted) {
     await delay(RETRY_MS, undefined, { signal }).catch(() => {})
-    // The first page of a dashboard may take seconds to be built.
+    // Allow all the remaining time for one try, because a dashboard may take seconds to build its first page.
     silent = await silentOf(silent, Math.max(RETRY_MS, end - performance.now()), signal)
   }
   return silent

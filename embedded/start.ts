@@ -1,4 +1,4 @@
-/** `npm start`: the gateway and a whole workspace behind it on this machine, until Ctrl+C. */
+/** What does `npm start` do? It runs the gateway and a whole workspace behind it on this machine, until Ctrl+C. */
 import { EXIT } from '../src/process/exit-codes.ts'
 import { ConfigError, SECRET_VARIABLES } from '../src/config/load.ts'
 import { SecretFileError } from '../src/store/secret-file.ts'
@@ -7,10 +7,10 @@ import { silentServices } from './named-services.ts'
 import { listed, welcomeText } from './welcome.ts'
 import { AddressError, startWorkspace } from './workspace.ts'
 
-/** npm passes a Ctrl+C on that the terminal has sent already: two signals so close are one. */
+/** npm forwards a Ctrl+C that the terminal has already sent to this process, so two signals this close are one. */
 const SAME_SIGNAL_MS = 500
 
-/** How long a named service may take to come up before it is said not to answer. */
+/** How long a configured service may take to start before it is reported as not responding. */
 const SERVICES_MS = 10_000
 
 const stop = stopSignal()
@@ -46,7 +46,7 @@ function exitCodeOf(error: unknown): number {
   return error instanceof AddressError ? EXIT.unavailable : EXIT.failed
 }
 
-/** Resolves on the first signal that means "stop", also during the start; a later one ends the process at once. */
+/** Resolves on the first signal to stop, also during the start. A later signal ends the process at once. */
 function stopSignal() {
   const { promise, resolve } = Promise.withResolvers<void>()
   const controller = new AbortController()

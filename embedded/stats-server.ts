@@ -1,9 +1,9 @@
-/** How this machine is doing: the stand-in for the workspace's stats server. */
+/** How busy is this machine? This stand-in for the workspace's stats server reports it. */
 import { readdir, statfs } from 'node:fs/promises'
 import { cpus, freemem, hostname, loadavg, totalmem, uptime } from 'node:os'
 import { buildStandIn, listen, type Running } from './listener.ts'
 
-/** What `/health` answers. Sizes are bytes, times seconds, utilisation 0 to 100. */
+/** The response of `/health`. Sizes are in bytes, times in seconds, utilisation from 0 to 100. */
 export interface Stats {
   status: 'ok'
   hostname: string
@@ -12,9 +12,9 @@ export interface Stats {
   load: { one: number; five: number; fifteen: number }
   cpu: { count: number; model: string; utilisationPercent: number }
   memory: { totalBytes: number; freeBytes: number; usedBytes: number }
-  /** The file system of the current directory; null where it cannot be asked. */
+  /** The file system of the current directory; null where it cannot be read. */
   disk: { totalBytes: number; freeBytes: number; usedBytes: number } | null
-  /** How many processes run on this machine; null where there is no /proc. */
+  /** The number of processes on this machine; null where there is no /proc. */
   processes: number | null
 }
 
@@ -24,7 +24,7 @@ interface CpuTimes {
   at: number
 }
 
-/** Two samples closer than this say more about chance than about load. */
+/** The minimum time between two samples, in milliseconds. A shorter interval gives a random figure. */
 const SAMPLE_MS = 1000
 
 /** Starts the stats server: `GET /health` and `GET /stats`, the same figures. */
@@ -58,7 +58,7 @@ async function readStats(utilisationPercent: number): Promise<Stats> {
   }
 }
 
-/** A function that says how busy the processors were since it was last asked (at first: since the machine started). */
+/** Makes a function that returns the utilisation of the processors since its last call, at first since the machine started. */
 function cpuMeter(): () => number {
   let last: CpuTimes = { busy: 0, total: 0, at: -Infinity }
   let percent = 0
@@ -82,7 +82,7 @@ function cpuTimes(): CpuTimes {
 async function readDisk(): Promise<Stats['disk']> {
   try {
     const { bsize, blocks, bfree, bavail } = await statfs(process.cwd())
-    // "Free" is what this user may still fill, "used" what is taken: some of the rest is kept for root, as in df.
+    // As in df: "free" is what this user can still use, and the two do not add up, because some space is reserved for root.
     return {
       totalBytes: bsize * blocks,
       freeBytes: bsize * bavail,

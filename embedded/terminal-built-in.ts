@@ -1,4 +1,4 @@
-/** How a machine without ttyd gets a terminal: a server that a browser and the gateway cannot tell from ttyd. */
+/** How does a machine without ttyd get a terminal? With this server, which behaves like ttyd for a browser and the gateway. */
 import { gzipSync } from 'node:zlib'
 import { WebSocketServer } from 'ws'
 import { closeSocketsWith, listen } from './listener.ts'
@@ -7,10 +7,10 @@ import { buildTerminalServer } from './terminal-server.ts'
 import { shellsOf } from './terminal-shell.ts'
 import type { ResolvedTerminalOptions, RunningTerminal } from './terminal.ts'
 
-/** More than anybody pastes; ttyd itself has no limit. */
+/** The largest message, in bytes. It is larger than any paste; ttyd itself has no limit. */
 const MESSAGE_BYTES = 16 * 1024 * 1024
 
-/** Starts the built-in terminal. `keepAlive` is for tests: when to ping and when to cut, in milliseconds. */
+/** Starts the built-in terminal. Tests set `keepAlive`: when to ping and when to disconnect, in milliseconds. */
 export async function startBuiltInTerminal(
   options: ResolvedTerminalOptions,
   keepAlive = { pingMs: 5000, cutMs: 10_000 },

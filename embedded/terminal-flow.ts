@@ -1,22 +1,22 @@
-/** When a shell has to wait: its output stands still while the browser does not keep up. */
+/** When must a shell wait? While the browser does not read its output fast enough. */
 import type { IPty } from '@lydell/node-pty'
 import type { WebSocket } from 'ws'
 
-/** The first character of a message that carries output. */
+/** The first character of a message with output. */
 const OUTPUT = Buffer.from('0')
-/** A shell waits when this much is on its way to the browser, and goes on when a quarter of it is left. */
+/** A shell is paused when this many bytes are buffered for the browser, and resumed when a quarter of them is left. */
 const HIGH_WATER_BYTES = 512 * 1024
 const LOW_WATER_BYTES = HIGH_WATER_BYTES / 4
 
-/** The output of one shell on its way to one browser. */
+/** The flow control between one shell and one browser. */
 export interface Flow {
-  /** Sends what the shell wrote. */
+  /** Sends output of the shell. */
   send(data: Buffer): void
-  /** The browser asks the shell to wait, or to go on. */
+  /** Pauses or resumes the shell, as the browser asked. */
   pausedByBrowser(paused: boolean): void
 }
 
-/** Back-pressure: the shell's output stands still while the browser asks for it or does not read. */
+/** Builds the flow control: the shell is paused while the browser asks for a pause or does not read. */
 export function flowOf(
   socket: Pick<WebSocket, 'send' | 'bufferedAmount'>,
   terminal: Pick<IPty, 'pause' | 'resume'>,

@@ -1,6 +1,6 @@
 /**
- * How ttyd's password is kept off its command line, where every user of the machine can read it: ttyd has none, listens
- * on a Unix socket that nobody else can open, and this gate in front of it asks for the password as ttyd would.
+ * How is the password kept off ttyd's command line, where every user of the machine can read it? ttyd runs without a password
+ * on a Unix socket that only this user can open, and this gate in front of it checks the password as ttyd would.
  */
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
@@ -11,17 +11,17 @@ import { closeFrame } from '../src/http/frames.ts'
 import { listen, type Running } from './listener.ts'
 import { buildTerminalServer } from './terminal-server.ts'
 
-/** How long a browser may take for its first message, in milliseconds; ttyd's page sends it at once. */
+/** The time limit for a browser's first message, in milliseconds. ttyd's page sends it at once. */
 const FIRST_MESSAGE_MS = 10_000
-/** Much more than ttyd's page says first: a token and the size of the window. */
+/** The largest first message, in bytes. ttyd's page sends much less: a token and the size of the window. */
 const FIRST_MESSAGE_BYTES = 4096
 const POLICY_VIOLATION = 1008
 
 /**
- * Opens the gate.
+ * Starts the gate.
  *
- * @param socketPath where it listens
- * @param ttyd the socket of a ttyd without a password, below /terminal
+ * @param socketPath the Unix socket on which the gate listens
+ * @param ttyd the Unix socket of a ttyd without a password, with the base path /terminal
  */
 export async function startTerminalGate(
   credential: string,
@@ -34,7 +34,7 @@ export async function startTerminalGate(
     upgrade(request, client, head) {
       tunnels.add(client)
       client.once('close', () => tunnels.delete(client))
-      // Node hands over the connection itself.
+      // The cast is safe: Node passes the TCP or Unix connection itself.
       tunnel(request, client as Socket, head, { ttyd, isToken: (token) => isToken(token) })
     },
   })
@@ -45,7 +45,7 @@ export async function startTerminalGate(
   return await listen(app, socketPath)
 }
 
-/** ttyd's one page, with everything in it. */
+/** Sends ttyd's page, which contains its scripts and styles. */
 async function sendPage(request: FastifyRequest, reply: FastifyReply, ttyd: string) {
   const encoding = request.headers['accept-encoding']
   const outgoing = httpRequest({
@@ -54,7 +54,7 @@ async function sendPage(request: FastifyRequest, reply: FastifyReply, ttyd: stri
     agent: false,
     headers: encoding === undefined ? {} : { 'accept-encoding': encoding },
   })
-  // An error before the answer rejects; one behind it comes with the answer itself.
+  // An error before the response rejects `once` below; a later error is emitted by the response.
   outgoing.on('error', () => {})
   outgoing.end()
   let answer: IncomingMessage
@@ -73,7 +73,7 @@ interface Shell {
   isToken: (token: unknown) => boolean
 }
 
-/** Joins a browser's WebSocket with ttyd's. Nothing of the browser reaches a shell before the right token has come. */
+/** Connects a browser's WebSocket to ttyd. No byte of the browser's messages reaches ttyd before the right token was sent. */
 function tunnel(
   request: IncomingMessage,
   client: Socket,
@@ -84,7 +84,7 @@ function tunnel(
   const impatience = setTimeout(() => client.destroy(), FIRST_MESSAGE_MS)
   service.on('error', () => service.destroy())
   client.on('error', () => client.destroy())
-  // What ttyd has said still arrives.
+  // destroySoon, so that the output which ttyd has already sent still reaches the browser.
   service.once('close', () => client.destroySoon())
   client.once('close', () => {
     clearTimeout(impatience)
@@ -113,7 +113,10 @@ function tunnel(
   read(Buffer.alloc(0))
 }
 
-/** The handshake as it came, without the password and without compression: the first message must be readable. */
+/**
+ * The browser's handshake without its password, which ttyd does not have, and without compression, because the gate must read
+ * the first message.
+ */
 function handshake({ method, url, rawHeaders }: IncomingMessage): string {
   let lines = `${method} ${url} HTTP/1.1\r\n`
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -124,11 +127,11 @@ function handshake({ method, url, rawHeaders }: IncomingMessage): string {
   return `${lines}\r\n`
 }
 
-/** The payload of a client's first frame when it is a whole message (RFC 6455 section 5.2). */
+/** Returns the payload of a client's first frame if the frame is a whole message (RFC 6455 section 5.2). */
 function firstMessage(bytes: Buffer): Buffer | 'incomplete' | 'malformed' {
   if (bytes.length < 2) return 'incomplete'
   const [first = 0, second = 0] = bytes
-  // FIN, no extension, text or binary; masked; not longer than 16 bits can say.
+  // Accept only a final frame without extension bits, text or binary, masked, and with a length of at most 16 bits.
   const isMessage = first === 0x81 || first === 0x82
   if (!isMessage || (second & 0x80) === 0 || second === 0xff) return 'malformed'
   const maskAt = second === 0xfe ? 4 : 2

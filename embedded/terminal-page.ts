@@ -1,11 +1,11 @@
-/** What a browser gets from the built-in terminal: one page with everything in it. */
+/** What does a browser get from the built-in terminal? One page that contains all its scripts and styles. */
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 
 /**
- * The page as bytes, xterm.js and styles inlined.
+ * Builds the page, with xterm.js and the styles inlined.
  *
- * One request instead of five: below `/terminal` every request counts against the visitor's ten per minute.
+ * The page needs one request instead of five, because requests below `/terminal` can count against the client's ten per minute.
  */
 export async function buildTerminalPage(): Promise<Buffer> {
   const [xtermStyle, style, xterm, fit, script] = await Promise.all(
@@ -39,7 +39,7 @@ export async function buildTerminalPage(): Promise<Buffer> {
 `)
 }
 
-/** Text that cannot end the element it is put into, and does not name a source map the page has not got. */
+/** Escapes text so that it cannot end its script or style element, and removes the link to a source map, which is not served. */
 function inlined(text: string): string {
   return text.replace(/<\/(script|style)/gi, '<\\/$1').replace(/^\/\/# sourceMappingURL=.*$/m, '')
 }

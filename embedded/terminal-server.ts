@@ -1,4 +1,4 @@
-/** What stands in front of every shell of the embedded workspace: ttyd's addresses, open to one user and password. */
+/** Who may reach a shell of the embedded workspace? Only a client with the user and password. The paths are ttyd's. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -7,22 +7,22 @@ import { buildStandIn, refuseUpgrade } from './listener.ts'
 
 const CHALLENGE = { 'www-authenticate': 'Basic realm="ttyd"' }
 
-/** What is behind the door. */
+/** What the server does for a client with the right password. */
 export interface BehindTheDoor {
-  /** Answers with the page. */
+  /** Sends the page. */
   readonly page: (request: FastifyRequest, reply: FastifyReply) => unknown
-  /** Takes a handshake for a shell's WebSocket, whose first message must still bring the token. */
+  /** Accepts the handshake of a shell's WebSocket. Its first message must still contain the token. */
   readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 }
 
-/** A door that is not yet open. */
+/** A server that does not listen yet. */
 export interface TerminalServer {
   readonly app: FastifyInstance
-  /** Whether this is the token from `/terminal/token`, which only who has the password can get. */
+  /** Whether a text is the token from `/terminal/token`, which only a client with the password can get. */
   readonly isToken: (token: unknown) => boolean
 }
 
-/** Builds the server. It answers as ttyd 1.7.7 does with `--credential` and `--base-path /terminal`. */
+/** Builds the server. It responds as ttyd 1.7.7 does with `--credential` and `--base-path /terminal`. */
 export function buildTerminalServer(
   credential: string,
   { page, upgrade }: BehindTheDoor,
@@ -31,7 +31,7 @@ export function buildTerminalServer(
   const isAuthorized = sameAs(`Basic ${token}`)
   const app = buildStandIn()
 
-  // A hook and not a route: unknown paths are answered 401 as well, as ttyd does it.
+  // A hook instead of a route, so that unknown paths get a 401 too, as in ttyd.
   app.addHook('onRequest', async function requireCredential(request, reply) {
     if (isAuthorized(request.headers.authorization)) return
     await reply.code(401).headers(CHALLENGE).send()
@@ -52,7 +52,7 @@ export function buildTerminalServer(
   return { app, isToken: sameAs(token) }
 }
 
-/** A comparison with `secret` whose duration says nothing about how much of a guess was right. */
+/** Makes a constant-time comparison with `secret`. */
 function sameAs(secret: string): (guess: unknown) => boolean {
   const digest = (text: string) => createHash('sha256').update(text).digest()
   const expected = digest(secret)

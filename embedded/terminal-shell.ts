@@ -1,27 +1,27 @@
-/** What happens on one terminal's WebSocket: ttyd's protocol on this side, a real shell on the other. */
+/** What happens on a terminal's WebSocket? ttyd's protocol is translated to the input and output of a real shell. */
 import { hostname } from 'node:os'
 import { basename } from 'node:path'
 import pty, { type IPty } from '@lydell/node-pty'
 import type { WebSocket } from 'ws'
 import { flowOf, type Flow } from './terminal-flow.ts'
 
-/** What each shell is started with. */
+/** Options for each shell. */
 export interface ShellOptions {
   shell: string
   env: NodeJS.ProcessEnv
-  /** Whether this is the token from `/terminal/token`. */
+  /** Whether a value is the token from `/terminal/token`. */
   isToken: (token: unknown) => boolean
   /** Milliseconds between two pings. */
   pingMs: number
-  /** After this long without a sign of life the visitor is taken for gone. */
+  /** Milliseconds without any message after which the browser is considered gone. */
   cutMs: number
 }
 
 /** All shells of one terminal. */
 export interface Shells {
-  /** Takes a WebSocket that has passed the door. */
+  /** Serves a WebSocket whose handshake had the right password. */
   readonly serve: (socket: WebSocket) => void
-  /** Resolves when every shell's process is gone. */
+  /** Resolves when the processes of all shells have ended. */
   readonly ended: () => Promise<void>
 }
 
@@ -34,7 +34,7 @@ const RESUME = '3'
 const TITLE = '1'
 const PREFERENCES = '2'
 
-/** How long a shell may take to end after its window was closed. */
+/** How long a shell may take to end after its browser has disconnected, in milliseconds. */
 const HANGUP_MS = 2000
 const POLICY_VIOLATION = 1008
 
@@ -44,7 +44,7 @@ export function shellsOf(options: ShellOptions): Shells {
   return {
     serve(socket) {
       watch(socket, options)
-      // The shell is there before the next message is read: input that follows at once is not lost.
+      // The shell starts before the next message is read, so input that follows at once is not lost.
       socket.once('message', (data) => {
         const size = authenticated(data as Buffer, options)
         if (size === null) return socket.close(POLICY_VIOLATION, 'not authenticated')
@@ -63,13 +63,13 @@ interface Size {
   rows: number
 }
 
-/** The window's size from a first message with the right token, else null. */
+/** Returns the window size in a first message that has the right token, else null. */
 function authenticated(data: Buffer, { isToken }: ShellOptions): Size | null {
   const message = parseObject(data.toString())
   return message !== null && isToken(message['AuthToken']) ? sizeFrom(message) : null
 }
 
-/** Runs one shell for one visitor; resolves when its process is gone. */
+/** Runs one shell for one browser. Resolves when the shell's process has ended. */
 async function runShell(
   socket: WebSocket,
   size: Size,
@@ -84,7 +84,7 @@ async function runShell(
       rows: size.rows,
       cwd: env['HOME'] ?? process.cwd(),
       env,
-      // Bytes as they come: the browser puts characters together that were cut in two.
+      // No decoding: the browser joins characters that are split between two messages.
       encoding: null,
     })
   } catch {
@@ -119,7 +119,7 @@ function handleMessage(message: Buffer, terminal: IPty, flow: Flow): void {
   const rest = message.subarray(1)
   switch (String.fromCharCode(message[0] ?? 0)) {
     case INPUT:
-      // The pty takes bytes as well; only its type says otherwise.
+      // The cast is needed only for the type: the pty accepts bytes too.
       terminal.write(rest as unknown as string)
       break
     case RESIZE: {
@@ -134,11 +134,11 @@ function handleMessage(message: Buffer, terminal: IPty, flow: Flow): void {
       flow.pausedByBrowser(false)
       break
     default:
-    // ttyd ignores what it does not know, too.
+    // ttyd ignores unknown messages too.
   }
 }
 
-/** Pings a quiet visitor, as ttyd does, and cuts the line of one that is gone. */
+/** Pings the browser, as ttyd does, and disconnects one that is gone. */
 function watch(socket: WebSocket, { pingMs, cutMs }: ShellOptions): void {
   let seen = performance.now()
   const alive = () => {

@@ -1,4 +1,4 @@
-/** How the machine's own ttyd is run as the workspace's terminal. */
+/** How does the machine's own ttyd become the workspace's terminal? As a child process behind the gate (terminal-gate.ts). */
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import { constants, rmSync } from 'node:fs'
@@ -16,13 +16,13 @@ type Ttyd = ChildProcessByStdio<null, null, Readable>
 
 const START_MS = 10_000
 const RETRY_MS = 25
-/** How long ttyd may take to end on SIGTERM; it needs milliseconds. */
+/** How long ttyd may take to end after SIGTERM, in milliseconds. It normally needs a few. */
 const STOP_MS = 3000
 const LAST_WORDS = 2000
-/** The shortest limit that a system has for the path of a Unix socket (macOS). */
+/** The longest path of a Unix socket on every system, in bytes. macOS has the lowest limit. */
 const SOCKET_PATH_BYTES = 103
 
-/** The absolute path of the `ttyd` that a shell with this PATH would run, or null. */
+/** Returns the absolute path of the `ttyd` that a shell with this PATH would run, or null. */
 export async function findTtyd(path: string): Promise<string | null> {
   for (const folder of path.split(delimiter).filter((part) => part.startsWith('/'))) {
     const file = join(folder, 'ttyd')
@@ -35,8 +35,8 @@ export async function findTtyd(path: string): Promise<string | null> {
 }
 
 /**
- * Runs ttyd as a child of this process, with the gate that asks for the password before it. Both listen on sockets in a
- * folder that only this user can enter. Resolves once ttyd accepts connections.
+ * Runs ttyd as a child of this process, behind the gate that checks the password. Both listen on Unix sockets in a folder that
+ * only this user can open. Resolves when ttyd accepts connections.
  */
 export async function startTtyd(
   program: string,
@@ -48,7 +48,7 @@ export async function startTtyd(
     env: options.env,
     stdio: ['ignore', 'ignore', 'pipe'],
   })
-  // However this process ends, ttyd does not stay behind alone.
+  // End ttyd when this process exits.
   const endWithUs = () => {
     child.kill('SIGTERM')
     rmSync(folder, { recursive: true, force: true })
@@ -92,13 +92,14 @@ export async function startTtyd(
 }
 
 function ttydArguments(socket: string, { shell }: ResolvedTerminalOptions): string[] {
-  // No --credential: ttyd 1.7.7 takes it from the command line only, where this machine's other users can see it.
-  // A browser answers a ping when it has shown the output before it: with the default of 5 s, long output costs the shell.
+  // No --credential: ttyd 1.7.7 reads it only from the command line, which other users of this machine can see.
+  // A long ping interval: a browser responds to a ping after it has displayed the output sent before. With the default of 5 s,
+  // ttyd ends the shell during long output.
   const own = ['-i', socket, '--base-path', '/terminal']
   return [...own, '--ping-interval', '300', '--writable', shell]
 }
 
-/** A new folder of mode 700. Not in the state folder: the path of a socket has to be short. */
+/** Creates a folder with mode 700. It is not in the state folder, because the path of a socket must be short. */
 async function privateFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'workspace-terminal-'))
   if (Buffer.byteLength(join(folder, 'ttyd.sock')) <= SOCKET_PATH_BYTES) return folder
@@ -110,14 +111,14 @@ async function acceptsConnections(path: string, signal: AbortSignal): Promise<vo
   while (!(await canConnect({ path }, START_MS))) await delay(RETRY_MS, undefined, { signal })
 }
 
-/** Rejects when ttyd cannot be run, ends early, or does not come up in time. */
+/** Rejects when ttyd cannot be run, ends early, or does not start in time. */
 async function failure(
   child: Ttyd,
   program: string,
   lastWords: () => string,
   signal: AbortSignal,
 ): Promise<never> {
-  // 'close' comes after 'exit' and after the last of stderr.
+  // Wait for 'close', which comes after 'exit' and after the end of stderr.
   const ended = once(child, 'close', { signal }).then(
     ([code, killedBy]) => `ended while starting (${killedBy ?? `exit code ${code}`})`,
   )
@@ -131,7 +132,7 @@ async function failure(
   throw new Error(`${program} ${what}. ${lastWords() || 'It wrote nothing to stderr.'}`)
 }
 
-/** ttyd writes a line for each visitor: all is read, so that it never blocks, and the end of it is kept. */
+/** Reads all of ttyd's log, so that ttyd never blocks on a full pipe, and keeps the last part for an error message. */
 function keepLastWords(child: Ttyd): () => string {
   let text = ''
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
@@ -140,7 +141,7 @@ function keepLastWords(child: Ttyd): () => string {
   return () => text.trim()
 }
 
-/** Ends the process that was started here, by its own id, and waits until it is gone. */
+/** Ends the child process and waits until it has ended. */
 async function end(child: Ttyd): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
   const gone = once(child, 'exit')

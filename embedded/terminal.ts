@@ -1,31 +1,31 @@
-/** Which terminal the workspace gets: this machine's own ttyd, or a built-in one that speaks the same protocol. */
+/** Which terminal does the workspace get? This machine's own ttyd, or else the built-in one, which has the same protocol. */
 import { userInfo } from 'node:os'
 import { findTtyd, startTtyd } from './terminal-ttyd.ts'
 import type { Running } from './listener.ts'
 
-/** What a terminal needs to know. */
+/** Options of a terminal. */
 export interface TerminalOptions {
-  /** Who may use it, as `user:password`. */
+  /** The user and password that open the terminal, as `user:password`. */
   credential: string
-  /** The program to run for each visitor. Default: the user's own shell. */
+  /** The program to run for each WebSocket. Default: the user's own shell. */
   shell?: string
-  /** The environment of the shell. Default: this process's own, without the gateway's and npm's variables. */
+  /** The environment of the shell. Default: this process's environment, without the gateway's and npm's variables. */
   env?: NodeJS.ProcessEnv
-  /** Told, as text for a person, when the terminal ends without having been closed. */
+  /** Called with a message for a person when the terminal ends unexpectedly. */
   onUnexpectedExit?: (message: string) => void
 }
 
-/** A terminal that is up, below `/terminal` of its url. It asks for its password itself. */
+/** A running terminal, below `/terminal` of its URL. The terminal itself checks its password. */
 export interface RunningTerminal extends Running {
   readonly kind: 'ttyd' | 'built-in'
-  /** The process to watch: ttyd's own, or this one. */
+  /** The process to watch: ttyd's, or this one. */
   readonly pid: number
 }
 
-/** Options with every default filled in. */
+/** Options with all defaults filled in. */
 export type ResolvedTerminalOptions = Required<TerminalOptions>
 
-/** Starts ttyd when there is one on the PATH, else the built-in terminal. */
+/** Starts ttyd if it is on the PATH, else the built-in terminal. */
 export async function startTerminal(options: TerminalOptions): Promise<RunningTerminal> {
   const resolved = {
     shell: usersShell(),
@@ -35,12 +35,12 @@ export async function startTerminal(options: TerminalOptions): Promise<RunningTe
   }
   const ttyd = await findTtyd(process.env['PATH'] ?? '')
   if (ttyd !== null) return await startTtyd(ttyd, resolved)
-  // Loaded only now: a machine with a ttyd of its own can do without a pty library for its platform.
+  // Loaded only when needed, because a machine with ttyd needs no pty library for its platform.
   const { startBuiltInTerminal } = await import('./terminal-built-in.ts')
   return await startBuiltInTerminal(resolved)
 }
 
-/** What a person's shell may see: the gateway's secrets are not among it, nor what npm says to its scripts. */
+/** The environment for a shell: without the gateway's variables, which include secrets, and without npm's. */
 export function shellEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const kept = Object.entries(env).filter(([name]) => !/^(?:GATEWAY_|npm_)/.test(name))
   return { ...Object.fromEntries(kept), TERM: 'xterm-256color' }
@@ -50,7 +50,7 @@ function usersShell(): string {
   try {
     return process.env['SHELL'] || userInfo().shell || '/bin/sh'
   } catch {
-    // An account without an entry in the list of users has no shell of its own.
+    // userInfo throws for an account without an entry in the user database.
     return '/bin/sh'
   }
 }

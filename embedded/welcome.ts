@@ -1,12 +1,12 @@
-/** What a newcomer reads once everything is up. */
+/** What does the user read when everything runs? The text built here. */
 import { relative } from 'node:path'
 import type { NamedService } from './named-services.ts'
 import type { Workspace } from './workspace.ts'
 
 /**
- * The block of text: where to go, how to get into the terminal, how programs get in, how to stop.
+ * Builds the text: the sign-in link, the terminal's password, how programs sign in, and how to stop.
  *
- * @param silent the named services that do not answer
+ * @param silent the configured services that do not respond
  */
 export function welcomeText(
   workspace: Workspace,
@@ -41,7 +41,7 @@ export function welcomeText(
   return `\n${lines.map((line) => (line === '' ? '' : `  ${line}`)).join('\n')}\n\n`
 }
 
-/** What is up, what is not, and what to do about it. */
+/** The lines that name the services that do not respond, and what to do. */
 function partlyUp(silent: readonly NamedService[], at: string): string[] {
   const does = silent.length === 1 ? 'does' : 'do'
   const whole = silent.length === 1 ? 'it is' : 'all of them are'
@@ -54,7 +54,7 @@ function partlyUp(silent: readonly NamedService[], at: string): string[] {
   ]
 }
 
-/** `the dashboard, the agent and the terminal` */
+/** The names as a list in a sentence: `the dashboard, the agent and the terminal`. */
 export function listed(services: readonly NamedService[]): string {
   const names = services.map(({ name }) => `the ${name}`)
   return new Intl.ListFormat('en-GB').format(names)
@@ -67,7 +67,7 @@ function tokenCommand({ workspace, secretFile }: Workspace, folder: string): str
   return `TOKEN=$(${settings} npm run --silent token -- --sub me --ttl 1h)`
 }
 
-/** A path as a person in `folder` would write it. */
+/** A path as a user in `folder` would write it: relative if it is below that folder. */
 function nearest(path: string, folder: string): string {
   const near = relative(folder, path)
   return near.startsWith('..') ? path : near

@@ -1,10 +1,11 @@
-/** What makes a whole workspace on one machine: a stand-in for each service that is not configured, and the gateway. */
+/** What makes a whole workspace on one machine? The gateway, and a stand-in for each service that is not configured. */
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import { loadConfig, type Config, type Environment } from '../src/config/load.ts'
 import { ensureSecretFile } from '../src/store/secret-file.ts'
+import { ADDRESS_SETTINGS, PROBED_SERVICES, SERVICES } from '../src/rules/services.ts'
 import { startGateway, type RunningGateway } from '../src/process/lifecycle.ts'
 import { ensureTerminalCredential } from '../src/terminals/terminal-credential.ts'
 import { mintToken } from '../src/identity/mint.ts'
@@ -14,26 +15,26 @@ import type { NamedService } from './named-services.ts'
 import { startStatsServer } from './stats-server.ts'
 import { startTerminal, type RunningTerminal } from './terminal.ts'
 
-/** A workspace that is up. */
+/** A running workspace. */
 export interface Workspace {
   readonly workspace: string
   /** `http://localhost:<port>`; empty when the gateway listens on a Unix socket. */
   readonly origin: string
-  /** Signs a browser in, once. */
+  /** The link that signs a browser in. */
   readonly signInLink: string
-  /** The terminal that was started here, or null when one was configured. */
+  /** The terminal that was started here, or null when the user configured one. */
   readonly terminal: { kind: RunningTerminal['kind']; credential: string } | null
-  /** The file with the secret that tokens are signed with, or null when the person gave the secret otherwise. */
+  /** The file with the secret that signs tokens, or null when the user set the secret directly. */
   readonly secretFile: string | null
-  /** What the person named in place of stand-ins; whether it answers is another question. */
+  /** The services that the user configured instead of stand-ins. They may not respond yet. */
   readonly named: readonly NamedService[]
-  /** Where the gateway writes its log. */
+  /** The file to which the gateway writes its log. */
   readonly logFile: string
   /** Stops the gateway, then the stand-ins. */
   readonly close: () => Promise<void>
 }
 
-/** An address cannot be listened on; the message is complete text for a person. */
+/** The error when the gateway cannot listen on an address. Its message is complete text for a person. */
 export class AddressError extends Error {
   override readonly name = 'AddressError'
 }
@@ -43,10 +44,10 @@ const LAST_PORT = 8179
 const SIGN_IN_SECONDS = 12 * 3600
 
 /**
- * Starts everything. What fails ends what was started before it.
+ * Starts the workspace. If one part fails to start, the parts that already run are stopped.
  *
- * @param env the gateway's settings, each with a default that suits a newcomer
- * @param onTrouble told, as text for a person, when a stand-in ends by itself
+ * @param env the gateway's settings; missing ones get defaults for local use
+ * @param onTrouble called with a message for a person when a stand-in ends unexpectedly
  */
 export async function startWorkspace(
   env: Environment,
@@ -90,21 +91,18 @@ function withDefaults(env: Environment): Environment {
   return {
     GATEWAY_WORKSPACE: 'local',
     GATEWAY_STATE_DIR: resolve('.workspace'),
-    // Nobody waits for a person who pressed Ctrl+C on their own machine.
+    // A short drain time, because a user who pressed Ctrl+C on their own machine does not want to wait.
     GATEWAY_DRAIN_SECONDS: '1',
     ...(env['GATEWAY_SOCKET'] === undefined ? { GATEWAY_HOST: '127.0.0.1' } : {}),
     ...env,
   }
 }
 
-/** Says what is wrong with the person's settings before anything is started or written. */
+/** Throws for invalid settings, before anything is started or written. */
 function assertUsable(settings: Environment): void {
   const missing = 'http://127.0.0.1:1'
   loadConfig({
-    GATEWAY_DASHBOARD_URL: missing,
-    GATEWAY_API_URL: missing,
-    GATEWAY_TERMINAL_URL: missing,
-    GATEWAY_HEALTH_URL: missing,
+    ...Object.fromEntries(ADDRESS_SETTINGS.map(({ env }) => [env, missing])),
     ...(isSecretGiven(settings) ? {} : { GATEWAY_JWT_SECRET: newSecret() }),
     ...(isAddressGiven(settings) ? {} : { GATEWAY_PORT: '0' }),
     ...settings,
@@ -122,7 +120,7 @@ function isAddressGiven(settings: Environment): boolean {
   return settings['GATEWAY_PORT'] !== undefined || settings['GATEWAY_SOCKET'] !== undefined
 }
 
-/** The file with the secret, made if need be; null when the person gave the secret itself. */
+/** Returns the file with the secret, and creates it if necessary; null when the user set the secret directly. */
 async function secretFileFor(settings: Environment, stateDir: string): Promise<string | null> {
   if (isSecretGiven(settings)) return settings['GATEWAY_JWT_SECRET_FILE'] ?? null
   const file = join(stateDir, 'jwt-secret')
@@ -182,7 +180,7 @@ interface Started {
   config: Config
 }
 
-/** On the address that was asked for, or else on the first free port from 8080 on. */
+/** Starts the gateway on the configured address, or else on the first free port from 8080 on. */
 async function startOnFreePort(settings: Environment, logDestination: string): Promise<Started> {
   const start = async (more: Environment): Promise<Started> => {
     const config = loadConfig({ ...settings, ...more })
@@ -196,7 +194,7 @@ async function startOnFreePort(settings: Environment, logDestination: string): P
   const services = Object.entries(settings).filter(([name]) => name.endsWith('_URL'))
   const ports = new Set(services.map(([, url]) => Number(/:(\d+)/.exec(url ?? '')?.[1])))
   for (let port = FIRST_PORT; port <= LAST_PORT; port += 1) {
-    // A service that is not up yet needs its port later.
+    // Skip the ports of configured services, which may start later.
     if (ports.has(port)) continue
     const started = await start({ GATEWAY_PORT: String(port) }).catch(whenTaken(() => null))
     if (started !== null) return started
@@ -206,7 +204,7 @@ async function startOnFreePort(settings: Environment, logDestination: string): P
   )
 }
 
-/** Why the address that was asked for cannot be listened on; undefined when something else failed. */
+/** The error with the reason why the gateway cannot listen on the configured address; undefined for any other failure. */
 function addressError(settings: Environment, { code }: NodeJS.ErrnoException) {
   const { GATEWAY_SOCKET: socket, GATEWAY_PORT: port, GATEWAY_HOST: host } = settings
   const address = socket ?? `Port ${port}`
@@ -220,7 +218,7 @@ function addressError(settings: Environment, { code }: NodeJS.ErrnoException) {
   return undefined
 }
 
-/** A catch handler for an address that somebody else listens on; every other error is thrown on. */
+/** Makes a catch handler for an address that is already in use. It rethrows every other error. */
 function whenTaken<T>(then: () => T): (error: NodeJS.ErrnoException) => T {
   return (error) => {
     if (error.code !== 'EADDRINUSE') throw error
@@ -228,14 +226,15 @@ function whenTaken<T>(then: () => T): (error: NodeJS.ErrnoException) => T {
   }
 }
 
+/** The services whose addresses the person has named. */
 function namedServices(config: Config, settings: Environment): NamedService[] {
-  const services = [
-    { name: 'dashboard', setting: 'GATEWAY_DASHBOARD_URL', address: config.dashboardUrl },
-    { name: 'agent', setting: 'GATEWAY_API_URL', address: config.apiUrl },
-    { name: 'terminal', setting: 'GATEWAY_TERMINAL_URL', address: config.terminalUrl },
-    { name: 'stats server', setting: 'GATEWAY_HEALTH_URL', address: config.healthUrl },
-  ]
-  return services.filter(({ setting }) => settings[setting] !== undefined)
+  return PROBED_SERVICES.map((name) => SERVICES[name])
+    .filter(({ address }) => settings[address.env] !== undefined)
+    .map(({ words, address }) => ({
+      name: words.replace(/^The | \(.*\)$/g, ''), // 'The agent (OpenClaw)' is the agent
+      setting: address.env,
+      address: config[address.key],
+    }))
 }
 
 async function mintSignInToken({ jwtSecret, workspace, jwtIssuer }: Config): Promise<string> {
@@ -252,7 +251,7 @@ function userName(): string {
   try {
     return userInfo().username
   } catch {
-    // An account without an entry in the list of users.
+    // userInfo throws for an account without an entry in the user database.
     return 'me'
   }
 }

@@ -223,7 +223,8 @@ function closing(
   reason: string,
   headers: Readonly<Record<string, string>> = {},
 ): GatewayError {
-  return new GatewayError(code, { reason, headers: { ...headers, Connection: 'close' } })
+  const fields = { ...headers, Connection: 'close' }
+  return new GatewayError(code, { reason, headers: fields, retryAfter: undefined })
 }
 
 /** Answers bytes that are no request; whole requests before them are answered first, and the connection ends. */

@@ -3,6 +3,7 @@ import type * as http from 'node:http'
 import { TARGET_DETAILS } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { stage } from '../src/request/stage.ts'
+import { byService } from '../src/rules/services.ts'
 import type { SiteMap } from '../src/rules/site-map.ts'
 import { parseTarget, type BadTarget, type Target } from '../src/rules/target.ts'
 
@@ -18,17 +19,11 @@ declare module 'http' {
  * opinion about the path. What is no target goes to the dashboard's address, and stage 1 refuses it before anything else.
  */
 export function buildRouting(siteMap: SiteMap): (raw: http.IncomingMessage) => string {
-  const addresses = {
-    dashboard: '/',
-    terminal: '/terminal',
-    api: '/api',
-    chat: '/chat',
-    health: '/health',
-  } as const
+  const addresses = byService((_name, { path }) => path)
   return (raw) => {
     const target = parseTarget(raw.url ?? '', siteMap)
     raw.target = target
-    if ('reason' in target) return addresses.dashboard
+    if ('reason' in target) return '/'
     return target.route === 'gateway' ? target.path : addresses[target.route]
   }
 }

@@ -18,6 +18,7 @@ import { fieldLines } from '../src/http/fields.ts'
 import { isOfOwnPage } from '../src/rules/origin.ts'
 import { PasswordTries } from '../src/limits/password-tries.ts'
 import { isRouterFetch } from '../src/request/request-facts.ts'
+import { SERVICES } from '../src/rules/services.ts'
 import type { RouteName } from '../src/rules/site-map.ts'
 
 /** Which budgets there are, and who spends from which. */
@@ -71,7 +72,7 @@ export class RequestBudgets {
   /** A request with a password for the terminal may be a guess, and then it needs a try that is left. */
   beginPasswordTry(request: FastifyRequest, isPaid: boolean): GatewayError | undefined {
     const { exchange, raw } = request
-    if (exchange.target?.route !== 'terminal' || exchange.dropAuthorization) return undefined
+    if (!asksForPassword(exchange.target?.route) || exchange.dropAuthorization) return undefined
     const principal = verifiedPrincipal(exchange)
     const authorization = fieldLines(raw.rawHeaders, 'authorization')[0]
     if (principal === undefined || authorization === undefined) return undefined
@@ -187,6 +188,11 @@ function isSignInTry({ method, exchange, ws }: FastifyRequest): boolean {
   return !ws && (method === 'POST' || new URLSearchParams(exchange.target?.query).has('token'))
 }
 
+/** Whether the service of a route asks for a password. */
+function asksForPassword(route: RouteName | undefined): boolean {
+  return route !== undefined && route !== 'gateway' && SERVICES[route].basicPassword === true
+}
+
 /** The route whose page a browser's request is part of. */
 function pageOf({ method, raw, ws }: FastifyRequest, route: RouteName): RouteName {
   // Ours belong to the whole workspace. The dashboard's router fetches links ahead; those that lead elsewhere are answered
@@ -206,7 +212,7 @@ function tooMany(result: RateLimiterRes): GatewayError {
   if (known !== undefined) return known
   const refusal = new GatewayError('rate-limited', {
     detail: waitDetail(seconds),
-    headers: { 'Retry-After': String(seconds) },
+    retryAfter: seconds,
   })
   refusals.set(seconds, refusal)
   return refusal

@@ -38,8 +38,7 @@ export default stage(
     function authenticate(request, reply) {
       const { exchange, raw, method, ws } = request
       const { config } = request.routeOptions
-      if (ws && drain.isDraining)
-        return new GatewayError('draining', { headers: { 'Retry-After': '2' } })
+      if (ws && drain.isDraining) return new GatewayError('draining')
       if (ws && config.upgrades !== true) return NO_WEBSOCKET
       const provenance = {
         origins: fieldLines(raw.rawHeaders, 'origin'),
@@ -75,6 +74,7 @@ function withExpiredCookie(error: GatewayError, { exchange }: FastifyRequest): G
   return new GatewayError(error.code, {
     ...(error.reason === undefined ? {} : { reason: error.reason }),
     cause: error.cause,
+    retryAfter: error.retryAfter,
     headers: { 'Set-Cookie': expiredSessionCookies(usesSecureCookie(exchange)), ...error.headers },
   })
 }

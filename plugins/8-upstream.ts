@@ -31,10 +31,10 @@ export interface UpstreamOptions {
   ) => Promise<void>
 }
 
-/** What a service's route may add to the stage. */
+/** What a service's route adds to the stage. */
 export interface RouteRules {
   /** Refuses a handshake that the service must never see. */
-  readonly checkUpgrade?: ((request: FastifyRequest) => GatewayError | undefined) | undefined
+  readonly checkUpgrade: (request: FastifyRequest) => GatewayError | undefined
 }
 
 /**
@@ -62,7 +62,7 @@ export function buildUpstream(
     request: FastifyRequest,
     reply: FastifyReply,
   ): Promise<Verdict> {
-    const problem = checkUpgrade?.(request)
+    const problem = checkUpgrade(request)
     if (problem !== undefined) return problem
     try {
       await dial(service, headersFor(service, request), request, reply)
@@ -100,7 +100,7 @@ export function buildUpstream(
       firstByteMs: config.firstByteSeconds * 1000,
       idleMs: config.idleSeconds * 1000,
       watchdog,
-      onAnswer: service.name === 'terminal' ? onTerminalAnswer(exchange, headers) : undefined,
+      onAnswer: service.row.basicPassword ? onTerminalAnswer(exchange, headers) : undefined,
       fail: (error) => {
         exchange.passwordTry?.settle(undefined)
         app.answerProblem(request, reply, error)
@@ -133,7 +133,8 @@ export function buildUpstream(
       dropAuthorization: exchange.dropAuthorization,
       authorization: injectedAuthorization(service, request),
       allowNextData:
-        service.name === 'dashboard' && exchange.target?.path.startsWith('/_next/data/') === true,
+        service.row.nextRouter === true &&
+        exchange.target?.path.startsWith('/_next/data/') === true,
       upgrade: request.ws,
     })
   }
@@ -152,10 +153,9 @@ export function buildUpstream(
 }
 
 /** Why a service has nothing at an address for this kind of fetch. */
-function hiddenReason({ name }: Service, { headers }: IncomingMessage): string | undefined {
-  if (name !== 'dashboard' && isRouterFetch(headers)) return 'prefetch'
-  const mayServeWorkers = name === 'dashboard' || name === 'chat'
-  return !mayServeWorkers && isServiceWorkerScript(headers) ? 'service worker' : undefined
+function hiddenReason({ row }: Service, { headers }: IncomingMessage): string | undefined {
+  if (row.nextRouter !== true && isRouterFetch(headers)) return 'prefetch'
+  return !row.serviceWorkers && isServiceWorkerScript(headers) ? 'service worker' : undefined
 }
 
 /** An empty answer: Next.js's router gives up its prefetch and navigates for real, a service worker is not registered. */

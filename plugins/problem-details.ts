@@ -68,7 +68,7 @@ export default fp(
 
     function writeProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
-      const { code, headers } = error
+      const { code, headers, retryAfter } = error
       exchange.outcome.noteError(error)
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
       const audience = {
@@ -77,7 +77,8 @@ export default fp(
         repeatable: isRepeatable(request),
         returnTo: isPage ? returnHere(request) : '/',
       }
-      const answer = problemAnswer({ code, headers, detail: detailOf(error, exchange) }, audience)
+      const detail = detailOf(error, exchange)
+      const answer = problemAnswer({ code, headers, retryAfter, detail }, audience)
       writeAnswer(
         request,
         reply,

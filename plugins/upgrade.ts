@@ -6,7 +6,7 @@ import type { WebSocketServer } from 'ws'
 import { cutAnswer } from '../src/http/client-connection.ts'
 import { TOO_MANY_SOCKETS_DETAIL } from '../src/answers/details.ts'
 import { EarlyBytes, hasLeft } from '../src/sockets/early-bytes.ts'
-import { GatewayError } from '../src/answers/errors.ts'
+import { ERRORS, GatewayError } from '../src/answers/errors.ts'
 import type { Outcome } from '../src/request/outcome.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-client.ts'
 import type { Watchdog } from '../src/limits/watchdog.ts'
@@ -74,7 +74,7 @@ export function takeUpgrades(
       throw new GatewayError('upstream-busy', {
         reason: 'too many sockets',
         detail: TOO_MANY_SOCKETS_DETAIL,
-        headers: { 'Retry-After': '5' },
+        retryAfter: ERRORS['upstream-busy'].retryAfter.webSocket,
       })
     }
     // Its token was checked meanwhile, and the end of a connection that nobody reads is not told again.
@@ -85,8 +85,7 @@ export function takeUpgrades(
     const early = new EarlyBytes(raw.socket, () => gone.abort())
     const startedAt = performance.now()
     outcome.dialledAt = startedAt
-    const loan =
-      service.name === 'terminal' ? basicMemory.lend(exchange, raw.rawHeaders) : undefined
+    const loan = service.row.basicPassword ? basicMemory.lend(exchange, raw.rawHeaders) : undefined
     if (loan !== undefined) headers.push('Authorization', loan.authorization)
     const key = raw.headers['sec-websocket-key'] ?? ''
     const result = await dialWebSocket(
@@ -125,7 +124,7 @@ export function takeUpgrades(
     const splice: Takeover = (socket, head) => {
       const clientHead = Buffer.concat([head, early.take()])
       const endsAt = socketEndsAt(principal, leewaySeconds, Date.now())
-      const answer = switchingAnswer(switched, request.id, service.isolated)
+      const answer = switchingAnswer(switched, request.id, service.isolatedAt)
       const address = client.budgetKey
       const relay = openRelay({
         ...{ client: socket, clientHead, service: switched.socket, serviceHead: switched.head },
@@ -173,7 +172,7 @@ export function takeUpgrades(
       requestId: id,
       signedIn: true,
       rewriteLocation: service.rewriteLocation,
-      isolated: service.isolated,
+      isolatedAt: service.isolatedAt,
       allowOrigin: undefined,
       extra: [...exchange.budgetFields, 'Connection', 'close'],
     })
@@ -203,8 +202,12 @@ function clientLeft(): GatewayError {
 }
 
 /** The service's `101` as the client gets it. */
-function switchingAnswer({ rawHeaders }: Switched, requestId: string, isolated: boolean): string {
-  const headers = [...buildSwitchingHeaders(rawHeaders, isolated), 'X-Request-Id', requestId]
+function switchingAnswer(
+  { rawHeaders }: Switched,
+  requestId: string,
+  isolatedAt: string | undefined,
+): string {
+  const headers = [...buildSwitchingHeaders(rawHeaders, isolatedAt), 'X-Request-Id', requestId]
   let text = 'HTTP/1.1 101 Switching Protocols\r\n'
   for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
   return `${text}\r\n`

@@ -68,7 +68,7 @@ export default async function health(
       if (request.method !== 'GET' && request.method !== 'HEAD') {
         throw new GatewayError('method-not-allowed', { headers: { Allow: 'GET, HEAD' } })
       }
-      if (drain.isDraining) throw new GatewayError('draining', { headers: { 'Retry-After': '2' } })
+      if (drain.isDraining) throw new GatewayError('draining')
       const now = performance.now()
       request.exchange.outcome.dialledAt = now
       if (latest === undefined || now - latest.startedAt > SHARED_MS)
@@ -104,10 +104,10 @@ export default async function health(
     }
     exchange.outcome.noteError(result)
     if (strict) {
-      const { code, headers } = result
+      const { code, headers, retryAfter } = result
       const detail = serviceDetail(code, ROUTE_WORDS.health, retryAfterOf(result))
       const audience = { requestId: id, page: false, returnTo: '/' }
-      return problemAnswer({ code, headers, detail }, audience)
+      return problemAnswer({ code, headers, detail, retryAfter }, audience)
     }
     const body = `${JSON.stringify({ status: 'degraded', stats: 'unreachable' })}\n`
     return withBody(200, [...ownHeaders(id), ERROR_FIELD, result.code], 'application/json', body)

@@ -5,7 +5,8 @@ import { GatewayError } from '../src/answers/errors.ts'
 import { verifiedPrincipal } from '../src/request/exchange.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'
 import { ServiceProbe } from '../src/services/probe.ts'
-import type { Service, ServiceName } from '../src/services/service.ts'
+import type { ServiceName } from '../src/rules/services.ts'
+import type { Service } from '../src/services/service.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /**
@@ -41,7 +42,7 @@ export default async function probes(
     exchange.outcome.stage = 'probe'
     if (drain.isDraining || !(app.server.listening || drain.isReplaced)) {
       // Not thrown: what is thrown is a refusal, and refusals are counted.
-      const draining = new GatewayError('draining', { headers: { 'Retry-After': '2' } })
+      const draining = new GatewayError('draining')
       app.answerProblem(request, reply, draining)
       return reply
     }

@@ -1,51 +1,69 @@
-/** Mounts a service at an address: every method, bodies untouched, plain requests relayed and upgrades dialled. */
+/**
+ * How does a relayed service get its route? One loop over the table of services mounts each at its path: every method,
+ * bodies untouched, plain requests relayed and upgrades dialled.
+ */
 import httpProxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { METHODS } from '../src/http/methods.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import type { Hook } from '../src/request/stage.ts'
 import { namesForeignGateway } from '../src/rules/isolation.ts'
-import type { Service, ServiceName } from '../src/services/service.ts'
+import type { ServiceName, ServiceRow } from '../src/rules/services.ts'
+import { pathOf, type SiteMap } from '../src/rules/site-map.ts'
+import type { Service } from '../src/services/service.ts'
+import { ttydUpgradeProblem } from './terminal.ts'
 
-/** What every route of a service needs. */
+/** What decides which services are mounted, and how. */
 export interface ProxiedOptions {
+  readonly siteMap: SiteMap
   readonly services: Readonly<Record<ServiceName, Service>>
-  /** Makes stage 8 for a service: the hook that relays a plain request and dials an upgrade (plugins/8-upstream.ts). */
-  readonly forwardTo: (service: Service, rules: RouteRules) => Hook
+  readonly forwardTo: ForwardTo
 }
 
-/** What a route may add to stage 8. */
+/** Makes stage 8 for a service: the hook that relays a plain request and dials an upgrade (plugins/8-upstream.ts). */
+type ForwardTo = (service: Service, rules: RouteRules) => Hook
+
+/** What a route adds to stage 8. */
 interface RouteRules {
-  /** Refuses an upgrade that the service must never see. */
-  readonly checkUpgrade?: ((request: FastifyRequest) => GatewayError | undefined) | undefined
+  /** Refuses a handshake that the service must never see. */
+  readonly checkUpgrade: (request: FastifyRequest) => GatewayError | undefined
 }
 
-/** How a service is mounted. */
-export interface MountOptions extends ProxiedOptions, RouteRules {
-  readonly service: ServiceName
-  /** The address that the router knows the route by (plugins/1-target.ts); an empty string for the dashboard. */
-  readonly address: '' | '/terminal' | '/api' | '/chat'
-  /** Whether OpenClaw's control UI is served here, which must not be told to connect elsewhere. */
-  readonly servesControlUi?: boolean
+export default async function proxied(
+  app: FastifyInstance,
+  { siteMap, services, forwardTo }: ProxiedOptions,
+): Promise<void> {
+  for (const service of Object.values(services)) {
+    const isMounted =
+      service.row.answeredBy === 'service' && pathOf(service.name, siteMap) !== undefined
+    if (isMounted) await app.register((scope) => mountService(scope, service, forwardTo))
+  }
 }
+
+/** The refusal of a handshake that the service must never see, by the column `upgrades`. Stage 7 refuses all for `none`. */
+const UPGRADE_PROBLEMS = {
+  none: () => undefined,
+  'signed-in': () => undefined,
+  ttyd: ttydUpgradeProblem,
+} as const satisfies Record<
+  ServiceRow['upgrades'],
+  (path: string, request: FastifyRequest) => GatewayError | undefined
+>
 
 /**
- * Mounts a service with @fastify/http-proxy: the package registers the routes and keeps Fastify's hands off the bodies;
- * what is sent, and what comes back, is written by our relay. Its default handler, which would retry a 503 ten times and
- * tell clients which address refused a connection, is never reached.
+ * Mounts a service with @fastify/http-proxy. The package registers one route with all methods, and a body parser that
+ * leaves the body unread, and it runs our `preHandler` before its own handler. It forwards nothing: `preHandler` relays a
+ * plain request with a client of our own (src/services), and after a WebSocket handshake @fastify/websocket takes over. So
+ * the package's handler is never reached, nor are its sender (@fastify/reply-from with undici), which would retry a 503 ten
+ * times and tell clients which address refused a connection, its rewriting of paths and its WebSocket proxy.
+ * `app.route()` and a parser would do the same; the package stays because this gateway was asked to be built on it.
  */
-export async function mountService(
+async function mountService(
   app: FastifyInstance,
-  {
-    services,
-    forwardTo,
-    service: name,
-    address,
-    servesControlUi = false,
-    checkUpgrade,
-  }: MountOptions,
+  service: Service,
+  forwardTo: ForwardTo,
 ): Promise<void> {
-  const service = services[name]
+  const { path, upgrades } = service.row
   app.removeAllContentTypeParsers() // Fastify's own would read text/plain bodies, and refuse those over 1 MiB
 
   app.addHook('onRequest', function keepBodyOpaque({ raw }, _reply, done) {
@@ -54,7 +72,7 @@ export async function mountService(
     done()
   })
 
-  if (servesControlUi) {
+  if (service.servesControlUi) {
     app.addHook('onRequest', function refuseForeignGateway({ exchange }, _reply, done) {
       const isForeign = namesForeignGateway(exchange.target?.query ?? '')
       done(
@@ -66,15 +84,17 @@ export async function mountService(
   }
 
   await app.register(httpProxy, {
-    upstream: service.address.origin,
-    prefix: address,
+    upstream: service.address.origin, // required by the package, and never dialled by it
+    prefix: path === '/' ? '' : path, // the address that stage 1 gives the router (plugins/1-target.ts)
     routes: ['/'],
     httpMethods: [...METHODS],
-    config: { upgrades: true },
-    websocket: false,
-    http: {}, // instead of undici, for a sender of its own that is never reached
-    globalAgent: true,
-    // Before the package's own checks of the address, three URLs a request: the target was decided on in stage 1.
-    preHandler: forwardTo(service, { checkUpgrade }),
+    config: { upgrades: upgrades !== 'none' },
+    websocket: false, // @fastify/websocket owns the server's `upgrade` event (plugins/upgrade.ts)
+    http: {}, // a sender without undici's pool; never reached
+    globalAgent: true, // without an agent of its own
+    // Runs before the handler's own checks of the address, which make three URL objects a request: stage 1 decided on the target.
+    preHandler: forwardTo(service, {
+      checkUpgrade: (request) => UPGRADE_PROBLEMS[upgrades](path, request),
+    }),
   })
 }

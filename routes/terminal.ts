@@ -1,29 +1,21 @@
-/** `/terminal`: ttyd's page and its WebSocket. */
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+/** Which WebSocket handshakes reach ttyd? Only the one that ttyd's own page makes, because ttyd takes too many others. */
+import type { FastifyRequest } from 'fastify'
 import { offeredProtocols } from '../src/sockets/dial.ts'
 import { TERMINAL_WEBSOCKET_DETAIL } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
-import { mountService, type ProxiedOptions } from './proxied.ts'
-
-export default async function terminal(
-  app: FastifyInstance,
-  options: ProxiedOptions,
-): Promise<void> {
-  await mountService(app, {
-    ...options,
-    service: 'terminal',
-    address: '/terminal',
-    checkUpgrade: checkTerminalUpgrade,
-  })
-}
 
 /**
- * Only `/terminal/ws` with the subprotocol `tty` reaches ttyd as an upgrade: ttyd compares its path the wrong way round,
- * so that `/terminal/w` opens too, and without a subprotocol it answers `101` before it has asked for a password.
+ * Refuses every handshake but that for `/terminal/ws` with the subprotocol `tty`. ttyd compares the path of a handshake the
+ * wrong way round, so that `/terminal/w` opens a shell too, and ttyd answers a handshake without a subprotocol with `101`
+ * before it has asked for a password.
+ * @param path of the service, such as `/terminal`
  */
-function checkTerminalUpgrade({ exchange, raw }: FastifyRequest): GatewayError | undefined {
+export function ttydUpgradeProblem(
+  path: string,
+  { exchange, raw }: FastifyRequest,
+): GatewayError | undefined {
   const reason =
-    exchange.target?.path !== '/terminal/ws'
+    exchange.target?.path !== `${path}/ws`
       ? 'not the terminal’s WebSocket'
       : offeredProtocols(raw).includes('tty')
         ? undefined

@@ -16,16 +16,14 @@ import endConnections from '../plugins/drain.ts'
 import problemDetails from '../plugins/problem-details.ts'
 import requestLog from '../plugins/request-log.ts'
 import { takeUpgrades } from '../plugins/upgrade.ts'
-import api from '../routes/api.ts'
-import chat from '../routes/chat.ts'
-import dashboard from '../routes/dashboard.ts'
 import gatewayRoutes from '../routes/gateway.ts'
 import health from '../routes/health.ts'
 import probes from '../routes/probes.ts'
-import terminal from '../routes/terminal.ts'
+import proxied from '../routes/proxied.ts'
 import type { Config } from './config/load.ts'
 import type { Log } from './observe/log.ts'
 import { closeParts, makeParts, type Gateway } from './parts.ts'
+import { siteMapOf } from './rules/site-map.ts'
 
 /** Builds the gateway, ready to listen. Tests call exactly this. */
 export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
@@ -34,7 +32,7 @@ export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
   const { openSockets, drain, basicMemory, metrics, decisions } = parts
   const { allowedOrigins, sessionRoutes, programRoutes } = config
   const publicHost = `${config.workspace}.${config.domain}`
-  const siteMap = { controlUi: config.controlUi, stripApi: config.apiPrefix === 'strip' }
+  const siteMap = siteMapOf(config)
   const app = Fastify({
     serverFactory: buildServer, // 0 limits
     rewriteUrl: buildRouting(siteMap), // 1 the one canonical form of the target
@@ -83,10 +81,7 @@ export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
     ...{ verifier, watchdog, waitingRoom, openSockets, basicMemory },
     payForGuess: (request) => budgets.spendAddress(request),
   })
-  await app.register(terminal, { services, forwardTo })
-  await app.register(api, { services, forwardTo, keepsPrefix: config.apiPrefix === 'keep' })
-  if (config.controlUi !== undefined) await app.register(chat, { services, forwardTo })
-  await app.register(dashboard, { services, forwardTo })
+  await app.register(proxied, { siteMap, services, forwardTo })
   return { app, parts }
 }
 

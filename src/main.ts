@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-/** The command `workspace-gateway`: arguments, environment and exit codes. */
+/** Which command was asked for? This entry point reads the arguments, runs the command, and turns errors into exit codes. */
 // oxlint-disable-next-line no-unassigned-import
-import './process/required-node.ts' // first: whatever comes after it may need a Node that this is not
+import './process/required-node.ts' // first, because the other modules may not even load in an older Node
 import { EXIT } from './process/exit-codes.ts'
 import { parseArgs } from 'node:util'
 import type { Io } from './commands/io.ts'
@@ -34,12 +34,15 @@ const IO: Io = {
 
 let isWatched = false
 
-/** Standard output of a command that ends by itself. Not for serve, which must outlive any reader (src/observe/line-output.ts). */
+/**
+ * Standard output for a command that ends by itself. `serve` does not use it, because it must survive the end of its reader
+ * (src/observe/line-output.ts).
+ */
 function commandOutput(): NodeJS.WriteStream {
   if (!isWatched) {
     isWatched = true
     process.stdout.on('error', (error) => {
-      if (codeOf(error) === 'EPIPE') return // the reader has seen enough, as in `… | head -1`
+      if (codeOf(error) === 'EPIPE') return // the reader closed the pipe, as in `… | head -1`
       IO.err(`workspace-gateway: standard output cannot be written (${codeOf(error)})\n`)
       process.exit(EXIT.failed)
     })
@@ -49,11 +52,12 @@ function commandOutput(): NodeJS.WriteStream {
 
 const STDERR = 2
 
-/** The command line is wrong. */
+/** The error of a wrong command line. */
 class UsageError extends Error {}
 
 /**
- * Runs one command, and loads what it needs alone: the process that only keeps the port is half the size for it.
+ * Runs one command. Modules are loaded only when their command needs them, which halves the memory of the process that only
+ * keeps the port.
  * @returns the exit code, or undefined while the gateway runs
  */
 async function run([asked = 'serve', ...args]: readonly string[]): Promise<number | undefined> {
@@ -102,7 +106,7 @@ function help([asked, ...more]: readonly string[]): number {
 
 async function serve(env: Environment): Promise<number | undefined> {
   const config = loadConfig(env)
-  const sources = { ...env } // what SIGHUP reads again; the environment itself forgets its secrets
+  const sources = { ...env } // for SIGHUP, because the secrets are removed from process.env
   for (const name of SECRET_VARIABLES) delete process.env[name]
   if (config.pidFile !== undefined) checkPidFile(config.pidFile)
   const onReady = (): void => holdPidFile(config)
@@ -112,7 +116,7 @@ async function serve(env: Environment): Promise<number | undefined> {
   return undefined
 }
 
-/** Writes the PID file, if there is to be one, and removes it at the end. @throws {ConfigError} */
+/** Writes the PID file, if one is configured, and removes it when the process ends. @throws {ConfigError} */
 function holdPidFile({ pidFile }: Config): void {
   if (pidFile === undefined) return
   try {
@@ -149,13 +153,13 @@ function parseDuration(text: string): number | undefined {
   return Number(match[1]) * unit
 }
 
-/** What a person is told about a failure, and the exit code that tells a supervisor whether trying again can help. */
+/** The message of a failure, and the exit code that tells a supervisor whether a restart can help. */
 interface Failure {
   readonly text: string
   readonly exitCode: number
 }
 
-/** One clear line, no stack. */
+/** Describes an error in one line, without its stack. */
 function describeFailure(error: unknown): Failure {
   const code = codeOf(error)
   const message = error instanceof Error ? error.message : String(error)
@@ -188,9 +192,9 @@ async function main(): Promise<void> {
     const { text, exitCode } = describeFailure(error)
     const errors = new LineOutput(STDERR)
     errors.write(`workspace-gateway: ${text}\n`)
-    await errors.flush() // bounded: a supervisor that reads nothing must see the end all the same
+    await errors.flush() // has a time limit, so that the process ends even if its supervisor reads nothing
     endProcess(exitCode)
   }
 }
 
-void main() // not awaited: the bundle is CommonJS (build/bundle.ts)
+void main() // not awaited, because the bundle is CommonJS and has no top-level await (build/bundle.ts)

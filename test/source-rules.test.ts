@@ -80,6 +80,13 @@ t.test('no signature is compared by code of ours: jose does it, in constant time
   )
 })
 
+t.test(
+  'Retry-After is written in one place, from the table of src/answers/errors.ts',
+  async (t) => {
+    t.same(having(/['"]Retry-After['"]/), ['src/answers/problem.ts'])
+  },
+)
+
 t.test('the environment is read in one place', async (t) => {
   t.same(having(/process\.env/), ['src/main.ts'])
 })

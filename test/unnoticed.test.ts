@@ -25,7 +25,7 @@ const ANSWER: ReturnedAnswer = {
   status: 200,
   requestId: 'id',
   signedIn: false,
-  isolated: false,
+  isolatedAt: undefined,
   allowOrigin: undefined,
   extra: [],
   rewriteLocation: (location) => location,

@@ -177,7 +177,7 @@ const RETURNED = {
   requestId: 'id-1',
   signedIn: true,
   rewriteLocation: rewrite,
-  isolated: true,
+  isolatedAt: '/api',
   allowOrigin: ORIGIN,
   extra: [],
 }
@@ -281,7 +281,7 @@ const READINGS: Readonly<Record<string, Reading>> = {
   'buildResponseHeaders, Access-Control-Allow-Origin': toClient('Access-Control-Allow-Origin'),
   'buildResponseHeaders, X-Content-Type-Options': toClient('X-Content-Type-Options'),
   buildSwitchingHeaders: (text) =>
-    buildSwitchingHeaders(['Set-Cookie', text, ...manyFields(text)], true),
+    buildSwitchingHeaders(['Set-Cookie', text, ...manyFields(text)], '/api'),
   rewriteLocation: (text) => [
     rewrite(text),
     rewrite(`//${text}`),

@@ -1,7 +1,7 @@
-/** Moves one large body over a connection of its own, as fast as it goes. Takes a job as JSON, prints the seconds. */
+/** How fast is one large body transferred? Transfers it over its own connection. Takes a job as JSON, prints the seconds. */
 import { connect } from 'node:net'
 
-/** What to move. */
+/** The transfer to do. */
 export interface BodyJob {
   readonly port: number
   readonly direction: 'download' | 'upload'
@@ -21,7 +21,7 @@ const head = `${uploads ? 'POST' : 'GET'} ${path} HTTP/1.1\r\n${lines.join('\r\n
 let answer = ''
 let received = 0
 const startedAt = performance.now()
-// Reading into one buffer: the client must not be what limits.
+// Read into one buffer, so that the client does not limit the rate.
 const socket = connect({
   port,
   host: '127.0.0.1',

@@ -1,7 +1,7 @@
-/** Reads a WebSocket that never stops, for a while. Takes a job as JSON, prints the megabytes a second. */
+/** How fast does an endless WebSocket stream pass? Reads it for a while. Takes a job as JSON, prints the megabytes a second. */
 import { openWebSocket, type SocketJob } from './handshake.ts'
 
-/** What to do. */
+/** The job. */
 export interface BulkJob extends SocketJob {
   readonly seconds: number
 }

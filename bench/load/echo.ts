@@ -1,16 +1,16 @@
-/** Keystrokes over a WebSocket, each sent when the one before has come back. Takes a job as JSON, prints milliseconds. */
+/** How long does a keystroke's echo take? Each is sent after the last one returned. Takes a job as JSON, prints milliseconds. */
 import { percentile } from '../statistics.ts'
 import { openWebSocket, type SocketJob } from './handshake.ts'
 
-/** What to do. */
+/** The job. */
 export interface EchoJob extends SocketJob {
   readonly seconds: number
 }
 
-/** A masked text frame of eight bytes, the mask being zero (RFC 6455 section 5.2). */
+/** A masked text frame of eight bytes with a mask of zeros (RFC 6455 section 5.2). */
 const KEYSTROKES = Buffer.from([0x81, 0x88, 0, 0, 0, 0, ...Buffer.from('keypress')])
 
-/** The same coming back, not masked. */
+/** The echoed frame, which is not masked. */
 const ECHO_BYTES = 10
 
 const job = JSON.parse(process.argv[2] ?? '{}') as EchoJob

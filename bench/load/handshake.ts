@@ -1,15 +1,15 @@
-/** Opens a WebSocket to the terminal by hand: the sockets themselves are wanted, without a library around each. */
+/** How is a WebSocket to the terminal opened? With a handshake written here: the load needs plain sockets without a library. */
 import { randomBytes } from 'node:crypto'
 import { connect, type Socket } from 'node:net'
 
-/** Where, and as whom. */
+/** The target and the token. */
 export interface SocketJob {
   readonly port: number
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** Sends the handshake and waits for the 101. @throws {Error} when another answer comes */
+/** Sends the handshake and waits for the 101. @throws {Error} for any other response */
 export function openWebSocket({ port, path, headers }: SocketJob): Promise<Socket> {
   const fields = {
     ...headers,

@@ -1,12 +1,12 @@
-/** Keep-alive connections that have asked once and now only stay. */
+/** What do idle connections cost? This file opens keep-alive connections that send one request and then stay idle. */
 import { connect, type Socket } from 'node:net'
 import type { Target } from '../peers/peer.ts'
 import { visitorHeaders } from '../workspace.ts'
 
-/** How many are opened at a time. */
+/** The number that is opened at a time. */
 const AT_ONCE = 20
 
-/** Opens so many. @returns closes them */
+/** Opens a number of connections. @returns a function that closes them */
 export async function holdIdle(target: Target, count: number): Promise<() => void> {
   const open: Socket[] = []
   while (open.length < count)

@@ -1,13 +1,13 @@
-/** Starts the pacer as a process of its own, so that nothing of ours makes it late. */
+/** How is the pacer started? As a process of its own, so that the benchmark does not delay it. */
 import { runScript } from '../child.ts'
 import type { Target } from '../peers/peer.ts'
 import { visitorHeaders } from '../workspace.ts'
 import type { PacerJob, PacerResult } from './pacer.ts'
 
-/** The fixed modest rate, in requests a second. */
+/** The fixed, modest rate, in requests a second. */
 const RATE = 200
 
-/** Asks at the modest rate. @throws {Error} when an answer was not 200 */
+/** Sends requests at the modest rate. @throws {Error} when a response was not 200 */
 export async function askSteadily(
   { port, path }: Pick<Target, 'port' | 'path'>,
   seconds: number,

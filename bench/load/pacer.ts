@@ -1,14 +1,14 @@
 /**
- * A visitor who asks so many times a second, whatever the answers do: the clock says when a request is due, not the answer
- * before. One that is due while every connection waits is counted from when it was due, so that a stall is seen in full
- * by everyone who would have met it (no coordinated omission).
+ * How long do responses take at a fixed rate? The clock decides when a request is due, not the response before. A request that
+ * is due while every connection is busy is timed from its due time, so that a stall is measured in full for every request
+ * that it affects (no coordinated omission).
  *
- * Takes a job as JSON, prints what it saw as JSON.
+ * Takes a job as JSON, prints the result as JSON.
  */
 import { connect, type Socket } from 'node:net'
 import { percentile } from '../statistics.ts'
 
-/** What to ask, and how often. */
+/** The request to send, and how often. */
 export interface PacerJob {
   readonly port: number
   readonly path: string
@@ -19,23 +19,23 @@ export interface PacerJob {
   readonly connections: number
 }
 
-/** What was seen; times in milliseconds. */
+/** The result. Times are in milliseconds. */
 export interface PacerResult {
   readonly requests: number
-  /** Answers other than 200, and none at all. */
+  /** Responses other than 200, and missing ones. */
   readonly wrong: number
   readonly p50: number
   readonly p99: number
   readonly worst: number
 }
 
-/** A connection, kept alive, that waits for at most one answer. */
+/** A keep-alive connection that waits for at most one response. */
 interface Line {
   readonly socket: Socket
   dueAt: number
-  /** What came of the answer so far, until its header ended. */
+  /** The part of the response that was received, until its header section is complete. */
   header: string
-  /** Bytes of the body that are still to come; undefined while the header is. */
+  /** The remaining bytes of the body; undefined while the header section is incomplete. */
   left: number | undefined
 }
 
@@ -68,7 +68,7 @@ function open(): Promise<void> {
   })
 }
 
-/** Reads an answer, which must say how long it is. */
+/** Reads a response, which must have a `Content-Length`. */
 function take(line: Line, chunk: Buffer): void {
   let bodyBytes = chunk.length
   if (line.left === undefined) {
@@ -96,7 +96,7 @@ function ask(line: Line, dueAt: number): void {
   line.socket.write(request)
 }
 
-/** Sends what is due. A timer that fires late delays the visitor, not the answer: it is due when it is sent. */
+/** Sends the due requests. A late timer delays the request, not the response, so the due time is the time of sending. */
 function sendDue(startedAt: number): void {
   const now = performance.now()
   while (sent < total && startedAt + (sent * 1000) / job.rate <= now) {
@@ -110,7 +110,7 @@ function sendDue(startedAt: number): void {
 await Promise.all(Array.from({ length: job.connections }, open))
 const startedAt = performance.now()
 const timer = setInterval(() => sendDue(startedAt), 1)
-/** How long to wait for late answers, in milliseconds. */
+/** How long to wait for late responses, in milliseconds. */
 const PATIENCE_MS = 10_000
 const deadline = startedAt + job.seconds * 1000 + PATIENCE_MS
 const watch = setInterval(() => {

@@ -1,4 +1,4 @@
-/** Files of requests that wrk takes turns with (requests.lua). */
+/** How does wrk send different requests? It cycles through a file that is written here (requests.lua reads it). */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
@@ -6,11 +6,11 @@ import { join } from 'node:path'
 export interface ListedRequest {
   readonly path: string
   readonly token?: string | undefined
-  /** The client that a trusted proxy reports. */
+  /** The client address that the front proxy reports. */
   readonly address: string
 }
 
-/** The n-th of 16 million addresses. */
+/** Returns the n-th of 16 million addresses. */
 export function address(n: number): string {
   return `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}`
 }

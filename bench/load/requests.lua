@@ -1,4 +1,4 @@
--- For wrk: takes turns with the requests of a file, a line each: path, token or -, address; separated by tabs.
+-- For wrk: cycles through the requests of a file. Each line has a path, a token or -, and an address, separated by tabs.
 local requests = {}
 local at = 0
 

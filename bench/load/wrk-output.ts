@@ -1,16 +1,16 @@
-/** What wrk prints at the end, as numbers. */
+/** What did wrk measure? The numbers are parsed from its output. */
 
-/** What wrk saw. */
+/** The result of a run of wrk. */
 export interface WrkResult {
   readonly requests: number
   readonly seconds: number
-  /** Answers with a status of 400 and above. */
+  /** Responses with a status of 400 and above. */
   readonly refused: number
   /** Connections that failed. */
   readonly failed: number
 }
 
-/** Reads what wrk prints. @throws {Error} when it is not wrk's */
+/** Parses wrk's output. @throws {Error} when the text is not wrk's */
 export function parseWrk(text: string): WrkResult {
   const total = /^\s*(\d+) requests in ([\d.]+)(us|ms|s|m),/m.exec(text)
   if (total === null) throw new Error(`not the output of wrk: ${text}`)

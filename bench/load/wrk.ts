@@ -1,22 +1,22 @@
-/** wrk, which asks as fast as it is answered: how many requests, and were they answered as expected? */
+/** How many requests a second does a peer handle? wrk sends each request as soon as the response before has arrived. */
 import { findProgram, runToEnd } from '../child.ts'
 import type { Target } from '../peers/peer.ts'
 import { parseWrk, type WrkResult } from './wrk-output.ts'
 
 const WRK = findProgram('wrk')
 
-/** What wrk is to do. */
+/** The options of a run of wrk. */
 export interface WrkJob {
   readonly target: Pick<Target, 'port' | 'path'>
   readonly seconds: number
-  /** Default 32. */
+  /** The number of connections. Default 32. */
   readonly connections?: number
   readonly headers: Readonly<Record<string, string>>
-  /** A file of requests to take turns with; see requests.lua. */
+  /** A file of requests through which wrk cycles; see requests.lua. */
   readonly requests?: string
 }
 
-/** Runs wrk: one thread, connections kept alive. */
+/** Runs wrk with one thread and keep-alive connections. */
 export async function runWrk({
   target,
   seconds,

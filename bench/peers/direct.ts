@@ -1,4 +1,4 @@
-/** Nothing in between: what a proxy adds is added to this. */
+/** What does a request cost without a proxy? The upstream itself is the peer; the table compares the others with it. */
 import { SMALL, type PeerKind } from './peer.ts'
 
 export const direct: PeerKind = {

@@ -1,4 +1,4 @@
-/** The gateway as it is shipped, with everything on: compiled, all stages, access log to a file, behind a trusted proxy. */
+/** How is the gateway measured? As it is shipped: the bundle, all stages, an access log in a file, behind a trusted proxy. */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort, start, stop } from '../child.ts'
@@ -6,10 +6,10 @@ import { untilReady } from '../ready.ts'
 import { SECRET, WORKSPACE } from '../workspace.ts'
 import { SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
 
-/** A limit that counts every request and is never reached. */
+/** A rate limit that counts every request and is never reached. */
 const AMPLE = '1000000000'
 
-/** The command that the package installs. */
+/** The file of the command that the package installs. */
 function program(): string {
   const root = new URL('../../', import.meta.url)
   const { bin } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as {
@@ -23,7 +23,7 @@ export const gateway: PeerKind = {
   start: (surroundings) => startGateway(surroundings, { GATEWAY_RATE_LIMIT: AMPLE }),
 }
 
-/** Starts a gateway. @param settings what this one is about */
+/** Starts a gateway. @param settings the settings that differ from the defaults of the benchmark */
 async function startGateway(
   surroundings: Surroundings,
   settings: Readonly<Record<string, string>>,
@@ -49,7 +49,7 @@ async function startGateway(
       GATEWAY_TRUSTED_PROXIES: 'loopback',
       GATEWAY_STATE_DIR: stateDir,
       GATEWAY_DRAIN_SECONDS: '1',
-      NODE_COMPILE_CACHE: join(folder, 'compile-cache'), // as in the image; filled when the first one stops
+      NODE_COMPILE_CACHE: join(folder, 'compile-cache'), // as in the image; the first gateway fills the cache when it stops
       ...settings,
     },
   })
@@ -62,7 +62,7 @@ async function startGateway(
     readyMs,
     files: { stateDir, log },
     limited() {
-      // The limits it is shipped with; the signed-in user spends from a budget of the session's own.
+      // The default limits. The signed-in user has a session limit of its own.
       strict ??= startGateway(surroundings, {
         GATEWAY_PROGRAM_ROUTES: 'dashboard,chat,api',
         GATEWAY_SESSION_RATE_LIMIT: AMPLE,

@@ -1,4 +1,4 @@
-/** HAProxy, which checks the token itself. */
+/** How is HAProxy measured? It verifies the token itself (haproxy.cfg). */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { findProgram, freePort, start, stop } from '../child.ts'

@@ -1,4 +1,4 @@
-/** nginx, plain and with auth_request: a configuration file each, filled in with ports. */
+/** How is nginx measured? Once without a token check and once with auth_request, each with its own configuration file. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { findProgram, freePort, start, startScript, stop } from '../child.ts'
@@ -6,14 +6,14 @@ import { untilReady } from '../ready.ts'
 import { fillIn } from './fill-in.ts'
 import { SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
 
-/** nginx with the rules of the gateway and no token check at all. */
+/** nginx with the gateway's rules but without a token check. */
 export const nginx: PeerKind = {
   name: 'nginx',
   needs: 'nginx',
   start: (surroundings) => startNginx('nginx', surroundings, []),
 }
 
-/** The arrangement that the gateway replaces: nginx, and a validator in Node that it asks about every request. */
+/** The setup that the gateway replaces: nginx, and a validator in Node that verifies the token of every request. */
 export const nginxAuth: PeerKind = {
   name: 'nginx-auth',
   needs: 'nginx',

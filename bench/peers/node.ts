@@ -1,4 +1,4 @@
-/** Proxies of a page or two in Node: the limit of what it can do, and what the packages' READMEs lead to. */
+/** How do simple proxies in Node compare? Two are measured: the fastest possible, and one built as the packages' READMEs show. */
 import { join } from 'node:path'
 import { freePort, startScript, stop } from '../child.ts'
 import { untilReady } from '../ready.ts'
@@ -10,7 +10,7 @@ export const bare: PeerKind = {
   start: (surroundings) => startNode('bare', surroundings),
 }
 
-/** Fastify, @fastify/http-proxy, jose and rate-limiter-flexible as their READMEs show, logging each request. */
+/** Fastify with @fastify/http-proxy, jose and rate-limiter-flexible as their READMEs show. It logs each request. */
 export const textbook: PeerKind = {
   name: 'textbook',
   async start(surroundings) {

@@ -1,7 +1,7 @@
-/** What is measured: anything that stands in front of the upstream and is asked by visitors. */
+/** What is a peer? A program that is measured: it receives the requests and forwards them to the upstream. */
 import type { Side } from '../child.ts'
 
-/** In the order of the table's columns. */
+/** The names of all peers, in the order of the table's columns. */
 export const PEERS = {
   direct: 'direct',
   nginx: 'nginx',
@@ -14,42 +14,42 @@ export const PEERS = {
 
 export type PeerName = keyof typeof PEERS
 
-/** Where requests go. */
+/** The target of requests. */
 export interface Target {
   readonly port: number
-  /** The path of a small answer. */
+  /** The path of a small response. */
   readonly path: string
-  /** The processes that take part, without what they started themselves. */
+  /** The processes of the peer, without their descendants. */
   readonly processes: readonly number[]
 }
 
-/** A peer that runs. */
+/** A running peer. */
 export interface Peer extends Target {
   readonly name: PeerName
-  /** From the start of its process to the first 200, in milliseconds. */
+  /** The time from the start of the process to the first 200, in milliseconds. */
   readonly readyMs: number
-  /** Where each request is one too many; undefined for a peer that refuses nothing. */
+  /** The target whose rate limit is used up, so that each request gets a 429; undefined for a peer without a limit. */
   limited?(): Promise<Target>
-  /** What only the gateway has: its state folder, where the admin socket is, and its log. */
+  /** The gateway's state folder, which has the admin socket, and its log. Other peers have none. */
   readonly files?: { readonly stateDir: string; readonly log: string }
   stop(): Promise<void>
 }
 
-/** What a peer is started with. */
+/** The options for starting a peer. */
 export interface Surroundings {
   readonly upstreamPort: number
-  /** A folder for its files, empty and its own. */
+  /** An empty folder for the peer's files. */
   readonly folder: string
   readonly side: Side
 }
 
-/** A way to start a peer. */
+/** How to start a peer. */
 export interface PeerKind {
   readonly name: PeerName
-  /** The program that must be installed for it. */
+  /** The program that must be installed. */
   readonly needs?: string
   start(surroundings: Surroundings): Promise<Peer>
 }
 
-/** The path of a small answer at every peer; the gateway takes `/api` off, and the upstream does not mind. */
+/** The path of a small response, for every peer. The gateway strips `/api`, and the upstream ignores the path. */
 export const SMALL = '/api/x'

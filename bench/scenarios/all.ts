@@ -1,4 +1,4 @@
-/** Every scenario, in the order of the table. */
+/** Which scenarios are there? All of these, in the order of the table. */
 import { bodies } from './bodies.ts'
 import { flood } from './flood.ts'
 import { latency } from './latency.ts'

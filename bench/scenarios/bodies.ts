@@ -1,4 +1,4 @@
-/** How fast does a large body pass, and does it stay out of memory? 100 MB down and up, over a connection each. */
+/** How fast does a large body pass, and how much memory does it take? 100 MB are sent down and up, on one connection each. */
 import { runScript } from '../child.ts'
 import type { BodyJob } from '../load/body.ts'
 import type { Peer } from '../peers/peer.ts'
@@ -8,16 +8,16 @@ import { cpuIn, type Scenario, type Values } from './scenario.ts'
 
 const MEGABYTES = 100
 
-/** How often the body is moved in a turn: one alone is over before the clock of /proc has ticked ten times. */
+/** The transfers in a turn. One alone takes fewer than ten ticks of the clock in /proc, so its CPU time would be inexact. */
 const TIMES = 3
 
-/** What the large bodies of a turn did. */
+/** The result of the transfers of a turn. */
 interface Moved {
-  /** Megabytes a second. */
+  /** The rate in megabytes a second. */
   readonly rate: number
-  /** Processor time for 100 MB, in milliseconds. */
+  /** The processor time for 100 MB, in milliseconds. */
   readonly cpu: number
-  /** The most memory over that at the beginning, in MiB. */
+  /** The highest memory minus the memory before, in MiB. */
   readonly growth: number
 }
 

@@ -1,4 +1,4 @@
-/** Does a signed-in user notice that others are refused, as fast as they can ask, from ten thousand addresses? */
+/** How long does a signed-in user wait while ten thousand addresses send requests that are refused, without a pause? */
 import { askSteadily } from '../load/paced.ts'
 import { address, writeRequests, type ListedRequest } from '../load/request-file.ts'
 import { runWrk } from '../load/wrk.ts'
@@ -11,10 +11,10 @@ import { cpuIn, type Scenario, type Values } from './scenario.ts'
 
 const ADDRESSES = 10_000
 
-/** Connections that the flood comes over. */
+/** The number of connections of the flood. */
 const CONNECTIONS = 64
 
-/** Without a token, with a forged one (each another), for a secret file. */
+/** The refused requests: without a token, with a forged token (a different one each time), and for a sensitive file. */
 function floodOf(path: string): ListedRequest[] {
   return Array.from({ length: ADDRESSES }, (_, i) => {
     const from = { address: address(i) }
@@ -43,7 +43,7 @@ async function floodPeer(peer: Peer, lab: Lab, seconds: number): Promise<Values>
     headers: visitorHeaders(),
     requests,
   })
-  await pause(1000) // until the flood is there
+  await pause(1000) // until the flood has begun
   const { p50, p99 } = await askSteadily({ port: limited.port, path: SMALL }, seconds)
   const { requests: asked, seconds: lasted } = await flooding
   const cpu = (cpuMicros(limited.processes) - before) / asked

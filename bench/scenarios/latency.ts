@@ -1,4 +1,4 @@
-/** How long does a visitor wait, at a modest rate? And what of that was added by the peer? */
+/** How long does a request take at a modest rate, and how much of that does the peer add? */
 import { askSteadily } from '../load/paced.ts'
 import { loadProxied } from './proxied.ts'
 import type { Scenario } from './scenario.ts'
@@ -6,7 +6,7 @@ import type { Scenario } from './scenario.ts'
 export const latency: Scenario = {
   peers: ['direct', 'nginx', 'nginx-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
   needs: ['wrk'],
-  load: loadProxied, // at the modest rate itself it would take hours
+  load: loadProxied, // at the modest rate, the warm-up would take hours
   async measure(peer, _lab, seconds) {
     const { p50, p99 } = await askSteadily(peer, seconds)
     return { p50, p99 }

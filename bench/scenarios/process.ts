@@ -1,4 +1,4 @@
-/** How soon does it answer after its start, and how much memory does it take: at rest, and for idle WebSockets? */
+/** How fast does a peer start, and how much memory does it use at rest and for idle WebSockets? */
 import type { Socket } from 'node:net'
 import { pause } from '../child.ts'
 import { openWebSocket } from '../load/handshake.ts'
@@ -9,10 +9,10 @@ import type { Lab } from '../lab.ts'
 import type { PeerName } from '../peers/peer.ts'
 import type { Scenario, Values } from './scenario.ts'
 
-/** How long a process is left alone before its memory is looked at, in milliseconds. */
+/** How long a process rests before its memory is measured, in milliseconds. */
 const REST_MS = 1000
 
-/** Starts are short and vary: so many in a turn, and their median is over all of them. */
+/** The number of starts in a turn. A start is short and varies, so the median is taken over all of them. */
 export const startup: Scenario = {
   peers: ['nginx', 'nginx-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
   needs: [],
@@ -27,10 +27,10 @@ export const startup: Scenario = {
 
 const THOUSAND = 1000
 
-/** Sockets that one token, and one address, may hold open. */
+/** The gateway's limits of open WebSockets for one session and for one address. */
 const PER_SESSION = 50
 
-/** How many are opened at a time. */
+/** The number that is opened at a time. */
 const AT_ONCE = 20
 
 export const sockets: Scenario = {
@@ -56,7 +56,7 @@ async function memoryOfSockets(name: PeerName, lab: Lab): Promise<Values> {
   }
 }
 
-/** Opens a thousand more, with as many visitors as the caps on one ask for, and lets them rest. */
+/** Opens a thousand more WebSockets, with as many users and addresses as the limits require, and lets them rest. */
 async function openThousand(port: number, open: Socket[]): Promise<void> {
   const already = open.length
   while (open.length < already + THOUSAND) {

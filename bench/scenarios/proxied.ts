@@ -1,4 +1,4 @@
-/** How many requests, and what does one cost? As fast as 32 connections are answered, a token on every request. */
+/** How many requests a second are proxied, and what does one cost? 32 connections send without a pause, each with a token. */
 import { runWrk, type WrkJob } from '../load/wrk.ts'
 import { cpuMicros } from '../proc.ts'
 import type { Lab } from '../lab.ts'
@@ -6,21 +6,21 @@ import type { Peer, Target } from '../peers/peer.ts'
 import { visitorHeaders } from '../workspace.ts'
 import type { Scenario } from './scenario.ts'
 
-/** What a load cost the processes that bore it. */
+/** The cost of a load for the peer's processes. */
 export interface Cost {
-  /** Requests a second. */
+  /** The rate in requests a second. */
   readonly rate: number
-  /** Processor time of all processes of the peer for a request, in microseconds. */
+  /** The processor time per request of all the peer's processes, in microseconds. */
   readonly cpu: number
-  /** The share of one core that they used, in percent. Well below 100, the peer was not what limited the rate. */
+  /** The share of one core that they used, in percent. If it is well below 100, the peer did not limit the rate. */
   readonly busy: number
-  /** The share of answers with a status of 400 and above, in percent. */
+  /** The share of responses with a status of 400 and above, in percent. */
   readonly refused: number
 }
 
 /**
- * Runs a load and reckons what it cost.
- * @throws {Error} when answers are not what was expected: then something else was measured
+ * Runs a load and computes its cost.
+ * @throws {Error} for unexpected responses, because then something else was measured
  */
 export async function costOf(
   target: Target,
@@ -46,7 +46,7 @@ export async function costOf(
   }
 }
 
-/** Processor time for a proxied request, in microseconds. */
+/** Measures the processor time of a proxied request, in microseconds. */
 export async function loadProxied(peer: Peer, _lab: Lab, seconds: number): Promise<number> {
   return (await costOf(peer, { seconds })).cpu
 }

@@ -1,4 +1,4 @@
-/** What does a refusal cost? Whoever must be refused comes in numbers: it has to be much cheaper than letting in. */
+/** What does a refusal cost? It must be much cheaper than a proxied request, because refused requests come in large numbers. */
 import type { Peer, Target } from '../peers/peer.ts'
 import { statusOf } from '../ready.ts'
 import { mint, visitorHeaders } from '../workspace.ts'
@@ -8,12 +8,12 @@ import { cpuIn, type Scenario, type Values } from './scenario.ts'
 /** A token whose signature is wrong. */
 const FORGED = `${mint('forger').slice(0, -8)}AAAAAAAA`
 
-/** One way to be refused. */
+/** One kind of refusal. */
 interface Refusal {
   readonly name: '401' | 'forged' | '403' | '429'
   readonly status: number
   readonly headers: Record<string, string>
-  /** Where; undefined when the peer knows no such refusal. */
+  /** The target; undefined when the peer has no such refusal. */
   readonly target: (peer: Peer) => Promise<Target | undefined>
 }
 
@@ -67,7 +67,7 @@ async function refuseAll(peer: Peer, seconds: number): Promise<Values> {
   return values
 }
 
-/** Asks until it is refused in the way that is to be measured: a limit must be used up first. */
+/** Sends requests until one is refused with the expected status, because a rate limit must be used up first. */
 async function untilRefused(
   target: Target,
   headers: Readonly<Record<string, string>>,

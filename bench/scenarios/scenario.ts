@@ -1,12 +1,12 @@
-/** What is measured, of one peer at a time: a scenario yields a few figures each turn. */
+/** What is a scenario? A measurement of one peer at a time that yields a few figures in each turn. */
 import type { FigureName } from '../figures.ts'
 import type { Lab } from '../lab.ts'
 import type { Peer, PeerName } from '../peers/peer.ts'
 
-/** The figures of one turn; one that a peer has nothing to say about is left out. */
+/** The figures of one turn, without those that the peer does not have. */
 export type Values = Partial<Record<FigureName, number>>
 
-/** All processor time among the figures of a turn: falls as long as the peer is still warming up. */
+/** The sum of the figures of processor time in a turn. It falls while the peer warms up. */
 export function cpuIn(values: Values): number {
   return Object.entries(values).reduce(
     (sum, [figure, value]) => sum + (figure.endsWith('cpu') ? value : 0),
@@ -14,22 +14,22 @@ export function cpuIn(values: Values): number {
   )
 }
 
-/** One thing to find out. */
+/** A scenario. */
 export interface Scenario {
-  /** The peers that take turns. */
+  /** The peers that are measured. */
   readonly peers: readonly PeerName[]
-  /** Programs without which it cannot be measured. */
+  /** The programs that must be installed. */
   readonly needs: readonly string[]
-  /** Measures one peer once. @param seconds how long its load lasts */
+  /** Measures one peer once. @param seconds the duration of the load */
   measure(peer: Peer, lab: Lab, seconds: number): Promise<Values>
   /**
-   * Loads a peer as it will be measured, for so many seconds, and tells what a unit of that cost it, 0 when it has no
-   * processes of its own. Each peer is loaded like this until the cost is level. Not given by a scenario that starts its
-   * peers itself.
+   * Loads a peer for a number of seconds in the way in which it will be measured, and returns the cost of a unit of load, 0 for a
+   * peer without processes of its own. This warms a peer up until its cost is level. A scenario that starts its peers itself
+   * has no such function.
    */
   readonly load?: (peer: Peer, lab: Lab, seconds: number) => Promise<number>
-  /** Where the cost of the first seconds of that load is shown, of a peer that had just been started. */
+  /** The figure for the cost of the first seconds of that load, right after the start of the peer. */
   readonly cold?: FigureName
-  /** Derives figures from all peers of a round, such as what is added to the direct way. */
+  /** Derives figures from all peers of a round, such as the time that a peer adds to a direct request. */
   conclude?(round: ReadonlyMap<PeerName, Values>): void
 }

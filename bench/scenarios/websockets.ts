@@ -1,4 +1,4 @@
-/** How fast is a keystroke back, and how fast does a flood of output pass, through the terminal's route? */
+/** How fast does a keystroke's echo return, and how fast does endless output pass, on the terminal's route? */
 import { runScript } from '../child.ts'
 import type { BulkJob } from '../load/bulk.ts'
 import type { EchoJob } from '../load/echo.ts'

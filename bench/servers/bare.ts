@@ -1,6 +1,6 @@
 /**
- * Node's limit: a server that hands each request to undici's dispatch and the answer back as it comes, checks nothing and
- * logs nothing. WebSockets are two sockets, piped.
+ * How fast can a proxy in Node be? This server passes each request to undici's dispatch and streams the response back. It checks
+ * and logs nothing. A WebSocket is two sockets piped into each other.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { connect } from 'node:net'
@@ -39,7 +39,7 @@ function forward(request: IncomingMessage, response: ServerResponse): void {
   )
 }
 
-/** A dispatch refuses fields that belong to a connection. */
+/** Removes the connection's headers, which undici's dispatch refuses. */
 function withoutConnection(rawHeaders: readonly string[]): string[] {
   const kept: string[] = []
   for (let i = 0; i < rawHeaders.length; i += 2) {

@@ -1,6 +1,6 @@
 /**
- * The proxy that the packages' own READMEs lead to: @fastify/http-proxy with a preHandler that verifies each token with
- * jose, rate-limiter-flexible's memory limiter, Fastify's request log. Nothing is tuned.
+ * How fast is a proxy that is built as the packages' READMEs show? It has @fastify/http-proxy, a preHandler that verifies each
+ * token with jose, rate-limiter-flexible's memory limiter, and Fastify's request log. Nothing is tuned.
  */
 import proxy from '@fastify/http-proxy'
 import Fastify from 'fastify'
@@ -10,7 +10,7 @@ import { SECRET, WORKSPACE } from '../workspace.ts'
 
 const [, , port, upstreamPort] = process.argv
 const key = new TextEncoder().encode(SECRET)
-// One limit that counts and is out of reach, one that refuses everything after the first request.
+// One limit that counts but is never reached, and one that refuses every request after the first.
 const ample = new RateLimiterMemory({ points: 1e9, duration: 60 })
 const spent = new RateLimiterMemory({ points: 1, duration: 60 })
 

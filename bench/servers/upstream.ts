@@ -1,6 +1,7 @@
 /**
- * The service behind every peer: a small answer to everything; `…/big` sends 100 MB, `…/upload` takes any amount;
- * WebSockets echo, and with `?bulk` send without end. Leaner than any real service, so that the proxies are what is seen.
+ * Which service is behind every peer? This one: it sends a small response to every request, 100 MB for `…/big`, and accepts any
+ * body for `…/upload`. WebSockets echo, and with `?bulk` they send without end. It is leaner than a real service, so that the
+ * cost of the proxies dominates.
  */
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
@@ -11,7 +12,7 @@ const ANSWER = 'x'.repeat(747)
 const BIG_BYTES = 100 * 1000 * 1000
 const CHUNK = Buffer.alloc(64 * 1024, 'x')
 
-/** Unmasked binary frames of 16 KiB (RFC 6455 section 5.2), four at a time. */
+/** Four unmasked binary frames of 16 KiB each (RFC 6455 section 5.2), as one chunk. */
 const FRAME = Buffer.concat([Buffer.from([0x82, 126, 0x40, 0x00]), Buffer.alloc(16 * 1024, 'x')])
 const FRAMES = Buffer.concat([FRAME, FRAME, FRAME, FRAME])
 
@@ -38,7 +39,7 @@ const server = createServer({ keepAliveTimeout: 600_000 }, (request, response) =
   response.end(ANSWER)
 })
 
-/** Sends a chunk over and over, as fast as it is taken, until so many bytes are sent. */
+/** Sends a chunk repeatedly, with backpressure, until a number of bytes is sent. */
 function sendMuch(to: Duplex | NodeJS.WritableStream, bytes: number, chunk: Buffer): void {
   let left = bytes
   const send = () => {

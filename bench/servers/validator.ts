@@ -1,4 +1,4 @@
-/** What auth_request asks in the arrangement that the gateway replaces: 204 for a good token, verified each time, else 401. */
+/** What does nginx's auth_request ask? This validator, which verifies each token and responds 204 if it is valid, else 401. */
 import { createServer } from 'node:http'
 import { jwtVerify } from 'jose'
 import { SECRET, WORKSPACE } from '../workspace.ts'

@@ -1,4 +1,4 @@
-// Asks the agent what the person typed, and shows its words as they arrive. Nothing is sent without a click.
+// Sends what the user typed to the agent and shows the words of the response as they arrive. Nothing is sent without a click.
 
 const form = document.querySelector('#agent-form')
 const input = document.querySelector('#agent-text')
@@ -38,7 +38,7 @@ async function ask(text) {
   }
 }
 
-/** Says what a refusal means for the person. */
+/** The message for the user about a refused request. */
 function troubleWith({ status, headers }) {
   if (status === 401) return 'Your session has ended. Reload the page to sign in again.'
   if (status !== 429) return `The agent does not answer right now (${status}).`
@@ -58,7 +58,7 @@ async function* wordsOf(stream) {
     rest = events.pop()
     for (const event of events) {
       const data = event.replace(/^data: /, '')
-      // Read on to the end after the last word: leaving earlier would abort the request.
+      // Read to the end after the last word, because stopping earlier would abort the request.
       if (data !== '[DONE]') yield JSON.parse(data).choices[0].delta.content ?? ''
     }
   }
@@ -74,5 +74,5 @@ function add(kind, text) {
   return line
 }
 
-// A module: its names are its own.
+// This makes the file a module, so that its names are not global.
 export {}

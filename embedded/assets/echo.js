@@ -1,4 +1,4 @@
-// A WebSocket to try: opened and closed by the person, never by the page.
+// A WebSocket to try out. The user opens and closes it; the page never does.
 
 const SESSION_ENDED = 4401
 const RESTARTING = 1012
@@ -61,5 +61,5 @@ function add(kind, text) {
   log.scrollTop = log.scrollHeight
 }
 
-// A module: its names are its own.
+// This makes the file a module, so that its names are not global.
 export {}

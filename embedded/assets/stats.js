@@ -1,4 +1,4 @@
-// Keeps the machine's figures up to date: /health every two seconds, as long as somebody looks.
+// Keeps the machine's figures up to date: it requests /health every two seconds while the page is visible.
 
 const EVERY_MS = 2000
 const SAMPLES = 60
@@ -42,7 +42,7 @@ function showShare(id, { usedBytes, totalBytes, freeBytes }) {
   bar.toggleAttribute('data-full', percent >= FULL_PERCENT)
 }
 
-/** The last two minutes of the processors, newest at the right. */
+/** Draws the utilisation of the processors in the last two minutes, the newest value at the right. */
 function draw(percent) {
   history.push(percent)
   if (history.length > SAMPLES) history.shift()
@@ -56,7 +56,7 @@ function draw(percent) {
 
 function say(state, text) {
   live.dataset.state = state
-  // Said once and not every two seconds: a screen reader reads it aloud.
+  // Set the text only when it changes, because a screen reader reads it aloud each time.
   if (live.textContent !== text) live.textContent = text
 }
 
@@ -91,5 +91,5 @@ document.addEventListener('visibilitychange', () => {
 })
 void refresh()
 
-// A module: its names are its own.
+// This makes the file a module, so that its names are not global.
 export {}

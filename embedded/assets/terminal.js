@@ -1,9 +1,9 @@
-// The browser's side of ttyd's protocol. It never reconnects by itself: a page that does so without a person would spend
-// the requests of everybody behind the same address.
+// The browser's side of ttyd's protocol. It never reconnects by itself, because an unattended page that does so would use up
+// the rate limit of everybody behind the same address.
 
 const SESSION_ENDED = 4401
 const GOING_AWAY = { 1012: 'The workspace is restarting.', 1000: 'The shell has ended.' }
-/** The shell is asked to wait when this much is not yet on the screen, and to go on when a quarter is left. */
+/** The shell is paused when this many bytes are not yet displayed, and resumed when a quarter of them is left. */
 const HIGH_WATER_BYTES = 512 * 1024
 
 const notice = document.querySelector('#notice')
@@ -24,7 +24,7 @@ term.loadAddon(fit)
 term.open(document.querySelector('#terminal'))
 fit.fit()
 
-/** The open line, or null. */
+/** The open WebSocket, or null. */
 let socket = null
 let connecting = false
 
@@ -45,7 +45,7 @@ async function connect() {
   connecting = false
 }
 
-/** A handshake that is refused says nothing about why; the token's answer does. */
+/** Shows why there is no terminal, from the response to the token request: a page cannot read a refused handshake's response. */
 function explain(answer) {
   const seconds = Number(answer.headers.get('retry-after'))
   if (answer.status === 401) saySignIn()
@@ -87,7 +87,7 @@ function open(token) {
   })
 }
 
-/** Writes to the screen, and has the shell wait while the screen is behind. */
+/** Writes output to the screen, and pauses the shell while the screen is behind. */
 function screenFor(line) {
   let pending = 0
   let paused = false
@@ -153,5 +153,5 @@ new ResizeObserver(() => fit.fit()).observe(document.querySelector('#terminal'))
 
 void connect()
 
-// A module: its names are its own.
+// This makes the file a module, so that its names are not global.
 export {}

@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
-# Starts the services of a workspace and the gateway in front of them, watches each by its process id, and stops all.
+# Starts a workspace's services and the gateway, restarts a program that ends, and stops all of them together.
 #
-#   boot.sh                 runs in the foreground until SIGTERM or SIGINT, as process 1 of a machine too
+#   boot.sh                 runs in the foreground until SIGTERM or SIGINT; it may be process 1 of a machine
 #
-#   SIGTERM, SIGINT         the gateway drains first, then the services end; a second one kills what is left
-#   SIGHUP                  is passed to the gateway, which reads its secret files again
-#   SIGUSR1                 what was given up is tried again
+#   SIGTERM, SIGINT         drains the gateway, then ends the services; a second signal kills the remaining processes
+#   SIGHUP                  is forwarded to the gateway, which reads its secret files again
+#   SIGUSR1                 starts services again that were given up
 #   kill "$(cat /run/workspace/gateway.pid)"    restarts the gateway alone, at once; with -USR2 and
 #                                               GATEWAY_HOT_RESTART=true without refusing a connection
 #
-# What ends is started again after 1, 2, 4 and 8 seconds. Five ends within 60 seconds and it is given up: a service stays
-# away until SIGUSR1, and without the gateway there is no workspace, so this script ends with the gateway's exit code.
+# A program that ends is started again after 1, 2, 4 and 8 seconds. After five ends within 60 seconds it is given up: a service
+# then stays down until SIGUSR1. Without the gateway there is no workspace, so this script ends with the gateway's exit code.
 # Exit codes: 0 stopped, 69 already running, 78 wrong configuration, else the gateway's.
 #
-# Settings, besides the gateway's own (GATEWAY_…, which no service gets to see):
+# Settings, besides the gateway's own (GATEWAY_…, which are removed from the services' environment):
 #   BOOT_TERMINAL, BOOT_OPENCLAW, BOOT_DASHBOARD, BOOT_STATS, BOOT_GATEWAY
-#                           how each is run: one program with its arguments, as bash reads them; empty leaves a service
-#                           out. "$1" is the terminal's credential, for BOOT_TERMINAL alone
-#   BOOT_CREDENTIAL         what prints that credential (BOOT_GATEWAY with terminal-credential in the place of serve)
-#   BOOT_SERVICE_USER       the user that the services run as; this script's own when not set
-#   BOOT_GATEWAY_USER       the user that the gateway runs as; it keeps the right to listen on port 80
-#   BOOT_RUN_DIR            process ids, one file each (/run/workspace)
-#   BOOT_LOG_DIR            what the services write, one file each (/var/log/workspace)
-#   BOOT_STOP_SECONDS       until a service that does not end is killed (10)
-#   BOOT_PAUSE_SECONDS      the first pause before what has ended is started again; it doubles each time (1)
+#                           the command of each program, in bash syntax; an empty command leaves the service out.
+#                           In BOOT_TERMINAL, "$1" is the terminal's credential
+#   BOOT_CREDENTIAL         the command that prints that credential (BOOT_GATEWAY with terminal-credential for serve)
+#   BOOT_SERVICE_USER       the user for the services; by default the user of this script
+#   BOOT_GATEWAY_USER       the user for the gateway, which keeps the right to listen on port 80
+#   BOOT_RUN_DIR            the folder for process ids, one file per program (/run/workspace)
+#   BOOT_LOG_DIR            the folder for the services' output, one file per program (/var/log/workspace)
+#   BOOT_STOP_SECONDS       the time after which a service that does not end is killed (10)
+#   BOOT_PAUSE_SECONDS      the pause before the first restart; it doubles each time (1)
 set -uo pipefail
 umask 077
 
@@ -57,7 +57,7 @@ signals=0
 retry=
 exit_code=0
 
-# One JSON line, like the gateway's own.
+# Writes a log line as JSON, in the gateway's format.
 say() {
   local level=$1 text=${2//\\/\\\\}
   text=${text//\"/\\\"}
@@ -65,8 +65,8 @@ say() {
     "$level" -1 "${text//[[:cntrl:]]/ }"
 }
 
-# The Node that runs the gateway: the first on the PATH that is new enough, or else one clear line. The services keep the
-# PATH as it is.
+# Finds the Node for the gateway: the first one on the PATH that is new enough. Without one it logs an error. The services' PATH
+# is not changed.
 find_node() {
   local program line node version seen=
   local -a words=() nodes=()
@@ -94,7 +94,7 @@ find_node() {
   return 78
 }
 
-# The user and password of the terminal: made on the first boot, refused when others could have read it.
+# Gets the terminal's user and password. They are created on the first boot, and refused when other users can read the file.
 ensure_credential() {
   local line level=info status found=$RUN_DIR/credential words=$RUN_DIR/credential.words
   mkdir -p "$STATE_DIR" && chmod 700 "$STATE_DIR" || return 78
@@ -106,27 +106,28 @@ ensure_credential() {
   read_line "$found"
   credential=$REPLY
   ((status == 0)) || level=error
-  # What the program says of itself is the log's, which has names for that.
+  # Remove the program's name from its messages, because a log line has a field for the name.
   while IFS= read -r line; do say "$level" "${line#workspace-gateway: }"; done <"$words"
   rm -f "$found" "$words"
   ((status == 0)) || say error "no credential for the terminal: \"$BOOT_CREDENTIAL\" ended with $status"
   return "$status"
 }
 
-# The fields of /proc/PID/stat behind the program's name, which may hold anything: state first, start time twentieth.
+# Reads the fields of /proc/PID/stat after the program's name, which may contain any character. The state is the first of them,
+# the start time the twentieth.
 read_stat() {
   local line
   { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 1
   read -ra STAT <<<"${line##*) }"
 }
 
-# Whether a process still does something; one that has ended may stay until its parent asks.
+# Whether a process runs. An ended process can remain as a zombie until its parent waits for it.
 is_alive() { read_stat "$1" && [[ ${STAT[0]} != Z ]]; }
 
-# The first line of a file, in REPLY; nothing when there is none.
+# Reads the first line of a file into REPLY, which is empty when there is no line.
 read_line() { REPLY= && { read -r REPLY <"$1"; } 2>/dev/null; }
 
-# What an earlier boot that was killed has left running: it holds the ports.
+# Ends programs of an earlier boot that was killed, because they still use the ports.
 end_leftovers() {
   local name pid file
   local -a left=()
@@ -134,7 +135,7 @@ end_leftovers() {
     file=$RUN_DIR/$name.pid
     read_line "$file" || continue
     pid=$REPLY
-    # The number alone may be another program's by now.
+    # Compare the start time too, because another program may have the process id by now.
     if read_line "$file.start" && read_stat "$pid" && [[ ${STAT[19]} == "$REPLY" ]]; then
       say warn "$name of an earlier boot still runs as process $pid; ending it"
       left+=("$pid")
@@ -144,7 +145,7 @@ end_leftovers() {
   ((${#left[@]} == 0)) || end_processes 5 "${left[@]}"
 }
 
-# Asks processes to end, and kills the groups of those that are left after some seconds, or at a second signal.
+# Sends SIGTERM to processes, and after some seconds, or at a second signal, kills their process groups.
 end_processes() {
   local deadline=$((EPOCHSECONDS + $1)) pid
   shift
@@ -155,22 +156,22 @@ end_processes() {
   done
 }
 
-# Keeps the end of the logs that have grown.
+# Truncates logs that are too long to their last part.
 trim_logs() {
   find "$LOG_DIR" -maxdepth 1 -name '*.log' -size "+${LOG_KIB}k" -exec bash -c '
     tail -c "$1" "$2" >"$2.tail" && cat "$2.tail" >"$2"
     rm -f "$2.tail"' trim "$LOG_BYTES_KEPT" {} \;
 }
 
-# What a service said last, in REPLY. ttyd writes its credential into its log.
+# Reads a service's last log line into REPLY, without lines about the credential, which ttyd writes into its log.
 read_last_words() {
   tail -n 50 "$LOG_DIR/$1.log" 2>/dev/null | grep -aiv credential | grep -a '[^[:space:]]' | tail -n 1 >"$RUN_DIR/last-words"
   read_line "$RUN_DIR/last-words" || REPLY='(nothing)'
   rm -f "$RUN_DIR/last-words"
 }
 
-# The words before a command that make it another user's, with its own process group and, but for the gateway's, without
-# the gateway's environment.
+# Builds the prefixes of commands: they start a process group, change the user, and, except for the gateway, remove the gateway's
+# and this script's variables.
 build_prefixes() {
   local variable
   SERVICE_PREFIX=(setsid) GATEWAY_PREFIX=(setsid)
@@ -192,13 +193,13 @@ start() {
   local name=$1 log=$LOG_DIR/$1.log argument=
   unset "DUE[$name]"
   if [[ $name == terminal ]]; then
-    # Read again for each start: it may have been replaced.
+    # Read the credential again for each start, because it may have been replaced.
     [[ -n $credential ]] || ensure_credential || { give_up terminal 78 'it has no credential'; return; }
     argument=$credential credential=
   fi
-  # exec all the way down: the number that is watched is the program's own.
+  # Every step uses exec, so that the process id is the program's own.
   if [[ $name == gateway ]]; then
-    : >"$log" # what it writes to stderr is why it cannot start; its log goes to standard output
+    : >"$log" # this file gets stderr, which says why the gateway cannot start; its log goes to standard output
     "${GATEWAY_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" 2>>"$log" 8>&- 9>&- &
   else
     "${SERVICE_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" "$argument" >>"$log" 2>&1 8>&- 9>&- &
@@ -209,13 +210,13 @@ start() {
   say info "$name started as process ${PID[$name]}"
 }
 
-# A service has ended by itself: again after a pause, or given up.
+# Handles a program that ended by itself: it is started again after a pause, or given up.
 ended() {
   local name=$1 status=$2 one pause recent=0 kept=
   unset "PID[$name]"
   rm -f "$RUN_DIR/$name.pid" "$RUN_DIR/$name.pid.start"
   if [[ $name == gateway && $status == 0 ]]; then
-    # It ends well only when somebody asked it to: this is how it is restarted alone.
+    # The gateway exits with 0 only after a signal. This is how an operator restarts the gateway alone.
     say info 'gateway was stopped; starting it again'
     DUE[$name]=0
     return
@@ -249,11 +250,11 @@ give_up() {
   fi
 }
 
-# Waits for so many seconds, or until a signal comes. Nothing is ever written to descriptor 8. There is no "sleep" and no
-# "wait -n" here: bash 5.2 now and then loses a SIGTERM that comes around a "wait" after a "wait -n".
+# Waits for a number of seconds, or until a signal arrives. It reads from descriptor 8, to which nothing is ever written, instead
+# of using "sleep" or "wait -n": bash 5.2 sometimes loses a SIGTERM that arrives around a "wait" after a "wait -n".
 pause() { read -rt "$1" -u 8; }
 
-# Looks for processes that have ended; "wait" with its number knows how.
+# Finds processes that have ended. "wait" with the process id returns the exit code.
 notice_ends() {
   local name
   for name in "${!PID[@]}"; do
@@ -292,7 +293,7 @@ main() {
   build_prefixes
   find_node || exit 78
   ensure_credential || exit 78
-  # From here on nothing is expanded from a $(command): bash 5.2 loses a signal that comes while it reads one.
+  # From here on no $(command) is used, because bash 5.2 loses a signal that arrives while it reads the output of one.
   trap 'signals=$((signals + 1))' TERM INT
   trap '[[ -z ${PID[gateway]-} ]] || kill -HUP "${PID[gateway]}"' HUP
   trap 'retry=1' USR1

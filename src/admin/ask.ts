@@ -1,12 +1,12 @@
-/** What does the gateway that runs here say? The command line's side of the admin door. */
+/** How does a command ask the running gateway? It sends an HTTP request to the admin socket, whose server is door.ts. */
 import { request, type IncomingMessage } from 'node:http'
 import { adminSocketPath } from './door.ts'
 import { codeOf } from '../answers/errors.ts'
 
-/** How long an answer may take, in milliseconds. */
+/** Time limit of a response, in milliseconds. */
 const ANSWER_MS = 5000
 
-/** The gateway does not answer. Its message says what can be done about it. */
+/** The gateway does not respond. The message names a remedy. */
 export class GatewayNotReachedError extends Error {
   constructor(stateDir: string, cause: unknown) {
     const code = codeOf(cause)
@@ -21,16 +21,16 @@ export class GatewayNotReachedError extends Error {
   }
 }
 
-/** What the gateway answered. */
+/** A response of the gateway. */
 export interface AdminReply {
   readonly status: number
   readonly body: string
 }
 
 /**
- * Asks the gateway whose state folder this is.
+ * Sends a GET request to the gateway that uses a state folder.
  * @param path such as `/status`
- * @throws {GatewayNotReachedError} when nobody answers
+ * @throws {GatewayNotReachedError} when there is no response
  */
 export async function askAdmin(stateDir: string, path: string): Promise<AdminReply> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()

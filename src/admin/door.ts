@@ -1,4 +1,7 @@
-/** How does an operator ask a gateway that runs? HTTP on a Unix socket in the state folder, for its own user alone. */
+/**
+ * How does the machine's owner reach a running gateway? By HTTP on the admin socket, a Unix socket in the state folder that
+ * only its own user may open.
+ */
 import { existsSync, lstatSync, renameSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
@@ -6,37 +9,37 @@ import type { Logger } from 'pino'
 import { ALIVE_MS, canConnect } from '../services/can-connect.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../answers/errors.ts'
 
-/** One thing that can be asked for. */
+/** A route of the admin socket. */
 export interface AdminRoute {
   readonly method: 'GET' | 'POST' | 'DELETE'
-  /** The path; a last segment `:name` takes any one segment. */
+  /** The path. A last segment `:name` matches any one segment. */
   readonly path: `/${string}`
-  /** Answers. @throws {GatewayError} whose reason the operator is told */
+  /** Handles a request. @throws {GatewayError} whose reason is sent to the client */
   readonly answer: (question: AdminQuestion) => AdminAnswer | Promise<AdminAnswer>
 }
 
-/** What was asked. */
+/** A request, as far as a route needs it. */
 export interface AdminQuestion {
-  /** What stood for the `:name` of the path, decoded; an empty string when it has none. */
+  /** The decoded segment that matched `:name`; an empty string when the path has no `:name`. */
   readonly name: string
-  /** The JSON that was sent, or undefined. */
+  /** The parsed JSON of the request body; undefined without a body. */
   readonly body: unknown
 }
 
-/** What is answered, with status 200. */
+/** The response to a request, with status 200. */
 export interface AdminAnswer {
-  /** Sent as JSON, unless `type` says otherwise. */
+  /** Sent as JSON, unless `type` is given. */
   readonly body: unknown
-  /** The media type of a body that is text already. */
+  /** The media type of a body that is a string and is sent unchanged. */
   readonly type?: string
 }
 
-/** Where the door is, and what is behind it. */
+/** Where the admin socket is, and what it serves. */
 export interface AdminOptions {
   readonly stateDir: string
   readonly logger: Logger
   readonly routes: readonly AdminRoute[]
-  /** Whether the process that has the door is one that this process takes over from. */
+  /** Whether this process replaces the gateway that has the admin socket now. */
   readonly takesOver?: boolean
 }
 
@@ -45,22 +48,24 @@ export interface Closable {
   close(): Promise<void>
 }
 
-/** Questions are small; more is refused, in bytes. */
+/** A larger request body is refused (bytes). */
 const MAX_BODY_BYTES = 64 * 1024
 
-/** What fits into `sockaddr_un` everywhere: a longer path would be cut, and name another file. */
+/**
+ * The longest path that fits into `sockaddr_un` on every platform (bytes): a longer one would be cut, and name another file.
+ */
 const MAX_PATH_BYTES = 103
 
-/** The door of the gateway whose state folder this is. */
+/** The path of the admin socket in a state folder. */
 export function adminSocketPath(stateDir: string): string {
   return join(stateDir, 'admin.sock')
 }
 
 /**
- * Opens the admin door with mode 600. Whoever can open the socket may ask anything: the file's permissions are the
- * authentication, so it is never a TCP port. A socket that a dead process left is replaced; a live one is left alone,
- * unless it is the predecessor's: then the door is the new one from one moment to the next.
- * @returns undefined when it could not be opened, which was then said in the log: the gateway goes on without
+ * Opens the admin socket with mode 600. A client that can open the socket may use every route, because the permissions of the
+ * file are the authentication; this is why the admin socket is never a TCP port. A socket that a dead process left is replaced.
+ * A socket on which a process listens is left alone, unless it is the predecessor's: then a rename replaces it atomically.
+ * @returns undefined when the socket could not be opened, which is logged; the gateway then runs without it
  */
 export async function startAdmin({
   stateDir,
@@ -69,7 +74,9 @@ export async function startAdmin({
   takesOver = false,
 }: AdminOptions): Promise<Closable | undefined> {
   const path = adminSocketPath(stateDir)
-  // A socket's file is removed by the name it was opened under: never the one that a successor may have by then.
+  // Node removes a socket's file on close by the name it was opened under. A name of our own makes sure that this is never
+  // the
+  // file of a successor.
   const draft = join(stateDir, `admin.${process.pid}`)
   try {
     if (Math.max(Buffer.byteLength(path), Buffer.byteLength(draft)) > MAX_PATH_BYTES)
@@ -99,20 +106,21 @@ export async function startAdmin({
   }
 }
 
-/** Which socket file is there, if one is. */
+/** The inode of a socket file; undefined when there is none. */
 function inodeOf(path: string): number | undefined {
   const entry = lstatSync(path, { throwIfNoEntry: false })
   return entry?.isSocket() === true ? entry.ino : undefined
 }
 
-/** Listens on a socket that was never open to anybody else, not even for a moment. */
+/** Listens on a socket whose file never had wider permissions than mode 600. */
 async function listenPrivately(server: Server, path: string): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   server.once('error', reject)
   server.once('listening', resolve)
   const umask = process.umask(0o177)
   try {
-    server.listen({ path, exclusive: true }) // makes the file before it returns; the keeper's business is the port alone
+    // `listen` creates the file before it returns. `exclusive`: the keeper of the port must not open the socket for us.
+    server.listen({ path, exclusive: true })
   } finally {
     process.umask(umask)
   }
@@ -120,7 +128,7 @@ async function listenPrivately(server: Server, path: string): Promise<void> {
   server.off('error', reject)
 }
 
-/** Stops listening; questions that are being answered are cut. */
+/** Closes a server and destroys its connections, also those with a request in flight. */
 export function closeServer(server: Server): Promise<void> {
   return new Promise((resolve) => {
     server.close(() => resolve())
@@ -171,7 +179,7 @@ async function answerTo(
   return match.route.answer({ name: match.name, body })
 }
 
-/** What stands for the name at the end of a pattern, or undefined when the path does not fit. */
+/** The segment of a path that matches `:name` of a pattern; an empty string without `:name`, undefined without a match. */
 function matchPath(pattern: string, path: string): string | undefined {
   const colon = pattern.indexOf(':')
   if (colon < 0) return pattern === path ? '' : undefined

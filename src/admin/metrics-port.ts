@@ -50,7 +50,7 @@ export async function startMetricsPort(
   return { address, close: () => closeServer(server) }
 }
 
-/** The machine's address on Fly's private network (fdaa::/16), or loopback where there is none. */
+/** The machine's address on Fly's private network (fdaa::/16); the loopback address on a machine without one. */
 export function privateAddress(
   interfaces: ReturnType<typeof networkInterfaces> = networkInterfaces(),
 ): string {

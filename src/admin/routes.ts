@@ -1,4 +1,7 @@
-/** Where can the machine's owner ask, and which action answers? The routes of the admin socket, and the metrics port. */
+/**
+ * Which paths does the machine's owner have, and which action is behind each? The admin socket has a path for every action,
+ * the metrics port has one.
+ */
 import type { AddressInfo } from 'node:net'
 import type { Logger } from 'pino'
 import type { Config } from '../config/load.ts'
@@ -29,18 +32,18 @@ function adminRoutes(actions: AdminActions): AdminRoute[] {
   ]
 }
 
-/** What operations need besides the gateway. */
+/** What {@link startOperations} needs besides the gateway. */
 export interface OperationsOptions {
   readonly logger: Logger
-  /** Whether this gateway takes over from one that still runs. */
+  /** Whether this gateway replaces one that still runs. */
   readonly takesOver?: boolean
   /** Whether the state folder can be used: the admin socket is a file in it. */
   readonly hasState?: boolean
 }
 
-/** Operations of a gateway that listens. */
+/** The owner's side of a running gateway. */
 export interface Operations {
-  /** Where metrics are served over TCP, if they are. */
+  /** The address of the metrics port; undefined when metrics are not served over TCP. */
   readonly metricsAddress: AddressInfo | undefined
   /** Closes the admin socket and the metrics port. Call it after everything else has ended. */
   close(): Promise<void>

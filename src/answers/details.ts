@@ -1,7 +1,12 @@
-/** Which sentence tells a client what was wrong and what to do? Fixed texts, one declaration each; the log has `reason`. */
+/**
+ * Which sentence in an error response tells the client what was wrong and what to do? One of the fixed texts here. The exact
+ * cause is only in the log, as `reason`.
+ */
 import type { ErrorCode } from './errors.ts'
 
-/** The `detail` of a code when nothing more exact is known. No host, port, path or library text, nothing of the request. */
+/**
+ * The default `detail` of each error code. It never contains a host, port, path, library text, or any part of the request.
+ */
 export const DETAILS: Readonly<Record<ErrorCode, string>> = {
   'bad-request':
     'The message breaks a rule of HTTP, or says two things at once. If a link or a form brought you here, go back and try again; reloading also clears a damaged session.',
@@ -31,7 +36,7 @@ export const DETAILS: Readonly<Record<ErrorCode, string>> = {
   'upstream-timeout': 'Try again later.',
 }
 
-/** The `detail` of a bad target, by the rule that it broke, in the words of the log. */
+/** The `detail` of a bad request target, by the rule that it breaks. The keys are the `reason` texts in the log. */
 export const TARGET_DETAILS = {
   'not in origin form': 'The address must begin with a slash. Send the path, not a whole URL.',
   'has a character that must be escaped':
@@ -48,27 +53,19 @@ export const TARGET_DETAILS = {
   'has a dot segment': 'The path has a dot segment. Write the path without . and .. segments.',
 }
 
-/** The rule that a target broke. */
+/** A rule that a request target can break. */
 export type TargetProblem = keyof typeof TARGET_DETAILS
 
-/** What is wrong with a service, behind its name. */
+/** The failure of a service, as the predicate of a sentence that begins with the service's name. */
 const SERVICE_FAILURES: Partial<Record<ErrorCode, string>> = {
   'upstream-unreachable': 'does not answer. It may still be starting.',
   'upstream-busy': 'has too many requests under way.',
   'upstream-timeout': 'took too long to answer.',
 }
 
-/** `Retry-After` of answers that name no other time, in seconds. Two pages on a dead service leave room in the ten a minute. */
-export const RETRY_SECONDS: Partial<Record<ErrorCode, number>> = {
-  'upstream-unreachable': 10,
-  draining: 2,
-  'upstream-busy': 5,
-  'upstream-timeout': 30,
-}
-
 /**
- * The `detail` of a service's failure; undefined for a code that says nothing about a service.
- * @param service as people know it, such as `The dashboard`
+ * The `detail` of a service failure; undefined for a code that is not about a service.
+ * @param service the service's name in a sentence, such as `The dashboard`
  */
 export function serviceDetail(
   code: ErrorCode,
@@ -81,34 +78,34 @@ export function serviceDetail(
   return `${service} ${failure}${retry}`
 }
 
-/** The `detail` of a spent budget. */
+/** The `detail` when a rate limit is reached. */
 export function waitDetail(seconds: number): string {
   return `The limit of requests is reached. Wait ${inSeconds(seconds)}, then try again.`
 }
 
-/** The `detail` of a token that is good for programs and too long for a browser's cookie. */
+/** The `detail` of a token that is valid, but too long for a browser's cookie. */
 export const COOKIE_TOO_LONG_DETAIL =
   'This token is too long: with its attributes, a cookie of more than 4,096 bytes is dropped by browsers. Get a token with fewer claims, or send it as a Bearer token.'
 
-/** The `detail` of a body without a length for a service that reads no chunks. */
+/** The `detail` of a long body without `Content-Length`, for a service that cannot read chunked bodies. */
 export const LENGTH_WANTED_DETAIL =
   'This service takes a body of more than 16 KiB only with a Content-Length. Send one.'
 
-/** The `detail` of a sign-in that names no token, or several. */
+/** The `detail` of a sign-in form with no token or several. */
 export const ONE_TOKEN_DETAIL = 'Send the form again with exactly one token in it.'
 
 /** The `detail` of a WebSocket handshake on a route without WebSockets. */
 export const NO_WEBSOCKET_DETAIL = 'There are no WebSockets at this address. Send a plain request.'
 
-/** The `detail` of a WebSocket handshake on the terminal's route that is not ttyd's. */
+/** The `detail` of a WebSocket handshake on the terminal's route that does not ask for ttyd's path and subprotocol. */
 export const TERMINAL_WEBSOCKET_DETAIL =
   'The terminal has one WebSocket, and it speaks the subprotocol tty. Open it from the page of the terminal.'
 
-/** The `detail` of a WebSocket too many. */
+/** The `detail` when a session has too many WebSockets open. */
 export const TOO_MANY_SOCKETS_DETAIL =
   'Too many WebSockets are open. Close a tab of the terminal or the agent, then try again.'
 
-/** A number of seconds in words. */
+/** A number of seconds as text, such as `1 second`. */
 export function inSeconds(seconds: number): string {
   return seconds === 1 ? '1 second' : `${seconds} seconds`
 }

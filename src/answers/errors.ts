@@ -1,38 +1,157 @@
-/** Which answers does the gateway give in its own name? Every code, its status and its public words, once. */
+/**
+ * Which responses does the gateway send in its own name? The codes of this table: for each its status, its public words,
+ * when a client gets it and how long the client shall wait. docs/errors.md is written from it (`npm run docs`).
+ */
 
 /**
- * Public words only: no host, port, path or library text of ours, nothing of the request.
- * The codes are part of the public interface (docs/errors.md) and are never used again for something else.
+ * How long a client shall wait before it tries again: always the same number of seconds, one number for a request and one
+ * for a WebSocket, or a number that the code computes for each response, as the text says.
  */
+export type RetryAfter =
+  | number
+  | { readonly request: number; readonly webSocket: number }
+  | { readonly computed: string }
+
+interface ErrorRow {
+  readonly status: number
+  /** Public words only: no host, port, path or library text of ours, nothing of the request. */
+  readonly title: string
+  /** When a client gets this code: one sentence, for docs/errors.md. */
+  readonly when: string
+  /** The response carries no `Retry-After` when this is left out, because the same request would fail again. */
+  readonly retryAfter?: RetryAfter
+}
+
+/** The codes are part of the public interface (docs/errors.md) and are never used again for something else. */
 export const ERRORS = {
-  'bad-request': { status: 400, title: 'The request is malformed' },
-  'bad-target': { status: 400, title: 'The address in the request is malformed' },
-  'sign-in-required': { status: 401, title: 'Sign in to use this workspace' },
-  'token-invalid': { status: 401, title: 'The token is not valid for this workspace' },
-  'token-expired': { status: 401, title: 'The session has expired' },
-  'sensitive-file': { status: 403, title: 'This file is never served' },
-  'origin-not-allowed': { status: 403, title: 'Requests from this origin are not allowed' },
-  'not-found': { status: 404, title: 'There is nothing here' },
-  'method-not-allowed': { status: 405, title: 'The method is not allowed here' },
-  'request-timeout': { status: 408, title: 'The request took too long to arrive' },
-  'body-too-large': { status: 413, title: 'The request body is too large' },
-  'expectation-failed': { status: 417, title: 'The expectation cannot be met' },
-  'host-not-served': { status: 421, title: 'This host is not served here' },
-  'upgrade-required': { status: 426, title: 'Only WebSocket version 13 is spoken here' },
-  'rate-limited': { status: 429, title: 'Too many requests' },
-  'headers-too-large': { status: 431, title: 'The request headers are too large' },
-  'internal-error': { status: 500, title: 'The gateway could not answer' },
+  'bad-request': {
+    status: 400,
+    title: 'The request is malformed',
+    when: 'The message breaks a rule of HTTP, repeats or contradicts a field, is a WebSocket handshake for an address without WebSockets, is a sign-in without exactly one token, or came from a trusted proxy with fields that cannot be read.',
+  },
+  'bad-target': {
+    status: 400,
+    title: 'The address in the request is malformed',
+    when: 'The address has dot segments, a backslash, control characters, bad escapes or invalid UTF-8, or reads differently once decoded.',
+  },
+  'sign-in-required': {
+    status: 401,
+    title: 'Sign in to use this workspace',
+    when: 'The request has no credential.',
+  },
+  'token-invalid': {
+    status: 401,
+    title: 'The token is not valid for this workspace',
+    when: 'The token that decides is malformed, was not signed with a key of this workspace, or was revoked by signing out.',
+  },
+  'token-expired': {
+    status: 401,
+    title: 'The session has expired',
+    when: 'The token that decides has expired.',
+  },
+  'sensitive-file': {
+    status: 403,
+    title: 'This file is never served',
+    when: 'The address, or a query value, names a file that is never served.',
+  },
+  'origin-not-allowed': {
+    status: 403,
+    title: 'Requests from this origin are not allowed',
+    when: 'A page of another origin sent a request that changes something with the session cookie, or opened a WebSocket.',
+  },
+  'not-found': {
+    status: 404,
+    title: 'There is nothing here',
+    when: 'The path is below `/_gateway` and does not exist, or the request prefetches a page that is not the dashboard’s (the body is empty then).',
+  },
+  'method-not-allowed': {
+    status: 405,
+    title: 'The method is not allowed here',
+    when: 'The method is TRACE, CONNECT or unknown, or this address does not take it (`Allow` names those that it takes).',
+  },
+  'request-timeout': {
+    status: 408,
+    title: 'The request took too long to arrive',
+    when: 'The headers took longer than 10 s, or the body came slower than 1 KiB/s for 30 s.',
+  },
+  'body-too-large': {
+    status: 413,
+    title: 'The request body is too large',
+    when: 'A sign-in form has more than 16 KiB, or a body without a length has more than 16 KiB and is for the terminal, which reads no chunks; other bodies have no limit of the gateway.',
+  },
+  'expectation-failed': {
+    status: 417,
+    title: 'The expectation cannot be met',
+    when: '`Expect` is something other than `100-continue`.',
+  },
+  'host-not-served': {
+    status: 421,
+    title: 'This host is not served here',
+    when: '`Host` is neither the public host, nor localhost, nor an IP literal, nor in `GATEWAY_ALLOWED_HOSTS`.',
+  },
+  'upgrade-required': {
+    status: 426,
+    title: 'Only WebSocket version 13 is spoken here',
+    when: 'A WebSocket handshake asks for another version than 13.',
+  },
+  'rate-limited': {
+    status: 429,
+    title: 'Too many requests',
+    when: 'The budget of the address, or of the session, is spent.',
+    retryAfter: {
+      computed: 'seconds until the budget has room for one request, rounded up, at least 1',
+    },
+  },
+  'headers-too-large': {
+    status: 431,
+    title: 'The request headers are too large',
+    when: 'The headers have more than 16 KiB or more than 100 fields.',
+  },
+  'internal-error': {
+    status: 500,
+    title: 'The gateway could not answer',
+    when: 'The gateway itself failed; the log has the cause under the same request id.',
+  },
   'upstream-unreachable': {
     status: 502,
     title: 'The service behind this address is not answering',
+    when: 'The service refused the connection, broke it, or did not speak HTTP.',
+    // A page that loads itself again after this time makes six requests a minute, less than the ten that an address may make.
+    retryAfter: 10,
   },
-  draining: { status: 503, title: 'The workspace is restarting' },
-  'upstream-busy': { status: 503, title: 'The service behind this address is busy' },
-  'upstream-timeout': { status: 504, title: 'The service behind this address took too long' },
-} as const
+  draining: {
+    status: 503,
+    title: 'The workspace is restarting',
+    when: 'The gateway is stopping: it takes no new WebSockets, and it tells probers of `/health` and `/_gateway/ready`.',
+    retryAfter: 2,
+  },
+  'upstream-busy': {
+    status: 503,
+    title: 'The service behind this address is busy',
+    when: 'The service has 1,024 requests under way, or the session or the address has too many WebSockets open.',
+    retryAfter: { request: 1, webSocket: 5 },
+  },
+  'upstream-timeout': {
+    status: 504,
+    title: 'The service behind this address took too long',
+    when: 'The service did not accept the connection within 3 s, or did not begin its response in time.',
+    retryAfter: 30,
+  },
+} as const satisfies Record<string, ErrorRow>
 
 /** A stable name for a refusal or failure, sent in `X-Gateway-Error` and in the problem document. */
 export type ErrorCode = keyof typeof ERRORS
+
+/** The codes whose seconds are not one number of the table: the code that throws the error must give them. */
+type TimedCode = {
+  [Code in ErrorCode]: (typeof ERRORS)[Code] extends { retryAfter: object } ? Code : never
+}[ErrorCode]
+
+/** The `Retry-After` of a code, in seconds, when the table has one number for it. */
+export function fixedRetryAfter(code: ErrorCode): number | undefined {
+  const { retryAfter }: ErrorRow = ERRORS[code]
+  return typeof retryAfter === 'number' ? retryAfter : undefined
+}
 
 /** What may travel with an error besides its code. */
 export interface GatewayErrorOptions {
@@ -40,11 +159,16 @@ export interface GatewayErrorOptions {
   reason?: string
   /** What was wrong and what to do, for the client: a fixed text of src/answers/details.ts, when more is known than the code. */
   detail?: string
-  /** Fields that the answer must carry, such as `Retry-After` or `Allow`. */
+  /** Fields that the answer must carry, such as `Allow`. */
   headers?: Readonly<Record<string, string | string[]>>
+  /** `Retry-After` in seconds, for a code that has not one number in the table. */
+  retryAfter?: number | undefined
   /** The inner failure, for the log only. */
   cause?: unknown
 }
+
+/** The compiler wants `retryAfter` for each code whose seconds depend on the response. */
+type TimedErrorOptions = GatewayErrorOptions & { retryAfter: number | undefined }
 
 /** A request that is answered by the gateway itself. The one error that stages throw. */
 export class GatewayError extends Error {
@@ -52,7 +176,10 @@ export class GatewayError extends Error {
   readonly reason: string | undefined
   readonly detail: string | undefined
   readonly headers: Readonly<Record<string, string | string[]>> | undefined
+  readonly retryAfter: number | undefined
 
+  constructor(code: Exclude<ErrorCode, TimedCode>, options?: GatewayErrorOptions)
+  constructor(code: ErrorCode, options: TimedErrorOptions)
   constructor(code: ErrorCode, options: GatewayErrorOptions = {}) {
     // A refusal is an answer, not a fault: collecting a stack, which nothing prints, would be most of its cost.
     const { stackTraceLimit } = Error
@@ -64,6 +191,7 @@ export class GatewayError extends Error {
     this.reason = options.reason
     this.detail = options.detail
     this.headers = options.headers
+    this.retryAfter = options.retryAfter
   }
 
   /** The HTTP status of the answer; Fastify reads this name. */

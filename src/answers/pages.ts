@@ -1,4 +1,7 @@
-/** What does a person see when the gateway answers itself? Static pages: nothing of the request is ever put into them. */
+/**
+ * Which page does a person see when the gateway itself responds? An error page or the sign-in page. They contain fixed texts
+ * only; of a request, at most its id and a verified path are inserted.
+ */
 import { createHash } from 'node:crypto'
 import { inSeconds } from './details.ts'
 import { ERRORS, type ErrorCode } from './errors.ts'
@@ -17,30 +20,33 @@ a{color:var(--accent)}:focus-visible{outline:3px solid var(--accent);outline-off
 
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
 
-/** The policy of every page of ours: no script, no foreign resource, no image but those in the page, forms only to ourselves. */
+/** The Content-Security-Policy of the gateway's pages: no scripts, no external resources, forms only to the same origin. */
 export const PAGE_POLICY = `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'`
 
-/** In the page itself, so that no page of ours makes a browser ask for `/favicon.ico`: that would be counted, and answered by the dashboard. */
+/**
+ * The icon is inside the page, so that the browser does not request `/favicon.ico`. That request would count against the rate
+ * limit and would go to the dashboard.
+ */
 const ICON = `data:image/svg+xml,${encodeURIComponent(
   '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path fill="#3b4cca" d="M3 1h10v14H3z"/><circle cx="10.5" cy="8" r="1.2" fill="#fff"/></svg>',
 )}`
 
-/** What an error page says besides its title. */
+/** The content of an error page, besides its title. */
 export interface ErrorWords {
-  /** Shown so that an operator can find the request in the log. */
+  /** Shown on the page, so that an operator can find the request in the log. */
   readonly requestId: string
-  /** What was wrong and what to do. */
+  /** The sentence that says what was wrong and what to do. */
   readonly detail: string
-  /** After how many seconds the page loads itself again; never when undefined. */
+  /** Seconds until the page reloads itself. When undefined, it does not. */
   readonly reloadSeconds?: number | undefined
 }
 
 const DASHBOARD_LINK = '<p><a href="/">To the dashboard</a></p>'
 
-/** Errors after which `/` of the same origin would answer with the same error. */
+/** Errors for which a link to `/` is useless, because it would give the same error. */
 const HAS_NO_DASHBOARD: ReadonlySet<ErrorCode> = new Set(['host-not-served'])
 
-/** A page for an error. */
+/** Builds the page of an error. */
 export function errorPage(
   code: ErrorCode,
   { requestId, detail, reloadSeconds }: ErrorWords,
@@ -58,9 +64,9 @@ function reloadNote(seconds: number): string {
 }
 
 /**
- * The built-in sign-in page.
- * @param problem why a previous attempt failed, or undefined
- * @param returnTo a path of this origin, already verified
+ * Builds the built-in sign-in page.
+ * @param problem why the previous attempt failed, or undefined
+ * @param returnTo a path on this origin, already verified
  */
 export function signInPage(problem: string | undefined, returnTo: string): string {
   const failed =
@@ -74,14 +80,14 @@ export function signInPage(problem: string | undefined, returnTo: string): strin
   )
 }
 
-/** @param reloadSeconds after how long the browser asks for the same address again, without any script */
+/** @param reloadSeconds seconds until the browser reloads the page, by a meta element, since the policy allows no script */
 function page(title: string, body: string, reloadSeconds?: number): string {
   const reload =
     reloadSeconds === undefined ? '' : `<meta http-equiv="refresh" content="${reloadSeconds}">`
   return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex">${reload}<link rel="icon" href="${ICON}"><title>${escapeHtml(title)}</title><style>${STYLE}</style></head><body><main><h1>${escapeHtml(title)}</h1>${body}</main></body></html>\n`
 }
 
-/** Text made safe for HTML content and quoted attributes. */
+/** Escapes text for HTML content and quoted attributes. */
 export function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (char) => `&#${char.charCodeAt(0)};`)
 }

@@ -1,29 +1,32 @@
-/** How does an error become an answer? One writer for every door: hooks, the router's own errors, and the bare socket. */
+/**
+ * How does an error become a response? One function builds the response for every source of errors: hooks, the router, and the
+ * HTTP parser.
+ */
 import { STATUS_CODES } from 'node:http'
-import { DETAILS, RETRY_SECONDS } from './details.ts'
-import { ERRORS, type ErrorCode, type GatewayError } from './errors.ts'
+import { DETAILS } from './details.ts'
+import { ERRORS, fixedRetryAfter, type ErrorCode, type GatewayError } from './errors.ts'
 import { errorPage, PAGE_POLICY, signInPage } from './pages.ts'
 import { Remembered } from '../limits/memo.ts'
 
-/** Marks every answer that the gateway makes itself, so that nobody wonders who said 403. */
+/** The header that marks every error response of the gateway, so that a 403 of the gateway differs from a service's. */
 export const ERROR_FIELD = 'X-Gateway-Error'
 
-/** An answer that is ready to be written. */
+/** A complete response, ready to be written. */
 export interface Answer {
   readonly status: number
-  /** Name and value in turn. */
+  /** A flat list: name, value, name, value. */
   readonly headers: readonly string[]
   readonly body: string
 }
 
-/** Who gets the answer. */
+/** The client that gets the response. */
 export interface Audience {
   readonly requestId: string
-  /** Whether a person is looking, who gets a page. */
+  /** Whether the client is a person's browser, which gets an HTML page instead of JSON. */
   readonly page: boolean
-  /** Whether that page may load itself again: it was asked for with a method that can be repeated. */
+  /** Whether the page may reload itself, because its request can be safely repeated. */
   readonly repeatable?: boolean
-  /** The verified path to come back to after signing in. */
+  /** The verified path to which the user returns after signing in. */
   readonly returnTo: string
 }
 
@@ -41,22 +44,25 @@ const CHALLENGES: Partial<Record<ErrorCode, string>> = {
 }
 
 /**
- * Makes the answer for an error: RFC 9457 problem details, or a page for a person. Fixed words only; the request is not
- * reflected, not even its address (CVE-2024-35225).
+ * Builds the response for an error: RFC 9457 problem details, or a page for a person. It contains fixed texts and no part of
+ * the request (CVE-2024-35225), except the verified path in the sign-in form.
  */
 export function problemAnswer(
-  { code, headers: extra, detail = DETAILS[code] }: ProblemSource,
+  {
+    code,
+    headers: extra,
+    detail = DETAILS[code],
+    retryAfter = fixedRetryAfter(code),
+  }: ProblemSource,
   audience: Audience,
 ): Answer {
   const { status } = ERRORS[code]
   const challenge = CHALLENGES[code]
-  const retryAfter = retryAfterOf({ code, headers: extra })
   const headers = [...ownHeaders(audience.requestId), ERROR_FIELD, code]
   for (const [name, value] of Object.entries(extra ?? {}))
     for (const one of [value].flat()) headers.push(name, one)
   if (challenge !== undefined) headers.push('WWW-Authenticate', challenge)
-  if (retryAfter !== undefined && extra?.['Retry-After'] === undefined)
-    headers.push('Retry-After', String(retryAfter))
+  if (retryAfter !== undefined) headers.push('Retry-After', String(retryAfter))
   if (!audience.page)
     return withBody(
       status,
@@ -78,18 +84,22 @@ export function problemAnswer(
   )
 }
 
-/** The part of an error that its client hears of. */
+/** The part of an error that the client may see. */
 export interface ProblemSource extends Pick<GatewayError, 'code' | 'headers'> {
   readonly detail?: string | undefined
+  /** In seconds; that of the table when left out. */
+  readonly retryAfter?: number | undefined
 }
 
-/** After how many seconds the client may try again; undefined when trying again is no use. */
-export function retryAfterOf({ code, headers }: ProblemSource): number | undefined {
-  const own = headers?.['Retry-After']
-  return own === undefined ? RETRY_SECONDS[code] : Number(own)
+/** Seconds after which the client may retry; undefined when a retry cannot help. */
+export function retryAfterOf({
+  code,
+  retryAfter = fixedRetryAfter(code),
+}: Pick<GatewayError, 'code' | 'retryAfter'>): number | undefined {
+  return retryAfter
 }
 
-/** Fields of every answer of ours. */
+/** Headers of every response that the gateway itself makes. */
 export function ownHeaders(requestId: string): string[] {
   return [
     'Cache-Control',
@@ -103,7 +113,7 @@ export function ownHeaders(requestId: string): string[] {
   ]
 }
 
-/** Adds a body with its type and length. */
+/** Builds a response with a body and the headers for its type and length. */
 export function withBody(
   status: number,
   headers: readonly string[],
@@ -117,12 +127,15 @@ export function withBody(
   }
 }
 
-/** @param requestId of our own making, in which JSON has nothing to escape */
+/** @param requestId made by the gateway, so it contains nothing that JSON must escape */
 function problemDocument(code: ErrorCode, detail: string, requestId: string): string {
   return `${documentBeginnings[code].of(detail)},"instance":"${requestId}"}\n`
 }
 
-/** By code, then by detail: texts that are there already. One that joins the two would be made for every refusal. */
+/**
+ * The beginning of each problem document, cached by code and then by detail. One cache with a joined key would build a new
+ * string for every refusal.
+ */
 const documentBeginnings = Object.fromEntries(
   Object.entries(ERRORS).map(([code, { status, title }]) => {
     const type = `urn:workspace-gateway:${code}`
@@ -136,8 +149,9 @@ const documentBeginnings = Object.fromEntries(
 ) as Record<ErrorCode, Remembered<string>>
 
 /**
- * A whole HTTP/1.1 answer as bytes, for a connection whose request the parser refused; the connection ends after it.
- * @param extra fields that the answer must carry, such as `Allow`
+ * Builds a whole HTTP/1.1 response as text, for a connection whose request the HTTP parser rejected. The connection is closed
+ * after it.
+ * @param extra headers that the response must have, such as `Allow`
  */
 export function rawAnswer(
   code: ErrorCode,

@@ -1,5 +1,5 @@
-/** Which release of the gateway is this? The one in package.json; the bundle has it built in (build/bundle.ts). */
+/** Which release of the gateway is this? The version in package.json, which the bundle contains (build/bundle.ts). */
 import about from '../../package.json' with { type: 'json' }
 
-/** Such as `1.2.3`. */
+/** The version, such as `1.2.3`. */
 export const VERSION: string = about.version

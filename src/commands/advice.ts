@@ -1,20 +1,23 @@
-/** What in a configuration is legal, but unwise? Files and their modes are looked at; nothing is dialled. */
+/**
+ * What in a configuration is valid but risky? One line of advice for each such setting. File modes are checked; no connection
+ * is opened.
+ */
 import { statSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { SECRET_VARIABLES, type Config, type Environment } from '../config/load.ts'
 import { configWarnings } from '../config/rules.ts'
-import type { ServiceAddress } from '../config/values.ts'
 import { isLoopbackHost, parseAuthority } from '../rules/host.ts'
+import { ADDRESS_SETTINGS } from '../rules/services.ts'
 
-/** The most that GATEWAY_JWT_LEEWAY_SECONDS takes. */
+/** The maximum of GATEWAY_JWT_LEEWAY_SECONDS. */
 const MAX_LEEWAY_SECONDS = 120
 
 const READABLE_BY_EVERYBODY = 0o004
 const WRITABLE_BY_OTHERS = 0o022
 const OPEN_TO_OTHERS = 0o077
 
-/** One line for everything that an operator should look at twice. No secret is in any of them. */
+/** Returns the advice, one line for each finding. The lines contain no secret. */
 export function configAdvice(config: Config, env: Environment): string[] {
   return [
     ...configWarnings(config),
@@ -33,19 +36,14 @@ function proxyAdvice({ socket, host, trustedProxies }: Config): string[] {
   ]
 }
 
-function serviceAdvice({ dashboardUrl, apiUrl, terminalUrl, healthUrl }: Config): string[] {
-  const services: Record<string, ServiceAddress> = {
-    GATEWAY_DASHBOARD_URL: dashboardUrl,
-    GATEWAY_API_URL: apiUrl,
-    GATEWAY_TERMINAL_URL: terminalUrl,
-    GATEWAY_HEALTH_URL: healthUrl,
-  }
+function serviceAdvice(config: Config): string[] {
   const ours = new Set(
     Object.values(networkInterfaces()).flatMap((list = []) =>
       list.filter(({ internal }) => !internal).map(({ address }) => address),
     ),
   )
-  return Object.entries(services).flatMap(([name, { url, hostname }]) => {
+  return ADDRESS_SETTINGS.flatMap(({ env: name, key }) => {
+    const { url, hostname } = config[key]
     const host = hostname.replace(/^\[(.*)\]$/, '$1')
     if (host === '0.0.0.0' || host === '::')
       return [`${name} ${url} names every address of this machine; say 127.0.0.1`]
@@ -111,13 +109,13 @@ function isClearText(url: string): boolean {
   return host !== undefined && !isLoopback(host)
 }
 
-/** Whether a host, with or without a port or the brackets of an IPv6 address, is this machine itself. */
+/** Whether a host is this machine. It may have a port, and an IPv6 address may have brackets. */
 export function isLoopback(host: string): boolean {
   const authority = parseAuthority(isIPv6(host) ? `[${host}]` : host)
   return authority !== undefined && isLoopbackHost(authority)
 }
 
-/** The permission bits of a file; undefined when it cannot be looked at, which is not this file's question. */
+/** The permission bits of a file; undefined when they cannot be read, which other checks report. */
 function modeOf(path: string | undefined): number | undefined {
   if (path === undefined) return undefined
   try {
@@ -127,7 +125,7 @@ function modeOf(path: string | undefined): number | undefined {
   }
 }
 
-/** Permission bits as `chmod` takes them. */
+/** Permission bits as octal digits, as in `chmod 600`. */
 export function octal(mode: number): string {
   return (mode & 0o777).toString(8).padStart(3, '0')
 }

@@ -1,4 +1,4 @@
-/** `workspace-gateway check`: would the gateway start with this configuration, and what would it run with? */
+/** `workspace-gateway check`: is the configuration valid? The command validates it and prints every setting in force. */
 import { EXIT } from '../process/exit-codes.ts'
 import { parseArgs } from 'node:util'
 import {
@@ -16,21 +16,21 @@ import { SETTINGS } from '../config/settings.ts'
 import { configAdvice } from './advice.ts'
 import type { Io } from './io.ts'
 
-/** A setting as it is in force. */
+/** A setting in force. */
 interface Effective {
   readonly name: string
-  /** As it would be written; a secret as its size; null when it is not set. */
+  /** The value as it would be written in the environment; for a secret, its size; null when not set. */
   readonly value: string | null
   readonly secret: boolean
   readonly from: SettingSource
-  /** The file that it was read from. */
+  /** The file from which the value was read. */
   readonly file?: string
 }
 
 /**
  * Checks the configuration without listening, and prints it with secrets masked.
- * @returns 0 when the gateway would start with it, 78 when it would not, 64 for an unknown name
- * @throws an error with a code `ERR_PARSE_ARGS_…` for arguments that it does not know
+ * @returns 0 when the gateway would start with the configuration, 78 when it would not, 64 for an unknown name of a setting
+ * @throws an error with a code `ERR_PARSE_ARGS_…` for unknown arguments
  */
 export async function check(args: readonly string[], env: Environment, io: Io): Promise<number> {
   const { values } = parseArgs({
@@ -59,7 +59,7 @@ const DECLARED = Object.entries(SETTINGS) as ReadonlyArray<
 >
 
 function effectiveSettings(config: Config, env: Environment): Effective[] {
-  // As it was written; a folder as it was understood.
+  // Show values as they were written, but the state folder as the resolved path.
   const plainValue = (key: keyof Config): string | null =>
     key === 'stateDir' ? config[key] : env[SETTINGS[key].env] || SETTINGS[key].default || null
   return DECLARED.map(([key, setting]) => {
@@ -76,7 +76,7 @@ function effectiveSettings(config: Config, env: Environment): Effective[] {
   })
 }
 
-/** What may be said about a secret: that it is there, and how long it is. */
+/** Describes a secret without its value: that it is set, and its size. */
 function masked(value: unknown): string | null {
   const secrets = (Array.isArray(value) ? value : [value]).filter((one) => typeof one === 'string')
   if (secrets.length === 0) return null
@@ -107,7 +107,7 @@ function report(settings: readonly Effective[], warnings: readonly string[]): st
   return `The configuration is valid.\n\n${table}\n\n${advice}\n`
 }
 
-/** Says what one setting means. */
+/** Prints the meaning and the current value of one setting. */
 function explain(asked: string, env: Environment, io: Io, json: boolean): number {
   const name = asked.toUpperCase().replaceAll('-', '_')
   const full = name.startsWith('GATEWAY_') ? name : `GATEWAY_${name}`
@@ -152,7 +152,7 @@ function valueNow(setting: Setting<unknown>, env: Environment): string {
   }
 }
 
-/** Text on one line of a terminal, whatever is in it. */
+/** Makes a text safe to print on one line of a terminal: a text with control characters is printed as a JSON string. */
 function printable(text: string): string {
   return /^[^\p{C}]*$/u.test(text) ? text : JSON.stringify(text)
 }

@@ -6,7 +6,7 @@ import { ConfigError, loadConfig, type Config, type Environment } from '../confi
 import { configAdvice } from './advice.ts'
 import { examineClientAddress } from './doctor/client-address.ts'
 import { examineClock } from './doctor/clock.ts'
-import { examineDashboard } from './doctor/dashboard.ts'
+import { examineAnswers } from './doctor/service-answers.ts'
 import { Examination, type Examine } from './doctor/examination.ts'
 import { fail, pass, warn, type Finding, type Verdict } from './doctor/finding.ts'
 import { examineGateway } from './doctor/gateway.ts'
@@ -15,20 +15,33 @@ import { examineOpenclaw } from './doctor/openclaw.ts'
 import { examineStateFolder } from './doctor/state-folder.ts'
 import { examineStats } from './doctor/stats.ts'
 import { examineTerminal } from './doctor/terminal.ts'
+import { doctorWords, PROBED_SERVICES, type ProbedService } from '../rules/services.ts'
 import type { Io } from './io.ts'
 
 /** Until every question must be answered, in milliseconds; each has shorter limits of its own. */
 const DEADLINE_MS = 9000
+
+/** Services with questions of their own; every other one is asked whether it answers. */
+const OWN_QUESTIONS: Readonly<Partial<Record<ProbedService, Examine>>> = {
+  terminal: examineTerminal,
+  api: examineOpenclaw,
+  health: examineStats,
+}
+
+/** The question for each service that doctor looks at, by the name that doctor has for it. */
+const SERVICE_QUESTIONS: Readonly<Record<string, Examine>> = Object.fromEntries(
+  PROBED_SERVICES.map((name): [string, Examine] => [
+    doctorWords(name).name,
+    OWN_QUESTIONS[name] ?? ((examination) => examineAnswers(name, examination)),
+  ]),
+)
 
 /** The questions, in the order of the table. All are asked at once. */
 const QUESTIONS: Readonly<Record<string, Examine>> = {
   'state-folder': examineStateFolder,
   gateway: examineGateway,
   'client-address': examineClientAddress,
-  dashboard: examineDashboard,
-  terminal: examineTerminal,
-  openclaw: examineOpenclaw,
-  stats: examineStats,
+  ...SERVICE_QUESTIONS,
   'open-ports': examineOpenPorts,
 }
 

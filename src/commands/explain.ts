@@ -1,4 +1,4 @@
-/** `workspace-gateway explain`: why was this request answered as it was? */
+/** `workspace-gateway explain`: why did a request get its response? The running gateway reports the decision of each stage. */
 import { EXIT } from '../process/exit-codes.ts'
 import { parseArgs } from 'node:util'
 import { readSetting, type Environment } from '../config/load.ts'
@@ -10,10 +10,10 @@ import type { Io } from './io.ts'
 const REQUEST_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 /**
- * Asks the running gateway about a recent request and prints the decision chain.
- * @returns 0; 1 when it does not know the request; 64 for wrong usage; 69 when no gateway runs; 78 for a bad
+ * Asks the running gateway about a recent request and prints the chain of decisions.
+ * @returns 0; 1 when the gateway does not know the request; 64 for wrong usage; 69 when no gateway runs; 78 for an invalid
  * `GATEWAY_STATE_DIR`
- * @throws an error with a code `ERR_PARSE_ARGS_…` for arguments that it does not know
+ * @throws an error with a code `ERR_PARSE_ARGS_…` for unknown arguments
  */
 export async function explain(args: readonly string[], env: Environment, io: Io): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -51,7 +51,7 @@ export async function explain(args: readonly string[], env: Environment, io: Io)
   }
 }
 
-/** What a problem document says beyond its title. */
+/** The `detail` of a problem document, if it has one. */
 function detailOf(body: string): string | undefined {
   try {
     const { detail } = JSON.parse(body) as { detail?: unknown }
@@ -61,7 +61,7 @@ function detailOf(body: string): string | undefined {
   }
 }
 
-/** The decision chain for a person. */
+/** The chain of decisions as text for a person. */
 function chainText(explanation: Explanation): string {
   const { id, time, ms, upstreamMs, scheme, host, method, path, status, code, trace } = explanation
   const address = `${scheme === undefined ? '' : `${scheme}://`}${host ?? '?'}${path ?? ' (no legal path)'}`
@@ -81,7 +81,7 @@ function chainText(explanation: Explanation): string {
   return `${lines.map(printable).join('\n')}\n`
 }
 
-/** Text that does nothing to a terminal: what a client chose may hold any character. */
+/** Escapes characters that could control a terminal, because a client can put any character into a request. */
 function printable(text: string): string {
   return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => {
     const code = character.codePointAt(0) ?? 0

@@ -1,22 +1,22 @@
-/** What does the command say about itself? Generated from the declarations, so that it cannot drift. */
+/** What does `help` print? A text that is generated from the declarations of commands and settings, so that it stays true. */
 import { SETTINGS } from '../config/settings.ts'
 import type { Setting } from '../config/setting.ts'
 import { nearestName } from '../config/nearest.ts'
 import { VERSION } from '../answers/version.ts'
 
-/** A command, as it is told. */
+/** The description of a command. */
 interface Command {
-  /** What follows the program's name. */
+  /** The command line after the program's name. */
   readonly usage: string
-  /** One line of the overview. */
+  /** The line about the command in the overview. */
   readonly summary: string
-  /** Everything else, one line each: options and exit codes. */
+  /** Further lines of the command's own help: options and exit codes. */
   readonly details: readonly string[]
 }
 
 const JSON_OPTION = '--json          everything as JSON, for a program'
 
-/** Every command, in the order of the overview. */
+/** All commands, in the order of the overview. */
 export const COMMANDS = {
   serve: {
     usage: 'serve',
@@ -82,7 +82,7 @@ export const COMMANDS = {
 /** The name of a command. */
 export type CommandName = keyof typeof COMMANDS
 
-/** Other ways to ask for a command. */
+/** Other names of commands. */
 const ALIASES: Readonly<Record<string, CommandName>> = {
   '--version': 'version',
   '-v': 'version',
@@ -90,15 +90,15 @@ const ALIASES: Readonly<Record<string, CommandName>> = {
   '-h': 'help',
 }
 
-/** The command of this name, if there is one. */
+/** The command with this name or alias; undefined when there is none. */
 export function commandNamed(text: string): CommandName | undefined {
   if (Object.hasOwn(COMMANDS, text)) return text as CommandName
   return Object.hasOwn(ALIASES, text) ? ALIASES[text] : undefined
 }
 
-/** What is said about a command that there is not. */
+/** The error message for an unknown command. */
 export function unknownCommand(text: string): string {
-  // Two changes in a short word can make any other word of it.
+  // At most 2 changes, because more can turn a short word into any other.
   const nearest = nearestName(text, [...Object.keys(COMMANDS), ...Object.keys(ALIASES)], 2)
   return `unknown command ${JSON.stringify(text)}${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
 }

@@ -1,4 +1,4 @@
-/** What does a command need of the process? Two places to write to. */
+/** What does a command need from the process? Standard output and standard error. */
 export interface Io {
   /** Writes to standard output. */
   out(text: string): void

@@ -1,4 +1,4 @@
-/** `workspace-gateway terminal-credential`: user and password of the terminal, made on the first boot. */
+/** `workspace-gateway terminal-credential`: what are the terminal's user and password? The first call creates them. */
 import { parseArgs } from 'node:util'
 import { readSetting, type Environment } from '../config/load.ts'
 import { SETTINGS } from '../config/settings.ts'
@@ -12,10 +12,10 @@ import {
 import type { Io } from './io.ts'
 
 /**
- * Writes the credential to standard output, or with `--path` where it is; what was done goes to standard error, without
- * the credential. Of the settings it needs GATEWAY_STATE_DIR alone.
- * @returns 0, or 78 when others can read the file or it cannot be made
- * @throws an error with a code `ERR_PARSE_ARGS_…` for arguments that it does not know
+ * Prints the credential to standard output, or with `--path` the path of its file. Messages go to standard error and never
+ * contain the credential. The command needs only one setting, GATEWAY_STATE_DIR.
+ * @returns 0, or 78 when other users can read the file or it cannot be created
+ * @throws an error with a code `ERR_PARSE_ARGS_…` for unknown arguments
  */
 export async function terminalCredential(
   args: readonly string[],
@@ -48,7 +48,7 @@ export async function terminalCredential(
 
 interface Outcome {
   readonly credential: string
-  /** What a person should know of it. */
+  /** The message about a changed file; empty when nothing changed. */
   readonly done: string
 }
 

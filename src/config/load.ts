@@ -1,4 +1,4 @@
-/** Is this environment a configuration? Reads it, and says everything that is wrong with it at once. */
+/** Is an environment a valid configuration? `loadConfig` reads all settings and reports every problem at once. */
 import { readFileSync } from 'node:fs'
 import { codeOf } from '../answers/errors.ts'
 import { nearestName } from './nearest.ts'
@@ -11,7 +11,7 @@ export type { Config } from './settings.ts'
 /** The variables of an environment. */
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** A configuration that cannot be used. Its message names every problem, one a line, and no secret. */
+/** The error of an invalid configuration. Its message lists every problem, one per line, and contains no secret. */
 export class ConfigError extends Error {
   readonly problems: readonly string[]
 
@@ -32,15 +32,15 @@ export const KNOWN_VARIABLES: readonly string[] = DECLARED.flatMap(([, { env, se
   secret ? [env, env + FILE_SUFFIX] : [env],
 )
 
-/** The variables whose values must not stay in the environment once they were read. */
+/** The variables that hold secrets. They are removed from the environment after they were read. */
 export const SECRET_VARIABLES: readonly string[] = DECLARED.filter(([, { secret }]) => secret).map(
   ([, { env }]) => env,
 )
 
 /**
- * Reads and checks the whole configuration. Nothing is guessed: an empty value, an unknown `GATEWAY_` name or a secret
- * given twice is a problem, because a guard that is switched off by a typo is no guard (CVE-2026-76835).
- * @throws {ConfigError} naming every problem
+ * Reads and checks the whole configuration. An empty value, an unknown `GATEWAY_` name and a secret that is given twice are
+ * errors, because a typo must not switch a protection off (CVE-2026-76835).
+ * @throws {ConfigError} with every problem
  */
 export function loadConfig(env: Environment): Config {
   const problems: string[] = unknownNames(env)
@@ -57,23 +57,23 @@ export function loadConfig(env: Environment): Config {
   return deepFreeze(values as Config)
 }
 
-/** Freezes plain data all the way down: nobody changes a list of trusted proxies after it was checked. */
+/** Freezes plain data deeply, so that no code can change a checked setting, such as the list of trusted proxies. */
 function deepFreeze<T>(value: T): T {
   if (typeof value !== 'object' || value === null) return value
   for (const part of Object.values(value)) deepFreeze(part)
   return Object.freeze(value)
 }
 
-/** Where a setting's value came from. */
+/** The source of a setting's value. */
 export type SettingSource = 'environment' | 'file' | 'default'
 
-/** Where the value of a setting comes from in an environment that {@link loadConfig} takes. */
+/** The source of a setting's value, in an environment that {@link loadConfig} accepts. */
 export function sourceOf({ env: name, secret }: Setting<unknown>, env: Environment): SettingSource {
   if (secret && env[name + FILE_SUFFIX] !== undefined) return 'file'
   return env[name] === undefined ? 'default' : 'environment'
 }
 
-/** Reads one setting. @throws {Error} with the line that a person is shown */
+/** Reads one setting. @throws {Error} with the message for the operator */
 export function readSetting<T>(setting: Setting<T>, env: Environment): T {
   const { env: name, default: defaultText, secret, accepts } = setting
   const { text, source } = secret ? secretText(name, env) : { text: env[name], source: name }
@@ -89,7 +89,7 @@ export function readSetting<T>(setting: Setting<T>, env: Environment): T {
     return setting.parse(text)
   } catch (error) {
     const problem = error instanceof Error ? error.message : 'is not valid'
-    // A message that begins with the wrong element of a list needs no copy of the whole list before it.
+    // A message that quotes the wrong element of a list does not need the whole list too.
     const quotesItself = problem.startsWith('"')
     const seen = secret || quotesItself ? '' : ` "${withoutPasswords(text).slice(0, 100)}"`
     throw new Error(
@@ -101,7 +101,7 @@ export function readSetting<T>(setting: Setting<T>, env: Environment): T {
   }
 }
 
-/** Text without the user name and password of the URLs in it; up to the last `@`, since a password may hold anything. */
+/** Masks user names and passwords of URLs in a text. It masks up to the last `@`, because a password may contain an `@`. */
 function withoutPasswords(text: string): string {
   return text.replace(/\/\/.*@/gs, '//***@')
 }
@@ -115,7 +115,7 @@ function secretText(name: string, env: Environment): { text: string | undefined;
   try {
     return { text: readFileSync(path, 'utf8').replace(/(?:\r?\n)+$/, ''), source: fileName }
   } catch (error) {
-    // The path is not quoted, nor the cause, which quotes it: it may be the secret itself, given under the wrong name.
+    // Do not quote the path, nor attach the cause, which quotes it: the value may be the secret, set in the wrong variable.
     // oxlint-disable-next-line preserve-caught-error
     throw new Error(`${fileName} names a file that cannot be read (${codeOf(error)})`)
   }
@@ -133,7 +133,7 @@ function unknownNames(env: Environment): string[] {
     })
 }
 
-/** The variable that a misspelt name was probably meant to be. */
+/** The known variable that is nearest to a misspelt name; undefined when none is near. */
 export function nearestVariable(name: string): string | undefined {
   return nearestName(name, KNOWN_VARIABLES, 3)
 }

@@ -1,9 +1,9 @@
-/** Which name was probably meant? For typing errors in settings and commands. */
+/** Which known name was probably meant? The one with the smallest edit distance. Used for misspelt settings and commands. */
 
 /**
- * The name that takes the fewest changes of a character to become the asked one.
- * @param maxChanges more than so many, and it was something else that was meant
- * @returns undefined when none is that near
+ * Finds the known name with the smallest edit distance to the given one.
+ * @param maxChanges the largest distance, in characters, that still counts as a typing error
+ * @returns undefined when no name is that near
  */
 export function nearestName(
   asked: string,

@@ -1,10 +1,12 @@
-/** Do the settings fit together? What no single declaration can say. */
-import { SETTINGS, type Config } from './settings.ts'
+/** Do the settings fit together? The rules here concern several settings, so no single declaration can check them. */
+import { ADDRESS_SETTINGS } from '../rules/services.ts'
+import type { Config } from './settings.ts'
 import type { ServiceAddress } from './values.ts'
 
 /**
- * Problems between settings; those that could not be read are absent.
- * @param env tells which settings were given and which are defaults
+ * Finds conflicts between settings.
+ * @param config the settings that could be read
+ * @param env tells which settings were set and which are defaults
  */
 export function crossSettingProblems(
   config: Partial<Config>,
@@ -49,7 +51,7 @@ export function crossSettingProblems(
   return problems
 }
 
-/** Settings that are legal but unwise, as one line each. */
+/** Warnings about settings that are valid but risky, one line each. */
 export function configWarnings(config: Config): string[] {
   const warnings: string[] = []
   if (config.allowedHosts.includes('*'))
@@ -63,28 +65,25 @@ export function configWarnings(config: Config): string[] {
   return warnings
 }
 
-/** A service, and the setting that says where it is. */
+/** A service and the setting with its address. */
 interface ConfiguredService {
   readonly name: string
   readonly service: ServiceAddress
-  /** Whether nobody said so: the address is the default. */
+  /** Whether the address is the default. */
   readonly isDefault: boolean
 }
 
-const SERVICE_SETTINGS = ['dashboardUrl', 'apiUrl', 'terminalUrl', 'healthUrl'] as const
-
-/** The services whose addresses could be read. */
+/** The services whose address setting could be read. */
 function servicesOf(config: Partial<Config>): ConfiguredService[] {
-  return SERVICE_SETTINGS.flatMap((key) => {
+  return ADDRESS_SETTINGS.flatMap(({ key, env: name, default: defaultUrl }) => {
     const service = config[key]
-    const { env: name, default: defaultUrl } = SETTINGS[key]
     return service === undefined ? [] : [{ name, service, isDefault: service.url === defaultUrl }]
   })
 }
 
 /**
- * Services with one address. That is legal, since one program may well be two of them; but where one of the two is a
- * default, it was most likely overlooked: Next.js and OpenClaw both begin at 3000.
+ * Warns about two services with the same address when one of the two addresses is a default. One program may be two services,
+ * so this is valid, but a default was most likely overlooked: Next.js and OpenClaw both use port 3000 by default.
  */
 function sharedAddresses(config: Config): string[] {
   const services = servicesOf(config)
@@ -106,20 +105,20 @@ function isSameAddress(a: ServiceAddress, b: ServiceAddress): boolean {
   return isSameHost && a.port === b.port
 }
 
-/** Whether a service's address is the one that the gateway listens on, so that a request would come back to it. */
+/** Whether a service's address is the gateway's own, so that a forwarded request would loop. */
 function isOwnAddress(service: ServiceAddress, { socket, host, port }: Partial<Config>): boolean {
   if (service.socketPath !== undefined) return service.socketPath === socket
   if (socket !== undefined || service.port !== port) return false
   return isLoopback(service.hostname) || service.hostname.replace(/^\[(.*)\]$/, '$1') === host
 }
 
-/** The gateway's own pages are in front of the door. */
+/** Whether a URL is on the public host and needs a sign-in. The gateway's own pages below `/_gateway/` do not. */
 function isBehindOwnDoor(url: string, publicHost: string | undefined): boolean {
   const { hostname, pathname } = new URL(url)
   return hostname === publicHost && !pathname.startsWith('/_gateway/')
 }
 
-/** Whether a host, as URLs spell it, is this machine; the unspecified addresses lead here too. */
+/** Whether a host, as written in URLs, is this machine. The unspecified addresses (0.0.0.0, ::) reach this machine too. */
 function isLoopback(hostname: string): boolean {
   return (
     /^(?:(?:.*\.)?localhost|127(?:\.[0-9]{1,3}){3}|0\.0\.0\.0)$/.test(hostname) ||

@@ -1,19 +1,19 @@
-/** What is a setting? The form of a declaration and the parsers that several settings share. */
+/** What is a setting? A declaration of the type here. This file also has the parsers that several settings share. */
 
-/** One setting: everything that types, validation, `--help` and docs/configuration.md say about it. */
+/** The declaration of a setting. Its type, its validation, `--help` and docs/configuration.md are all derived from it. */
 export interface Setting<T> {
-  /** The environment variable. */
+  /** The name of the environment variable. */
   readonly env: string
-  /** One or more sentences; the first one stands alone. */
+  /** One or more sentences. The first one must be understandable alone. */
   readonly description: string
-  /** What is accepted, as it is said in an error. */
+  /** The accepted values, as a phrase for error messages. */
   readonly accepts: string
-  /** What it is when not set, in the form it would be written; undefined when there is none. */
+  /** The default, as it would be written in the environment; undefined when there is none. */
   readonly default: string | undefined
   readonly required: boolean
-  /** Whether the value is a secret: never printed, also read from `<env>_FILE`, removed from the environment. */
+  /** Whether the value is a secret. A secret is never printed, can also be read from `<env>_FILE`, and leaves the environment. */
   readonly secret: boolean
-  /** @throws {Error} saying what is wrong; for a secret without its value */
+  /** Parses the text of the variable. @throws {Error} with the problem as text; for a secret, without its value */
   readonly parse: (text: string) => T
 }
 
@@ -25,22 +25,22 @@ interface Declaration<T> {
   secret?: boolean
 }
 
-/** A setting without which the gateway does not start. */
+/** Declares a setting that must be set. */
 export function required<T>(declaration: Declaration<T>): Setting<T> {
   return { secret: false, ...declaration, default: undefined, required: true }
 }
 
-/** A setting with a default, written as a person would write it. */
+/** Declares a setting with a default, which is written as in the environment. */
 export function withDefault<T>(defaultText: string, declaration: Declaration<T>): Setting<T> {
   return { secret: false, ...declaration, default: defaultText, required: false }
 }
 
-/** A setting that may be absent. */
+/** Declares a setting that may be absent. */
 export function optional<T>(declaration: Declaration<T>): Setting<T | undefined> {
   return { secret: false, ...declaration, default: undefined, required: false }
 }
 
-/** A whole number between two bounds. */
+/** Parses a whole number within two bounds, both included. */
 export function wholeNumber(
   min: number,
   max: number,
@@ -56,7 +56,7 @@ export function wholeNumber(
   }
 }
 
-/** One of a few words. */
+/** Parses one of a few words. */
 export function oneOf<const Word extends string>(
   ...words: Word[]
 ): { accepts: string; parse: (text: string) => Word } {
@@ -70,13 +70,13 @@ export function oneOf<const Word extends string>(
   }
 }
 
-/** `true` or `false`, spelled so. */
+/** Parses exactly `true` or `false`. */
 export const trueOrFalse: { accepts: string; parse: (text: string) => boolean } = {
   accepts: 'true or false',
   parse: (text) => oneOf('true', 'false').parse(text) === 'true',
 }
 
-/** A comma-separated list; every element is parsed, and an empty one is an error. */
+/** Parses a comma-separated list element by element. An empty element is an error. */
 export function listOf<T>(parseElement: (element: string) => T): (text: string) => readonly T[] {
   return (text) =>
     text.split(',').map((element) => {

@@ -1,6 +1,7 @@
-/** Which settings are there? Every one of them, declared once (contract, section 9). */
+/** Which settings are there? Those in SETTINGS, each declared once (contract, section 9). */
 import { parseHostRule } from '../rules/host.ts'
 import { parseFilePattern } from '../rules/sensitive.ts'
+import { ADDRESS_SETTINGS, SERVICE_NAMES, SERVICES, type AddressKey } from '../rules/services.ts'
 import {
   listOf,
   oneOf,
@@ -26,17 +27,35 @@ import {
   parseTrustedProxies,
   parseWebUrl,
   parseWorkspace,
+  type ServiceAddress,
 } from './values.ts'
 
-const serviceUrl = { accepts: 'http://host:port or unix:/path', parse: parseServiceUrl }
+/** Where each service listens: a setting for each address of src/rules/services.ts. */
+const serviceAddresses = Object.fromEntries(
+  ADDRESS_SETTINGS.map(({ key, env, default: url, description }) => [
+    key,
+    withDefault(url, {
+      env,
+      description,
+      accepts: 'http://host:port or unix:/path',
+      parse: parseServiceUrl,
+    }),
+  ]),
+) as Record<AddressKey, Setting<ServiceAddress>>
 
-/** Routes with services behind them; an empty list is spelled `none`, since an empty variable is an error everywhere. */
+/** The services whose requests are counted, for a list in words. */
+const COUNTED = SERVICE_NAMES.filter((name) => SERVICES[name].budget !== 'none')
+
+/** A list of routes that have a service. An empty list is written `none`, because an empty variable is always an error. */
 const routeList = {
-  accepts: 'a comma-separated list of dashboard, chat, terminal and api; or none',
+  accepts: `a comma-separated list of ${COUNTED.slice(0, -1).join(', ')} and ${COUNTED.at(-1)}; or none`,
   parse: (text: string) => (text === 'none' ? [] : listOf(parseServiceRoute)(text)),
 }
 
-/** The settings, under the names that the code knows them by. */
+/** The services on which a signed-in browser spends its session's budget unless a setting says otherwise. */
+const SESSION_ROUTES = SERVICE_NAMES.filter((name) => SERVICES[name].budget === 'session').join(',')
+
+/** The declarations of all settings, by their names in the code. */
 export const SETTINGS = {
   workspace: required({
     env: 'GATEWAY_WORKSPACE',
@@ -94,26 +113,7 @@ export const SETTINGS = {
     accepts: 'an absolute path',
     parse: parseSocketPath,
   }),
-  dashboardUrl: withDefault('http://127.0.0.1:3001', {
-    env: 'GATEWAY_DASHBOARD_URL',
-    description: 'Where the dashboard (Next.js) listens.',
-    ...serviceUrl,
-  }),
-  apiUrl: withDefault('http://127.0.0.1:3000', {
-    env: 'GATEWAY_API_URL',
-    description: 'Where OpenClaw listens.',
-    ...serviceUrl,
-  }),
-  terminalUrl: withDefault('http://127.0.0.1:8080', {
-    env: 'GATEWAY_TERMINAL_URL',
-    description: 'Where ttyd listens, started with --base-path /terminal.',
-    ...serviceUrl,
-  }),
-  healthUrl: withDefault('http://127.0.0.1:4000', {
-    env: 'GATEWAY_HEALTH_URL',
-    description: 'Where the stats server listens.',
-    ...serviceUrl,
-  }),
+  ...serviceAddresses,
   openclawToken: optional({
     env: 'GATEWAY_OPENCLAW_TOKEN',
     description:
@@ -191,7 +191,7 @@ export const SETTINGS = {
       'Requests that one session may make in a window, where it has a budget of its own.',
     ...wholeNumber(1, 1_000_000_000),
   }),
-  sessionRoutes: withDefault('dashboard,chat,terminal,api', {
+  sessionRoutes: withDefault(SESSION_ROUTES, {
     env: 'GATEWAY_SESSION_ROUTES',
     description:
       "The routes on which a signed-in browser spends its session's budget instead of its address's. With none, the address's limit holds literally for everybody.",
@@ -270,7 +270,7 @@ export const SETTINGS = {
   }),
 } as const satisfies Record<string, Setting<unknown>>
 
-/** The settings as the code sees them: parsed, complete and frozen. */
+/** The values of all settings: parsed, complete and frozen. */
 export type Config = {
   readonly [Name in keyof typeof SETTINGS]: ReturnType<(typeof SETTINGS)[Name]['parse']>
 }

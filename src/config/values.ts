@@ -1,34 +1,35 @@
-/** What forms do the values of our settings have? One parser a form; each says what is wrong. */
+/** How is the text of a setting parsed? By the function of its kind here. Each throws an error with the problem as text. */
 import { isAbsolute, join, resolve } from 'node:path'
 import { parseNetworks, type Cidr } from '../http/address.ts'
 import { parseAuthority } from '../rules/host.ts'
+import { SERVICE_NAMES, SERVICES, type ServiceName } from '../rules/services.ts'
 import { RESERVED_PREFIXES } from '../rules/site-map.ts'
 import { listOf } from './setting.ts'
 
-/** Where a service listens. */
+/** The address of a service. */
 export interface ServiceAddress {
-  /** The URL as configured; for people, never for clients. */
+  /** The URL as configured. It is for operators and is never sent to clients. */
   readonly url: string
   /** `http://host:port`, or `http://localhost` for a Unix socket. */
   readonly origin: string
-  /** The host, an IPv6 literal in brackets. */
+  /** The host. An IPv6 literal is in brackets. */
   readonly hostname: string
   /** The TCP port; undefined for a Unix socket. */
   readonly port: number | undefined
   readonly socketPath: string | undefined
 }
 
-/** A TCP address or a Unix socket of this machine's configuration, never of a request. */
+/** A TCP address or a Unix socket. It comes from the configuration, never from a request. */
 export type Listener = { readonly host: string; readonly port: number } | { readonly path: string }
 
-/** Where a service listens, as node:net wants it. */
+/** The address of a service in the form that node:net takes. */
 export function listenerOf({ hostname, port, socketPath }: ServiceAddress): Listener {
   return socketPath === undefined
     ? { host: hostname.replace(/^\[|\]$/g, ''), port: port ?? 80 }
     : { path: socketPath }
 }
 
-/** `http://host:port` or `unix:/path`. */
+/** Parses `http://host:port` or `unix:/path`. */
 export function parseServiceUrl(text: string): ServiceAddress {
   if (text.startsWith('unix:')) {
     const socketPath = text.slice('unix:'.length)
@@ -51,36 +52,36 @@ export function parseServiceUrl(text: string): ServiceAddress {
   return { url: text, origin: url.origin, hostname: url.hostname, port, socketPath: undefined }
 }
 
-/** The shortest secret that HS256 can be trusted with (RFC 7518 section 3.2), in bytes. */
+/** The minimum length of an HS256 secret (RFC 7518 section 3.2), in bytes. */
 const MIN_SECRET_BYTES = 32
 
 const PLACEHOLDER =
   /change[-_ ]?(?:me|this|it)|replace[-_ ]?(?:me|this)|placeholder|your[-_ ].{0,20}secret|^<.*>$|insert[-_ ]|x{16}/i
 
-/** An HMAC secret: long enough, and not the one from somebody's example. Errors never quote it. */
+/** Parses an HMAC secret, which must be long enough and must not be a placeholder from an example. Errors never quote it. */
 export function parseSecret(text: string): string {
   if (Buffer.byteLength(text) < MIN_SECRET_BYTES)
     throw new Error(`is shorter than ${MIN_SECRET_BYTES} bytes`)
-  // Half of those who are given it would trim it: the two ends would then hold different keys.
+  // Many programs trim a secret that they read. Signer and verifier would then use different keys.
   if (text !== text.trim()) throw new Error('has white space at an end')
   if (PLACEHOLDER.test(text)) throw new Error('looks like a placeholder')
   if (new Set(text).size < 5) throw new Error('repeats a few characters: it can be guessed')
   return text
 }
 
-/** A token that is sent on as a field value. */
+/** Parses a token that the gateway sends in a header. */
 export function parseBearerToken(text: string): string {
   if (!/^[\x21-\x7e]+$/.test(text))
     throw new Error('has characters that cannot be sent in a header field')
   return text
 }
 
-/** Networks of trusted proxies, or `none`. */
+/** Parses the networks of trusted proxies, or `none`. */
 export function parseTrustedProxies(text: string): readonly Cidr[] {
   return text === 'none' ? [] : listOf(parseNetworks)(text).flat()
 }
 
-/** An exact web origin: scheme, host and port, nothing after. */
+/** Parses an exact web origin: scheme, host and port, and nothing else. */
 export function parseOrigin(text: string): string {
   const url = URL.parse(text)
   if (url === null || !/^https?:$/.test(url.protocol))
@@ -92,7 +93,7 @@ export function parseOrigin(text: string): string {
   return url.origin
 }
 
-/** An absolute http(s) URL. */
+/** Parses an absolute http(s) URL. */
 export function parseWebUrl(text: string): string {
   const url = URL.parse(text)
   if (url === null || !/^https?:$/.test(url.protocol)) throw new Error('is not an http(s) URL')
@@ -101,7 +102,7 @@ export function parseWebUrl(text: string): string {
   return url.href
 }
 
-/** A path prefix of one or more whole segments that no route of ours has taken. */
+/** Parses a path prefix of one or more whole segments, which no route of the gateway may use already. */
 export function parsePrefix(text: string): string {
   if (!/^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/.test(text))
     throw new Error('is not a path such as /chat')
@@ -110,16 +111,14 @@ export function parsePrefix(text: string): string {
   return text
 }
 
-const SERVICE_ROUTES = ['dashboard', 'chat', 'terminal', 'api'] as const
-
-/** A route with a service behind it, in a list of them: the message names the wrong one. */
-export function parseServiceRoute(text: string): (typeof SERVICE_ROUTES)[number] {
-  const route = SERVICE_ROUTES.find((name) => name === text)
+/** Parses a route that has a budget. The error quotes the text, because it is one element of a list. */
+export function parseServiceRoute(text: string): ServiceName {
+  const route = SERVICE_NAMES.find((name) => name === text && SERVICES[name].budget !== 'none')
   if (route === undefined) throw new Error(`"${text}" is not the name of a route`)
   return route
 }
 
-/** A registrable domain below which workspaces live. */
+/** Parses the domain below which workspaces have their host names. */
 export function parseDomain(text: string): string {
   const authority = parseAuthority(text)
   if (authority === undefined || authority.port !== undefined || authority.isIpLiteral)
@@ -127,16 +126,16 @@ export function parseDomain(text: string): string {
   return authority.host
 }
 
-/** An absolute path in the file system. */
+/** Parses an absolute path in the file system. */
 export function parseAbsolutePath(text: string): string {
   if (!isAbsolute(text)) throw new Error('is not an absolute path')
   return text
 }
 
-/** The names of folders below the working directory; `~` and `$` are a shell's, and nothing replaces them here. */
+/** A relative path below the working directory. It has no `~` and no `$`, because only a shell would expand them. */
 const RELATIVE_PATH = /^(?:\.\/)?[A-Za-z0-9._][A-Za-z0-9._/ -]*$/
 
-/** A path in the file system; a relative one is taken from the working directory, once and for all. */
+/** Parses a path in the file system. A relative path is resolved once, against the working directory at start. */
 export function parsePath(text: string): string {
   const path = resolve(text)
   if (isAbsolute(text)) return path
@@ -147,17 +146,17 @@ export function parsePath(text: string): string {
   return path
 }
 
-/** The longest path of a Unix socket that the kernel takes, in bytes. */
+/** The longest path of a Unix socket that the kernel accepts, in bytes. */
 const MAX_SOCKET_PATH_BYTES = 107
 
-/** An absolute path that a Unix socket can have. */
+/** Parses an absolute path that is short enough for a Unix socket. */
 export function parseSocketPath(text: string): string {
   if (Buffer.byteLength(text) > MAX_SOCKET_PATH_BYTES)
     throw new Error(`is longer than the ${MAX_SOCKET_PATH_BYTES} bytes of a Unix socket's path`)
   return parseAbsolutePath(text)
 }
 
-/** A host name or address to listen on; brackets around IPv6 are taken off. */
+/** Parses a host name or address to listen on. Brackets around an IPv6 address are removed. */
 export function parseListenHost(text: string): string {
   const bare = text.replace(/^\[(.*)\]$/, '$1')
   if (parseAuthority(bare.includes(':') ? `[${bare}]` : bare) === undefined)
@@ -165,7 +164,7 @@ export function parseListenHost(text: string): string {
   return bare
 }
 
-/** The name of a workspace, which is a DNS label. */
+/** Parses the name of a workspace, which is a DNS label. */
 export function parseWorkspace(text: string): string {
   if (!/^[a-z0-9][a-z0-9-]{2,29}$/.test(text)) throw new Error('is not a workspace name')
   return text

@@ -25,9 +25,6 @@ export function isolationFields(
     : []
 }
 
-/** The path where the isolated service is mounted. Its cookies are limited to this path. */
-export const ISOLATED_PREFIX = '/api'
-
 /**
  * Headers with which one response affects the whole origin, and so the dashboard and the terminal too. They are removed from
  * the responses of an isolated service. Headers that affect only their own response pass: `Link`, `Permissions-Policy`,

@@ -1,13 +1,7 @@
 /** Which response headers does the client get? The service's, filtered, plus the gateway's own (contract, section 6). */
 import { sanitizeSetCookie } from './cookies.ts'
 import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
-import {
-  EXPOSED_FIELDS,
-  ISOLATED_PREFIX,
-  isolationFields,
-  maySpeakForOrigin,
-  speaksForOrigin,
-} from './browser.ts'
+import { EXPOSED_FIELDS, isolationFields, maySpeakForOrigin, speaksForOrigin } from './browser.ts'
 import { rewriteRefresh } from './location.ts'
 import { Remembered } from '../limits/memo.ts'
 import { fieldLines, listElements, trimOws, type RawHeaders } from './fields.ts'
@@ -76,8 +70,11 @@ export interface ReturnedAnswer {
   readonly signedIn: boolean
   /** Rewrites a `Location` that names the service's own address to a path on the gateway. */
   readonly rewriteLocation: (location: string) => string
-  /** Whether the service is isolated: its headers may affect its own responses, but not the origin that services share. */
-  readonly isolated: boolean
+  /**
+   * The path of an isolated service, whose headers may affect its own responses but not the origin that services share. Its
+   * cookies are limited to this path. Undefined for any other service.
+   */
+  readonly isolatedAt: string | undefined
   /** The allowed foreign origin that may read the response (CORS), or undefined. */
   readonly allowOrigin: string | undefined
   /**
@@ -91,7 +88,8 @@ export interface ReturnedAnswer {
 
 /** Builds the client's response headers from the service's. */
 export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer): string[] {
-  const raw = about.isolated ? withoutOriginWide(answered, about.allowOrigin) : answered
+  const raw =
+    about.isolatedAt !== undefined ? withoutOriginWide(answered, about.allowOrigin) : answered
   const headers: string[] = []
   let nominated: string[] | undefined
   let said = 0
@@ -102,7 +100,7 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
     if (kind === PASS || kind === ORIGIN_WIDE) {
       headers.push(name, value)
     } else if (kind === SET_COOKIE) {
-      const safe = sanitizeSetCookie(value, about.isolated ? ISOLATED_PREFIX : undefined)
+      const safe = sanitizeSetCookie(value, about.isolatedAt)
       if (safe !== undefined) headers.push(name, safe)
     } else if (kind === LOCATION) {
       headers.push(name, about.rewriteLocation(value))
@@ -128,12 +126,13 @@ export function buildResponseHeaders(answered: RawHeaders, about: ReturnedAnswer
   const keepsPolicies = about.status === 304
   if (silent('referrer-policy') && !keepsPolicies) headers.push('Referrer-Policy', 'same-origin')
   const hasPolicy = (said & (1 << ANY_POLICY)) !== 0
-  const sandbox = about.isolated
-    ? isolationFields(
-        fieldLines(raw, 'content-type').join(),
-        about.status === 206 || (keepsPolicies && hasPolicy),
-      )
-    : []
+  const sandbox =
+    about.isolatedAt !== undefined
+      ? isolationFields(
+          fieldLines(raw, 'content-type').join(),
+          about.status === 206 || (keepsPolicies && hasPolicy),
+        )
+      : []
   if (silent('content-security-policy') && (!keepsPolicies || hasPolicy || sandbox.length > 0))
     headers.push('Content-Security-Policy', "frame-ancestors 'self'")
   headers.push(...sandbox)
@@ -208,7 +207,7 @@ function saidBy(kind: number, value: string): number {
   return (1 << ANY_POLICY) | (FRAME_ANCESTORS.test(value) ? 1 << CONTENT_POLICY : 0)
 }
 
-/** Headers removed from a `101`: those that only the gateway sends, and lengths, which a 101 cannot have (RFC 9110 section 8.6). */
+/** Headers removed from a `101`: those that only the gateway sends, and lengths, which a 101 has not (RFC 9110 section 8.6). */
 const NEVER_WITH_SWITCH: ReadonlySet<string> = new Set([
   'x-gateway-error',
   'x-request-id',
@@ -248,20 +247,20 @@ export function buildInformationalHeaders(
 
 /**
  * Builds the headers of a service's `101`. Handshake headers pass unchanged; cookies with the gateway's names are removed.
- * @param isolated whether the service's headers must not affect the whole origin
+ * @param isolatedAt as in {@link ReturnedAnswer}
  */
-export function buildSwitchingHeaders(answered: RawHeaders, isolated: boolean): string[] {
-  const raw = isolated ? withoutOriginWide(answered, undefined) : answered
+export function buildSwitchingHeaders(
+  answered: RawHeaders,
+  isolatedAt: string | undefined,
+): string[] {
+  const raw = isolatedAt !== undefined ? withoutOriginWide(answered, undefined) : answered
   const headers: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? ''
     const value = raw[i + 1] ?? ''
     const lower = name.toLowerCase()
     if (NEVER_WITH_SWITCH.has(lower)) continue
-    const safe =
-      lower === 'set-cookie'
-        ? sanitizeSetCookie(value, isolated ? ISOLATED_PREFIX : undefined)
-        : value
+    const safe = lower === 'set-cookie' ? sanitizeSetCookie(value, isolatedAt) : value
     if (safe !== undefined) headers.push(name, safe)
   }
   return headers

@@ -1,53 +1,54 @@
-/** Which credential does a request come with? The first that is present decides alone; nothing is verified here. */
+/** Which credential does a request have? The first one that is present, in a fixed order. Nothing is verified here. */
 import { cookieValues, LOOPBACK_SESSION_COOKIE, SECURE_SESSION_COOKIE } from '../http/cookies.ts'
 import { fieldLines, trimOws, type RawHeaders } from '../http/fields.ts'
 import type { GatewayError } from '../answers/errors.ts'
 import { isLoopbackHost, type Authority } from '../rules/host.ts'
 import { isTokenShaped, type Principal } from './token.ts'
 
-/** For programs that need `Authorization` for the service itself. */
+/** The header for programs that need `Authorization` for the service itself. */
 export const TOKEN_FIELD = 'X-Workspace-Token'
 
-/** Which credential a request came with. */
+/** Where a credential stood in the request. */
 export type CredentialKind = 'header' | 'bearer' | 'cookie'
 
-/** The one credential that decides, and what came of it. */
+/** The credential of a request, after verification. */
 export interface Credential {
   readonly kind: CredentialKind
-  /** Who it speaks for, or why it was refused. */
+  /** The principal, or why the credential was refused. */
   readonly outcome: Principal | GatewayError
 }
 
-/** How the client reached the workspace. */
+/** The scheme and host by which the client reached the workspace. */
 interface Site {
   readonly scheme: 'http' | 'https'
   readonly authority: Authority | undefined
 }
 
 /**
- * Whether the session cookie carries `Secure` and the `__Host-` prefix: always, but for plain http on a loopback host,
- * where browsers take no such cookie and no network is crossed.
+ * Whether the session cookie has `Secure` and the `__Host-` prefix. It does, except over plain http on a loopback host, where
+ * browsers refuse such a cookie and no network is crossed.
  */
 export function usesSecureCookie({ scheme, authority }: Site): boolean {
   return scheme === 'https' || authority === undefined || !isLoopbackHost(authority)
 }
 
-/** A token as it was sent. */
+/** A token as the client sent it, not yet verified. */
 export interface Candidate {
   readonly kind: CredentialKind
   readonly token: string
 }
 
-/** Fields that say two things at once: a request that no two readers would understand alike. */
+/** A request with two credentials of a kind, which is refused because two readers could each take another one. */
 export interface Ambiguous {
   readonly reason: string
-  /** Which of them came twice. Of the session cookie, both copies are then expired (cookie tossing, CVE-2024-28233). */
+  /** The kind that came twice. If it is the cookie, the response expires both copies (cookie tossing, CVE-2024-28233). */
   readonly kind: CredentialKind
 }
 
 /**
- * Finds the credential: `X-Workspace-Token`, then an `Authorization: Bearer` of our form, then the session cookie.
- * Any other `Authorization` is the service's: a browser that knows ttyd's password sends it with every request there.
+ * Finds the credential: `X-Workspace-Token`, then an `Authorization: Bearer` in the form of our tokens, then the session
+ * cookie. Any other `Authorization` belongs to the service, because a browser that knows ttyd's password sends it with every
+ * request.
  * @param secure whether the session cookie is the one with the `__Host-` prefix
  */
 export function findCredential(
@@ -72,8 +73,8 @@ export function findCredential(
 }
 
 /**
- * The token of an `Authorization: Bearer` value; the scheme is case-insensitive (RFC 9110 section 11.1). A tab is no legal
- * separator, but a token behind one is still ours, and no service may see it.
+ * The token of an `Authorization: Bearer` value. The scheme is case-insensitive (RFC 9110 section 11.1). A tab is not a legal
+ * separator, but a token after a tab is still ours, and no service may see it.
  */
 export function bearerToken(authorization: string | undefined): string | undefined {
   return authorization === undefined

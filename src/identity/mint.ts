@@ -1,8 +1,8 @@
-/** How is a token made? With the claims that token.ts asks for, signed with HS256. */
+/** How is a token made? It gets the claims that token.ts requires and a signature with HS256. */
 import { SignJWT } from 'jose/jwt/sign'
 import { isNumericDate, isSubject, MAX_SUBJECT_LENGTH } from './token.ts'
 
-/** What a new token says. */
+/** The claims of a new token, and the secret that signs it. */
 export interface MintOptions {
   readonly secret: string
   /** `aud` */
@@ -16,7 +16,7 @@ export interface MintOptions {
 
 /**
  * Mints a token, for operators, tests and the embedded workspace.
- * @throws {Error} when no workspace would take it, because of its subject or its end
+ * @throws {Error} when no workspace would accept the token, because of its subject or its expiry
  */
 export async function mintToken({
   secret,

@@ -1,47 +1,50 @@
 /**
- * What must the text of a token be? A compact JWS in its one canonical spelling, with a header that chooses nothing and claims
- * that let its holder in now (RFC 7515, RFC 7519, RFC 8725). The signature is checked in verifier.ts.
+ * What must a token say? It must be a compact JWS in canonical spelling, its header must choose nothing about its verification,
+ * and its claims must be valid now and for this workspace (RFC 7515, RFC 7519, RFC 8725). verifier.ts checks the signature.
  */
 import { GatewayError } from '../answers/errors.ts'
 
-/** Who a verified token speaks for. */
+/** The person or program that a verified token identifies. */
 export interface Principal {
-  /** `sub`: who it is. */
+  /** `sub`: the name of the person or program. */
   readonly subject: string
-  /** `exp`: when the token ends, in seconds since 1970. */
+  /** `exp`: when the token expires, in seconds since 1970. */
   readonly expiresAt: number
-  /** Names the session in memory and in limits: a digest of the token, useless as a credential. */
+  /** The name of the session in memory and in limits. It is a digest of the token, which is useless as a credential. */
   readonly sessionId: string
-  /** Names the key that verified it, so that the session ends when the key goes. */
+  /** The name of the key that verified the token, so that the session ends when that key is removed. */
   readonly keyId: string
 }
 
-/** A token is at most this long, in characters: all are ASCII. */
+/** The longest token, in characters, which are all ASCII. */
 export const MAX_TOKEN_LENGTH = 4096
 
-/** A subject is at most this long, in UTF-16 code units. */
+/** The longest subject, in UTF-16 code units. */
 export const MAX_SUBJECT_LENGTH = 256
 
 const JWS_COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$/
-// Header fields that would let a token choose how it is checked (RFC 8725 section 3; CVE-2026-22817 and its kin).
+// Header parameters that would let a token choose how it is verified (RFC 8725 section 3; CVE-2026-22817 and its kin).
 const FORBIDDEN_HEADER_FIELD = /^(?:crit|b64|jwk|jku|x5.*|cty|zip|enc)$/i
 
-/** The last second of the year 9999: a later date is a mistake, such as milliseconds in place of seconds. */
+/** The last second of the year 9999. A later date is a mistake, such as milliseconds in place of seconds. */
 const LAST_DATE = 253_402_300_799
 
-/** How far ahead `iat` may be, in seconds, whatever the leeway: the clock of a machine lags when it resumes from a pause. */
+/**
+ * `iat` may be this far in the future, in seconds, whatever the leeway, because a machine's clock lags after it was
+ * suspended.
+ */
 const MAX_ISSUED_AHEAD_SECONDS = 300
 
-/** Whether text has the form of one of our credentials: a compact JWS or an API token. Says nothing about its worth. */
+/** Whether a text has the form of our credentials: a compact JWS or an API token. It may still be invalid. */
 export function isTokenShaped(text: string): boolean {
   return text.startsWith('hub_') || JWS_COMPACT.test(text)
 }
 
-/** What a verifier checks tokens against. */
+/** What the claims of a token are compared with. */
 export interface TokenRules {
-  /** `aud` must be, or contain, this name exactly: a houston token is worth nothing at research. */
+  /** `aud` must be, or contain, exactly this name, so that a token of one workspace is not valid at another. */
   readonly workspace: string
-  /** `iss` must be this, when configured. */
+  /** `iss` must be this, when it is configured. */
   readonly issuer: string | undefined
   /** Clock skew allowed on `exp` and `nbf`, in seconds. */
   readonly leewaySeconds: number
@@ -49,19 +52,20 @@ export interface TokenRules {
 
 type JsonObject = Readonly<Record<string, unknown>>
 
-/** What must hold before any cryptography: one spelling only, and a header that chooses nothing. @returns the payload */
+/** Checks what can be checked before the signature: the spelling and the header. @returns the payload, not yet trusted */
 export function readClaims(token: string): JsonObject {
   if (token.length > MAX_TOKEN_LENGTH) throw invalidToken('too long')
   if (!JWS_COMPACT.test(token)) throw invalidToken('not a compact JWS')
   const parts = token.split('.')
-  // base64url with stray bits or a stray character decodes all the same: one token must have one spelling.
+  // Node also decodes base64url with stray bits or characters. A token must have one spelling, because its text names its
+  // session.
   if (parts.some((part) => Buffer.from(part, 'base64url').toString('base64url') !== part))
     throw invalidToken('not canonical base64url')
   checkHeader(readObject(parts[0] ?? '', 'header'))
   return readObject(parts[1] ?? '', 'payload')
 }
 
-/** `kid` may name a key, but every key of the ring is tried anyway: it is only a hint. */
+/** Checks the header. `kid` must be a string and is otherwise ignored, because every key of the ring is tried anyway. */
 function checkHeader(header: JsonObject): void {
   const { alg, typ, kid } = header
   if (alg !== 'HS256') throw invalidToken('alg')
@@ -74,7 +78,7 @@ function checkHeader(header: JsonObject): void {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** Reads one part of a token. The parser's own complaint is dropped, since it quotes what it read. */
+/** Parses one part of a token. The parser's own error is dropped, because it quotes the input. */
 function readObject(part: string, name: string): JsonObject {
   let json: string
   let value: unknown
@@ -90,7 +94,10 @@ function readObject(part: string, name: string): JsonObject {
   return value as JsonObject
 }
 
-/** Whether a JSON object repeats a member at its top level: parsers disagree about which one counts (RFC 7519 section 4). */
+/**
+ * Whether a JSON object has a member twice at its top level, since parsers disagree about which one counts (RFC 7519 section
+ * 4).
+ */
 function hasDuplicateKeys(validJson: string): boolean {
   const seen = new Set<unknown>()
   let depth = 0
@@ -106,7 +113,9 @@ function hasDuplicateKeys(validJson: string): boolean {
   return false
 }
 
-/** Whether the claims of a token whose signature holds let it in now (RFC 7519 section 4.1), and for whom and how long. */
+/**
+ * Checks the claims of a token whose signature is valid (RFC 7519 section 4.1). @returns whom it identifies and until when
+ */
 export function checkClaims(
   { iss, aud, sub, exp, nbf, iat }: JsonObject,
   { workspace, issuer, leewaySeconds }: TokenRules,
@@ -126,7 +135,7 @@ export function checkClaims(
   return { subject: sub, expiresAt: exp }
 }
 
-/** Whether a name can stand in a log and, encoded, in a header field, and stay the same name. */
+/** Whether a subject can be written to a log and, encoded, to a header field and still be the same name. */
 export function isSubject(value: unknown): value is string {
   return (
     typeof value === 'string' &&
@@ -138,8 +147,8 @@ export function isSubject(value: unknown): value is string {
 }
 
 /**
- * Whether a value is a date in seconds since 1970, fractions allowed (RFC 7519 section 2). JSON also spells 1e400, which is
- * Infinity: a token that never expires is refused.
+ * Whether a value is a date in seconds since 1970, with a fraction or without (RFC 7519 section 2). JSON can spell 1e400, which
+ * parses as Infinity; such a date is refused, because the token would never expire.
  */
 export function isNumericDate(value: unknown): value is number {
   return typeof value === 'number' && value >= 0 && value <= LAST_DATE

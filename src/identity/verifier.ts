@@ -1,36 +1,39 @@
-/** Did one of our keys sign this token, and is the token still good? The signature, the key ring, and the tokens that are remembered. */
+/**
+ * Did one of our keys sign this token, and is the token valid now? jose checks the signature, token.ts the rest; valid
+ * tokens are cached.
+ */
 import { createHash, type webcrypto } from 'node:crypto'
 import { compactVerify } from 'jose/jws/compact/verify'
 import { codeOf, GatewayError } from '../answers/errors.ts'
 import { checkClaims, invalidToken, readClaims, type Principal, type TokenRules } from './token.ts'
 
-/** HMAC secrets: the first signs and verifies, the others only verify while a rotation lasts. */
+/** HMAC secrets. The first one signs and verifies; the others only verify, during a rotation. */
 export type KeyRing = readonly [string, ...string[]]
 
-/** Checks tokens and remembers the good ones until they expire. */
+/** Verifies tokens and caches the valid ones until they expire. */
 export interface TokenVerifier {
-  /** The principal of a token that is remembered and still good; costs one look-up. */
+  /** The principal of a token that is cached and has not expired. It costs one look-up. */
   recall(token: string): Principal | undefined
   /** Verifies a token. @throws {GatewayError} `token-invalid` or `token-expired` */
   verify(token: string): Promise<Principal>
-  /** Replaces the keys and forgets every verdict made under the old ones. */
+  /** Replaces the keys and empties the cache, whose tokens were verified with the old keys. */
   setKeys(keys: KeyRing): void
-  /** Whether the key that verified a token is still in the ring. */
+  /** Whether a key is still in the ring. */
   hasKey(keyId: string): boolean
-  /** How many tokens are remembered. */
+  /** The number of cached tokens. */
   readonly size: number
 }
 
 interface Key {
   readonly id: string
-  /** Imported once: doing it for each token would take longer than the check itself. */
+  /** Imported once, because importing the key for each token would take longer than the verification itself. */
   readonly imported: Promise<webcrypto.CryptoKey>
 }
 
-/** How many verified tokens are remembered; the oldest make room. A workspace has one user and a handful of agents. */
+/** The capacity of the cache; the oldest token is dropped first. A workspace has one user and a handful of agents. */
 const REMEMBERED_TOKENS = 10_000
 
-/** Builds a verifier. @param now the wall clock in milliseconds, since `exp` is wall-clock time */
+/** Makes a verifier. @param now the wall clock in milliseconds, because `exp` is wall-clock time */
 export function buildTokenVerifier(
   rules: TokenRules,
   keys: KeyRing,
@@ -46,7 +49,7 @@ export function buildTokenVerifier(
     const keysTried = ring
     for (const key of keysTried) {
       if (!(await isSignedWith(key, token))) continue
-      // A key change during the await must not be outlived by a verdict of the old ring.
+      // setKeys() may have run during the await. A token whose key is no longer in the ring is not valid and not cached.
       if (ring !== keysTried && !ring.some(({ id }) => id === key.id)) break
       const principal = { ...checkClaims(claims, rules, now() / 1000), ...namesOf(token, key) }
       if (remembered.size >= REMEMBERED_TOKENS) {

@@ -1,7 +1,7 @@
 /**
  * What happens on SIGTERM, in order? This file is the answer, top to bottom: {@link stopOnSignals} limits the time that
  * stopping may take, {@link stopGateway} has the steps, {@link drainRequests} is the step that waits for requests; then the
- * process ends. With GATEWAY_HOT_RESTART the signal reaches the keeper of the port, which sends the message `stop` here.
+ * process ends. With GATEWAY_HOT_RESTART the keeper of the port (port-keeper.ts) gets the signal and sends the message `stop`.
  */
 import { rmSync } from 'node:fs'
 import { ServerResponse } from 'node:http'
@@ -14,7 +14,9 @@ import { EXIT } from './exit-codes.ts'
 import { notifyStopping, type NotifyOptions } from './notify.ts'
 import { isKept, type ToGateway } from './port-keeper.ts'
 
-/** How long stopping may take beyond the drain time, for saving budgets, closing idle connections and the last log lines (milliseconds). */
+/**
+ * Stopping may take this long beyond the drain time, to save budgets, close connections and write log lines (milliseconds).
+ */
 const STOP_MARGIN_MS = 2000
 
 /** A connection that has sent nothing for this long was opened in advance and has no request on its way (milliseconds). */
@@ -62,14 +64,18 @@ export interface StopOptions {
   readonly operations: Operations
   readonly supervisor: NotifyOptions
   readonly drainSeconds: number
-  /** The Unix socket that the gateway listens on and removes at the end; undefined when there is none or another process owns it. */
+  /**
+   * The Unix socket that the gateway listens on and removes at the end; undefined when there is none or another process owns
+   * it.
+   */
   readonly socketFile: string | undefined
   readonly saveBudgets: () => void
 }
 
 /**
- * Stops the gateway, step by step.
- * @param drain waits until the requests in flight have ended, or their time is over
+ * Stops the gateway: notifies the supervisor, drains, saves the budgets, closes the server and then the admin socket, removes
+ * the socket file, and flushes the log.
+ * @param drain resolves when the requests in flight have ended, or when their time is over
  */
 export async function stopGateway(
   options: StopOptions,
@@ -89,7 +95,9 @@ export async function stopGateway(
   await log.flush()
 }
 
-/** Stops accepting, closes WebSockets with 1012, and lets requests finish until the deadline; then destroys every connection. */
+/**
+ * Stops accepting, closes WebSockets with 1012, and lets requests finish until the deadline; then destroys every connection.
+ */
 async function drainRequests({ gateway, connections, drainSeconds }: StopOptions): Promise<void> {
   const { server } = gateway.app
   const { drain, openSockets } = gateway.parts

@@ -1,38 +1,41 @@
-/** How does the process end? The signals that ask for it, and an end that no stuck thread can hold up. */
+/** How does the process end? A signal requests it, and {@link endProcess} ends it even while a thread is blocked. */
 
 /**
- * Work that Node's thread pool has not finished. At exit the C library waits for those threads, and a thread may wait for
- * ever: for the reader of a pipe, for a name server, for a disk.
+ * Node's names for unfinished work in its thread pool. At exit the C library joins those threads, and a thread may block for
+ * ever: on a pipe that nobody reads, on a name server, on a disk.
  */
 const THREAD_WORK = /^(?:FSReq|GetAddrInfo|GetNameInfo)/
 
-/** Ends the process with this exit code. What is to be done at exit is done. */
+/** Ends the process with this exit code. Listeners of the event `exit` run first, as with `process.exit`. */
 export function endProcess(exitCode: number): never {
   if (!process.getActiveResourcesInfo().some((type) => THREAD_WORK.test(type)))
     process.exit(exitCode)
   process.emit('exit', exitCode)
   try {
-    // Another program in our place takes our threads away, whatever they wait for, and it can end.
+    // execve replaces the process by a new Node, which ends our threads whatever they wait for; the new Node can exit.
     const { execPath } = process
     process.execve?.(execPath, [execPath, '--eval', `process.exit(${exitCode})`], {})
   } catch {
-    // No such call here, or the program was replaced meanwhile: then the signal says that we ended.
+    // The platform has no execve, or the file of Node was replaced. SIGKILL ends the process, with a signal for an exit
+    // code.
   }
   process.kill(process.pid, 'SIGKILL')
   throw new Error('not reached')
 }
 
-/** npm passes a Ctrl+C on that the terminal has sent already: two interrupts so close (in milliseconds) are one. */
+/**
+ * Two interrupts within this time are one (milliseconds): npm forwards a Ctrl+C that the terminal has sent to us already.
+ */
 const SAME_INTERRUPT_MS = 100
 
-/** What is done on signals that stop a process. */
+/** What the signals that stop a process call. */
 export interface StopActions {
   readonly first: () => void
-  /** Also on every further one. */
+  /** Called on the second signal and on every later one. */
   readonly second: () => void
 }
 
-/** Obeys SIGTERM and SIGINT. */
+/** Handles SIGTERM and SIGINT. */
 export function onStopSignals({ first, second }: StopActions): void {
   let isStopping = false
   let interrupted = -Infinity

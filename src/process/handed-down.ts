@@ -1,13 +1,17 @@
-/** Did the supervisor hand a listening socket down? systemd's protocol (sd_listen_fds(3)), which others speak too. */
+/**
+ * Did the supervisor pass a listening socket to this process? It says so in systemd's protocol, sd_listen_fds(3), which
+ * other supervisors implement too.
+ */
 import { ConfigError, type Environment } from '../config/load.ts'
 
-/** Where the first socket that is handed down always is. */
+/** The first socket that is passed always has this descriptor (SD_LISTEN_FDS_START). */
 const FIRST_FD = 3
 
 /**
- * The listening socket that was handed down.
- * @param pid the process it was meant for: variables that are left over from a parent's own start name another one
- * @throws {ConfigError} when there is more than one
+ * The descriptor of the listening socket that was passed, or undefined.
+ * @param pid The process that the socket must be meant for. Variables inherited from a parent that was started the same way
+ * name the parent.
+ * @throws {ConfigError} when more than one socket was passed
  */
 export function handedDownListener(env: Environment, pid: number): number | undefined {
   const { LISTEN_FDS: count, LISTEN_PID: meantFor } = env

@@ -1,4 +1,7 @@
-/** How does the gateway live? It opens its log and state, listens, re-reads secrets, and stops without losing a request. */
+/**
+ * How does a gateway start, and what can be done with it while it runs? {@link startGateway} opens the log, listens, opens the
+ * state folder and then the admin socket; its result replaces keys, saves budgets and stops (drain.ts).
+ */
 import type { Config } from '../config/load.ts'
 import { configWarnings } from '../config/rules.ts'
 import { buildGateway } from '../gateway.ts'
@@ -14,44 +17,47 @@ import { retireGateway, stopGateway, trackConnections, type StopOptions } from '
 import { listen, type ListenAddress } from './listen.ts'
 import { notifyReady } from './notify.ts'
 
-/** What may differ from the defaults. */
+/** Options that come from the process and not from a setting. */
 export interface ServerOptions {
-  /** Where log lines go; standard output when not given. */
+  /** Where log lines are written. Default: standard output. */
   readonly logDestination?: LogDestination
-  /** systemd's `NOTIFY_SOCKET`: where a supervisor hears that the gateway is ready. */
+  /** systemd's `NOTIFY_SOCKET`: the socket on which the gateway notifies its supervisor that it is ready. */
   readonly notifySocket?: string | undefined
-  /** The number of a listening socket that was handed down to this process; used instead of the configured address. */
+  /** The file descriptor of an inherited listening socket, used instead of the configured address. */
   readonly listenFd?: number | undefined
-  /** Whether this gateway takes over from one that still listens: the port is shared, the admin door changes hands. */
+  /**
+   * Whether this gateway replaces one that still runs: both listen on the port, and this one takes over the admin socket.
+   */
   readonly takesOver?: boolean
-  /** Whether the file of `GATEWAY_SOCKET` belongs to whoever keeps the port, and stays when this gateway ends. */
+  /** Whether the keeper of the port owns the file of `GATEWAY_SOCKET`, so that this gateway must not remove it. */
   readonly keepsSocketFile?: boolean
 }
 
 /** A gateway that listens. */
 export interface RunningGateway extends Gateway {
   readonly address: ListenAddress
-  /** Puts new signing keys in force; what the old ones opened ends. */
+  /** Replaces the signing keys. Sessions whose key is gone lose their WebSockets and their remembered terminal passwords. */
   setKeys(keys: KeyRing): void
-  /** Sends another token to OpenClaw from now on, or none. */
+  /** Replaces the token that is sent to OpenClaw; undefined sends none. */
   setOpenclawToken(token: string | undefined): void
-  /** Stops: requests in flight get the drain time, WebSockets a close frame; budgets are saved, the log is flushed. */
+  /** Stops the gateway, in the steps of drain.ts. Another call returns the same promise. */
   close(): Promise<void>
   /**
-   * Stops after a successor has taken over: as {@link close}, but connections that people keep open are answered once
-   * more before they end, so that not even a request that is on its way just now is lost.
-   * @param onBudgetsSaved is called when the successor can take the budgets, and later once more by the end of the promise
+   * Stops after a successor has taken over the port. Unlike {@link close}, it leaves idle connections open, until the drain
+   * time is over, for one more request each, because that request may be on its way already.
+   * @param onBudgetsSaved Called once, right after the first save. Budgets are saved again before the returned promise
+   * resolves; the successor takes that save when this process exits.
    */
   retire(onBudgetsSaved: () => void): Promise<void>
-  /** Saves the budgets for a successor. */
+  /** Saves the budgets to the state folder, for a successor. */
   saveBudgets(): void
-  /** Takes what a predecessor has saved since the last time. */
+  /** Adds what a predecessor has saved in the state folder since the budgets were last read from there. */
   takeBudgets(): void
 }
 
 /**
  * Starts the gateway.
- * @throws an error whose `code` is `EADDRINUSE` or `EACCES` when the address cannot be had
+ * @throws an error whose `code` is `EADDRINUSE` or `EACCES` when the address cannot be used
  */
 export async function startGateway(
   config: Config,

@@ -1,35 +1,41 @@
-/** Does the supervisor know that the gateway is ready? s6's notification pipe and systemd's NOTIFY_SOCKET. */
+/**
+ * How does the supervisor learn that the gateway is ready or stopping? Through s6's notification pipe or systemd's
+ * NOTIFY_SOCKET.
+ */
 import { execFile } from 'node:child_process'
 import { closeSync, fstatSync, readdirSync, readlinkSync, writeSync } from 'node:fs'
 import type { Logger } from 'pino'
 
-/** Whom to tell. */
+/** The supervisors to notify. */
 export interface NotifyOptions {
-  /** The pipe that s6 waits at (`GATEWAY_NOTIFY_FD`). */
+  /** The descriptor of the pipe that s6 reads (`GATEWAY_NOTIFY_FD`). */
   readonly fd: number | undefined
   /** systemd's `NOTIFY_SOCKET`. */
   readonly socket: string | undefined
   readonly logger: Logger
 }
 
-/** How long telling systemd may take, in milliseconds. */
+/** Time limit of `systemd-notify`, in milliseconds. */
 const NOTIFY_MS = 5000
 
-/** Where programs are: the environment of the gateway is nobody else's business. */
+/** The PATH of `systemd-notify`, which gets nothing else of the gateway's environment because it needs nothing else. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
-/** Tells the supervisor that requests are taken. Never rejects: a supervisor that waits in vain says so itself. */
+/**
+ * Notifies the supervisor that the gateway accepts requests. Never rejects: a supervisor that gets no notification reports
+ * that itself.
+ */
 export async function notifyReady({ fd, socket, logger }: NotifyOptions): Promise<void> {
   if (fd !== undefined) notifyPipe(fd, logger)
   if (socket !== undefined) await notifySystemd(socket, ['READY=1'], logger)
 }
 
-/** Tells the supervisor that the end has begun. Never rejects. */
+/** Notifies the supervisor that the gateway is stopping. Never rejects. */
 export async function notifyStopping({ socket, logger }: NotifyOptions): Promise<void> {
   if (socket !== undefined) await notifySystemd(socket, ['STOPPING=1'], logger)
 }
 
-/** s6: a line feed, and then the end of the pipe (https://skarnet.org/software/s6/notifywhenup.html). */
+/** Writes a line feed to the pipe and closes it, as s6 expects (https://skarnet.org/software/s6/notifywhenup.html). */
 function notifyPipe(fd: number, logger: Logger): void {
   try {
     if (!isInheritedPipe(fd)) throw new Error('it is no pipe of a supervisor')
@@ -42,8 +48,8 @@ function notifyPipe(fd: number, logger: Logger): void {
 }
 
 /**
- * Whether a descriptor is a pipe whose other end is elsewhere. Without this a wrong number could be one of Node's own
- * pipes, and closing it would end the handling of signals.
+ * Whether a descriptor is a pipe whose other end is in another process. A wrong number in the setting could be one of Node's
+ * own pipes, and closing that pipe would end Node's signal handling.
  */
 function isInheritedPipe(fd: number): boolean {
   if (!fstatSync(fd).isFIFO()) return false
@@ -56,11 +62,13 @@ function linkOf(path: string): string | undefined {
   try {
     return readlinkSync(path)
   } catch {
-    return undefined // closed since: the descriptor of the listing itself
+    return undefined // closed by now: the descriptor that `readdirSync` itself had open
   }
 }
 
-/** Node has no Unix datagram sockets, so systemd's own program does it. It names us as the sender's parent. */
+/**
+ * Runs systemd's own program, because Node has no Unix datagram sockets. It sends in the name of its parent, this process.
+ */
 function notifySystemd(socket: string, state: readonly string[], logger: Logger): Promise<void> {
   return new Promise((resolve) => {
     execFile(

@@ -1,15 +1,15 @@
-/** Which process is the gateway? The PID file that a supervisor or an operator reads. */
+/** Which process is the gateway? Its number stands in the PID file, which a supervisor or an operator reads. */
 import { readFileSync, rmSync } from 'node:fs'
 import { codeOf } from '../answers/errors.ts'
 import { readWholeFile, writeWholeFile } from '../store/whole-file.ts'
 
-/** The word of a command line that runs the gateway: the installed command, or the program itself. */
+/** A word of a command line that runs the gateway: the installed command, or its source file. */
 const GATEWAY_COMMAND = /(?:^|\/)(?:workspace-gateway(?:\.cjs)?|main\.[jt]s)$/
 
-/** More than a number and white space is no PID file, in bytes. */
+/** A larger file is not a PID file, which has a number and white space (bytes). */
 const MAX_PID_FILE_BYTES = 64
 
-/** A PID file that names another process which is alive. */
+/** The PID file names another gateway that is running. */
 export class AlreadyRunningError extends Error {
   constructor(path: string, pid: number) {
     super(
@@ -20,8 +20,8 @@ export class AlreadyRunningError extends Error {
 }
 
 /**
- * Refuses to go on when the file names a gateway that is alive; a stale file, or one whose number now belongs to some
- * other program, is no obstacle.
+ * Throws when the file names a gateway that is running. A stale file is ignored, and so is a number that now belongs to
+ * another program.
  * @throws {AlreadyRunningError}
  */
 export function checkPidFile(path: string): void {
@@ -30,18 +30,18 @@ export function checkPidFile(path: string): void {
     throw new AlreadyRunningError(path, pid)
 }
 
-/** Writes our number, all at once: nobody ever reads half of it. */
+/** Writes the number of this process atomically, so that no reader ever sees half of it. */
 export function writePidFile(path: string): void {
   writeWholeFile(path, `${process.pid}\n`, 0o644)
 }
 
-/** Removes the file if it still holds our number: a successor may have written its own. Never fails: we are at the end. */
+/** Removes the file if it still has the number of this process, since a successor may have written its own. Never throws. */
 export function removePidFile(path: string): void {
   if (readPid(path) !== process.pid) return
   try {
     rmSync(path, { force: true })
   } catch {
-    // A file that stays names a process that is gone, which is no obstacle to the next one.
+    // The file stays. It names a process that has ended, which the next gateway ignores.
   }
 }
 
@@ -55,17 +55,20 @@ function readPid(path: string): number | undefined {
   return /^[1-9][0-9]{0,9}$/.test(text) ? Number(text) : undefined
 }
 
-/** Whether a process is alive and looks like us; numbers are used again, after a crash above all. */
+/**
+ * Whether a process is alive and runs the gateway. The kernel reuses numbers, so a number in a stale file may be any
+ * program.
+ */
 function isGateway(pid: number): boolean {
   try {
     process.kill(pid, 0)
   } catch (error) {
-    if (codeOf(error) !== 'EPERM') return false // EPERM: alive, and another user's
+    if (codeOf(error) !== 'EPERM') return false // EPERM: the process is alive and another user's
   }
   try {
     const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
     return words.some((word) => GATEWAY_COMMAND.test(word))
   } catch {
-    return true // no /proc here: better to refuse than to run twice
+    return true // no /proc on this platform: refusing to start is safer than running twice
   }
 }

@@ -1,4 +1,7 @@
-/** How is the gateway replaced without refusing a connection? A small process keeps the port while gateways come and go. */
+/**
+ * How is the gateway replaced without refusing a connection? A small process, the keeper, holds the listening socket; gateways
+ * are its child processes and share that socket, so the socket stays open while one gateway replaces another.
+ */
 import cluster, { type Worker } from 'node:cluster'
 import type { Logger } from 'pino'
 import type { Config, Environment } from '../config/load.ts'
@@ -8,63 +11,67 @@ import { openLog } from '../observe/log.ts'
 import { notifyReady, notifyStopping, type NotifyOptions } from './notify.ts'
 
 /**
- * What the keeper tells a gateway: save your budgets, a successor has taken over, your predecessor has saved more; stop,
- * and stop without waiting for requests. Stopping is not passed on as a signal: where a supervisor signals every process
- * (systemd's KillMode=control-group), the gateway would take the second one for a person in a hurry.
+ * The messages of the keeper to a gateway.
+ * - `save-budgets`: a successor is about to start.
+ * - `retire`: a successor has taken over.
+ * - `take-budgets`: the predecessor has saved more.
+ * - `stop`, and `stop-at-once`, which does not wait for requests. These are messages and not signals, because some supervisors
+ *   signal every process of a service (systemd's KillMode=control-group): the gateway would count the keeper's signal as the
+ *   second one and end at once.
  */
 export type ToGateway = 'save-budgets' | 'retire' | 'take-budgets' | 'stop' | 'stop-at-once'
 
-/** What a gateway tells its keeper: it takes requests, or its budgets are in the state folder. */
+/** The messages of a gateway to its keeper: it accepts requests, or its budgets are in the state folder. */
 export type ToKeeper = 'ready' | 'budgets-saved'
 
-/** The variable that tells a gateway that it takes over from another one. */
+/** The environment variable of a gateway that replaces another one. */
 const TAKES_OVER = 'WORKSPACE_GATEWAY_TAKES_OVER'
 
-/** How long a successor may take until it takes requests, in milliseconds. */
+/** A successor that does not accept requests after this time is killed (milliseconds). */
 const READY_MS = 30_000
 
-/** What a gateway that retires or stops may take beyond its drain time before it is killed, in milliseconds. */
+/** A gateway that retires or stops is killed this long after its drain time (milliseconds). */
 const RETIRE_MS = 5000
 
-/** What a gateway may take that was told to end at once, in milliseconds. */
+/** A gateway that got `stop-at-once` is killed after this time (milliseconds). */
 const AT_ONCE_MS = 1000
 
 /** What a keeper needs besides the settings. */
 export interface KeeperOptions {
-  /** The environment that gateways are started with. */
+  /** The environment of the gateways. */
   readonly env: Environment
-  /** Is called once, when the first gateway takes requests. What it throws ends the keeper. */
+  /** Called once, when the first gateway accepts requests. An error that it throws ends the keeper. */
   readonly onReady: () => void
 }
 
-/** Whether this process is a gateway that a keeper has started. */
+/** Whether this process is a gateway that a keeper started. */
 export function isKept(): boolean {
   return cluster.isWorker
 }
 
-/** Whether this process is a gateway that takes over from another one. */
+/** Whether this process is a gateway that replaces another one. */
 export function takesOver(env: Environment): boolean {
   return isKept() && env[TAKES_OVER] !== undefined
 }
 
-/** Tells the keeper of this gateway. */
+/** Sends a message to the keeper, if this process has one. */
 export function tellKeeper(message: ToKeeper): void {
   process.send?.(message)
 }
 
 /**
- * Keeps the port, and the process id that a supervisor watches. The gateway runs as its child. SIGUSR2 starts another
- * one, and when that takes requests the first retires; a successor that does not get so far changes nothing. The keeper
- * ends with its gateway.
+ * Runs the keeper, which is the process that a supervisor watches. The gateway is its child process. SIGUSR2 starts another
+ * gateway, and the first one retires once the second accepts requests; a successor that fails before that changes nothing. The
+ * keeper ends when its gateway has ended.
  * @returns the gateway's exit code
  */
 export async function keep(config: Config, { env, onReady }: KeeperOptions): Promise<number> {
   const log = openLog(config.logLevel)
   const { logger } = log
   const { promise, resolve, reject } = Promise.withResolvers<number>()
-  process.umask(0o077) // the file of a GATEWAY_SOCKET is made by this process: nobody else's, not even for a moment
-  // Gateways accept for themselves, all from the queue of one socket that stays open. With a socket each (SO_REUSEPORT)
-  // the connections in the queue of the one that closes would be reset.
+  process.umask(0o077) // this process creates the file of GATEWAY_SOCKET, which no other user may open even for a moment
+  // Each gateway accepts connections itself, from the queue of one shared socket that stays open. With a socket for each
+  // gateway (SO_REUSEPORT) the connections in the queue of the socket that closes would be reset.
   cluster.schedulingPolicy = cluster.SCHED_NONE
   const gateways = new Gateways(env, logger, config.drainSeconds * 1000)
   const supervisor = { fd: config.notifyFd, socket: env['NOTIFY_SOCKET'], logger }
@@ -86,7 +93,7 @@ export async function keep(config: Config, { env, onReady }: KeeperOptions): Pro
     const { promise: ended, resolve: end } = Promise.withResolvers<number>()
     gateways.onEnd = end
     gateways.stop()
-    await ended // a gateway that outlives its keeper would keep the port from the next one
+    await ended // a gateway that outlives its keeper would occupy the port of the next keeper
     throw error
   } finally {
     await log.flush()
@@ -102,11 +109,11 @@ function announce(supervisor: NotifyOptions, onReady: () => void, reject: (e: un
   }
 }
 
-/** The gateways of a keeper: the one that takes requests, and for a while the next and the last one. */
+/** The gateways of a keeper: the current one, and during a replacement its successor or its predecessor. */
 class Gateways {
-  /** The first gateway takes requests. */
+  /** Called when the first gateway accepts requests. */
   onReady: () => void = () => {}
-  /** The last gateway has ended. */
+  /** Called when the last gateway has ended. */
   onEnd: (exitCode: number) => void = () => {}
   readonly #env: Environment
   readonly #logger: Logger
@@ -116,7 +123,10 @@ class Gateways {
   #retiring: Worker | undefined
   #isReady = false
   #isStopping = false
-  /** Whether another replacement was asked for while one was under way: there may be a newer program by now. */
+  /**
+   * Whether SIGUSR2 came again during a replacement. It is then repeated, because the program on the disk may be newer by
+   * now.
+   */
   #again = false
   #exitCode: number = EXIT.failed
 
@@ -131,7 +141,7 @@ class Gateways {
     this.#current = this.#fork(false)
   }
 
-  /** Starts a successor; it takes over when it is ready. */
+  /** Starts a successor, which takes over when it is ready. */
   replace(): void {
     if (this.#isStopping || !this.#isReady) return
     if (this.#successor !== undefined || this.#retiring !== undefined) {
@@ -139,20 +149,20 @@ class Gateways {
       return
     }
     this.#logger.info({ pid: this.#current?.process.pid }, 'replacing the gateway')
-    this.#tell(this.#current, 'save-budgets') // what is spent is spent from the successor's first moment on
+    this.#tell(this.#current, 'save-budgets') // the successor starts once they are saved, so that no client gets a fresh budget
   }
 
-  /** Passes a signal on to the gateway that takes requests. */
+  /** Sends a signal to the gateway that accepts requests. */
   signalCurrent(signal: NodeJS.Signals): void {
     this.#current?.process.kill(signal)
   }
 
-  /** Stops all of them. */
+  /** Stops every gateway. */
   stop(): void {
     this.#stopWithin('stop', this.#drainMs + RETIRE_MS)
   }
 
-  /** Ends all of them at once; one that cannot hear it is killed. */
+  /** Ends every gateway without waiting for requests, and kills one that does not react. */
   stopAtOnce(): void {
     this.#stopWithin('stop-at-once', AT_ONCE_MS)
   }
@@ -170,11 +180,11 @@ class Gateways {
   }
 
   #fork(successor: boolean): Worker {
-    // The program as it is on the disk now: this is how an update gets in.
+    // Runs the program as it is on the disk now, so that a replacement is also an update.
     cluster.setupPrimary({ exec: process.argv[1] ?? '', args: ['serve'] })
     const gateway = cluster.fork({
       ...this.#env,
-      // The keeper's own business: the process id that a supervisor watches, and what the supervisor is told.
+      // The keeper writes the PID file and notifies the supervisor itself.
       GATEWAY_PID_FILE: undefined,
       GATEWAY_NOTIFY_FD: undefined,
       NOTIFY_SOCKET: undefined,
@@ -244,7 +254,7 @@ class Gateways {
   }
 }
 
-/** Kills a gateway that has not done its part in time. */
+/** Kills a gateway unless a condition holds after some time. */
 function killUnless(gateway: Worker, milliseconds: number, isDone: () => boolean): void {
   setTimeout(() => {
     if (!isDone()) gateway.process.kill('SIGKILL')

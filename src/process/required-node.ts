@@ -1,10 +1,11 @@
 /**
- * Can this Node run the gateway? The first import of main.ts: an old one is refused before it fails half-way, and before
- * anything listens. The syntax here, and in all of the bundle, is one that such a Node can still read (build/bundle.ts).
+ * Can this version of Node run the gateway? This file is the first import of main.ts and ends the process on an older Node,
+ * before anything listens or fails half-way. An older Node must be able to parse this file and the whole bundle
+ * (build/bundle.ts).
  */
 import { EXIT } from './exit-codes.ts'
 
-/** The oldest release that works; `engines` in package.json says the same. */
+/** The oldest major release that works, as in `engines` of package.json. */
 const REQUIRED_MAJOR = 24
 
 if (!(Number.parseInt(process.versions.node, 10) >= REQUIRED_MAJOR)) {

@@ -1,4 +1,6 @@
-/** How does the process of a gateway live? Its signals, its keeper if it has one, and faults that nobody caught. */
+/**
+ * What does the process do around the gateway? It handles signals, messages of the keeper of the port, and uncaught errors.
+ */
 import { loadConfig, type Config, type Environment } from '../config/load.ts'
 import { stopOnSignals } from './drain.ts'
 import { endProcess } from './ending.ts'
@@ -8,15 +10,15 @@ import { isKept, takesOver, tellKeeper, type ToGateway } from './port-keeper.ts'
 import { keyRing } from '../parts.ts'
 import { startGateway, type RunningGateway } from './lifecycle.ts'
 
-/** What the process is given besides the settings. */
+/** What the process needs besides the settings. */
 export interface ProcessOptions {
-  /** The environment that it was started with, secrets included. */
+  /** The environment that the process was started with, secrets included. */
   readonly env: Environment
-  /** Is called when the gateway takes requests. What it throws ends the gateway. */
+  /** Called when the gateway accepts requests. An error that it throws stops the gateway. */
   readonly onReady: () => void
 }
 
-/** Starts the gateway; signals end it, and with it the process. */
+/** Starts the gateway. A signal stops it and then ends the process. */
 export async function runGateway(config: Config, { env, onReady }: ProcessOptions): Promise<void> {
   const starting = startGateway(config, {
     notifySocket: env['NOTIFY_SOCKET'],
@@ -24,7 +26,8 @@ export async function runGateway(config: Config, { env, onReady }: ProcessOption
     takesOver: takesOver(env),
     keepsSocketFile: isKept(),
   })
-  obeySignals(starting, config, env) // before it listens: a request may be under way by the time that it is said to have started
+  // Before the gateway listens, because a request may be in flight by the time that `starting` resolves.
+  obeySignals(starting, config, env)
   const gateway = await starting
   try {
     onReady()
@@ -36,7 +39,7 @@ export async function runGateway(config: Config, { env, onReady }: ProcessOption
   if (isKept()) obeyKeeper(gateway)
 }
 
-/** A gateway with a keeper takes over from its predecessor, and makes way for its successor. */
+/** Handles the messages by which the keeper of the port replaces one gateway with another. */
 function obeyKeeper(gateway: RunningGateway): void {
   const saved = (): void => tellKeeper('budgets-saved')
   process.on('message', (message: ToGateway) => {
@@ -53,7 +56,9 @@ function obeyKeeper(gateway: RunningGateway): void {
   tellKeeper('ready')
 }
 
-/** What a signal asks for is done when the gateway has started; one that cannot start says so itself. */
+/**
+ * Handles signals. They take effect once the gateway has started; a gateway that cannot start ends the process by itself.
+ */
 function obeySignals(
   starting: Promise<RunningGateway>,
   { drainSeconds }: Config,
@@ -69,8 +74,8 @@ function obeySignals(
 }
 
 /**
- * The last fence: a fault of ours that nothing caught costs one request, not everybody's terminal. It is said as loudly
- * as a log can; requests share nothing that such a fault could leave half done.
+ * Logs an uncaught error and lets the process run on, because ending it would close the terminals of everybody. This is safe
+ * here: requests share no state that an error could leave half changed. The level is `fatal`, since the error is a bug.
  */
 function surviveFaults({ app }: RunningGateway): void {
   const survive = (error: unknown): void => {
@@ -80,7 +85,7 @@ function surviveFaults({ app }: RunningGateway): void {
   process.on('unhandledRejection', survive)
 }
 
-/** SIGHUP: reads the secret files again. A bad one keeps what is in force. */
+/** Reads the secret files again (SIGHUP). When one of them is invalid, the secrets in force stay. */
 function reloadSecrets(gateway: RunningGateway, sources: Environment): void {
   try {
     const config = loadConfig(sources)

@@ -21,7 +21,7 @@ export function answerFault(request: FastifyRequest, reply: FastifyReply, cause:
     if (mayAnswer) {
       // Without the fields that stages have added, because one of them may be what could not be written.
       const { headers, body } = problemAnswer(
-        { code: error.code, headers: undefined },
+        { code: error.code, headers: undefined, retryAfter: error.retryAfter },
         { requestId: id, page: false, returnTo: '/' },
       )
       response.writeHead(error.statusCode, [...headers, 'Connection', 'close'])

@@ -1,8 +1,8 @@
-/** May a page of a foreign origin read an answer, and what may it see of it? The CORS fields, once (Fetch Standard section 3.2). */
+/** May a page of a foreign origin read a response? The CORS headers here allow it (Fetch Standard section 3.2). */
 import type { IncomingHttpHeaders } from 'node:http'
 import { EXPOSED_FIELDS } from '../http/browser.ts'
 
-/** The fields with which a page of an allowed origin may read an answer of ours. */
+/** The headers that allow a page of an allowed origin to read a response of the gateway. */
 export function corsFields(allowOrigin: string): Readonly<Record<string, string>> {
   return {
     'Access-Control-Allow-Origin': allowOrigin,
@@ -12,15 +12,15 @@ export function corsFields(allowOrigin: string): Readonly<Record<string, string>
   }
 }
 
-/** Whether a request asks on behalf of a browser whether another one may be sent (CORS-preflight request). */
+/** Whether a request is a CORS preflight, with which a browser asks if it may send the actual request. */
 export function isPreflight(method: string, headers: IncomingHttpHeaders): boolean {
   return method === 'OPTIONS' && headers['access-control-request-method'] !== undefined
 }
 
 /**
- * The allowed origin in bytes that the parser refused, or undefined. Only one whole `Origin` line counts. A wrong guess does no
- * harm: browsers compare the answer's origin with the page's, and the answer says nothing that is secret.
- * @param packet the packet in which the parser stopped
+ * Finds an allowed origin in bytes that the HTTP parser rejected, or undefined. Exactly one whole `Origin` line is accepted. A
+ * wrong guess is harmless: browsers compare the returned origin with the page's, and the error response holds no secret.
+ * @param packet the packet at which the parser stopped
  */
 export function allowedOriginIn(packet: string, allowed: readonly string[]): string | undefined {
   if (allowed.length === 0) return undefined

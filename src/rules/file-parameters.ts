@@ -1,13 +1,16 @@
-/** Does a query parameter name a file? Its value is then a file name even without a slash (`?file=server.key`). */
+/**
+ * Does a query parameter's name say that its value is a file? The word lists here decide it. Such a value is checked as a file
+ * name even without a slash (`?file=server.key`).
+ */
 
-/** Parts of names that say so wherever they stand: `filePath`, `upload_file_1`, `sourceDirectory`. */
+/** Word parts that mean a file anywhere in a parameter's name: `filePath`, `upload_file_1`, `sourceDirectory`. */
 export const FILE_PARTS: readonly string[] = [
   ...['file', 'path', 'folder', 'director', 'document', 'download', 'upload', 'attach', 'asset'],
   ...['artifact', 'template', 'script', 'config', 'secret', 'certificate', 'backup', 'archive'],
   ...['source', 'resource', 'include', 'import', 'export', 'command', 'manifest', 'notebook'],
 ]
 
-/** Ends of words that say so: `docName`, `image_url`, `outDir`. */
+/** Word endings that mean a file: `docName`, `image_url`, `outDir`. */
 export const FILE_ENDINGS: readonly string[] = [
   ...[
     'name',
@@ -25,7 +28,7 @@ export const FILE_ENDINGS: readonly string[] = [
   ],
 ]
 
-/** Whole words that say so: `f`, `data[key]`, `arg`. */
+/** Whole words that mean a file: `f`, `data[key]`, `arg`. */
 export const FILE_WORDS: readonly string[] = [
   ...[
     'f',
@@ -121,9 +124,9 @@ const ENDING = new RegExp(`(?:${FILE_ENDINGS.join('|')})$`)
 const WORDS: ReadonlySet<string> = new Set(FILE_WORDS)
 
 /**
- * Whether a parameter's name says that its value is a file. `sort.key` is a property, so a dot separates nothing;
- * `data[key]`, `new-key` and `file1` are words with something around them.
- * @param name decoded and in lower case
+ * Whether a parameter's name says that its value is a file. A dot does not separate words, because `sort.key` names a property;
+ * brackets, hyphens and digits do (`data[key]`, `new-key`, `file1`).
+ * @param name the parameter's name, decoded and in lower case
  */
 export function namesFile(name: string): boolean {
   if (PART.test(name)) return true

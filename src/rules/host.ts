@@ -1,24 +1,24 @@
-/** Is this host ours? The grammar of `Host` (RFC 9110 section 7.2) and the allow-list that it is matched against. */
+/** Does the gateway serve this host? It parses `Host` (RFC 9110 section 7.2) and matches the result against an allow-list. */
 import { isIPv4 } from 'node:net'
 import { parseAddress } from '../http/address.ts'
 
-/** A host and port as they stand in `Host`. */
+/** The host and port in a `Host` header. */
 export interface Authority {
   /** Lower case, without a trailing dot; an IPv6 literal keeps its brackets. */
   readonly host: string
   /** The port as written, or undefined. */
   readonly port: string | undefined
-  /** Whether the host is an IP literal, which DNS cannot rebind. */
+  /** Whether the host is an IP literal, for which DNS rebinding is impossible. */
   readonly isIpLiteral: boolean
 }
 
 const REG_NAME =
   /^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*$/
 
-/** The longest value: a name of 253 characters, a trailing dot, and a port. */
+/** The longest legal value: a name of 253 characters, a trailing dot, and a port. */
 const MAX_AUTHORITY_LENGTH = 260
 
-/** Parses the value of a `Host` field. @returns undefined when it is not host[:port] */
+/** Parses the value of a `Host` header. @returns undefined when it is not host[:port] */
 export function parseAuthority(text: string): Authority | undefined {
   if (text.length > MAX_AUTHORITY_LENGTH) return undefined
   const match = /^(\[[0-9a-fA-F.]*:[0-9a-fA-F:.]*\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?$/.exec(text)
@@ -33,7 +33,7 @@ export function parseAuthority(text: string): Authority | undefined {
   }
   const host = literal.endsWith('.') ? literal.slice(0, -1) : literal
   if (isIPv4(host)) return { host, port, isIpLiteral: true }
-  // A name that ends in a number is an IPv4 address to browsers (0x7f.1, 127.1): no such name is served.
+  // Browsers read a name that ends in a number as an IPv4 address (0x7f.1, 127.1), so such a name is refused.
   if (/(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$/.test(host)) return undefined
   return REG_NAME.test(host) ? { host, port, isIpLiteral: false } : undefined
 }
@@ -41,7 +41,7 @@ export function parseAuthority(text: string): Authority | undefined {
 /** A rule of `GATEWAY_ALLOWED_HOSTS`. */
 export type HostRule = '*' | `.${string}` | (string & {})
 
-/** Parses a rule: a host, `.example.com` for the domain and its subdomains, or `*`. @throws {Error} saying what is wrong */
+/** Parses a rule: a host, `.example.com` for a domain and its subdomains, or `*`. @throws {Error} with the problem as text */
 export function parseHostRule(text: string): HostRule {
   if (text === '*') return text
   const name = text.startsWith('.') ? text.slice(1) : text
@@ -58,7 +58,7 @@ export function parseHostRule(text: string): HostRule {
 }
 
 /**
- * Whether the host may be served: the workspace's own, `localhost` and `*.localhost`, IP literals, and the added rules.
+ * Whether the host is served: the workspace's own host, `localhost` and `*.localhost`, IP literals, and the configured rules.
  * @param publicHost `<workspace>.<domain>`, lower case
  */
 export function matchHost(
@@ -78,7 +78,7 @@ function isLoopbackName(host: string): boolean {
   return host === 'localhost' || host.endsWith('.localhost')
 }
 
-/** Whether the host names this machine itself, so that plain http never crosses a network. */
+/** Whether the host names this machine itself. Plain http to it never crosses a network. */
 export function isLoopbackHost({ host, isIpLiteral }: Authority): boolean {
   if (isLoopbackName(host)) return true
   if (!isIpLiteral) return false

@@ -1,8 +1,11 @@
-/** Does the page that sent a request belong here? Origin checks for requests that a browser signs in by itself. */
+/**
+ * Was a request sent by a page of this workspace? `Origin` and `Sec-Fetch-Site` decide it, for requests to which the browser
+ * adds the credential by itself.
+ */
 
 import type { IncomingHttpHeaders } from 'node:http'
 
-/** What a browser says about where a request comes from. */
+/** What a browser reports about the page that sent a request. */
 export interface Provenance {
   /** Every `Origin` line. */
   readonly origins: readonly string[]
@@ -10,21 +13,21 @@ export interface Provenance {
   readonly fetchSite: string | undefined
 }
 
-/** Which origins belong here. */
+/** The origins that may act in this workspace. */
 export interface OriginRules {
-  /** The workspace's own origin as the client reached it. */
+  /** The workspace's own origin, as the client addressed it. */
   readonly own: string
-  /** Exact foreign origins that are allowed. */
+  /** The allowed foreign origins, compared exactly. */
   readonly allowed: readonly string[]
 }
 
-/** What `Origin` says: nothing, an origin that belongs here, or anything else. */
+/** The class of an `Origin` header: absent, the workspace's own, an allowed foreign one, or any other. */
 export type OriginKind = 'absent' | 'own' | 'allowed' | 'foreign'
 
 /**
- * Judges `Origin`. Several values and look-alikes are foreign: origins are compared whole. `null` is what a browser writes
- * for a page under `Referrer-Policy: no-referrer`, but also for a sandboxed frame: only the first of them can be ours, and
- * `Sec-Fetch-Site`, which no page can write, tells one from the other.
+ * Classifies `Origin`. Origins are compared as whole strings, so several values and look-alikes are foreign. A browser sends
+ * `null` for a page with `Referrer-Policy: no-referrer`, which can be the workspace's own, and for a sandboxed frame, which
+ * cannot. `Sec-Fetch-Site`, which no page can set, distinguishes the two.
  */
 export function judgeOrigin(
   { origins, fetchSite }: Provenance,
@@ -39,28 +42,28 @@ export function judgeOrigin(
 }
 
 /**
- * Whether a request may act with a credential that the browser attached by itself.
- * `Origin` decides when it is there; without it, and for `null`, only `Sec-Fetch-Site: same-origin` does (CVE-2023-26114,
- * CVE-2024-47165). The rule is the same for methods that change something and for upgrades (contract, section 3).
+ * Whether a request may act with a credential that the browser attached by itself. `Origin` decides it if present. Without
+ * `Origin`, or when it is `null`, only `Sec-Fetch-Site: same-origin` is accepted (CVE-2023-26114, CVE-2024-47165). The same
+ * rule applies to unsafe methods and to upgrades (contract, section 3).
  */
 export function isSameOrigin(provenance: Provenance, rules: OriginRules): boolean {
   const kind = judgeOrigin(provenance, rules)
   return kind === 'absent' ? provenance.fetchSite === 'same-origin' : kind !== 'foreign'
 }
 
-/** The fields of a request that say where it comes from; several `Origin` lines are one value with a comma. */
+/** The request headers that tell which page sent the request. Node joins several `Origin` lines with a comma. */
 export type ProvenanceFields = Pick<
   IncomingHttpHeaders,
   'origin' | 'sec-fetch-site' | 'sec-fetch-mode' | 'sec-fetch-dest' | 'sec-fetch-user'
 >
 
 /**
- * Whether a request with the session cookie was sent by a page that belongs here, or by the person: then it spends the
- * session's budget. Browsers send no `Origin` with most reading, so there `Sec-Fetch-Site` decides: `same-origin`, `none`
- * (the address bar), or not sent at all (an old browser, or plain http). A page of anybody else's is foreign, a sibling
- * workspace's too, whose requests carry the cookie (SameSite=Lax): it could use the session's budget up. But for a click: a
- * link to the workspace is followed by the person, once each time.
- * @param method of the request, or `UPGRADE`
+ * Whether a request with the session cookie counts against the session's rate limit instead of the address's: it was sent by an
+ * allowed page, or by the user. Browsers send no `Origin` with most safe requests; for those, `Sec-Fetch-Site` must be
+ * `same-origin`, `none` (the address bar) or absent (an old browser, or plain http). Requests from any other page, also a
+ * sibling workspace's, are excluded: they carry the cookie (SameSite=Lax), so that page could use up the session's limit. A
+ * link that the user clicks is the exception, because each click sends only one request.
+ * @param method the request's method, or `UPGRADE`
  */
 export function isOfOwnPage(fields: ProvenanceFields, rules: OriginRules, method: string): boolean {
   const { origin, 'sec-fetch-site': fetchSite } = fields
@@ -77,7 +80,7 @@ export function isOfOwnPage(fields: ProvenanceFields, rules: OriginRules, method
   )
 }
 
-/** Methods that change nothing (RFC 9110 section 9.2.1); a cookie may come with them from anywhere. */
+/** Whether a method is safe (RFC 9110 section 9.2.1). Requests with a safe method may carry the cookie from any page. */
 export function isSafeMethod(method: string): boolean {
   return method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
 }

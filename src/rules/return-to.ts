@@ -1,16 +1,16 @@
-/** Where does a browser go after signing in? Only ever to a path of this origin. */
+/** Where does a browser go after signing in? Only to a path on this origin. */
 
 /**
- * The longest text that is parsed when its host may be another one, in characters. The parser normalizes a host with letters
- * of other alphabets in quadratic time, and whoever is signed out may send 16 KiB of them.
+ * The longest text, in characters, that is parsed when it may name another host. The URL parser normalizes a host with
+ * non-ASCII letters in quadratic time, and a client that is not signed in may send 16 KiB of them.
  */
 const MAX_FOREIGN_LENGTH = 1024
 
 /**
- * Rebuilds `return_to` as a path of the origin, verified after it was built: parsers disagree about `//host`, `/\host`,
- * tabs and dot segments, so the browser's own parser has the last word (CVE-2020-11053, CVE-2026-111931).
- * @param returnTo what the request asked for: a path, or an absolute URL of this origin
- * @param origin `scheme://host[:port]` of this workspace as the client reached it
+ * Rebuilds `return_to` as a path on the origin and then parses the result again to verify it. Parsers disagree about `//host`,
+ * `/\host`, tabs and dot segments, so both steps use the parser that browsers use (CVE-2020-11053, CVE-2026-111931).
+ * @param returnTo what the request asked for: a path, or an absolute URL on this origin
+ * @param origin `scheme://host[:port]` of this workspace, as the client addressed it
  * @returns a path with query and fragment, or `/` for anything else
  */
 export function returnPath(returnTo: string | undefined, origin: string): string {
@@ -24,7 +24,7 @@ export function returnPath(returnTo: string | undefined, origin: string): string
   return URL.parse(path, origin)?.href === `${base.origin}${path}` ? path : '/'
 }
 
-/** Whether a text is certainly a path of this origin to every parser, or a URL of it: no host in it is anybody's choice. */
+/** Whether every parser reads a text as a path or URL on this origin, so that the client cannot choose the host. */
 function isOurs(returnTo: string, origin: string): boolean {
   return /^\/[^/\\\t\n\r]/.test(returnTo) || returnTo.startsWith(`${origin}/`)
 }

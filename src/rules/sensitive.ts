@@ -1,21 +1,24 @@
-/** Does a request name a file that must never leave the workspace? Names in all their disguises, in path and query. */
+/**
+ * Does a request name a file that must never leave the workspace? The path and the query are searched for sensitive file names,
+ * also for encoded and disguised ones.
+ */
 import { namesFile } from './file-parameters.ts'
 import type { Target } from './target.ts'
 
 /** A pattern for file names. */
 export interface FilePattern {
-  /** Whether a name, already folded, is one of these. */
+  /** Whether the pattern matches a name, which must be folded already (see `fold`). */
   readonly matches: (name: string) => boolean
-  /** A text that every matching name contains: what does not contain it needs no second look. */
+  /** A text that every matching name contains. A text without it can be skipped quickly. */
   readonly part: string
-  /** The one name that it matches; undefined for a pattern with a star. */
+  /** The only name that the pattern matches; undefined for a pattern with a star. */
   readonly literal: string | undefined
 }
 
-/** How often a path or a query value is decoded at most (contract, section 5). */
+/** The maximum number of times that a path or a query value is decoded (contract, section 5). */
 const DECODE_LAYERS = 3
 
-/** The names that no setting can remove. */
+/** Whether a name is one of the built-in sensitive names, which no setting can remove. */
 function isBuiltIn(name: string): boolean {
   return (
     name.endsWith('.env') ||
@@ -26,26 +29,27 @@ function isBuiltIn(name: string): boolean {
   )
 }
 
-/** Whether a built-in name is a file's wherever it stands alone; `process.env` and `user.key` may be anything. */
+/** Whether a name can only be a sensitive file. `process.env` and `user.key` can be other things too, so they do not qualify. */
 function isUnmistakable(name: string): boolean {
   return (
     isBuiltIn(name) && !name.endsWith('.key') && (name.startsWith('.env') || !name.endsWith('.env'))
   )
 }
 
-// Where a name ends for some reader: parameters, streams, queries, fragments, NUL, and escapes and bytes that are broken.
+// Characters at which some program ends a file name: path parameters, alternate streams, queries, fragments, NUL, and broken
+// escapes or bytes.
 const TAIL = /[;:?#%\0\ufffd]/
 
-/** Every built-in name contains one of these once it is decoded and folded. */
+/** Every built-in name contains one of these texts after decoding and folding. */
 const NAMED = /\.env|\.key|\.vault\.enc|openclaw\.json/
 
-/** A target without these and without escapes, as it came, needs no second look. */
+/** A raw target that contains none of these, and no escapes, cannot name a built-in file and is not checked further. */
 const SUSPECT = /%|\\[ux]|\.env|\.key|\.vault\.enc|openclaw\.json/i
 
 /**
- * Parses an added pattern: a file name in which `*` stands for any run of characters, folded like the names that it is
- * matched with. Not a regular expression inside: `*a*a*a*b` would take polynomial time on a long name.
- * @throws {Error} saying what is wrong with it
+ * Parses a configured pattern: a file name in which `*` matches any characters. The pattern is folded like the names that it
+ * is compared with. It is not compiled to a regular expression, because `*a*a*a*b` would take polynomial time on a long name.
+ * @throws {Error} with the problem as text
  */
 export function parseFilePattern(text: string): FilePattern {
   if (/[/\\]/.test(text))
@@ -71,8 +75,8 @@ export function parseFilePattern(text: string): FilePattern {
 }
 
 /**
- * Whether a target names a sensitive file: as any segment of its path, or in its query where that can be a file name. Looks
- * at every form the text takes while it is decoded, three times at most.
+ * Whether a target names a sensitive file: as a segment of its path, or in a part of its query that can be a file name. Every
+ * form of the text is checked: as sent, and after each of at most three rounds of decoding.
  */
 export function namesSensitiveFile(
   { path, query }: Target,
@@ -83,7 +87,7 @@ export function namesSensitiveFile(
   return names.inPath(path) || names.inQuery(query)
 }
 
-/** The names that are looked for, and where. */
+/** Searches a path or a query for sensitive names: the built-in ones and the configured ones. */
 class Names {
   readonly #added: readonly FilePattern[]
 
@@ -102,7 +106,7 @@ class Names {
     const text = query.slice(1).replaceAll('+', ' ')
     if (!this.#isSuspect(text)) return false
     if (!formsOf(text).some((form) => this.#mayName(form))) return false
-    // Pair by pair from here on: a `&` that comes out of an escape is part of a value.
+    // Split into pairs before decoding, because a decoded `&` is part of a value.
     return text
       .split('&')
       .some(
@@ -112,12 +116,12 @@ class Names {
       )
   }
 
-  /** Whether a pair of the query, decoded and folded, names a file. */
+  /** Whether a `name=value` pair of the query, decoded and folded, names a sensitive file. */
   #inPair(pair: string): boolean {
     const equals = pair.indexOf('=')
     const name = equals < 0 ? pair : pair.slice(0, equals)
     const value = equals < 0 ? '' : pair.slice(equals + 1)
-    // `?sort.key=1` names a property, `?/data/server.key=1`, `?.env=1` and `?server.key` a file.
+    // `?sort.key=1` names a property; `?/data/server.key=1`, `?.env=1` and `?server.key` name a file.
     const isNameless = /^=*$/.test(value)
     if (isNameless || /^\.|[/\\]/.test(name)) {
       if (this.#inValue(name, !isProse(name))) return true
@@ -126,10 +130,10 @@ class Names {
   }
 
   /**
-   * Whether a value names a file. One with a slash can be a path, alone or within JSON, a list or a command, and each part of
-   * it is looked at. Without one, only what stands for a file is: the value of such a parameter or member, or a name that can
-   * be nothing else. Prose may mention all of them.
-   * @param isFile whether the value is a file by the name of its parameter
+   * Whether a value names a sensitive file. A value with a slash can be a path, alone or inside JSON, a list or a command, so
+   * each part is checked. In a value without a slash, a name counts only if its parameter or JSON member means a file, or if
+   * the name can only be a file. A sentence may mention sensitive names.
+   * @param isFile whether the parameter's name says that the value is a file
    */
   #inValue(value: string, isFile: boolean): boolean {
     if (isFile || /[/\\\0]/.test(value))
@@ -137,13 +141,13 @@ class Names {
     if (isProse(value)) return this.#standsForFile(value)
     let member = ''
     let memberName = ''
-    let isMember: boolean | undefined = false // undefined: nobody has asked about this name
+    let isMember: boolean | undefined = false // undefined: not computed yet for this name
     return partsOf(value).some(({ text, isName, isIndex, isWhole }) => {
       if (this.#isFile(text)) {
         isMember ??= namesFile(memberName)
         if (isMember || (isWhole && this.#standsForFile(text))) return true
       }
-      member = isIndex ? `${member} ${text}` : text // `path[0]` is one name
+      member = isIndex ? `${member} ${text}` : text // treat `path[0]` as one name
       if (isName) {
         memberName = member
         isMember = undefined
@@ -152,7 +156,7 @@ class Names {
     })
   }
 
-  /** Whether a path ends in a sensitive file: in its last segment, or before a `..` (`.env/x/..`). */
+  /** Whether a path leads to a sensitive file: by its last segment, or by one before a `..` (`.env/x/..`). */
   #endsInFile(path: string): boolean {
     if (!/[/\\]/.test(path)) return this.#isFile(path)
     const segments = segmentsOf(path)
@@ -166,7 +170,7 @@ class Names {
     return parts[0] !== value && parts.some((part) => this.#mayName(part) && this.#endsInFile(part))
   }
 
-  /** Whether a file system could take a folded segment for a sensitive name: with or without a tail, nothing around it. */
+  /** Whether a file system could read a folded segment as a sensitive name, with or without what follows a TAIL character. */
   #isFile(segment: string): boolean {
     if (!this.#mayName(segment)) return false
     const head = headOf(segment)
@@ -178,7 +182,7 @@ class Names {
     return isBuiltIn(name) || this.#added.some(({ matches }) => matches(name))
   }
 
-  /** Whether text is a name that is a file's wherever it stands alone. A tail has no blanks: `.env: what is it?` is prose. */
+  /** Whether a text is a name that can only be a file. `.env: what is it?` is not: a tail with blanks is part of a sentence. */
   #standsForFile(text: string): boolean {
     const head = headOf(text)
     if (/\s/.test(text.slice(head.length).trim())) return false
@@ -187,32 +191,32 @@ class Names {
     return this.#added.some(({ literal }) => literal === name)
   }
 
-  /** Whether text as it came may name a file once it is decoded. */
+  /** Whether a raw text could name a sensitive file after decoding. */
   #isSuspect(text: string): boolean {
     return SUSPECT.test(text) || (this.#added.length > 0 && this.#mayName(fold(text)))
   }
 
-  /** Whether text that is decoded and folded may name a file. */
+  /** Whether a decoded and folded text could contain a sensitive name. */
   #mayName(text: string): boolean {
     return NAMED.test(text) || this.#added.some(({ part }) => text.includes(part))
   }
 }
 
-/** A part of a value: what stands between separators. */
+/** A part of a value, between two separators. */
 interface ValuePart {
   readonly text: string
-  /** Whether it names what comes next: a member of JSON, a parameter. */
+  /** Whether the part is the name of the next part: a JSON member or a parameter. */
   readonly isName: boolean
-  /** Whether it stands in brackets behind its neighbour (`path[0]`). */
+  /** Whether the part is an index in brackets after the previous part (`path[0]`). */
   readonly isIndex: boolean
-  /** Whether something other than blanks separates it from its neighbours: it is no word of a sentence. */
+  /** Whether separators other than blanks surround the part. If so, it is not a word in a sentence. */
   readonly isWhole: boolean
 }
 
-// Characters of file names and paths; all other ASCII, white space of any alphabet and broken bytes separate.
+// A run of characters of file names and paths. All other ASCII characters, Unicode white space and broken bytes are separators.
 const PART = /[^\0-,:-@[\]^`{-\xa0\s\ufffd]+/g
 
-/** The parts of a value that file names can be: JSON, quotes, brackets, lists, pairs and command lines are all taken apart. */
+/** Splits a value into the parts that can be file names: JSON, quotes, brackets, lists, pairs and command lines are split. */
 function partsOf(value: string): ValuePart[] {
   const parts: ValuePart[] = []
   const matches = [...value.matchAll(PART)]
@@ -234,18 +238,18 @@ function partsOf(value: string): ValuePart[] {
   return parts
 }
 
-/** Whether a value is a sentence: several words, and not within quotes or brackets. */
+/** Whether a value is a sentence: several words that are not enclosed in quotes or brackets. */
 function isProse(value: string): boolean {
   const text = value.trim()
   return /\s/.test(text) && !(/^["'`[{(]/.test(text) && /["'`\]})]$/.test(text))
 }
 
-/** The segments of a path that are not empty. */
+/** The non-empty segments of a path. */
 function segmentsOf(path: string): string[] {
   return path.match(/[^/\\]+/g) ?? []
 }
 
-/** What text becomes while it is decoded, folded each time. */
+/** The forms of a text after each round of decoding and folding. */
 function formsOf(text: string): string[] {
   const forms: string[] = []
   let form = text
@@ -258,7 +262,7 @@ function formsOf(text: string): string[] {
   return forms.length === 0 ? [form] : forms
 }
 
-/** Decodes every escape that can be decoded: `.env%ff` must not hide behind its own garbage. */
+/** Decodes all percent-escapes and tolerates invalid bytes, so that garbage cannot hide a name (`.env%ff`). */
 function decodeLoosely(text: string): string {
   if (!text.includes('%')) return text
   return text.replace(/(?:%[0-9A-Fa-f]{2})+/g, (run) =>
@@ -266,7 +270,7 @@ function decodeLoosely(text: string): string {
   )
 }
 
-/** Decodes the escapes of JSON and its kin that spell a character: `\u002e`, `\u{2e}`, `\x2e`. */
+/** Decodes the character escapes of JSON and JavaScript: `\u002e`, `\u{2e}`, `\x2e`. */
 function unescape(text: string): string {
   if (!text.includes('\\')) return text
   return text.replace(
@@ -277,12 +281,12 @@ function unescape(text: string): string {
 }
 
 /**
- * Thirty combining marks in a row. Normalization sorts a run of marks in quadratic time; a joiner behind each thirty, as in
- * the stream-safe format of Unicode (UAX #15 section 13), bounds the run and is taken out again as an invisible character.
+ * Matches thirty combining marks in a row. Normalization sorts a run of marks in quadratic time. A joiner after every thirty, as
+ * in Unicode's stream-safe text format (UAX #15 section 13), bounds the run; it is removed later with the invisible characters.
  */
 const MARKS = /[\p{M}\uff9e\uff9f]{30}/gu
 
-/** Folds away what a file system may not tell apart: compatibility forms of letters, invisible characters, case. */
+/** Removes differences that a file system may ignore: compatibility forms of letters, invisible characters, case. */
 function fold(text: string): string {
   if (/^[\0-\x7f]*$/.test(text)) return text.toLowerCase()
   return text
@@ -292,15 +296,15 @@ function fold(text: string): string {
     .toLowerCase()
 }
 
-/** Text without its tail. */
+/** A text up to its first TAIL character. */
 function headOf(text: string): string {
   const tail = text.search(TAIL)
   return tail < 0 ? text : text.slice(0, tail)
 }
 
-/** Takes quotes, brackets, white space and control characters off both ends, and dots and the like off the right one. */
+/** Removes quotes, brackets, white space and control characters from both ends, and dots, commas and `+` from the right end. */
 function trimName(name: string): string {
-  // Not regular expressions: `[…]+$` takes quadratic time on a long run that does not end the text.
+  // No regular expression: `[…]+$` takes quadratic time on a long run that is not at the end of the text.
   let start = 0
   let end = name.length
   while (start < end && isJunk(name.charAt(start), '"\'`([{<,')) start++

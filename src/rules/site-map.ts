@@ -1,19 +1,22 @@
-/** Which service does a path belong to? The site map, as data and one pure function. */
+/** Which service does a path belong to? The site map, as data and pure functions. */
+import {
+  byService,
+  SERVICE_NAMES,
+  SERVICES,
+  type ServiceName,
+  type ServiceRow,
+} from './services.ts'
 
 /** The gateway's routes. `chat` exists only when the control UI is switched on. */
-export type RouteName = 'dashboard' | 'terminal' | 'api' | 'chat' | 'health' | 'gateway'
+export type RouteName = ServiceName | 'gateway'
 
-/** Whose answers a route has, as people know them. */
+/** What people call the sender of a route's responses. */
 export const ROUTE_WORDS: Readonly<Record<RouteName, `The ${string}`>> = {
-  dashboard: 'The dashboard',
-  terminal: 'The terminal',
-  api: 'The agent (OpenClaw)',
-  chat: 'The agent (OpenClaw)',
-  health: 'The stats server',
+  ...byService((_name, { words }) => words),
   gateway: 'The gateway',
 }
 
-/** The path prefixes that are not the dashboard's. */
+/** What the settings say about paths. */
 export interface SiteMap {
   /** Where OpenClaw's control UI is mounted (`/chat`), or undefined when it is switched off. */
   readonly controlUi: string | undefined
@@ -21,25 +24,57 @@ export interface SiteMap {
   readonly stripApi: boolean
 }
 
+/** The site map of a configuration. */
+export function siteMapOf(config: {
+  readonly controlUi: string | undefined
+  readonly apiPrefix: 'strip' | 'keep'
+}): SiteMap {
+  return { controlUi: config.controlUi, stripApi: config.apiPrefix === 'strip' }
+}
+
+/** The services that claim paths in one way. */
+function claiming(claims: ServiceRow['claims']): ServiceName[] {
+  return SERVICE_NAMES.filter((name) => SERVICES[name].claims === claims)
+}
+
+/** The one service that claims paths in one way. */
+function theOneClaiming(claims: ServiceRow['claims']): ServiceName {
+  const [name, ...more] = claiming(claims)
+  if (name === undefined || more.length > 0)
+    throw new Error(`src/rules/services.ts needs exactly one row that claims '${claims}'`)
+  return name
+}
+
+const EXACT = claiming('exact').map((name) => [SERVICES[name].path, name] as const)
 const PREFIXES: ReadonlyArray<readonly [string, RouteName]> = [
-  ['/terminal', 'terminal'],
-  ['/api', 'api'],
+  ...claiming('prefix').map((name) => [SERVICES[name].path, name] as const),
   ['/_gateway', 'gateway'],
 ]
+const CONTROL_UI = theOneClaiming('control-ui')
+const REST = theOneClaiming('rest')
 
 /** Prefixes that no other setting may claim. */
-export const RESERVED_PREFIXES: readonly string[] = [
-  ...PREFIXES.map(([prefix]) => prefix),
-  '/health',
-]
+export const RESERVED_PREFIXES: readonly string[] = [...PREFIXES, ...EXACT].map(([path]) => path)
 
 /** The route of a path. Prefixes match whole segments, case-sensitively: `/terminalx` is the dashboard's. */
-export function routeOf(path: string, siteMap: SiteMap): RouteName {
-  if (path === '/health') return 'health'
+export function routeOf(path: string, { controlUi }: SiteMap): RouteName {
+  for (const [exact, route] of EXACT) if (path === exact) return route
   for (const [prefix, route] of PREFIXES) if (hasPrefix(path, prefix)) return route
-  return siteMap.controlUi !== undefined && hasPrefix(path, siteMap.controlUi)
-    ? 'chat'
-    : 'dashboard'
+  return controlUi !== undefined && hasPrefix(path, controlUi) ? CONTROL_UI : REST
+}
+
+/** The path of a service as clients see it; undefined when the service is switched off. */
+export function pathOf(name: ServiceName, { controlUi }: SiteMap): string | undefined {
+  const { claims, path } = SERVICES[name]
+  return claims === 'control-ui' ? controlUi : path
+}
+
+/** What is taken off a path before it is forwarded: the path of the service, or an empty string. */
+export function strippedPrefix(route: RouteName, siteMap: SiteMap): string {
+  if (route === 'gateway') return ''
+  const { stripsPath } = SERVICES[route]
+  const isStripped = stripsPath === 'by-setting' ? siteMap.stripApi : stripsPath
+  return isStripped ? (pathOf(route, siteMap) ?? '') : ''
 }
 
 function hasPrefix(path: string, prefix: string): boolean {

@@ -1,36 +1,36 @@
-/** What does the request ask for? The one canonical form of a request target; whatever differs from it is refused. */
+/** Which path, query and route does a request ask for? A target must be in the one canonical form; any other is refused. */
 import type { TargetProblem } from '../answers/details.ts'
-import { routeOf, type RouteName, type SiteMap } from './site-map.ts'
+import { routeOf, strippedPrefix, type RouteName, type SiteMap } from './site-map.ts'
 
-/** A request target that was accepted. The bytes that were decided on are the bytes that are forwarded. */
+/** An accepted request target. The gateway forwards exactly the bytes that it checked. */
 export interface Target {
-  /** The path as it came, still percent-encoded. */
+  /** The path as sent, still percent-encoded. */
   readonly path: string
-  /** The path decoded once; for the log. */
+  /** The path, decoded once, for the log. */
   readonly decodedPath: string
-  /** The query as it came, with its `?`, or an empty string. */
+  /** The query as sent, with its `?`, or an empty string. */
   readonly query: string
   readonly route: RouteName
-  /** Path and query as the service gets them: as they came, less a stripped prefix. */
+  /** The path and query for the service: as sent, but without a stripped prefix. */
   readonly forwarded: string
 }
 
-/** Why a target was refused. */
+/** A refused target, with the reason. */
 export interface BadTarget {
   readonly reason: TargetProblem
 }
 
-// What a URI is made of (RFC 3986 section 2): everything else must have been escaped by the client.
+// The characters that a URI may contain (RFC 3986 section 2). The client must percent-encode all others.
 const PRINTABLE = /^[\x21-\x7e]*$/
 
-// Escapes, backslashes, empty segments and segments that start with a dot; any other path is canonical as it stands.
+// Matches escapes, backslashes, empty segments and segments that start with a dot. A path without them is canonical.
 const NEEDS_A_LOOK = /[%\\]|\/[/.]/
 
 /**
- * Parses a request target (RFC 9112 section 3.2). Only the origin form is taken: a server that reads `http://evil/x` or
- * `*` as a path decides on one thing and forwards another (CVE-2026-16117, GHSA-jpvv-r467-5p4w).
- * Never repairs: a path with dot segments, a leading `//`, a backslash, control characters, broken escapes or invalid
- * UTF-8 is refused, and so is one that gets any of these, or another route, when it is decoded further.
+ * Parses a request target (RFC 9112 section 3.2). Only the origin form is accepted: a server that reads `http://evil/x` or
+ * `*` as a path checks one target and forwards another (CVE-2026-16117, GHSA-jpvv-r467-5p4w).
+ * The parser never repairs a target. It refuses a path with dot segments, a leading `//`, a backslash, control characters,
+ * broken escapes or invalid UTF-8, and a path in which further decoding reveals any of these or changes the route.
  */
 export function parseTarget(raw: string, siteMap: SiteMap): Target | BadTarget {
   if (!raw.startsWith('/')) return { reason: 'not in origin form' }
@@ -40,7 +40,7 @@ export function parseTarget(raw: string, siteMap: SiteMap): Target | BadTarget {
   const path = queryAt < 0 ? raw : raw.slice(0, queryAt)
   const query = queryAt < 0 ? '' : raw.slice(queryAt)
   const route = routeOf(path, siteMap)
-  const prefix = route === 'api' && siteMap.stripApi ? '/api' : ''
+  const prefix = strippedPrefix(route, siteMap)
   let decodedPath = path
   if (NEEDS_A_LOOK.test(path)) {
     const decoded = decodeOnce(path)
@@ -55,20 +55,20 @@ export function parseTarget(raw: string, siteMap: SiteMap): Target | BadTarget {
   return { path, decodedPath, query, route, forwarded: (kept === '' ? '/' : kept) + query }
 }
 
-/** What is wrong with a path from which every escape is gone. @param prefix what is stripped before it is forwarded */
+/** The problem of a fully decoded path, if it has one. @param prefix the prefix that is stripped before forwarding */
 function problemOf(bare: string, prefix: string): TargetProblem | undefined {
-  // `//host/x` is a host to everything that parses it as a URL reference (CVE-2022-28923).
+  // A parser of URL references reads `//host/x` as a host and a path (CVE-2022-28923).
   if (bare.startsWith('//', prefix.length)) return 'starts with a double slash'
   if (bare.includes('\\')) return 'has a backslash'
   if (hasControlCharacter(bare)) return 'has a control character'
   const hasDotSegment = bare.split('/').some((segment) => {
-    const name = (segment.split(';', 1)[0] ?? '').trim() // `..;` and `.. ` are `..` to some services (CVE-2026-127060)
+    const name = (segment.split(';', 1)[0] ?? '').trim() // some services read `..;` and `.. ` as `..` (CVE-2026-127060)
     return name === '.' || name === '..'
   })
   return hasDotSegment ? 'has a dot segment' : undefined
 }
 
-/** Whether text has a control character: C0, DEL or C1. */
+/** Whether a text contains a control character: C0, DEL or C1. */
 function hasControlCharacter(text: string): boolean {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i)
@@ -77,7 +77,7 @@ function hasControlCharacter(text: string): boolean {
   return false
 }
 
-/** Decodes percent-escapes once. @returns undefined when one is broken or the bytes are not UTF-8 */
+/** Decodes percent-escapes once. @returns undefined when an escape is broken or the bytes are not UTF-8 */
 function decodeOnce(text: string): string | undefined {
   try {
     return decodeURIComponent(text)
@@ -87,9 +87,9 @@ function decodeOnce(text: string): string | undefined {
 }
 
 /**
- * Decodes printable ASCII until nothing decodes any more, so that no service can decode further than we looked. What is
- * forbidden in any form on the way is still there at the end. One pass in linear time: an escape that is completed by a
- * decoded character is the end of what was written so far.
+ * Decodes percent-escapes repeatedly until none is left, so that no service can decode further than the gateway checked. A
+ * forbidden character that appears at any level is still present at the end. The work is one linear pass: when a decoded
+ * character completes another escape, that escape is always at the end of the output.
  */
 function decodeFully(text: string): string {
   const bytes = Buffer.from(text, 'latin1')

@@ -72,6 +72,8 @@ export interface ConnectionOwner {
   keep(connection: ServiceConnection, milliseconds: number): void
   /** The connection has ended. */
   forget(connection: ServiceConnection): void
+  /** The service has sent bytes that belong to no response. The connection has ended. */
+  noteStrayBytes(count: number): void
 }
 
 /**
@@ -313,6 +315,7 @@ export class ServiceConnection implements AnswerSink {
     const receiver: ConnectReceiver | undefined = this.#receiver ?? this.#opener
     const mayRepeat = this.#mayRepeat && isEndOfConnection(error)
     this.destroy()
+    if (error instanceof StrayBytes) this.#pool.noteStrayBytes(error.count)
     receiver?.onError(
       error instanceof MalformedAnswer
         ? new GatewayError('upstream-unreachable', { reason: error.message })

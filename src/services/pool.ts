@@ -5,16 +5,29 @@ import { ServiceConnection, type ConnectionOwner, type ConnectReceiver } from '.
 /** How often connections that wait for a request are looked through, in milliseconds. */
 const SWEEP_MS = 500
 
+/** What a pool may be told to do besides. */
+export interface PoolOptions {
+  /** Called when the service sent bytes that belong to no response, with their number. Must not throw. */
+  readonly onStrayBytes?: ((count: number) => void) | undefined
+}
+
 /** The connections to one service: those that wait for a request, and those that carry one. */
 export class ConnectionPool implements ConnectionOwner {
+  /**
+   * Bytes of the service that belonged to no response: on a connection without a request, behind the end of a response, or
+   * before the request had left. Nobody gets them, and the connection is closed: they could become another's response.
+   */
+  strayBytes = 0
   readonly #address: ServiceAddress
+  readonly #onStrayBytes: ((count: number) => void) | undefined
   readonly #all = new Set<ServiceConnection>()
   // The last one comes first: what is not needed for a while is let go.
   readonly #idle: ServiceConnection[] = []
   #sweeper: NodeJS.Timeout | undefined
 
-  constructor(address: ServiceAddress) {
+  constructor(address: ServiceAddress, { onStrayBytes }: PoolOptions = {}) {
     this.#address = address
+    this.#onStrayBytes = onStrayBytes
   }
 
   /** How many connections there are. */
@@ -67,6 +80,11 @@ export class ConnectionPool implements ConnectionOwner {
     if (!this.#all.delete(connection)) return
     const place = this.#idle.indexOf(connection)
     if (place >= 0) this.#idle.splice(place, 1)
+  }
+
+  noteStrayBytes(count: number): void {
+    this.strayBytes += count
+    this.#onStrayBytes?.(count)
   }
 
   /** Ends every connection. */

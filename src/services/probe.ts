@@ -1,7 +1,8 @@
 /** Which services are up? A short look at each, shared by everybody who asks within a second. */
 import { canConnect } from './can-connect.ts'
 import { listenerOf, type ServiceAddress } from '../config/values.ts'
-import type { Service, ServiceName } from './service.ts'
+import { PROBED_SERVICES, type ProbedService, type ServiceName } from '../rules/services.ts'
+import type { Service } from './service.ts'
 
 /** Whether somebody takes connections where a service should be. */
 export type ServiceState = 'up' | 'down'
@@ -12,11 +13,8 @@ const CONNECT_MS = 500
 /** For how long one look serves everybody, in milliseconds. */
 const SHARED_MS = 1000
 
-// The control UI is OpenClaw too, at the same address.
-const PROBED = ['dashboard', 'terminal', 'api', 'health'] as const satisfies readonly ServiceName[]
-
 /** What was seen, by service. */
-export type ServiceStates = Readonly<Record<(typeof PROBED)[number], ServiceState>>
+export type ServiceStates = Readonly<Record<ProbedService, ServiceState>>
 
 /** Looks at the services, once a second at most. */
 export class ServiceProbe {
@@ -36,15 +34,10 @@ export class ServiceProbe {
   }
 
   async #look(): Promise<ServiceStates> {
-    const [dashboard, terminal, api, health] = await Promise.all(
-      PROBED.map((name) => stateOf(this.#services[name].address)),
+    const entries = PROBED_SERVICES.map(
+      async (name) => [name, await stateOf(this.#services[name].address)] as const,
     )
-    return {
-      dashboard: dashboard ?? 'down',
-      terminal: terminal ?? 'down',
-      api: api ?? 'down',
-      health: health ?? 'down',
-    }
+    return Object.fromEntries(await Promise.all(entries)) as ServiceStates
   }
 }
 

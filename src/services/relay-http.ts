@@ -6,7 +6,7 @@ import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { Socket } from 'node:net'
 import { cutAnswer, UNREAD_RELAYED_MS } from '../http/client-connection.ts'
 import { LENGTH_WANTED_DETAIL } from '../answers/details.ts'
-import { GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
+import { ERRORS, GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
 import { discardBody } from '../request/discard-body.ts'
 import type { Exchange } from '../request/exchange.ts'
 import { fieldLines } from '../http/fields.ts'
@@ -49,7 +49,10 @@ export function relayRequest(job: RelayJob): void {
   const { service } = job
   if (service.inFlight >= MAX_IN_FLIGHT) {
     job.fail(
-      new GatewayError('upstream-busy', { reason: service.name, headers: { 'Retry-After': '1' } }),
+      new GatewayError('upstream-busy', {
+        reason: service.name,
+        retryAfter: ERRORS['upstream-busy'].retryAfter.request,
+      }),
     )
     return
   }
@@ -58,12 +61,37 @@ export function relayRequest(job: RelayJob): void {
 }
 
 /**
+ * Where a relayed request is. The first four are the request's way to the service, the next six the response's way to the
+ * client. From each of these ten, an error, a limit that is passed, or the client's leaving leads to done.
+ */
+type Phase =
+  /** Only with a body: does the service take connections? `onConnect` → awaiting. */
+  | 'reaching'
+  /** Only with a body: the client is waited for, and no connection is held. `onBodyBegin` → connecting. */
+  | 'awaiting'
+  /** The request is given to a connection. `onConnect` → asking; at once on a connection that was kept. */
+  | 'connecting'
+  /** `onHead` → headed, or lending for a large body. An end after which the request may be repeated → connecting. */
+  | 'asking'
+  /** The head is here, and leaves at the end of the turn → writing. A small first piece → holding, a large one → writing. */
+  | 'headed'
+  /** So is a small first piece. End of the turn, or a second piece → writing. `onEnd` → ending: one write for all. */
+  | 'holding'
+  /** The head has left, and pieces are written as they come. The client does not read → unread. `onEnd` → ending. */
+  | 'writing'
+  /** The client does not read, so the service is not read either. `drain` → writing. `onEnd` → ending. */
+  | 'unread'
+  /** Lent pieces go straight to the client's socket. One that does not leave at once → lent. `onEnd` → ending. */
+  | 'lending'
+  /** A lent piece has not left, so nothing more is read. The socket has flushed it → lending. `onEnd` → ending. */
+  | 'lent'
+  /** The service has given its whole response, and is done with. What is left of it leaves at the end of the turn → done. */
+  | 'ending'
+  | 'done'
+
+/**
  * Writes a service's answer straight to the client: pieces go from the service's connection to the client's without a stream
  * in between, and nothing more is read while the client does not read.
- *
- * Its phases, in this order: `reaching` (only with a body: does the service take connections?), `awaiting` (only with a body:
- * the client is waited for, and no connection is held), `connecting`, `asking`, `answering`, `done`. A request that is sent
- * once more goes back from `asking` to `connecting`.
  */
 class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   place = -1
@@ -73,18 +101,14 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   #askedAt = performance.now()
   /** The connection to the service, until the relay is done with it. */
   #connection: ServiceConnection | undefined
-  #phase: 'reaching' | 'awaiting' | 'connecting' | 'asking' | 'answering' | 'done' = 'connecting'
-  #isPaused = false
-  /** Whether the answer is an event stream, which may be silent for ever. */
-  #mayPause = false
+  #phase: Phase = 'connecting'
+  /** How long the service may pause within its response, in milliseconds. */
+  #idleMs = 0
   #lastProgress = this.#askedAt
   /** The head of the answer, until it is written: as long as it is here, a failure can still be told. */
   #head: string[] | undefined
-  // A small answer that comes in one piece leaves as one piece: header and body in a single write.
+  /** A small answer that comes in one piece leaves as one piece: header and body in a single write. */
   #held: Buffer | undefined
-  #mayHold = true
-  #isLettingGo = false
-  #isOver = false
   /** The client's socket, when pieces of a large body are written to it as they are. */
   #direct: Socket | undefined
 
@@ -175,55 +199,65 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       requestId,
       signedIn: exchange.principal !== undefined,
       rewriteLocation: service.rewriteLocation,
-      isolated: service.isolated,
+      isolatedAt: service.isolatedAt,
       allowOrigin: exchange.allowOrigin,
       variesByOrigin: this.#job.variesByOrigin,
       extra: exchange.budgetFields,
     })
-    this.#phase = 'answering'
-    this.#mayPause = /^text\/event-stream\b/i.test(contentType)
+    this.#phase = 'headed'
+    this.#idleMs = /^text\/event-stream\b/i.test(contentType) ? Infinity : this.#job.idleMs
     this.#lastProgress = performance.now()
     exchange.outcome.upstreamMs = this.#lastProgress - this.#askedAt
     exchange.outcome.status = status
     this.#job.onAnswer?.(status)
-    if (length !== undefined && length > READ_BYTES && this.#writesDirectly()) return true
-    this.#letGoLater()
+    const { socket } = this.#job.response
+    if (length !== undefined && length > READ_BYTES && socket !== null) return this.#lendTo(socket)
+    setImmediate(this.#flush)
     return false
   }
 
   onBody(piece: Buffer): boolean {
     this.#job.exchange.outcome.bytesOut += piece.length
     this.#lastProgress = performance.now()
-    if (this.#direct !== undefined) {
-      this.#direct.write(piece, this.#onFlushed)
-      this.#isPaused = this.#direct.writableLength > 0
-      return !this.#isPaused
-    }
-    if (this.#mayHold && piece.length <= MAX_HELD_BYTES) {
-      this.#mayHold = false
+    if (this.#direct !== undefined) return this.#lend(piece, this.#direct)
+    if (this.#phase === 'headed' && piece.length <= MAX_HELD_BYTES) {
+      this.#phase = 'holding'
       this.#held = piece
       return true
     }
-    this.#letGo()
-    if (this.#connection === undefined) return true // the head could not be written, and the request has ended
+    if (this.#phase === 'headed' || this.#phase === 'holding') this.#flush()
+    if (this.#isOver) return true // the head could not be written, and the request has ended
+    return this.#write(piece)
+  }
+
+  /** @returns whether the client reads */
+  #write(piece: Buffer): boolean {
     const { response } = this.#job
     if (response.write(piece)) return true
     // Pieces that were read together may still come after this one.
-    if (!this.#isPaused) response.once('drain', this.#onDrain)
-    this.#isPaused = true
+    if (this.#phase !== 'unread') response.once('drain', this.#onDrain)
+    this.#phase = 'unread'
     return false
   }
 
+  /** Writes a lent piece. @returns whether it has left already, and its place may be read into again */
+  #lend(piece: Buffer, socket: Socket): boolean {
+    socket.write(piece, this.#onFlushed)
+    this.#phase = socket.writableLength > 0 ? 'lent' : 'lending'
+    return this.#phase === 'lending'
+  }
+
   onEnd(): void {
-    if (this.#phase === 'done') return
+    if (this.#isOver) return
+    const isScheduled = this.#phase === 'headed' || this.#phase === 'holding'
     this.#finish()
-    this.#isOver = true
-    this.#letGoLater()
+    this.#phase = 'ending'
+    if (!isScheduled) setImmediate(this.#flush)
     if (this.#body !== undefined) discardBody(this.#job.raw)
   }
 
   onError(failure: GatewayError, mayRepeat: boolean): void {
-    if (this.#phase === 'done') return
+    if (this.#isOver) return
     if (mayRepeat && !this.#job.raw.socket.destroyed) {
       this.#lastProgress = performance.now()
       this.#ask(this.#job.service.pool.dial(), false)
@@ -255,24 +289,36 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
 
   /** What has taken too long, if anything. */
   #overdue(now: number): GatewayError | undefined {
-    const { firstByteMs, idleMs } = this.#job
+    const { firstByteMs } = this.#job
     const body = this.#body
     if (body?.isFastEnough(now) === false)
       return new GatewayError('request-timeout', {
         reason: 'slow body',
         headers: { Connection: 'close' },
       })
-    if (this.#phase === 'awaiting') return undefined
     const silence = now - Math.max(this.#lastProgress, body?.lastProgress ?? 0)
-    if (this.#phase === 'reaching' || this.#phase === 'connecting')
-      return overdue(silence, CONNECT_MS, 'took no connection')
-    if (this.#phase === 'asking')
-      return body?.awaitsClient === true ? undefined : overdue(silence, firstByteMs, 'no answer')
-    if (this.#isPaused)
-      return silence > UNREAD_RELAYED_MS
-        ? new GatewayError('request-timeout', { reason: 'answer not read' })
-        : undefined
-    return this.#mayPause ? undefined : overdue(silence, idleMs, 'paused within its answer')
+    switch (this.#phase) {
+      case 'reaching':
+      case 'connecting':
+        return overdue(silence, CONNECT_MS, 'took no connection')
+      case 'asking':
+        return body?.awaitsClient === true ? undefined : overdue(silence, firstByteMs, 'no answer')
+      case 'headed':
+      case 'holding':
+      case 'writing':
+      case 'lending':
+        return overdue(silence, this.#idleMs, 'paused within its answer')
+      case 'unread':
+      case 'lent':
+        return silence > UNREAD_RELAYED_MS
+          ? new GatewayError('request-timeout', { reason: 'answer not read' })
+          : undefined
+      case 'awaiting':
+      case 'ending':
+      case 'done':
+        break
+    }
+    return undefined
   }
 
   #stop(error: GatewayError): void {
@@ -282,37 +328,30 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
 
   /**
    * Prepares to write pieces of a body with a length straight to the client's socket, past Node's answer, which would keep
-   * them a moment longer than they are lent. Only when the answer is the one that the socket is at.
+   * them a moment longer than they are lent.
+   * @param socket the answer's; it has one only when it is the one that the connection is at
    */
-  #writesDirectly(): boolean {
+  #lendTo(socket: Socket): boolean {
     const { response } = this.#job
-    const { socket } = response
-    if (socket === null) return false
-    this.#mayHold = false
+    this.#phase = 'lending'
     this.#direct = socket
     try {
       this.#writeHead()
       response.flushHeaders()
+      return true
     } catch (cause) {
       this.#onFault(cause)
       return false
     }
-    return true
   }
 
   /**
-   * At the end of the turn: what came in the same packet has been read by then, and answers to a client's several requests,
-   * or to a front's many clients, leave one after the other, so that their reader is woken once. An event stream's silence
-   * does not hold the header back.
+   * Sends the header, and the body as far as it is there; does nothing when that has been done. Scheduled for the end of the
+   * turn: what came in the same packet has been read by then, and answers to a client's several requests, or to a front's
+   * many clients, leave one after the other, so that their reader is woken once. An event stream's silence does not hold the
+   * header back. Nobody but {@link #onFault} would hear of what is thrown here.
    */
-  #letGoLater(): void {
-    if (this.#isLettingGo) return
-    this.#isLettingGo = true
-    setImmediate(this.#letGo)
-  }
-
-  /** Sends the header, and the body as far as it is there. Nobody but {@link #onFault} would hear of what is thrown here. */
-  readonly #letGo = (): void => {
+  readonly #flush = (): void => {
     try {
       this.#sendHeld()
     } catch (cause) {
@@ -321,22 +360,24 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   }
 
   #sendHeld(): void {
-    this.#isLettingGo = false
-    this.#mayHold = false
-    const { response } = this.#job
+    const { response, exchange } = this.#job
+    const { outcome } = exchange
+    const phase = this.#phase
+    if (phase !== 'headed' && phase !== 'holding' && phase !== 'ending') return
+    this.#phase = phase === 'ending' ? 'done' : 'writing'
     const held = this.#held
     this.#held = undefined
     if (response.writableEnded || response.destroyed) return
     this.#writeHead()
-    if (this.#isOver) response.end(held?.toString('latin1'), 'latin1')
+    if (phase === 'ending') response.end(held?.toString('latin1'), 'latin1')
     else if (held !== undefined) response.write(held)
-    else if (this.#job.exchange.outcome.bytesOut === 0) response.flushHeaders()
+    else if (outcome.bytesOut === 0) response.flushHeaders()
   }
 
   /** Ends the request when its answer could not be written, which is the gateway's own fault. */
   #onFault(cause: unknown): void {
     this.#connection?.destroy()
-    if (this.#phase !== 'done') this.#finish()
+    if (!this.#isOver) this.#finish()
     const { response, exchange, fail } = this.#job
     const failure = new GatewayError('internal-error', {
       reason: 'the answer was not written',
@@ -359,20 +400,29 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   }
 
   readonly #onFlushed = (): void => {
-    if (this.#isPaused && this.#direct?.writableLength === 0) this.#onDrain()
+    if (this.#phase === 'lent' && this.#direct?.writableLength === 0) this.#readOn('lending')
   }
 
   readonly #onDrain = (): void => {
+    if (this.#phase === 'unread') this.#readOn('writing')
+  }
+
+  #readOn(phase: 'lending' | 'writing'): void {
+    this.#phase = phase
     this.#lastProgress = performance.now()
-    this.#isPaused = false
     this.#connection?.resume()
   }
 
   readonly #onClientClose = (): void => {
-    if (this.#phase === 'done') return
+    if (this.#isOver) return
     this.#connection?.destroy()
     this.#finish()
     this.#job.exchange.outcome.reason ??= 'client left'
+  }
+
+  /** Whether the relay is done with the service. */
+  get #isOver(): boolean {
+    return this.#phase === 'ending' || this.#phase === 'done'
   }
 
   #finish(): void {
@@ -386,7 +436,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
 
 /** Whether a body must be gathered before it is sent, because the service wants a length and the client gives none. */
 function wantsWholeBody({ service, headers }: RelayJob): boolean {
-  return service.wantsLength && fieldLines(headers, 'content-length').length === 0
+  return service.row.wantsLength === true && fieldLines(headers, 'content-length').length === 0
 }
 
 /** An informational answer as it goes over the wire. Names and values were checked when they were read. */

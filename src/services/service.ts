@@ -1,24 +1,25 @@
-/** Who stands behind the gateway? The closed table of services: nothing in a request can add to it (GHSA-gcv9-6737-pjqw). */
+/** How is each service spoken to? The table of services, opened: addresses, connections, and what the settings decide. */
 import type { Config } from '../config/load.ts'
 import type { ServiceAddress } from '../config/values.ts'
 import { buildLocationRewriter } from '../http/location.ts'
 import type { ForwardingMode } from '../http/to-service.ts'
+import { byService, type AddressKey, type ServiceName, type ServiceRow } from '../rules/services.ts'
+import { pathOf, siteMapOf, strippedPrefix, type SiteMap } from '../rules/site-map.ts'
 import { ConnectionPool } from './pool.ts'
 
-export type ServiceName = 'dashboard' | 'terminal' | 'api' | 'chat' | 'health'
-
-/** One service: where it is, how it is spoken to, and its connections. */
+/** One service: its row, what the settings make of it, and its connections. */
 export interface Service {
   readonly name: ServiceName
+  readonly row: ServiceRow
   readonly address: ServiceAddress
   readonly mode: ForwardingMode
   /** `Authorization` to send when the client brought none of the service's own; it changes when secrets are read again. */
   authorization: string | undefined
   readonly rewriteLocation: (location: string) => string
-  /** Whether it reads a body only when it has a length: libwebsockets takes chunks for the next request. */
-  readonly wantsLength: boolean
-  /** Whether its answers must not become pages, or service workers, of the workspace's origin, nor speak for all of it. */
-  readonly isolated: boolean
+  /** Whether OpenClaw's control UI is served here. */
+  readonly servesControlUi: boolean
+  /** The path that an isolated service speaks for, and nothing else of the origin; undefined for a service that is not isolated. */
+  readonly isolatedAt: string | undefined
   readonly pool: ConnectionPool
   /** Requests under way. */
   inFlight: number
@@ -32,20 +33,30 @@ export const MAX_IN_FLIGHT = 1024
 
 /** Opens the table of services. Connections are made when a request needs one. */
 export function openServices(config: Config): Record<ServiceName, Service> {
-  const openclaw = config.openclawMode === 'local' ? 'none' : 'trusted-proxy'
-  const open = (
-    name: ServiceName,
-    address: ServiceAddress,
-    mode: ForwardingMode,
-    stripped = '',
-  ): Service => ({
+  const siteMap = siteMapOf(config)
+  const services = byService((name, row) => openService(name, row, config, siteMap))
+  setOpenclawToken(services, config.openclawToken)
+  return services
+}
+
+function openService(
+  name: ServiceName,
+  row: ServiceRow<AddressKey>,
+  config: Config,
+  siteMap: SiteMap,
+): Service {
+  const address = config[row.address.key]
+  const stripped = strippedPrefix(name, siteMap)
+  const isStripped = stripped !== ''
+  const isIsolated = row.isolated === 'when-stripped' ? isStripped : row.isolated
+  return {
     name,
+    row,
     address,
-    mode,
+    mode: forwardingModeOf(row, config),
     authorization: undefined,
-    wantsLength: name === 'terminal',
-    // With the prefix kept, `/api` is where an operator has put the control UI itself.
-    isolated: name === 'api' && config.apiPrefix === 'strip',
+    servesControlUi: row.controlUi === 'when-kept' ? !isStripped : row.controlUi === true,
+    isolatedAt: isIsolated ? pathOf(name, siteMap) : undefined,
     rewriteLocation: buildLocationRewriter(
       [address.hostname, 'localhost', '127.0.0.1', '[::1]', '0.0.0.0'],
       address.port === undefined ? undefined : String(address.port),
@@ -53,23 +64,22 @@ export function openServices(config: Config): Record<ServiceName, Service> {
     ),
     pool: new ConnectionPool(address),
     inFlight: 0,
-  })
-  const services = {
-    dashboard: open('dashboard', config.dashboardUrl, 'full'),
-    terminal: open('terminal', config.terminalUrl, 'full'),
-    api: open('api', config.apiUrl, openclaw, config.apiPrefix === 'strip' ? '/api' : ''),
-    chat: open('chat', config.apiUrl, openclaw),
-    health: open('health', config.healthUrl, 'full'),
   }
-  setOpenclawToken(services, config.openclawToken)
-  return services
+}
+
+/** How a service is told who is calling, as the settings decide. */
+export function forwardingModeOf({ forwarding }: ServiceRow, config: Config): ForwardingMode {
+  if (forwarding !== 'openclaw') return forwarding
+  // In its local mode any forwarding field makes OpenClaw answer 403.
+  return config.openclawMode === 'local' ? 'none' : 'trusted-proxy'
 }
 
 /** Sends this token to OpenClaw from now on, or none. */
 export function setOpenclawToken(
-  { api, chat }: Pick<Readonly<Record<ServiceName, Service>>, 'api' | 'chat'>,
+  services: Readonly<Record<ServiceName, Service>>,
   token: string | undefined,
 ): void {
-  for (const service of [api, chat])
-    service.authorization = token === undefined ? undefined : `Bearer ${token}`
+  for (const service of Object.values(services))
+    if (service.row.forwarding === 'openclaw')
+      service.authorization = token === undefined ? undefined : `Bearer ${token}`
 }

@@ -1,4 +1,4 @@
-/** What survives a restart? The state folder and the budgets saved in it. A failure here never stops a request. */
+/** What survives a restart? The rate-limit counts (budgets), saved in the state folder. A failure here never stops a request. */
 import { chmodSync, lstatSync, mkdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
@@ -6,18 +6,18 @@ import type { SavedBudgets, SlidingWindowLimiter } from '../limits/budget.ts'
 import { codeOf } from '../answers/errors.ts'
 import { readWholeFile, writeWholeFile } from './whole-file.ts'
 
-/** The tables that are saved, by name. */
+/** The tables of rate-limit counts that are saved, by name. */
 export type BudgetTables = Readonly<Record<string, SlidingWindowLimiter>>
 
 const BUDGETS_FILE = 'budgets.json'
 
-/** Full tables, written by us, are smaller than this; in bytes. */
+/** The largest file that is read, in bytes. Full tables make a smaller one. */
 const MAX_BUDGETS_BYTES = 512 * 1024 * 1024
 
 /**
- * Makes the state folder, readable by nobody else. Said loudly when that fails, since restarts then forget budgets.
- * @returns false when the folder, or a link in its place, is another user's (root apart). What is in it could be anybody's
- * then, and it must be neither read nor written; requests go on without it
+ * Creates the state folder with mode 700. A failure is logged as an error, because restarts then reset the rate limits.
+ * @returns false when the folder, or a link in its place, belongs to another user than this one and root. Its content could
+ * come from that user, so it must be neither read nor written. The gateway serves requests without it
  */
 export function openStateDir(path: string, logger: Logger): boolean {
   const setting = 'GATEWAY_STATE_DIR'
@@ -35,13 +35,13 @@ export function openStateDir(path: string, logger: Logger): boolean {
   return true
 }
 
-/** The user whose folder this is, or whose link leads there, unless that is who we are or root. */
+/** The owner of the folder or of the link to it, if that is neither this user nor root. */
 function foreignOwner(path: string): number | undefined {
   const own = process.geteuid?.()
   return [lstatSync(path).uid, statSync(path).uid].find((uid) => uid !== own && uid !== 0)
 }
 
-/** Saves the budgets: a restart must not be a way to a fresh one. */
+/** Saves the budgets, so that a restart does not reset a rate limit. */
 export function saveBudgets(stateDir: string, tables: BudgetTables, logger: Logger): void {
   const path = join(stateDir, BUDGETS_FILE)
   try {
@@ -54,7 +54,10 @@ export function saveBudgets(stateDir: string, tables: BudgetTables, logger: Logg
   }
 }
 
-/** Takes over what another process saved, once each time. A missing file is a first start; a corrupt one is said and ignored. */
+/**
+ * Restores the budgets that another process saved, and removes the file, so that it is used once. A missing file means a first
+ * start. A corrupt one is logged and ignored.
+ */
 export function restoreBudgets(stateDir: string, tables: BudgetTables, logger: Logger): void {
   const path = join(stateDir, BUDGETS_FILE)
   try {
@@ -74,12 +77,12 @@ export function restoreBudgets(stateDir: string, tables: BudgetTables, logger: L
   remove(path)
 }
 
-/** Removes a file; one that stays does no harm. */
+/** Removes a file, and ignores a failure, because the file does no harm. */
 function remove(path: string): void {
   try {
     rmSync(path, { force: true })
   } catch {
-    // The folder cannot be written to, which was said when it was opened.
+    // The folder is not writable. That was logged when the folder was opened.
   }
 }
 

@@ -1,16 +1,16 @@
-/** How is a secret kept between two starts? In a file that only its owner can read, made once and complete. */
+/** How is a secret kept between two starts? In a file that only its owner can read, and that appears complete or not at all. */
 import { randomUUID } from 'node:crypto'
 import { constants, type Stats } from 'node:fs'
 import { link, mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { codeOf } from '../answers/errors.ts'
 
-/** Why a secret's file is not used or not made; the message is complete text for a person and holds no secret. */
+/** The error when a secret's file cannot be used or created. Its message is complete text for a person, without the secret. */
 export class SecretFileError extends Error {
   override readonly name = 'SecretFileError'
 }
 
-/** A secret, and whether this call has made it. */
+/** A secret, and whether this call created it. */
 export interface KeptSecret {
   readonly secret: string
   readonly made: boolean
@@ -21,16 +21,16 @@ const OTHERS = 0o077
 const WRITABLE_BY_OTHERS = 0o022
 const ROOT = 0
 
-/** More than any secret; a device or a log by this name is not read to its end. */
+/** The maximum size of a secret's file, in bytes. The bound prevents reading a device or a log of this name to its end. */
 const MAX_BYTES = 4096
 
-/** A link is not followed, and a pipe by this name does not hold us up. */
+/** Opens a file without following a symbolic link and without blocking on a pipe. */
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /**
- * The secret in `file`, made by `make` when there is no such file. Calls at the same time agree on one secret.
+ * Reads the secret in `file`, or creates the file with the secret from `make`. Concurrent calls return the same secret.
  *
- * A file that others can read is refused, since whoever read it has the secret already.
+ * A file that other users can read is refused, because another user may already know the secret.
  * @throws {SecretFileError}
  */
 export async function ensureSecretFile(file: string, make: () => string): Promise<KeptSecret> {
@@ -39,7 +39,7 @@ export async function ensureSecretFile(file: string, make: () => string): Promis
     if (kept !== null) return { secret: kept, made: false }
     const secret = make()
     const isFirst = await withDraft(file, secret, async (draft) => {
-      // Unlike a rename, a link replaces nothing: of two first calls one has made the secret, for both.
+      // Unlike a rename, a link never replaces a file. Of two concurrent first calls one wins, and both use its secret.
       return await link(draft, file).then(
         () => true,
         (error: unknown) => {
@@ -55,12 +55,12 @@ export async function ensureSecretFile(file: string, make: () => string): Promis
 }
 
 /**
- * Puts `secret` in the place of what `file` holds, whoever could read that: readers find the old one or the new one.
+ * Replaces the secret in `file`, also when the old file is unsafe. The change is atomic: readers get the old or the new secret.
  * @throws {SecretFileError}
  */
 export async function replaceSecretFile(file: string, secret: string): Promise<void> {
   await explained(file, async () => {
-    // A link by this name is replaced itself, not what it points to.
+    // If `file` is a symbolic link, the rename replaces the link and not its target.
     await withDraft(file, secret, async (draft) => await rename(draft, file))
   })
 }
@@ -76,7 +76,7 @@ async function readSecretFile(file: string): Promise<string | null> {
     throw error
   }
   try {
-    // The open file is asked, not its name: nobody can exchange it between the check and the reading.
+    // Check the open file, not its name, so that the file cannot be exchanged between the check and the read.
     refuseUnlessPrivate(file, await handle.stat())
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAX_BYTES), 0, MAX_BYTES, 0)
     if (bytesRead === MAX_BYTES) throw new SecretFileError(`${file} is too long for a secret.`)
@@ -103,7 +103,7 @@ function refuseUnlessPrivate(file: string, stats: Stats): void {
   }
 }
 
-/** Writes the secret completely under another name, and gives it its own: nobody ever meets half of it. */
+/** Writes the secret to a draft under another name, which `name` then moves into place, so that nobody reads half a secret. */
 async function withDraft<T>(
   file: string,
   secret: string,
@@ -111,7 +111,7 @@ async function withDraft<T>(
 ): Promise<T> {
   await ensureFolder(dirname(file))
   const draft = `${file}.${randomUUID()}`
-  // "x" is O_EXCL: a file or a link that is there already is an error.
+  // "x" is O_EXCL: opening fails if a file or a link of this name exists.
   const handle = await open(draft, 'wx', 0o600)
   try {
     try {
@@ -126,7 +126,7 @@ async function withDraft<T>(
   }
 }
 
-/** Whoever can write to the folder can exchange the file in it. */
+/** Creates the folder, and refuses one in which other users could exchange the file. */
 async function ensureFolder(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const { mode, uid } = await stat(folder)
@@ -140,7 +140,7 @@ async function ensureFolder(folder: string): Promise<void> {
   }
 }
 
-/** Turns what the system says into a line for a person. */
+/** Turns an error of the system into a message for a person. */
 async function explained<T>(file: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work()

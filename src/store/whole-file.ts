@@ -1,6 +1,6 @@
 /**
- * How is a small file read and written in a folder that others may write to? Nothing that somebody put there is followed,
- * opened for writing or waited for, and nobody ever reads half a file.
+ * How is a small file read and written safely in a folder that other users may write to? Through an atomic rename, without
+ * following links, without opening an existing file for writing, and without waiting for a pipe. Nobody reads half a file.
  */
 import { randomBytes } from 'node:crypto'
 import {
@@ -18,11 +18,12 @@ import {
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 
 /**
- * Writes a file all at once: a draft beside it gets its name. A symbolic link of that name is replaced, not followed.
- * @param mode whoever it was readable by before
+ * Writes a file atomically: it writes a draft beside the file and renames it. A symbolic link of that name is replaced, not
+ * followed.
+ * @param mode the new mode, whatever the mode of an older file was
  */
 export function writeWholeFile(path: string, content: string, mode = 0o600): void {
-  // The name cannot be foreseen, and O_EXCL takes no file, link or pipe that is there already.
+  // The draft's name is unpredictable, and O_EXCL fails if a file, link or pipe of this name exists.
   const draft = `${path}.${randomBytes(8).toString('hex')}.tmp`
   const fd = openSync(draft, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode)
   try {
@@ -40,8 +41,7 @@ export function writeWholeFile(path: string, content: string, mode = 0o600): voi
 }
 
 /**
- * Reads a regular file. A link is not followed; a pipe, which would be waited for, and a device, which never ends, are
- * not read.
+ * Reads a regular file. It does not follow a link, and refuses a pipe, which could block, and a device, which may never end.
  * @throws {Error} also when the file is longer than `maxBytes`
  */
 export function readWholeFile(path: string, maxBytes: number): string {

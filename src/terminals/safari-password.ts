@@ -1,6 +1,6 @@
 /**
- * Which Basic credentials has the terminal accepted from a session? Safari sends none on a WebSocket handshake (WebKit
- * bug 80362), so a handshake of the same session that comes without gets those from here.
+ * Which Basic credentials did the terminal accept from a session? They are remembered here, because Safari sends none on a
+ * WebSocket handshake (WebKit bug 80362). The gateway adds the remembered credentials to such a handshake of the same session.
  */
 import type { Exchange } from '../request/exchange.ts'
 import { fieldLines, type RawHeaders } from '../http/fields.ts'
@@ -8,65 +8,66 @@ import type { Principal } from '../identity/token.ts'
 import type { Watched } from '../limits/watchdog.ts'
 
 /**
- * How long credentials may be lent after the terminal last accepted them, in milliseconds. ttyd's page asks for
- * `/terminal/token`, and so shows them again, right before each of its WebSockets.
+ * How long credentials can be used after the terminal last accepted them, in milliseconds. ttyd's page requests
+ * `/terminal/token`, and so sends the credentials again, right before it opens each WebSocket.
  */
 export const LENDING_MS = 300_000
 
 /**
- * How many handshakes are lent the same acceptance. ttyd's page needs one for each; several tabs at once some more. Whoever has
- * the cookie and not the password could else try one `AuthToken` after the other behind the door that a loan opens.
+ * How many handshakes can use the credentials after one acceptance. ttyd's page needs one; several tabs at once need more.
+ * Without this limit, a client with the cookie but not the password could open one WebSocket after the other and try an
+ * `AuthToken` on each.
  */
 export const LOANS = 10
 
-/** How many sessions are remembered; the one whose credentials were accepted longest ago makes room. */
+/** The maximum number of remembered sessions. The one whose credentials were accepted longest ago is removed first. */
 export const REMEMBERED_SESSIONS = 1000
 
-/** Longer credentials are not remembered, in characters; ttyd takes no more than 255. */
+/** The longest credentials that are remembered, in characters. ttyd accepts at most 255. */
 const MAX_LENGTH = 1024
 
 const BASIC = /^basic +[\x21-\x7e]+$/i
 
 /** Credentials for one handshake. */
 export interface Loan {
-  /** What the service gets as `Authorization`. */
+  /** The `Authorization` header for the service. */
   readonly authorization: string
-  /** To be called when the service did not take the handshake: the credentials are then forgotten. */
+  /** Call this when the service refused the handshake. The credentials are then forgotten. */
   readonly refused: () => void
 }
 
 interface Entry {
   readonly authorization: string
   readonly principal: Principal
-  /** Which request brought them; later ones have higher numbers. */
+  /** The number of the request with these credentials. Later requests have higher numbers. */
   readonly request: number
-  /** When they were accepted, on the monotonic clock in milliseconds. */
+  /** When the terminal accepted the credentials, on the monotonic clock, in milliseconds. */
   readonly acceptedAt: number
-  /** How many handshakes may still be lent them. */
+  /** How many more handshakes may use the credentials. */
   loansLeft: number
 }
 
 /** Clocks in milliseconds. */
 export interface Clocks {
-  /** Never steps. */
+  /** A clock that is never set back or forward. */
   readonly monotonic: () => number
-  /** Since 1970, as tokens count. */
+  /** The time since 1970, in which tokens state their expiry. */
   readonly wall: () => number
 }
 
 const REAL_CLOCKS: Clocks = { monotonic: () => performance.now(), wall: () => Date.now() }
 
 /**
- * One credential for each of a bounded number of sessions, in memory only and in private fields: neither JSON nor
- * `util.inspect` shows it. A session is one token, so a new token, of whomever, begins with nothing.
+ * Remembers one credential for each of a bounded number of sessions. Credentials are in memory only and in private fields, so
+ * neither JSON nor `util.inspect` shows them. A session is one token, so a new token, even of the same user, has none.
  */
 export class BasicMemory implements Watched {
   place = -1
-  // Insertion order is the order of acceptance.
+  // The insertion order is the order of acceptance, because #remember removes an entry before it adds it again.
   readonly #entries = new Map<string, Entry>()
   readonly #clocks: Clocks
   #requests = 0
-  /** Requests up to this one were sent before a session was ended, and may be of that session. */
+  /** Requests up to this number were sent before a session ended and may belong to it, so they must not be remembered. */
   #endedAt = 0
 
   constructor(clocks: Clocks = REAL_CLOCKS) {
@@ -79,10 +80,10 @@ export class BasicMemory implements Watched {
   }
 
   /**
-   * Looks at a request that is about to be sent to the terminal.
-   * @param headers the header list that the terminal gets
-   * @returns to be told the status of the terminal's own answer; undefined when the answer proves nothing, since no
-   * browser's Basic credentials are in the request
+   * Inspects a request that is about to be sent to the terminal.
+   * @param headers the headers for the terminal
+   * @returns a function to call with the status of the terminal's response; undefined when the request has no Basic
+   * credentials of a browser, because its response then proves nothing
    */
   watch(exchange: Exchange, headers: RawHeaders): ((status: number) => void) | undefined {
     const principal = browserSession(exchange)
@@ -91,14 +92,14 @@ export class BasicMemory implements Watched {
     if (authorization.length > MAX_LENGTH || !BASIC.test(authorization)) return undefined
     const request = ++this.#requests
     return (status) => {
-      // A 404 is no proof: a service may give it before it looks at credentials. ttyd's page is 200, or 302 to it.
+      // A 404 proves nothing, because a service may send it before it checks credentials. ttyd's page is a 200, or a 302 to it.
       if (status >= 200 && status < 400) this.#remember(principal, authorization, request)
       else if (status === 401) this.#entries.delete(principal.sessionId)
     }
   }
 
   /**
-   * Credentials for a terminal's handshake that a browser sent without any `Authorization`.
+   * Returns credentials for a terminal's handshake that a browser sent without `Authorization`.
    * @param raw the handshake as the client sent it
    */
   lend(exchange: Exchange, raw: RawHeaders): Loan | undefined {
@@ -112,13 +113,13 @@ export class BasicMemory implements Watched {
     return {
       authorization: entry.authorization,
       refused: () => {
-        // Only if they were not accepted anew, or replaced, in the meantime.
+        // Keep an entry that was accepted again, or replaced, in the meantime.
         if (this.#entries.get(sessionId) === entry) this.#entries.delete(sessionId)
       },
     }
   }
 
-  /** Forgets the sessions that a condition holds for, and what requests under way would still have taught. */
+  /** Forgets the sessions that match a condition. Responses to requests in flight are no longer remembered either. */
   forget(condition: (principal: Principal) => boolean): void {
     this.#endedAt = this.#requests
     for (const [sessionId, { principal }] of this.#entries)
@@ -148,8 +149,8 @@ export class BasicMemory implements Watched {
 }
 
 /**
- * The session of a request that a browser signed with its cookie, for the workspace's own page: programs send what they
- * want to send, and a foreign origin that the operator allows brings its own credentials or none.
+ * The session of a request that a browser sent with its cookie from the workspace's own page. Programs are excluded, because
+ * they can send any header; so is an allowed foreign origin, which must send its own credentials.
  */
 function browserSession({ credential, principal, allowOrigin }: Exchange): Principal | undefined {
   return credential?.kind === 'cookie' && allowOrigin === undefined ? principal : undefined

@@ -1,4 +1,4 @@
-/** Which user and password open the terminal? They are kept in the state folder, made on the first boot. */
+/** Which user and password open the terminal? Those in a file in the state folder, created on the first start. */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import {
@@ -8,7 +8,7 @@ import {
   type KeptSecret,
 } from '../store/secret-file.ts'
 
-/** A name without a colon, a colon, a password; neither empty nor with control characters. */
+/** Matches `user:password`, both non-empty and without control characters, and the user without a colon. */
 // oxlint-disable-next-line no-control-regex -- control characters are what it refuses
 const FORM = /^[^:\x00-\x1f\x7f]+:[^\x00-\x1f\x7f]+$/
 
@@ -18,10 +18,10 @@ export function terminalCredentialFile(stateDir: string): string {
 }
 
 /**
- * The terminal's credential as `user:password`, from its file or freshly made into it.
+ * Reads the terminal's credential, `user:password`, or creates its file with a new one.
  *
- * The file has mode 600, in a folder of mode 700 when that is made too.
- * @throws {SecretFileError} for a file that others can read, or with something else in it
+ * A new file has mode 600, and a new folder for it mode 700.
+ * @throws {SecretFileError} for a file that other users can read, or whose content is not a credential
  */
 export async function ensureTerminalCredential(stateDir: string): Promise<KeptSecret> {
   const file = terminalCredentialFile(stateDir)
@@ -35,7 +35,7 @@ export async function ensureTerminalCredential(stateDir: string): Promise<KeptSe
 }
 
 /**
- * Replaces the credential by a new one, all at once. A terminal that runs keeps the old one until it is started again.
+ * Replaces the credential atomically. A running terminal uses the old one until it is restarted.
  * @throws {SecretFileError}
  */
 export async function rotateTerminalCredential(stateDir: string): Promise<string> {

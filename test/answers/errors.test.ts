@@ -3,6 +3,7 @@ import t from 'tap'
 import {
   codeOf,
   ERRORS,
+  fixedRetryAfter,
   GatewayError,
   upstreamErrorFrom,
   type ErrorCode,
@@ -34,10 +35,43 @@ t.test('every code has the status that the contract gives it', async (t) => {
   }
   for (const code of Object.keys(ERRORS) as ErrorCode[]) {
     t.equal(ERRORS[code].status, statuses[code], code)
-    t.equal(new GatewayError(code).statusCode, statuses[code])
+    t.equal(new GatewayError(code, { retryAfter: undefined }).statusCode, statuses[code])
     t.match(code, /^[a-z]+(?:-[a-z]+)*$/)
   }
 })
+
+t.test('each code says when a client gets it, in one plain sentence', async (t) => {
+  for (const [code, { when }] of Object.entries(ERRORS)) {
+    t.match(when, /^[A-Z`][^.!?]*(?:\.[a-z]+[^.!?]*)*\.$/, code)
+    t.notMatch(when, /Retry-After|[|<>\n]/, `${code}: the column beside it says that`)
+  }
+})
+
+t.test(
+  'Retry-After is whole seconds of the table, or the code that throws must give them',
+  async (t) => {
+    const wants: Partial<Record<ErrorCode, object | number>> = {
+      'rate-limited': { computed: String },
+      'upstream-unreachable': 10,
+      draining: 2,
+      'upstream-busy': { request: 1, webSocket: 5 },
+      'upstream-timeout': 30,
+    }
+    for (const code of Object.keys(ERRORS) as ErrorCode[]) {
+      const row = ERRORS[code]
+      t.match('retryAfter' in row ? row.retryAfter : undefined, wants[code], code)
+      t.equal(
+        fixedRetryAfter(code),
+        typeof wants[code] === 'number' ? wants[code] : undefined,
+        code,
+      )
+    }
+    // @ts-expect-error The compiler wants the seconds.
+    t.equal(new GatewayError('rate-limited').retryAfter, undefined)
+    // @ts-expect-error The compiler wants the seconds, also where other options are given.
+    t.equal(new GatewayError('upstream-busy', { reason: 'full' }).retryAfter, undefined)
+  },
+)
 
 t.test('the public words name no host, port, path or library', async (t) => {
   for (const { title } of Object.values(ERRORS)) {
@@ -51,11 +85,12 @@ t.test('an error carries its reason and cause for the log, beside its public wor
   const error = new GatewayError('rate-limited', {
     reason: 'why',
     cause,
-    headers: { 'Retry-After': '7' },
+    retryAfter: 7,
+    headers: { Allow: 'GET' },
   })
   t.match(error, { name: 'GatewayError', code: 'rate-limited', reason: 'why', cause })
   t.equal(error.message, ERRORS['rate-limited'].title)
-  t.same(error.headers, { 'Retry-After': '7' })
+  t.match(error, { retryAfter: 7, headers: { Allow: 'GET' } })
   t.notOk('cause' in new GatewayError('draining'))
 })
 
@@ -77,7 +112,7 @@ t.test('what fails behind the gateway is 504 when it took too long, else 502', a
     t.match(upstreamErrorFrom(failing(code)), { code: 'upstream-unreachable', reason: code })
   for (const odd of [undefined, null, 'text', 5, {}, new Error('x'), { code: 5 }])
     t.match(upstreamErrorFrom(odd), { code: 'upstream-unreachable', reason: 'failed' })
-  const ours = new GatewayError('upstream-busy')
+  const ours = new GatewayError('upstream-busy', { retryAfter: 1 })
   t.equal(upstreamErrorFrom(ours), ours, 'an answer that was already chosen stands')
 })
 

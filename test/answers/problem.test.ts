@@ -1,8 +1,8 @@
 /** How does an error become an answer? */
 import * as fc from 'fast-check'
 import t from 'tap'
-import { DETAILS, RETRY_SECONDS } from '../../src/answers/details.ts'
-import { ERRORS, GatewayError, type ErrorCode } from '../../src/answers/errors.ts'
+import { DETAILS } from '../../src/answers/details.ts'
+import { ERRORS, fixedRetryAfter, GatewayError, type ErrorCode } from '../../src/answers/errors.ts'
 import { PAGE_POLICY } from '../../src/answers/pages.ts'
 import {
   ownHeaders,
@@ -17,6 +17,8 @@ const CODES = Object.keys(ERRORS) as ErrorCode[]
 const PROGRAM = { requestId: 'id-1', page: false, returnTo: '/' }
 const PERSON = { requestId: 'id-1', page: true, returnTo: '/logs?a=b' }
 
+const withCode = (code: ErrorCode) => new GatewayError(code, { retryAfter: undefined })
+
 interface Detailed {
   readonly detail: string
 }
@@ -30,7 +32,7 @@ function values({ headers }: Answer, name: string): string[] {
 
 t.test('a program gets problem details, with the code in the body and in a field', async (t) => {
   for (const code of CODES) {
-    const answer = problemAnswer(new GatewayError(code), PROGRAM)
+    const answer = problemAnswer(withCode(code), PROGRAM)
     const { status, title } = ERRORS[code]
     t.equal(answer.status, status)
     t.same(JSON.parse(answer.body), {
@@ -53,7 +55,7 @@ t.test('a program gets problem details, with the code in the body and in a field
 
 t.test('a person gets a page that can do nothing but be read', async (t) => {
   for (const code of CODES) {
-    const answer = problemAnswer(new GatewayError(code), PERSON)
+    const answer = problemAnswer(withCode(code), PERSON)
     t.equal(answer.status, ERRORS[code].status)
     t.match(answer.body, /^<!doctype html>/)
     t.ok(answer.body.includes(ERRORS[code].title) || answer.body.includes('Sign in'))
@@ -74,13 +76,13 @@ t.test('who is not signed in is told how, in the words of RFC 6750', async (t) =
   for (const code of CODES)
     for (const audience of [PROGRAM, PERSON]) {
       const expected = challenges[code] === undefined ? [] : [challenges[code]]
-      t.same(values(problemAnswer(new GatewayError(code), audience), 'WWW-Authenticate'), expected)
+      t.same(values(problemAnswer(withCode(code), audience), 'WWW-Authenticate'), expected)
     }
 })
 
 t.test('a person who must sign in gets the form, with the way back in it', async (t) => {
   for (const code of CODES) {
-    const { body } = problemAnswer(new GatewayError(code), PERSON)
+    const { body } = problemAnswer(withCode(code), PERSON)
     const isSignIn = ERRORS[code].status === 401
     t.equal(body.includes('action="/_gateway/sign-in"'), isSignIn, code)
     t.equal(body.includes('value="/logs?a=b"'), isSignIn)
@@ -100,20 +102,24 @@ t.test('an error’s own detail goes before that of its code, to programs and pe
   t.notMatch(problemAnswer(error, PERSON).body, 'for the log')
 })
 
-t.test('who can try again hears when, once, and a page that can be repeated does so', async (t) => {
+t.test('Retry-After is that of the table, once, and a page loads itself again then', async (t) => {
   const refresh = (answer: Answer) =>
     /<meta http-equiv="refresh" content="([^"]*)">/.exec(answer.body)?.[1]
   const repeatable = { ...PERSON, repeatable: true }
   for (const code of CODES) {
-    const seconds = RETRY_SECONDS[code]
+    const seconds = fixedRetryAfter(code)
     const expected = seconds === undefined ? [] : [String(seconds)]
-    t.equal(seconds !== undefined, [502, 503, 504].includes(ERRORS[code].status), code)
-    t.same(values(problemAnswer(new GatewayError(code), PROGRAM), 'Retry-After'), expected)
-    t.equal(refresh(problemAnswer(new GatewayError(code), repeatable)), expected[0])
-    t.equal(refresh(problemAnswer(new GatewayError(code), PERSON)), undefined, 'a POST')
-    const headers = { 'Retry-After': '37' }
-    const own = problemAnswer(new GatewayError(code, { headers }), repeatable)
-    t.same(values(own, 'Retry-After'), ['37'], 'its own goes before')
+    t.same(values(problemAnswer(withCode(code), PROGRAM), 'Retry-After'), expected)
+    t.equal(refresh(problemAnswer(withCode(code), repeatable)), expected[0])
+    t.equal(refresh(problemAnswer(withCode(code), PERSON)), undefined, 'a POST')
+    const [, raw] = /\r\nRetry-After: ([^\r]*)\r\n/.exec(rawAnswer(code, 'id-1')) ?? []
+    t.equal(raw, expected[0], 'also where the parser refused the request')
+    const own = problemAnswer(new GatewayError(code, { retryAfter: 37 }), repeatable)
+    t.same(
+      values(own, 'Retry-After'),
+      ['37'],
+      'the seconds of the error replace those of the table',
+    )
     t.equal(refresh(own), ERRORS[code].status === 401 ? undefined : '37')
   }
 })

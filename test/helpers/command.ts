@@ -1,4 +1,4 @@
-/** A command of the program, run in this process: what it wrote and how it ended. */
+/** How does a test run a command of the program? In this process, with the output and the exit code as the result. */
 import type { Environment } from '../../src/config/load.ts'
 import type { Io } from '../../src/commands/io.ts'
 
@@ -9,7 +9,7 @@ type Command<Rest extends unknown[]> = (
   ...rest: Rest
 ) => Promise<number>
 
-/** Runs a command and gathers its output. */
+/** Runs a command and collects its output. */
 export async function runCommand<Rest extends unknown[]>(
   command: Command<Rest>,
   args: readonly string[],

@@ -1,16 +1,16 @@
-/** A configuration that is complete with what is required, and what is wrong with others. */
+/** What is the smallest valid configuration, and which problems do others have? */
 import { ConfigError, loadConfig, type Environment } from '../../src/config/load.ts'
 
 export const CONFIG_SECRET = 'k8f2mD5xQ9vB1nR7tY3wL6pZ0sH4jC8a'
 export const OTHER_CONFIG_SECRET = 'Zq4Wm7Xn2Cv5Bb8Nk1Lj3Hg6Fd9Sa0Pe'
 
-/** Everything that is required. */
+/** The required settings. */
 export const BASE: Environment = {
   GATEWAY_WORKSPACE: 'houston',
   GATEWAY_JWT_SECRET: CONFIG_SECRET,
 }
 
-/** The problems of an environment; none when it is a configuration. */
+/** The problems of an environment; an empty list when it is valid. */
 export function problemsOf(env: Environment): readonly string[] {
   try {
     loadConfig({ ...BASE, ...env })

@@ -1,4 +1,4 @@
-/** At the gateway's door: the same request over plain HTTP and as an upgrade, and what every refusal looks like. */
+/** How is a refusal tested? The same request is sent over plain HTTP and as an upgrade, and every refusal is checked here. */
 import type { Test } from 'tap'
 import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
 import type { startWorkspace } from './gateway.ts'
@@ -7,30 +7,30 @@ import { exchange, handshake, parseAnswer, send, upgrade, type RawAnswer } from 
 /** A gateway with its four services. */
 export type Workspace = Awaited<ReturnType<typeof startWorkspace>>
 
-/** The two ways in. A table of refusals runs over both. */
+/** The two kinds of request. A table of refusals runs over both. */
 export const DOORS = ['request', 'upgrade'] as const
 export type Door = (typeof DOORS)[number]
 
-/** The origin of the test workspace, for a client that came by https. */
+/** The origin of the test workspace over https. */
 export const ORIGIN = 'https://houston.hubify.com'
 
-/** Caddy's field for a client that came by https. */
+/** The header with which Caddy reports that the client used https. */
 export const HTTPS = 'X-Forwarded-Proto: https'
 
-/** The field with which a trusted proxy names the client. */
+/** The header with which a trusted proxy reports the client's address. */
 export const client = (address: string) => `X-Forwarded-For: ${address}`
 
-/** The session cookie of a client that came by https. */
+/** The session cookie over https. */
 export const cookie = (token: string) => `Cookie: __Host-workspace_session=${token}`
 
-/** The fields that a browser sends when a person opens an address. */
+/** The headers that a browser sends when the user opens an address. */
 export const NAVIGATION = [
   'Sec-Fetch-Mode: navigate',
   'Sec-Fetch-Dest: document',
   'Accept: text/html',
 ]
 
-/** Knocks once, with a GET. An upgrade that was accepted is ended again. */
+/** Sends one GET. An accepted upgrade is closed again. */
 export async function knock(
   port: number,
   door: Door,
@@ -44,7 +44,7 @@ export async function knock(
   return answer.status === 101 ? answer : { ...answer, body: received().toString('latin1') }
 }
 
-/** Knocks once with a request line of one's own, so that other methods and versions can be tried as upgrades too. */
+/** Sends one request with the given request line, so that other methods and versions can be tested as upgrades too. */
 export async function knockWith(
   port: number,
   door: Door,
@@ -61,18 +61,18 @@ export async function knockWith(
   return parseAnswer(await exchange(port, `${lines.join('\r\n')}\r\n\r\n`))
 }
 
-/** What a refusal must be. */
+/** The expected refusal. */
 export interface Refusal {
   readonly code: ErrorCode
-  /** The stage that the log names. */
+  /** The stage in the log line. */
   readonly stage: string
-  /** Connections that the services had accepted before; nothing may be added. */
+  /** The connections that the services had accepted before. The refused request must add none. */
   readonly dials?: number
-  /** Whether a person is looking, who gets a page. */
+  /** Whether the client is a person's browser, which gets a page. */
   readonly page?: boolean
 }
 
-/** Asserts that the gateway itself refused, said so in its own form and in the log, and dialled nobody. */
+/** Asserts that the gateway refused the request itself, with its own response and log line, and connected to no service. */
 export async function assertRefused(
   t: Test,
   workspace: Pick<Workspace, 'logLine' | 'dials'>,
@@ -92,7 +92,7 @@ export async function assertRefused(
   return line
 }
 
-/** A raw header list as lower-case names and values, without what belongs to the hop. */
+/** Converts a raw header list to an object with lower-case names, without hop-by-hop headers. */
 export function pairs(rawHeaders: readonly string[]): string[] {
   const lines: string[] = []
   for (let i = 0; i < rawHeaders.length; i += 2) {

@@ -1,4 +1,4 @@
-/** A workspace as the doctor finds it: stand-ins for the services, and findings by name. */
+/** How is the doctor tested? With stand-ins for the services, and with its findings by name. */
 import type { Test } from 'tap'
 import { startAgentApi } from '../../embedded/agent-api.ts'
 import { startDashboard } from '../../embedded/dashboard.ts'
@@ -13,7 +13,7 @@ import { testSettings } from './gateway.ts'
 /** The terminal's credential in tests. */
 export const CREDENTIAL = 'user:test-password-of-the-terminal'
 
-/** Starts a stand-in for each service, in good health, and gives the settings that lead to them. */
+/** Starts a healthy stand-in for each service and returns the settings with their addresses. */
 export async function startStandIns(t: Test, options: Parameters<typeof startAgentApi>[0] = {}) {
   const stop = (service: Running) => {
     t.teardown(() => service.close())
@@ -33,7 +33,7 @@ export async function startStandIns(t: Test, options: Parameters<typeof startAge
   }
 }
 
-/** What one question finds with these settings, by name. */
+/** Runs one check of the doctor with these settings and returns its findings by name. */
 export async function examined(
   question: Examine,
   settings: Record<string, string | undefined>,
@@ -43,7 +43,7 @@ export async function examined(
   return byName(await question(examination))
 }
 
-/** Findings by name. */
+/** Indexes findings by name. */
 export function byName(findings: readonly Finding[]): Record<string, Finding> {
   return Object.fromEntries(findings.map((finding) => [finding.check, finding]))
 }

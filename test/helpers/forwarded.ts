@@ -1,7 +1,7 @@
-/** A request as it stands when its headers are built for a service. */
+/** Which request do tests of the header policy forward? */
 import type { ForwardedRequest } from '../../src/http/to-service.ts'
 
-/** Alice’s, in the mode that tells a service everything. */
+/** A request of Alice, in the mode in which a service gets all forwarding headers. */
 export const FORWARDED: ForwardedRequest = {
   mode: 'full',
   requestId: 'id-1',

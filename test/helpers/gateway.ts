@@ -1,4 +1,4 @@
-/** A whole gateway for tests, on a free loopback port, with services that count their dials. */
+/** How does a test start a gateway? In this process, on a free loopback port, with services that count their connections. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,13 +6,14 @@ import type { Test } from 'tap'
 import { loadConfig, type Config } from '../../src/config/load.ts'
 import { startGateway, type RunningGateway } from '../../src/process/lifecycle.ts'
 import { mintToken } from '../../src/identity/mint.ts'
+import { ADDRESS_SETTINGS } from '../../src/rules/services.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 import { eventually } from './waiting.ts'
 
-/** The secret that test tokens are signed with. */
+/** The secret that signs test tokens. */
 export const SECRET = 'test-key-of-houston-3f9c1d27b8a64e05'
 
-/** What a test gateway starts from: a workspace named houston, on a free loopback port, with generous limits. */
+/** The settings of a test gateway: a workspace named houston, on a free loopback port, with generous limits. */
 export function testSettings(
   overrides: Record<string, string | undefined> = {},
 ): Record<string, string | undefined> {
@@ -23,24 +24,24 @@ export function testSettings(
     GATEWAY_PORT: '0',
     GATEWAY_RATE_LIMIT: '100000',
     GATEWAY_DRAIN_SECONDS: '1',
-    GATEWAY_LOG_PROBES: 'true', // tests wait for the line of the request that they made
+    GATEWAY_LOG_PROBES: 'true', // tests wait for the log line of their request
     ...overrides,
   }
 }
 
-/** A running gateway and what is behind it. */
+/** A running gateway and its services. */
 export interface TestGateway {
   port: number
   origin: string
   config: Config
   running: RunningGateway
-  /** Log lines so far, parsed. */
+  /** The parsed log lines so far. */
   logLines: () => Array<Record<string, unknown>>
-  /** Waits for a log line that a condition holds for. */
+  /** Waits for a log line that matches a condition. */
   logLine: (matches: (line: Record<string, unknown>) => boolean) => Promise<Record<string, unknown>>
 }
 
-/** Starts a gateway; it stops when the test ends. Settings with the value undefined are left out. */
+/** Starts a gateway, which stops when the test ends. Settings with the value undefined are omitted. */
 export async function startTestGateway(
   t: Test,
   overrides: Record<string, string | undefined> = {},
@@ -83,7 +84,7 @@ export async function startTestGateway(
   }
 }
 
-/** A gateway with all four services behind it, each an echo that counts its dials. */
+/** Starts a gateway with all four services. Each is an echo that counts its connections. */
 export async function startWorkspace(t: Test, overrides: Record<string, string | undefined> = {}) {
   const [dashboard, api, terminal, health] = await Promise.all([
     startUpstream(t),
@@ -104,12 +105,12 @@ export async function startWorkspace(t: Test, overrides: Record<string, string |
     terminal,
     health,
   }
-  /** Connections that any service has accepted. */
+  /** The connections that all services together have accepted. */
   const dials = () => Object.values(services).reduce((sum, service) => sum + service.dials(), 0)
   return { ...gateway, services, dials }
 }
 
-/** A valid token of the test workspace. */
+/** Makes a valid token of the test workspace. */
 export function token(overrides: Partial<Parameters<typeof mintToken>[0]> = {}): Promise<string> {
   return mintToken({
     secret: SECRET,
@@ -121,8 +122,8 @@ export function token(overrides: Partial<Parameters<typeof mintToken>[0]> = {}):
 }
 
 /**
- * A gateway with one service behind every address, and the header line that lets a request through.
- * It does not wait for requests in flight when the test ends.
+ * Starts a gateway with one service for all routes, and returns the header line that signs a request in.
+ * The gateway does not wait for requests in flight when the test ends.
  */
 export async function startBefore<Service extends { url: string }>(
   t: Test,
@@ -130,15 +131,12 @@ export async function startBefore<Service extends { url: string }>(
   overrides: Record<string, string | undefined> = {},
 ) {
   const gateway = await startTestGateway(t, {
-    GATEWAY_DASHBOARD_URL: service.url,
-    GATEWAY_API_URL: service.url,
-    GATEWAY_TERMINAL_URL: service.url,
-    GATEWAY_HEALTH_URL: service.url,
+    ...Object.fromEntries(ADDRESS_SETTINGS.map(({ env }) => [env, service.url])),
     GATEWAY_DRAIN_SECONDS: '0',
     ...overrides,
   })
   const { services, openSockets } = gateway.running.parts
-  /** Requests and WebSockets under way. */
+  /** The requests and WebSockets in flight. */
   const underWay = () =>
     Object.values(services).reduce((sum, { inFlight }) => sum + inFlight, openSockets.size)
   return {
@@ -146,7 +144,7 @@ export async function startBefore<Service extends { url: string }>(
     service,
     auth: `Authorization: Bearer ${await token()}`,
     underWay,
-    /** Waits until nothing is under way any more. */
+    /** Waits until nothing is in flight. */
     settled: () => eventually(() => underWay() === 0, 'nothing under way'),
   }
 }

@@ -1,27 +1,27 @@
 /**
- * Does the cost of reading a text grow with its length and no faster? Processor time, and the least of several runs: a busy
- * machine must not fail a test.
+ * Does the cost of reading a text grow only linearly with its length? The smallest processor time of several runs tells, so
+ * that a busy machine does not fail a test.
  */
 
-/** The longest text that a stranger can send in one place: Node's parser takes no larger header. */
+/** The longest text that a client can send in one header. Node's parser accepts no more. */
 const SIZE = 16 * 1024
 
-/** How often a text is read before the least time counts: every disturbance only makes a run longer. */
+/** The runs of which the shortest counts, because a disturbance only makes a run longer. */
 const RUNS = 5
 
-/** A text that looks bad is measured anew so many times: slow code is slow each time, a disturbed measurement is not. */
+/** How often a slow measurement is repeated. Slow code is slow each time; a disturbed measurement is not. */
 const ATTEMPTS = 4
 
-/** How much more a hostile text may cost than a harmless one of its length. */
+/** The allowed ratio of the cost of a hostile text to that of a harmless text of the same length. */
 const MAX_RATIO = 40
 
-/** How much more four times the text may cost: 4 when the cost is linear, 16 when it is quadratic. */
+/** The allowed ratio of costs for four times the text. It is 4 for linear cost and 16 for quadratic cost. */
 const MAX_GROWTH = 12
 
-/** A reading of text whose cost is measured. */
+/** A function that reads text and whose cost is measured. */
 export type Reading = (text: string) => unknown
 
-/** What is wrong with how the cost of a reading grows, or undefined. @param unit what the hostile text consists of */
+/** Describes a cost that grows too fast; undefined when it is fine. @param unit the repeated part of the hostile text */
 export function growthProblem(read: Reading, unit: string): string | undefined {
   const floor = Math.max(harmlessMs(read), perCharacterMs())
   const hostile = repeat(unit, SIZE)
@@ -33,7 +33,7 @@ export function growthProblem(read: Reading, unit: string): string | undefined {
       problem = `${cost.toFixed(2)} ms where a harmless text takes ${floor.toFixed(2)} ms`
       continue
     }
-    if (cost <= enough) return undefined // too little to tell how it grows
+    if (cost <= enough) return undefined // too small to tell how the cost grows
     const growth = cost / leastMs(read, repeat(unit, SIZE / 4))
     if (growth < MAX_GROWTH) return undefined
     problem = `four times the text costs ${growth.toFixed(1)} times as much`
@@ -51,13 +51,13 @@ function harmlessMs(read: Reading): number {
 
 let perCharacter: number | undefined
 
-/** What it costs on this machine to make a list of 16 KiB of characters: what a reader of lists does at worst. */
+/** The cost of splitting 16 KiB into a list of characters on this machine, which is the most that a list parser should do. */
 function perCharacterMs(): number {
   perCharacter ??= leastMs((text) => text.split('').map((char) => char.trim()), 'a'.repeat(SIZE))
   return perCharacter
 }
 
-/** The least processor time of a few runs, in milliseconds. @param enough a run that costs no more needs no second one */
+/** The smallest processor time of a few runs, in milliseconds. @param enough a cost at which no further run is needed */
 function leastMs(read: Reading, text: string, enough = 0): number {
   let least = Infinity
   for (let run = 0; run < RUNS && least > enough; run++) {

@@ -1,13 +1,13 @@
-/** A gateway with a keeper (GATEWAY_HOT_RESTART), and how it is replaced. */
+/** How does a test replace a gateway without a gap? It starts one with a keeper of the port (GATEWAY_HOT_RESTART). */
 import type { Test } from 'tap'
 import { askAdmin } from '../../src/admin/ask.ts'
 import { serve } from './process.ts'
 import { eventually } from './waiting.ts'
 
-/** Starts take many times as long on a machine that is busy, in milliseconds. */
+/** The time limit for a start, in milliseconds. On a busy machine a start takes many times as long as usual. */
 export const PATIENCE_MS = 60_000
 
-/** Starts a gateway with a keeper; both end with the test. */
+/** Starts a gateway with a keeper. Both end with the test. */
 export async function serveKept(
   t: Test,
   settings: Record<string, string | undefined> = {},
@@ -20,12 +20,12 @@ export async function serveKept(
   return {
     ...program,
     said,
-    /** The process id of the gateway itself, as the admin door says. */
+    /** The process id of the gateway itself, read from the admin socket. */
     async gatewayPid() {
       const { body } = await askAdmin(program.stateDir, '/status')
       return (JSON.parse(body) as { pid: number }).pid
     },
-    /** Asks for another process and waits until it has taken over; the old one may still be on its way out. */
+    /** Requests a new process and waits until it has taken over. The old process may still be ending. */
     async replace() {
       const before = times('gateway replaced')
       program.child.kill('SIGUSR2')

@@ -1,25 +1,25 @@
-/** Requests without a pause, each of which must be answered: nothing is sent twice. */
+/** Does every request of a constant load get a response? Requests are sent without a pause, and none is retried. */
 import { Agent, request, type RequestOptions } from 'node:http'
 
-/** What became of the requests. */
+/** The result of the load. */
 export interface Tally {
   answered: number
-  /** What went wrong, by status or error code, and how often. */
+  /** The number of failures by status or error code. */
   failures: Record<string, number>
-  /** The longest time until an answer was complete, in milliseconds. */
+  /** The longest time to a complete response, in milliseconds. */
   slowestMs: number
 }
 
-/** What is asked, and by how many clients at once. */
+/** The request, and the numbers of concurrent clients. */
 export interface LoadOptions {
   readonly options: RequestOptions
-  /** Clients that open a connection for each request. */
+  /** The number of clients that open a connection for each request. */
   readonly fresh: number
-  /** Clients that send every request on the one connection they have, as long as it is there. */
+  /** The number of clients that send all requests on one connection for as long as it is open. */
   readonly kept: number
 }
 
-/** Starts asking. @returns a function that ends it, and tells */
+/** Starts the load. @returns a function that stops it and returns the result */
 export function startLoad({ options, fresh, kept }: LoadOptions): () => Promise<Tally> {
   const tally: Tally = { answered: 0, failures: {}, slowestMs: 0 }
   const over = new AbortController()
@@ -44,7 +44,7 @@ export function startLoad({ options, fresh, kept }: LoadOptions): () => Promise<
   }
 }
 
-/** Asks once. @returns the status, or what went wrong */
+/** Sends one request. @returns the status, or the error code */
 function ask(options: RequestOptions): Promise<string> {
   return new Promise((resolve) => {
     const outgoing = request(options, (answer) => {

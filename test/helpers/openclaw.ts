@@ -1,16 +1,16 @@
 /**
- * OpenClaw's rules about who asks, without OpenClaw, which takes 20 s and 1.2 GiB to start. The rows below are what the real
- * one was seen to do; test/neighbours asks it all of them again.
+ * Which clients does OpenClaw accept? This stand-in has its rules, because the real one takes 20 s and 1.2 GiB to start. The
+ * rows below were observed on the real OpenClaw, and test/neighbours checks all of them against it.
  */
 import type { IncomingHttpHeaders } from 'node:http'
 import { BlockList, isIP } from 'node:net'
 import type { Test } from 'tap'
 import { startUpstream, switchingProtocols, type Upstream } from './upstream.ts'
 
-/** How it is configured: examples/fly has a file for each. */
+/** OpenClaw's modes. examples/fly has a configuration file for each. */
 export type OpenClawMode = 'local' | 'trusted-proxy'
 
-/** Its own token in local mode, and that of its webhooks. */
+/** OpenClaw's own token in local mode, and the token of its webhooks. */
 export const OPENCLAW_TOKEN = 'openclaw-own-token-0815-0815'
 export const HOOK_TOKEN = 'openclaw-hook-token-4711-4711'
 
@@ -22,7 +22,7 @@ const PROXIED = {
 }
 const KNOWN = { ...PROXIED, 'x-forwarded-user': 'alice' }
 
-/** What it answers to `GET` with these fields, asked from 127.0.0.1. */
+/** OpenClaw's status for a `GET` with these headers, sent from 127.0.0.1. */
 export const RULES: ReadonlyArray<
   readonly [mode: OpenClawMode, path: string, headers: Record<string, string>, status: number]
 > = [
@@ -56,7 +56,7 @@ export const RULES: ReadonlyArray<
   ['trusted-proxy', '/health', { 'x-forwarded-for': '127.0.0.1' }, 200],
 ]
 
-/** Starts a service on a free port that answers, and takes upgrades, by these rules. */
+/** Starts a service on a free port that responds, and accepts upgrades, by these rules. */
 export async function startOpenClawStandIn(t: Test, mode: OpenClawMode): Promise<Upstream> {
   return await startUpstream(
     t,
@@ -65,7 +65,7 @@ export async function startOpenClawStandIn(t: Test, mode: OpenClawMode): Promise
       response.writeHead(status, { 'Content-Type': 'application/json' }).end(BODIES[status] ?? '{}')
     },
     (request, socket) => {
-      // Who comes by WebSocket says its token in a message, so that only where it comes from is judged here.
+      // A WebSocket client sends its token in a message, so the handshake is checked only for its origin.
       const status = originOf(mode, request.headers) === 'unattributable' ? 403 : 101
       if (status === 101) socket.write(switchingProtocols(request))
       else socket.end(`HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`)
@@ -99,7 +99,7 @@ const LOOPBACK = new BlockList()
 LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
 LOOPBACK.addAddress('::1', 'ipv6')
 
-/** Where a request comes from: this machine, a client that its proxy names, or somebody whom nobody vouches for. */
+/** The origin of a request: this machine, a client that the trusted proxy reports, or a client without a trusted report. */
 function originOf(
   mode: OpenClawMode,
   headers: IncomingHttpHeaders,

@@ -1,4 +1,4 @@
-/** A whole gateway with its operator's side: admin door, metrics port, a log of its own. */
+/** How does a test start a gateway with its operator's interfaces? With an admin socket, a metrics port and a log. */
 import type { Test } from 'tap'
 import { askAdmin } from '../../src/admin/ask.ts'
 import type { Config } from '../../src/config/load.ts'
@@ -7,14 +7,14 @@ import { startOperations } from '../../src/admin/routes.ts'
 import { startWorkspace } from './gateway.ts'
 import { temporaryFolder } from './process.ts'
 
-/** A logger whose lines a test reads, parsed. */
+/** Makes a logger whose parsed lines a test can read. */
 export function recordingLogger() {
   const lines: string[] = []
   const { logger } = openLog('info', { write: (line: string) => lines.push(line) })
   return { logger, lines: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>) }
 }
 
-/** Starts a gateway with four services and its operations, in a state folder of their own; all stop when the test ends. */
+/** Starts a gateway with four services and a state folder of its own. Everything stops when the test ends. */
 export async function startOperated(
   t: Test,
   settings: Record<string, string | undefined> = {},
@@ -33,7 +33,7 @@ export async function startOperated(
     stateDir,
     operations,
     operationsLog: log.lines,
-    /** Asks the admin door. */
+    /** Sends a request to the admin socket. */
     ask: (path: string) => askAdmin(stateDir, path),
   }
 }

@@ -1,4 +1,4 @@
-/** The real program as a process of its own: arguments, environment, signals, exit codes, memory. */
+/** How does a test run the real program? As a child process, with its arguments, environment, signals and exit code. */
 import { spawn, type ChildProcess, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -8,28 +8,28 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { testSettings } from './gateway.ts'
 
-/** The program. */
+/** The source file of the program. */
 export const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
 
-/** A program that runs. */
+/** A running program. */
 export interface Program {
   child: ChildProcess
   pid: number
   stdout: () => string
   stderr: () => string
-  /** Log lines so far, parsed. */
+  /** The parsed log lines so far. */
   logLines: () => Array<Record<string, unknown>>
   /** Waits for a log line with this message. */
   logged: (message: string) => Promise<Record<string, unknown>>
-  /** Resolves with the exit code, or the name of the signal that ended it. */
+  /** Resolves with the exit code, or with the name of the signal that ended the process. */
   exited: Promise<number | string>
-  /** Resident memory in bytes. */
+  /** The resident memory in bytes. */
   memory: () => number
-  /** Open file descriptors. */
+  /** The number of open file descriptors. */
   openFiles: () => number
 }
 
-/** A folder that is removed when the test ends. */
+/** Creates a folder that is removed when the test ends. */
 export function temporaryFolder(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'workspace-gateway-test-'))
   t.teardown(() => rmSync(path, { recursive: true, force: true }))
@@ -37,8 +37,8 @@ export function temporaryFolder(t: Test): string {
 }
 
 /**
- * Runs the program with arguments and exactly this environment; it is killed when the test ends.
- * @param main what is run: the source when not given
+ * Runs the program with arguments and exactly this environment. It is killed when the test ends.
+ * @param main the file to run; by default the source
  */
 export function run(
   t: Test,
@@ -52,7 +52,7 @@ export function run(
   )
 }
 
-/** Watches a program, or a supervisor that runs it; it is killed when the test ends. */
+/** Watches a program, or a supervisor that runs it. It is killed when the test ends. */
 export function watch(t: Test, child: ChildProcessByStdio<null, Readable, Readable>): Program {
   let stdout = ''
   let stderr = ''
@@ -100,7 +100,7 @@ export function watch(t: Test, child: ChildProcessByStdio<null, Readable, Readab
   }
 }
 
-/** Runs the gateway on a free port and waits until it listens. */
+/** Starts the gateway on a free port and waits until it listens. */
 export async function serve(
   t: Test,
   overrides: Record<string, string | undefined> = {},

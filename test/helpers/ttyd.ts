@@ -1,25 +1,25 @@
-/** A stand-in that asks for Basic credentials as ttyd 1.7.7 does, and a browser that shows them as Safari does. */
+/** How is the terminal's password tested? With a stand-in for ttyd 1.7.7, and a client that sends passwords as Safari does. */
 import type { Test } from 'tap'
 import { WebSocketServer } from 'ws'
 import { cookie, HTTPS, ORIGIN } from './door.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 import { clientFrame, send, upgrade, type RawAnswer, type Upgraded } from './wire.ts'
 
-/** The value of `Authorization` for a user and a password. */
+/** The `Authorization` value for `user:password`. */
 export const basic = (credential: string) => `Basic ${base64(credential)}`
 const base64 = (text: string) => Buffer.from(text).toString('base64')
 
 /** A terminal whose credential a test can change. */
 export interface Ttyd extends Upstream {
   credential: string
-  /** What each handshake brought as `Authorization`, in order; its lines are joined with a comma. */
+  /** The `Authorization` of each handshake, in order. Several lines are joined with a comma. */
   handshakes: () => Array<string | undefined>
 }
 
 /**
- * Starts a terminal. Over HTTP it answers 401 to anything but the right credential. A handshake without it, or without
- * the subprotocol `tty`, is closed without a byte. An open socket must begin with the token that the page got from
- * `/terminal/token`, else it is closed with 1008; after that it echoes input as output.
+ * Starts a terminal. Over HTTP it responds 401 to any request without the right credential. It closes a handshake without the
+ * credential, or without the subprotocol `tty`, without a response. The first message on an open socket must have the token
+ * that the page got from `/terminal/token`, else the socket is closed with 1008. After that it echoes input as output.
  */
 export async function startTtyd(t: Test, credential: string): Promise<Ttyd> {
   const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => 'tty' })
@@ -71,17 +71,17 @@ function authorizationOf(rawHeaders: readonly string[]): string | undefined {
   return lines.length === 0 ? undefined : lines.join(', ')
 }
 
-/** A browser with a session cookie. It shows Basic credentials over HTTP and never on a WebSocket handshake. */
+/** A browser with a session cookie. It sends Basic credentials over HTTP and never on a WebSocket handshake. */
 export interface Safari {
-  /** Asks for something below `/terminal`, with these credentials if any. */
+  /** Sends a request below `/terminal`, with these credentials if given. */
   get: (path: string, credential?: string) => Promise<RawAnswer>
-  /** Opens the terminal's page up to the point where it knows its token; 200 when the credential was right. */
+  /** Loads the terminal's page and its token, and returns the status: 200 when the credential was right. */
   openPage: (credential: string) => Promise<number>
-  /** Opens the terminal's WebSocket, with these header lines in addition. */
+  /** Opens the terminal's WebSocket, with additional header lines. */
   connect: (extra?: readonly string[]) => Promise<Upgraded>
 }
 
-/** A browser that is signed in with this token, at the gateway that listens on this port. */
+/** Makes a browser that is signed in with this token to the gateway on this port. */
 export function safari(port: number, jwt: string): Safari {
   const session = [cookie(jwt), HTTPS]
   const get: Safari['get'] = (path, credential) =>
@@ -108,7 +108,7 @@ export function safari(port: number, jwt: string): Safari {
   }
 }
 
-/** The first message of ttyd's page on an open socket. */
+/** The first message that ttyd's page sends on an open socket. */
 export function hello(credential: string): Buffer {
   return clientFrame(2, JSON.stringify({ AuthToken: base64(credential), columns: 80, rows: 24 }))
 }

@@ -1,4 +1,4 @@
-/** Stand-in services for tests: they count who dials them and record what they are sent, byte for byte. */
+/** Which services are behind a test gateway? Stand-ins that count connections and record requests byte for byte. */
 import { spawn } from 'node:child_process'
 import { createHash, randomInt } from 'node:crypto'
 import { once } from 'node:events'
@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream'
 import type { Test } from 'tap'
 import { WebSocketServer } from 'ws'
 
-/** A request as a service saw it. */
+/** A request as a service received it. */
 interface SeenRequest {
   method: string
   url: string
@@ -21,19 +21,19 @@ interface SeenRequest {
 export interface Upstream {
   url: string
   port: number
-  /** Connections accepted so far: 0 proves that a refused request never got this far. */
+  /** The number of accepted connections. 0 proves that a refused request never reached the service. */
   dials: () => number
-  /** Requests in order of arrival, bodies included, upgrades too. */
+  /** The requests in order of arrival, with bodies, including upgrades. */
   requests: SeenRequest[]
   server: Server
 }
 
-/** What a service does with an upgrade: gets the handshake, the socket, and what came with it. */
+/** Handles an upgrade: receives the handshake, the socket, and the bytes after the handshake. */
 export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 
 /**
- * Starts an HTTP service that answers 200 with JSON of what it saw, unless a listener is given.
- * WebSockets are accepted and their messages echoed, unless an upgrade listener is given.
+ * Starts an HTTP service. Without a listener, it responds 200 with JSON about the request. Without an upgrade listener, it
+ * accepts WebSockets and echoes their messages.
  */
 export async function startUpstream(
   t: Test,
@@ -89,7 +89,7 @@ export async function startUpstream(
   return { url: `http://127.0.0.1:${port}`, port, dials: () => dials, requests, server }
 }
 
-/** A service that speaks raw bytes: for answers that no HTTP server would give. */
+/** Starts a service that sends raw bytes, for responses that no HTTP server would send. */
 export async function startRawUpstream(
   t: Test,
   onConnection: (socket: Socket) => void,
@@ -114,7 +114,7 @@ export async function startRawUpstream(
   return { url: `http://127.0.0.1:${port}`, port, dials: () => dials }
 }
 
-/** A service that takes no connection: its process is stopped and the kernel's queue for it is full. */
+/** Starts a service that accepts no connection: its process is stopped and the kernel's queue for it is full. */
 export async function startDeafUpstream(t: Test): Promise<{ url: string; port: number }> {
   const program = `require('net').createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, function () {
     console.log(this.address().port)
@@ -136,8 +136,8 @@ export async function startDeafUpstream(t: Test): Promise<{ url: string; port: n
 const given = new Set<number>()
 
 /**
- * A loopback port on which nothing listens. It is below the range that the system gives out itself: nobody else gets it
- * while a program starts that is to listen there, or while nobody is to answer there.
+ * Finds a loopback port on which nothing listens. The port is below the range from which the system assigns ports, so that no
+ * other program gets it while the test relies on it.
  */
 export async function closedPort(): Promise<number> {
   for (;;) {
@@ -160,7 +160,7 @@ async function canListen(port: number): Promise<boolean> {
   }
 }
 
-/** The `101` that answers a handshake, with the subprotocol `tty` when it was offered. */
+/** The `101` response to a handshake, with the subprotocol `tty` if it was offered. */
 export function switchingProtocols(request: IncomingMessage, extra = ''): string {
   const accept = createHash('sha1')
     .update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)

@@ -1,14 +1,14 @@
-/** Waiting for things that happen soon, and counting things that must not stay. */
+/** How does a test wait, and how does it count leaks? It polls a condition; it counts file descriptors and uncaught errors. */
 import { readdirSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 
 /**
- * What is done at once takes less, in milliseconds, also on a machine that is busy. A test that says so compares with
- * something that would take longer, or for ever.
+ * An immediate action takes less than this, in milliseconds, even on a busy machine. A test uses this bound where the wrong
+ * behaviour would take longer or for ever.
  */
 export const SOON_MS = 5000
 
-/** Waits until a condition holds; it is looked at every few milliseconds. */
+/** Waits until a condition holds. It is checked every few milliseconds. */
 export async function eventually(
   condition: () => boolean,
   what: string,
@@ -21,12 +21,12 @@ export async function eventually(
   }
 }
 
-/** File descriptors that this process holds open. */
+/** The number of file descriptors that this process has open. */
 export function openFiles(): number {
   return readdirSync('/proc/self/fd').length
 }
 
-/** Errors that nobody caught since this was called: a gateway would have ended with each of them. */
+/** Collects uncaught errors from this call on. In production, each of them would end the gateway. */
 export function watchForCrashes(): unknown[] {
   const crashes: unknown[] = []
   process.on('uncaughtException', (error) => crashes.push(error))

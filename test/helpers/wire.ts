@@ -1,19 +1,19 @@
-/** Bytes on the wire: raw requests, raw answers, and WebSocket frames by hand. */
+/** How does a test send exact bytes? With raw requests, raw responses and hand-made WebSocket frames. */
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 
-/** An answer as it came. */
+/** A response as received. */
 export interface RawAnswer {
   status: number
-  /** Lower-case names; repeated fields joined with a newline. */
+  /** The headers by lower-case name. Repeated headers are joined with a newline. */
   headers: Record<string, string>
-  /** Undecoded: chunked framing is left in. */
+  /** The body as received. Chunked framing is not decoded. */
   body: string
   raw: string
 }
 
-/** Connects to a loopback port. Errors are swallowed: tests watch `close`. */
+/** Connects to a loopback port. Errors are ignored, because tests wait for `close`. */
 export async function open(port: number): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1' })
   socket.on('error', () => socket.destroy())
@@ -21,17 +21,17 @@ export async function open(port: number): Promise<Socket> {
   return socket
 }
 
-/** What a socket has received. */
+/** The bytes that a socket has received. */
 export interface Received {
   text: () => string
   bytes: () => number
-  /** Waits until the text so far fulfils a condition, or the connection is over. */
+  /** Waits until the received text matches a condition, or the connection has ended. */
   until: (condition: (text: string) => boolean) => Promise<string>
-  /** How the connection ended: properly (FIN) or cut (reset). Resolves with what was received. */
+  /** Resolves when the connection has ended, with how it ended (FIN or reset) and what was received. */
   over: Promise<{ text: string; how: 'ended' | 'reset' }>
 }
 
-/** Gathers what a socket receives. */
+/** Collects what a socket receives. */
 export function gather(socket: Socket): Received {
   const chunks: string[] = []
   let size = 0
@@ -76,7 +76,7 @@ export function gather(socket: Socket): Received {
   }
 }
 
-/** The lines of a request, ready to be sent. `Host` is added unless it is given. */
+/** Builds the text of a request. `Host` is added if missing. */
 export function requestBytes(
   requestLine: string,
   headers: readonly string[] = [],
@@ -91,7 +91,7 @@ export function requestBytes(
   return `${lines.join('\r\n')}\r\n\r\n${body}`
 }
 
-/** The body of an answer in chunked coding, decoded; undefined when it is cut short. */
+/** Decodes a body in chunked coding; undefined when it is truncated. */
 export function dechunk(body: string): string | undefined {
   let text = ''
   let at = 0
@@ -107,7 +107,7 @@ export function dechunk(body: string): string | undefined {
   }
 }
 
-/** Sends bytes and reads until the other side closes, or until the milliseconds are over. */
+/** Sends bytes and reads until the other side closes, or until a time limit in milliseconds. */
 export async function exchange(
   port: number,
   bytes: string | Buffer,
@@ -128,7 +128,7 @@ export async function exchange(
   })
 }
 
-/** One request on a connection of its own. `Host` and `Connection: close` are added unless they are given. */
+/** Sends one request on its own connection. `Host` and `Connection: close` are added if missing. */
 export async function send(
   port: number,
   requestLine: string,
@@ -145,7 +145,7 @@ export async function send(
   return parseAnswer(await exchange(port, `${lines.join('\r\n')}\r\n\r\n${body}`))
 }
 
-/** Reads the first answer of a byte stream. */
+/** Parses the first response in a byte stream. */
 export function parseAnswer(raw: string): RawAnswer {
   const end = raw.indexOf('\r\n\r\n')
   const [statusLine = '', ...fields] = raw.slice(0, end < 0 ? undefined : end).split('\r\n')
@@ -164,7 +164,7 @@ export function parseAnswer(raw: string): RawAnswer {
   }
 }
 
-/** The header lines of a WebSocket handshake. Lines given replace those of the same name. */
+/** The header lines of a WebSocket handshake. Given lines replace those of the same name. */
 export function handshake(extra: readonly string[] = []): string[] {
   const defaults = [
     'Connection: Upgrade',
@@ -177,7 +177,7 @@ export function handshake(extra: readonly string[] = []): string[] {
   return [...defaults.filter((line) => !given.has(nameOf(line))), ...extra]
 }
 
-/** A client's frame: masked, as RFC 6455 wants it. */
+/** Builds a client's frame, which is masked (RFC 6455). */
 export function clientFrame(opcode: number, payload: Buffer | string, fin = true): Buffer {
   const data = Buffer.from(payload)
   const mask = randomBytes(4)
@@ -188,7 +188,7 @@ export function clientFrame(opcode: number, payload: Buffer | string, fin = true
   ])
 }
 
-/** A server's frame. */
+/** Builds a server's frame, which is not masked. */
 export function serverFrame(opcode: number, payload: Buffer | string, fin = true): Buffer {
   const data = Buffer.from(payload)
   return Buffer.concat([frameHeader(opcode, data.length, fin, false), data])
@@ -206,19 +206,19 @@ function frameHeader(opcode: number, length: number, fin: boolean, masked: boole
   return header
 }
 
-/** An upgraded connection, or the answer that refused it. */
+/** An upgraded connection, or the response that refused the upgrade. */
 export interface Upgraded {
   socket: Socket
   answer: RawAnswer
-  /** Bytes received after the handshake, so far. */
+  /** The bytes received after the handshake so far. */
   received: () => Buffer
-  /** Waits until at least this many bytes were received after the handshake, or the socket closed. */
+  /** Waits until at least this many bytes were received after the handshake, or the socket has closed. */
   until: (bytes: number) => Promise<Buffer>
   /** Resolves when the socket has closed. */
   closed: Promise<void>
 }
 
-/** Sends a handshake, with early bytes right behind it if given, and waits for the whole answer head. */
+/** Sends a handshake, followed directly by early bytes if given, and waits for the response's whole header section. */
 export async function upgrade(
   port: number,
   path: string,

@@ -501,7 +501,7 @@ const RETURNED: ReturnedAnswer = {
   requestId: 'id-1',
   signedIn: true,
   rewriteLocation: (location) => `rewritten:${location}`,
-  isolated: false,
+  isolatedAt: undefined,
   allowOrigin: undefined,
   extra: [],
 }
@@ -759,7 +759,7 @@ t.test('a 304 leaves the policies of the answer that a browser keeps as they are
   // A cache puts the fields of a 304 in the place of the kept ones (RFC 9111 section 3.2), but for the type.
   const CSP = 'Content-Security-Policy'
   const updating = (isolated: boolean, fields: readonly Pair[], status = 304) =>
-    returned(fields, { status, isolated })
+    returned(fields, { status, isolatedAt: isolated ? '/api' : undefined })
       .filter(([name = '']) => /^(?:content-security-policy|referrer-policy)$/i.test(name))
       .map(([, value]) => value)
   const own = "frame-ancestors 'self'"
@@ -801,8 +801,8 @@ t.test('nosniff with something around it that browsers do not take off is none',
 
 t.test('an isolated service says nothing for the whole origin, with a 101 neither', async (t) => {
   const isolated = (fields: readonly Pair[], about: Partial<ReturnedAnswer> = {}) =>
-    returned(fields, { isolated: true, ...about }).slice(0, -POLICY.length - 1)
-  const switched = (fields: readonly Pair[]) => pairs(buildSwitchingHeaders(fields.flat(), true))
+    returned(fields, { isolatedAt: '/api', ...about }).slice(0, -POLICY.length - 1)
+  const switched = (fields: readonly Pair[]) => pairs(buildSwitchingHeaders(fields.flat(), '/api'))
   for (const name of [
     'Clear-Site-Data',
     'clear-site-data',
@@ -862,7 +862,7 @@ t.test(
     const allowOrigin = 'https://app.example.com'
     const credentials: Pair = ['access-control-allow-Credentials', 'true']
     const told = (fields: readonly Pair[], about: Partial<ReturnedAnswer>) =>
-      returned(fields, { isolated: true, ...about })
+      returned(fields, { isolatedAt: '/api', ...about })
         .filter(([name = '']) => /^access-control-allow-/i.test(name))
         .map(([name = '', value]) => `${name.toLowerCase()}: ${value}`)
     const both = [
@@ -885,7 +885,7 @@ t.test(
         t.same(told(fields, {}), alone, origin)
         t.same(told(fields, { allowOrigin }), origin === allowOrigin ? both : alone, origin)
       }
-      t.same(pairs(buildSwitchingHeaders([...field, ...credentials], true)), [[...field]])
+      t.same(pairs(buildSwitchingHeaders([...field, ...credentials], '/api')), [[...field]])
     }
     t.same(told([credentials], {}), [])
     t.same(told([credentials], { allowOrigin }), both, 'the gateway itself allows it')
@@ -919,7 +919,7 @@ t.test('a 101 passes as it came, without what only the gateway says', async (t) 
     ['transfer-encoding', 'chunked'],
     ['Set-Cookie', '__Host-workspace_session=evil'],
   ]
-  t.same(pairs(buildSwitchingHeaders([...fields, ...dropped].flat(), false)), fields)
+  t.same(pairs(buildSwitchingHeaders([...fields, ...dropped].flat(), undefined)), fields)
 })
 
 const HOSTS = ['localhost', '127.0.0.1', '[::1]', '0.0.0.0']

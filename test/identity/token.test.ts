@@ -1,74 +1,29 @@
-/** Which tokens open the door, which do not, and for how long is a verdict remembered? */
-import { createHmac, generateKeyPairSync, sign, type KeyObject } from 'node:crypto'
+/** Which tokens are accepted, and which are refused, whatever is wrong with them? */
+import { generateKeyPairSync, sign, type KeyObject } from 'node:crypto'
 import { inspect } from 'node:util'
 import * as fc from 'fast-check'
 import t from 'tap'
 import { GatewayError } from '../../src/answers/errors.ts'
-import { mintToken } from '../../src/identity/mint.ts'
-import { isTokenShaped, MAX_TOKEN_LENGTH, type TokenRules } from '../../src/identity/token.ts'
-import { buildTokenVerifier, type KeyRing } from '../../src/identity/verifier.ts'
+import { isTokenShaped, MAX_TOKEN_LENGTH } from '../../src/identity/token.ts'
 import { anyText } from '../helpers/any-text.ts'
+import {
+  base64url,
+  CLAIMS,
+  forge,
+  GOOD,
+  HEADER,
+  hmac,
+  LEEWAY,
+  NOW,
+  OTHER_SECRET,
+  part,
+  RULES,
+  SECRET,
+  verdict,
+  verifier,
+  withClaims,
+} from '../helpers/forged-tokens.ts'
 
-const SECRET = 'k8f2mD5xQ9vB1nR7tY3wL6pZ0sH4jC8a'
-const OTHER_SECRET = 'Zq4Wm7Xn2Cv5Bb8Nk1Lj3Hg6Fd9Sa0Pe'
-
-/** Seconds since 1970 at which these tests take place. */
-const NOW = 1_800_000_000
-const LEEWAY = 30
-
-const RULES: TokenRules = { workspace: 'houston', issuer: undefined, leewaySeconds: LEEWAY }
-const HEADER = { alg: 'HS256', typ: 'JWT' }
-const CLAIMS = { sub: 'alice', aud: 'houston', exp: NOW + 3600 }
-
-function base64url(text: string | Buffer): string {
-  return Buffer.from(text).toString('base64url')
-}
-
-/** A part of a token: an object, or JSON as it is. */
-function part(value: unknown): string {
-  return base64url(
-    typeof value === 'string' || Buffer.isBuffer(value) ? value : JSON.stringify(value),
-  )
-}
-
-function hmac(input: string, secret: string, hash = 'sha256'): string {
-  return createHmac(hash, secret).update(input).digest('base64url')
-}
-
-/** A token signed with HMAC, whatever its header says. */
-function forge(header: unknown, claims: unknown, secret = SECRET, hash = 'sha256'): string {
-  const input = `${part(header)}.${part(claims)}`
-  return `${input}.${hmac(input, secret, hash)}`
-}
-
-const withHeader = (fields: object): string => forge({ ...HEADER, ...fields }, CLAIMS)
-const withClaims = (fields: object): string => forge(HEADER, { ...CLAIMS, ...fields })
-
-/** Our claims with one of them spelled by hand, since JSON.stringify cannot write 1e400. */
-const withRawClaim = (name: string, json: string): string => {
-  const { [name]: _, ...rest } = CLAIMS as Record<string, unknown>
-  return forge(HEADER, `${JSON.stringify(rest).slice(0, -1)},"${name}":${json}}`)
-}
-
-function verifier({
-  rules = RULES,
-  keys = [SECRET],
-  now = () => NOW * 1000,
-}: { rules?: TokenRules; keys?: KeyRing; now?: () => number } = {}) {
-  return buildTokenVerifier(rules, keys, now)
-}
-
-/** What a verifier says about a token: the name it speaks for, or the code of the refusal. */
-async function verdict(token: string, from = verifier()): Promise<string> {
-  try {
-    return (await from.verify(token)).subject
-  } catch (error) {
-    if (error instanceof GatewayError) return error.code
-    throw error
-  }
-}
-
-const GOOD = forge(HEADER, CLAIMS)
 const [GOOD_HEADER = '', GOOD_CLAIMS = '', GOOD_SIGNATURE = ''] = GOOD.split('.')
 const RSA = generateKeyPairSync('rsa', { modulusLength: 2048 })
 const EC = generateKeyPairSync('ec', { namedCurve: 'P-256' })
@@ -84,6 +39,14 @@ function signedBy(alg: string, key: KeyObject): string {
 function nextDigit(char: string): string {
   const digits = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
   return digits[(digits.indexOf(char) + 1) % 64] ?? 'A'
+}
+
+const withHeader = (fields: object): string => forge({ ...HEADER, ...fields }, CLAIMS)
+
+/** Our claims with one of them spelled by hand, since JSON.stringify cannot write 1e400. */
+const withRawClaim = (name: string, json: string): string => {
+  const { [name]: _, ...rest } = CLAIMS as Record<string, unknown>
+  return forge(HEADER, `${JSON.stringify(rest).slice(0, -1)},"${name}":${json}}`)
 }
 
 const unsigned = (alg: unknown): string => `${part({ typ: 'JWT', alg })}.${GOOD_CLAIMS}.`
@@ -484,116 +447,6 @@ t.test('no refusal holds the token, its claims’ text or a secret', async (t) =
       if (text.includes(hidden)) t.fail(`${name}: the error holds ${hidden.slice(0, 50)}`)
     if (error instanceof GatewayError) t.ok((error.reason ?? '').length < 60)
   }
-})
-
-t.test('while a rotation lasts, tokens of the previous secrets still verify', async (t) => {
-  const old = forge(HEADER, CLAIMS, OTHER_SECRET)
-  const both = verifier({ keys: [SECRET, OTHER_SECRET] })
-  t.equal(await verdict(GOOD, both), 'alice')
-  t.equal(await verdict(old, both), 'alice')
-  const [mine, theirs] = [await both.verify(GOOD), await both.verify(old)]
-  t.not(mine.keyId, theirs.keyId)
-  t.ok(both.hasKey(mine.keyId) && both.hasKey(theirs.keyId))
-  t.notOk(`${mine.keyId}${theirs.keyId}`.includes(SECRET))
-  t.not(mine.sessionId, theirs.sessionId)
-
-  both.setKeys([SECRET])
-  t.notOk(both.hasKey(theirs.keyId))
-  t.equal(both.recall(old), undefined, 'verdicts of the old ring are forgotten at once')
-  t.equal(both.recall(GOOD), undefined)
-  t.equal(await verdict(old, both), 'token-invalid')
-  t.equal(await verdict(GOOD, both), 'alice')
-})
-
-t.test('a verification that is under way when its key goes does not succeed', async (t) => {
-  const subject = verifier()
-  const underWay = verdict(GOOD, subject)
-  subject.setKeys([OTHER_SECRET])
-  t.equal(await underWay, 'token-invalid')
-  t.equal(subject.recall(GOOD), undefined, 'nor is it remembered')
-
-  const second = verifier({ keys: [SECRET, OTHER_SECRET] })
-  const kept = verdict(GOOD, second)
-  second.setKeys([OTHER_SECRET, SECRET])
-  t.equal(await kept, 'alice', 'a key that stays goes on working')
-})
-
-t.test('a good token is remembered until it expires, and not a moment longer', async (t) => {
-  let now = NOW * 1000
-  const subject = verifier({ now: () => now })
-  t.equal(subject.recall(GOOD), undefined, 'nothing is known before it was verified')
-  const principal = await subject.verify(GOOD)
-  t.equal(subject.recall(GOOD), principal)
-  t.equal(subject.recall(`${GOOD} `), undefined)
-  now = (NOW + 3600 + LEEWAY) * 1000 - 1
-  t.equal(subject.recall(GOOD), principal, 'within the leeway')
-  t.equal(await subject.verify(GOOD), principal)
-  now += 1
-  t.equal(subject.recall(GOOD), undefined)
-  t.equal(await verdict(GOOD, subject), 'token-expired')
-  now = NOW * 1000
-  t.equal(subject.recall(GOOD), undefined, 'what was forgotten is not known again')
-})
-
-t.test('a token that was refused is not remembered', async (t) => {
-  const subject = verifier()
-  const foreign = forge(HEADER, CLAIMS, OTHER_SECRET)
-  t.equal(await verdict(foreign, subject), 'token-invalid')
-  t.equal(subject.recall(foreign), undefined)
-})
-
-t.test('the table of remembered tokens is bounded, and the newest stay', async (t) => {
-  const subject = verifier()
-  const first = withClaims({ jti: 'first' })
-  await subject.verify(first)
-  const tokens = Array.from({ length: 10_000 }, (_, i) => withClaims({ jti: String(i) }))
-  await Promise.all(tokens.map((token) => subject.verify(token)))
-  t.equal(subject.recall(first), undefined, 'the oldest made room')
-  t.ok(subject.recall(tokens.at(-1) ?? ''))
-  t.equal(await verdict(first, subject), 'alice', 'and is verified again when it comes back')
-})
-
-t.test('two tokens are two sessions, and a session’s name is no credential', async (t) => {
-  const subject = verifier()
-  const one = await subject.verify(withClaims({ jti: '1' }))
-  const two = await subject.verify(withClaims({ jti: '2' }))
-  t.not(one.sessionId, two.sessionId)
-  t.notOk(isTokenShaped(one.sessionId))
-  t.same(one, { ...two, sessionId: one.sessionId })
-  t.equal(one.expiresAt, CLAIMS.exp)
-})
-
-t.test('a token that was minted here verifies here, and nowhere else', async (t) => {
-  const minted = await mintToken({
-    secret: SECRET,
-    workspace: 'houston',
-    subject: 'Zoë',
-    ttlSeconds: 60,
-    issuer: 'https://hubify.com',
-  })
-  const rules = { ...RULES, issuer: 'https://hubify.com' }
-  const atOnce = buildTokenVerifier(rules, [SECRET])
-  const principal = await atOnce.verify(minted)
-  t.equal(principal.subject, 'Zoë')
-  t.ok(Math.abs(principal.expiresAt - Date.now() / 1000 - 60) < 5)
-  const research = buildTokenVerifier({ ...rules, workspace: 'research' }, [SECRET])
-  t.equal(await verdict(minted, research), 'token-invalid')
-  const another = await mintToken({
-    secret: SECRET,
-    workspace: 'houston',
-    subject: 'Zoë',
-    ttlSeconds: 60,
-  })
-  t.not(another, minted)
-  t.equal(await verdict(another, buildTokenVerifier(RULES, [SECRET])), 'Zoë')
-})
-
-t.test('a token that nobody would take is not minted', async (t) => {
-  const mint = (subject: string, ttlSeconds: number) =>
-    mintToken({ secret: SECRET, workspace: 'houston', subject, ttlSeconds })
-  for (const subject of ['', 'a'.repeat(257), 'a\nb', '\ud800'])
-    await t.rejects(mint(subject, 60), { message: /subject/ })
-  await t.rejects(mint('alice', 9_999_999 * 86_400), { message: /after 9999/ })
 })
 
 t.test('what has the form of our credentials is told from what is a service’s own', async (t) => {

@@ -1,4 +1,4 @@
-/** Do real supervisors start, watch, restart and give up the gateway as docs/operations.md says? */
+/** Do real supervisors start, watch, restart and give up the gateway as docs/supervisors.md says? */
 import { once } from 'node:events'
 import {
   existsSync,

@@ -1,4 +1,4 @@
-/** Real supervisors that watch the gateway by its process id, with the configurations that docs/operations.md shows. */
+/** Real supervisors that watch the gateway by its process id, with the configurations that docs/supervisors.md shows. */
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { installDebianPackage, run, startProgram, until, type Program } from './neighbour.ts'
@@ -8,7 +8,7 @@ const STOP_MS = 60_000
 
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
 const BOOT_SCRIPT = new URL('../../examples/fly/boot.sh', import.meta.url).pathname
-const PAGE = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8')
+const PAGE = readFileSync(new URL('../../docs/supervisors.md', import.meta.url), 'utf8')
 
 /** Installs Debian's packages; none of their services is started. */
 export async function install(): Promise<string> {
@@ -63,7 +63,7 @@ export interface Supervisor {
 /** A code block of the page, by its first line. */
 function example(firstLine: string): string {
   const block = PAGE.split('```').find((text) => text.includes(`\n${firstLine}\n`))
-  if (block === undefined) throw new Error(`docs/operations.md has no example "${firstLine}"`)
+  if (block === undefined) throw new Error(`docs/supervisors.md has no example "${firstLine}"`)
   return block.slice(block.indexOf('\n') + 1)
 }
 
@@ -231,5 +231,5 @@ const bash: Supervisor = {
   },
 }
 
-/** Every supervisor that docs/operations.md says something about. */
+/** Every supervisor that docs/supervisors.md says something about. */
 export const SUPERVISORS: readonly Supervisor[] = [bash, supervisord, s6, runit]

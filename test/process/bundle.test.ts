@@ -1,6 +1,7 @@
-/** Is the one file that the image runs the same gateway as the sources, and does it need nothing beside it? */
+/** Does the bundle, the one file in the image, behave like the sources, and does it run without any other file? */
 import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import t from 'tap'
 import { EXIT } from '../../src/process/exit-codes.ts'
@@ -12,12 +13,12 @@ import { clientFrame, send, upgrade } from '../helpers/wire.ts'
 
 const ROOT = new URL('../..', import.meta.url).pathname
 
-// In a folder of its own: what it does not hold itself, it will not find.
+// The bundle is in a folder of its own, so that it cannot load any other file of the project.
 const folder = temporaryFolder(t)
 const bundle = join(folder, 'workspace-gateway.cjs')
 execFileSync(process.execPath, [join(ROOT, 'build/bundle.ts'), bundle], { stdio: 'pipe' })
 
-t.test('it serves: plain requests, refusals, WebSockets, and a clean end', async (t) => {
+t.test('the bundle serves requests, refusals and WebSockets, and stops cleanly', async (t) => {
   const [dashboard, terminal] = [await startUpstream(t), await startUpstream(t)]
   const settings = {
     GATEWAY_DASHBOARD_URL: dashboard.url,
@@ -50,7 +51,15 @@ t.test('it serves: plain requests, refusals, WebSockets, and a clean end', async
   t.equal(program.stderr(), '')
 })
 
-t.test('its commands answer as the sources do', async (t) => {
+t.test('undici is not in the bundle, and its replacement fails on any use', async (t) => {
+  const text = readFileSync(bundle, 'utf8')
+  t.notMatch(text, /class BalancedPool/)
+  t.match(text, 'undici is not in this bundle')
+  const replacement: unknown = createRequire(import.meta.url)('../../build/no-undici.cjs')
+  t.throws(() => (replacement as { Agent: unknown }).Agent, { message: /its Agent was used/ })
+})
+
+t.test('the bundle’s commands print what the sources print', async (t) => {
   const env = { GATEWAY_WORKSPACE: 'houston', GATEWAY_JWT_SECRET: 'short' }
   for (const args of [
     ['help'],
@@ -70,14 +79,14 @@ t.test('its commands answer as the sources do', async (t) => {
   t.match(refused.stderr(), /GATEWAY_JWT_SECRET/)
 })
 
-t.test('it is replaced by itself, as it is on the disk', { timeout: 60_000 }, async (t) => {
+t.test('a hot restart starts the bundle that is on the disk', { timeout: 60_000 }, async (t) => {
   const program = await serveKept(t, {}, bundle)
   await program.replace()
   t.equal((await send(program.port, 'GET /')).status, 401)
   t.equal(await program.stop(), 0)
 })
 
-/** Nodes that are too old, on this machine's PATH. */
+/** The Node programs on this machine's PATH that are too old for the gateway. */
 function oldNodes(): string[] {
   const folders = (process.env['PATH'] ?? '').split(':')
   return [...new Set(folders.map((one) => join(one, 'node')))].filter((path) => {
@@ -90,32 +99,35 @@ function oldNodes(): string[] {
   })
 }
 
-t.test('an old Node is refused in one line, before anything else happens', async (t) => {
-  const settings = testSettings({ GATEWAY_STATE_DIR: join(folder, 'never') })
-  const pretender = join(folder, 'pretender.cjs')
-  writeFileSync(
-    pretender,
-    `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } })`,
-  )
-  const { execPath } = process
-  const starts: Array<[program: string, args: string[]]> = [
-    [execPath, ['--require', pretender, bundle, 'serve']],
-    [execPath, ['--require', pretender, MAIN, 'serve']],
-    ...oldNodes().map((node): [string, string[]] => [node, [bundle, 'serve']]),
-  ]
-  for (const [program, args] of starts) {
-    const child = spawn(program, args, { env: settings, stdio: ['ignore', 'pipe', 'pipe'] })
-    const refused = watch(t, child)
-    t.equal(await refused.exited, EXIT.config, refused.stderr())
-    t.match(
-      refused.stderr(),
-      /^workspace-gateway: needs Node 24 or newer; this is Node [\d.]+ \([^\n]+\)\n$/,
+t.test(
+  'a Node that is too old is refused with one line, before anything else happens',
+  async (t) => {
+    const settings = testSettings({ GATEWAY_STATE_DIR: join(folder, 'never') })
+    const pretender = join(folder, 'pretender.cjs')
+    writeFileSync(
+      pretender,
+      `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.20.2' } })`,
     )
-    t.equal(refused.stdout(), '')
-  }
-  t.notOk(existsSync(join(folder, 'never')), 'nothing was begun')
-  const { engines } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
-    engines: { node: string }
-  }
-  t.equal(engines.node, '>=24.0.0', 'as the guard says')
-})
+    const { execPath } = process
+    const starts: Array<[program: string, args: string[]]> = [
+      [execPath, ['--require', pretender, bundle, 'serve']],
+      [execPath, ['--require', pretender, MAIN, 'serve']],
+      ...oldNodes().map((node): [string, string[]] => [node, [bundle, 'serve']]),
+    ]
+    for (const [program, args] of starts) {
+      const child = spawn(program, args, { env: settings, stdio: ['ignore', 'pipe', 'pipe'] })
+      const refused = watch(t, child)
+      t.equal(await refused.exited, EXIT.config, refused.stderr())
+      t.match(
+        refused.stderr(),
+        /^workspace-gateway: needs Node 24 or newer; this is Node [\d.]+ \([^\n]+\)\n$/,
+      )
+      t.equal(refused.stdout(), '')
+    }
+    t.notOk(existsSync(join(folder, 'never')), 'nothing was begun')
+    const { engines } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+      engines: { node: string }
+    }
+    t.equal(engines.node, '>=24.0.0', 'as the guard says')
+  },
+)

@@ -349,6 +349,92 @@ t.test('no request waits behind the body of another that a service does not read
   t.equal(sockets.length, 2)
 })
 
+/** A pool whose service gives these responses, and the numbers of stray bytes that it reported. */
+async function straying(t: Test, response: string) {
+  const { url, sockets } = await answering(t, response)
+  const reported: number[] = []
+  const pool = new ConnectionPool(parseServiceUrl(url), {
+    onStrayBytes: (count) => reported.push(count),
+  })
+  t.teardown(() => pool.close())
+  return { pool, sockets, reported }
+}
+
+t.test('bytes behind the end of a response are counted, once for each connection', async (t) => {
+  const long = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n123456'
+  for (const [response, head, count] of [
+    [long, {}, 1],
+    [`${HI} and more`, {}, 9],
+    [`HTTP/1.1 204 No Content\r\n\r\nhello`, {}, 5],
+    [HI, { method: 'HEAD' }, 2],
+    ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n\r\n', {}, 2],
+    [`HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi!`, {}, 1],
+    [HI, {}, 0],
+    ['SSH-2.0', {}, 0],
+  ] as const) {
+    const { pool, reported } = await straying(t, response)
+    for (const requests of [1, 2]) {
+      await ask(pool, head)
+      t.same(reported, count === 0 ? [] : Array.from({ length: requests }, () => count), response)
+      t.equal(pool.strayBytes, count * requests)
+    }
+  }
+})
+
+t.test('bytes on a connection without a request are counted', async (t) => {
+  const { pool, sockets, reported } = await straying(t, HI)
+  await ask(pool)
+  sockets[0]?.write('x'.repeat(200_000)) // more than one read; the first one ends the connection
+  await eventually(() => pool.size === 0, 'the end of the connection')
+  t.equal(reported.length, 1)
+  t.ok(Number(reported[0]) > 0 && Number(reported[0]) <= 65_536)
+  t.equal(pool.strayBytes, reported[0])
+})
+
+t.test(
+  'a response to a request that has not left is counted, and not sent for again',
+  async (t) => {
+    const { pool, sockets, reported } = await straying(t, HI)
+    await ask(pool) // the connection is kept, so that a GET could be repeated if the service only closed it
+    const { promise, resolve } = Promise.withResolvers<[GatewayError, boolean]>()
+    const connection = pool.take()
+    sockets[0]?.write('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged')
+    const head = { method: 'POST', path: '/', headers: ['Host', 'a'], hasBody: true }
+    connection.send(head, {
+      onConnect() {},
+      onInformational() {},
+      onHead: () => t.fail('a response'),
+      onBody: () => true,
+      onEnd: () => t.fail('a response'),
+      onError: (error, mayRepeat) => resolve([error, mayRepeat]),
+    })
+    t.match(await promise, [{ reason: 'an answer to what was not asked' }, false])
+    t.same(reported, [44])
+  },
+)
+
+t.test('bytes of a response that its receiver did not want are not counted', async (t) => {
+  const { pool, reported } = await straying(t, HI)
+  const connection = pool.take()
+  connection.send(
+    { method: 'GET', path: '/', headers: ['Host', 'a'], hasBody: false },
+    {
+      onConnect() {},
+      onInformational() {},
+      onHead() {
+        connection.destroy()
+        return false
+      },
+      onBody: () => t.fail('a body'),
+      onEnd: () => t.fail('an end'),
+      onError: () => t.fail('an error'),
+    },
+  )
+  await eventually(() => pool.size === 0, 'the end of the connection')
+  t.match(await ask(pool), { status: 200, body: 'hi' })
+  t.same(reported, [])
+})
+
 t.test('what a service says before it was asked is no answer', async (t) => {
   const service = await startRawUpstream(t, (socket) => void socket.write(HI))
   const { promise, resolve } = Promise.withResolvers<GatewayError>()

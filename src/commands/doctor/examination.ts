@@ -5,6 +5,7 @@ import { clientFrom } from '../../http/address.ts'
 import type { Config } from '../../config/load.ts'
 import type { ServiceAddress } from '../../config/values.ts'
 import { buildRequestHeaders, type ForwardingMode } from '../../http/to-service.ts'
+import { doctorWords, SERVICES, type ProbedService } from '../../rules/services.ts'
 import { ask, type Address, type Answer, type NoAnswer, type Question } from './ask.ts'
 import type { Finding } from './finding.ts'
 
@@ -104,6 +105,11 @@ export class Examination {
     if (!Number.isNaN(date)) this.clocks.set(name, date - Date.now())
     return reply
   }
+}
+
+/** What to do when a service does not answer. */
+export function startRemedy(name: ProbedService): string {
+  return `${doctorWords(name).start}, or set ${SERVICES[name].address.env} to where it listens`
 }
 
 /** Whether a listening address stands for all of them. */

@@ -1,6 +1,7 @@
 /** Can others reach the services without going through the gateway? */
 import { canConnect } from '../../services/can-connect.ts'
 import type { ServiceAddress } from '../../config/values.ts'
+import { doctorWords, PROBED_SERVICES, SERVICES } from '../../rules/services.ts'
 import { isLoopback } from '../advice.ts'
 import type { Examination } from './examination.ts'
 import { fail, pass, warn, type Finding } from './finding.ts'
@@ -8,41 +9,21 @@ import { fail, pass, warn, type Finding } from './finding.ts'
 /** This machine's own addresses answer at once or not at all. */
 const CONNECT_MS = 500
 
-interface Exposed {
-  readonly check: string
-  readonly address: ServiceAddress
-  readonly remedy: string
-}
-
 /** Dials every service at this machine's own outer addresses; no other machine is ever dialled. */
 export async function examineOpenPorts({ config, outerAddresses }: Examination) {
-  const services: Exposed[] = [
-    {
-      check: 'dashboard-port-closed',
-      address: config.dashboardUrl,
-      remedy: 'start Next.js with -H 127.0.0.1',
-    },
-    {
-      check: 'openclaw-port-closed',
-      address: config.apiUrl,
-      remedy: 'set gateway.bind to "loopback" in openclaw.json and restart OpenClaw',
-    },
-    {
-      check: 'terminal-port-closed',
-      address: config.terminalUrl,
-      remedy: 'start ttyd with -i 127.0.0.1',
-    },
-    {
-      check: 'stats-port-closed',
-      address: config.healthUrl,
-      remedy: 'have the stats server listen on 127.0.0.1',
-    },
-  ]
-  return Promise.all(services.map((service) => examinePort(service, outerAddresses)))
+  return Promise.all(
+    PROBED_SERVICES.map((name) => {
+      const { name: prefix, bind } = doctorWords(name)
+      const address = config[SERVICES[name].address.key]
+      return examinePort(`${prefix}-port-closed`, address, bind, outerAddresses)
+    }),
+  )
 }
 
 async function examinePort(
-  { check, address, remedy }: Exposed,
+  check: string,
+  address: ServiceAddress,
+  remedy: string,
   outerAddresses: readonly string[],
 ): Promise<Finding> {
   const { url, hostname, port, socketPath } = address

@@ -1,6 +1,8 @@
 /** Does OpenClaw take requests in the form in which the gateway forwards them? */
+import { SERVICES } from '../../rules/services.ts'
+import { forwardingModeOf } from '../../services/service.ts'
 import type { Answer } from './ask.ts'
-import type { Examination } from './examination.ts'
+import { startRemedy, type Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'
 
 const FORWARDING = 'openclaw-takes-forwarding'
@@ -14,16 +16,16 @@ const GUARDED = '/v1/models'
 export async function examineOpenclaw(examination: Examination): Promise<Finding[]> {
   const { apiUrl, openclawMode, openclawToken } = examination.config
   const how = {
-    mode: openclawMode === 'local' ? 'none' : 'trusted-proxy',
+    mode: forwardingModeOf(SERVICES.api, examination.config),
     authorization: openclawToken === undefined ? undefined : `Bearer ${openclawToken}`,
-  } as const
+  }
   const reply = await examination.askService('OpenClaw', apiUrl, PROBE, how)
   if (reply.kind === 'none') {
     return [
       fail(
         FORWARDING,
         `${apiUrl.url}: ${reply.why}; programs get 502 or 504 on /api`,
-        'start OpenClaw (it needs some 20 s before it listens), or set GATEWAY_API_URL to where it listens',
+        startRemedy('api'),
       ),
       skip(CREDENTIAL, 'OpenClaw does not answer'),
     ]

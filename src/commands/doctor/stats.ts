@@ -1,5 +1,5 @@
 /** Does the stats server answer before a prober gives up? */
-import type { Examination } from './examination.ts'
+import { startRemedy, type Examination } from './examination.ts'
 import { fail, pass, warn, type Finding } from './finding.ts'
 
 const CHECK = 'stats-answers'
@@ -19,13 +19,7 @@ export async function examineStats(examination: Examination): Promise<Finding[]>
     ? 'with GATEWAY_HEALTH_STRICT a prober takes the whole workspace away'
     : '/health says 200 with "degraded", so the workspace stays up'
   if (reply.kind === 'none') {
-    return [
-      fail(
-        CHECK,
-        `${healthUrl.url}: ${reply.why}; ${consequence}`,
-        'start or restart the stats server, or set GATEWAY_HEALTH_URL to where it listens',
-      ),
-    ]
+    return [fail(CHECK, `${healthUrl.url}: ${reply.why}; ${consequence}`, startRemedy('health'))]
   }
   const seen = `${healthUrl.url} answered /health with ${reply.status} in ${reply.ms} ms`
   if (reply.status < 200 || reply.status > 299)

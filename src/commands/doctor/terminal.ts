@@ -1,7 +1,7 @@
 /** Is the terminal ttyd, behind a password, below /terminal? */
 import { readFileSync } from 'node:fs'
 import { terminalCredentialFile } from '../../terminals/terminal-credential.ts'
-import type { Examination } from './examination.ts'
+import { startRemedy, type Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'
 
 const PASSWORD = 'terminal-asks-for-password'
@@ -21,7 +21,7 @@ export async function examineTerminal(examination: Examination): Promise<Finding
       fail(
         PASSWORD,
         `${terminalUrl.url}: ${reply.why}; people get 502 or 504 on /terminal`,
-        'start ttyd, or set GATEWAY_TERMINAL_URL to where it listens',
+        startRemedy('terminal'),
       ),
       skip(BASE_PATH, 'the terminal does not answer'),
     ]

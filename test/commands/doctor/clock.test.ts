@@ -1,7 +1,7 @@
 /** Is a wrong clock noticed by what the services say? */
 import t from 'tap'
 import { examineClock } from '../../../src/commands/doctor/clock.ts'
-import { examineDashboard } from '../../../src/commands/doctor/dashboard.ts'
+import { examineAnswers } from '../../../src/commands/doctor/service-answers.ts'
 import { Examination } from '../../../src/commands/doctor/examination.ts'
 import { loadConfig } from '../../../src/config/load.ts'
 import { testSettings } from '../../helpers/gateway.ts'
@@ -36,7 +36,7 @@ t.test('the time is read from the Date of an answer', async (t) => {
   })
   const config = loadConfig(testSettings({ GATEWAY_DASHBOARD_URL: url }))
   const examination = new Examination(config, [])
-  await examineDashboard(examination)
+  await examineAnswers('dashboard', examination)
   t.match(examineClock(examination)[0], {
     verdict: 'fail',
     detail: /the dashboard is 3\d\d\d s ahead/,

@@ -1,0 +1,144 @@
+/** Does a client get the `Retry-After` that docs/errors.md promises for each code? Provoked from outside, code by code. */
+import { readFileSync } from 'node:fs'
+import { ServerResponse } from 'node:http'
+import t, { type Test } from 'tap'
+import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
+import { cookie, HTTPS, knock, NAVIGATION, ORIGIN } from '../helpers/door.ts'
+import { startWorkspace, token } from '../helpers/gateway.ts'
+import { closedPort, startRawUpstream } from '../helpers/upstream.ts'
+import {
+  exchange,
+  handshake,
+  parseAnswer,
+  requestBytes,
+  send,
+  upgrade,
+  type RawAnswer,
+} from '../helpers/wire.ts'
+
+/** What the column `Retry-After` of docs/errors.md says, by code. */
+const COLUMN = new Map(
+  [...readFileSync('docs/errors.md', 'utf8').matchAll(/^\| `([a-z-]+)` \|(.+)\|$/gm)].map(
+    ([, code = '', cells = '']) => [code, cells.split(' | ')[3] ?? ''],
+  ),
+)
+
+const WINDOW_SECONDS = 60
+const bearer = async (options: Parameters<typeof token>[0] = {}) =>
+  `Authorization: Bearer ${await token(options)}`
+
+/** One request to a workspace of its own. */
+const ask =
+  (requestLine: string, headers: () => Promise<readonly string[]>, settings = {}) =>
+  async (t: Test) => [
+    await send((await startWorkspace(t, settings)).port, requestLine, await headers()),
+  ]
+
+/** Responses with each code, one for each case of its `Retry-After` at least. */
+const PROVOKED: Readonly<Record<ErrorCode, (t: Test) => Promise<RawAnswer[]>>> = {
+  'bad-request': ask('POST /', async () => ['Transfer-Encoding: gzip, chunked']),
+  'bad-target': ask('GET //x', async () => []),
+  'sign-in-required': ask('GET /', async () => []),
+  'token-invalid': ask('GET /', async () => ['X-Workspace-Token: x']),
+  'token-expired': ask('GET /', async () => [await bearer({ ttlSeconds: -3600 })]),
+  'sensitive-file': ask('GET /.env', async () => []),
+  'origin-not-allowed': ask('POST /', async () => [
+    ...[cookie(await token()), HTTPS, 'Origin: null', 'Content-Length: 0'],
+  ]),
+  'not-found': ask('GET /_gateway/x', async () => [await bearer()]),
+  'method-not-allowed': ask('TRACE /', async () => []),
+  async 'request-timeout'(t) {
+    const { port, running } = await startWorkspace(t)
+    running.app.server.headersTimeout = 100
+    return [parseAnswer(await exchange(port, 'GET / HTTP/1.1\r\nX-Slow: '))]
+  },
+  'body-too-large': ask('POST /_gateway/sign-in', async () => [
+    ...['Content-Type: application/x-www-form-urlencoded', 'Content-Length: 20000'],
+  ]),
+  'expectation-failed': ask('GET /', async () => ['Expect: banana']),
+  'host-not-served': ask('GET /', async () => ['Host: evil.example']),
+  'upgrade-required': ask('GET /', async () => handshake(['Sec-WebSocket-Version: 8'])),
+  async 'rate-limited'(t) {
+    const { port } = await startWorkspace(t, {
+      GATEWAY_RATE_LIMIT: '1',
+      GATEWAY_RATE_LIMIT_SECONDS: `${WINDOW_SECONDS}`,
+    })
+    await send(port, 'GET /')
+    return [await send(port, 'GET /'), await knock(port, 'upgrade', '/')]
+  },
+  'headers-too-large': ask('GET /', async () => [`X-A: ${'a'.repeat(17_000)}`]),
+  async 'internal-error'(t) {
+    const { port } = await startWorkspace(t)
+    failNextHead(t)
+    return [parseAnswer(await exchange(port, requestBytes('GET /')))]
+  },
+  async 'upstream-unreachable'(t) {
+    const dead = `http://127.0.0.1:${await closedPort()}`
+    const { port } = await startWorkspace(t, { GATEWAY_DASHBOARD_URL: dead })
+    const headers = [await bearer()]
+    return Promise.all([
+      send(port, 'GET /', headers),
+      send(port, 'GET /', [...headers, ...NAVIGATION]),
+      knock(port, 'upgrade', '/', headers),
+    ])
+  },
+  async draining(t) {
+    const { port, running } = await startWorkspace(t)
+    running.parts.drain.begin()
+    return Promise.all([
+      send(port, 'GET /health'),
+      send(port, 'GET /_gateway/ready'),
+      knock(port, 'upgrade', '/', [await bearer(), `Origin: ${ORIGIN}`]),
+    ])
+  },
+  async 'upstream-busy'(t) {
+    const { port, running } = await startWorkspace(t)
+    const headers = [await bearer()]
+    const { dashboard } = running.parts.services
+    dashboard.inFlight += 1024
+    const request = await send(port, 'GET /', headers)
+    dashboard.inFlight -= 1024
+    const open = await Promise.all(Array.from({ length: 64 }, () => upgrade(port, '/', headers)))
+    const webSocket = await knock(port, 'upgrade', '/', headers)
+    for (const { socket } of open) socket.destroy()
+    return [request, webSocket]
+  },
+  async 'upstream-timeout'(t) {
+    const silent = await startRawUpstream(t, () => {})
+    const settings = { GATEWAY_HEALTH_URL: silent.url, GATEWAY_HEALTH_STRICT: 'true' }
+    return [await send((await startWorkspace(t, settings)).port, 'GET /health')]
+  },
+}
+
+/** Makes the next response head that a gateway writes fail: services in these tests give no lists of fields. */
+function failNextHead(t: Test): void {
+  const writeHead: unknown = Reflect.get(ServerResponse.prototype, 'writeHead')
+  const mend = () => Reflect.set(ServerResponse.prototype, 'writeHead', writeHead)
+  t.teardown(mend)
+  Reflect.set(ServerResponse.prototype, 'writeHead', () => {
+    mend()
+    throw new TypeError('cannot be written')
+  })
+}
+
+for (const [code, provoke] of Object.entries(PROVOKED)) {
+  t.test(`${code} comes with the Retry-After of its column`, async (t) => {
+    const answers = await provoke(t)
+    const sent = answers.map(({ status, headers }) => {
+      t.equal(headers['x-gateway-error'], code)
+      t.equal(status, ERRORS[code as ErrorCode].status)
+      return headers['retry-after']
+    })
+    const column = COLUMN.get(code) ?? ''
+    if (column === 'none') for (const one of sent) t.equal(one, undefined)
+    else if (/^\d+$/.test(column)) for (const one of sent) t.equal(one, column)
+    else if (column.startsWith('computed: seconds')) {
+      for (const one of sent) t.match(one, /^[1-9][0-9]*$/)
+      for (const one of sent) t.ok(Number(one) <= WINDOW_SECONDS)
+    } else t.same(sent, /^(\d+); (\d+) for a WebSocket$/.exec(column)?.slice(1))
+  })
+}
+
+t.test('every code has a row, and no other has', async (t) => {
+  t.same([...COLUMN.keys()], Object.keys(ERRORS))
+})
