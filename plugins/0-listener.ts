@@ -116,7 +116,7 @@ export default stage(
       return problemOf(request)
     }
   },
-  ['request-log', 'problem-details'],
+  ['request-log', 'problem-details', 'cors', 'drain'],
 )
 
 /** Node calls back outside of any request: what is thrown there would end the process, and leave a socket without an end. */
