@@ -1,10 +1,10 @@
-/** Who is calling, and how did they reach the front of the chain? */
+/** Stage 2: which client sent the request, and did it use https? Proxies that are trusted say so, and nobody else. */
 import { GatewayError } from '../src/answers/errors.ts'
 import { fieldLines, listElements } from '../src/http/fields.ts'
 import type { ClientFinder } from '../src/request/client-finder.ts'
 import { stage } from '../src/request/stage.ts'
 
-/** Where clients are found. */
+/** What the stage needs besides the request. */
 export interface ClientAddressOptions {
   readonly clients: ClientFinder
 }
@@ -28,9 +28,9 @@ export default stage(
 )
 
 /**
- * Whether a lower-case element of `X-Forwarded-Proto` names TLS. Traefik says `wss` on a handshake, and a value may be a
- * quoted string. Whatever is not understood says nothing: the client then came by http as we were reached, and no cookie
- * passes for a page that came by https.
+ * Whether an element of `X-Forwarded-Proto`, in lower case, names TLS. Traefik sends `wss` on a handshake, and the value may
+ * be a quoted string. An unknown value counts as http, because the gateway itself was reached by http; a page that was
+ * loaded by https then has no valid cookie, which is the safe error.
  */
 function isSecureScheme(element: string | undefined): boolean {
   return element !== undefined && /^(?:https|wss|"https"|"wss")$/.test(element)

@@ -1,4 +1,4 @@
-/** Is the host that was asked for ours? DNS rebinding and misrouted names end here. */
+/** Stage 3: is the requested host one of this gateway's? This stops DNS rebinding and misrouted names. */
 import { GatewayError } from '../src/answers/errors.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import { Remembered } from '../src/limits/memo.ts'
@@ -9,7 +9,7 @@ import { matchHost, parseAuthority, type HostRule } from '../src/rules/host.ts'
 export interface HostOptions {
   /** `<workspace>.<domain>` */
   readonly publicHost: string
-  /** Rules for further hosts. */
+  /** Rules that allow further hosts. */
   readonly rules: readonly HostRule[]
 }
 

@@ -1,14 +1,15 @@
-/** Does the request name a file that must never leave the workspace? Refused for everyone, before anything is dialled. */
+/** Stage 4: does the request name a file that must never leave the workspace? If so, it is refused for every client. */
 import { GatewayError } from '../src/answers/errors.ts'
 import { stage } from '../src/request/stage.ts'
 import { namesSensitiveFile, type FilePattern } from '../src/rules/sensitive.ts'
 
-/** What is refused besides the built-in names. */
+/** Which files are sensitive. */
 export interface SensitiveFilesOptions {
+  /** Patterns besides the built-in names. */
   readonly added: readonly FilePattern[]
 }
 
-/** The same for everybody: making an error is a large part of what a refusal costs. */
+/** One error for all refusals, because making an error is a large part of what a refusal costs. */
 const REFUSAL = new GatewayError('sensitive-file')
 
 export default stage(

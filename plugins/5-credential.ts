@@ -1,4 +1,7 @@
-/** Who does the request claim to speak for, and is it true? At most one identity; nothing is refused yet. */
+/**
+ * Stage 5: which credential does the request carry, and is it valid? At most one credential counts. The result is noted and
+ * nothing is refused yet, because the rate limit (stage 6) must count wrong credentials first.
+ */
 import { GatewayError } from '../src/answers/errors.ts'
 import { expiredPlantedCookie, expiredSessionCookies } from '../src/http/cookies.ts'
 import { fieldLines } from '../src/http/fields.ts'
@@ -15,12 +18,12 @@ import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import type { Exchange } from '../src/request/exchange.ts'
 import { stage } from '../src/request/stage.ts'
 
-/** What tokens are checked against. */
+/** What the stage needs besides the request. */
 export interface CredentialOptions {
   readonly verifier: TokenVerifier
-  /** The domain that sibling workspaces share, for which they can plant cookies. */
+  /** The parent domain of all workspaces. A sibling workspace can plant cookies for it. */
   readonly domain: string
-  /** Where tokens wait that have not been verified before. */
+  /** Tokens that were not verified before wait here. */
   readonly waitingRoom: WaitingRoom
 }
 
@@ -39,7 +42,7 @@ export default stage('credential', ({ verifier, domain, waitingRoom }: Credentia
     const { kind, token } = candidate
     const bearer = bearerToken(fieldLines(raw.rawHeaders, 'authorization')[0])
     exchange.dropAuthorization = kind === 'bearer' || bearer === token
-    // Next to `X-Workspace-Token`, `Authorization` is the service's, unless it holds one more token of ours.
+    // Beside `X-Workspace-Token`, `Authorization` is for the service, unless it holds a second token of ours.
     const other = exchange.dropAuthorization ? undefined : bearer
     const known = verifier.recall(token)
     if (known !== undefined && (other === undefined || !isTokenShaped(other))) {
@@ -49,7 +52,7 @@ export default stage('credential', ({ verifier, domain, waitingRoom }: Credentia
     return verifyLater(candidate, other, exchange)
   }
 
-  /** Verifies when there is time: anybody can make up tokens that take time to check, so known tokens go first. */
+  /** Verifies an unknown token after the requests with known ones, because anybody can send forged tokens and each costs time. */
   async function verifyLater(
     { kind, token }: Candidate,
     other: string | undefined,
@@ -72,7 +75,7 @@ export default stage('credential', ({ verifier, domain, waitingRoom }: Credentia
   }
 })
 
-/** Whether a token was given out for this workspace, be it no longer good. */
+/** Whether a token was issued for this workspace, even if it has expired. */
 function isOurs(token: string, outcome: Credential['outcome']): boolean {
   return (
     token.startsWith('hub_') ||

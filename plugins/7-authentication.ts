@@ -1,4 +1,7 @@
-/** May this caller use this route? Signed in, and, with a cookie, sent by a page that belongs here. */
+/**
+ * Stage 7: may this client use this route? It must be signed in, and a request with a cookie must come from a page of this
+ * origin, because browsers send cookies on requests of foreign pages too.
+ */
 import type { FastifyRequest } from 'fastify'
 import { expiredSessionCookies } from '../src/http/cookies.ts'
 import { isPreflight } from '../src/rules/cors.ts'
@@ -14,16 +17,16 @@ import { METHODS } from '../src/http/methods.ts'
 import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
-/** What the decision depends on besides the request. */
+/** What the stage needs besides the request. */
 export interface AuthenticationOptions {
-  /** Foreign origins that may use the workspace. */
+  /** Foreign origins whose pages may use the workspace. */
   readonly allowedOrigins: readonly string[]
   readonly drain: DrainState
-  /** Where preflights wait. */
+  /** CORS preflights wait here. */
   readonly waitingRoom: WaitingRoom
 }
 
-/** The same for everybody: making an error is a large part of what a refusal costs. */
+/** One error each for all refusals, because making an error is a large part of what a refusal costs. */
 const SIGN_IN_REQUIRED = new GatewayError('sign-in-required')
 const ORIGIN_NOT_ALLOWED = new GatewayError('origin-not-allowed')
 
@@ -46,10 +49,10 @@ export default stage(
       }
       const rules = { own: ownOrigin(exchange), allowed: allowedOrigins }
       const origin = judgeOrigin(provenance, rules)
-      if (origin === 'own') exchange.allowOrigin = undefined // on the list, but not foreign
+      if (origin === 'own') exchange.allowOrigin = undefined // listed, but not foreign: needs no CORS fields
       if (exchange.allowOrigin !== undefined && isPreflight(method, raw.headers)) {
         reply.hijack()
-        // Anybody can ask, as often as they like: who may pass goes first.
+        // Preflights need no credential and are not counted, so they wait until requests that may pass have passed.
         waitingRoom.add(() => app.writeAnswer(request, reply, preflightAnswer(request)))
         return ANSWERED
       }
@@ -69,7 +72,7 @@ export default stage(
     },
 )
 
-/** A cookie that does not open the door is taken back, or the browser would send it until it is cleared by hand. */
+/** Deletes a cookie that was refused, because the browser would otherwise send it again and again until a person clears it. */
 function withExpiredCookie(error: GatewayError, { exchange }: FastifyRequest): GatewayError {
   return new GatewayError(error.code, {
     ...(error.reason === undefined ? {} : { reason: error.reason }),
@@ -79,7 +82,7 @@ function withExpiredCookie(error: GatewayError, { exchange }: FastifyRequest): G
   })
 }
 
-/** The answer to a CORS preflight of an allowed origin. Preflights carry no credential and are never forwarded. */
+/** The response to a CORS preflight of an allowed origin. Preflights carry no credential and are never forwarded. */
 function preflightAnswer({ id, raw }: FastifyRequest): Answer {
   const asked = raw.headers['access-control-request-headers']
   const fields =

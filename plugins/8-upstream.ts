@@ -1,4 +1,4 @@
-/** How does a request that may pass reach its service? A plain request is relayed, a WebSocket handshake is dialled. */
+/** Stage 8: how does a request that may pass reach its service? A plain request is relayed, a WebSocket handshake is dialled. */
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ERROR_FIELD, ownHeaders, type Answer } from '../src/answers/problem.ts'
@@ -17,12 +17,12 @@ import { relayRequest } from '../src/services/relay-http.ts'
 import type { Service } from '../src/services/service.ts'
 import type { BasicMemory } from '../src/terminals/safari-password.ts'
 
-/** What the last stage needs besides the request. */
+/** What the stage needs besides the request. */
 export interface UpstreamOptions {
   readonly config: Pick<Config, 'workspace' | 'allowedOrigins' | 'firstByteSeconds' | 'idleSeconds'>
   readonly watchdog: Watchdog
   readonly basicMemory: BasicMemory
-  /** Finishes the service's handshake before the client's (plugins/upgrade.ts). */
+  /** Completes the handshake with the service, before the client gets its `101` (plugins/upgrade.ts). */
   readonly dial: (
     service: Service,
     headers: string[],
@@ -33,13 +33,14 @@ export interface UpstreamOptions {
 
 /** What a service's route adds to the stage. */
 export interface RouteRules {
-  /** Refuses a handshake that the service must never see. */
+  /** The refusal of a handshake that the service must never see. */
   readonly checkUpgrade: (request: FastifyRequest) => GatewayError | undefined
 }
 
 /**
- * Makes stage 8. Only routes of services have this stage, so it is no hook of every request but the `preHandler` of their
- * routes. It never passes a plain request on: the relay answers.
+ * Makes stage 8 for the routes of services (routes/proxied.ts). The stage is the `preHandler` of these routes and not a hook
+ * of every request, because the gateway's own routes have no service. Behind it, a plain request has nothing more to pass: the
+ * relay answers it. A handshake passes on when the service has accepted it, and @fastify/websocket takes it from there.
  */
 export function buildUpstream(
   app: FastifyInstance,
@@ -67,11 +68,11 @@ export function buildUpstream(
     try {
       await dial(service, headersFor(service, request), request, reply)
     } catch (error) {
-      if (!reply.sent && error instanceof Error) throw error // the refusal
+      if (!reply.sent && error instanceof Error) throw error // refuses the request
       answerFault(request, reply, error)
       return ANSWERED
     }
-    return reply.sent ? ANSWERED : undefined // else the service's refusal is on its way
+    return reply.sent ? ANSWERED : undefined // a sent reply is the refusal of the service, on its way to the client
   }
 
   function relay(service: Service, request: FastifyRequest, reply: FastifyReply): void {
@@ -108,7 +109,7 @@ export function buildUpstream(
     })
   }
 
-  /** Who hears the status of the terminal's answer: it says what the credentials in the request are worth. */
+  /** Returns what to call with the status of the terminal's response, which tells whether the password in the request was right. */
   function onTerminalAnswer(
     exchange: Exchange,
     headers: readonly string[],
@@ -139,26 +140,27 @@ export function buildUpstream(
     })
   }
 
-  /** What the service gets as `Authorization` instead of the client's, if anything. */
+  /** The `Authorization` that replaces the client's; undefined to leave it. */
   function injectedAuthorization(
     { authorization }: Service,
     { exchange, raw }: FastifyRequest,
   ): string | undefined {
     if (authorization === undefined) return undefined
     const own = fieldLines(raw.rawHeaders, 'authorization')[0]
-    if (!exchange.dropAuthorization && bearerToken(own) !== undefined) return undefined // the service's own, as hooks have
+    // The client's bearer token is one of the service's own, as callers of OpenClaw's hooks send.
+    if (!exchange.dropAuthorization && bearerToken(own) !== undefined) return undefined
     if (raw.headers['x-openclaw-token'] !== undefined) return undefined
     return authorization
   }
 }
 
-/** Why a service has nothing at an address for this kind of fetch. */
+/** Why this kind of fetch gets 404 from the gateway itself; undefined when the request is forwarded. */
 function hiddenReason({ row }: Service, { headers }: IncomingMessage): string | undefined {
   if (row.nextRouter !== true && isRouterFetch(headers)) return 'prefetch'
   return !row.serviceWorkers && isServiceWorkerScript(headers) ? 'service worker' : undefined
 }
 
-/** An empty answer: Next.js's router gives up its prefetch and navigates for real, a service worker is not registered. */
+/** An empty 404: Next.js's router gives up its prefetch and loads the page on navigation; a service worker is not registered. */
 function nothingHere({ id }: FastifyRequest): Answer {
   const headers = [...ownHeaders(id), ERROR_FIELD, 'not-found', 'Content-Length', '0']
   return { status: 404, headers, body: '' }

@@ -1,8 +1,8 @@
-/** Which response is the last one of its connection? Each one, as soon as the gateway drains or has been replaced. */
+/** Which response is the last one on its connection? Every one, once the gateway drains or has been replaced. */
 import fp from 'fastify-plugin'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
-/** What tells whether the gateway is on its way out. */
+/** What the plugin needs besides the request. */
 export interface DrainOptions {
   readonly drain: DrainState
 }
@@ -10,7 +10,7 @@ export interface DrainOptions {
 export default fp(
   async function endConnections(app, { drain }: DrainOptions) {
     app.addHook('onRequest', function endConnectionAfterAnswer(_request, reply, done) {
-      // A kept-alive connection would bring the next request to a process that is about to end.
+      // A kept-alive connection would carry the next request to a process that is about to end.
       if (drain.endsConnections) reply.raw.shouldKeepAlive = false
       done()
     })

@@ -1,4 +1,4 @@
-/** What is written about each request? One line when its answer, or its upgraded connection, has ended. */
+/** What is recorded about each request? One log line, counts in the metrics, and a record for `explain`, once it has ended. */
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { traceIdOf } from '../src/http/trace-context.ts'
@@ -10,14 +10,14 @@ import { decisionOf } from '../src/observe/record.ts'
 import type { ClientFinder } from '../src/request/client-finder.ts'
 import { Exchange } from '../src/request/exchange.ts'
 
-/** Where a finished request is noted. */
+/** Where an ended request is recorded. */
 export interface RequestLogOptions {
   readonly log: Log
   readonly metrics: RequestMetrics
   readonly decisions: Decisions
-  /** Finds the client of a request that was refused before stage 2. */
+  /** Finds the client of a request that was refused before stage 2 had noted it. */
   readonly clients: ClientFinder
-  /** Whether probes that succeeded are logged too. */
+  /** Whether successful probes are logged too. */
   readonly logProbes: boolean
 }
 
@@ -33,7 +33,7 @@ export default fp(
       request.exchange = exchange
       reply.raw.once('close', () => {
         exchange.outcome.onClientClose?.()
-        // An upgraded connection has other listeners, which know how it ended.
+        // An upgraded connection has listeners behind this one, which note how it ended.
         if (request.ws) process.nextTick(logRequest, request, true)
         else logRequest(request, logProbes)
       })
@@ -64,8 +64,8 @@ export default fp(
 )
 
 /**
- * Whether a prober was told that all is well: every few seconds, which says nothing and would push what people asked out of
- * the log and out of what is remembered. A prober has no credential; whoever tries one leaves a trace.
+ * Whether the request is a probe that succeeded. Probes come every few seconds, and their lines and records would push those
+ * of people's requests out. A probe has no credential: a request with one is always logged.
  */
 function isGoodProbe({ outcome, credential }: Exchange): boolean {
   const { stage, status, code } = outcome

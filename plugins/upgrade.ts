@@ -1,4 +1,11 @@
-/** How does an upgrade that may pass become an open WebSocket? The service agrees first; then its 101 is the client's. */
+/**
+ * How does an upgrade that may pass become an open WebSocket? The gateway completes the handshake with the service first, and
+ * then sends the service's `101` to the client. A client is never told yes by a service that says no.
+ *
+ * What @fastify/websocket does for us: it owns the server's `upgrade` event, makes each upgrade a request that passes the
+ * stages, and calls ws for one that has reached its handler. What we replace: ws itself, which would accept the upgrade with a
+ * `101` of its own and parse frames.
+ */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -29,15 +36,15 @@ export interface UpgradeOptions {
   readonly drain: DrainState
   readonly basicMemory: BasicMemory
   readonly leewaySeconds: number
-  /** How long a service may pause within an answer that refuses a handshake, in milliseconds. */
+  /** How long a service may pause within a response that refuses a handshake, in milliseconds. */
   readonly idleMs: number
 }
 
 /**
- * Finishes the service's WebSocket handshake before the client's is answered. A refusal of the service has been sent to the
- * client when this resolves.
- * @param headers the header list that the service gets
- * @throws {GatewayError} when the service cannot be reached or there is no room
+ * Completes the handshake with the service. When the service accepts, the client's `101` follows as soon as the request
+ * reaches its handler. When the service refuses, its response is on its way to the client when the promise resolves.
+ * @param headers the request headers for the service
+ * @throws {GatewayError} when the service cannot be reached, the client has left, or too many WebSockets are open
  */
 export type Dial = (
   service: Service,
@@ -46,18 +53,21 @@ export type Dial = (
   reply: FastifyReply,
 ) => Promise<void>
 
-/** Takes an upgrade over: called with the client's socket and what arrived on it after the handshake. */
+/** Joins a client to its service. @param head the bytes that arrived behind the client's handshake */
 type Takeover = (socket: Duplex, head: Buffer) => void
 
-/** Takes upgrades from @fastify/websocket. @param websockets its server, which accepts an upgrade that has passed every stage */
+/**
+ * Takes over the upgrades that have passed every stage.
+ * @param websockets the server of @fastify/websocket, whose `handleUpgrade` is replaced
+ */
 export function takeUpgrades(
   websockets: WebSocketServer,
   { openSockets, watchdog, drain, basicMemory, leewaySeconds, idleMs }: UpgradeOptions,
 ): Dial {
   const takeovers = new WeakMap<IncomingMessage, Takeover>()
 
-  // @fastify/websocket owns `upgrade` and brings each one through every stage to this call, which would accept it at
-  // once. Ours are accepted with the service's own answer instead; there is no other way to accept one.
+  // Replacing the method is the only way: the package has no option to accept an upgrade otherwise. An upgrade that was not
+  // dialled should not get here; it is destroyed.
   websockets.handleUpgrade = (raw, socket, head) => {
     const takeOver = takeovers.get(raw)
     takeovers.delete(raw)
@@ -77,7 +87,7 @@ export function takeUpgrades(
         retryAfter: ERRORS['upstream-busy'].retryAfter.webSocket,
       })
     }
-    // Its token was checked meanwhile, and the end of a connection that nobody reads is not told again.
+    // The client may have left while its token was verified. Nothing reads the connection yet, so no event would say it again.
     if (hasLeft(raw.socket)) throw clientLeft()
     const place = openSockets.reserve(principal, client.budgetKey)
     raw.socket.once('close', place.release)
@@ -102,7 +112,7 @@ export function takeUpgrades(
     })
     outcome.upstreamMs = performance.now() - startedAt
     if (gone.signal.aborted) {
-      // It left after the service had answered, which no abort undoes.
+      // The client left after the service had answered: too late for the abort signal, so the connection is destroyed here.
       ;(result.kind === 'switched' ? result.socket : result.answer).destroy()
       throw clientLeft()
     }
@@ -138,13 +148,13 @@ export function takeUpgrades(
         splice(socket, head)
       } catch (cause) {
         switched.socket.destroy()
-        socket.destroy() // part of the 101 may have been sent, and nothing else can follow it
+        socket.destroy() // part of the 101 may have been sent, so no other response can follow
         noteFault(outcome, cause)
       }
     })
   }
 
-  /** Apart from the handshake, so that nothing of that stays in memory as long as the socket is open. */
+  /** A function of its own, so that no closure keeps the handshake in memory while the socket is open. */
   function openRelay(pair: Omit<RelayPair, 'onEnd'>): WebSocketRelay {
     pair.outcome.status = 101
     const relay = new WebSocketRelay({
@@ -159,7 +169,7 @@ export function takeUpgrades(
     return relay
   }
 
-  /** Sends a service's ordinary answer to a handshake on to the client, and ends the connection. */
+  /** Sends the client the response by which a service refused the handshake, and ends the connection. */
   function passRefusal(
     { answer }: Refused,
     { exchange, id }: FastifyRequest,
@@ -179,7 +189,7 @@ export function takeUpgrades(
     exchange.outcome.status = status
     response.writeHead(status, headers)
     answer.on('close', () => {
-      if (!answer.complete) cutAnswer(response) // a cut answer ends as a cut
+      if (!answer.complete) cutAnswer(response) // a response that the service cut short must not look complete
     })
     answer.on('error', () => {})
     answer.on('data', (chunk: Buffer) => (exchange.outcome.bytesOut += chunk.length))
@@ -189,7 +199,7 @@ export function takeUpgrades(
   }
 }
 
-/** What the log says about an upgrade that the gateway itself broke. */
+/** Notes for the log that the gateway itself failed to join the two sockets. */
 function noteFault(outcome: Outcome, cause: unknown): void {
   outcome.status = 500
   outcome.code = 'internal-error'
@@ -201,7 +211,7 @@ function clientLeft(): GatewayError {
   return new GatewayError('bad-request', { reason: 'client left' })
 }
 
-/** The service's `101` as the client gets it. */
+/** The service's `101` with the headers that the client gets, as text. */
 function switchingAnswer(
   { rawHeaders }: Switched,
   requestId: string,

@@ -1,4 +1,4 @@
-/** `/_gateway/live` and `/_gateway/ready`: for supervisors and platforms that ask about the gateway, not the workspace. */
+/** Is the gateway itself alive, and ready? `/_gateway/live` and `/_gateway/ready` tell supervisors, whatever the services do. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { METHODS } from '../src/http/methods.ts'
 import { GatewayError } from '../src/answers/errors.ts'
@@ -10,12 +10,12 @@ import type { Service } from '../src/services/service.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /**
- * Anybody may ask, as often as they like: a supervisor that heard 429 would restart a healthy gateway. Without a
- * credential nothing is looked up, told or dialled that could be worth asking for. With one it is a request like others.
+ * Anybody may probe, without a limit, because a supervisor that gets 429 would restart a healthy gateway. Without a credential
+ * the response tells nothing and dials nothing. With a credential, the request is counted like any other.
  */
 const PROBE = { public: true, uncounted: 'without-credential' } as const
 
-/** What readiness depends on. */
+/** What the routes need besides the request. */
 export interface ProbesOptions {
   readonly services: Readonly<Record<ServiceName, Service>>
   readonly drain: DrainState
@@ -41,7 +41,7 @@ export default async function probes(
     const { exchange } = request
     exchange.outcome.stage = 'probe'
     if (drain.isDraining || !(app.server.listening || drain.isReplaced)) {
-      // Not thrown: what is thrown is a refusal, and refusals are counted.
+      // Not thrown, because a thrown error is a refusal, and refusals are counted.
       const draining = new GatewayError('draining')
       app.answerProblem(request, reply, draining)
       return reply
@@ -49,7 +49,7 @@ export default async function probes(
     const owner = verifiedPrincipal(exchange)
     if (owner === undefined) return tell(request, reply, { status: 'ready' })
     exchange.principal = owner
-    // For information: a service that is down does not make the gateway less ready.
+    // For information only: the gateway is ready although a service is down.
     return tell(request, reply, { status: 'ready', services: await probe.states() })
   })
 

@@ -1,4 +1,7 @@
-/** The request path. Read it top to bottom: each stage may answer; what passes reaches the next. */
+/**
+ * The request path, from top to bottom: each stage may answer a request, and a request that passes reaches the next one. The
+ * parts that live as long as the gateway are made here once (parts.ts), and each stage gets those that it needs.
+ */
 import { randomUUID } from 'node:crypto'
 import websocket from '@fastify/websocket'
 import Fastify, { LogController, type FastifyBaseLogger } from 'fastify'
@@ -25,36 +28,35 @@ import type { Log } from './observe/log.ts'
 import { closeParts, makeParts, type Gateway } from './parts.ts'
 import { siteMapOf } from './rules/site-map.ts'
 
-/** Builds the gateway, ready to listen. Tests call exactly this. */
+/** Builds a gateway that is ready to listen. Tests and production call exactly this. */
 export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
   const parts = makeParts(config, log)
-  const { clients, verifier, waitingRoom, watchdog, services } = parts // who asks, and whom we ask
+  const { clients, verifier, waitingRoom, watchdog, services } = parts
   const { openSockets, drain, basicMemory, metrics, decisions } = parts
-  const { allowedOrigins, sessionRoutes, programRoutes } = config
+  const { allowedOrigins, trustedProxies, sessionRoutes, programRoutes } = config
   const publicHost = `${config.workspace}.${config.domain}`
   const siteMap = siteMapOf(config)
   const app = Fastify({
-    serverFactory: buildServer, // 0 limits
-    rewriteUrl: buildRouting(siteMap), // 1 the one canonical form of the target
+    serverFactory: buildServer, // 0: the limits of the HTTP server
+    rewriteUrl: buildRouting(siteMap), // 1: the canonical form of the target decides the route
     genReqId: () => randomUUID(),
     loggerInstance: frameworkLogger(log),
     childLoggerFactory: (parent) => parent,
-    logController: new LogController({ disableRequestLogging: true }), // plugins/request-log.ts writes the one line
+    logController: new LogController({ disableRequestLogging: true }), // plugins/request-log.ts writes the one line of a request
     return503OnClosing: false,
     exposeHeadRoutes: true,
     schemaController: NO_SCHEMAS,
   })
   app.addHook('onClose', async () => closeParts(parts))
 
-  // @fastify/websocket owns the server's `upgrade` event: it makes each upgrade a request with `request.ws`, which passes the
-  // same stages as any other. Of ws, which would accept the upgrade, nothing is used (plugins/upgrade.ts).
+  // @fastify/websocket owns the server's `upgrade` event and makes each upgrade a request (`request.ws`) that passes the same
+  // stages as any other. It would then accept the upgrade with ws, which plugins/upgrade.ts prevents: the service accepts it.
   await app.register(websocket)
   await app.register(problemDetails, { loginUrl: config.loginUrl, waitingRoom, drain })
   await app.register(requestLog, { log, metrics, decisions, clients, logProbes: config.logProbes })
   await app.register(cors, { allowedOrigins })
   await app.register(endConnections, { drain })
 
-  const { trustedProxies } = config
   await app.register(listener, {
     ...{ log, metrics, decisions, watchdog, trustedProxies, allowedOrigins },
   })
@@ -71,7 +73,7 @@ export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
     leewaySeconds: config.jwtLeewaySeconds,
     idleMs: config.idleSeconds * 1000,
   })
-  const forwardTo = buildUpstream(app, { config, watchdog, basicMemory, dial }) // 8, in the routes of services
+  const forwardTo = buildUpstream(app, { config, watchdog, basicMemory, dial }) // 8: for the routes of services
 
   await app.register(health, {
     ...{ service: services.health, drain, host: publicHost, strict: config.healthStrict },
@@ -85,12 +87,12 @@ export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
   return { app, parts }
 }
 
-/** Fastify's own debug lines quote URLs, and with them sign-in tokens: only its warnings are let through. */
+/** Fastify's logger. Only warnings pass, because Fastify's debug lines quote URLs, which may hold sign-in tokens. */
 function frameworkLogger({ logger }: Log): FastifyBaseLogger {
   return logger.child({}, { level: logger.level === 'silent' ? 'silent' : 'warn' })
 }
 
-/** No route here has a schema: like this, Fastify does not load the compilers of schemas when it starts. */
+/** Replaces Fastify's schema compilers, which it would load at the start although no route has a schema. */
 const NO_SCHEMAS = {
   compilersFactory: { buildValidator: refuseSchema, buildSerializer: refuseSchema },
 }

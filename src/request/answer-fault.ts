@@ -1,4 +1,4 @@
-/** What happens to a request in which something of the gateway's own threw? It ends, whatever state its response is in. */
+/** What happens to a request when code of the gateway throws? The request ends, whatever state its response is in. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError } from '../answers/errors.ts'
 import { problemAnswer } from '../answers/problem.ts'
@@ -30,12 +30,12 @@ export function answerFault(request: FastifyRequest, reply: FastifyReply, cause:
       return
     }
   } catch {
-    // The log has the first cause.
+    // The log has the first cause, and the connection is cut below.
   }
   cutAnswer(response)
 }
 
-/** The error to answer with: anything but a refusal is the gateway's own fault. */
+/** The error to answer with. Anything that is no refusal is a fault of the gateway. */
 function faultOf(cause: unknown): GatewayError {
   return cause instanceof GatewayError
     ? cause

@@ -1,16 +1,16 @@
-/** Which client sent a message? The peer, or the address that a trusted proxy names in `X-Forwarded-For`. */
+/** Which client sent a request? The peer, or the address that a trusted proxy names in `X-Forwarded-For`. */
 import type { IncomingMessage } from 'node:http'
 import { buildClient, clientFrom, type Cidr, type Client } from '../http/address.ts'
 import { fieldLines } from '../http/fields.ts'
 import { Remembered } from '../limits/memo.ts'
 
-/** Finds the client of a message, and remembers the latest results. */
+/** Finds the client of a request, and remembers the latest results. */
 export class ClientFinder {
   readonly #clients: Remembered<Client | undefined>
 
-  /** @param trustedProxies the peers whose forwarding fields are believed */
+  /** @param trustedProxies the peers whose `X-Forwarded-For` is believed */
   constructor(trustedProxies: readonly Cidr[]) {
-    // Neither part can hold a line feed; a Unix socket's peer has no address.
+    // A line feed joins the two parts, because neither can hold one. The peer of a Unix socket has no address.
     this.#clients = new Remembered((key) => {
       const [peer = '', forwardedFor = ''] = key.split('\n')
       return clientFrom(peer === '' ? undefined : peer, [forwardedFor], trustedProxies)

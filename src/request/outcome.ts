@@ -20,7 +20,7 @@ export const STAGES = [
 
 export type Stage = (typeof STAGES)[number]
 
-/** The response to one request, as far as it has got. */
+/** The response to one request, so far. */
 export class Outcome {
   /** The stage at work. When the request ends, this is the stage that answered. */
   stage: Stage = 'listener'
@@ -36,7 +36,7 @@ export class Outcome {
   bytesOut = 0
   /** Bytes relayed from the client over a WebSocket. */
   bytesIn = 0
-  /** When the request was sent to the service, on the monotonic clock in milliseconds. */
+  /** When the request was handed to its service, on the monotonic clock in milliseconds. */
   dialledAt: number | undefined
   /** Milliseconds until the service began its response. */
   upstreamMs: number | undefined
