@@ -124,7 +124,7 @@ function isAddressGiven(settings: Environment): boolean {
 async function secretFileFor(settings: Environment, stateDir: string): Promise<string | null> {
   if (isSecretGiven(settings)) return settings['GATEWAY_JWT_SECRET_FILE'] ?? null
   const file = join(stateDir, 'jwt-secret')
-  await ensureSecretFile(file, newSecret)
+  ensureSecretFile(file, newSecret)
   return file
 }
 

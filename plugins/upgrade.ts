@@ -11,6 +11,7 @@ import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocketServer } from 'ws'
 import { cutAnswer } from '../src/http/client-connection.ts'
+import { replaceHandleUpgrade } from '../src/http/node-internals.ts'
 import { TOO_MANY_SOCKETS_DETAIL } from '../src/answers/details.ts'
 import { EarlyBytes, hasLeft } from '../src/sockets/early-bytes.ts'
 import { ERRORS, GatewayError } from '../src/answers/errors.ts'
@@ -66,14 +67,13 @@ export function takeUpgrades(
 ): Dial {
   const takeovers = new WeakMap<IncomingMessage, Takeover>()
 
-  // Replacing the method is the only way: the package has no option to accept an upgrade otherwise. An upgrade that was not
-  // dialled should not get here; it is destroyed.
-  websockets.handleUpgrade = (raw, socket, head) => {
+  // An upgrade that was not dialled should not get here; it is destroyed.
+  replaceHandleUpgrade(websockets, (raw, socket, head) => {
     const takeOver = takeovers.get(raw)
     takeovers.delete(raw)
     if (takeOver === undefined) socket.destroy()
     else takeOver(socket, head)
-  }
+  })
 
   return async function dial(service, headers, request, reply) {
     const { exchange, raw } = request

@@ -8,16 +8,13 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
+import { workspaceIsUp } from './helpers/npm-start.ts'
 import { MAIN, temporaryFolder, watch } from './helpers/process.ts'
-import { eventually } from './helpers/waiting.ts'
 
 const PAGE = fileURLToPath(new URL('../docs/answers.md', import.meta.url))
 const START = fileURLToPath(new URL('../embedded/start.ts', import.meta.url))
 
 const runFile = promisify(execFile)
-
-/** How long a start may take on a busy machine, in milliseconds. */
-const LOADED_MS = 60_000
 
 /** What the commands of the page need to know of a running workspace. */
 interface Running {
@@ -30,12 +27,11 @@ interface Running {
 async function startWorkspace(t: Test, settings: Record<string, string>): Promise<Running> {
   const folder = temporaryFolder(t)
   const env = { PATH: folder, HOME: folder, SHELL: '/bin/sh', GATEWAY_PORT: '0', ...settings }
-  const options = { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] } as const
   const program = watch(
     t,
-    spawn(process.execPath, [START], { ...options, stdio: [...options.stdio] }),
+    spawn(process.execPath, [START], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] }),
   )
-  await eventually(() => program.stdout().includes('Ctrl+C stops it.'), 'the workspace', LOADED_MS)
+  await workspaceIsUp(program)
   const found = (pattern: RegExp) => pattern.exec(program.stdout())?.slice(1).join(':') ?? ''
   const { stdout: token } = await runFile(process.execPath, [MAIN, 'token', '--sub', 'me'], {
     env: {

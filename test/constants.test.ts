@@ -6,9 +6,9 @@ import { send } from './helpers/wire.ts'
 
 /** A constant of a file, as it is written there, and what it must be. */
 const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]> = [
-  ['plugins/0-listener.ts', 'MAX_HEADER_FIELDS', 100],
-  ['plugins/0-listener.ts', 'MAX_CONNECTIONS', 10_000],
-  ['plugins/0-listener.ts', 'MAX_CONNECTIONS_PER_PEER', 256],
+  ['src/rules/message.ts', 'MAX_HEADER_FIELDS', 100],
+  ['src/http/server.ts', 'MAX_CONNECTIONS', 10_000],
+  ['src/limits/peer-connections.ts', 'MAX_CONNECTIONS_PER_PEER', 256],
   ['src/terminals/safari-password.ts', 'LENDING_MS', 5 * 60 * 1000],
   ['src/terminals/safari-password.ts', 'REMEMBERED_SESSIONS', 1000],
   ['src/terminals/safari-password.ts', 'MAX_LENGTH', 1024],

@@ -92,6 +92,16 @@ t.test('the contract has every section that the code names', async (t) => {
     t.ok(sections.includes(section), `${path} names section ${section}`)
 })
 
+t.test('README and the page about the architecture name every folder of the code', async (t) => {
+  const folders = [...globSync('src/*/'), 'plugins', 'routes', 'embedded'].map((one) =>
+    basename(one),
+  )
+  const drawn = [...read('README.md').matchAll(/^(?: {2})?([a-z]+)\/ /gm)].map(([, name]) => name)
+  const table = [...read('docs/architecture.md').matchAll(/^\| `(?:src\/)?([a-z]+)\/` \|/gm)]
+  for (const folder of folders) t.ok(drawn.includes(folder), `README: ${folder}`)
+  t.same(table.map(([, name = '']) => name).toSorted(), folders.toSorted())
+})
+
 t.test('every decision is dated, has its four parts, and is in the list', async (t) => {
   const list = read('docs/decisions/README.md')
   for (const path of globSync('docs/decisions/*.md').filter((one) => !one.endsWith('README.md'))) {

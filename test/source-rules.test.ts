@@ -92,6 +92,60 @@ t.test('the environment is read in one place', async (t) => {
   t.same(having(/process\.env/), ['src/main.ts'])
 })
 
+/** Names and accesses of what Node and ws do not document, each with a line that would use it. */
+const INTERNALS: ReadonlyArray<readonly [name: RegExp, use: string]> = [
+  [/\bReflect\./, "Reflect.get(socket, 'server')"],
+  [/\._(?!writev?\b)[a-z]/, 'socket._handle.fd'],
+  [/\[k[A-Z]\w*\]/, 'server[kConnections].idle()'],
+  [/\.prototype\b/, 'Server.prototype.close.call(server)'],
+  [/\b_httpMessage\b/, 'const { _httpMessage: response } = socket'],
+  [/\brawPacket\b/, 'const { rawPacket } = error'],
+  [/\.parser\b/, 'socket.parser?.pause()'],
+  [/\bonIncoming\b/, '{ onIncoming: () => 2 }'],
+  [/\bnew ServerResponse\b/, 'const response = new ServerResponse(request)'],
+  [/\bassignSocket\b/, 'response.assignSocket(socket)'],
+  [/\b(?:response|raw)\.on(?:ce)?\('socket'/, "response.once('socket', destroy)"],
+  [/\bshouldKeepAlive\b/, 'reply.raw.shouldKeepAlive = false'],
+  [/\bemit\('drain'/, "response.emit('drain')"],
+  [/\bhandleUpgrade\b/, 'app.websocketServer.handleUpgrade = takeOver'],
+]
+
+t.test('what Node and ws do not document is used in one place', async (t) => {
+  for (const [name, use] of INTERNALS) {
+    t.match(use, name)
+    t.same(
+      having(name).filter((path) => path !== 'src/http/node-internals.ts'),
+      [],
+      String(name),
+    )
+  }
+  // Both are documented for those who derive from stream.Writable.
+  t.same(having(/\._writev?\b/), ['src/services/connection.ts'])
+})
+
+/** Test code that sleeps by itself, and why. */
+const SLEEPERS: Readonly<Record<string, string>> = {
+  'test/helpers/waiting.ts': 'the helpers through which every other test waits',
+  'test/neighbours/next-app/app/gates.ts': 'a program of its own, built by Next.js',
+  'test/neighbours/two-workspaces.neighbours.ts': 'text that runs in a page',
+}
+
+t.test(
+  'no test sleeps: it waits for what it can see, through test/helpers/waiting.ts',
+  async (t) => {
+    const sleeping = globSync('test/**/*.{ts,tsx}', { exclude: ['**/node_modules/**'] })
+      .filter((path) => path !== 'test/source-rules.test.ts')
+      .filter((path) => {
+        const code = readFileSync(path, 'utf8').replace(/\bt\.setTimeout\(/g, '')
+        return (
+          /\bsetTimeout\b(?!')|\bAtomics\.wait|\bonce\(AbortSignal\.timeout/.test(code) ||
+          /\bsleep \d?\.\d/.test(code.replace(/; do sleep [\d.]+; done/g, ''))
+        )
+      })
+    t.same(sleeping.toSorted(), Object.keys(SLEEPERS))
+  },
+)
+
 t.test('decorators are for the exchange and the two writers of responses only', async (t) => {
   const decorated = FILES.flatMap(({ path, code }) =>
     [...code.matchAll(/\.(decorate\w*)\(\s*('\w+')?/g)].map(

@@ -1,11 +1,11 @@
 /** Do the files for editors, containers and version managers agree with the project, and does what they start run? */
 import { spawn } from 'node:child_process'
-import { globSync, readFileSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { appendFileSync, cpSync, globSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { PATH_WITHOUT_NPM, workspaceIsUp } from './helpers/npm-start.ts'
 import { temporaryFolder, watch } from './helpers/process.ts'
-import { eventually } from './helpers/waiting.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '')
 
@@ -21,8 +21,7 @@ interface Package {
 
 const PACKAGE = json('package.json') as Package
 
-/** How long a start may take on a busy machine, in milliseconds. */
-const LOADED_MS = 60_000
+const ENV = { PATH: PATH_WITHOUT_NPM }
 
 t.test('every file that names a version of Node names the same one', async (t) => {
   const [, required] = /REQUIRED_MAJOR = (\d+)/.exec(read('src/process/required-node.ts')) ?? []
@@ -87,6 +86,25 @@ t.test('every npm script that a file names exists', async (t) => {
       t.ok(name in PACKAGE.scripts, `${file}: npm run ${name}`)
 })
 
+t.test('npm run unused finds a planted export, file and dependency', async (t) => {
+  const folder = temporaryFolder(t)
+  const copied = globSync(['{src,plugins,routes,embedded,build,bench,docs,test}', '*.json'], {
+    cwd: ROOT,
+  })
+  for (const name of copied) cpSync(join(ROOT, name), join(folder, name), { recursive: true })
+  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
+  appendFileSync(join(folder, 'src/limits/memo.ts'), 'export const plantedExport = 1\n')
+  writeFileSync(join(folder, 'src/limits/planted-file.ts'), 'export {}\n')
+  appendFileSync(join(folder, 'src/limits/budget.ts'), "import 'planted-package'\n")
+  const knip = watch(
+    t,
+    spawn('npm', ['run', 'unused'], { cwd: folder, env: ENV, stdio: ['ignore', 'pipe', 'pipe'] }),
+  )
+  t.equal(await knip.exited, 1)
+  for (const name of ['plantedExport', 'planted-file.ts', 'planted-package'])
+    t.match(knip.stdout(), name)
+})
+
 interface Launch {
   readonly name: string
   readonly runtimeExecutable: string
@@ -103,10 +121,7 @@ function launch(
   const filled = (text: string) =>
     text.replaceAll('${workspaceFolder}', ROOT).replaceAll('${file}', join(ROOT, file))
   const env = {
-    PATH: (process.env['PATH'] ?? '')
-      .split(delimiter)
-      .filter((one) => !one.includes('node_modules'))
-      .join(delimiter),
+    ...ENV,
     GATEWAY_PORT: '0',
     GATEWAY_STATE_DIR: temporaryFolder(t),
   }
@@ -129,11 +144,7 @@ t.test('each launch configuration of the editor starts', async (t) => {
       t.match(test.stdout(), /^# \{ total: \d+, pass: \d+ \}|^1\.\.\d+$/m)
     } else {
       const gateway = launch(t, configuration)
-      await eventually(
-        () => gateway.stdout().includes('Ctrl+C stops it.'),
-        configuration.name,
-        LOADED_MS,
-      )
+      await workspaceIsUp(gateway)
       gateway.child.kill('SIGINT')
       t.equal(await gateway.exited, 0, configuration.name)
     }

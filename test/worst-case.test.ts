@@ -1,6 +1,6 @@
 /** Can a stranger make any reading of a request expensive? Every function that sees what strangers send, and the worst texts. */
 import t from 'tap'
-import { isCookieBomb } from '../plugins/0-listener.ts'
+import { isCookieBomb } from '../src/rules/client-error.ts'
 import { offeredProtocols } from '../src/sockets/dial.ts'
 import { clientFrom, parseAddress, parseNetworks } from '../src/http/address.ts'
 import { BasicMemory } from '../src/terminals/safari-password.ts'

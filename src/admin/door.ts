@@ -19,7 +19,7 @@ export interface AdminRoute {
 }
 
 /** A request, as far as a route needs it. */
-export interface AdminQuestion {
+interface AdminQuestion {
   /** The decoded segment that matched `:name`; an empty string when the path has no `:name`. */
   readonly name: string
   /** The parsed JSON of the request body; undefined without a body. */
@@ -27,7 +27,7 @@ export interface AdminQuestion {
 }
 
 /** The response to a request, with status 200. */
-export interface AdminAnswer {
+interface AdminAnswer {
   /** Sent as JSON, unless `type` is given. */
   readonly body: unknown
   /** The media type of a body that is a string and is sent unchanged. */
@@ -62,9 +62,10 @@ export function adminSocketPath(stateDir: string): string {
 }
 
 /**
- * Opens the admin socket with mode 600. A client that can open the socket may use every route, because the permissions of the
- * file are the authentication; this is why the admin socket is never a TCP port. A socket that a dead process left is replaced.
- * A socket on which a process listens is left alone, unless it is the predecessor's: then a rename replaces it atomically.
+ * Opens the admin socket with mode 600. A client that can open the socket may use every route, because the permissions of
+ * the file are the authentication; this is why the admin socket is never a TCP port. A socket that a dead process left is
+ * replaced. A socket on which a process listens is left alone, unless it is the predecessor's: then a rename replaces it
+ * atomically.
  * @returns undefined when the socket could not be opened, which is logged; the gateway then runs without it
  */
 export async function startAdmin({

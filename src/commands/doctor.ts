@@ -1,4 +1,4 @@
-/** `workspace-gateway doctor`: is everything around the gateway as it should be, and what is to be done where it is not? */
+/** `workspace-gateway doctor`: is everything around the gateway in order? A table of findings, each fault with its remedy. */
 import { EXIT } from '../process/exit-codes.ts'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -18,17 +18,17 @@ import { examineTerminal } from './doctor/terminal.ts'
 import { doctorWords, PROBED_SERVICES, type ProbedService } from '../rules/services.ts'
 import type { Io } from './io.ts'
 
-/** Until every question must be answered, in milliseconds; each has shorter limits of its own. */
+/** The time limit for all questions together, in milliseconds. Each question has shorter limits of its own. */
 const DEADLINE_MS = 9000
 
-/** Services with questions of their own; every other one is asked whether it answers. */
+/** The questions for services that need more than one GET; any other service is asked for its front page. */
 const OWN_QUESTIONS: Readonly<Partial<Record<ProbedService, Examine>>> = {
   terminal: examineTerminal,
   api: examineOpenclaw,
   health: examineStats,
 }
 
-/** The question for each service that doctor looks at, by the name that doctor has for it. */
+/** One question for each probed service, by doctor's name for the service. */
 const SERVICE_QUESTIONS: Readonly<Record<string, Examine>> = Object.fromEntries(
   PROBED_SERVICES.map((name): [string, Examine] => [
     doctorWords(name).name,
@@ -36,7 +36,7 @@ const SERVICE_QUESTIONS: Readonly<Record<string, Examine>> = Object.fromEntries(
   ]),
 )
 
-/** The questions, in the order of the table. All are asked at once. */
+/** The questions, in the order of the table. All run at once. */
 const QUESTIONS: Readonly<Record<string, Examine>> = {
   'state-folder': examineStateFolder,
   gateway: examineGateway,
@@ -45,14 +45,14 @@ const QUESTIONS: Readonly<Record<string, Examine>> = {
   'open-ports': examineOpenPorts,
 }
 
-/** What a test replaces. */
+/** Options for tests. */
 export interface DoctorOptions {
-  /** The addresses of this machine that others may reach it by. */
+  /** The addresses of this machine beyond loopback; read from the system by default. */
   readonly outerAddresses?: readonly string[]
 }
 
 /**
- * Asks the running gateway, the services and this machine, and prints what was found with a remedy for each fault.
+ * Examines the running gateway, the services and this machine, and prints the findings with a remedy for each fault.
  * @returns 0 when nothing fails, else 1
  * @throws an error with a code `ERR_PARSE_ARGS_…` for arguments that it does not know
  */
@@ -119,7 +119,7 @@ function tooSlow(name: string): Finding {
   )
 }
 
-/** A fault of the doctor's own. Its words may quote anything, so only its kind is told. */
+/** The finding for a question that threw. The message of the error may quote a secret, so only its name is printed. */
 function broken(name: string, error: unknown): Finding {
   const kind = error instanceof Error ? error.name : typeof error
   return fail(name, `could not be looked at (${kind})`, 'report this as a fault of the doctor')
@@ -144,7 +144,7 @@ function tableOf(findings: readonly Finding[]): string {
   return `${lines.join('\n')}\n\n${summary}\n`
 }
 
-/** Nothing that somebody else said may move the cursor. */
+/** Text without control characters: a detail may quote a service, which must not control the user's terminal. */
 function oneLine(text: string): string {
   return text.replace(/\p{C}/gu, '?')
 }

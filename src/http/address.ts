@@ -139,7 +139,7 @@ export function buildClient(bytes: AddressBytes, viaProxy: boolean): Client {
  * The maximum number of `X-Forwarded-For` entries that are parsed, from the right. A chain of proxies has two or three;
  * the bound keeps the work small when a header holds thousands of trusted addresses.
  */
-export const MAX_HOPS = 32
+const MAX_HOPS = 32
 
 /** The maximum length of an entry, in characters. A full IPv6 address with a dotted end, brackets and a port is shorter. */
 const MAX_HOP_LENGTH = 64

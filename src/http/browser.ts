@@ -1,6 +1,7 @@
 /**
  * Which response headers affect more in a browser than the response itself? Those that act on the whole origin, listed here,
- * and the sandbox for an isolated service. This file names headers; it does not decide about requests.
+ * and the sandbox for an isolated service. This file names headers; which service is isolated is a column of
+ * src/rules/services.ts.
  */
 
 /** Content types that a browser renders as a document that can run scripts. */

@@ -1,157 +1,141 @@
-/** What may a client's connection still ask for, and what has it taken too long for? One guard for each connection. */
-import { ServerResponse, type IncomingMessage } from 'node:http'
+/**
+ * Which requests of a client's connection are handed on, and when is the connection cut? A request is handed on when the
+ * outcome of the one before is known, and the connection is cut when the client, or the gateway, takes too long.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type * as net from 'node:net'
-import type { Duplex } from 'node:stream'
+import type { WaitingRequests } from '../limits/waiting-requests.ts'
 import type { Watched } from '../limits/watchdog.ts'
+import { currentResponse, isLastResponse, onceConnected, stopParsing } from './node-internals.ts'
 
-/** How long a client may take no byte of an answer of the gateway's own, in milliseconds. */
+/** How long a client may accept no byte of a response that the gateway itself makes, in milliseconds. */
 export const UNREAD_MS = 10_000
 
-/** The same for answers of services: a person may pause a download. */
+/** How long a client may accept no byte of a service's response, in milliseconds. A person may pause a download. */
 export const UNREAD_RELAYED_MS = 300_000
 
-/** How long the gateway may take until it answers a request or passes it on; a backstop against faults of ours. */
+/** How long the gateway may take to answer a request or to pass it on, in milliseconds. A backstop against our own faults. */
 export const DECISION_MS = 60_000
 
-/** How long a connection stays open after our last byte, so that the client can read that byte, in milliseconds. */
+/** How long a connection stays open after the gateway has ended its side, so that the client can read the last bytes. */
 export const LINGER_MS = 2000
 
-/** How long a connection may wait for its next request: longer than Node's keep-alive, which empty lines put off. */
+/**
+ * How long a connection may wait for its next request, in milliseconds. This is longer than Node's keep-alive timeout, and
+ * is needed because empty lines between two requests restart that one.
+ */
 export const IDLE_MS = 150_000
 
-/** How many requests of a connection are under way at once; those behind them wait. */
+/** How many requests of a connection are under way at once. Those behind them wait. */
 export const MAX_UNDER_WAY = 32
 
 /**
- * How many requests of a connection wait before the gateway reads no further. What one read of at most 64 KiB has brought
- * is parsed as a whole, so that more may wait for a moment.
+ * How many requests of a connection wait before the gateway stops reading from it. More may wait for a moment, because Node
+ * parses what one read brings (up to 64 KiB) as a whole.
  */
 export const MAX_WAITING = 16
 
 /**
- * How many requests of all connections may wait. What one read brings is parsed as a whole, and each request takes about 6 KB
- * and 10 µs: of the shortest, 64 KiB hold 3,600, and the reads of many connections would fill the memory and the event loop.
+ * How many requests of a connection may wait when too many wait in all (`MAX_WAITING_IN_ALL`). A connection of which more
+ * wait is then cut. No browser and no proxy pipelines as many.
  */
-export const MAX_WAITING_IN_ALL = 4096
-
-/** A connection of which more than this wait is cut when too many wait in all. No browser and no proxy sends as many at once. */
 export const MAX_WAITING_WHEN_FULL = 4
-
-/**
- * For how long requests still count that were waiting when their connection ended, in milliseconds: they were parsed for
- * nothing, and a client that opens connections anew would have as many more parsed each time.
- */
-const WASTED_MS = 1000
-
-/** The requests of all connections that wait, and those that waited when their connection ended. */
-const waiting = { now: 0, wasted: 0, forgottenAt: 0 }
-
-function addWasted(requests: number): void {
-  forgetWasted()
-  waiting.wasted += requests
-}
-
-function forgetWasted(): void {
-  const now = performance.now()
-  if (now < waiting.forgottenAt) return
-  waiting.forgottenAt = now + WASTED_MS
-  waiting.wasted = 0
-}
-
-/** Whether too many requests wait, those included that were parsed for nothing. The clock is read only when it seems so. */
-function tooManyWait(): boolean {
-  if (waiting.now + waiting.wasted <= MAX_WAITING_IN_ALL) return false
-  forgetWasted()
-  return waiting.now + waiting.wasted > MAX_WAITING_IN_ALL
-}
 
 /** Answers a request. */
 export type RequestHandler = (request: IncomingMessage, response: ServerResponse) => void
 
 declare module 'net' {
   interface Socket {
-    /** The guard of a client's connection. On the socket itself, because a WeakMap costs the garbage collector time. */
+    /** Set on a client's connection. A property, because entries of a WeakMap cost the garbage collector time. */
     clientConnection?: ClientConnection
   }
 }
 
-/** The answer that the socket is at, if any. */
-export function answerOf(socket: Duplex): ServerResponse | undefined {
-  const answer: unknown = Reflect.get(socket, '_httpMessage')
-  return answer instanceof ServerResponse ? answer : undefined
-}
-
 /**
- * Ends the connection in place of the rest of an answer. An answer that is still behind others of its pipeline has no
- * socket: then the answers before it leave first, and the connection ends when its turn comes.
+ * Cuts a response off, and with it the connection, because the rest of the response cannot be sent. A response that still
+ * waits behind others of its pipeline has no connection yet: the responses before it are sent first.
  */
 export function cutAnswer(response: ServerResponse): void {
   response.req.socket.clientConnection?.takeNoMore()
-  if (response.socket === null) response.once('socket', (socket: net.Socket) => socket.destroy())
+  if (response.socket === null) onceConnected(response, (socket) => socket.destroy())
   response.destroy()
 }
 
 /**
- * Stops Node's parser in the middle of a read, because it would otherwise parse the rest of it although the connection is cut.
- * The return value 2 of `onIncoming` means an upgrade, behind which the parser reads no further.
+ * What happens to the requests that Node reads from the connection:
+ * - `open`: they are handed on in order.
+ * - `over`: they are dropped, because a response under way is the last one, or the connection has been ended or cut. This
+ *   state is final.
+ * - `upgraded`: none come. The connection carries a WebSocket handshake, which does not take this way, and then its relay.
  */
-function stopParsing(socket: net.Socket): void {
-  const parser: unknown = Reflect.get(socket, 'parser')
-  if (typeof parser === 'object' && parser !== null) Reflect.set(parser, 'onIncoming', () => 2)
-}
+type State = 'open' | 'over' | 'upgraded'
 
 /**
- * A client's connection. It hands on a request only when the fate of the one before is known: a refusal that closes the
- * connection is then the last that is read, and what was sent behind it reaches nobody.
+ * The gateway's side of a client's connection. It hands a request on only when the outcome of the one before is known, so
+ * that a refusal that closes the connection is the last thing that is answered: what a client sends behind a refused request
+ * may be a smuggled one.
  */
 export class ClientConnection implements Watched {
   place = -1
-  /** Whether the connection has left HTTP: an open WebSocket is watched by its relay. */
-  isUpgraded = false
   readonly #socket: net.Socket
   readonly #handler: RequestHandler
+  readonly #waitingInAll: WaitingRequests
+  #state: State = 'open'
+  /**
+   * The raw response to bytes that are no request, set when such bytes arrive. It is sent, and ends the connection, when the
+   * requests before those bytes are answered.
+   */
+  #farewell: string | undefined
+  /** Requests that wait until they may be handed on, by their responses. */
   readonly #waiting: ServerResponse[] = []
-  /** Requests that were read and not handed on. Node keeps them until the connection ends, so this one does not let go of them. */
+  /**
+   * How many requests were read and not handed on, including dropped ones: Node holds them in memory until the connection
+   * closes, so they count until then.
+   */
   #kept = 0
+  /** How many requests were handed on, and their responses are not closed. */
   #underWay = 0
-  /** The latest request that was handed on, while any is under way. */
+  /** The latest request under way. */
   #latest: ServerResponse | undefined
-  /** The request whose fate decides about those behind it. */
+  /** The request under way whose outcome is not known. No other is handed on before it is. */
   #undecided: ServerResponse | undefined
+  /** When `#undecided` was handed on; `Infinity` once it was passed on to a service. */
   #decidingSince = 0
+  /** Whether a request was passed on to a service since the connection was last idle. */
   #isRelaying = false
-  /** Whether nothing more is handed on. */
-  #isOver = false
   /** Whether the gateway has stopped reading. */
   #isPaused = false
-  /** What the client is told at the end, when bytes that are no request came behind its requests. */
-  #farewell: string | undefined
   #idleSince = performance.now()
+  /** When the gateway's side was seen to be closed. */
   #endedAt: number | undefined
-  /** Bytes that the kernel had taken when they were last looked at; -1 when none were waiting. */
+  /** How many bytes the kernel had accepted at the last check, while more were queued; -1 when none were. */
   #sent = -1
+  /** When `#sent` last changed. */
   #sentAt = 0
 
-  constructor(socket: net.Socket, handler: RequestHandler) {
+  /** @param waitingInAll counts the requests that wait on every connection of the server */
+  constructor(socket: net.Socket, handler: RequestHandler, waitingInAll: WaitingRequests) {
     this.#socket = socket
     this.#handler = handler
-    // Node resumes reading at the end of each message and whenever an answer drains.
+    this.#waitingInAll = waitingInAll
+    // Node resumes the socket after each message and whenever a response has drained, although the gateway has paused it.
     socket.on('resume', () => {
       if (this.#isPaused) socket.pause()
     })
     socket.once('close', this.#onClose)
   }
 
-  /** Hands a request on, at once or when it may. */
+  /** Takes a request that Node has read: hands it on now, or as soon as it may be. */
   readonly take: RequestHandler = (_request, response) => {
-    if (this.#socket.destroyed) return // the parser goes on to the end of what was read
+    // Node goes on parsing what it has read when the connection is destroyed.
+    if (this.#socket.destroyed) return
     if (this.#mayHandOn && this.#waiting.length === 0) {
       this.#handOn(response)
       return
     }
     this.#keep(1)
-    if (!this.#isOver) this.#waiting.push(response)
-    if (this.#kept > MAX_WAITING_WHEN_FULL && tooManyWait()) {
+    if (this.#state !== 'over') this.#waiting.push(response)
+    if (this.#kept > MAX_WAITING_WHEN_FULL && this.#waitingInAll.areTooMany) {
       this.takeNoMore()
       stopParsing(this.#socket)
       this.#socket.destroy()
@@ -160,46 +144,51 @@ export class ClientConnection implements Watched {
     }
   }
 
-  /** The request was let through to a service: the next one may be handed on, unless this answer will be the last. */
+  /** Notes that a request was passed on to a service. The next one may be handed on, unless this response is the last. */
   passOn(response: ServerResponse): void {
     this.#isRelaying = true
     if (this.#undecided !== response) return
     this.#decidingSince = Infinity
-    if (!response.shouldKeepAlive) this.takeNoMore()
-    // Whether the answer closes the connection is not known yet: without `100 Continue` it does, and so does an answer of
-    // unknown length to HTTP/1.0.
+    if (isLastResponse(response)) this.takeNoMore()
+    // Two kinds of response may still turn out to be the last: one that is sent before the client was told to continue, and
+    // one of unknown length to HTTP/1.0.
     const { headers, httpVersionMinor } = response.req
     if (headers.expect !== undefined || httpVersionMinor === 0) return
     this.#undecided = undefined
     this.#advance()
   }
 
+  /** Notes that the connection carries a WebSocket handshake. The relay watches the connection once the socket is open. */
+  upgrade(): void {
+    this.#state = 'upgraded'
+  }
+
   /** Hands no further request on. */
   takeNoMore(): void {
-    this.#isOver = true
+    this.#state = 'over'
     this.#waiting.length = 0
   }
 
-  /** Whether the gateway has stopped reading: what does not arrive then is not the client's fault. */
+  /** Whether the gateway has stopped reading. A request that is not complete by then is not the client's fault. */
   get isPaused(): boolean {
     return this.#isPaused
   }
 
-  /** Whether bytes that are no request have come, so that the connection is about to end. */
+  /** Whether bytes that are no request have arrived, so that the connection is about to end. */
   get isBroken(): boolean {
     return this.#farewell !== undefined
   }
 
   /**
-   * Ends the connection because of bytes that are no request. The whole requests before them are answered first.
-   * @param farewell a whole answer
+   * Ends the connection because of bytes that are no request. The complete requests before those bytes are answered first.
+   * @param farewell a raw response, sent unless the connection ends with another response
    */
   breakOff(farewell: string): void {
     this.#farewell = farewell
     const broken = this.#waiting.at(-1) ?? this.#latest
     if (broken !== undefined && !broken.req.complete) {
       if (this.#waiting.length === 0) {
-        this.#breakOffAnswer(broken, farewell)
+        this.#breakOffResponse(broken, farewell)
         return
       }
       this.#waiting.pop()
@@ -208,15 +197,17 @@ export class ClientConnection implements Watched {
     this.#advance()
   }
 
-  /** The bytes are in the body of a request that is being answered. Nothing of ours may get into the middle of an answer. */
-  #breakOffAnswer(response: ServerResponse, farewell: string): void {
+  /** Ends the connection because of bytes in the body of a request under way. Bytes of ours must not follow a part of a response. */
+  #breakOffResponse(response: ServerResponse, farewell: string): void {
     this.takeNoMore()
     if (response.socket === null || response.headersSent) cutAnswer(response)
     else this.#socket.end(farewell)
   }
 
+  /** Cuts the connection when a bound has passed. */
   check(now: number): void {
-    if (this.isUpgraded && answerOf(this.#socket)?.headersSent !== true) return
+    // The relay watches an open WebSocket, and the handshake has bounds of its own, but a refused one is a response like any other.
+    if (this.#state === 'upgraded' && currentResponse(this.#socket)?.headersSent !== true) return
     if (this.#isOverdue(now)) this.#socket.destroy()
   }
 
@@ -229,10 +220,10 @@ export class ClientConnection implements Watched {
     }
     if (this.#undecided !== undefined)
       return !this.#undecided.headersSent && now - this.#decidingSince > DECISION_MS
-    return this.#underWay === 0 && !this.isUpgraded && now - this.#idleSince > IDLE_MS
+    return this.#underWay === 0 && this.#state !== 'upgraded' && now - this.#idleSince > IDLE_MS
   }
 
-  /** Whether the client has taken nothing for too long of what is waiting for it. */
+  /** Whether the client has accepted none of the queued bytes for too long. */
   #isUnread(now: number): boolean {
     const sent = this.#socket.bytesWritten - this.#socket.writableLength
     if (sent !== this.#sent) {
@@ -243,7 +234,7 @@ export class ClientConnection implements Watched {
   }
 
   get #mayHandOn(): boolean {
-    return this.#undecided === undefined && this.#underWay < MAX_UNDER_WAY && !this.#isOver
+    return this.#undecided === undefined && this.#underWay < MAX_UNDER_WAY && this.#state === 'open'
   }
 
   #handOn(response: ServerResponse): void {
@@ -251,14 +242,14 @@ export class ClientConnection implements Watched {
     this.#latest = response
     this.#undecided = response
     this.#decidingSince = performance.now()
-    response.on('close', this.#onAnswerClose)
+    response.on('close', this.#onResponseClose)
     this.#handler(response.req, response)
   }
 
-  readonly #onAnswerClose = (): void => {
+  readonly #onResponseClose = (): void => {
     this.#underWay--
     if (this.#undecided?.closed === true) this.#undecided = undefined
-    // A closing answer was the last one, whatever Node has read behind it.
+    // Node ends the socket behind the last response, but may have read further requests before.
     if (this.#socket.writableEnded || this.#socket.destroyed) this.takeNoMore()
     if (this.#underWay === 0) {
       this.#latest = undefined
@@ -268,6 +259,7 @@ export class ClientConnection implements Watched {
     this.#advance()
   }
 
+  /** Does what the latest change allows: hands waiting requests on, sends the farewell, reads on. */
   #advance(): void {
     while (this.#mayHandOn) {
       const next = this.#waiting.shift()
@@ -283,15 +275,16 @@ export class ClientConnection implements Watched {
     if (this.#isPaused && this.#kept < MAX_WAITING) this.#resume()
   }
 
-  #keep(more: number): void {
-    this.#kept += more
-    waiting.now += more
+  #keep(change: number): void {
+    this.#kept += change
+    this.#waitingInAll.count(change)
   }
 
   readonly #onClose = (): void => {
     this.takeNoMore()
-    if (this.#kept > 0) addWasted(this.#kept)
-    this.#keep(-this.#kept)
+    if (this.#kept === 0) return
+    this.#waitingInAll.waste(this.#kept)
+    this.#kept = 0
   }
 
   #pause(): void {

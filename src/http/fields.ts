@@ -14,6 +14,12 @@ export function fieldLines(raw: RawHeaders, name: string): string[] {
   return values
 }
 
+/** The value of a field that stands on exactly one line; undefined when there are none or several. @param name in lower case */
+export function singleLine(raw: RawHeaders, name: string): string | undefined {
+  const lines = fieldLines(raw, name)
+  return lines.length === 1 ? lines[0] : undefined
+}
+
 /**
  * Whether a text is a valid field name: a token (RFC 9110 section 5.1). This excludes folded lines and white space before
  * the colon.

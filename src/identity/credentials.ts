@@ -6,7 +6,7 @@ import { isLoopbackHost, type Authority } from '../rules/host.ts'
 import { isTokenShaped, type Principal } from './token.ts'
 
 /** The header for programs that need `Authorization` for the service itself. */
-export const TOKEN_FIELD = 'X-Workspace-Token'
+const TOKEN_FIELD = 'X-Workspace-Token'
 
 /** Where a credential stood in the request. */
 export type CredentialKind = 'header' | 'bearer' | 'cookie'

@@ -1,6 +1,7 @@
 /**
- * What must a token say? It must be a compact JWS in canonical spelling, its header must choose nothing about its verification,
- * and its claims must be valid now and for this workspace (RFC 7515, RFC 7519, RFC 8725). verifier.ts checks the signature.
+ * What must a token say? It must be a compact JWS in canonical spelling, its header must choose nothing about its
+ * verification, and its claims must be valid now and for this workspace (RFC 7515, RFC 7519, RFC 8725). verifier.ts checks
+ * the signature.
  */
 import { GatewayError } from '../answers/errors.ts'
 
@@ -147,8 +148,8 @@ export function isSubject(value: unknown): value is string {
 }
 
 /**
- * Whether a value is a date in seconds since 1970, with a fraction or without (RFC 7519 section 2). JSON can spell 1e400, which
- * parses as Infinity; such a date is refused, because the token would never expire.
+ * Whether a value is a date in seconds since 1970, with a fraction or without (RFC 7519 section 2). JSON can spell 1e400,
+ * which parses as Infinity; such a date is refused, because the token would never expire.
  */
 export function isNumericDate(value: unknown): value is number {
   return typeof value === 'number' && value >= 0 && value <= LAST_DATE

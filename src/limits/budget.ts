@@ -1,56 +1,59 @@
-/** How much may an address or a session still ask for? A sliding window over a table of fixed capacity. */
+/** How many requests may an address or a session still make? A sliding window counts them, in a table of fixed capacity. */
 import { RateLimiterCompatibleAbstract, RateLimiterRes } from 'rate-limiter-flexible'
 
-/** Limits of a table of budgets. */
+/** Options of a table of budgets. */
 export interface BudgetOptions {
   /** Requests that a key may make in one window. */
   readonly limit: number
-  /** Length of the window in seconds. */
+  /** The length of the window, in seconds. */
   readonly windowSeconds: number
-  /** How many keys are kept apart; past it a new key is counted under the shared key it names. */
+  /** How many keys have a budget of their own. When the table is full, a new key spends from the budget of a shared key. */
   readonly capacity: number
-  /** What the library calls the limiter where it is used next to others. */
+  /** The `keyPrefix` of rate-limiter-flexible, which names this limiter in a `RateLimiterUnion`. */
   readonly name?: string
-  /** A clock in milliseconds that never steps; the default is the process's monotonic clock. */
+  /** A clock in milliseconds that never steps. The default is the process's monotonic clock. */
   readonly now?: () => number
 }
 
-/** So many requests of a key have a time stamp each; further ones share one a step, a window having this many steps. */
+/**
+ * The first 600 requests of a key are timestamped exactly; later ones within the same 1/600 of the window share one
+ * timestamp. This bounds the memory of a key.
+ */
 const STEPS = 600
 
-/** How many shared keys are kept apart before everyone without a budget of their own shares the last one. */
+/** How many shared keys have a budget of their own. When these are used up too, all further keys spend from one last budget. */
 const SHARED_CAPACITY = 10_000
 const EVERYONE_ELSE = '*'
 
-/** The requests of one key that are still inside the window: times, and how many at each. */
+/** The requests of one key that are still inside the window: timestamps in order, and how many requests each stands for. */
 interface Log {
   times: number[]
   counts: number[]
   total: number
 }
 
-/** Where a log is kept. */
+/** The log in which the requests of a key are counted, and the table and the name under which that log is kept. */
 interface Place {
   readonly logs: Map<string, Log>
   readonly name: string
   readonly log: Log
 }
 
-/** How exactly ages are saved, in parts of a millisecond. */
+/** The precision of saved ages: this many parts of a millisecond. */
 const AGE_PARTS = 1000
 
-/** A request that was counted and may be taken back. */
+/** A request that was counted, and may turn out to cost nothing. */
 export interface Borrowed {
   readonly result: RateLimiterRes
-  /** To be called once at most; nothing is taken back of a request that was refused. */
+  /** Uncounts the request. To be called once at most. Does nothing for a request that was refused, which was not counted. */
   readonly giveBack: () => void
 }
 
-/** What a budget table looks like when it is saved: ages in milliseconds, so that no clock is trusted across processes. */
+/** A saved table of budgets. It has ages, in milliseconds, instead of timestamps: another process has another monotonic clock. */
 export interface SavedBudgets {
-  /** When, in milliseconds since 1970. */
+  /** When the table was saved, in milliseconds since 1970. */
   readonly savedAt: number
-  /** The same by the clock of the process that saved, which tells a later table of it from an earlier one. */
+  /** The same by the monotonic clock of the process that saved. Tells which requests a later table of that process adds. */
   readonly clock: number
   readonly entries: ReadonlyArray<
     readonly [key: string, ages: readonly number[], counts: readonly number[]]
@@ -58,9 +61,14 @@ export interface SavedBudgets {
 }
 
 /**
- * A limiter for rate-limiter-flexible, whose own memory limiter counts in fixed windows (20 requests around a boundary),
- * by the wall clock (a step resets it), with a timer a key and without a bound. This one answers "no" to the eleventh
- * request in any sixty seconds, and its `msBeforeNext` is true: a refused request is not counted, so waiting helps.
+ * A sliding-window limiter: with a limit of ten a minute, the eleventh request in any sixty seconds is refused. A refused
+ * request is not counted, so waiting for `msBeforeNext` always helps.
+ *
+ * rate-limiter-flexible gives this class its interface and the result type, and nothing else: the window, the bounds, and
+ * saving are code of ours. Its own memory limiter is not used, because it counts in fixed windows (twice the limit passes
+ * around a boundary), by the wall clock (a step resets it), with a timer for each key, and for any number of keys. The
+ * interface lets this limiter be combined with the package's (`RateLimiterUnion`, as the test shows; `penalty`, `reward`,
+ * `set` and `block` are not implemented and throw). The gateway itself calls `take` and `borrow`, which are synchronous.
  */
 export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
   override readonly keyPrefix: string
@@ -71,10 +79,10 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
   readonly #capacity: number
   readonly #stepMs: number
   readonly #now: () => number
-  // In both, insertion order is the order of the last counted request, so the stale ones are always in front.
+  // Both maps are ordered by each key's last counted request, so keys whose requests have left the window come first.
   readonly #logs = new Map<string, Log>()
   readonly #shared = new Map<string, Log>()
-  /** Up to when the predecessor's requests are counted here, by its clock. */
+  /** The predecessor's requests up to this time, on its clock, are counted here. */
   #restoredUntil = -Infinity
 
   constructor({
@@ -94,8 +102,9 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
   }
 
   /**
-   * Counts one request, checking and taking in one synchronous step, so that no burst slips through.
-   * @param sharedKey what the key is counted under when the table is full and does not hold it
+   * Counts one request, or refuses it. Check and count are one synchronous step, so that concurrent requests cannot all
+   * pass the check before one of them is counted. The request is refused when `consumedPoints` is more than the limit.
+   * @param sharedKey the key whose budget is used instead when the table is full and does not contain the first one
    * @param points how much the request costs
    */
   take(key: string, sharedKey: string = EVERYONE_ELSE, points = 1): RateLimiterRes {
@@ -110,7 +119,7 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     return this.#result(log.total, this.#msUntilFresh(log, now))
   }
 
-  /** As {@link take} of one request, which may turn out to cost nothing. */
+  /** Counts one request as {@link take} does, and lets the caller uncount it later. */
   borrow(key: string, sharedKey: string = EVERYONE_ELSE): Borrowed {
     const result = this.take(key, sharedKey)
     const { log } = this.#find(key, sharedKey, this.#now())
@@ -118,10 +127,10 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     return { result, giveBack: () => this.#giveBack(log, time) }
   }
 
-  /** Takes a request back: the one that was made then, since another, which is younger, must count for longer. */
+  /** Uncounts the request that was made at `time`. It has to be that one, because a younger request counts for longer. */
   #giveBack(log: Log, time: number | undefined): void {
-    if (time === undefined || time + this.windowMs <= this.#now()) return // it has left the window
-    const place = log.times.findIndex((one) => one >= time) // or where its step stands by now
+    if (time === undefined || time + this.windowMs <= this.#now()) return // the request has left the window
+    const place = log.times.findIndex((one) => one >= time) // or the timestamp that its step has now
     const count = log.counts[place]
     if (count === undefined) return
     log.total--
@@ -134,7 +143,7 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
   #record(log: Log, points: number, now: number): void {
     const last = log.times.length - 1
     if (last >= STEPS && now - (log.times[last - 1] ?? 0) < this.#stepMs) {
-      // The step's newest time stands for all of it: never early, and late by less than a step.
+      // All requests of a step have its newest timestamp. They leave the window never early, and late by less than a step.
       log.times[last] = now
       log.counts[last] = (log.counts[last] ?? 0) + points
     } else {
@@ -144,15 +153,15 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     log.total += points
   }
 
-  /** As {@link take}, in the shape of the library: resolves when allowed, rejects with the result when not. */
+  /** {@link take} in the interface of rate-limiter-flexible: resolves when allowed, rejects with the result when not. */
   override async consume(key: string | number, points = 1): Promise<RateLimiterRes> {
     const result = this.take(String(key), EVERYONE_ELSE, points)
-    // oxlint-disable-next-line typescript/only-throw-error -- the library's contract
+    // oxlint-disable-next-line typescript/only-throw-error -- the contract of rate-limiter-flexible
     if (result.consumedPoints > this.limit) throw result
     return result
   }
 
-  /** What a key has left, without counting anything. */
+  /** The budget of a key, without counting a request; null when the key has made none in the window. */
   override async get(key: string | number): Promise<RateLimiterRes | null> {
     const log = this.#logs.get(String(key))
     if (log === undefined) return null
@@ -161,17 +170,17 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     return log.total === 0 ? null : this.#result(log.total, this.#msUntilFresh(log, now))
   }
 
-  /** Forgets a key. */
+  /** Removes a key. @returns whether the table contained it */
   override async delete(key: string | number): Promise<boolean> {
     return this.#logs.delete(String(key))
   }
 
-  /** How many keys are kept, shared ones included. */
+  /** How many keys the table contains, including shared ones. */
   get size(): number {
     return this.#logs.size + this.#shared.size
   }
 
-  /** What must be kept for the next process. */
+  /** The budgets for the next process. Those of shared keys are not saved. */
   save(): SavedBudgets {
     const now = this.#now()
     const entries = [...this.#logs].map(
@@ -182,8 +191,8 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
   }
 
   /**
-   * Takes over what another process saved; time that passed in between counts, a clock that went backwards does not.
-   * A predecessor that still serves saves more than once: each time what is new is added to what was counted here.
+   * Adds the requests that another process has saved. Time that has passed since counts, unless the wall clock went
+   * backwards. A predecessor that still serves saves more than once: only its new requests are added each time.
    */
   restore({ savedAt, clock, entries }: SavedBudgets): void {
     const now = this.#now()
@@ -205,7 +214,7 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     this.#restoredUntil = clock
   }
 
-  /** Which log a key's requests are counted in, and where that is kept once it counts something. */
+  /** The log in which the requests of a key are counted. The log is not in its table before it counts a request. */
   #find(key: string, sharedKey: string, now: number): Place {
     const own = this.#logs.get(key)
     if (own !== undefined) return { logs: this.#logs, name: key, log: own }
@@ -217,7 +226,7 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     return { logs: this.#shared, name, log: this.#shared.get(name) ?? emptyLog() }
   }
 
-  /** Drops a few keys whose requests have all left the window: a little at each new key, never a long sweep. */
+  /** Removes up to four keys whose requests have all left the window. Done at each new key, in place of a long sweep. */
   #evictStale(logs: Map<string, Log>, now: number): void {
     let budget = 4
     for (const [key, log] of logs) {
@@ -237,12 +246,12 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     log.counts.splice(0, stale)
   }
 
-  /** When the oldest request leaves the window, from now. */
+  /** Milliseconds until the oldest request leaves the window. */
   #msUntilFresh(log: Log, now: number): number {
     return Math.max(0, (log.times[0] ?? now) + this.windowMs - now)
   }
 
-  /** When enough has left the window for a request that was refused, from now. */
+  /** Milliseconds until enough requests have left the window for one that was refused. */
   #msUntilRoom(log: Log, points: number, now: number): number {
     let total = log.total + points
     let leaving = now
@@ -263,12 +272,12 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
   }
 }
 
-/** Rounded so that nothing seems older than it is: no restart gives a request back early. */
+/** Rounds an age down, so that a request seems younger than it is, and leaves the window no earlier after a restart. */
 function roundDown(age: number): number {
   return Math.floor(age * AGE_PARTS) / AGE_PARTS
 }
 
-/** A log with further requests in it, in the order of their times. */
+/** A log with further requests, in the order of their timestamps. */
 function merged(log: Log, added: ReadonlyArray<{ time: number; count: number }>): Log {
   const all = [...log.times.map((time, i) => ({ time, count: log.counts[i] ?? 0 })), ...added]
   all.sort((a, b) => a.time - b.time)
@@ -283,14 +292,14 @@ function emptyLog(): Log {
   return { times: [], counts: [], total: 0 }
 }
 
-/** The time until more is allowed, in whole seconds for `Retry-After`: rounded up, at least 1 (RFC 9110 section 10.2.3). */
+/** The time until a request is allowed, in whole seconds for `Retry-After`: rounded up, at least 1 (RFC 9110 section 10.2.3). */
 export function retryAfterSeconds(result: RateLimiterRes): number {
-  // Less a microsecond: time stamps are fractions, whose sums are off in the last digit, and 60 s would become 61.
+  // A microsecond is subtracted, because sums of fractional timestamps are off in the last digit, and 60 s would become 61.
   return Math.max(1, Math.ceil(result.msBeforeNext / 1000 - 1e-6))
 }
 
 /**
- * `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
+ * The values of `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
  * @param policy the name of the budget: `address` or `session`
  */
 export function rateLimitFields(

@@ -1,12 +1,12 @@
-/** What was computed for this text before? A memory for pure functions on the hot path, bounded whatever is made up. */
+/** What did a pure function return for this text before? A bounded cache for the hot path, safe for texts that strangers send. */
 
-/** How many answers are kept; when there are more, all are forgotten and the memory begins anew. */
+/** How many results are cached. When the cache is full, all of them are dropped. */
 const CAPACITY = 2_000
 
-/** Longer texts are computed each time, so that a memory is never large. */
+/** Results of longer texts, in characters, are not cached, so that the cache cannot become large. */
 const MAX_KEY_LENGTH = 256
 
-/** Remembers what a pure function says about a text. */
+/** A cache of what a pure function returns for a text. */
 export class Remembered<Result> {
   readonly #results = new Map<string, Result>()
   readonly #compute: (text: string) => Result
@@ -25,13 +25,13 @@ export class Remembered<Result> {
     return result
   }
 
-  /** How many answers are remembered. */
+  /** How many results are cached. */
   get size(): number {
     return this.#results.size
   }
 }
 
-/** The same text in memory of its own: a part of a longer text, such as a name in a header, would keep all of that. */
+/** The same text in memory of its own. A V8 substring, such as a name in a header, would keep the whole text alive. */
 function copyOf(text: string): string {
   return Buffer.from(text, 'utf16le').toString('utf16le')
 }

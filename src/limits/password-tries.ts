@@ -1,21 +1,22 @@
 /**
- * Is a request a try at the terminal's password, and what does it cost? ttyd itself lets anybody with a session try as often
- * as they like. Each try that ttyd refuses spends the address's budget; what it accepted from the session once is no try.
+ * Is a request a guess at the terminal's password, and what does it cost? Each password that ttyd refuses spends the budget
+ * of the client's address, because ttyd itself does not limit guesses. A password that ttyd has accepted from the same
+ * session before is no guess.
  */
 import { createHash, randomBytes } from 'node:crypto'
 
-/** The budget of the client address that tries. */
+/** The budget of the client's address. */
 export interface TryBudget {
-  /** Takes one. @returns false when none is left */
+  /** Spends one request. @returns false when none is left */
   take(): boolean
-  /** Gives one back. */
+  /** Returns the request that was spent last. */
   giveBack(): void
 }
 
-/** How many sessions are remembered; the one that was accepted longest ago makes room. */
+/** How many sessions are remembered. When there are more, the one whose password was accepted longest ago is dropped. */
 export const ACCEPTED_SESSIONS = 1000
 
-/** A request with a password on its way to the terminal. */
+/** One request with a password, until the terminal has answered it. */
 export class PasswordTry {
   readonly #settle: (isAccepted: boolean | undefined) => void
   #isSettled = false
@@ -25,8 +26,8 @@ export class PasswordTry {
   }
 
   /**
-   * Hears what the terminal said. A try whose answer never comes stays paid for.
-   * @param isAccepted undefined when the terminal said nothing about the password
+   * Settles the try by the terminal's response; later calls do nothing. A try without a response stays paid for.
+   * @param isAccepted undefined when the response tells nothing about the password
    */
   settle(isAccepted: boolean | undefined): void {
     if (this.#isSettled) return
@@ -34,17 +35,17 @@ export class PasswordTry {
     this.#settle(isAccepted)
   }
 
-  /** The same by the status of the terminal's answer. A 404 is no proof: it may be given before credentials are looked at. */
+  /** Settles the try by a status. A 404 proves nothing, because the terminal may send it before it checks credentials. */
   settleBy(status: number): void {
     if (status === 401) this.settle(false)
     else this.settle(status >= 200 && status < 400 ? true : undefined)
   }
 }
 
-/** Which password was accepted from which session: as a salted digest, which is no use outside this process. */
+/** The password that was accepted from each session, as a digest whose salt never leaves this process. */
 export class PasswordTries {
   readonly #salt = randomBytes(32)
-  // Insertion order is the order of acceptance.
+  // A Map keeps insertion order, which here is the order of acceptance.
   readonly #accepted = new Map<string, string>()
 
   /** How many sessions are remembered. */
@@ -53,10 +54,10 @@ export class PasswordTries {
   }
 
   /**
-   * Begins a try. It is paid for before the terminal is asked, so that tries at the same time are not free, and paid back
-   * unless the terminal refuses.
-   * @param budget undefined when the request itself was paid from the address's budget already
-   * @returns undefined when the address has no try left
+   * Begins a try. The budget is spent before the request reaches the terminal, so that concurrent tries are not free, and is
+   * returned unless the terminal refuses the password.
+   * @param budget undefined when the request has already spent from the address's budget
+   * @returns undefined when the budget is used up
    */
   begin(
     sessionId: string,

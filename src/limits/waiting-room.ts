@@ -1,35 +1,40 @@
-/** Who goes first when more is to be done than fits into a turn of the event loop? What can wait waits here meanwhile. */
+/**
+ * What runs first when there is more work than fits into one turn of the event loop? Requests that may pass; refusals and the
+ * verification of new tokens are jobs that wait here.
+ */
 
-/** How long one turn of the event loop serves who waits, in milliseconds. */
+/** How long waiting jobs may run in one turn of the event loop, in milliseconds. */
 const TURN_MS = 0.5
 
-/** How many may wait. */
+/** How many jobs may wait. */
 const CAPACITY = 1024
 
-/** How many calls are made in one turn at most: enough for the time there is. */
-const MAX_CALLS = 64
+/** How many callbacks are scheduled for one turn at most. More jobs than this do not fit into a turn's time. */
+const MAX_SCHEDULED = 64
 
-/** Something that can wait. */
+/** Work that can wait. */
 type Job = () => void
 
 /**
- * Refusals wait here, and tokens that were never seen before: each turn serves a few of them, in order, after everything
- * that may pass. A flood of refusals then takes a part of each turn and not all of it. That lowers nothing: turns follow
- * one another without a pause as long as somebody waits.
+ * A queue of jobs, of which each turn of the event loop runs a few, in order. A flood of refusals, or of tokens that were
+ * never seen before, then takes only a part of each turn, and requests that may pass get the rest. The throughput of refusals
+ * stays the same, because turns follow back to back while the queue is not empty.
  */
 export class WaitingRoom {
   readonly #waiting: Job[] = []
   readonly #onError: (error: unknown) => void
   readonly #now: () => number
-  /** Calls that are on their way. */
-  #calls = 0
-  /** Whether each turn begins with {@link #beginTurn} for now. */
+  /** Scheduled callbacks of {@link #runScheduled}. */
+  #scheduled = 0
+  /** Whether {@link #beginTurn} is scheduled for the next turn. */
   #isOpen = false
+  /** Whether no job of this turn has run yet. */
   #isFirst = true
+  /** When the time for jobs in this turn ends. */
   #endsAt = 0
 
   /**
-   * @param onError hears of a job that throws: it stops nobody else
+   * @param onError called with the error of a job that throws; the other jobs still run
    * @param now a monotonic clock in milliseconds
    */
   constructor(onError: (error: unknown) => void, now: () => number = () => performance.now()) {
@@ -37,45 +42,51 @@ export class WaitingRoom {
     this.#now = now
   }
 
-  /** How many wait. */
+  /** How many jobs wait. */
   get size(): number {
     return this.#waiting.length
   }
 
   /**
-   * Has something done when there is time, in the order of the calls. When the room is full, whoever has waited longest is
-   * served at once: one client can send thousands of requests in one packet, and bounded memory goes before fairness.
+   * Queues a job. Jobs run in the order in which they were added. When the queue is full, the oldest job runs immediately,
+   * because one client can send thousands of requests in one packet: bounded memory is more important than fairness.
    */
   add(job: Job): void {
-    if (this.#waiting.length >= CAPACITY) this.#serveOne()
+    if (this.#waiting.length >= CAPACITY) this.#runOldest()
     this.#waiting.push(job)
     if (!this.#isOpen) {
       this.#isOpen = true
       setImmediate(this.#beginTurn)
     }
-    this.#call()
+    this.#schedule()
   }
 
-  /** Resolves when there is time. */
+  /** Resolves when a job added now would run. */
   turn(): Promise<void> {
     return new Promise((resolve) => {
       this.add(resolve)
     })
   }
 
-  /** Serves everybody at once. */
+  /** Runs all waiting jobs immediately. */
   empty(): void {
-    while (this.#waiting.length > 0) this.#serveOne()
+    while (this.#waiting.length > 0) this.#runOldest()
   }
 
-  /** One call for each who waits: what a job leaves to do (promises, ticks) is then done before the next, and is in its time. */
-  #call(): void {
-    if (this.#calls >= Math.min(this.#waiting.length, MAX_CALLS)) return
-    this.#calls++
-    setImmediate(this.#answerCall)
+  /**
+   * Schedules a callback for one job. Each job has a callback of its own, so that the promises and ticks that a job leaves
+   * behind run before the next job, and their time counts too.
+   */
+  #schedule(): void {
+    if (this.#scheduled >= Math.min(this.#waiting.length, MAX_SCHEDULED)) return
+    this.#scheduled++
+    setImmediate(this.#runScheduled)
   }
 
-  /** Of what was asked for in the turn before, this was the first. */
+  /**
+   * Starts the time slice of a turn. Scheduled before any job of this turn, so it runs first: setImmediate callbacks run in
+   * order.
+   */
   readonly #beginTurn = (): void => {
     this.#isOpen = this.#waiting.length > 0
     if (!this.#isOpen) return
@@ -84,16 +95,16 @@ export class WaitingRoom {
     setImmediate(this.#beginTurn)
   }
 
-  readonly #answerCall = (): void => {
-    this.#calls--
+  readonly #runScheduled = (): void => {
+    this.#scheduled--
     if (this.#isFirst || this.#now() < this.#endsAt) {
       this.#isFirst = false
-      this.#serveOne()
+      this.#runOldest()
     }
-    this.#call() // what is called from here comes in the next turn
+    this.#schedule() // setImmediate schedules from here for the next turn
   }
 
-  #serveOne(): void {
+  #runOldest(): void {
     try {
       this.#waiting.shift()?.()
     } catch (error) {

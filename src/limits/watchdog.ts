@@ -1,19 +1,23 @@
-/** What has been silent for too long? One timer looks after everything under way, instead of several timers a request. */
+/** What has exceeded its time limit? One timer checks everything under way, instead of several timers for each request. */
 
-/** Something under way that is looked at once in a while. */
+/** Something with a time limit, such as a client's connection or a relayed request. */
 export interface Watched {
-  /** Where the watchdog keeps it; -1 when it does not. */
+  /** Its index in the watchdog's list; -1 when it is not in the list. */
   place: number
-  /** @param now the monotonic clock, @param wallClock milliseconds since 1970 */
+  /**
+   * Called twice a second. Ends what has exceeded its limit.
+   * @param now the monotonic clock in milliseconds
+   * @param wallClock milliseconds since 1970
+   */
   check(now: number, wallClock: number): void
 }
 
-/** How often everything is looked at, in milliseconds. */
+/** The time between two checks of everything, in milliseconds. */
 const INTERVAL_MS = 500
 
 /**
- * Looks at everything under way twice a second. Not a Set: the tables that one has outgrown keep what was in them, each
- * keeps the next, and so every request stayed in memory until a full garbage collection.
+ * Checks everything under way twice a second. The list is an array, not a Set: when a V8 Set grows, its old hash tables stay
+ * linked and keep their entries alive until a major garbage collection. Every finished request would leak for that long.
  */
 export class Watchdog {
   readonly #watched: Watched[] = []
@@ -21,18 +25,18 @@ export class Watchdog {
   readonly #onError: (error: unknown) => void
   readonly #timer = setInterval(() => this.#checkAll(), INTERVAL_MS).unref()
 
-  /** @param onError hears once of each whose check throws: the others are looked at all the same */
+  /** @param onError called with the error of a check that throws, once for each object; the others are still checked */
   constructor(onError: (error: unknown) => void) {
     this.#onError = onError
   }
 
-  /** @param one must not be looked at yet */
+  /** Adds an object. @param one must not be in the list */
   add(one: Watched): void {
     one.place = this.#watched.length
     this.#watched.push(one)
   }
 
-  /** Looks at it no more, if it ever did. */
+  /** Removes an object, if it is in the list. */
   delete(one: Watched): void {
     const { place } = one
     const last = this.#watched.at(-1)
@@ -43,7 +47,7 @@ export class Watchdog {
     one.place = -1
   }
 
-  /** Stops looking. */
+  /** Stops checking. */
   close(): void {
     clearInterval(this.#timer)
     this.#watched.length = 0
@@ -52,7 +56,7 @@ export class Watchdog {
   #checkAll(): void {
     const now = performance.now()
     const wallClock = Date.now()
-    // From behind, since what is looked at may leave, and the last one then takes its place.
+    // Backwards, because a check may remove its object, and the last one of the list then moves to that index.
     for (let i = this.#watched.length - 1; i >= 0; i--) {
       const one = this.#watched[i]
       if (one !== undefined) this.#check(one, now, wallClock)

@@ -1,15 +1,15 @@
-/** Why was a request answered as it was, in words? What `workspace-gateway explain` tells the operator. */
+/** Why did a request get its response? A record is put into words, stage by stage, for `workspace-gateway explain`. */
 import type { Decision } from './record.ts'
 import { STAGES, type Stage } from '../request/outcome.ts'
 
-/** What came of one stage. */
+/** The result of one stage. */
 export interface Step {
   readonly stage: Stage
   readonly result: 'passed' | 'answered' | 'refused' | 'failed' | 'not reached'
   readonly detail: string
 }
 
-/** A decision in words, for the operator alone. */
+/** A record in words. It is for the machine's owner alone, since it names clients and users. */
 export interface Explanation {
   readonly id: string
   readonly time: string
@@ -25,7 +25,7 @@ export interface Explanation {
   readonly websocket: boolean
   readonly user: string | undefined
   readonly trace: string | undefined
-  /** 0 when the client left before there was an answer. */
+  /** 0 when the client closed the connection before there was a response. */
   readonly status: number
   readonly code: string | undefined
   readonly reason: string | undefined
@@ -34,12 +34,12 @@ export interface Explanation {
 
 const UPSTREAM = STAGES.indexOf('upstream')
 
-/** Puts a decision into words, stage by stage. */
+/** Puts a record into words, stage by stage. */
 export function explainDecision(decision: Decision): Explanation {
   const { id, at, ms, upstreamMs, client, peer, scheme, host, method, path } = decision
   const { route, websocket, user, trace, stage, status, code, reason } = decision
   const answeredAt = STAGES.indexOf(stage)
-  // Behind authentication stands the service, or what the gateway itself serves in its place.
+  // The last stage is the service, or the route of the gateway itself that responded in place of a service.
   const stages = STAGES.filter((_, i) => i < UPSTREAM || i === Math.max(answeredAt, UPSTREAM))
   const end = Math.min(answeredAt, UPSTREAM)
   const chain = stages.map((name, i): Step => {
@@ -69,7 +69,7 @@ export function explainDecision(decision: Decision): Explanation {
   }
 }
 
-/** What a stage found before it let the request pass. */
+/** What a stage found out about a request that it let pass. */
 const FINDINGS: Partial<Record<Stage, (decision: Decision) => string>> = {
   listener: ({ method, websocket }) => `${method}${websocket ? ', to become a WebSocket' : ''}`,
   target: ({ path, route }) => `${path} belongs to ${route}`,
@@ -99,7 +99,7 @@ function credentialFinding({ credential, credentialError, credentialReason }: De
   return `${kind}, ${credentialError}${credentialReason === undefined ? '' : ` (${credentialReason})`}`
 }
 
-/** `"address";r=9;t=60` in words. */
+/** A RateLimit header such as `"address";r=9;t=60` in words. */
 function budgetFinding(field: string): string {
   const [, name = '', left = '', seconds = ''] = /^"(\w+)";r=(\d+);t=(\d+)$/.exec(field) ?? []
   return `${name} budget, ${left} left for ${seconds} s`
@@ -111,7 +111,7 @@ function endOf({ status, code }: Decision): Step['result'] {
   return status >= 500 ? 'failed' : 'refused'
 }
 
-/** How the stage that answered did it. */
+/** The response in words: its status, its error code or service, and the reason. */
 function answerOf(decision: Decision): string {
   const { status, code, reason, stage, route } = decision
   const answer = [

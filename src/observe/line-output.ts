@@ -1,6 +1,10 @@
 /**
- * How are lines written so that a reader that does not read holds nothing up? Pipes, sockets and terminals are written to
- * without blocking, what cannot be written waits up to a bound, and every wait at the end has a bound too.
+ * How are log lines written so that a reader that stops reading never blocks the gateway? Writes to a pipe, socket or
+ * terminal do not block; lines that cannot be written yet are queued up to a limit and dropped beyond it; flushing has a
+ * time limit.
+ *
+ * A line goes through three steps: `write` gathers it in a string, `#enqueue` moves the string to the queue as one piece, and
+ * `#write` writes the queue to the descriptor.
  */
 import { constants, fstatSync, openSync, write, writeSync } from 'node:fs'
 import { Socket } from 'node:net'
@@ -8,23 +12,31 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { codeOf } from '../answers/errors.ts'
 
 /**
- * Characters that are gathered before they are written, and for how long at most (milliseconds). A write wakes a thread or a
- * reader: in pieces of 8 KiB, that took 4 % of what a busy gateway does.
+ * Lines are gathered up to this many characters, and for this long at most (milliseconds), before they are written. Each
+ * write wakes a thread or the reader: with pieces of 8 KiB, writing took 4 % of the time of a busy gateway.
  */
 const GATHERED_LENGTH = 32 * 1024
 const GATHERED_MS = 500
 
-/** Bytes that may wait for a reader that does not read; lines past that are dropped, not kept in memory. */
-const MAX_WAITING_BYTES = 8 * 1024 * 1024
+/**
+ * The limit of the queue in bytes. Lines beyond it are dropped, so that a reader that stops reading cannot exhaust the
+ * memory.
+ */
+const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 
-/** What is written in one turn of the event loop, in pieces of about GATHERED_LENGTH. */
+/**
+ * How many pieces of about GATHERED_LENGTH are written in one turn of the event loop, so that requests are served in
+ * between.
+ */
 const PIECES_A_TURN = 16
 
-/** How long after a full pipe the next try comes, in milliseconds: doubled each time, up to the second number. */
+/**
+ * The delay before the next attempt to write to a full pipe, in milliseconds. It doubles each time, up to the second number.
+ */
 const FIRST_RETRY_MS = 4
 const LAST_RETRY_MS = 128
 
-/** How long the reader is waited for at the end, and how often it is looked after, in milliseconds. */
+/** How long `flush` waits for the reader, and how often it checks whether the queue is empty, in milliseconds. */
 const FLUSH_MS = 500
 const FLUSH_STEP_MS = 5
 
@@ -32,69 +44,75 @@ const LINE_FEED = 10
 
 /**
  * How a descriptor is written to.
- * - `ready`: it does not block, and says EAGAIN when it is full; written to at once, which costs less than a thread.
- * - `file`: a regular file. The disk answers in the end, but may take its time; written to in a thread.
- * - `blocking`: a write may block for ever, since the descriptor cannot be opened anew; written to in a thread, which may
- *   be stuck at the end (ending.ts).
+ * - `ready`: The descriptor does not block and fails with EAGAIN when its buffer is full. It is written to synchronously,
+ *   which costs less than a thread.
+ * - `file`: A regular file. A write ends for certain but may be slow, because of the disk. It is written to in a thread.
+ * - `blocking`: A descriptor that could not be made non-blocking, so that a write may block for ever. It is written to in a
+ *   thread, which may still be blocked when the process ends (process/ending.ts).
  */
 type Mode = 'ready' | 'file' | 'blocking'
 
-/** Lines on their way to a descriptor. */
+/** Writes lines to a descriptor. */
 export class LineOutput {
   readonly #fd: number
   readonly #mode: Mode
   readonly #onLost: ((lines: number) => string) | undefined
-  /** Lines that were not handed on yet. */
+  /** Lines that are not in the queue yet. */
   #gathered = ''
-  /** What was handed on and not written yet; of the first piece, a part may be written. */
-  readonly #waiting: Buffer[] = []
-  #waitingBytes = 0
-  /** Whether a write is under way in a thread, or put off until later. */
+  /** The queue: pieces that are not written yet. The beginning of the first piece may be written already and cut off. */
+  readonly #queue: Buffer[] = []
+  #queuedBytes = 0
+  /** Whether a thread is writing, or a timer will continue writing: a new piece is then only added to the queue. */
   #isBusy = false
   #retryMs = FIRST_RETRY_MS
-  /** Whether what was written last is a part of a line, whose rest was dropped. */
+  /**
+   * Whether the last byte written was not the end of a line. If the rest of that line is dropped, the line stays incomplete.
+   */
   #isCut = false
   #lostLines = 0
 
-  /** @param onLost makes the line that says how many lines were dropped */
+  /** @param onLost makes the line that reports how many lines were dropped; it is written once the queue is empty again */
   constructor(fd: number, onLost?: (lines: number) => string) {
     const { fd: own, mode } = withoutBlocking(fd)
     this.#fd = own
     this.#mode = mode
     this.#onLost = onLost
     setInterval(() => {
-      // While the reader is behind, small pieces would take more memory than what is in them.
-      if (!this.#isBusy) this.#hand()
+      // While the queue cannot be written, many small pieces would take more memory than their contents.
+      if (!this.#isBusy) this.#enqueue()
     }, GATHERED_MS).unref()
   }
 
-  /** Takes a line. Lines are written many at a time: a write for each is what a busy proxy would spend its time on. */
+  /** Adds a line. Lines are written many at a time, because a busy gateway would otherwise spend its time on writes. */
   write(line: string): void {
     this.#gathered += line
-    if (this.#gathered.length >= GATHERED_LENGTH) this.#hand()
+    if (this.#gathered.length >= GATHERED_LENGTH) this.#enqueue()
   }
 
-  /** Writes what is there, as far as the reader takes it within half a second. */
+  /** Writes all lines, or as many as the reader accepts within half a second. */
   async flush(): Promise<void> {
-    this.#hand()
+    this.#enqueue()
     const deadline = performance.now() + FLUSH_MS
-    while (this.#waiting.length > 0 && performance.now() < deadline) await pause(FLUSH_STEP_MS)
+    while (this.#queue.length > 0 && performance.now() < deadline) await pause(FLUSH_STEP_MS)
   }
 
-  /** Writes what can be written without waiting for anybody: when a line is urgent, or the process ends. */
+  /**
+   * Writes the lines that can be written without waiting: after an urgent line, or at the end of the process. It writes none
+   * where a write could block, and none while a thread writes to the file, because the lines would be mixed up.
+   */
   flushSync(): void {
-    this.#hand()
+    this.#enqueue()
     if (this.#mode === 'ready' || (this.#mode === 'file' && !this.#isBusy)) this.#writeNow(Infinity)
   }
 
-  /** Hands on what was gathered. */
-  #hand(): void {
+  /** Moves the gathered lines to the queue, or drops them when the queue is full, and starts to write. */
+  #enqueue(): void {
     if (this.#gathered === '') return
-    // After a line whose rest was dropped, the next one must begin as one.
-    const isNext = this.#isCut && this.#waiting.length === 0
+    // A line was written in part and its rest was dropped: end that line first, so that the next one is not glued to it.
+    const isNext = this.#isCut && this.#queue.length === 0
     const piece = Buffer.from(isNext ? `\n${this.#gathered}` : this.#gathered)
     this.#gathered = ''
-    if (this.#waitingBytes + piece.length > MAX_WAITING_BYTES) {
+    if (this.#queuedBytes + piece.length > MAX_QUEUED_BYTES) {
       this.#lostLines += linesIn(piece)
       return
     }
@@ -103,8 +121,8 @@ export class LineOutput {
   }
 
   #add(piece: Buffer): void {
-    this.#waiting.push(piece)
-    this.#waitingBytes += piece.length
+    this.#queue.push(piece)
+    this.#queuedBytes += piece.length
   }
 
   #write(): void {
@@ -114,7 +132,7 @@ export class LineOutput {
 
   #writeNow(pieces: number): void {
     for (let i = 0; i < pieces; i++) {
-      const piece = this.#waiting[0]
+      const piece = this.#queue[0]
       if (piece === undefined) return
       try {
         this.#onWritten(piece, writeSync(this.#fd, piece))
@@ -123,11 +141,11 @@ export class LineOutput {
         return
       }
     }
-    this.#putOff()
+    this.#continueLater()
   }
 
   #writeInThread(): void {
-    const piece = this.#waiting[0]
+    const piece = this.#queue[0]
     if (piece === undefined) return
     this.#isBusy = true
     write(this.#fd, piece, (error, written) => {
@@ -141,31 +159,35 @@ export class LineOutput {
 
   #onWritten(piece: Buffer, written: number): void {
     this.#retryMs = FIRST_RETRY_MS
-    this.#waitingBytes -= written
+    this.#queuedBytes -= written
     this.#isCut = piece[written - 1] !== LINE_FEED
     if (written < piece.length) {
-      this.#waiting[0] = piece.subarray(written)
+      this.#queue[0] = piece.subarray(written)
       return
     }
-    this.#waiting.shift()
-    if (this.#waiting.length > 0 || this.#lostLines === 0 || this.#onLost === undefined) return
+    this.#queue.shift()
+    if (this.#queue.length > 0 || this.#lostLines === 0 || this.#onLost === undefined) return
     this.#add(Buffer.from(this.#onLost(this.#lostLines)))
     this.#lostLines = 0
   }
 
-  /** A full pipe is tried again. Everything else (a full disk, no reader) costs the lines: requests go on without a log. */
+  /**
+   * Tries again later when the pipe is full. Any other error (a full disk, a closed pipe) drops the queue, because requests
+   * must be served even without a log.
+   */
   #onFailed(error: unknown): void {
     if (codeOf(error) === 'EAGAIN') {
-      this.#putOff()
+      this.#continueLater()
       return
     }
-    for (const piece of this.#waiting) this.#lostLines += linesIn(piece)
-    this.#waiting.length = 0
-    this.#waitingBytes = 0
+    for (const piece of this.#queue) this.#lostLines += linesIn(piece)
+    this.#queue.length = 0
+    this.#queuedBytes = 0
   }
 
-  #putOff(): void {
-    if (this.#isBusy || this.#waiting.length === 0) return
+  /** Continues after the retry delay: when the pipe was full, or when a turn has written its share. */
+  #continueLater(): void {
+    if (this.#isBusy || this.#queue.length === 0) return
     this.#isBusy = true
     setTimeout(() => {
       this.#isBusy = false
@@ -175,37 +197,38 @@ export class LineOutput {
   }
 }
 
-/** A line feed at the beginning ends a line that was counted before. */
+/** The number of lines in a piece. A line feed at its beginning ends an earlier line and is not counted. */
 function linesIn(piece: Buffer): number {
   let lines = 0
   for (let at = piece.indexOf(LINE_FEED, 1); at >= 0; at = piece.indexOf(LINE_FEED, at + 1)) lines++
   return lines
 }
 
-/** What keeps a descriptor non-blocking as long as the process lives, where that takes a handle. */
+/** Sockets that keep a descriptor non-blocking, held for the life of the process. */
 const HANDLES: Socket[] = []
 
-/** The same pipe, socket or terminal in a way that does not block, where there is one. */
+/** Makes a pipe, socket or terminal non-blocking if that is possible. @returns the descriptor to write to, and how */
 function withoutBlocking(fd: number): { fd: number; mode: Mode } {
   const asItIs = { fd, mode: 'blocking' as Mode }
   let stat
   try {
     stat = fstatSync(fd)
   } catch {
-    return { ...asItIs, mode: 'ready' } // no such descriptor: every write fails at once
+    return { ...asItIs, mode: 'ready' } // there is no such descriptor, so every write fails at once
   }
   if (stat.isFile()) return { ...asItIs, mode: 'file' }
   try {
-    // A description of our own: O_NONBLOCK on the one that we were given would be everybody's who writes to it.
+    // Open the pipe or terminal again, for a file description of our own. O_NONBLOCK on the inherited description would also
+    // apply to every other process that writes to it.
     const { O_WRONLY, O_NONBLOCK, O_NOCTTY } = constants
     const own = openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_NONBLOCK | O_NOCTTY)
     return { fd: own, mode: 'ready' }
   } catch {
-    // A socket; or a pipe or terminal of another user's; or no Linux.
+    // It cannot be opened again: it is a socket, or another user's pipe or terminal, or this is not Linux.
   }
   if (!stat.isFIFO() && !stat.isSocket()) return asItIs
   try {
-    // Node does to standard output whatever it takes to write without blocking, and undoes it at the end.
+    // A Socket makes the descriptor non-blocking, and Node restores the flags of standard output when the process ends.
     HANDLES.push(new Socket({ fd, readable: false, writable: true }))
     return { fd, mode: 'ready' }
   } catch {

@@ -1,31 +1,35 @@
-/** What is written to the log, and how? pino's options and the fields of the request line. */
+/** How is the log written? As JSON lines by pino; the line of a request is made by hand and written beside it. */
 import { openSync } from 'node:fs'
 import pino, { type DestinationStream, type Logger } from 'pino'
 import { codeOf } from '../answers/errors.ts'
 import { LineOutput } from './line-output.ts'
 
-/** Where log lines go: a file descriptor, a path, or a stream that a test reads. */
+/** Where log lines are written: a file descriptor, a path, or a stream that a test reads. */
 export type LogDestination = number | string | DestinationStream
 
 /** The levels at which a request is logged. */
 export type RequestLevel = 'info' | 'warn' | 'error'
 
-/** The gateway's log and how to empty its buffer. */
+/** The log of the gateway. */
 export interface Log {
   readonly logger: Logger
   /**
-   * Writes a line as pino would, whose fields are JSON text already: a request has twenty, and pino would look at each.
-   * @param fields beginning with a comma
+   * Writes a line as pino would, with fields that are JSON text already, because pino would examine each of the twenty
+   * fields of a request.
+   * @param fields JSON text that begins with a comma
    */
   writeLine(level: RequestLevel, fields: string, message: string): void
-  /** Writes what is buffered, as far as the reader takes it in a moment; call before the process ends. */
+  /** Writes the buffered lines, or as many as the reader accepts in half a second. Call it before the process ends. */
   flush(): Promise<void>
 }
 
-/** How many causes of an error are told; one that is its own cause would never end. */
+/** The number of causes of an error that are logged, because a chain of causes may be circular. */
 const MAX_CAUSES = 5
 
-/** Opens the log: JSON lines, with the time in ISO 8601. Whoever reads them holds nothing up (line-output.ts). */
+/**
+ * Opens the log: JSON lines with the time in ISO 8601. A reader that stops reading does not block the gateway
+ * (line-output.ts).
+ */
 export function openLog(level: string, destination: LogDestination = 1): Log {
   const options: pino.LoggerOptions = {
     level,
@@ -43,7 +47,7 @@ export function openLog(level: string, destination: LogDestination = 1): Log {
     (lost) => `{"level":"warn"${isoTime()},"lines":${lost},"msg":"log lines lost"}\n`,
   )
   process.on('exit', () => lines.flushSync())
-  const logger = pino(options, lines) // after a fatal line pino calls flushSync by itself
+  const logger = pino(options, lines) // pino calls `flushSync` after a fatal line
   return { logger, writeLine: lineWriter(logger, lines), flush: () => lines.flush() }
 }
 
@@ -62,7 +66,10 @@ function lineWriter(logger: Logger, destination: DestinationStream): Log['writeL
 let lastTime = 0
 let lastText = ''
 
-/** The time as pino wants it, in ISO 8601; written once a millisecond, which many lines share when it matters. */
+/**
+ * The time as a JSON field in ISO 8601, as pino expects it. The text is cached for a millisecond, which many lines share
+ * under load.
+ */
 function isoTime(): string {
   const now = Date.now()
   if (now !== lastTime) {
@@ -72,12 +79,15 @@ function isoTime(): string {
   return lastText
 }
 
-/** An error as a log field, as JSON text that begins with a comma; an empty string when there is none. */
+/** An error as a log field: JSON text that begins with a comma, or an empty string without an error. */
 export function errorField(error: unknown): string {
   return error === undefined ? '' : `,"err":${JSON.stringify(describeError(error))}`
 }
 
-/** An error as log fields: name, code, message, and the same of its causes. No stack: it names paths and repeats itself. */
+/**
+ * The name, code and message of an error and of its causes. The stack is left out, because it names paths and repeats
+ * itself.
+ */
 function describeError(error: unknown, causes = MAX_CAUSES): unknown {
   if (!(error instanceof Error)) return { message: String(error).slice(0, 500) }
   const code = codeOf(error)

@@ -1,31 +1,36 @@
-/** How does a path stand in the log and in `explain`? Cut to a bound, with everything that has a credential's form left out. */
+/**
+ * How is a path written to the log? Cut to a maximum length, with `[token]` in place of everything that has the form of a
+ * token.
+ */
 
-/** The longest path that is logged, in characters: a longer one is cut and ends with `…`. */
+/** The longest path that is logged, in characters. A longer one is cut and ends with `…`. */
 export const MAX_LOGGED_PATH = 512
 
-/** Maximal runs of the characters that base64url and an API token are made of. */
+/** A maximal run of the characters of base64url and of API tokens. */
 const RUN = /[A-Za-z0-9_-]+/g
 const RUN_HERE = /[A-Za-z0-9_-]*/y
 
 const API_TOKEN = /hub_[A-Za-z0-9]{8,}/g
 
-/** Characters of a run, from its `eyJ` on, that make it the header of a token: `eyJ` is `{"` in base64url. */
+/** The shortest run, from its `eyJ` on, that is taken for the header of a token: `eyJ` is `{"` in base64url. */
 const MIN_JWS_HEADER = 7
 
 /**
- * The path of a request, for the log. A token that is pasted into the address bar ends up in the path.
- * Linear in what is kept: every request is logged, refused ones too, so nobody may make a log line expensive. The cut comes
- * first, and therefore a token may have been cut: at the cut, the beginning of one is left out like a whole one.
+ * The path of a request for the log, without tokens, because a token that is pasted into the address bar becomes a path.
+ * The time is linear in the length of the result: every request is logged, refused ones too, so no client may make a log line
+ * expensive. The path is therefore cut first, and the beginning of a token at the cut is removed like a whole token.
  */
 export function loggedPath(path: string): string {
   if (path.length <= MAX_LOGGED_PATH) return withoutHiddenTokens(path, false)
   return `${withoutHiddenTokens(path.slice(0, MAX_LOGGED_PATH), true)}…`
 }
 
-/** An escape of printable ASCII, however often its `%` was escaped in turn. */
+/** A percent-escape of a printable ASCII character, whose own `%` may be escaped any number of times. */
 const ESCAPE = /%(?:25)*([2-7][0-9A-Fa-f])/g
 
-/** The same for a token whose characters are still escaped: then the whole path is written without escapes. */
+/**
+ * Removes tokens, also tokens with escaped characters. If the path has such a token, the whole path is returned unescaped.
+ */
 function withoutHiddenTokens(path: string, isCut: boolean): string {
   const kept = withoutTokens(path, isCut)
   if (!kept.includes('%')) return kept
@@ -37,10 +42,10 @@ function withoutHiddenTokens(path: string, isCut: boolean): string {
 }
 
 /**
- * Text without tokens: a compact JWS (`eyJ….….…`) or an API token (`hub_…`).
- * One pass over the runs between other characters; a regular expression for the whole of a JWS would try every `eyJ` of a
- * run again, which took 350 ms for 16 KiB of `eyJeyJ…`.
- * @param isCut whether the text went on, so that a token at its end may be whole no more
+ * Removes tokens from a text: each compact JWS (`eyJ….….…`) and each API token (`hub_…`). It makes one pass over the runs.
+ * One regular expression for a whole JWS would start again at every `eyJ` of a run, which took 350 ms for 16 KiB of
+ * `eyJeyJ…`.
+ * @param isCut whether the text was cut, so that a token at its end may be incomplete
  */
 function withoutTokens(text: string, isCut: boolean): string {
   if (!text.includes('eyJ') && !text.includes('hub_')) return text
@@ -59,7 +64,9 @@ function withoutTokens(text: string, isCut: boolean): string {
   return isCut ? rest.replace(/hub_[A-Za-z0-9]*$/, '[token]') : rest
 }
 
-/** Where in a run the header of a JWS begins, if one does; or an API token that runs into the header. */
+/**
+ * The index in a run at which a JWS header begins, or an API token that is glued to the header; undefined without a header.
+ */
 function jwsStart(run: string, isCut: boolean): number | undefined {
   const start = run.indexOf('eyJ')
   if (start < 0 || (!isCut && run.length - start < MIN_JWS_HEADER)) return undefined
@@ -67,7 +74,9 @@ function jwsStart(run: string, isCut: boolean): number | undefined {
   return apiToken >= 0 && apiToken < start ? apiToken : start
 }
 
-/** Where the JWS ends whose header ends at an index: behind a payload and a signature, which may be empty. */
+/**
+ * The index at which a JWS ends whose header ends at `headerEnd`; undefined without a payload. The signature may be empty.
+ */
 function jwsEnd(text: string, headerEnd: number, isCut: boolean): number | undefined {
   const isOver = (at: number) => isCut && at === text.length
   if (isOver(headerEnd)) return headerEnd
@@ -78,7 +87,7 @@ function jwsEnd(text: string, headerEnd: number, isCut: boolean): number | undef
   return runEnd(text, payloadEnd + 1)
 }
 
-/** Where the run that begins at an index ends; the index itself when none does. */
+/** The index at which the run that begins at `start` ends; `start` itself when there is no run. */
 function runEnd(text: string, start: number): number {
   RUN_HERE.lastIndex = start
   RUN_HERE.test(text)

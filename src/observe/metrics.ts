@@ -1,14 +1,17 @@
-/** How much, how fast, how often? Counters for Prometheus that cost a request a few array writes, and their text. */
+/**
+ * How many requests were there, how fast were they, and how did they end? Counters, and their text for Prometheus. Counting a
+ * request costs a few array writes.
+ */
 import { performance } from 'node:perf_hooks'
 import { ERRORS, type ErrorCode } from '../answers/errors.ts'
 import { STAGES, type Stage } from '../request/outcome.ts'
 import { ROUTE_WORDS, type RouteName } from '../rules/site-map.ts'
 import { VERSION } from '../answers/version.ts'
 
-// By hand, not with prom-client: a counter and two histograms took it 1.5 µs a request with labels bound beforehand,
-// which is more than the rate limit takes. Every label value below is one of ours, so the number of series is bounded.
+// Written by hand because prom-client took 1.5 µs a request for a counter and two histograms, with labels bound beforehand:
+// more than the rate limit takes. Every label value is a name of the code's own, so the number of series is bounded.
 
-/** Every metric, for the exposition and for the documents. */
+/** Every metric, with the words of the exposition and of the documents. */
 export const METRICS = {
   gateway_build_info: {
     type: 'gauge',
@@ -56,16 +59,17 @@ export const METRICS = {
 
 type MetricName = keyof typeof METRICS
 
-/** The time between a request's arrival and a decision; in milliseconds, as the buckets below. */
+/** Upper bounds for the time between the arrival of a request and its decision, in milliseconds. */
 const DECISION_BUCKETS_MS = [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 500, 1000]
 
-/** The time a service takes to begin its answer; an agent run takes minutes. */
+/** Upper bounds for the time until a service begins its response, in milliseconds; an agent run takes minutes. */
 const UPSTREAM_BUCKETS_MS = [
   1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000, 60_000, 300_000, 900_000,
 ]
 
-// The index of a label value is its place in these lists. A list that lacked one would count its requests under NaN, so
-// each list has the names of a record, or is the tuple that its type is made of: the compiler finds what is missing.
+// The place of a label value in its list is its index in the arrays below. A value that is missing from a list would have the
+// index undefined, and its requests would be counted under NaN. So each list is made of the keys of a complete record, or is
+// the tuple that its type is derived from: a missing value does not compile.
 const ROUTES = [...keysOf(ROUTE_WORDS), 'none'] as const
 const CLASSES = ['none', '1xx', '2xx', '3xx', '4xx', '5xx'] as const
 const CODES = keysOf(ERRORS)
@@ -82,7 +86,7 @@ function indexOf<Name extends string>(names: readonly Name[]): Readonly<Record<N
   return Object.fromEntries(names.map((name, i) => [name, i])) as Record<Name, number>
 }
 
-/** Counts of values at most so large, and their sum. */
+/** Counts observed values by upper bound, and sums them. */
 class Histogram {
   readonly #bounds: readonly number[]
   readonly #counts: number[]
@@ -101,7 +105,7 @@ class Histogram {
     this.#sum += ms
   }
 
-  /** The lines of one series; nothing while nothing was observed. */
+  /** The lines of one series; none before the first observation, so that unused routes cost no text. */
   lines(name: MetricName, label: string): string[] {
     const total = this.#counts.reduce((sum, count) => sum + count, 0)
     if (total === 0) return []
@@ -119,7 +123,7 @@ class Histogram {
   }
 }
 
-/** What is counted as requests end. */
+/** The counters that a request changes when it ends. */
 export class RequestMetrics {
   readonly #requests: number[] = Array.from(
     { length: ROUTES.length * STAGES.length * CLASSES.length },
@@ -130,10 +134,10 @@ export class RequestMetrics {
   readonly #upstream = ROUTES.map(() => new Histogram(UPSTREAM_BUCKETS_MS))
 
   /**
-   * Counts one that has ended.
-   * @param status 0 when nothing was answered
-   * @param decisionMs until it was handed on or answered here
-   * @param upstreamMs until the service began to answer; undefined when none was asked
+   * Counts a request that has ended.
+   * @param status 0 when the client left before there was a response
+   * @param decisionMs until the request was forwarded, or answered by the gateway itself
+   * @param upstreamMs until the service began its response; undefined when no service was asked
    */
   count(
     route: RouteName | undefined,
@@ -144,7 +148,7 @@ export class RequestMetrics {
     upstreamMs: number | undefined,
   ): void {
     const routeIndex = ROUTE_INDEX[route ?? 'none']
-    const statusClass = Math.min(5, Math.trunc(status / 100)) // a service may well answer 999
+    const statusClass = Math.min(5, Math.trunc(status / 100)) // a service may send any status up to 999
     const index = (routeIndex * STAGES.length + STAGE_INDEX[stage]) * CLASSES.length + statusClass
     this.#requests[index] = (this.#requests[index] ?? 0) + 1
     if (code !== undefined) {
@@ -155,7 +159,7 @@ export class RequestMetrics {
     if (upstreamMs !== undefined) this.#upstream[routeIndex]?.observe(upstreamMs)
   }
 
-  /** The lines of what was counted. */
+  /** The lines of all counters. */
   lines(): string[] {
     const requests = this.#requests.flatMap((count, index) => {
       if (count === 0) return []
@@ -183,13 +187,13 @@ function histograms(name: MetricName, byRoute: readonly Histogram[]): string[] {
   )
 }
 
-/** A metric with what Prometheus wants to know about it. */
+/** The lines of a metric, below its HELP and TYPE. */
 function family(name: MetricName, lines: readonly string[]): string[] {
   const { type, help } = METRICS[name]
   return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines]
 }
 
-/** What is read at the moment of asking. */
+/** Values that are read when the metrics are asked for. */
 export interface Readings {
   readonly openWebSockets: number
   /** By service. */
@@ -202,7 +206,7 @@ export interface Readings {
   readonly eventLoopDelay: Readonly<Record<string, number>>
 }
 
-/** Everything as Prometheus reads it (text exposition format 0.0.4). */
+/** All metrics in Prometheus's text exposition format 0.0.4. */
 export function exposition(counted: RequestMetrics, readings: Readings): string {
   const { user, system } = process.cpuUsage()
   const { rss, heapUsed } = process.memoryUsage()

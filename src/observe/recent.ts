@@ -1,33 +1,36 @@
-/** Which requests have ended lately, and what was decided about each? A ring of their records, found by request id. */
+/**
+ * What was decided about a recent request? The records of the last few thousand requests are in a ring buffer and found by
+ * request id.
+ */
 import { logFields, textField } from './log-line.ts'
 import type { Decision } from './record.ts'
 
-/** How much is remembered, in bytes: some 4,000 requests. */
+/** The size of the ring in bytes, which is enough for some 4,000 requests. */
 const MEMORY_BYTES = 2 * 1024 * 1024
 
 const LINE_END = 0x0a
 
 /**
- * The last few thousand decisions, as JSON text in a ring of bytes: a new one is written over the oldest. Objects that live
- * for some thousand requests are what a garbage collector is worst at: they took it 15 µs a request.
+ * The records of recent requests, as JSON text in a ring buffer: a new record overwrites the oldest ones. Records are text
+ * and not objects, because objects that live for some thousand requests cost the garbage collector 15 µs a request.
  */
 export class Decisions {
   readonly #ring: Buffer
   #end = 0
 
-  /** @param bytes how much is remembered */
+  /** @param bytes the size of the ring */
   constructor(bytes = MEMORY_BYTES) {
     this.#ring = Buffer.alloc(bytes)
   }
 
-  /** @param fields of its log line, when they have been written already */
+  /** Adds a record. @param fields the fields of its log line, if the caller has made them already */
   add(decision: Decision, fields = logFields(decision)): void {
     this.#write(fields + rememberedFields(decision))
   }
 
-  /** The decision about a request; undefined when it is unknown, too old, or not finished. */
+  /** The record of a request; undefined when the request is unknown, too old, or not finished. */
   find(id: string): Decision | undefined {
-    // Quotes inside of texts are escaped, so this is where a record begins and nothing else.
+    // JSON escapes quotes inside of texts, so only the beginning of a record matches.
     const start = this.#ring.indexOf(`,"id":${JSON.stringify(id)}`)
     if (start < 0) return undefined
     const end = this.#ring.indexOf(LINE_END, start)
@@ -37,7 +40,7 @@ export class Decisions {
 
   #write(record: string): void {
     const line = `${record}\n`
-    // A character takes three bytes at most; what is left of the oldest records there has lost its beginning.
+    // A UTF-16 code unit takes three bytes at most. The rest of the ring is cleared: the oldest record there is incomplete.
     if (this.#end + 3 * line.length > this.#ring.length) {
       this.#ring.fill(0, this.#end)
       this.#end = 0
@@ -46,7 +49,7 @@ export class Decisions {
   }
 }
 
-/** What a record has besides the fields of the log line. */
+/** The fields of a record that are not in the log line. */
 function rememberedFields(decision: Decision): string {
   const { at, peer, viaProxy, scheme, credential, credentialError, credentialReason } = decision
   return (

@@ -1,6 +1,6 @@
 /**
- * What is kept of a request that has ended? One record of plain values, a {@link Decision}: the log line has a part of its
- * fields (log-line.ts), `workspace-gateway explain` has all of them (recent.ts, explanation.ts).
+ * What is kept of a request that has ended? One record of plain values, a {@link Decision}. The log line has a part of its
+ * fields (log-line.ts); `workspace-gateway explain` has all of them (recent.ts, explanation.ts).
  */
 import type { IncomingMessage } from 'node:http'
 import type { Client } from '../http/address.ts'
@@ -11,7 +11,7 @@ import type { Stage } from '../request/outcome.ts'
 import { loggedPath } from './logged-path.ts'
 import type { RouteName } from '../rules/site-map.ts'
 
-/** One finished request. Nothing that a client keeps secret: no query, no field values, no token. */
+/** The record of a finished request. It contains no secret of the client: no query, no header values, no token. */
 export interface Decision {
   readonly id: string
   /** When the request arrived, in milliseconds since 1970. */
@@ -19,14 +19,14 @@ export interface Decision {
   readonly ms: number
   readonly upstreamMs: number | undefined
   readonly client: string | undefined
-  /** The TCP peer; undefined for a Unix socket. */
+  /** The address of the TCP peer; undefined for a Unix socket. */
   readonly peer: string | undefined
-  /** Whether the peer is a trusted proxy, whose word about the client was taken. */
+  /** Whether the peer is a trusted proxy, so that the client's address comes from the proxy's headers. */
   readonly viaProxy: boolean
   readonly scheme: 'http' | 'https' | undefined
   readonly host: string | undefined
   readonly method: string | undefined
-  /** As the log has it: cut to a bound, without tokens. */
+  /** The path as it is logged: cut to a maximum length, without tokens. */
   readonly path: string | undefined
   readonly route: RouteName | undefined
   readonly stage: Stage
@@ -34,21 +34,21 @@ export interface Decision {
   readonly code: ErrorCode | undefined
   readonly reason: string | undefined
   readonly credential: CredentialKind | undefined
-  /** Why the credential was refused; undefined for a good one. */
+  /** Why the credential was refused; undefined for a valid one. */
   readonly credentialError: ErrorCode | undefined
   readonly credentialReason: string | undefined
   readonly user: string | undefined
-  /** The `RateLimit` field of the answer; undefined when the request was not counted. */
+  /** The `RateLimit` header of the response; undefined when the request was not counted. */
   readonly budget: string | undefined
   readonly websocket: boolean
-  /** Bytes of the answer's body, or relayed to the client over a WebSocket. */
+  /** Bytes of the response body, or bytes relayed to the client over a WebSocket. */
   readonly bytes: number
-  /** Bytes relayed from the client over a WebSocket; undefined for anything else. */
+  /** Bytes relayed from the client over a WebSocket; undefined for any other request. */
   readonly bytesIn: number | undefined
   readonly trace: string | undefined
 }
 
-/** What a finished request leaves behind. */
+/** A finished request, as {@link decisionOf} reads it. */
 export interface Finished {
   readonly id: string
   readonly raw: IncomingMessage
@@ -59,7 +59,7 @@ export interface Finished {
   readonly websocket: boolean
 }
 
-/** The record of a finished request: values only, so that nothing of the request itself stays in memory. */
+/** Makes the record of a finished request. It has values only, so that the request itself does not stay in memory. */
 export function decisionOf({
   id,
   raw,
@@ -101,7 +101,7 @@ export function decisionOf({
   }
 }
 
-/** The record of bytes that never became a request. */
+/** Makes the record of bytes that could not be parsed as a request. */
 export function rejectionOf(
   id: string,
   client: string | undefined,

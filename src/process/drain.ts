@@ -1,12 +1,13 @@
 /**
  * What happens on SIGTERM, in order? This file is the answer, top to bottom: {@link stopOnSignals} limits the time that
  * stopping may take, {@link stopGateway} has the steps, {@link drainRequests} is the step that waits for requests; then the
- * process ends. With GATEWAY_HOT_RESTART the keeper of the port (port-keeper.ts) gets the signal and sends the message `stop`.
+ * process ends. With GATEWAY_HOT_RESTART the keeper of the port (port-keeper.ts) gets the signal and sends the message
+ * `stop`.
  */
 import { rmSync } from 'node:fs'
-import { ServerResponse } from 'node:http'
-import { Server as TcpServer, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Operations } from '../admin/routes.ts'
+import { currentResponse, stopAccepting } from '../http/node-internals.ts'
 import type { Log } from '../observe/log.ts'
 import type { Gateway } from '../parts.ts'
 import { endProcess, onStopSignals } from './ending.ts'
@@ -105,7 +106,7 @@ async function drainRequests({ gateway, connections, drainSeconds }: StopOptions
   drain.begin()
   let isClosed = false
   // The `close` of http.Server would also destroy the connections that it takes for idle: see isFlushing.
-  TcpServer.prototype.close.call(server, () => {
+  stopAccepting(server, () => {
     isClosed = true
   })
   while (performance.now() < deadline) {
@@ -122,8 +123,8 @@ async function drainRequests({ gateway, connections, drainSeconds }: StopOptions
 
 /** Whether a response has ended whose bytes were not all sent to the client: Node takes such a connection for idle. */
 function isFlushing(connection: Socket): boolean {
-  const response: unknown = Reflect.get(connection, '_httpMessage')
-  return response instanceof ServerResponse && response.writableEnded && !response.writableFinished
+  const response = currentResponse(connection)
+  return response !== undefined && response.writableEnded && !response.writableFinished
 }
 
 /**
@@ -148,7 +149,7 @@ async function drainReplaced({ gateway, connections, drainSeconds }: StopOptions
   const deadline = performance.now() + drainSeconds * 1000
   gateway.parts.drain.begin(true)
   // The `close` of http.Server would end idle connections at once, and lose the request that is on its way.
-  TcpServer.prototype.close.call(gateway.app.server)
+  stopAccepting(gateway.app.server)
   while (connections.size > 0 && performance.now() < deadline) await pause(DRAIN_STEP_MS)
   destroyAll(gateway, connections)
 }

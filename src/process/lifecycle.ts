@@ -1,6 +1,6 @@
 /**
- * How does a gateway start, and what can be done with it while it runs? {@link startGateway} opens the log, listens, opens the
- * state folder and then the admin socket; its result replaces keys, saves budgets and stops (drain.ts).
+ * How does a gateway start, and what can be done with it while it runs? {@link startGateway} opens the log, listens, opens
+ * the state folder and then the admin socket; its result replaces keys, saves budgets and stops (drain.ts).
  */
 import type { Config } from '../config/load.ts'
 import { configWarnings } from '../config/rules.ts'

@@ -32,7 +32,7 @@ export function checkPidFile(path: string): void {
 
 /** Writes the number of this process atomically, so that no reader ever sees half of it. */
 export function writePidFile(path: string): void {
-  writeWholeFile(path, `${process.pid}\n`, 0o644)
+  writeWholeFile(path, `${process.pid}\n`, { mode: 0o644 })
 }
 
 /** Removes the file if it still has the number of this process, since a successor may have written its own. Never throws. */

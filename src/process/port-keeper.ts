@@ -1,6 +1,6 @@
 /**
- * How is the gateway replaced without refusing a connection? A small process, the keeper, holds the listening socket; gateways
- * are its child processes and share that socket, so the socket stays open while one gateway replaces another.
+ * How is the gateway replaced without refusing a connection? A small process, the keeper, holds the listening socket;
+ * gateways are its child processes and share that socket, so the socket stays open while one gateway replaces another.
  */
 import cluster, { type Worker } from 'node:cluster'
 import type { Logger } from 'pino'
@@ -15,9 +15,9 @@ import { notifyReady, notifyStopping, type NotifyOptions } from './notify.ts'
  * - `save-budgets`: a successor is about to start.
  * - `retire`: a successor has taken over.
  * - `take-budgets`: the predecessor has saved more.
- * - `stop`, and `stop-at-once`, which does not wait for requests. These are messages and not signals, because some supervisors
- *   signal every process of a service (systemd's KillMode=control-group): the gateway would count the keeper's signal as the
- *   second one and end at once.
+ * - `stop`, and `stop-at-once`, which does not wait for requests. These are messages and not signals, because some
+ *   supervisors signal every process of a service (systemd's KillMode=control-group): the gateway would count the keeper's
+ *   signal as the second one and end at once.
  */
 export type ToGateway = 'save-budgets' | 'retire' | 'take-budgets' | 'stop' | 'stop-at-once'
 
@@ -61,8 +61,8 @@ export function tellKeeper(message: ToKeeper): void {
 
 /**
  * Runs the keeper, which is the process that a supervisor watches. The gateway is its child process. SIGUSR2 starts another
- * gateway, and the first one retires once the second accepts requests; a successor that fails before that changes nothing. The
- * keeper ends when its gateway has ended.
+ * gateway, and the first one retires once the second accepts requests; a successor that fails before that changes nothing.
+ * The keeper ends when its gateway has ended.
  * @returns the gateway's exit code
  */
 export async function keep(config: Config, { env, onReady }: KeeperOptions): Promise<number> {
@@ -149,7 +149,8 @@ class Gateways {
       return
     }
     this.#logger.info({ pid: this.#current?.process.pid }, 'replacing the gateway')
-    this.#tell(this.#current, 'save-budgets') // the successor starts once they are saved, so that no client gets a fresh budget
+    // The successor starts once the budgets are saved, so that no client gets a fresh budget.
+    this.#tell(this.#current, 'save-budgets')
   }
 
   /** Sends a signal to the gateway that accepts requests. */

@@ -1,4 +1,4 @@
-/** Which service does a path belong to? The site map, as data and pure functions. */
+/** Which service does a path belong to? The rows of services.ts decide, with two settings. */
 import {
   byService,
   SERVICE_NAMES,
@@ -7,20 +7,20 @@ import {
   type ServiceRow,
 } from './services.ts'
 
-/** The gateway's routes. `chat` exists only when the control UI is switched on. */
+/** The name of a route: a service, or the gateway itself. `chat` exists only when the control UI is switched on. */
 export type RouteName = ServiceName | 'gateway'
 
-/** What people call the sender of a route's responses. */
+/** What people call the sender of a response: the subject of an error's `detail`. */
 export const ROUTE_WORDS: Readonly<Record<RouteName, `The ${string}`>> = {
   ...byService((_name, { words }) => words),
   gateway: 'The gateway',
 }
 
-/** What the settings say about paths. */
+/** What the settings decide about paths. */
 export interface SiteMap {
   /** Where OpenClaw's control UI is mounted (`/chat`), or undefined when it is switched off. */
   readonly controlUi: string | undefined
-  /** Whether `/api` is taken off before the request is forwarded. */
+  /** Whether `/api` is removed from a path before the request is forwarded. */
   readonly stripApi: boolean
 }
 
@@ -53,7 +53,7 @@ const PREFIXES: ReadonlyArray<readonly [string, RouteName]> = [
 const CONTROL_UI = theOneClaiming('control-ui')
 const REST = theOneClaiming('rest')
 
-/** Prefixes that no other setting may claim. */
+/** Paths that GATEWAY_CONTROL_UI must not name. */
 export const RESERVED_PREFIXES: readonly string[] = [...PREFIXES, ...EXACT].map(([path]) => path)
 
 /** The route of a path. Prefixes match whole segments, case-sensitively: `/terminalx` is the dashboard's. */
@@ -69,7 +69,7 @@ export function pathOf(name: ServiceName, { controlUi }: SiteMap): string | unde
   return claims === 'control-ui' ? controlUi : path
 }
 
-/** What is taken off a path before it is forwarded: the path of the service, or an empty string. */
+/** The prefix to remove from a path before the request is forwarded: the path of the service, or an empty string. */
 export function strippedPrefix(route: RouteName, siteMap: SiteMap): string {
   if (route === 'gateway') return ''
   const { stripsPath } = SERVICES[route]

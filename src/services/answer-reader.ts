@@ -1,25 +1,25 @@
-/** What does a service answer? The bytes of its connection, read as RFC 9112 has them; refused rather than repaired. */
+/** Which responses are in the bytes of a service's connection? RFC 9112 decides; ambiguous bytes are refused, not repaired. */
 import { isFieldName, isFieldValue, trimOws } from '../http/fields.ts'
 import { Remembered } from '../limits/memo.ts'
 
-/** The longest head of an answer, and the longest trailer section behind a body, in bytes. */
+/** The limit for the head of a response, and for the trailer section behind a body, in bytes. */
 export const MAX_HEAD_BYTES = 64 * 1024
 
-/** The longest line that tells the size of a chunk, extensions included, in bytes. */
+/** The limit for a line with the size of a chunk, extensions included, in bytes. */
 const MAX_SIZE_LINE_BYTES = 1024
 
 /**
- * The limit for the heads of all informational answers (1xx) to one request together, in bytes. Bounded by bytes, not by
- * number: a service that works for hours may send `102 Processing` every few seconds.
+ * The limit for the heads of all informational responses (1xx) to one request together, in bytes. Bytes are limited, not the
+ * number, because a service that works for hours may send `102 Processing` every few seconds.
  */
 export const MAX_INFORMATIONAL_BYTES = 256 * 1024
 
-/** An answer that is no HTTP/1.1. Its message tells what is wrong with it, and quotes nothing of it. */
+/** A response that is not HTTP/1.1. The message says what is wrong, and quotes no byte of the response. */
 export class MalformedAnswer extends Error {}
 
-/** Bytes that belong to no response. */
+/** Bytes that belong to no response: behind the end of one, or while none is expected. */
 export class StrayBytes extends MalformedAnswer {
-  /** How many there are in this read. */
+  /** The number of these bytes in this read. */
   readonly count: number
 
   constructor(message: string, count: number) {
@@ -28,13 +28,13 @@ export class StrayBytes extends MalformedAnswer {
   }
 }
 
-/** Who is told what a service answers, in this order: informational answers, the head, pieces of the body, the end. */
+/** Callbacks for the parts of a response, in this order: informational responses, the head, pieces of the body, the end. */
 export interface AnswerSink {
-  /** An informational answer (RFC 9110 section 15.2) other than 100, which answers nothing here: `Expect` is not forwarded. */
+  /** An informational response (RFC 9110 section 15.2) other than 100, which means nothing here: `Expect` is not forwarded. */
   onInformational(status: number, fields: string[]): void
   /**
    * @param fields name and value in turn, as the service spelled them, one character a byte
-   * @param length of the body in bytes; undefined when only its end will tell
+   * @param length the length of the body in bytes; undefined when it is not known in advance
    */
   onHead(status: number, fields: string[], length: number | undefined): void
   /** @param piece a view of the bytes that were given to `read` */
@@ -58,9 +58,9 @@ const LF = 0x0a
 const NOTHING = Buffer.alloc(0)
 
 /**
- * Reads one answer after the other from a connection's bytes, however they are cut. What is ambiguous is an error, for the
- * next answer on the connection would begin where somebody else thinks it does: a length beside a transfer coding, two
- * lengths, a line end without CR, a folded line, white space before a colon, a coding that is not plain `chunked`.
+ * Reads one response after the other from a connection's bytes, however TCP cut them. Ambiguous framing is an error, because
+ * another parser might see the next response begin elsewhere: a length beside a transfer coding, two lengths, a line end
+ * without CR, a folded line, white space before a colon, a coding that is not plain `chunked`.
  */
 export class AnswerReader {
   readonly #sink: AnswerSink
@@ -68,18 +68,18 @@ export class AnswerReader {
   #isHead = false
   #informationalBytes = 0
   #persists = false
-  /** Bytes of the body, or of its chunk, that are still to come. */
+  /** The number of bytes of the body, or of its chunk, that are still to come. */
   #left = 0
-  /** The beginning of a head, a line or a trailer section whose end is still to come. */
+  /** The bytes of a head, or of a line, whose end is still to come. */
   #begun: Buffer = NOTHING
-  /** How much of the trailer section was read. */
+  /** How many bytes of the trailer section were read. */
   #trailerBytes = 0
 
   constructor(sink: AnswerSink) {
     this.#sink = sink
   }
 
-  /** Prepares for the next answer. @param isHead whether it answers a HEAD, and so has no body whatever its fields say */
+  /** Expects the next response. @param isHead whether it is the response to a HEAD, which has no body whatever its fields say */
   expect(isHead: boolean): void {
     this.#state = 'head'
     this.#isHead = isHead
@@ -87,8 +87,9 @@ export class AnswerReader {
   }
 
   /**
-   * @param bytes what came; views of it are handed on, and none is kept
-   * @throws {MalformedAnswer} the connection is of no further use
+   * Reads bytes of the connection.
+   * @param bytes the sink gets views of it; the reader keeps none
+   * @throws {MalformedAnswer} the connection must not be used any more
    */
   read(bytes: Buffer): void {
     let at = 0
@@ -119,7 +120,7 @@ export class AnswerReader {
     }
   }
 
-  /** The service has closed its side. @throws {MalformedAnswer} in the middle of an answer */
+  /** Takes note that the service has closed its side. @throws {MalformedAnswer} in the middle of a response */
   close(): void {
     if (this.#state === 'over') return
     if (this.#state !== 'until-close')
@@ -132,7 +133,7 @@ export class AnswerReader {
   }
 
   #readHead(bytes: Buffer, start: number): number {
-    // The end may lie across the border of two reads.
+    // The empty line that ends the head may be cut between two reads, so the bytes are joined before it is searched for.
     const kept = this.#begun
     const head = kept.length === 0 ? bytes : Buffer.concat([kept, bytes.subarray(start)])
     const from = kept.length === 0 ? start : 0
@@ -165,10 +166,11 @@ export class AnswerReader {
     const framing = framingOf(fields, version)
     const { length } = framing
     this.#persists = framing.persists
-    // RFC 9112 section 6.3: these have no body, whatever their fields say.
+    // RFC 9112 section 6.3: responses to HEAD, 204 and 304 have no body, whatever their fields say.
     if (this.#isHead || status === 204 || status === 304) {
       this.#sink.onHead(status, fields, 0)
-      // A sender that announces a body all the same may send it, when the next answer is awaited. A 304 often has a length.
+      // A service that announces a body on a HEAD or 204 response may also send it. Those bytes would be read as the next
+      // response, so the connection is not reused. (304 legitimately carries a length.)
       const mayFollow = status !== 304 && (framing.isChunked || (length ?? 0) > 0)
       this.#end(this.#persists && !mayFollow)
       return
@@ -203,14 +205,14 @@ export class AnswerReader {
     return next
   }
 
-  /** Only an empty line has two bytes: a chunk that is longer than its size is a line that is too long. */
+  /** Reads the line end behind a chunk. A chunk that is longer than its size makes a line of more than two bytes: an error. */
   #readChunkEnd(bytes: Buffer, start: number): number {
     const [line, next] = this.#readLine(bytes, start, 2)
     if (line !== undefined) this.#state = 'chunk-size'
     return next
   }
 
-  /** Trailers are read and dropped (RFC 9110 section 6.5.1): a policy for fields is a policy for heads. */
+  /** Checks and drops a trailer (RFC 9110 section 6.5.1), because the rules for fields are applied to heads only. */
   #readTrailerLine(bytes: Buffer, start: number): number {
     const [line, next] = this.#readLine(bytes, start, MAX_HEAD_BYTES - this.#trailerBytes)
     if (line === undefined) return next
@@ -223,7 +225,7 @@ export class AnswerReader {
     return next
   }
 
-  /** One line without its end, or undefined until its end has come; and where to read on. */
+  /** One line without its end, or undefined until its end has come; and the offset of the next byte to read. */
   #readLine(bytes: Buffer, start: number, limit: number): [line: string | undefined, next: number] {
     const end = bytes.indexOf(LF, start)
     const kept = this.#begun
@@ -246,7 +248,7 @@ export class AnswerReader {
   }
 }
 
-/** Refuses at once what can no longer become a head: its sender may wait for ever. */
+/** Refuses an incomplete head as soon as it cannot become valid, because the service may never send the rest. */
 function checkBeginning(head: Buffer, from: number): void {
   const start = head.toString('latin1', from, Math.min(head.length, from + 9))
   if (!('HTTP/1.1 '.startsWith(start) || 'HTTP/1.0 '.startsWith(start)))
@@ -255,7 +257,7 @@ function checkBeginning(head: Buffer, from: number): void {
     if (head[lf - 1] !== CR) throw new MalformedAnswer('a line end without CR')
 }
 
-/** Where a line ends: at its CR, or with the text. */
+/** The offset of a line's end: its CR, or the end of the text. */
 function endOfLine(text: string, start: number): number {
   const end = text.indexOf('\r\n', start)
   return end === -1 ? text.length : end
@@ -267,7 +269,7 @@ function parseStatusLine(line: string): [version: 0 | 1, status: number] {
   return [match[1] === '1' ? 1 : 0, Number(match[2])]
 }
 
-/** The fields behind the status line. @param at where the status line ends */
+/** The fields behind the status line. @param at the offset of the status line's end */
 function parseFields(text: string, at: number): string[] {
   const fields: string[] = []
   while (at < text.length) {
@@ -301,7 +303,7 @@ interface Framing {
   readonly persists: boolean
 }
 
-/** Where the body ends (RFC 9112 section 6.3), and whether the connection may go on behind it (section 9.3). */
+/** The framing of the body (RFC 9112 section 6.3), and whether the connection persists after it (section 9.3). */
 function framingOf(fields: readonly string[], version: 0 | 1): Framing {
   let length: number | undefined
   let coding: string | undefined
@@ -351,8 +353,8 @@ function parseLength(value: string): number {
 }
 
 /**
- * RFC 9112 section 7.1: hexadecimal, then extensions, which are ignored but must not be anything at all. Leading zeros are
- * legal and bounded by the length of the line; 13 digits behind them are less than 2^53.
+ * Parses the size of a chunk (RFC 9112 section 7.1): hexadecimal, then extensions, whose characters are checked and whose
+ * meaning is ignored. Leading zeros are legal and bounded by the length of the line; 13 digits behind them are less than 2^53.
  */
 function parseChunkSize(line: string): number {
   const digits = /^0*([0-9A-Fa-f]{1,13})(?:[\t ]*;[\t\x20-\x7e\x80-\xff]*)?$/.exec(line)?.[1]

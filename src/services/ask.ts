@@ -1,10 +1,10 @@
-/** What does a service say to a question of the gateway's own? Its whole answer, if it is small and comes in time. */
+/** How does the gateway send a request of its own to a service? It gets the whole response, if that is small and in time. */
 import { GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
 import type { Service } from './service.ts'
 import type { AnswerReceiver, ServiceConnection } from './connection.ts'
 import type { RequestHead } from './request-text.ts'
 
-/** A whole answer. */
+/** A whole response. */
 export interface SmallAnswer {
   readonly status: number
   /** Name and value in turn. */
@@ -12,15 +12,15 @@ export interface SmallAnswer {
   readonly body: string
 }
 
-/** What is still a small answer, and in time. */
+/** The limits of a small response. */
 export interface SmallAnswerLimits {
   readonly maxBytes: number
   readonly timeoutMs: number
 }
 
 /**
- * Asks a service and waits for its whole answer.
- * @throws {GatewayError} `upstream-unreachable`, also when it says too much; `upstream-timeout`
+ * Sends a request to a service and waits for its whole response.
+ * @throws {GatewayError} `upstream-unreachable`, also when the response is too large; `upstream-timeout`
  */
 export function askForSmall(
   service: Service,

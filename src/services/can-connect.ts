@@ -1,11 +1,11 @@
-/** Does anybody listen there? A connection is made and ended at once; nothing is sent. */
+/** Does a process listen at an address? A connection is opened and closed at once; nothing is sent. */
 import { connect } from 'node:net'
 import type { Listener } from '../config/values.ts'
 
-/** How long another process may take to show that it listens on a Unix socket, in milliseconds. */
+/** How long a process may take to accept a connection to its Unix socket before the socket is stale, in milliseconds. */
 export const ALIVE_MS = 500
 
-/** Tries to connect. Never rejects. @param timeoutMs how long to try, in milliseconds */
+/** Whether a connection is accepted. Never rejects. @param timeoutMs how long to try, in milliseconds */
 export function canConnect(listener: Listener, timeoutMs: number): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>()
   const socket = connect(listener)

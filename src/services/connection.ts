@@ -1,4 +1,4 @@
-/** How does a request reach a service, and its answer come back? HTTP/1.1 over connections that are used again. */
+/** How does one connection carry requests to a service and responses back? As HTTP/1.1, one request at a time, kept alive between them. */
 import { Socket } from 'node:net'
 import { AnswerReader, MalformedAnswer, StrayBytes, type AnswerSink } from './answer-reader.ts'
 import { listenerOf, type ServiceAddress } from '../config/values.ts'
@@ -13,80 +13,82 @@ import {
   type RequestHead,
 } from './request-text.ts'
 
-// Node and libwebsockets close idle connections after 5 s, ttyd without saying so: we let go first.
+// Node and libwebsockets close idle connections after 5 s, and ttyd sends no Keep-Alive field. The gateway closes first,
+// because a request that is sent while the service closes may be lost.
 const KEEP_ALIVE_MS = 4000
 const MAX_KEEP_ALIVE_MS = 60_000
 
-/** How much earlier than a service says we let go of a connection, in milliseconds: a request must not cross its end. */
+/** How much earlier than the service announces the gateway closes an idle connection, in milliseconds, for the same reason. */
 const KEEP_ALIVE_MARGIN_MS = 2000
 
-/** How much is read at once, in bytes; from a body that is longer, it pays to be lent pieces. */
+/** The size of one read, in bytes. Lending pieces pays off for a body that is longer. */
 export const READ_BYTES = 64 * 1024
 
-/** The same for a large body that is lent to its receiver: fewer, larger reads, and not one allocation. */
+/** The size of one read while a large body is lent to its receiver, in bytes: fewer and larger reads, without an allocation. */
 const LARGE_READ_BYTES = 256 * 1024
 
 /**
- * What every connection reads into, unless it lends. The next read, of whatever connection, overwrites it: nothing of it may
- * outlive the callback of a read, so bodies are copied out of it.
+ * The read buffer of every connection that does not lend. The next read of any connection overwrites it, so no view of it may
+ * outlive the callback of a read: body pieces are copied out of it.
  */
 const shared = Buffer.allocUnsafeSlow(READ_BYTES)
 
-/** How many connections lend at once; others copy, so that a thousand clients that do not read cost no more memory. */
+/** How many connections may lend at once. The others copy, so that a thousand clients that do not read cost no more memory. */
 const MAX_LENDING = 64
 
 let lending = 0
 
-/** Who is told whether a service takes connections. */
+/** Callbacks of whoever waits for a connection to a service. */
 export interface ConnectReceiver {
-  /** The connection is there: the body may be sent. Called before `send` returns when it was there already. */
+  /** The connection is established: the body may be sent. Called before `send` returns when it already was. */
   onConnect(): void
   /**
-   * Called once at most, and nothing after it.
+   * The connection has ended without a whole response. Called at most once, and nothing is called after it.
    * @param mayRepeat whether the request may be sent once more, on a new connection (`ConnectionPool.dial`, pool.ts)
    */
   onError(error: GatewayError, mayRepeat: boolean): void
 }
 
-/** Who is told what comes of a request: connected, then the answer's head, pieces of its body and its end; or an error. */
+/** Callbacks of whoever sends a request: connected, then the response's head, pieces of its body and its end; or an error. */
 export interface AnswerReceiver extends ConnectReceiver {
-  /** An informational answer (1xx, but neither 100 nor 101) before the answer's head. Fields as for `onHead`. */
+  /** An informational response (1xx, but neither 100 nor 101) before the response's head. Fields as for `onHead`. */
   onInformational(status: number, fields: string[]): void
   /**
    * @param fields name and value in turn, one character a byte
-   * @param length of the body in bytes; undefined when only its end will tell
+   * @param length the length of the body in bytes; undefined when it has none in advance
    * @returns whether pieces of the body may be lent instead of copied (see `onBody`)
    */
   onHead(status: number, fields: string[], length: number | undefined): boolean
   /**
-   * @param piece unchanged until it is answered with true, or until `resume` after false; for good when it was not lent
-   * @returns false when no more is wanted for now
+   * @param piece If lent: valid until you return true or, after false, until you call `resume()`. Not lent: a copy, yours to
+   *   keep.
+   * @returns false to get no more pieces before you call `resume()`
    */
   onBody(piece: Buffer): boolean
   onEnd(): void
 }
 
-/** What a connection belongs to. */
+/** The pool that a connection belongs to, as the connection sees it. */
 export interface ConnectionOwner {
-  /** Keeps a connection for the next request, unless it has ended meanwhile. */
+  /** Keeps an idle connection for the next request; destroys the connection when it must not be kept. */
   keep(connection: ServiceConnection, milliseconds: number): void
-  /** The connection has ended. */
+  /** Forgets a connection that has ended. */
   forget(connection: ServiceConnection): void
   /** The service has sent bytes that belong to no response. The connection has ended. */
   noteStrayBytes(count: number): void
 }
 
 /**
- * The state of a connection. Its two halves, the request that leaves and the response that comes, overlap (a service may
- * respond before it has the whole request), so four states are the table of both:
+ * The state of a connection. The request that leaves and the response that comes overlap, because a service may respond before
+ * it has the whole request. Four of the states are therefore the table of both:
  *
  * | | no byte of a response yet | response has begun |
  * | --- | --- | --- |
  * | request incomplete | `sending` | `exchanging` |
  * | request complete | `awaiting` | `receiving` |
  *
- * Flow control (`#isPaused`) and what the request's form allows (`#form`) are no states: they decide no transition but one,
- * from `receiving` to `complete`.
+ * Flow control (`#isPaused`) and the request's form (`#form`) are kept apart: no transition depends on the first, and of those
+ * of a response only the one from `receiving` to `complete` depends on the second.
  */
 type State =
   /** No request, and not in the pool: just made. `send` → held; `onConnect` of one that was opened ahead → idle. */
@@ -109,30 +111,32 @@ type State =
   | 'closed'
 
 /**
- * A connection to a service. It carries one request at a time; whoever sends one holds it until `onEnd` or `onError`.
+ * A connection to a service. It carries one request at a time: the sender of a request has the connection to itself until
+ * `onEnd` or `onError`.
  *
- * It is used again only behind a complete answer, and only when all of this holds: the answer lets the connection persist,
- * the whole request was written and handed to the kernel, the service surely has read the request as it was written (see
- * `RequestForm`), and nothing came behind the answer. Everything else closes it.
+ * A connection is reused only after a complete response, and only when all of this holds: the response lets the connection
+ * persist, the whole request was handed to the kernel, the service surely has read the request as it was written (see
+ * `RequestForm`), and no bytes followed the response. Otherwise the connection is closed, because the next request could get a
+ * response that is not its own.
  */
 export class ServiceConnection implements AnswerSink {
-  /** Until when it may wait for its next request, on the monotonic clock in milliseconds; 0 until the pool keeps it. */
+  /** Until when the connection may be idle, on the monotonic clock in milliseconds; 0 until the pool keeps it. */
   idleUntil = 0
-  /** Called when more of a body may be sent, after `write` returned false. */
+  /** Called when more of the request's body may be sent, after `write` returned false. */
   onWritable: (() => void) | undefined
   readonly #pool: ConnectionOwner
   readonly #socket: Socket
   readonly #reader = new AnswerReader(this)
   #state: State = 'fresh'
   #receiver: AnswerReceiver | undefined
-  /** Who waits for the connection alone, without a request. */
+  /** Callbacks of whoever waits for the connection alone, without a request. */
   #opener: ConnectReceiver | undefined
-  /** What the form of the latest request allows. */
+  /** The form of the latest request. */
   #form: RequestForm = NO_REQUEST
-  /** Whether the receiver wants no more of the body for now. */
+  /** Whether the receiver has refused more of the body until `resume`. */
   #isPaused = false
   #keepAliveMs = KEEP_ALIVE_MS
-  /** What the next read goes into. */
+  /** The buffer of the next read. */
   #buffer = shared
 
   constructor(pool: ConnectionOwner, address: ServiceAddress) {
@@ -149,13 +153,13 @@ export class ServiceConnection implements AnswerSink {
     this.#socket.once('close', this.#onSocketEnd)
   }
 
-  /** Waits until the connection is there, and gives it to the pool. */
+  /** Waits until the connection is established, and gives it to the pool. */
   open(opener: ConnectReceiver): void {
     this.#opener = opener
   }
 
   /**
-   * Sends a request; its body, if it has one, may follow from `onConnect` on.
+   * Sends a request. Its body, if it has one, may follow after `onConnect`.
    * @throws {GatewayError} `internal-error` when the head cannot be written as one request
    */
   send(head: RequestHead, receiver: AnswerReceiver): void {
@@ -168,18 +172,18 @@ export class ServiceConnection implements AnswerSink {
     this.#state = 'held'
     this.#socket.cork()
     this.#socket.write(text, 'latin1')
-    // With a body, the head leaves in one packet with the first of the body. Without, it leaves at the end of the turn: a
-    // service gets the requests of one turn together, and is woken once.
+    // With a body, the head leaves in one packet with the first body bytes. Without a body, the head leaves at the end of the
+    // turn: a service gets the requests of one turn together, and is woken once.
     if (!form.hasBody) setImmediate(this.#letGo)
     if (!this.#socket.connecting) receiver.onConnect()
   }
 
-  /** Sends pieces of the body, as one chunk. @returns false when no more should follow before `onWritable` is called */
+  /** Sends pieces of the body, as one chunk. @returns false when no more should be written before `onWritable` is called */
   write(pieces: readonly Buffer[]): boolean {
     const socket = this.#socket
     const size = pieces.reduce((sum, { length }) => sum + length, 0)
     if (size > 0) {
-      // A chunk of no bytes would be the last.
+      // An empty chunk would end the body.
       socket.cork()
       if (this.#form.isChunked) socket.write(`${size.toString(16)}\r\n`, 'latin1')
       for (const piece of pieces) socket.write(piece)
@@ -190,7 +194,7 @@ export class ServiceConnection implements AnswerSink {
     return !socket.writableNeedDrain
   }
 
-  /** The body is complete. */
+  /** Ends the body. */
   finish(): void {
     if (this.#form.isChunked) this.#socket.write('0\r\n\r\n', 'latin1')
     this.#letGo()
@@ -198,13 +202,13 @@ export class ServiceConnection implements AnswerSink {
     else if (this.#state === 'exchanging') this.#state = 'receiving'
   }
 
-  /** Reads on, after `onBody` returned false. */
+  /** Continues reading, after `onBody` returned false. */
   resume(): void {
     this.#isPaused = false
     this.#socket.resume()
   }
 
-  /** Ends the connection, whatever is under way. Nobody is told. */
+  /** Closes the connection in any state. No callback is called for it. */
   destroy(): void {
     this.#state = 'closed'
     this.#release()
@@ -220,7 +224,7 @@ export class ServiceConnection implements AnswerSink {
   onHead(status: number, fields: string[], length: number | undefined): void {
     this.#keepAliveMs = keepAliveOf(fields)
     const mayLend = this.#receiver?.onHead(status, fields, length) === true
-    // The receiver may have ended the connection: then nobody would give the place among the lending back.
+    // The receiver may have closed the connection, and `destroy` would not release the place that is taken here.
     if (!mayLend || this.#receiver === undefined || lending >= MAX_LENDING) return
     lending++
     this.#buffer = Buffer.allocUnsafeSlow(LARGE_READ_BYTES)
@@ -232,7 +236,6 @@ export class ServiceConnection implements AnswerSink {
   }
 
   onEnd(persists: boolean): void {
-    if (this.#state === 'closed') return // the receiver has ended the connection in this read
     const receiver = this.#receiver
     const mayCarryAnother =
       this.#state === 'receiving' &&
@@ -248,7 +251,7 @@ export class ServiceConnection implements AnswerSink {
     receiver?.onEnd()
   }
 
-  /** Lets go of everything that belongs to one request. What was lent is the receiver's for good. */
+  /** Releases everything that belongs to one request. A buffer that was lent stays the receiver's: nothing reads into it again. */
   #release(): void {
     this.#receiver = undefined
     this.onWritable = undefined
@@ -278,7 +281,7 @@ export class ServiceConnection implements AnswerSink {
     this.#pool.keep(this, milliseconds)
   }
 
-  /** @returns whether to read on */
+  /** @returns whether to continue reading */
   readonly #onRead = (count: number, buffer: Uint8Array): boolean => {
     try {
       this.#noteBytes(count)
@@ -286,12 +289,15 @@ export class ServiceConnection implements AnswerSink {
     } catch (error) {
       this.#fail(error)
     }
-    // Only now: what came behind the answer's end has been found out.
+    // Only at the end of the read, because bytes behind the response would have closed the connection.
     if (this.#state === 'complete') this.#becomeIdle(this.#keepAliveMs)
     return !this.#isPaused
   }
 
-  /** Bytes have come. @throws {StrayBytes} when nothing was asked yet; the reader knows the other bytes without a response */
+  /**
+   * Bytes have come.
+   * @throws {StrayBytes} before the request has left. Other bytes that belong to no response are found by the reader.
+   */
   #noteBytes(count: number): void {
     if (this.#state === 'awaiting') this.#state = 'receiving'
     else if (this.#state === 'sending') this.#state = 'exchanging'
@@ -324,7 +330,7 @@ export class ServiceConnection implements AnswerSink {
     )
   }
 
-  /** Whether the request may be sent once more if the connection ends now: it was kept, and no byte of a response came. */
+  /** Whether the request may be sent once more if the connection ends now: it was kept, and no byte of a response has come. */
   get #mayRepeat(): boolean {
     return (
       (this.#state === 'held' || this.#state === 'awaiting') &&
@@ -337,12 +343,12 @@ export class ServiceConnection implements AnswerSink {
 type WriteDone = (error?: Error | null) => void
 
 /**
- * A socket that reads on when a write finds its connection closed by the other side. A service that answers an upload early
- * and hangs up has often sent its whole answer by then, and Node would drop the answer with the error. The write that failed
- * never ends, so no other follows it; what is read decides how the connection ends, and the kernel knows that end already.
+ * A socket that continues reading when a write fails because the service has closed the connection. A service that responds to
+ * an upload early and closes has often sent its whole response by then, and Node would drop that response with the error. The
+ * callback of the failed write is never called, so no other write follows; reading then finds the response and the end.
  */
 class ServiceSocket extends Socket {
-  /** What Node passed with the latest write, and the same without the errors that are left to reading. */
+  /** The callback that Node passed with the latest write, and the one that drops the errors that are left to reading. */
   #done: WriteDone | undefined
   #readingOn: WriteDone = () => {}
 
@@ -356,7 +362,7 @@ class ServiceSocket extends Socket {
     super._writev?.(chunks, this.#withoutEnds(done))
   }
 
-  /** Made once for a socket: Node passes the same function with each write. */
+  /** Makes the callback once for a socket, because Node passes the same function with each write. */
   #withoutEnds(done: WriteDone): WriteDone {
     if (this.#done !== done) {
       this.#done = done
@@ -368,14 +374,17 @@ class ServiceSocket extends Socket {
   }
 }
 
-/** Whether a service closed or reset the connection. While nothing was read of a response, a malformed one is a close. */
+/**
+ * Whether an error means that the service closed or reset the connection. A malformed response means that as well when no byte
+ * of it was read, which is when the result counts.
+ */
 function isEndOfConnection(error: unknown): boolean {
   if (error instanceof MalformedAnswer) return !(error instanceof StrayBytes)
   const code = codeOf(error)
   return code === 'ECONNRESET' || code === 'EPIPE'
 }
 
-/** How long a connection may wait for its next request, in milliseconds: less than the service says, if it says. */
+/** How long a connection may be idle, in milliseconds: less than the service announces, when it announces a time. */
 function keepAliveOf(fields: readonly string[]): number {
   const seconds = /\btimeout=([0-9]{1,6})\b/i.exec(fieldLines(fields, 'keep-alive').join())?.[1]
   if (seconds === undefined) return KEEP_ALIVE_MS

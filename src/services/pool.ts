@@ -1,27 +1,27 @@
-/** Which connections to a service are there, and which of them may carry the next request? */
+/** Which connection carries the next request? The idle one that was used last; else a new one. */
 import type { ServiceAddress } from '../config/values.ts'
 import { ServiceConnection, type ConnectionOwner, type ConnectReceiver } from './connection.ts'
 
-/** How often connections that wait for a request are looked through, in milliseconds. */
+/** How often idle connections are checked, in milliseconds. */
 const SWEEP_MS = 500
 
-/** What a pool may be told to do besides. */
+/** Options of a pool. */
 export interface PoolOptions {
-  /** Called when the service sent bytes that belong to no response, with their number. Must not throw. */
+  /** Called when the service has sent bytes that belong to no response, with their number. Must not throw. */
   readonly onStrayBytes?: ((count: number) => void) | undefined
 }
 
-/** The connections to one service: those that wait for a request, and those that carry one. */
+/** The connections to one service: idle ones, and those that carry a request. */
 export class ConnectionPool implements ConnectionOwner {
   /**
-   * Bytes of the service that belonged to no response: on a connection without a request, behind the end of a response, or
-   * before the request had left. Nobody gets them, and the connection is closed: they could become another's response.
+   * How many bytes of the service belonged to no response: bytes on an idle connection, behind the end of a response, or before
+   * the request had left. They are dropped and their connection is closed, because they could become another user's response.
    */
   strayBytes = 0
   readonly #address: ServiceAddress
   readonly #onStrayBytes: ((count: number) => void) | undefined
   readonly #all = new Set<ServiceConnection>()
-  // The last one comes first: what is not needed for a while is let go.
+  /** A stack: connections that are not needed stay at the bottom until they are closed. */
   readonly #idle: ServiceConnection[] = []
   #sweeper: NodeJS.Timeout | undefined
 
@@ -30,17 +30,17 @@ export class ConnectionPool implements ConnectionOwner {
     this.#onStrayBytes = onStrayBytes
   }
 
-  /** How many connections there are. */
+  /** The number of connections. */
   get size(): number {
     return this.#all.size
   }
 
-  /** A connection for one request: one that waits, or a new one. Never fails: what goes wrong is told to the receiver. */
+  /** A connection for one request, idle or new. Never fails: the receiver of the request gets the error. */
   take(): ServiceConnection {
     return this.#takeWaiting() ?? this.dial()
   }
 
-  /** A new connection for one request. Never fails either. */
+  /** A new connection for one request. Never fails: the receiver of the request gets the error. */
   dial(): ServiceConnection {
     const connection = new ServiceConnection(this, this.#address)
     this.#all.add(connection)
@@ -48,9 +48,9 @@ export class ConnectionPool implements ConnectionOwner {
   }
 
   /**
-   * Finds out whether the service takes connections, before somebody is asked for a body. A connection that waits proves it;
-   * without one, a new one is made, and waits then. `onConnect` may be called before this returns.
-   * @returns the connection that is being made; undefined when one was waiting
+   * Checks that the service takes connections, before a client is told to send its body. An idle connection proves it. Without
+   * one, a new connection is opened, and becomes idle. `onConnect` may be called before this returns.
+   * @returns the connection that is being opened; undefined when there was an idle one
    */
   reach(receiver: ConnectReceiver): ServiceConnection | undefined {
     const waiting = this.#takeWaiting()
@@ -64,7 +64,7 @@ export class ConnectionPool implements ConnectionOwner {
     return undefined
   }
 
-  /** Keeps a connection for the next request, unless it has ended meanwhile. */
+  /** Keeps a connection for the next request, unless it is to be closed at once or the pool has forgotten it. */
   keep(connection: ServiceConnection, milliseconds: number): void {
     if (milliseconds <= 0 || !this.#all.has(connection)) {
       connection.destroy()
@@ -75,7 +75,7 @@ export class ConnectionPool implements ConnectionOwner {
     this.#sweeper ??= setTimeout(this.#sweep, SWEEP_MS).unref()
   }
 
-  /** The connection has ended. */
+  /** Forgets a connection that has ended. */
   forget(connection: ServiceConnection): void {
     if (!this.#all.delete(connection)) return
     const place = this.#idle.indexOf(connection)
@@ -87,13 +87,13 @@ export class ConnectionPool implements ConnectionOwner {
     this.#onStrayBytes?.(count)
   }
 
-  /** Ends every connection. */
+  /** Closes every connection. */
   close(): void {
     clearTimeout(this.#sweeper)
     for (const connection of this.#all) connection.destroy()
   }
 
-  /** The connection that has waited for the shortest time, unless it should have been let go meanwhile. */
+  /** The idle connection that was used last. One that has been idle for too long is closed instead. */
   #takeWaiting(): ServiceConnection | undefined {
     for (;;) {
       const waiting = this.#idle.pop()

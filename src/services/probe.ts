@@ -1,22 +1,22 @@
-/** Which services are up? A short look at each, shared by everybody who asks within a second. */
+/** Which services are up? One short connection to each tells; its result serves every question of the next second. */
 import { canConnect } from './can-connect.ts'
 import { listenerOf, type ServiceAddress } from '../config/values.ts'
 import { PROBED_SERVICES, type ProbedService, type ServiceName } from '../rules/services.ts'
 import type { Service } from './service.ts'
 
-/** Whether somebody takes connections where a service should be. */
-export type ServiceState = 'up' | 'down'
+/** `up`: the address of the service accepts connections. */
+type ServiceState = 'up' | 'down'
 
 /** How long a service may take to accept a connection, in milliseconds. */
 const CONNECT_MS = 500
 
-/** For how long one look serves everybody, in milliseconds. */
+/** How long the states of one look are given out again, in milliseconds. */
 const SHARED_MS = 1000
 
-/** What was seen, by service. */
+/** The state of each service that is probed. */
 export type ServiceStates = Readonly<Record<ProbedService, ServiceState>>
 
-/** Looks at the services, once a second at most. */
+/** Connects to the services, once a second at most: a probe must cost the services nothing, however often it is sent. */
 export class ServiceProbe {
   readonly #services: Readonly<Record<ServiceName, Pick<Service, 'address'>>>
   #latest: { readonly startedAt: number; readonly states: Promise<ServiceStates> } | undefined
@@ -25,7 +25,7 @@ export class ServiceProbe {
     this.#services = services
   }
 
-  /** What was seen within the last second; never rejects, and takes half a second at most. */
+  /** The states of the services, at most a second old. Never rejects, and takes half a second at most. */
   states(): Promise<ServiceStates> {
     const now = performance.now()
     if (this.#latest === undefined || now - this.#latest.startedAt > SHARED_MS)

@@ -1,6 +1,6 @@
 /**
- * How does a request reach a service and its answer the client? Streamed both ways with back-pressure. Nothing that may have
- * reached the service is sent again, but one: see `mayRepeat` in src/services/connection.ts.
+ * How does a request reach a service, and the response its client? Both are streamed with back-pressure. A request that may have
+ * reached the service is not sent again, with one exception: see `isRepeatable` in src/services/request-text.ts.
  */
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -16,7 +16,7 @@ import { CONNECT_MS, MAX_IN_FLIGHT, type Service } from './service.ts'
 import { READ_BYTES, type AnswerReceiver, type ServiceConnection } from './connection.ts'
 import type { Watched, Watchdog } from '../limits/watchdog.ts'
 
-/** The largest first piece of an answer that is held back until the end of its packet was looked at, in bytes. */
+/** The largest first piece of a response body that is held until the rest of its packet was read, in bytes. */
 const MAX_HELD_BYTES = 16 * 1024
 
 /** One request to relay. */
@@ -26,25 +26,25 @@ export interface RelayJob {
   readonly exchange: Exchange
   readonly requestId: string
   readonly service: Service
-  /** The path and query that the service gets. */
+  /** The path and query of the request to the service. */
   readonly path: string
-  /** The header list that the service gets. */
+  /** The header list of the request to the service. */
   readonly headers: string[]
   readonly hasBody: boolean
-  /** Whether pages of some foreign origin may read answers, so that answers differ by `Origin`. */
+  /** Whether pages of some foreign origin may read responses, so that responses differ by `Origin`. */
   readonly variesByOrigin: boolean
-  /** How long the service may take to begin its answer, in milliseconds. */
+  /** How long the service may take to begin its response, in milliseconds. */
   readonly firstByteMs: number
   /** How long the service may pause within an answer, in milliseconds; event streams may pause for ever. */
   readonly idleMs: number
   readonly watchdog: Watchdog
-  /** Told the status of the service's own answer, before the client is; nobody is told when undefined. */
+  /** Called with the status of the service's response, before the client gets it. */
   readonly onAnswer: ((status: number) => void) | undefined
-  /** Answers for the gateway when the service does not; nothing has been sent to the client yet. */
+  /** Sends an error response of the gateway. Called only while nothing was sent to the client. */
   readonly fail: (error: GatewayError) => void
 }
 
-/** Relays a request; everything that can happen ends in an answer or a closed connection. */
+/** Relays a request. Every outcome ends in a response or a closed connection. */
 export function relayRequest(job: RelayJob): void {
   const { service } = job
   if (service.inFlight >= MAX_IN_FLIGHT) {
@@ -61,55 +61,55 @@ export function relayRequest(job: RelayJob): void {
 }
 
 /**
- * Where a relayed request is. The first four are the request's way to the service, the next six the response's way to the
- * client. From each of these ten, an error, a limit that is passed, or the client's leaving leads to done.
+ * The phase of a relayed request. In the first four, the request is on its way to the service; in the next six, the response is
+ * on its way to the client. From each of these ten, an error, a time limit, or the client's leaving leads to done.
  */
 type Phase =
-  /** Only with a body: does the service take connections? `onConnect` → awaiting. */
+  /** Only with a body: waits for proof that the service takes connections. `onConnect` → awaiting. */
   | 'reaching'
-  /** Only with a body: the client is waited for, and no connection is held. `onBodyBegin` → connecting. */
+  /** Only with a body: waits for the client's first bytes, and holds no connection. `onBodyBegin` → connecting. */
   | 'awaiting'
-  /** The request is given to a connection. `onConnect` → asking; at once on a connection that was kept. */
+  /** A connection has the request. `onConnect` → asking; that is at once on a connection that was kept. */
   | 'connecting'
-  /** `onHead` → headed, or lending for a large body. An end after which the request may be repeated → connecting. */
+  /** Waits for the response. `onHead` → headed, or lending for a large body. An error that allows a repetition → connecting. */
   | 'asking'
-  /** The head is here, and leaves at the end of the turn → writing. A small first piece → holding, a large one → writing. */
+  /** Has the head. End of the turn → writing. A small first piece → holding, a large one → writing. `onEnd` → ending. */
   | 'headed'
-  /** So is a small first piece. End of the turn, or a second piece → writing. `onEnd` → ending: one write for all. */
+  /** Has the head and a small first piece. End of the turn, or a second piece → writing. `onEnd` → ending, so one write has all. */
   | 'holding'
-  /** The head has left, and pieces are written as they come. The client does not read → unread. `onEnd` → ending. */
+  /** The head is written, and pieces are written as they come. The client does not read → unread. `onEnd` → ending. */
   | 'writing'
-  /** The client does not read, so the service is not read either. `drain` → writing. `onEnd` → ending. */
+  /** The client does not read, so the service's connection is not read either. `drain` → writing. `onEnd` → ending. */
   | 'unread'
-  /** Lent pieces go straight to the client's socket. One that does not leave at once → lent. `onEnd` → ending. */
+  /** Lent pieces are written straight to the client's socket. A piece that stays in its queue → lent. `onEnd` → ending. */
   | 'lending'
-  /** A lent piece has not left, so nothing more is read. The socket has flushed it → lending. `onEnd` → ending. */
+  /** A lent piece is in the socket's queue, so nothing more is read. The socket has written it → lending. `onEnd` → ending. */
   | 'lent'
-  /** The service has given its whole response, and is done with. What is left of it leaves at the end of the turn → done. */
+  /** The whole response was read, and the connection given back. The rest is written at the end of the turn → done. */
   | 'ending'
   | 'done'
 
 /**
- * Writes a service's answer straight to the client: pieces go from the service's connection to the client's without a stream
- * in between, and nothing more is read while the client does not read.
+ * Relays one request, and its response straight to the client: pieces go from the service's connection to the client's without a
+ * stream in between, and the service's connection is not read while the client does not read.
  */
 class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   place = -1
   readonly #job: RelayJob
   readonly #body: RequestBody | undefined
-  /** When the service was asked: with a body, when that began. */
+  /** When the request was handed to a connection; with a body, that is when the body began. */
   #askedAt = performance.now()
-  /** The connection to the service, until the relay is done with it. */
+  /** The connection to the service, as long as the relay needs it. */
   #connection: ServiceConnection | undefined
   #phase: Phase = 'connecting'
   /** How long the service may pause within its response, in milliseconds. */
   #idleMs = 0
   #lastProgress = this.#askedAt
-  /** The head of the answer, until it is written: as long as it is here, a failure can still be told. */
+  /** The head of the response until it is written. Until then an error response can replace the response. */
   #head: string[] | undefined
-  /** A small answer that comes in one piece leaves as one piece: header and body in a single write. */
+  /** A small first piece of the body: a small response leaves in a single write, header and body together. */
   #held: Buffer | undefined
-  /** The client's socket, when pieces of a large body are written to it as they are. */
+  /** The client's socket, when lent pieces of a large body are written straight to it. */
   #direct: Socket | undefined
 
   constructor(job: RelayJob) {
@@ -125,7 +125,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     if (this.#body === undefined) {
       this.#ask(pool.take(), false)
     } else if (this.#body.isWhole && !this.#awaitsContinue) {
-      this.#awaitBody(this.#body) // it may yet be refused as too large, and a refusal dials nobody
+      this.#awaitBody(this.#body) // the body may yet be refused as too large, and a refusal must not dial the service
     } else {
       this.#phase = 'reaching'
       this.#connection = pool.reach(this)
@@ -137,7 +137,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     return raw.headers.expect !== undefined && raw.httpVersionMinor > 0
   }
 
-  /** Holds no connection meanwhile: services close those whose request takes long to come. */
+  /** Waits for the body without a connection, because services close connections whose request takes long to come. */
   #awaitBody(body: RequestBody): void {
     this.#phase = 'awaiting'
     body.read()
@@ -171,7 +171,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   onConnect(): void {
     this.#lastProgress = performance.now()
     if (this.#phase === 'reaching') {
-      // The decision is made and the service is there: now the client may send its body.
+      // The request may pass and the service takes connections: now the client may send its body.
       this.#connection = undefined
       if (this.#awaitsContinue) this.#job.response.writeContinue()
       if (this.#body !== undefined) this.#awaitBody(this.#body)
@@ -185,7 +185,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     this.#lastProgress = performance.now()
     const { raw, response, service } = this.#job
     const { socket } = response
-    // Only in its turn: behind other answers of a pipeline, a response has no socket yet. Nothing waits for a slow reader.
+    // Dropped when it is not this response's turn in a pipeline (it has no socket then), and when the client reads slowly.
     if (raw.httpVersionMinor === 0 || socket === null || socket.writableNeedDrain) return
     const headers = buildInformationalHeaders(fields, service.rewriteLocation)
     socket.write(informationalText(status, headers), 'latin1')
@@ -226,7 +226,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       return true
     }
     if (this.#phase === 'headed' || this.#phase === 'holding') this.#flush()
-    if (this.#isOver) return true // the head could not be written, and the request has ended
+    if (this.#isOver) return true // writing the head failed, and the request has ended
     return this.#write(piece)
   }
 
@@ -234,13 +234,13 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   #write(piece: Buffer): boolean {
     const { response } = this.#job
     if (response.write(piece)) return true
-    // Pieces that were read together may still come after this one.
+    // More pieces of the same read may follow although this one returns false.
     if (this.#phase !== 'unread') response.once('drain', this.#onDrain)
     this.#phase = 'unread'
     return false
   }
 
-  /** Writes a lent piece. @returns whether it has left already, and its place may be read into again */
+  /** Writes a lent piece. @returns whether the socket has written it, so that its memory may be read into again */
   #lend(piece: Buffer, socket: Socket): boolean {
     socket.write(piece, this.#onFlushed)
     this.#phase = socket.writableLength > 0 ? 'lent' : 'lending'
@@ -269,10 +269,10 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       fail(failure)
       return
     }
-    // Too late for a status: a cut connection is the only honest end of a cut answer.
+    // The status was sent: a cut connection is the only honest end of an incomplete response.
     exchange.outcome.reason = `${service.name} broke off: ${failure.reason ?? failure.code}`
     exchange.outcome.cause = failure.cause
-    // To HTTP/1.0 a connection that is closed properly is a whole answer; a Unix socket knows no other end.
+    // HTTP/1.0 takes a connection that is closed properly for a whole response, so it is reset. A Unix socket has no reset.
     const { socket } = response
     if (raw.httpVersionMinor === 0 && socket?.remoteAddress !== undefined) socket.resetAndDestroy()
     else cutAnswer(response)
@@ -280,14 +280,14 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
 
   check(now: number): void {
     if (this.#job.raw.socket.destroyed) {
-      this.#onClientClose() // an answer that waits behind others of a pipeline is never told
+      this.#onClientClose() // a response that waits behind others of a pipeline gets no event when the client leaves
     } else {
       const failure = this.#overdue(now)
       if (failure !== undefined) this.#stop(failure)
     }
   }
 
-  /** What has taken too long, if anything. */
+  /** The error for the time limit that has passed, if any. */
   #overdue(now: number): GatewayError | undefined {
     const { firstByteMs } = this.#job
     const body = this.#body
@@ -327,9 +327,10 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   }
 
   /**
-   * Prepares to write pieces of a body with a length straight to the client's socket, past Node's answer, which would keep
-   * them a moment longer than they are lent.
-   * @param socket the answer's; it has one only when it is the one that the connection is at
+   * Prepares to write pieces of a body with a length straight to the client's socket. Node's response object is bypassed because
+   * it would keep the pieces a moment longer than they are lent.
+   * @param socket the response's socket; a response has it only when its turn in a pipeline has come
+   * @returns whether pieces may be lent
    */
   #lendTo(socket: Socket): boolean {
     const { response } = this.#job
@@ -346,10 +347,11 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   }
 
   /**
-   * Sends the header, and the body as far as it is there; does nothing when that has been done. Scheduled for the end of the
-   * turn: what came in the same packet has been read by then, and answers to a client's several requests, or to a front's
-   * many clients, leave one after the other, so that their reader is woken once. An event stream's silence does not hold the
-   * header back. Nobody but {@link #onFault} would hear of what is thrown here.
+   * Writes the head, and the body as far as it was read; does nothing when the head was written before. Scheduled for the end of
+   * the turn, because the rest of the same packet has been read by then, and responses to several requests of a client, or to
+   * many clients of a front proxy, leave one after the other, so that their reader is woken once. The head does not wait for a
+   * body longer than that: an event stream may be silent. {@link #onFault} takes errors, because setImmediate has no caller
+   * that could.
    */
   readonly #flush = (): void => {
     try {
@@ -374,7 +376,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     else if (outcome.bytesOut === 0) response.flushHeaders()
   }
 
-  /** Ends the request when its answer could not be written, which is the gateway's own fault. */
+  /** Ends the request when its response could not be written, which is the gateway's own fault. */
   #onFault(cause: unknown): void {
     this.#connection?.destroy()
     if (!this.#isOver) this.#finish()
@@ -420,7 +422,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     this.#job.exchange.outcome.reason ??= 'client left'
   }
 
-  /** Whether the relay is done with the service. */
+  /** Whether the relay needs the service no more. */
   get #isOver(): boolean {
     return this.#phase === 'ending' || this.#phase === 'done'
   }
@@ -434,12 +436,12 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   }
 }
 
-/** Whether a body must be gathered before it is sent, because the service wants a length and the client gives none. */
+/** Whether a body must be gathered before it is sent, because the service needs a `Content-Length` and the client sent none. */
 function wantsWholeBody({ service, headers }: RelayJob): boolean {
   return service.row.wantsLength === true && fieldLines(headers, 'content-length').length === 0
 }
 
-/** An informational answer as it goes over the wire. Names and values were checked when they were read. */
+/** An informational response as it goes over the wire. Names and values were checked when they were read. */
 function informationalText(status: number, headers: readonly string[]): string {
   let text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`
   for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`

@@ -1,37 +1,37 @@
-/** How does a request body travel to a service? Streamed, watched for slowness, and never tied to the answer's fate. */
+/** How is a request body sent to a service? As a stream with a minimum rate; the response does not depend on the body's end. */
 import type { IncomingMessage } from 'node:http'
 
-/** A client must send at least this many bytes in each window while the service is ready to take them. */
+/** How many bytes a client must send at least in each window while the service is ready to take them. */
 export const MIN_BYTES_PER_WINDOW = 30 * 1024
 export const WINDOW_MS = 30_000
 
-/** How much of a body may wait to be sent to the service, in bytes; then the client waits. */
+/** How many bytes of a body may wait to be sent to the service before reading from the client pauses. */
 const MAX_GATHERED_BYTES = 256 * 1024
 
 /**
- * How much is gathered before the service has a first part of the body, in bytes. A service that answers a head alone and
- * hangs up leaves the rest unread, and the more that is, the sooner a reset overtakes its answer.
+ * How many bytes are gathered before the service has a first part of the body. A service that responds to the head alone and
+ * closes leaves the rest unread, and the more is unread, the sooner a reset overtakes its response.
  */
 const MAX_FIRST_BYTES = 32 * 1024
 
-/** In how many pieces at most: a client may send its body byte by byte, and each piece costs more than what is in it. */
+/** In how many pieces at most: a client may send its body byte by byte, and each piece takes more memory than its bytes. */
 const MAX_GATHERED_PIECES = 1024
 
 /** The largest body without a length that is gathered whole for a service that wants a length, in bytes. */
 export const MAX_WHOLE_BYTES = 16 * 1024
 
-/** Who decides where a body goes. */
+/** Callbacks of the owner of a body, which decides where the body goes. */
 export interface BodyOwner {
   /**
-   * The body begins: its first bytes, or its end, have come. `sendTo` may follow at once or later.
-   * @param length of a body that was gathered whole; undefined otherwise
+   * The body begins: its first bytes, or its end, have come. `sendTo` may be called at once or later.
+   * @param length the length of a body that was gathered whole; undefined otherwise
    */
   onBodyBegin(length: number | undefined): void
-  /** A body that was to be gathered whole is too large. It was stopped, and nothing more follows. */
+  /** A body that was to be gathered whole is too large. Reading it was stopped, and no other callback follows. */
   onBodyTooLarge(): void
 }
 
-/** What a body is sent to: a connection to a service. */
+/** The receiving end of a body: a connection to a service. */
 export interface BodySink {
   write(pieces: readonly Buffer[]): boolean
   finish(): void
@@ -39,13 +39,13 @@ export interface BodySink {
 }
 
 /**
- * The body of a request on its way to a service. What becomes of the request is not its business: see `stop`.
+ * The body of a request on its way to a service. Its owner decides what happens to the request, and calls `stop` in the end.
  *
- * Its states, in this order: not read yet, awaited (`read` was called, and nothing has come), begun (the owner was told, and
- * what comes is gathered), sent (it has a sink). `stop` ends each of them.
+ * Its states, in this order: not read yet, awaited (`read` was called, and nothing has come), begun (`onBodyBegin` was called,
+ * and bytes are gathered), sent (it has a sink). `stop` ends each of them.
  */
 export class RequestBody {
-  /** When something was last sent, or was ready to be, on the monotonic clock in milliseconds. */
+  /** When bytes were last sent, or the sink was last ready for them, on the monotonic clock in milliseconds. */
   lastProgress = performance.now()
   /** Whether the whole body is gathered before it begins. */
   readonly isWhole: boolean
@@ -69,7 +69,7 @@ export class RequestBody {
     this.isWhole = isWhole
   }
 
-  /** Begins to read the body. The owner is told when it begins. */
+  /** Starts reading. `onBodyBegin` is called when the first bytes have come. */
   read(): void {
     this.#isRead = true
     this.#beginWindow()
@@ -77,7 +77,7 @@ export class RequestBody {
     this.#source.on('end', this.#onEnd)
   }
 
-  /** Sends what has been read, and what follows. Only after the body has begun. */
+  /** Sends the bytes that were read, and those that follow. Call it only after `onBodyBegin`. */
   sendTo(sink: BodySink): void {
     this.#sink = sink
     sink.onWritable = this.#onWritable
@@ -85,7 +85,7 @@ export class RequestBody {
     this.#flush(sink)
   }
 
-  /** Reads and sends no more. */
+  /** Stops reading and sending. */
   stop(): void {
     if (!this.#isRead) return
     this.#isRead = false
@@ -95,7 +95,7 @@ export class RequestBody {
     this.#source.off('end', this.#onEnd)
   }
 
-  /** Whether it is the client that is waited for: for the body's begin, or because the service is ready for more. */
+  /** Whether the client is the one to act: the body has not begun, or the service is ready for more of it. */
   get awaitsClient(): boolean {
     if (!this.#hasBegun) return this.#isRead
     return this.#sink !== undefined && !this.#isBlocked && !this.#isEnded
@@ -146,8 +146,8 @@ export class RequestBody {
   }
 
   /**
-   * What is there is sent when everything that has arrived was read: writing to a service that has answered early and hung
-   * up fails, and would take its answer along.
+   * Sends at the end of the turn, when every socket with data was read. Writing to a service that has responded early and
+   * closed fails, and the failure would lose a response that was not read before.
    */
   #schedule(): void {
     if (this.#isScheduled) return
@@ -164,7 +164,7 @@ export class RequestBody {
     } else if (this.#sink !== undefined) {
       this.#flush(this.#sink)
     }
-    // Begun and without a sink yet: `sendTo` sends what was gathered meanwhile.
+    // Begun and without a sink yet: `sendTo` sends the bytes that were gathered meanwhile.
   }
 
   #flush(sink: BodySink): void {
@@ -175,7 +175,7 @@ export class RequestBody {
     this.#isBlocked = !sink.write(pieces)
     if (this.#isEnded) {
       sink.finish()
-      this.#sink = undefined // a send that is still scheduled must not finish the body again
+      this.#sink = undefined // a scheduled #send must not finish the body a second time
     } else if (this.#isBlocked) this.#source.pause()
     else this.#source.resume()
   }

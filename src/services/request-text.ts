@@ -1,4 +1,4 @@
-/** What is written to a service as the head of a request, and what may be concluded from its form? */
+/** How is a request's head written to a service? As text; and the request's form says how the connection may go on. */
 import { GatewayError } from '../answers/errors.ts'
 import { fieldLines, isFieldName, isFieldValue } from '../http/fields.ts'
 
@@ -12,15 +12,15 @@ export interface RequestHead {
   readonly hasBody: boolean
 }
 
-/** What follows for the connection from how a request is written. */
+/** What the way in which a request is written means for its connection. */
 export interface RequestForm {
   readonly hasBody: boolean
   /** Whether the body is sent in chunks. */
   readonly isChunked: boolean
   /**
    * Whether every service reads this request as it was written. libwebsockets (ttyd) does not read chunked bodies: it takes
-   * them for the next request, whose response would go to the next user of the connection. A body with a length is read by
-   * what is built for bodies; on other methods some servers ignore it (RFC 9110 section 9.3.1).
+   * them for the next request, whose response would go to the next user of the connection. A body with a length is read on
+   * methods that expect one; on other methods some servers ignore it (RFC 9110 section 9.3.1).
    */
   readonly isSurelyRead: boolean
   /**
@@ -31,10 +31,10 @@ export interface RequestForm {
   readonly isRepeatable: boolean
 }
 
-/** Methods that are made for a body; without one, their requests say so (RFC 9110 section 8.6). */
+/** Methods that expect a body. Without one, their requests have `Content-Length: 0` (RFC 9110 section 8.6). */
 const BODY_METHODS: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH'])
 
-/** Every form that a request can have. They are made once: a request allocates nothing for its form. */
+/** Every form that a request can have, made once: a request allocates nothing for its form. */
 const FORMS = {
   repeatable: { hasBody: false, isChunked: false, isSurelyRead: true, isRepeatable: true },
   bodyless: { hasBody: false, isChunked: false, isSurelyRead: true, isRepeatable: false },
@@ -43,15 +43,15 @@ const FORMS = {
   chunked: { hasBody: true, isChunked: true, isSurelyRead: false, isRepeatable: false },
 } as const satisfies Record<string, RequestForm>
 
-/** The form of a connection's request while it had none. */
+/** The form while a connection has had no request. */
 export const NO_REQUEST: RequestForm = FORMS.bodyless
 
-/** Whether a request says itself how long its body is. */
+/** Whether a request has a `Content-Length`. */
 export function hasLength({ headers }: Pick<RequestHead, 'headers'>): boolean {
   return fieldLines(headers, 'content-length').length > 0
 }
 
-/** @param isCounted whether the request says how long its body is */
+/** The form of a request. @param isCounted whether the request has a `Content-Length` */
 export function formOf({ method, hasBody }: RequestHead, isCounted: boolean): RequestForm {
   if (!hasBody) return method === 'GET' || method === 'HEAD' ? FORMS.repeatable : FORMS.bodyless
   if (!isCounted) return FORMS.chunked
@@ -59,9 +59,9 @@ export function formOf({ method, hasBody }: RequestHead, isCounted: boolean): Re
 }
 
 /**
- * The head of a request as it goes over the wire. The parser that its parts come from lets no line end through; it is
- * checked again.
- * @param isCounted whether the request says how long its body is
+ * The head of a request as it goes over the wire. The client's parser lets no line end through, and every part is checked here
+ * again, because a line end in a part would start a second request.
+ * @param isCounted whether the request has a `Content-Length`
  * @throws {GatewayError} `internal-error` when a part would end its line
  */
 export function requestText(

@@ -1,4 +1,4 @@
-/** Does the service take this WebSocket? Its handshake is finished before the client's is answered (RFC 6455 section 4). */
+/** How is a WebSocket opened to a service? Its handshake is finished before the client gets a response (RFC 6455 section 4). */
 import { createHash } from 'node:crypto'
 import { request, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -8,19 +8,19 @@ import { fieldLines, listElements, trimOws } from '../http/fields.ts'
 import { FrameFollower } from '../http/frames.ts'
 import { CONNECT_MS, type Service } from '../services/service.ts'
 
-/** How long a service may take to answer a handshake, in milliseconds. */
+/** How long a service may take to respond to a handshake, in milliseconds. */
 const HANDSHAKE_MS = 10_000
 
 /** A connection that the service switched to WebSocket. */
 export interface Switched {
   readonly kind: 'switched'
   readonly socket: Duplex
-  /** What came with the service's answer. */
+  /** Bytes that came behind the service's `101`. */
   readonly head: Buffer
   readonly rawHeaders: readonly string[]
 }
 
-/** An ordinary answer instead of a switch. */
+/** An ordinary response instead of a switch. */
 export interface Refused {
   readonly kind: 'refused'
   readonly answer: IncomingMessage
@@ -29,7 +29,7 @@ export interface Refused {
 /**
  * Sends a handshake to a service.
  * @param headers the whole header list, handshake fields included
- * @param key the client's `Sec-WebSocket-Key`, which the service's accept value must answer
+ * @param key the client's `Sec-WebSocket-Key`, which the service's `Sec-WebSocket-Accept` must match
  * @param protocols the subprotocols that the client offered
  * @param signal aborts the attempt when the client has gone
  * @throws {GatewayError} `upstream-unreachable` or `upstream-timeout`
@@ -64,7 +64,7 @@ export function dialWebSocket(
   })
   outgoing.on('upgrade', (answer, socket, head) => {
     clearTimeout(timer)
-    socket.on('error', destroyItself) // Node has taken its own listener away
+    socket.on('error', destroyItself) // Node has removed its own listener from the socket
     const problem = switchingProblem(answer, head, key, protocols)
     if (problem === undefined) {
       resolve({ kind: 'switched', socket, head, rawHeaders: answer.rawHeaders })
@@ -87,21 +87,21 @@ export function dialWebSocket(
   return promise
 }
 
-/** A listener that keeps nothing of the handshake in memory as long as the socket is open. */
+/** Closes a socket that has failed. No closure, which would keep the handshake in memory as long as the socket is open. */
 function destroyItself(this: Duplex): void {
   this.destroy()
 }
 
 /**
- * What is wrong with an answer that does not switch. Node's parser takes any three digits for a status, and a `101` that
- * names no protocol for an ordinary answer: its writer takes nothing below 100, and to the client a `101` opens a tunnel.
+ * The problem of a response that does not switch, if it has one. Node's parser takes any three digits for a status, and a `101`
+ * without a protocol for an ordinary response. Node's writer refuses a status below 100, and a `101` opens a tunnel at the client.
  */
 function refusalProblem({ statusCode = 0 }: IncomingMessage): string | undefined {
   if (statusCode === 101) return '101 without Upgrade'
   return statusCode < 200 ? 'a status below 200' : undefined
 }
 
-/** What is wrong with a `101`: a tunnel is only opened behind a real switch to WebSocket (websocket smuggling). */
+/** The problem of a `101`, if it has one. Only a real switch to WebSocket may open a tunnel (websocket smuggling). */
 function switchingProblem(
   answer: IncomingMessage,
   head: Buffer,
@@ -123,12 +123,12 @@ function switchingProblem(
   return undefined
 }
 
-/** The `Sec-WebSocket-Accept` that answers a key (RFC 6455 section 4.2.2). */
-export function acceptValue(key: string): string {
+/** The `Sec-WebSocket-Accept` for a key (RFC 6455 section 4.2.2). */
+function acceptValue(key: string): string {
   return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
 }
 
-/** The subprotocols that a handshake offers; they are compared case-sensitively. */
+/** The subprotocols that a handshake offers. They are case-sensitive. */
 export function offeredProtocols({ rawHeaders }: Pick<IncomingMessage, 'rawHeaders'>): string[] {
   return fieldLines(rawHeaders, 'sec-websocket-protocol').flatMap((line) =>
     line.split(',').map(trimOws),

@@ -1,18 +1,18 @@
-/** What does a client do while its handshake waits? It may send frames already, or leave; neither must be missed. */
+/** What does a client send while the service has its handshake? Frames are kept for the service; a client that leaves is noticed. */
 import type { Duplex } from 'node:stream'
 
-/** Bytes that are kept for a client that does not wait for its answer; more stay in the kernel. */
+/** How many bytes are kept of a client that does not wait for its response; more stay in the kernel. */
 const MAX_EARLY_BYTES = 64 * 1024
 
 /**
- * Whether a client has ended its side, or its connection is broken. A client that left before anybody listened is told
- * by no event any more.
+ * Whether a client has ended its side, or its connection is broken. No event reports that when it happened before a listener was
+ * added.
  */
 export function hasLeft(socket: Duplex): boolean {
   return socket.destroyed || socket.readableEnded
 }
 
-/** Listens to a socket that nobody reads yet: without that, a client that leaves would not be noticed. */
+/** Reads a socket that has no other reader yet. An unread socket reports no end, so a client that leaves would not be noticed. */
 export class EarlyBytes {
   readonly #socket: Duplex
   readonly #onLeft: () => void
@@ -28,7 +28,7 @@ export class EarlyBytes {
     socket.once('close', onLeft)
   }
 
-  /** Stops listening; another reader must take over in the same turn. @returns what came, in order */
+  /** Stops reading; another reader must take over in the same turn. @returns the bytes that came, in order */
   take(): Buffer {
     if (this.#length >= MAX_EARLY_BYTES) this.#socket.resume()
     this.#socket.off('data', this.#onData)

@@ -1,7 +1,7 @@
-/** Which sockets belong to which session, and when must they end? */
+/** Which WebSockets are open, and when does the gateway close them? Each belongs to a session, and ends with it. */
 import type { Principal } from '../identity/token.ts'
 
-/** Why the gateway ends a socket: the close code and its reason (RFC 6455 section 7.4). */
+/** Why the gateway closes a socket: the close code and its reason (RFC 6455 section 7.4). */
 export interface CloseReason {
   readonly code: number
   readonly reason: string
@@ -15,7 +15,7 @@ interface Owned {
   readonly principal: Principal
 }
 
-/** An upgraded connection under the gateway's care. */
+/** An open WebSocket. */
 export interface OpenSocket extends Owned {
   /** The client's address, for the cap. */
   readonly address: string
@@ -27,15 +27,15 @@ export interface OpenSocket extends Owned {
   destroy(): void
 }
 
-/** A place for a socket, taken before its service was asked. */
+/** A place below the caps for a socket, reserved before its service is dialled. */
 export interface Place extends Owned {
-  /** Why the socket must end as soon as it is open: what it hangs on has ended while the service was asked. */
+  /** Why the socket must be closed as soon as it is open: `close` applied to it while the service was dialled. */
   readonly endedBy: CloseReason | undefined
-  /** Gives the place back. */
+  /** Releases the place. */
   readonly release: () => void
 }
 
-/** Sockets that one session, and one client address, may hold open at once. */
+/** How many sockets one session, and one client address, may hold open at once. */
 export const SOCKETS_PER_SESSION = 64
 export const SOCKETS_PER_ADDRESS = 128
 
@@ -58,7 +58,7 @@ export class OpenSockets {
     )
   }
 
-  /** Takes a place before the service is dialled, so that a burst of handshakes cannot pass the cap. */
+  /** Reserves a place before the service is dialled, so that a burst of handshakes cannot pass the caps. */
   reserve(principal: Principal, address: string): Place {
     const { sessionId } = principal
     count(this.#perSession, sessionId, 1)
@@ -84,13 +84,13 @@ export class OpenSockets {
     this.#sockets.delete(socket)
   }
 
-  /** Ends the sockets that a condition holds for, and those that are about to be opened. */
+  /** Closes the sockets for which a condition holds, and those that are about to be opened. */
   close(reason: CloseReason, condition: (owned: Owned) => boolean = () => true): void {
     for (const place of this.#places) if (condition(place)) place.endedBy ??= reason
     for (const socket of this.#sockets) if (condition(socket)) socket.close(reason)
   }
 
-  /** Cuts every socket. */
+  /** Cuts every socket, without a close frame. */
   destroyAll(): void {
     for (const socket of this.#sockets) socket.destroy()
   }
@@ -103,8 +103,8 @@ function count(counts: Map<string, number>, key: string, change: number): void {
 }
 
 /**
- * When a socket of this session ends, in milliseconds since 1970: at `exp`. One that is opened in the leeway after `exp`
- * ends with the leeway; else a terminal page, which reconnects at once, would be let in and thrown out in a hot loop.
+ * When a socket of this session ends, in milliseconds since 1970: at `exp`. A socket that is opened in the leeway after `exp`
+ * ends with the leeway, because a terminal page reconnects at once, and would be let in and closed in a hot loop.
  */
 export function socketEndsAt(principal: Principal, leewaySeconds: number, nowMs: number): number {
   const expiry = principal.expiresAt * 1000

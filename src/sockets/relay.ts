@@ -1,4 +1,4 @@
-/** How do the bytes of an open WebSocket pass? As they are, with back-pressure, and with a proper end between two frames. */
+/** How does an open WebSocket pass bytes? Unchanged, with back-pressure; the gateway closes it only between two frames. */
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import { closeFrame, FrameFollower, type FrameSender } from '../http/frames.ts'
@@ -7,35 +7,42 @@ import { SESSION_ENDED, type OpenSocket } from './open-sockets.ts'
 import type { Principal } from '../identity/token.ts'
 import type { Watched } from '../limits/watchdog.ts'
 
-/** How long the end of a frame, and then the client's goodbye, is waited for (milliseconds). */
+/** How long a closing connection waits for the end of the current frame, and then for the client's close frame, in milliseconds. */
 const CLOSE_MS = 1000
 
-/** How long what was already read may take to reach the other side after one side ended (milliseconds). */
+/** After one side has ended: how long bytes that were already read may take to reach the other side, in milliseconds. */
 const FLUSH_MS = 5000
 
-/** How much is read of a side whose words reach nobody any more, in bytes: a goodbye may be in it, or no end at all. */
+/** How many bytes of a side are read and dropped after its last frame: a close frame may be among them, or they may never end. */
 const MAX_DISCARDED_BYTES = 1024 * 1024
 
-/** Vanished peers are noticed by the kernel after about this long without a byte, plus its retries (milliseconds). */
+/** After how long without a byte TCP keep-alive probes a peer that may have vanished, in milliseconds. */
 const KEEP_ALIVE_MS = 30_000
 
-/** A connection to relay. */
+/** The two sides of a WebSocket, and what is known of it. */
 export interface RelayPair {
   readonly client: Duplex
   readonly service: Duplex
-  /** What arrived with the client's handshake. */
+  /** Bytes that arrived with the client's handshake. */
   readonly clientHead: Buffer
-  /** What arrived with the service's handshake. */
+  /** Bytes that arrived with the service's handshake. */
   readonly serviceHead: Buffer
   readonly principal: Principal
   readonly address: string
   readonly endsAt: number
   readonly outcome: Outcome
-  /** The service's `101` as the client gets it. */
+  /** The service's `101` response, as it is written to the client. */
   readonly answer: string
-  /** Called once, when both sides are gone. */
+  /** Called once, when both sockets are closed. */
   readonly onEnd: () => void
 }
+
+type RelayState =
+  /** `close` → closing. Both sockets closed → ended. */
+  | 'open'
+  /** The gateway ends the connection. Both sockets closed → ended; `destroy` closes them when that takes too long. */
+  | 'closing'
+  | 'ended'
 
 /** An open WebSocket between a client and a service. */
 export class WebSocketRelay implements OpenSocket, Watched {
@@ -50,11 +57,10 @@ export class WebSocketRelay implements OpenSocket, Watched {
   readonly #fromClient: Direction
   readonly #fromService: Direction
   #timer: NodeJS.Timeout | undefined
-  #closing = false
-  #ended = false
+  #state: RelayState = 'open'
 
   constructor(pair: RelayPair) {
-    // Not the whole pair: what came with the handshakes would stay in memory as long as the socket is open.
+    // The fields, not the pair: the pair holds the handshakes' bytes, which would stay in memory as long as the socket is open.
     const { client, service, outcome } = pair
     this.#client = client
     this.#service = service
@@ -90,15 +96,15 @@ export class WebSocketRelay implements OpenSocket, Watched {
     client.write(pair.answer, 'latin1')
     this.#fromService.start(pair.serviceHead)
     this.#fromClient.start(pair.clientHead)
-    // A side may have gone, or ended, before anybody listened.
+    // A socket may have closed or ended before these listeners were added.
     if ([client, service].some((side) => side.closed || side.readableEnded))
       process.nextTick(this.#onSideClose)
   }
 
-  /** Ends the connection: a close frame to each side as soon as the frame under way has passed, then the sockets. */
+  /** Ends the connection: sends each side a close frame as soon as the current frame has passed, then ends the sockets. */
   close({ code, reason }: { code: number; reason: string }): void {
-    if (this.#closing) return
-    this.#closing = true
+    if (this.#state !== 'open') return
+    this.#state = 'closing'
     this.#outcome.reason ??= reason
     this.#fromService.endWith(closeFrame(code, reason), () => this.#client.end())
     this.#fromClient.endWith(closeFrame(1001, '', randomBytes(4)), () => this.#service.end())
@@ -109,22 +115,22 @@ export class WebSocketRelay implements OpenSocket, Watched {
     if (wallClock >= this.endsAt) this.close(SESSION_ENDED)
   }
 
-  // No WebSocket goes on with one half: the other side gets what was read, and its chance to say goodbye.
+  // A WebSocket does not continue half-open: the other side gets the bytes that were read, and may send its close frame.
   readonly #onSideEnd = (): void => {
     this.#destroyAfter(FLUSH_MS)
   }
 
   readonly #onSideClose = (): void => {
     const [client, service] = [this.#client, this.#service]
-    // A service that dies ends the client's socket, and the other way round; what was read before still arrives.
+    // When one socket closes, the other one is ended, not destroyed: bytes that were read before still arrive.
     for (const side of [client, service]) {
       if (side.destroyed) continue
       if (!side.writableEnded) side.end()
-      side.resume() // it may have waited for the side that has gone
+      side.resume() // it may be paused, waiting for the socket that has closed
     }
     this.#destroyAfter(FLUSH_MS)
-    if (!client.destroyed || !service.destroyed || this.#ended) return
-    this.#ended = true
+    if (!client.destroyed || !service.destroyed || this.#state === 'ended') return
+    this.#state = 'ended'
     clearTimeout(this.#timer)
     this.#onEnd()
   }
@@ -139,6 +145,21 @@ export class WebSocketRelay implements OpenSocket, Watched {
   }
 }
 
+type DirectionState =
+  /** `endWith` between two frames → over, within one → finishing. An illegal frame → illegal, or over within another frame. */
+  | 'open'
+  /** The current frame still passes, then the last frame is sent → over. An illegal frame → over, without the last frame. */
+  | 'finishing'
+  /** Whole frames have passed, and then an illegal one came. `endWith` → over: the sink is told why. */
+  | 'illegal'
+  /** Nothing passes any more; what comes is read and dropped. */
+  | 'over'
+
+interface LastFrame {
+  readonly frame: Buffer
+  readonly onSent: () => void
+}
+
 /** One direction of a relay. */
 class Direction {
   readonly #source: Duplex
@@ -146,9 +167,9 @@ class Direction {
   readonly #follower: FrameFollower
   readonly #onIllegal: () => void
   readonly #count: (bytes: number) => void
-  #goodbye: { frame: Buffer; onSent: () => void } | undefined
-  #isOver = false
-  #isIllegal = false
+  #state: DirectionState = 'open'
+  /** The last frame, while the direction is finishing. */
+  #lastFrame: LastFrame | undefined
   #discarded = 0
 
   constructor(
@@ -174,26 +195,40 @@ class Direction {
     this.#sink.on('drain', () => this.#source.resume())
   }
 
-  /** Writes a last frame once the frame under way has passed; nothing after it. */
+  /** Writes a last frame once the current frame has passed; nothing after it. */
   endWith(frame: Buffer, onSent: () => void): void {
-    if (this.#isOver) onSent()
-    if (this.#isOver || this.#goodbye !== undefined) return
-    this.#goodbye = { frame, onSent }
-    this.#source.resume()
-    if (this.#isIllegal || this.#follower.atBoundary) this.#sayGoodbye()
+    switch (this.#state) {
+      case 'open':
+        this.#source.resume()
+        if (this.#follower.atBoundary) {
+          this.#finish({ frame, onSent })
+        } else {
+          this.#state = 'finishing'
+          this.#lastFrame = { frame, onSent }
+        }
+        break
+      case 'illegal':
+        this.#source.resume()
+        this.#finish({ frame, onSent })
+        break
+      case 'finishing':
+        break
+      case 'over':
+        onSent()
+        break
+    }
   }
 
   #relay(chunk: Buffer): void {
-    if (this.#isOver || this.#sink.destroyed) {
+    if (this.#state === 'over' || this.#sink.destroyed) {
       this.#discard(chunk)
       return
     }
     const { atBoundary } = this.#follower
-    const taken = this.#follower.follow(chunk, this.#goodbye !== undefined)
+    const taken = this.#follower.follow(chunk, this.#state === 'finishing')
     if (taken < 0) {
-      // Nothing of this chunk passes; after a whole frame, the other side is still told why.
-      this.#isIllegal = true
-      this.#isOver = !atBoundary
+      // Nothing of this chunk passes. The sink is told why, unless that would fall into the middle of a frame.
+      this.#state = atBoundary ? 'illegal' : 'over'
       this.#onIllegal()
       return
     }
@@ -204,20 +239,20 @@ class Direction {
     ) {
       this.#source.pause()
     }
-    if (this.#goodbye !== undefined && this.#follower.atBoundary) this.#sayGoodbye()
+    if (this.#lastFrame !== undefined && this.#follower.atBoundary) this.#finish(this.#lastFrame)
   }
 
-  /** Reads on for a goodbye; a sender that does not stop is cut. */
+  /** Reads on, because a close frame may come; a sender that does not stop is cut. */
   #discard({ length }: Buffer): void {
     this.#discarded += length
     if (this.#discarded > MAX_DISCARDED_BYTES) this.#source.destroy()
   }
 
-  #sayGoodbye(): void {
-    if (this.#isOver || this.#goodbye === undefined) return
-    this.#isOver = true
-    if (!this.#sink.writableEnded) this.#sink.write(this.#goodbye.frame)
-    this.#goodbye.onSent()
+  #finish({ frame, onSent }: LastFrame): void {
+    this.#state = 'over'
+    this.#lastFrame = undefined
+    if (!this.#sink.writableEnded) this.#sink.write(frame)
+    onSent()
   }
 }
 

@@ -25,7 +25,7 @@ export function terminalCredentialFile(stateDir: string): string {
  */
 export async function ensureTerminalCredential(stateDir: string): Promise<KeptSecret> {
   const file = terminalCredentialFile(stateDir)
-  const kept = await ensureSecretFile(file, newCredential)
+  const kept = ensureSecretFile(file, newCredential)
   if (!FORM.test(kept.secret)) {
     throw new SecretFileError(
       `${file} does not hold a credential of the form user:password. Delete it to get a new one.`,
@@ -40,7 +40,7 @@ export async function ensureTerminalCredential(stateDir: string): Promise<KeptSe
  */
 export async function rotateTerminalCredential(stateDir: string): Promise<string> {
   const credential = newCredential()
-  await replaceSecretFile(terminalCredentialFile(stateDir), credential)
+  replaceSecretFile(terminalCredentialFile(stateDir), credential)
   return credential
 }
 

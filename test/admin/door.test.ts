@@ -1,4 +1,4 @@
-/** Can the operator, and nobody else, ask a gateway that runs? */
+/** Can the machine's owner, and no other user, reach a running gateway over the admin socket? */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, lstatSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -39,7 +39,7 @@ const ROUTES: AdminRoute[] = [
   },
 ]
 
-/** Asks with any method and body. */
+/** Sends a request with any method and body. */
 async function ask(stateDir: string, method: string, path: string, body = '') {
   const outgoing = request({ socketPath: adminSocketPath(stateDir), method, path, agent: false })
   outgoing.on('error', () => {}) // a refusal may come before the body has gone
@@ -52,7 +52,7 @@ async function ask(stateDir: string, method: string, path: string, body = '') {
   }
 }
 
-t.test('the door is a socket that nobody else can open, and is gone when it closes', async (t) => {
+t.test('the admin socket is for its owner only, and its file is removed on close', async (t) => {
   const stateDir = temporaryFolder(t)
   const umask = process.umask(0)
   t.teardown(() => process.umask(umask))
@@ -74,7 +74,7 @@ t.test('the door is a socket that nobody else can open, and is gone when it clos
   t.notOk(existsSync(adminSocketPath(stateDir)))
 })
 
-t.test('questions and answers are JSON, refusals problem documents', async (t) => {
+t.test('request and response bodies are JSON, and refusals are problem documents', async (t) => {
   const stateDir = temporaryFolder(t)
   const { logger, lines } = recordingLogger()
   const admin = await startAdmin({ stateDir, logger, routes: ROUTES })
@@ -133,25 +133,28 @@ t.test('a socket that a dead process left is replaced', async (t) => {
   t.equal((await askAdmin(stateDir, '/hello')).status, 200)
 })
 
-t.test('what cannot be had is said, and left alone', async (t) => {
-  const taken = temporaryFolder(t)
-  const first = await startAdmin({ stateDir: taken, ...recordingLogger(), routes: ROUTES })
-  t.teardown(() => first?.close())
-  const withFile = temporaryFolder(t)
-  writeFileSync(adminSocketPath(withFile), 'somebody’s')
-  const deep = join(temporaryFolder(t), 'x'.repeat(120))
-  mkdirSync(deep)
-  const rows: Array<[stateDir: string, message: RegExp]> = [
-    [taken, /another process listens on the socket/],
-    [withFile, /no socket has its name/],
-    [join(withFile, 'missing'), /ENOENT|EACCES/],
-    [deep, /longer than 103 bytes/],
-  ]
-  for (const [stateDir, message] of rows) {
-    const { logger, lines } = recordingLogger()
-    t.equal(await startAdmin({ stateDir, logger, routes: ROUTES }), undefined)
-    t.match(lines(), [{ level: 'warn', msg: 'admin door not opened', err: { message } }])
-  }
-  t.equal((await askAdmin(taken, '/hello')).status, 200, 'the first one still answers')
-  t.equal(readFileSync(adminSocketPath(withFile), 'utf8'), 'somebody’s')
-})
+t.test(
+  'an admin socket that cannot be opened is logged, and files of others are not touched',
+  async (t) => {
+    const taken = temporaryFolder(t)
+    const first = await startAdmin({ stateDir: taken, ...recordingLogger(), routes: ROUTES })
+    t.teardown(() => first?.close())
+    const withFile = temporaryFolder(t)
+    writeFileSync(adminSocketPath(withFile), 'somebody’s')
+    const deep = join(temporaryFolder(t), 'x'.repeat(120))
+    mkdirSync(deep)
+    const rows: Array<[stateDir: string, message: RegExp]> = [
+      [taken, /another process listens on the socket/],
+      [withFile, /no socket has its name/],
+      [join(withFile, 'missing'), /ENOENT|EACCES/],
+      [deep, /longer than 103 bytes/],
+    ]
+    for (const [stateDir, message] of rows) {
+      const { logger, lines } = recordingLogger()
+      t.equal(await startAdmin({ stateDir, logger, routes: ROUTES }), undefined)
+      t.match(lines(), [{ level: 'warn', msg: 'admin door not opened', err: { message } }])
+    }
+    t.equal((await askAdmin(taken, '/hello')).status, 200, 'the first one still answers')
+    t.equal(readFileSync(adminSocketPath(withFile), 'utf8'), 'somebody’s')
+  },
+)

@@ -6,7 +6,7 @@ import { privateAddress } from '../../src/admin/metrics-port.ts'
 import { startOperated } from '../helpers/operations.ts'
 import { send } from '../helpers/wire.ts'
 
-t.test('the metrics port has metrics and nothing else', async (t) => {
+t.test('the metrics port serves the metrics and nothing else', async (t) => {
   const { operations, operationsLog } = await startOperated(t, {}, { metricsPort: 0 })
   const { address = '', port = 0 } = operations.metricsAddress ?? {}
   t.equal(address, privateAddress())
@@ -42,20 +42,23 @@ t.test('a metrics port that is taken does not stop the gateway', async (t) => {
   t.equal((await ask('/metrics')).status, 200, 'the admin door has them all the same')
 })
 
-t.test('the private address is the one of Fly’s private network', async (t) => {
-  const of = (...addresses: string[]) =>
-    privateAddress({
-      eth0: addresses.map((address) => ({
-        address,
-        family: address.includes(':') ? ('IPv6' as const) : ('IPv4' as const),
-        netmask: '',
-        mac: '',
-        internal: false,
-        cidr: null,
-        scopeid: 0,
-      })),
-    })
-  t.equal(of('10.0.0.2', 'fe80::1', 'fdaa:0:1::2'), 'fdaa:0:1::2')
-  t.equal(of('10.0.0.2', 'fd00::1', '2001:db8::1'), '127.0.0.1')
-  t.equal(of(), '127.0.0.1')
-})
+t.test(
+  'the private address is the one of Fly’s private network, or the loopback address',
+  async (t) => {
+    const of = (...addresses: string[]) =>
+      privateAddress({
+        eth0: addresses.map((address) => ({
+          address,
+          family: address.includes(':') ? ('IPv6' as const) : ('IPv4' as const),
+          netmask: '',
+          mac: '',
+          internal: false,
+          cidr: null,
+          scopeid: 0,
+        })),
+      })
+    t.equal(of('10.0.0.2', 'fe80::1', 'fdaa:0:1::2'), 'fdaa:0:1::2')
+    t.equal(of('10.0.0.2', 'fd00::1', '2001:db8::1'), '127.0.0.1')
+    t.equal(of(), '127.0.0.1')
+  },
+)

@@ -1,4 +1,4 @@
-/** Does `check` say what the gateway would run with, and what is wrong or unwise in it? */
+/** Does `check` print the settings in force, the errors and the advice? */
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
@@ -25,7 +25,7 @@ async function warningsOf(env: Environment): Promise<string[]> {
   return (JSON.parse(out) as { warnings: string[] }).warnings
 }
 
-t.test('a valid configuration is printed whole, with where each value came from', async (t) => {
+t.test('a valid configuration is printed completely, with the source of each value', async (t) => {
   const { code, out, err } = await run({ ...BASE, GATEWAY_RATE_LIMIT: '25' })
   t.equal(code, 0)
   t.equal(err, '')
@@ -37,7 +37,7 @@ t.test('a valid configuration is printed whole, with where each value came from'
   t.match(out, 'Nothing in it is unwise.')
 })
 
-t.test('secrets are shown as their size, wherever they come from', async (t) => {
+t.test('secrets are shown only as their size, whatever their source', async (t) => {
   const file = join(temporaryFolder(t), 'jwt')
   writeFileSync(file, `${SECRET}\n`, { mode: 0o600 })
   const env = {
@@ -57,7 +57,7 @@ t.test('secrets are shown as their size, wherever they come from', async (t) => 
   t.match(out, /GATEWAY_OPENCLAW_TOKEN +set, 10 bytes +environment/)
 })
 
-t.test('the same for programs', async (t) => {
+t.test('--json prints the same for programs', async (t) => {
   const { out } = await run(BASE, '--json')
   const { valid, problems, settings } = JSON.parse(out) as {
     valid: boolean
@@ -75,7 +75,7 @@ t.test('the same for programs', async (t) => {
   })
 })
 
-t.test('a configuration that cannot be used exits 78 and says every problem', async (t) => {
+t.test('an invalid configuration exits with 78 and prints every problem', async (t) => {
   const env = { GATEWAY_JWT_SECRET: 'short', GATEWAY_PORTT: '80' }
   const { code, out, err } = await run(env)
   t.equal(code, 78)
@@ -88,13 +88,13 @@ t.test('a configuration that cannot be used exits 78 and says every problem', as
   t.match(JSON.parse(json.out), { valid: false, problems: { length: 3 } })
 })
 
-t.test('text from the environment cannot move the cursor', async (t) => {
+t.test('text from the environment cannot control the terminal', async (t) => {
   const { out } = await run({ ...BASE, GATEWAY_JWT_ISSUER: 'a\u001b[2Jb' })
   t.notOk(out.includes('\u001b'))
   t.match(out, String.raw`"a\u001b[2Jb"`)
 })
 
-t.test('what is legal but unwise is said', async (t) => {
+t.test('a valid but risky configuration gets advice', async (t) => {
   const folder = temporaryFolder(t)
   const secretFile = join(folder, 'jwt')
   writeFileSync(secretFile, SECRET)
@@ -139,7 +139,7 @@ t.test('what is legal but unwise is said', async (t) => {
   }
 })
 
-t.test('a service on an address of this machine that others can dial is named', async (t) => {
+t.test('a service on an address that other machines can reach gets advice', async (t) => {
   const outer = Object.values(networkInterfaces())
     .flat()
     .find((one) => one?.internal === false && one.family === 'IPv4')
@@ -151,7 +151,7 @@ t.test('a service on an address of this machine that others can dial is named', 
   t.ok(warnings.some((line) => /^GATEWAY_TERMINAL_URL .* bound beyond loopback/.test(line)))
 })
 
-t.test('what is fine is not complained about', async (t) => {
+t.test('a good configuration gets no advice', async (t) => {
   const quiet: Environment[] = [
     { GATEWAY_TRUSTED_PROXIES: 'none', GATEWAY_HOST: '127.0.0.1' },
     { GATEWAY_TRUSTED_PROXIES: 'none', GATEWAY_HOST: '::1' },
@@ -165,7 +165,7 @@ t.test('what is fine is not complained about', async (t) => {
   for (const env of quiet) t.same(await warningsOf(env), [], JSON.stringify(env))
 })
 
-t.test('a setting explains itself', async (t) => {
+t.test('--explain prints the meaning of a setting', async (t) => {
   const { code, out } = await run({ ...BASE, GATEWAY_PORT: '8080' }, '--explain', 'GATEWAY_PORT')
   t.equal(code, 0)
   t.equal(
@@ -181,7 +181,7 @@ t.test('a setting explains itself', async (t) => {
     t.equal((await run(BASE, '--explain', name)).code, 0, `${name} is explained`)
 })
 
-t.test('explaining never prints a secret, and says what is wrong with a value', async (t) => {
+t.test('--explain never prints a secret, and reports an invalid value', async (t) => {
   const secret = await run(BASE, '--explain', 'GATEWAY_JWT_SECRET_FILE')
   t.match(secret.out, /^ {2}Now {6}set, 32 bytes, from the environment$/m)
   t.match(secret.out, 'GATEWAY_JWT_SECRET_FILE takes the path of a file')
@@ -195,20 +195,23 @@ t.test('explaining never prints a secret, and says what is wrong with a value', 
   t.match(JSON.parse(unset.out), { default: 'not set', now: 'the default', secret: false })
 })
 
-t.test('names are taken as people type them, and a misspelt one is guessed', async (t) => {
-  t.match((await run({}, '--explain', 'rate-limit')).out, /^GATEWAY_RATE_LIMIT\n/)
-  const close = await run({}, '--explain', 'GATEWAY_RATE_LIMT')
-  t.equal(close.code, 64)
-  t.equal(
-    close.err,
-    'workspace-gateway: GATEWAY_RATE_LIMT is not a setting; did you mean GATEWAY_RATE_LIMIT?\n',
-  )
-  const far = await run({}, '--explain', 'GATEWAY_COFFEE_MACHINE')
-  t.equal(far.code, 64)
-  t.match(far.err, '"workspace-gateway help" lists them')
-})
+t.test(
+  '--explain accepts names in any form, and suggests a setting for a misspelt one',
+  async (t) => {
+    t.match((await run({}, '--explain', 'rate-limit')).out, /^GATEWAY_RATE_LIMIT\n/)
+    const close = await run({}, '--explain', 'GATEWAY_RATE_LIMT')
+    t.equal(close.code, 64)
+    t.equal(
+      close.err,
+      'workspace-gateway: GATEWAY_RATE_LIMT is not a setting; did you mean GATEWAY_RATE_LIMIT?\n',
+    )
+    const far = await run({}, '--explain', 'GATEWAY_COFFEE_MACHINE')
+    t.equal(far.code, 64)
+    t.match(far.err, '"workspace-gateway help" lists them')
+  },
+)
 
-t.test('arguments that it does not know are an error of usage', async (t) => {
+t.test('unknown arguments are a usage error', async (t) => {
   await t.rejects(run(BASE, '--jsn'), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' })
   await t.rejects(run(BASE, 'now'), { code: 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL' })
 })

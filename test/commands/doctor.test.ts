@@ -86,7 +86,7 @@ t.test('five seeded mistakes are each named, with their remedy, in under 10 s', 
   t.match(findings['configuration'], { verdict: 'warn', remedy: /check/ })
 })
 
-t.test('for people it is a table with a remedy below each fault', async (t) => {
+t.test('without --json the output is a table with a remedy below each fault', async (t) => {
   const { settings } = await startSettings(t, {
     ...(await startStandIns(t)),
     GATEWAY_DASHBOARD_URL: `http://127.0.0.1:${await closedPort()}`,
@@ -99,7 +99,7 @@ t.test('for people it is a table with a remedy below each fault', async (t) => {
   t.match(out, /\n\n\d+ passed, 0 to look at, 1 failed, 2 not tried\n$/)
 })
 
-t.test('it goes on without a gateway', async (t) => {
+t.test('the services are examined without a gateway too', async (t) => {
   const { code, findings } = await findingsOf(
     testSettings({
       ...(await startStandIns(t)),
@@ -115,24 +115,27 @@ t.test('it goes on without a gateway', async (t) => {
     t.match(findings[check], { verdict: 'pass' }, check)
 })
 
-t.test('services that take connections and say nothing do not hold it up', async (t) => {
-  const { url } = await startRawUpstream(t, () => {})
-  const gateway = await startRawUpstream(t, () => {})
-  const startedAt = performance.now()
-  const { code, findings } = await findingsOf(
-    testSettings({
-      GATEWAY_STATE_DIR: temporaryFolder(t),
-      GATEWAY_PORT: String(gateway.port),
-      GATEWAY_DASHBOARD_URL: url,
-      GATEWAY_API_URL: url,
-      GATEWAY_TERMINAL_URL: url,
-      GATEWAY_HEALTH_URL: url,
-    }),
-  )
-  t.ok(performance.now() - startedAt < 10_000)
-  t.equal(code, 1)
-  t.match(findings['dashboard-answers'], { verdict: 'fail', detail: /no answer within 2 s/ })
-})
+t.test(
+  'services that accept connections and never answer do not delay doctor past its limit',
+  async (t) => {
+    const { url } = await startRawUpstream(t, () => {})
+    const gateway = await startRawUpstream(t, () => {})
+    const startedAt = performance.now()
+    const { code, findings } = await findingsOf(
+      testSettings({
+        GATEWAY_STATE_DIR: temporaryFolder(t),
+        GATEWAY_PORT: String(gateway.port),
+        GATEWAY_DASHBOARD_URL: url,
+        GATEWAY_API_URL: url,
+        GATEWAY_TERMINAL_URL: url,
+        GATEWAY_HEALTH_URL: url,
+      }),
+    )
+    t.ok(performance.now() - startedAt < 10_000)
+    t.equal(code, 1)
+    t.match(findings['dashboard-answers'], { verdict: 'fail', detail: /no answer within 2 s/ })
+  },
+)
 
 t.test('a wrong configuration is a finding for each problem', async (t) => {
   const { code, out } = await run({ GATEWAY_JWT_SECRET: 'short' }, '--json')
@@ -143,7 +146,7 @@ t.test('a wrong configuration is a finding for each problem', async (t) => {
     t.match(finding, { check: 'configuration', verdict: 'fail', remedy: /--explain/ })
 })
 
-t.test('no secret is printed, whatever is wrong', async (t) => {
+t.test('no secret is printed, whatever the fault', async (t) => {
   const { stateDir, settings } = await startSettings(t, {
     ...(await startStandIns(t, { refuseForwarded: false })),
     GATEWAY_OPENCLAW_TOKEN: 'oc-secret-token-123456',
@@ -157,6 +160,6 @@ t.test('no secret is printed, whatever is wrong', async (t) => {
   }
 })
 
-t.test('arguments that it does not know are an error of usage', async (t) => {
+t.test('unknown arguments are an error of usage', async (t) => {
   await t.rejects(run({}, '--explain'), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' })
 })

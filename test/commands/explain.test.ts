@@ -1,4 +1,4 @@
-/** Does the command tell an operator why a request was answered as it was, or what to do when it cannot? */
+/** Does `explain` print why a request got its response, or a clear error? */
 import { once } from 'node:events'
 import { chmodSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -22,7 +22,7 @@ async function run(stateDir: string, ...args: string[]) {
   return { code, out, err }
 }
 
-t.test('the decision chain of a request is printed', async (t) => {
+t.test('the chain of decisions of a request is printed', async (t) => {
   const { port, stateDir, logLine } = await startOperated(t)
   const answer = await send(port, 'GET /api/files?path=/data/.env', [client('203.0.113.9')])
   const id = answer.headers['x-request-id'] ?? ''
@@ -50,7 +50,7 @@ t.test('the decision chain of a request is printed', async (t) => {
   ])
 })
 
-t.test('--json prints what the gateway said', async (t) => {
+t.test('--json prints the gateway’s JSON', async (t) => {
   const { port, stateDir, logLine } = await startOperated(t)
   const trace = '0af7651916cd43dd8448eb211c80319c'
   const answer = await send(port, 'GET /health', [`traceparent: 00-${trace}-b7ad6b7169203331-01`])
@@ -64,7 +64,7 @@ t.test('--json prints what the gateway said', async (t) => {
   t.match(text, new RegExp(`^trace {4}${trace}$`, 'm'))
 })
 
-t.test('a request that the gateway does not know is said', async (t) => {
+t.test('an unknown request id is reported', async (t) => {
   const { stateDir } = await startOperated(t)
   const { code, out, err } = await run(stateDir, ID)
   t.equal(code, 1)
@@ -72,7 +72,7 @@ t.test('a request that the gateway does not know is said', async (t) => {
   t.match(err, /^workspace-gateway: no such request among the last few thousand .*\n$/)
 })
 
-t.test('without a gateway the command says so', async (t) => {
+t.test('a gateway that does not run is reported', async (t) => {
   const empty = temporaryFolder(t)
   for (const stateDir of [empty, join(empty, 'missing')]) {
     const { code, err } = await run(stateDir, ID)
@@ -82,7 +82,7 @@ t.test('without a gateway the command says so', async (t) => {
   }
 })
 
-t.test('wrong usage is said', async (t) => {
+t.test('wrong usage is reported', async (t) => {
   for (const args of [[], [''], ['x'], [ID, ID], ['../status'], [`${ID}/x`]]) {
     const { code, err } = await run('/nonexistent', ...args)
     t.equal(code, 64, args.join(' '))
@@ -94,7 +94,7 @@ t.test('wrong usage is said', async (t) => {
   t.match(err, /^workspace-gateway: GATEWAY_STATE_DIR "\.\.\/relative"/)
 })
 
-t.test('whatever the gateway answers does nothing to a terminal', async (t) => {
+t.test('no text in the gateway’s response can control the terminal', async (t) => {
   const stateDir = temporaryFolder(t)
   const nasty = {
     id: ID,
@@ -117,7 +117,7 @@ t.test('whatever the gateway answers does nothing to a terminal', async (t) => {
   t.match(out, String.raw`no answer\u{7}`)
 })
 
-t.test('an answer that is none is said', async (t) => {
+t.test('an invalid response is reported', async (t) => {
   const stateDir = temporaryFolder(t)
   const statuses = [500, 0]
   const server = createServer((_request, response) => {
@@ -135,7 +135,7 @@ t.test('an answer that is none is said', async (t) => {
 })
 
 t.test(
-  'a socket of another user is said',
+  'a socket that belongs to another user is reported',
   { skip: process.getuid?.() === 0 && 'root may open every socket' },
   async (t) => {
     const { stateDir } = await startOperated(t)

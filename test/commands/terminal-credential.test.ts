@@ -1,4 +1,4 @@
-/** Does the command give scripts the credential, tell people what it did, and refuse what others can read? */
+/** Does `terminal-credential` print only the credential, report what it did, and refuse a file that other users can read? */
 import { chmodSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -6,7 +6,7 @@ import { terminalCredential } from '../../src/commands/terminal-credential.ts'
 import { runCommand } from '../helpers/command.ts'
 import { run, temporaryFolder } from '../helpers/process.ts'
 
-t.test('it is made once, printed alone, and replaced on demand', async (t) => {
+t.test('the credential is created once, printed alone, and replaced with --rotate', async (t) => {
   const folder = join(temporaryFolder(t), 'state')
   const file = join(folder, 'terminal-credential')
   const call = async (...args: string[]) =>
@@ -37,7 +37,7 @@ t.test('it is made once, printed alone, and replaced on demand', async (t) => {
   t.notMatch(refused.err, credential)
 })
 
-t.test('as a program it needs one setting, and says in a line what is wrong', async (t) => {
+t.test('the command needs only GATEWAY_STATE_DIR, and reports an error in one line', async (t) => {
   const folder = temporaryFolder(t)
   const made = run(t, ['terminal-credential'], { GATEWAY_STATE_DIR: folder, GATEWAY_NONSENSE: '1' })
   t.equal(await made.exited, 0)

@@ -1,4 +1,4 @@
-/** Is this environment a configuration, and is everything said that is wrong with it? */
+/** Is an environment a valid configuration, and are all its problems reported? */
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -26,7 +26,7 @@ function failure(env: Environment): ConfigError {
   throw new Error('was taken')
 }
 
-t.test('an empty environment names what is missing, all of it', async (t) => {
+t.test('an empty environment reports all missing settings', async (t) => {
   const { problems, message, name } = failure({})
   t.equal(name, 'ConfigError')
   t.same(problems, [
@@ -36,7 +36,7 @@ t.test('an empty environment names what is missing, all of it', async (t) => {
   t.equal(message, `invalid configuration:\n${problems.map((line) => `  ${line}`).join('\n')}`)
 })
 
-t.test('all problems are said at once', async (t) => {
+t.test('all problems are reported at once', async (t) => {
   const { problems } = failure({
     GATEWAY_WORKSPACE: 'X',
     GATEWAY_JWT_SECRET: 'short',
@@ -51,7 +51,7 @@ t.test('all problems are said at once', async (t) => {
   for (const line of problems) t.match(line, /^GATEWAY_[A-Z_]+:? .*$/, 'one line each')
 })
 
-t.test('a value that was seen is shown, cut when it is long', async (t) => {
+t.test('a message shows the wrong value, truncated if it is long', async (t) => {
   const { message } = failure({ ...BASE, GATEWAY_PORT: 'y'.repeat(5000) })
   t.match(
     message,
@@ -60,7 +60,7 @@ t.test('a value that was seen is shown, cut when it is long', async (t) => {
   t.ok(message.length < 400)
 })
 
-t.test('an unknown GATEWAY_ name is an error, and the nearest setting is named', async (t) => {
+t.test('an unknown GATEWAY_ name is an error that suggests the nearest setting', async (t) => {
   const table: ReadonlyArray<readonly [name: string, meant: string | undefined]> = [
     ['GATEWAY_TRUSTED_PROXY', 'GATEWAY_TRUSTED_PROXIES'],
     ['GATEWAY_RATELIMIT', 'GATEWAY_RATE_LIMIT'],
@@ -88,7 +88,7 @@ t.test('an unknown GATEWAY_ name is an error, and the nearest setting is named',
   )
 })
 
-t.test('an inherited variable is none', async (t) => {
+t.test('an inherited property of the environment object is not a setting', async (t) => {
   const env = Object.create({ GATEWAY_TYPO: 'x' }) as Record<string, string>
   t.doesNotThrow(() => loadConfig(Object.assign(env, BASE)))
 })
@@ -119,7 +119,7 @@ t.test('no message shows a secret', async (t) => {
   }
 })
 
-t.test('a secret may be a file; its last line end is no part of it', async (t) => {
+t.test('a secret can be read from a file, without its final line break', async (t) => {
   const folder = t.testdir()
   const path = join(folder, 'secret')
   const env: Environment = { GATEWAY_WORKSPACE: 'houston', GATEWAY_JWT_SECRET_FILE: path }
@@ -155,7 +155,7 @@ t.test('a secret may be a file; its last line end is no part of it', async (t) =
   )
 })
 
-t.test('a secret file that cannot be read is a problem, not an absent secret', async (t) => {
+t.test('a secret file that cannot be read is an error, not a missing secret', async (t) => {
   const folder = t.testdir({ folder: {} })
   const cases: ReadonlyArray<readonly [path: string, problem: RegExp]> = [
     [join(folder, 'missing'), /cannot be read \(ENOENT\)$/],
@@ -178,7 +178,7 @@ t.test('a secret file that cannot be read is a problem, not an absent secret', a
   )
 })
 
-t.test('nobody can change a configuration after it was checked', async (t) => {
+t.test('a checked configuration is frozen', async (t) => {
   const config = loadConfig({ ...BASE, GATEWAY_ALLOWED_HOSTS: 'a.example' })
   const isDeepFrozen = (value: unknown): boolean =>
     typeof value !== 'object' ||
@@ -200,7 +200,7 @@ t.test('one setting can be read alone', async (t) => {
   t.throws(() => readSetting(SETTINGS.workspace, {}), { message: /^GATEWAY_WORKSPACE is not set/ })
 })
 
-t.test('the variables that are read, and those that must be forgotten, are known', async (t) => {
+t.test('the known variables and the secret variables are listed', async (t) => {
   t.same(SECRET_VARIABLES, [
     'GATEWAY_JWT_SECRET',
     'GATEWAY_JWT_PREVIOUS_SECRETS',

@@ -2,7 +2,7 @@
 import t from 'tap'
 import { nearestName } from '../../src/config/nearest.ts'
 
-t.test('the nearest name is found, and none that is too far away', async (t) => {
+t.test('the nearest name is suggested, unless it is too different', async (t) => {
   const names = ['serve', 'token', 'check', 'doctor']
   const table: ReadonlyArray<readonly [asked: string, found: string | undefined]> = [
     ['serve', 'serve'],

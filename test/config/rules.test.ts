@@ -1,4 +1,4 @@
-/** Do the settings fit together? */
+/** Which combinations of settings are refused, and which get a warning? */
 import t from 'tap'
 import { loadConfig, type Environment } from '../../src/config/load.ts'
 import { configWarnings, crossSettingProblems } from '../../src/config/rules.ts'
@@ -106,12 +106,12 @@ t.test('settings that contradict each other are refused', async (t) => {
   }
 })
 
-t.test('what could not be read is not complained about a second time', async (t) => {
+t.test('a setting that could not be read is not reported a second time', async (t) => {
   t.same(crossSettingProblems({}, {}), [])
   t.same(crossSettingProblems({ loginUrl: 'https://hubify.com/' }, {}), [])
 })
 
-t.test('what is legal but unwise is said', async (t) => {
+t.test('a valid but risky configuration gets warnings', async (t) => {
   const warn = (env: Environment) => configWarnings(loadConfig({ ...BASE, ...env }))
   t.same(warn({}), [])
   t.same(warn({ GATEWAY_API_URL: 'unix:/run/x', GATEWAY_DASHBOARD_URL: 'http://[::1]:3001' }), [])
@@ -122,7 +122,7 @@ t.test('what is legal but unwise is said', async (t) => {
   t.match(warn({ GATEWAY_API_URL: 'http://127.0.0.1.evil.example:3000' }), [/not on this machine/])
 })
 
-t.test('a service on the default port of another one is said, by the names of both', async (t) => {
+t.test('a service on the default port of another one gets a warning with both names', async (t) => {
   const warn = (env: Environment) => configWarnings(loadConfig({ ...BASE, ...env }))
   for (const url of ['http://127.0.0.1:3000', 'http://localhost:3000', 'http://[::1]:3000']) {
     const [warning, ...more] = warn({ GATEWAY_DASHBOARD_URL: url })

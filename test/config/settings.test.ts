@@ -1,4 +1,4 @@
-/** What does each setting take, and what is it when nobody sets it? */
+/** Which values does each setting accept, and what is its default? */
 import { resolve } from 'node:path'
 import t from 'tap'
 import { loadConfig, type Config } from '../../src/config/load.ts'
@@ -10,64 +10,67 @@ import {
   problemsOf,
 } from '../helpers/configuration.ts'
 
-t.test('with what is required alone, everything has the contract’s default', async (t) => {
-  const { trustedProxies, ...config } = loadConfig(BASE)
-  const service = (port: number) => ({
-    url: `http://127.0.0.1:${port}`,
-    origin: `http://127.0.0.1:${port}`,
-    hostname: '127.0.0.1',
-    port,
-    socketPath: undefined,
-  })
-  t.strictSame(config, {
-    workspace: 'houston',
-    domain: 'hubify.com',
-    jwtSecret: SECRET,
-    jwtPreviousSecrets: [],
-    jwtIssuer: undefined,
-    jwtLeewaySeconds: 30,
-    host: '::',
-    port: 80,
-    socket: undefined,
-    dashboardUrl: service(3001),
-    apiUrl: service(3000),
-    terminalUrl: service(8080),
-    healthUrl: service(4000),
-    openclawToken: undefined,
-    apiPrefix: 'strip',
-    controlUi: undefined,
-    openclawMode: 'local',
-    healthStrict: false,
-    loginUrl: undefined,
-    allowedHosts: [],
-    allowedOrigins: [],
-    rateLimit: 10,
-    rateLimitSeconds: 60,
-    sessionRateLimit: 600,
-    sessionRoutes: ['dashboard', 'chat', 'terminal', 'api'],
-    programRoutes: [],
-    sensitiveFiles: [],
-    stateDir: '/data/gateway',
-    pidFile: undefined,
-    hotRestart: false,
-    drainSeconds: 4,
-    firstByteSeconds: 900,
-    idleSeconds: 900,
-    metricsPort: undefined,
-    notifyFd: undefined,
-    logProbes: false,
-    logLevel: 'info',
-  })
-  t.equal(trustedProxies.length, 3, '127.0.0.0/8, ::1 and fdaa::/16')
-})
+t.test(
+  'with only the required settings, all others have the defaults of the contract',
+  async (t) => {
+    const { trustedProxies, ...config } = loadConfig(BASE)
+    const service = (port: number) => ({
+      url: `http://127.0.0.1:${port}`,
+      origin: `http://127.0.0.1:${port}`,
+      hostname: '127.0.0.1',
+      port,
+      socketPath: undefined,
+    })
+    t.strictSame(config, {
+      workspace: 'houston',
+      domain: 'hubify.com',
+      jwtSecret: SECRET,
+      jwtPreviousSecrets: [],
+      jwtIssuer: undefined,
+      jwtLeewaySeconds: 30,
+      host: '::',
+      port: 80,
+      socket: undefined,
+      dashboardUrl: service(3001),
+      apiUrl: service(3000),
+      terminalUrl: service(8080),
+      healthUrl: service(4000),
+      openclawToken: undefined,
+      apiPrefix: 'strip',
+      controlUi: undefined,
+      openclawMode: 'local',
+      healthStrict: false,
+      loginUrl: undefined,
+      allowedHosts: [],
+      allowedOrigins: [],
+      rateLimit: 10,
+      rateLimitSeconds: 60,
+      sessionRateLimit: 600,
+      sessionRoutes: ['dashboard', 'chat', 'terminal', 'api'],
+      programRoutes: [],
+      sensitiveFiles: [],
+      stateDir: '/data/gateway',
+      pidFile: undefined,
+      hotRestart: false,
+      drainSeconds: 4,
+      firstByteSeconds: 900,
+      idleSeconds: 900,
+      metricsPort: undefined,
+      notifyFd: undefined,
+      logProbes: false,
+      logLevel: 'info',
+    })
+    t.equal(trustedProxies.length, 3, '127.0.0.0/8, ::1 and fdaa::/16')
+  },
+)
 
-/** Values that a setting takes, and those that it does not. */
+/** Values that a setting accepts and values that it refuses. */
 interface Spellings {
   readonly good: ReadonlyArray<readonly [text: string, value?: unknown]>
   readonly bad: readonly string[]
 }
 
-/** What settings that name routes take, and what they do not. */
+/** Values that settings with a list of routes accept and refuse. */
 const ROUTE_LISTS: Spellings = {
   good: [
     ['none', []],
@@ -87,7 +90,7 @@ const ROUTE_LISTS: Spellings = {
   ],
 }
 
-/** What each setting takes; every value is tried. */
+/** The accepted and refused values of each setting. Every one is tested. */
 const VALUES: { [Name in keyof Config]: Spellings } = {
   workspace: {
     good: [['houston'], ['a1b'], ['0-9'], ['a'.repeat(30)], ['abc-']],
@@ -511,7 +514,7 @@ function serviceValues<Name extends keyof Config>(names: readonly Name[]) {
   return Object.fromEntries(names.map((name) => [name, values])) as Record<Name, typeof values>
 }
 
-t.test('each setting takes what it promises', async (t) => {
+t.test('each setting accepts the values that it should', async (t) => {
   for (const [name, { env }] of Object.entries(SETTINGS)) {
     for (const [text, value = text] of VALUES[name as keyof Config].good) {
       const config = loadConfig({ ...BASE, [env]: text })
@@ -523,7 +526,7 @@ t.test('each setting takes what it promises', async (t) => {
 })
 
 t.test(
-  'each setting refuses everything else: by its name, in one line, and nothing starts',
+  'each setting refuses other values with one line that names it, and nothing starts',
   async (t) => {
     for (const [name, { env, accepts, secret }] of Object.entries(SETTINGS)) {
       for (const text of ['', ...VALUES[name as keyof Config].bad]) {
@@ -537,7 +540,7 @@ t.test(
   },
 )
 
-t.test('garbage is never taken, whatever the setting', async (t) => {
+t.test('no setting accepts garbage', async (t) => {
   const garbage = [
     '\u0000',
     '\ufffd',
@@ -554,7 +557,7 @@ t.test('garbage is never taken, whatever the setting', async (t) => {
     '🦊',
   ]
   for (const [name, { env }] of Object.entries(SETTINGS)) {
-    if (name === 'jwtIssuer' || name === 'sensitiveFiles') continue // any text is an issuer, and any name a file's
+    if (name === 'jwtIssuer' || name === 'sensitiveFiles') continue // any text is a valid issuer, and any name a valid file name
     for (const text of garbage) {
       if (name === 'openclawToken' && /^[\x21-\x7e]+$/.test(text)) continue
       t.ok(problemsOf({ [env]: text }).length > 0, `${env}=${JSON.stringify(text)}`)
@@ -562,24 +565,27 @@ t.test('garbage is never taken, whatever the setting', async (t) => {
   }
 })
 
-t.test('each setting has a sentence that stands alone, and says what it takes', async (t) => {
-  for (const {
-    env,
-    description,
-    accepts,
-    default: fallback,
-    required,
-    secret,
-    parse,
-  } of Object.values(SETTINGS)) {
-    t.match(env, /^GATEWAY_[A-Z_]+$/)
-    t.match(description, /^[A-Z<].*\.$/s)
-    t.notMatch(accepts, /[.;]$/)
-    if (typeof fallback === 'string')
-      t.doesNotThrow(() => parse(fallback), `${env}: its own default`)
-    if (required) t.equal(fallback, undefined)
-    if (secret) t.ok(fallback === undefined || fallback === '', 'no secret has a default')
-  }
-  const names = Object.values(SETTINGS).map(({ env }) => env)
-  t.equal(new Set(names).size, names.length)
-})
+t.test(
+  'each setting has a complete sentence as its description, and states what it accepts',
+  async (t) => {
+    for (const {
+      env,
+      description,
+      accepts,
+      default: fallback,
+      required,
+      secret,
+      parse,
+    } of Object.values(SETTINGS)) {
+      t.match(env, /^GATEWAY_[A-Z_]+$/)
+      t.match(description, /^[A-Z<].*\.$/s)
+      t.notMatch(accepts, /[.;]$/)
+      if (typeof fallback === 'string')
+        t.doesNotThrow(() => parse(fallback), `${env}: its own default`)
+      if (required) t.equal(fallback, undefined)
+      if (secret) t.ok(fallback === undefined || fallback === '', 'no secret has a default')
+    }
+    const names = Object.values(SETTINGS).map(({ env }) => env)
+    t.equal(new Set(names).size, names.length)
+  },
+)

@@ -1,4 +1,4 @@
-/** What forms do values have? What the settings' own tables do not show: the words that a person is told. */
+/** Which message does an operator get for a wrong value? The tables of settings.test.ts do not check the texts. */
 import t from 'tap'
 import { listOf, oneOf, trueOrFalse, wholeNumber } from '../../src/config/setting.ts'
 import {
@@ -10,7 +10,7 @@ import {
   parseServiceUrl,
 } from '../../src/config/values.ts'
 
-t.test('a refusal says what is wrong', async (t) => {
+t.test('an error names the problem', async (t) => {
   const table: ReadonlyArray<
     readonly [parse: (text: string) => unknown, text: string, words: RegExp]
   > = [
@@ -41,7 +41,7 @@ t.test('elements of a list may have white space around them', async (t) => {
   t.same(listOf((text) => text)(' a ,b\t, c'), ['a', 'b', 'c'])
 })
 
-t.test('what a setting accepts is said in its own words', async (t) => {
+t.test('an error states what the setting accepts', async (t) => {
   t.equal(wholeNumber(1, 5).accepts, 'a whole number from 1 to 5')
   t.equal(oneOf('a', 'b', 'c').accepts, 'a or b or c')
 })

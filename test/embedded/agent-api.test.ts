@@ -1,4 +1,4 @@
-/** Does the stand-in agent behave like the service it stands for? */
+/** Does the stand-in agent behave like OpenClaw? */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
@@ -21,7 +21,7 @@ function chat(url: string, body: unknown) {
   })
 }
 
-t.test('models and probes answer, anything else is 404, all in JSON', async (t) => {
+t.test('models and probes respond, any other path is 404, all in JSON', async (t) => {
   const { url } = await startAgent(t)
   const answers: [string, number, object][] = [
     ['/v1/models', 200, { object: 'list', data: [{ object: 'model' }] }],
@@ -52,7 +52,7 @@ t.test('a plain completion repeats the last words of the user', async (t) => {
   })
 })
 
-t.test('a streamed completion comes word by word and ends with [DONE]', async (t) => {
+t.test('a streamed completion arrives word by word and ends with [DONE]', async (t) => {
   const { url } = await startAgent(t)
   const answer = await chat(url, {
     stream: true,
@@ -68,12 +68,12 @@ t.test('a streamed completion comes word by word and ends with [DONE]', async (t
   t.match(said, /^You said: good day \(This/)
 })
 
-t.test('a completion without any message still answers', async (t) => {
+t.test('a completion without any message still gets a reply', async (t) => {
   const { url } = await startAgent(t)
   t.match(await (await chat(url, {})).json(), { choices: [{ message: { content: /nothing/ } }] })
 })
 
-t.test('events tick for as long as the client listens', async (t) => {
+t.test('events are sent for as long as the client is connected', async (t) => {
   const { url } = await startAgent(t)
   const answer = await fetch(`${url}/events`)
   t.match(answer.headers.get('content-type'), 'text/event-stream')
@@ -88,7 +88,7 @@ t.test('events tick for as long as the client listens', async (t) => {
   )
 })
 
-t.test('closing ends an event stream that a client still reads', async (t) => {
+t.test('closing the server ends an event stream that a client still reads', async (t) => {
   const agent = await startAgent(t)
   const { body } = await fetch(`${agent.url}/events`)
   const reader = body!.getReader()
@@ -99,7 +99,7 @@ t.test('closing ends an event stream that a client still reads', async (t) => {
   })
 })
 
-t.test('echo says what arrived', async (t) => {
+t.test('echo returns what the server received', async (t) => {
   const { url } = await startAgent(t)
   const answer = await fetch(`${url}/echo?a=%2F`, { headers: { 'x-test': 'yes' } })
   t.match(await answer.json(), {
@@ -110,7 +110,7 @@ t.test('echo says what arrived', async (t) => {
   })
 })
 
-t.test('echo takes a body of any type and size', async (t) => {
+t.test('echo accepts a body of any type and size', async (t) => {
   const { url } = await startAgent(t)
   const large = Buffer.alloc(5 * 1024 * 1024, 'x')
   const cases: [string | undefined, Buffer][] = [
@@ -130,7 +130,7 @@ t.test('echo takes a body of any type and size', async (t) => {
   }
 })
 
-t.test('a WebSocket at any path gets its text and its bytes back', async (t) => {
+t.test('a WebSocket at any path echoes text and bytes', async (t) => {
   const { url } = await startAgent(t)
   for (const path of ['/', '/ws', '/v1/models', '/some/where?x=1']) {
     const socket = new WebSocket(url.replace('http', 'ws') + path)
@@ -146,7 +146,7 @@ t.test('a WebSocket at any path gets its text and its bytes back', async (t) => 
   }
 })
 
-t.test('a flood of messages comes back whole although it is read late', async (t) => {
+t.test('a flood of messages is echoed completely even if the client reads late', async (t) => {
   const { url } = await startAgent(t)
   const socket = new WebSocket(url.replace('http', 'ws'))
   await once(socket, 'open')
@@ -167,7 +167,7 @@ t.test('a flood of messages comes back whole although it is read late', async (t
 
 const FORWARDED = ['x-forwarded-for', 'X-Forwarded-User', 'x-real-ip', 'forwarded'] as const
 
-t.test('a request that says it was forwarded is refused everywhere but at /health', async (t) => {
+t.test('a request with forwarding headers is refused on every path except /health', async (t) => {
   const { url } = await startAgent(t)
   for (const name of FORWARDED) {
     const headers = { [name]: '203.0.113.9' }
@@ -185,7 +185,7 @@ t.test('a request that says it was forwarded is refused everywhere but at /healt
   t.equal((await fetch(`${url}/v1/models`, { headers: { via: '1.1 caddy' } })).status, 200)
 })
 
-t.test('the refusal can be switched off, for a proxy that is trusted', async (t) => {
+t.test('the refusal can be switched off, for a trusted proxy', async (t) => {
   const { url } = await startAgent(t, { refuseForwarded: false })
   const headers = { 'x-forwarded-for': '203.0.113.9' }
   t.equal((await fetch(`${url}/v1/models`, { headers })).status, 200)

@@ -1,4 +1,4 @@
-/** Does the dashboard say who is signed in, and can nobody smuggle anything into it? */
+/** Does the dashboard show the signed-in user, and is every name escaped? */
 import t, { type Test } from 'tap'
 import { startDashboard } from '../../embedded/dashboard.ts'
 
@@ -10,7 +10,7 @@ async function open(t: Test) {
   return { ...dashboard, get }
 }
 
-t.test('the pages name the visitor and the workspace', async (t) => {
+t.test('the pages show the user and the workspace', async (t) => {
   const { get } = await open(t)
   const headers = { 'x-forwarded-user': 'ada', 'x-workspace': 'houston' }
   for (const path of ['/', '/about', '/nope']) {
@@ -24,13 +24,13 @@ t.test('the pages name the visitor and the workspace', async (t) => {
   }
 })
 
-t.test('a visitor the gateway does not name is nobody', async (t) => {
+t.test('without the gateway’s header, nobody is signed in', async (t) => {
   const page = await (await (await open(t)).get('/')).text()
   t.match(page, 'Nobody is signed in')
   t.notMatch(page, 'sign-out')
 })
 
-t.test('names are shown as text, whatever is in them', async (t) => {
+t.test('names are shown as text, whatever characters they contain', async (t) => {
   const { get } = await open(t)
   const evil = `"><script>alert('x')</script>&`
   const answer = await get('/', { 'x-forwarded-user': evil, 'x-workspace': evil })
@@ -41,7 +41,7 @@ t.test('names are shown as text, whatever is in them', async (t) => {
   t.match(answer.headers.get('content-security-policy'), "script-src 'self'")
 })
 
-t.test('everything the page needs is served beside it, and kept while unchanged', async (t) => {
+t.test('the page’s assets are served, and revalidated with 304 while unchanged', async (t) => {
   const { get } = await open(t)
   const page = await (await get('/')).text()
   const assets = new Set(page.match(/(?<=(?:src|href)=")\/assets\/[^"]+/g))
@@ -64,7 +64,7 @@ t.test('everything the page needs is served beside it, and kept while unchanged'
   t.equal((await get('/assets/..%2Fdashboard.ts')).status, 404)
 })
 
-t.test('an action of any content type leads back to the dashboard', async (t) => {
+t.test('an action with any content type redirects to the dashboard', async (t) => {
   const { url } = await open(t)
   for (const body of ['a=b', new URLSearchParams({ a: 'b' }), new FormData(), null]) {
     const answer = await fetch(`${url}/action`, { method: 'POST', body, redirect: 'manual' })

@@ -2,9 +2,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { PATH_WITHOUT_NPM, START_MS } from '../helpers/npm-start.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { eventually } from '../helpers/waiting.ts'
 
@@ -12,15 +13,6 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 /** The folders of everything that runs. */
 const WATCHED = ['src', 'plugins', 'routes', 'embedded']
-
-/** How long a start may take on a busy machine, in milliseconds. */
-const LOADED_MS = 60_000
-
-/** The PATH of somebody who has not run npm: their own Node starts npm, and npm finds the Node of devDependencies. */
-const PATH = (process.env['PATH'] ?? '')
-  .split(delimiter)
-  .filter((folder) => !folder.includes('node_modules'))
-  .join(delimiter)
 
 /** Copies the sources, so that no other test and no running `npm run dev` sees the changes. */
 function copyOfProject(t: Test): string {
@@ -36,7 +28,7 @@ function startDev(t: Test, folder: string) {
   const child = spawn('npm', ['run', '--silent', 'dev'], {
     cwd: folder,
     detached: true,
-    env: { PATH, HOME: folder, SHELL: '/bin/sh', GATEWAY_PORT: '0' },
+    env: { PATH: PATH_WITHOUT_NPM, HOME: folder, SHELL: '/bin/sh', GATEWAY_PORT: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let output = ''
@@ -54,7 +46,7 @@ function startDev(t: Test, folder: string) {
     output: () => output,
     /** The address of the workspace after this many starts. */
     async started(times: number): Promise<string> {
-      await eventually(() => origins().length >= times, `start ${times} in:\n${output}`, LOADED_MS)
+      await eventually(() => origins().length >= times, `start ${times} in:\n${output}`, START_MS)
       return origins()[times - 1] ?? ''
     },
   }
@@ -92,7 +84,7 @@ t.test(
     t.match(await answer.json(), { title: 'It was changed' })
 
     writeFileSync(errors, 'this is no TypeScript')
-    await eventually(() => dev.output().includes('Failed running'), 'a report', LOADED_MS)
+    await eventually(() => dev.output().includes('Failed running'), 'a report', START_MS)
     writeFileSync(errors, asBefore)
     await dev.started(3)
 

@@ -1,4 +1,4 @@
-/** Is a service that was named and does not answer told apart from one that does, within a bound? */
+/** Is a configured service that does not respond detected within a time limit? */
 import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
@@ -16,7 +16,7 @@ const named = (name: string, setting: string, url: string): NamedService => ({
   address: parseServiceUrl(url),
 })
 
-/** Takes connections and says nothing. */
+/** Accepts connections and never responds. */
 async function mute(t: Test): Promise<string> {
   const open = new Set<Socket>()
   const server = createServer((socket) => open.add(socket.on('error', () => {})))
@@ -30,7 +30,7 @@ async function mute(t: Test): Promise<string> {
 }
 
 t.test(
-  'any answer counts, over a socket too; an open port that says nothing does not',
+  'any response counts, also over a Unix socket; an open port without a response does not',
   async (t) => {
     const path = join(temporaryFolder(t), 'service.sock')
     const service = createHttpServer((_request, response) => response.writeHead(500).end())
@@ -46,7 +46,7 @@ t.test(
     const waitedFor: (readonly NamedService[])[] = []
     const look = async (services: NamedService[], signal = new AbortController().signal) =>
       await silentServices(services, {
-        waitMs: 1000, // the first try has all of it: the service that answers needs a turn of this loaded process
+        waitMs: 1000, // the first try gets all of this time, because the responding service runs in this busy process
         onWait: (silent) => waitedFor.push(silent),
         signal,
       })
@@ -59,7 +59,7 @@ t.test(
   },
 )
 
-t.test('what does not answer is said, with what to do', (t) => {
+t.test('a service that does not respond is reported, with what to do', (t) => {
   const workspace: Workspace = {
     workspace: 'local',
     origin: 'http://localhost:8080',

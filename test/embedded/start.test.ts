@@ -1,4 +1,4 @@
-/** Does `npm start` give a newcomer a whole workspace, and take all of it away again? */
+/** Does `npm start` start a whole workspace, and stop all of it again? */
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, readFile, readdir, stat, writeFile } from 'node:fs/promises'
@@ -16,9 +16,9 @@ const START = fileURLToPath(new URL('../../embedded/start.ts', import.meta.url))
 interface Started {
   child: ChildProcessByStdio<null, Readable, Readable>
   folder: string
-  /** Resolves with what was printed once all of the block is there. */
+  /** Resolves with the printed text when all of it is there. */
   welcome: () => Promise<Welcome>
-  /** Resolves with the exit code and everything written to stderr. */
+  /** Resolves with the exit code and the text on standard error. */
   ended: Promise<{ code: number | null; errors: string }>
 }
 
@@ -77,7 +77,7 @@ async function signIn(link: string): Promise<{ cookie: string }> {
   return { cookie }
 }
 
-t.test('a newcomer gets a workspace that works, and Ctrl+C ends all of it', async (t) => {
+t.test('a new user gets a working workspace, and Ctrl+C stops all of it', async (t) => {
   const { child, folder, welcome, ended } = start(t, { GATEWAY_PORT: '0' })
   const { origin, link, credential } = await welcome()
   t.match(origin, /^http:\/\/localhost:\d+$/)
@@ -107,7 +107,7 @@ t.test('a newcomer gets a workspace that works, and Ctrl+C ends all of it', asyn
   t.notMatch(output, 'GATEWAY_', 'no setting, let alone a secret, is in the shell')
 
   child.kill('SIGINT')
-  // npm passes a signal on that the process has got already.
+  // npm forwards a signal that the process has already received.
   child.kill('SIGINT')
   t.equal((await once(shell.socket, 'close'))[0], 1012)
   t.same(await ended, { code: 0, errors: '' })
@@ -129,7 +129,7 @@ t.test('a newcomer gets a workspace that works, and Ctrl+C ends all of it', asyn
 })
 
 t.test(
-  'the second start has the same secrets, and a token made as it says opens the door',
+  'a second start has the same secrets, and the printed command makes a valid token',
   async (t) => {
     const folder = t.testdir()
     const first = start(t, { GATEWAY_PORT: '0' }, folder)
@@ -161,7 +161,7 @@ t.test(
   },
 )
 
-t.test('without a port of its own it takes the next free one', async (t) => {
+t.test('without a configured port, the next free port is used', async (t) => {
   const first = start(t)
   const second = start(t, {}, join(first.folder, '.'))
   const [a, b] = await Promise.all([first.welcome(), second.welcome()])
@@ -169,7 +169,7 @@ t.test('without a port of its own it takes the next free one', async (t) => {
   for (const { origin } of [a, b]) t.ok(Number(new URL(origin).port) >= 8080)
 })
 
-t.test('a port that was asked for and is taken is an error', async (t) => {
+t.test('a configured port that is in use is an error', async (t) => {
   const other = createServer().listen(0, '127.0.0.1')
   t.teardown(() => other.close())
   await once(other, 'listening')
@@ -181,7 +181,7 @@ t.test('a port that was asked for and is taken is an error', async (t) => {
   t.equal(errors.trim().split('\n').length, 1)
 })
 
-t.test('a port can be named as an argument, which counts more than the setting', async (t) => {
+t.test('the port argument overrides the setting', async (t) => {
   const other = createServer().listen(0, '127.0.0.1')
   await once(other, 'listening')
   const { port } = other.address() as AddressInfo
@@ -196,7 +196,7 @@ t.test('a port can be named as an argument, which counts more than the setting',
   t.equal((await welcome()).origin, `http://localhost:${port}`)
 })
 
-t.test('help is given without starting anything', async (t) => {
+t.test('--help starts nothing', async (t) => {
   for (const option of ['--help', '-h']) {
     const { child, ended, folder } = start(t, {}, t.testdir(), [option])
     const text = (await child.stdout.toArray()).join('')
@@ -206,7 +206,7 @@ t.test('help is given without starting anything', async (t) => {
   }
 })
 
-t.test('arguments that mean nothing are said, with where to look', async (t) => {
+t.test('invalid arguments are reported, with a reference to --help', async (t) => {
   for (const [args, said] of [
     [['--prot', '9000'], /Unknown option '--prot'/],
     [['9000'], /Unexpected argument '9000'/],
@@ -224,7 +224,7 @@ t.test('arguments that mean nothing are said, with where to look', async (t) => 
   }
 })
 
-t.test('a workspace is up only when what was named answers', async (t) => {
+t.test('the workspace is reported as up only when the configured services respond', async (t) => {
   const held = createServer().listen(0, '127.0.0.1')
   await once(held, 'listening')
   const { port } = held.address() as AddressInfo
@@ -248,7 +248,7 @@ t.test('a workspace is up only when what was named answers', async (t) => {
   t.match((await printed).text, 'Your workspace is up: http://localhost:')
 })
 
-t.test('settings that make no sense are said before anything is made', async (t) => {
+t.test('invalid settings are reported before any file is created', async (t) => {
   const { ended, folder } = start(t, { GATEWAY_RATE_LIMIT: 'many', GATEWAY_NOPE: '1' })
   const { code, errors } = await ended
   t.equal(code, 78)
@@ -257,7 +257,7 @@ t.test('settings that make no sense are said before anything is made', async (t)
   t.same(await readdir(folder), [])
 })
 
-t.test('a secret that others can read is an error', async (t) => {
+t.test('a secret file that other users can read is an error', async (t) => {
   const folder = t.testdir({ '.workspace': {} })
   const file = join(folder, '.workspace', 'jwt-secret')
   await chmod(join(folder, '.workspace'), 0o700)
@@ -267,7 +267,7 @@ t.test('a secret that others can read is an error', async (t) => {
   t.match(errors, 'jwt-secret can be read by others')
 })
 
-t.test('a service that is configured gets no stand-in', async (t) => {
+t.test('a configured service gets no stand-in', async (t) => {
   const service = createServer((socket) =>
     socket.end('HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nmine'),
   )
@@ -296,7 +296,7 @@ t.test('a service that is configured gets no stand-in', async (t) => {
   t.same((await readdir(state)).toSorted(), ['budgets.json', 'gateway.log'], 'no secret was made')
 })
 
-t.test('ending npm ends the workspace, with nothing left behind', async (t) => {
+t.test('ending npm ends the workspace, and no process remains', async (t) => {
   const folder = t.testdir()
   const child = spawn('npm', ['start', '--', '--port', '0'], {
     cwd: fileURLToPath(new URL('../..', import.meta.url)),
@@ -304,7 +304,7 @@ t.test('ending npm ends the workspace, with nothing left behind', async (t) => {
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,
   })
-  // Comes when nobody holds the output any more, the workspace included.
+  // 'close' comes when no process has the output open any more, so the workspace has ended too.
   let isClosed = false
   const closed = once(child, 'close').then(() => (isClosed = true))
   t.teardown(async () => {
@@ -318,7 +318,7 @@ t.test('ending npm ends the workspace, with nothing left behind', async (t) => {
   await eventually(() => isClosed, 'the end of the workspace', 30_000)
 })
 
-t.test('a signal during the start stops it as well', async (t) => {
+t.test('a signal during the start stops the workspace too', async (t) => {
   const { child, folder, ended } = start(t, { GATEWAY_PORT: '0' })
   await once(child, 'spawn')
   while (!(await readdir(folder)).includes('.workspace')) await new Promise(setImmediate)

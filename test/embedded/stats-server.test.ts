@@ -1,9 +1,9 @@
-/** Are the stats server's figures this machine's own? */
+/** Does the stats server report the figures of this machine? */
 import { cpus, hostname, totalmem } from 'node:os'
 import t from 'tap'
 import { startStatsServer, type Stats } from '../../embedded/stats-server.ts'
 
-t.test('the figures are those of this machine, and not to be kept', async (t) => {
+t.test('the figures are this machine’s, and must not be cached', async (t) => {
   const server = await startStatsServer()
   t.teardown(server.close)
   for (const path of ['/health', '/stats']) {
@@ -24,7 +24,7 @@ t.test('the figures are those of this machine, and not to be kept', async (t) =>
   }
 })
 
-t.test('it listens on 127.0.0.1 only and stops answering once closed', async (t) => {
+t.test('the server listens on 127.0.0.1 only, and stops when closed', async (t) => {
   const server = await startStatsServer()
   t.match(server.url, /^http:\/\/127\.0\.0\.1:\d+$/)
   await server.close()

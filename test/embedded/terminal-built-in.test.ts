@@ -1,4 +1,4 @@
-/** Is the built-in terminal a real shell behind ttyd's own door? */
+/** Does the built-in terminal run a real shell, with ttyd's protocol and password check? */
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { startBuiltInTerminal } from '../../embedded/terminal-built-in.ts'
@@ -18,7 +18,7 @@ async function startTerminal(t: Test, keepAlive?: { pingMs: number; cutMs: numbe
   return terminal
 }
 
-/** Whether a process is there. */
+/** Whether a process exists. */
 function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0)
@@ -29,7 +29,7 @@ function isAlive(pid: number): boolean {
 
 t.beforeEach((t) => void t.testdir())
 
-t.test('without the right credential every page is 401, known or not', async (t) => {
+t.test('without the right credential, every path is 401, known or not', async (t) => {
   const { url } = await startTerminal(t)
   const wrong = Buffer.from('user:wrong').toString('base64')
   const credentials = [
@@ -51,7 +51,7 @@ t.test('without the right credential every page is 401, known or not', async (t)
   }
 })
 
-t.test('with it there are the page, its token, and nothing else', async (t) => {
+t.test('with the right credential, there are the page, its token, and nothing else', async (t) => {
   const { url } = await startTerminal(t)
   const get = (path: string) => fetch(url + path, { headers: BASIC, redirect: 'manual' })
   const bare = await get('/terminal?x=1')
@@ -62,7 +62,7 @@ t.test('with it there are the page, its token, and nothing else', async (t) => {
   t.equal((await get('/terminal/ws')).status, 404)
 })
 
-t.test('the page brings everything it needs, compressed or not', async (t) => {
+t.test('the page contains everything that it needs, compressed or not', async (t) => {
   const { url } = await startTerminal(t)
   const pages = ['gzip', 'identity'].map(async (encoding) => {
     const headers = { ...BASIC, 'accept-encoding': encoding }
@@ -125,7 +125,7 @@ t.test(
   },
 )
 
-t.test('what is typed reaches a real shell, and its output comes back', async (t) => {
+t.test('typed input reaches a real shell, and its output returns', async (t) => {
   const { url } = await startTerminal(t)
   const shell = await openShell(t, url)
   shell.type('echo works-$((6*7)); echo TERM=$TERM; tty\r')
@@ -134,7 +134,7 @@ t.test('what is typed reaches a real shell, and its output comes back', async (t
   t.match(shell.titles, [/^sh \(.+\)$/])
 })
 
-t.test('what is typed right behind the first message is not lost', async (t) => {
+t.test('input right after the first message is not lost', async (t) => {
   const { url } = await startTerminal(t)
   const socket = dial(t, url)
   await once(socket, 'open')
@@ -143,7 +143,7 @@ t.test('what is typed right behind the first message is not lost', async (t) => 
   t.equal((await once(socket, 'close'))[0], 1000)
 })
 
-t.test('the shell knows the size of the window, at first and later', async (t) => {
+t.test('the shell knows the window size, at the start and after a change', async (t) => {
   const { url } = await startTerminal(t)
   const shell = await openShell(t, url)
   shell.type('stty size\r')
@@ -153,7 +153,7 @@ t.test('the shell knows the size of the window, at first and later', async (t) =
   t.match(await shell.outputMatching(/\b43 132\b/), /43 132/)
 })
 
-t.test('messages that make no sense are ignored', async (t) => {
+t.test('invalid messages are ignored', async (t) => {
   const { url } = await startTerminal(t)
   const shell = await openShell(t, url)
   for (const message of ['', '9', '1', '1null', '1{"columns":0,"rows":1e9}', 'x'.repeat(100)]) {
@@ -163,7 +163,7 @@ t.test('messages that make no sense are ignored', async (t) => {
   await shell.outputMatching(/\b24 80\b/)
 })
 
-t.test('bytes of any value pass both ways', async (t) => {
+t.test('bytes of any value pass in both directions', async (t) => {
   const { url } = await startTerminal(t)
   const shell = await openShell(t, url)
   shell.type('stty -echo; printf "\\303\\274\\377\\n"; read x; printf "<%s>\\n" "$x"\r')
@@ -172,7 +172,7 @@ t.test('bytes of any value pass both ways', async (t) => {
   t.match(await shell.outputMatching(/<\u00c3\u00a9\u00fe>/), '<')
 })
 
-t.test('a shell that exits closes the socket, after its last words', async (t) => {
+t.test('a shell that exits closes the socket after its last output', async (t) => {
   const { url } = await startTerminal(t)
   const shell = await openShell(t, url)
   shell.type('echo good""bye; exit 3\r')
@@ -181,7 +181,7 @@ t.test('a shell that exits closes the socket, after its last words', async (t) =
   t.match(shell.output(), 'goodbye')
 })
 
-t.test('a visitor who leaves takes the shell and its job along', async (t) => {
+t.test('when the browser disconnects, the shell and its job end', async (t) => {
   const { url } = await startTerminal(t)
   const shell = await openShell(t, url)
   shell.type("echo shell=$$.; sh -c 'echo job=$$.; exec sleep 1000'\r")
@@ -192,7 +192,7 @@ t.test('a visitor who leaves takes the shell and its job along', async (t) => {
   await t.resolves(untilGone(pids))
 })
 
-t.test('closing the terminal leaves no shell behind, not even a stubborn one', async (t) => {
+t.test('closing the terminal ends every shell, even one that ignores SIGHUP', async (t) => {
   const terminal = await startTerminal(t)
   const shell = await openShell(t, terminal.url)
   shell.type("trap '' HUP TERM INT; echo shell=$$.\r")
@@ -204,14 +204,14 @@ t.test('closing the terminal leaves no shell behind, not even a stubborn one', a
   await t.rejects(fetch(terminal.url))
 })
 
-t.test('a shell waits while the browser says pause, and goes on after resume', async (t) => {
+t.test('a shell is paused and resumed by the browser', async (t) => {
   const { url } = await startTerminal(t)
   const shell = await openShell(t, url)
   shell.type('stty -echo; echo ready\r')
   await shell.outputMatching(/ready\r\n[^]*\$ $/)
   shell.socket.send('2')
   shell.type('echo behind-the-pause\r')
-  // The pong comes after both messages were read: what the shell wrote until then would be here as well.
+  // The pong arrives after both messages were read, so output of the shell until then would have arrived too.
   shell.socket.ping()
   await once(shell.socket, 'pong')
   t.notMatch(shell.output(), 'behind-the-pause')
@@ -219,18 +219,18 @@ t.test('a shell waits while the browser says pause, and goes on after resume', a
   t.match(await shell.outputMatching(/behind-the-pause/), 'behind-the-pause')
 })
 
-t.test('a flood arrives whole', async (t) => {
+t.test('a flood of output arrives completely', async (t) => {
   const { url } = await startTerminal(t)
   const { socket, type } = await openShell(t, url)
   let bytes = 0
   socket.on('message', (data: Buffer) => (bytes += data.length - 1))
   type('yes 0123456789 | head -c 11000000; exit\r')
   await once(socket, 'close')
-  // Each of the million lines gets a carriage return from the terminal.
+  // The terminal adds a carriage return to each of the million lines.
   t.ok(bytes > 12_000_000, `${bytes} bytes`)
 })
 
-t.test('a quiet visitor is pinged, and one who does not answer is cut off', async (t) => {
+t.test('a quiet browser is pinged, and disconnected if it does not respond', async (t) => {
   const { url } = await startTerminal(t, { pingMs: 20, cutMs: 100 })
   const present = await openShell(t, url)
   const absent = await openShell(t, url, { autoPong: false })
@@ -241,7 +241,7 @@ t.test('a quiet visitor is pinged, and one who does not answer is cut off', asyn
   t.equal(present.socket.readyState, present.socket.OPEN)
 })
 
-t.test('a shell that does not exist is said with a close code', async (t) => {
+t.test('a shell that does not exist is reported with a close code', async (t) => {
   const terminal = await startBuiltInTerminal({
     credential: CREDENTIAL,
     shell: '/nowhere/sh',
@@ -253,7 +253,7 @@ t.test('a shell that does not exist is said with a close code', async (t) => {
   await once(socket, 'close')
 })
 
-/** Resolves when none of the processes is there. */
+/** Resolves when all the processes have ended. */
 async function untilGone(pids: number[]): Promise<void> {
   while (pids.some(isAlive)) await new Promise((resolve) => setImmediate(resolve))
 }

@@ -1,4 +1,4 @@
-/** How the tests talk to a terminal: ttyd's protocol over a bare WebSocket. */
+/** How do the tests use a terminal? With ttyd's protocol over a WebSocket. */
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import type { Test } from 'tap'
@@ -8,19 +8,19 @@ export const CREDENTIAL = 'user:correct horse'
 export const TOKEN = Buffer.from(CREDENTIAL).toString('base64')
 export const BASIC = { authorization: `Basic ${TOKEN}` }
 
-/** A terminal's WebSocket and what has been read from it. */
+/** A terminal's WebSocket and the output received from it. */
 export interface TerminalClient {
   socket: WebSocket
-  /** Everything the shell has written so far. */
+  /** The shell's output so far. */
   output: () => string
-  /** Resolves with the output once it matches. */
+  /** Resolves with the output when it matches. */
   outputMatching: (pattern: RegExp) => Promise<string>
   type: (text: string) => void
   resize: (columns: number, rows: number) => void
   titles: string[]
 }
 
-/** A handshake, not yet answered. */
+/** A handshake whose response has not arrived yet. */
 export function dial(
   t: Test,
   url: string,
@@ -28,7 +28,7 @@ export function dial(
 ): WebSocket {
   const address = url.startsWith('unix:') ? `ws+${url}:${path}` : url.replace('http', 'ws') + path
   const socket = new WebSocket(address, protocols, { headers: BASIC, ...options })
-  // An error is seen where the test waits for an event; a refused handshake ends with one at teardown.
+  // Ignore errors here: a test sees them where it waits for an event, and a refused handshake ends with one at teardown.
   socket.on('error', () => {})
   t.teardown(() => socket.terminate())
   return socket
@@ -39,7 +39,7 @@ export interface DialOptions extends ClientOptions {
   protocols?: string[]
 }
 
-/** The status a refused handshake is answered with. */
+/** The status of the response that refuses a handshake. */
 export async function refusal(socket: WebSocket): Promise<IncomingMessage> {
   const [, answer] = (await once(socket, 'unexpected-response')) as [unknown, IncomingMessage]
   answer.resume()

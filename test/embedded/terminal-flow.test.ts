@@ -1,8 +1,8 @@
-/** Does a shell wait exactly while its browser does not keep up? */
+/** Is a shell paused exactly while its browser does not keep up? */
 import t from 'tap'
 import { flowOf } from '../../embedded/terminal-flow.ts'
 
-/** A socket that keeps what it is given until it is told to drain, and a shell that notes what it is told. */
+/** A socket that buffers data until the test drains it, and a shell that records pauses and resumes. */
 function build() {
   const unsent: { bytes: number; done: () => void }[] = []
   const said: string[] = []
@@ -25,7 +25,7 @@ function build() {
 const CHUNK = Buffer.alloc(64 * 1024)
 
 t.test(
-  'it waits once when 512 KiB are on their way, and goes on when a quarter is left',
+  'the shell is paused once at 512 KiB of buffered output, and resumed at a quarter of that',
   async (t) => {
     const { flow, said, drain } = build()
     for (let sent = 0; sent < 7; sent += 1) flow.send(CHUNK)
@@ -40,7 +40,7 @@ t.test(
   },
 )
 
-t.test('it waits while the browser asks for it, whatever the socket holds', async (t) => {
+t.test('the shell is paused while the browser asks for it, whatever is buffered', async (t) => {
   const { flow, said, drain } = build()
   flow.pausedByBrowser(true)
   t.same(said, ['pause'])

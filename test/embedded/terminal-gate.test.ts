@@ -1,4 +1,4 @@
-/** Does a ttyd without a password get nothing but visitors who showed one at the gate? A real WebSocket server stands in. */
+/** Does only a client with the password reach a ttyd that has none? A real WebSocket server stands in for ttyd. */
 import { once } from 'node:events'
 import { createServer, request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect, type Socket } from 'node:net'
@@ -13,7 +13,7 @@ import { BASIC, CREDENTIAL, dial, openShell, refusal, TOKEN } from './terminal-c
 
 const PAGE = `<title>ttyd</title>${'x'.repeat(300_000)}`
 
-/** A ttyd that repeats what it hears as output, and the gate in front of it. */
+/** A ttyd that echoes its input as output, and the gate in front of it. */
 async function gate(t: Test) {
   const folder = temporaryFolder(t)
   const requests: IncomingMessage[] = []
@@ -52,7 +52,7 @@ async function gate(t: Test) {
   return { url, close, socketPath, ttyd, sockets, requests, messages, dialled: () => connections }
 }
 
-/** Asks the gate for a page. */
+/** Requests a page from the gate. */
 async function get(socketPath: string, path: string, headers: Record<string, string> = BASIC) {
   const request = httpRequest({ socketPath, path, headers, agent: false })
   request.end()
@@ -60,7 +60,7 @@ async function get(socketPath: string, path: string, headers: Record<string, str
   return { answer, text: Buffer.concat(await answer.toArray()).toString() }
 }
 
-t.test('without the password nothing behind is asked', async (t) => {
+t.test('without the password, no request reaches ttyd', async (t) => {
   const { url, socketPath, dialled } = await gate(t)
   const wrong = [
     '',
@@ -85,41 +85,47 @@ t.test('without the password nothing behind is asked', async (t) => {
   t.equal(dialled(), 0)
 })
 
-t.test("with it there is ttyd's page, and a token that ttyd itself does not know", async (t) => {
-  const { socketPath, requests } = await gate(t)
-  const { answer, text } = await get(socketPath, '/terminal/', {
-    ...BASIC,
-    'accept-encoding': 'gzip',
-  })
-  t.equal(answer.statusCode, 200)
-  t.equal(answer.headers['content-type'], 'text/html')
-  t.equal(text, PAGE)
-  t.same(JSON.parse((await get(socketPath, '/terminal/token')).text), { token: TOKEN })
-  t.match((await get(socketPath, '/terminal')).answer, {
-    statusCode: 302,
-    headers: { location: '/terminal/' },
-  })
-  t.equal((await get(socketPath, '/terminal/other')).answer.statusCode, 404)
-  t.equal(requests.length, 1, 'the page alone comes from ttyd')
-  t.equal(requests[0]?.headers.authorization, undefined)
-  t.equal(requests[0]?.headers['accept-encoding'], 'gzip')
-})
+t.test(
+  "with the password, there are ttyd's page and a token that ttyd itself does not know",
+  async (t) => {
+    const { socketPath, requests } = await gate(t)
+    const { answer, text } = await get(socketPath, '/terminal/', {
+      ...BASIC,
+      'accept-encoding': 'gzip',
+    })
+    t.equal(answer.statusCode, 200)
+    t.equal(answer.headers['content-type'], 'text/html')
+    t.equal(text, PAGE)
+    t.same(JSON.parse((await get(socketPath, '/terminal/token')).text), { token: TOKEN })
+    t.match((await get(socketPath, '/terminal')).answer, {
+      statusCode: 302,
+      headers: { location: '/terminal/' },
+    })
+    t.equal((await get(socketPath, '/terminal/other')).answer.statusCode, 404)
+    t.equal(requests.length, 1, 'the page alone comes from ttyd')
+    t.equal(requests[0]?.headers.authorization, undefined)
+    t.equal(requests[0]?.headers['accept-encoding'], 'gzip')
+  },
+)
 
-t.test('a WebSocket with the password and the token is joined, both ways and whole', async (t) => {
-  const { url, requests, messages } = await gate(t)
-  const shell = await openShell(t, url, { perMessageDeflate: true })
-  const long = 'y'.repeat(3_000_000)
-  shell.type(long)
-  shell.type('end')
-  t.equal(await shell.outputMatching(/end$/), `${long}end`)
-  t.match(messages[0], `{"AuthToken":"${TOKEN}"`, 'ttyd reads the size of the window in it')
-  const { headers } = requests[0] as IncomingMessage
-  t.equal(headers.authorization, undefined)
-  t.equal(headers['sec-websocket-extensions'], undefined, 'the first message is readable')
-  t.equal(headers['sec-websocket-protocol'], 'tty')
-  shell.socket.close()
-  await once(shell.socket, 'close')
-})
+t.test(
+  'a WebSocket with the password and the token passes all bytes in both directions',
+  async (t) => {
+    const { url, requests, messages } = await gate(t)
+    const shell = await openShell(t, url, { perMessageDeflate: true })
+    const long = 'y'.repeat(3_000_000)
+    shell.type(long)
+    shell.type('end')
+    t.equal(await shell.outputMatching(/end$/), `${long}end`)
+    t.match(messages[0], `{"AuthToken":"${TOKEN}"`, 'ttyd reads the size of the window in it')
+    const { headers } = requests[0] as IncomingMessage
+    t.equal(headers.authorization, undefined)
+    t.equal(headers['sec-websocket-extensions'], undefined, 'the first message is readable')
+    t.equal(headers['sec-websocket-protocol'], 'tty')
+    shell.socket.close()
+    await once(shell.socket, 'close')
+  },
+)
 
 const HANDSHAKE = [
   'GET /terminal/ws HTTP/1.1',
@@ -134,7 +140,7 @@ const HANDSHAKE = [
   '',
 ].join('\r\n')
 
-/** A handshake with the password, on a bare socket, and these bytes behind it. */
+/** Sends a handshake with the password on a plain socket, followed by these bytes. */
 function raw(t: Test, socketPath: string, bytes: Buffer): { socket: Socket; read: () => Buffer } {
   const socket = connect(socketPath)
   let read = Buffer.alloc(0)
@@ -178,11 +184,11 @@ t.test('a first message without the right token reaches no shell', async (t) => 
   t.same(messages, [])
 })
 
-t.test('a first message may come in pieces', async (t) => {
+t.test('the first message may arrive in pieces', async (t) => {
   const { socketPath, messages, sockets } = await gate(t)
   const { socket } = raw(t, socketPath, Buffer.alloc(0))
   socket.setNoDelay(true)
-  // Longer than 125 bytes: its length is in the two bytes after the first two.
+  // The message is longer than 125 bytes, so its length is in the two bytes after the first two.
   for (const byte of clientFrame(2, FIRST.padEnd(200))) {
     socket.write(Buffer.from([byte]))
     await new Promise(setImmediate)
@@ -193,7 +199,7 @@ t.test('a first message may come in pieces', async (t) => {
   await eventually(() => sockets.clients.size === 0, 'a browser that leaves takes its shell along')
 })
 
-t.test('a ttyd that is gone is a 502, and ends who was connected to it', async (t) => {
+t.test('when ttyd has ended, requests get a 502 and its connections are closed', async (t) => {
   const { url, socketPath, ttyd, sockets } = await gate(t)
   const shell = await openShell(t, url)
   const ended = once(shell.socket, 'close')
@@ -206,7 +212,7 @@ t.test('a ttyd that is gone is a 502, and ends who was connected to it', async (
   await new Promise((resolve) => refused.once('close', resolve))
 })
 
-t.test('closing ends who is connected, at ttyd too', async (t) => {
+t.test('closing the gate closes the connections on both sides', async (t) => {
   const { url, close, sockets } = await gate(t)
   const shell = await openShell(t, url)
   shell.type('x')

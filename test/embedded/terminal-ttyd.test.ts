@@ -1,4 +1,4 @@
-/** How is the machine's own ttyd found, started, watched and ended? A small script stands in for it here. */
+/** How is the machine's own ttyd found, started, watched and ended? A small script stands in for ttyd. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
@@ -10,7 +10,7 @@ import { findTtyd } from '../../embedded/terminal-ttyd.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { BASIC, CREDENTIAL, TOKEN } from './terminal-client.ts'
 
-/** Puts a program called ttyd in front of everything else on the PATH. */
+/** Puts a program named ttyd first on the PATH. */
 async function installTtyd(t: Test, script: string): Promise<string> {
   const folder = t.testdir()
   const file = join(folder, 'ttyd')
@@ -22,7 +22,7 @@ async function installTtyd(t: Test, script: string): Promise<string> {
   return folder
 }
 
-/** Listens where it is told to and writes down how it was started and how it ended. */
+/** A script that listens on the given socket and records how it was started and ended. */
 const WELL_BEHAVED = `
 const fs = require('node:fs')
 const note = (name, value) => fs.writeFileSync(__dirname + '/' + name, JSON.stringify(value))
@@ -46,7 +46,7 @@ async function noted(folder: string, name: string): Promise<unknown> {
 /** The folder of a terminal's sockets. */
 const folderOf = ({ url }: { url: string }) => dirname(url.slice('unix:'.length))
 
-/** What the gate answers with the password, or with other fields. */
+/** The gate's response to a request with the password, or with other headers. */
 async function get(url: string, headers: Record<string, string> = BASIC) {
   const socketPath = url.slice('unix:'.length)
   const request = httpRequest({ socketPath, path: '/terminal/', headers, agent: false }).end()
@@ -54,26 +54,29 @@ async function get(url: string, headers: Record<string, string> = BASIC) {
   return { status: answer.statusCode, text: Buffer.concat(await answer.toArray()).toString() }
 }
 
-t.test('ttyd is run below /terminal, writable, on a socket that only we can reach', async (t) => {
-  const folder = await installTtyd(t, WELL_BEHAVED)
-  process.env['GATEWAY_JWT_SECRET'] = 'nobody in the terminal shall see this'
-  t.teardown(() => delete process.env['GATEWAY_JWT_SECRET'])
-  const terminal = await startTerminal(options())
-  t.teardown(terminal.close)
-  t.equal(terminal.kind, 'ttyd')
-  t.equal((await stat(folderOf(terminal))).mode & 0o777, 0o700)
-  t.same(await noted(folder, 'arguments'), [
-    ...['-i', join(folderOf(terminal), 'ttyd.sock')],
-    ...['--base-path', '/terminal', '--ping-interval', '300', '--writable', '/bin/sh'],
-  ])
-  const environment = (await noted(folder, 'environment')) as Record<string, string>
-  t.equal(environment['PATH'], process.env['PATH'])
-  t.notOk(Object.keys(environment).some((name) => name.startsWith('GATEWAY_')))
-  t.equal((await get(terminal.url, {})).status, 401, 'who reaches it is asked for the password')
-  t.same(await get(terminal.url), { status: 200, text: String(terminal.pid) })
-})
+t.test(
+  'ttyd runs with the base path /terminal, writable, on a socket that only this user can reach',
+  async (t) => {
+    const folder = await installTtyd(t, WELL_BEHAVED)
+    process.env['GATEWAY_JWT_SECRET'] = 'nobody in the terminal shall see this'
+    t.teardown(() => delete process.env['GATEWAY_JWT_SECRET'])
+    const terminal = await startTerminal(options())
+    t.teardown(terminal.close)
+    t.equal(terminal.kind, 'ttyd')
+    t.equal((await stat(folderOf(terminal))).mode & 0o777, 0o700)
+    t.same(await noted(folder, 'arguments'), [
+      ...['-i', join(folderOf(terminal), 'ttyd.sock')],
+      ...['--base-path', '/terminal', '--ping-interval', '300', '--writable', '/bin/sh'],
+    ])
+    const environment = (await noted(folder, 'environment')) as Record<string, string>
+    t.equal(environment['PATH'], process.env['PATH'])
+    t.notOk(Object.keys(environment).some((name) => name.startsWith('GATEWAY_')))
+    t.equal((await get(terminal.url, {})).status, 401, 'who reaches it is asked for the password')
+    t.same(await get(terminal.url), { status: 200, text: String(terminal.pid) })
+  },
+)
 
-t.test('the password is nowhere that other users of the machine can look', async (t) => {
+t.test('other users of the machine cannot find the password anywhere', async (t) => {
   const folder = await installTtyd(t, WELL_BEHAVED)
   const terminal = await startTerminal(options())
   t.teardown(terminal.close)
@@ -89,7 +92,7 @@ t.test('the password is nowhere that other users of the machine can look', async
 })
 
 t.test(
-  'another user of the machine cannot connect to it',
+  'another user of the machine cannot connect to ttyd',
   { skip: process.geteuid?.() !== 0 && 'needs root, to be somebody else' },
   async (t) => {
     await installTtyd(t, WELL_BEHAVED)
@@ -109,7 +112,7 @@ t.test(
   },
 )
 
-t.test('closing ends exactly the process that was started, and leaves nothing', async (t) => {
+t.test('closing ends exactly the started process, and leaves no files', async (t) => {
   const folder = await installTtyd(t, WELL_BEHAVED)
   const said: string[] = []
   const terminal = await startTerminal(
@@ -124,14 +127,14 @@ t.test('closing ends exactly the process that was started, and leaves nothing', 
   t.same(said, [], 'a wanted end is no news')
 })
 
-t.test('a ttyd that dies early is an error with its last words', async (t) => {
+t.test('a ttyd that ends early is an error with its last output', async (t) => {
   await installTtyd(t, "console.error('E: no such shell'); process.exit(3)")
   await t.rejects(startTerminal(options()), {
     message: /ttyd ended while starting \(exit code 3\)\. E: no such shell$/,
   })
 })
 
-t.test('a folder for sockets whose path is too long is an error that says so', async (t) => {
+t.test('a path of the socket folder that is too long is an error that says so', async (t) => {
   await installTtyd(t, WELL_BEHAVED)
   const before = process.env['TMPDIR']
   const long = join(temporaryFolder(t), 'x'.repeat(100))
@@ -151,7 +154,7 @@ t.test('a ttyd that cannot be run at all is an error that says so', async (t) =>
   await t.rejects(startTerminal(options()), { message: /ttyd could not be run: spawn .* ENOENT/ })
 })
 
-t.test('a ttyd that ends by itself later is told', async (t) => {
+t.test('a ttyd that ends unexpectedly later is reported', async (t) => {
   await installTtyd(t, WELL_BEHAVED)
   const told = Promise.withResolvers<string>()
   const terminal = await startTerminal(options({ onUnexpectedExit: told.resolve }))
@@ -160,7 +163,7 @@ t.test('a ttyd that ends by itself later is told', async (t) => {
   await terminal.close()
 })
 
-t.test('without a ttyd on the PATH the terminal is built in', async (t) => {
+t.test('without a ttyd on the PATH, the built-in terminal is used', async (t) => {
   const path = process.env['PATH']
   process.env['PATH'] = t.testdir()
   t.teardown(() => (process.env['PATH'] = path))
@@ -171,19 +174,16 @@ t.test('without a ttyd on the PATH the terminal is built in', async (t) => {
   t.equal((await fetch(`${terminal.url}/terminal/`)).status, 401)
 })
 
-t.test(
-  'only a program counts as ttyd: not a folder, not a plain file, not a relative path',
-  async (t) => {
-    const folder = t.testdir({ folder: { ttyd: {} }, file: { ttyd: '' }, program: { ttyd: '' } })
-    await chmod(join(folder, 'file', 'ttyd'), 0o644)
-    await chmod(join(folder, 'program', 'ttyd'), 0o755)
-    const path = ['', '.', 'program', `${folder}/none`, `${folder}/folder`, `${folder}/file`]
-    t.equal(await findTtyd(path.join(':')), null)
-    t.equal(await findTtyd([...path, `${folder}/program`].join(':')), `${folder}/program/ttyd`)
-  },
-)
+t.test('only an executable file on an absolute path is used as ttyd', async (t) => {
+  const folder = t.testdir({ folder: { ttyd: {} }, file: { ttyd: '' }, program: { ttyd: '' } })
+  await chmod(join(folder, 'file', 'ttyd'), 0o644)
+  await chmod(join(folder, 'program', 'ttyd'), 0o755)
+  const path = ['', '.', 'program', `${folder}/none`, `${folder}/folder`, `${folder}/file`]
+  t.equal(await findTtyd(path.join(':')), null)
+  t.equal(await findTtyd([...path, `${folder}/program`].join(':')), `${folder}/program/ttyd`)
+})
 
-t.test("the shell's environment lacks what only the gateway and npm need", async (t) => {
+t.test("the shell's environment has no variables of the gateway and npm", async (t) => {
   const env = { HOME: '/home/me', GATEWAY_JWT_SECRET: 'x', npm_config_cache: 'x', LANG: 'C.UTF-8' }
   t.same(shellEnvironment(env), { HOME: '/home/me', LANG: 'C.UTF-8', TERM: 'xterm-256color' })
 })

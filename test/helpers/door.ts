@@ -92,6 +92,17 @@ export async function assertRefused(
   return line
 }
 
+/** What the dashboard and the terminal are told of alice’s request, which came by https from 203.0.113.9; in order. */
+export const toldOf = (requestId: string | undefined) => [
+  'x-forwarded-for: 203.0.113.9',
+  'x-forwarded-host: houston.hubify.com',
+  'x-forwarded-port: 443',
+  'x-forwarded-proto: https',
+  'x-forwarded-user: alice',
+  `x-request-id: ${requestId}`,
+  'x-workspace: houston',
+]
+
 /** Converts a raw header list to an object with lower-case names, without hop-by-hop headers. */
 export function pairs(rawHeaders: readonly string[]): string[] {
   const lines: string[] = []

@@ -7,7 +7,7 @@ import { buildTokenVerifier, type KeyRing } from '../../src/identity/verifier.ts
 export const SECRET = 'k8f2mD5xQ9vB1nR7tY3wL6pZ0sH4jC8a'
 export const OTHER_SECRET = 'Zq4Wm7Xn2Cv5Bb8Nk1Lj3Hg6Fd9Sa0Pe'
 
-/** Seconds since 1970 at which these tests take place. */
+/** The time of these tests, in seconds since 1970. */
 export const NOW = 1_800_000_000
 export const LEEWAY = 30
 
@@ -19,7 +19,7 @@ export function base64url(text: string | Buffer): string {
   return Buffer.from(text).toString('base64url')
 }
 
-/** A part of a token: an object, or JSON as it is. */
+/** A part of a token, from an object, or from JSON text or bytes as they are. */
 export function part(value: unknown): string {
   return base64url(
     typeof value === 'string' || Buffer.isBuffer(value) ? value : JSON.stringify(value),
@@ -30,7 +30,7 @@ export function hmac(input: string, secret: string, hash = 'sha256'): string {
   return createHmac(hash, secret).update(input).digest('base64url')
 }
 
-/** A token signed with HMAC, whatever its header says. */
+/** Makes a token that is signed with HMAC, whatever its header names. */
 export function forge(header: unknown, claims: unknown, secret = SECRET, hash = 'sha256'): string {
   const input = `${part(header)}.${part(claims)}`
   return `${input}.${hmac(input, secret, hash)}`
@@ -46,7 +46,7 @@ export function verifier({
   return buildTokenVerifier(rules, keys, now)
 }
 
-/** What a verifier says about a token: the name it speaks for, or the code of the refusal. */
+/** The result of a verification: the subject of the token, or the code of the refusal. */
 export async function verdict(token: string, from = verifier()): Promise<string> {
   try {
     return (await from.verify(token)).subject

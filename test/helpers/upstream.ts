@@ -3,7 +3,13 @@ import { spawn } from 'node:child_process'
 import { createHash, randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
-import { connect, createServer as createTcpServer, type AddressInfo, type Socket } from 'node:net'
+import {
+  connect,
+  createServer as createTcpServer,
+  type AddressInfo,
+  type Server as TcpServer,
+  type Socket,
+} from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Test } from 'tap'
 import { WebSocketServer } from 'ws'
@@ -41,8 +47,6 @@ export async function startUpstream(
   onUpgrade?: UpgradeListener,
 ): Promise<Upstream> {
   const requests: SeenRequest[] = []
-  const sockets = new Set<Socket>()
-  let dials = 0
   const echo = new WebSocketServer({ noServer: true, maxPayload: 0, perMessageDeflate: true })
   const server = createServer((request, response) => {
     const seen = record(request)
@@ -73,20 +77,13 @@ export async function startUpstream(
       webSocket.on('error', () => webSocket.terminate())
     })
   })
-  server.on('connection', (socket) => {
-    dials++
-    sockets.add(socket)
-    socket.on('close', () => sockets.delete(socket))
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(async () => {
-    for (const socket of sockets) socket.destroy()
-    server.close()
-    await once(server, 'close')
-  })
-  const { port } = server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}`, port, dials: () => dials, requests, server }
+  return { ...(await listen(t, server)), requests, server }
+}
+
+/** Makes a service leave its next request without a response. @returns resolves when that request has arrived */
+export function leaveUnanswered({ server }: Upstream): Promise<unknown> {
+  server.removeAllListeners('request')
+  return once(server, 'request')
 }
 
 /** Starts a service that sends raw bytes, for responses that no HTTP server would send. */
@@ -94,14 +91,24 @@ export async function startRawUpstream(
   t: Test,
   onConnection: (socket: Socket) => void,
 ): Promise<{ url: string; port: number; dials: () => number }> {
+  const server = createTcpServer((socket) => {
+    socket.on('error', () => socket.destroy())
+    onConnection(socket)
+  })
+  return await listen(t, server)
+}
+
+/** Listens on a free loopback port and counts the connections. Everything is closed when the test ends. */
+async function listen(
+  t: Test,
+  server: TcpServer,
+): Promise<{ url: string; port: number; dials: () => number }> {
   const sockets = new Set<Socket>()
   let dials = 0
-  const server = createTcpServer((socket) => {
+  server.on('connection', (socket: Socket) => {
     dials++
     sockets.add(socket)
     socket.on('close', () => sockets.delete(socket))
-    socket.on('error', () => socket.destroy())
-    onConnection(socket)
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

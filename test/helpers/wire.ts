@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import type { Writable } from 'node:stream'
+import { later, within } from './waiting.ts'
 
 /** A response as received. */
 export interface RawAnswer {
@@ -116,12 +118,12 @@ export async function exchange(
   const socket = await open(port)
   return new Promise((resolve) => {
     let received = ''
-    const timer = setTimeout(() => socket.destroy(), capMs)
+    const cancelCap = later(capMs, () => socket.destroy())
     socket.setEncoding('latin1')
     socket.on('data', (chunk: string) => (received += chunk))
     socket.on('end', () => socket.end())
     socket.on('close', () => {
-      clearTimeout(timer)
+      cancelCap()
       resolve(received)
     })
     socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes)
@@ -272,4 +274,20 @@ export async function upgrade(
     },
     closed,
   }
+}
+
+/** Writes until the other side has taken nothing for a while, or up to a limit. @returns bytes that were written */
+export async function writeUntilStuck(
+  to: Writable,
+  piece: Buffer,
+  limit: number,
+  stuckMs = 500,
+): Promise<number> {
+  let written = 0
+  while (written < limit && !to.destroyed) {
+    written += piece.length
+    if (to.write(piece)) continue
+    if (!(await within(stuckMs, once(to, 'drain')))) break
+  }
+  return written
 }

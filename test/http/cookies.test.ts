@@ -1,4 +1,4 @@
-/** Whose session cookie is it, and does every other cookie arrive as it was sent? */
+/** Is the session cookie recognized exactly and kept from services, and does every other cookie pass unchanged? */
 import * as fc from 'fast-check'
 import t from 'tap'
 import {
@@ -15,10 +15,10 @@ import { cpuMs, LINEAR_MS } from '../helpers/cpu-time.ts'
 const S = SECURE_SESSION_COOKIE
 const L = LOOPBACK_SESSION_COOKIE
 
-/** Bytes as Node hands them over: one character each. */
+/** Bytes as Node provides them: one character per byte. */
 const wire = (text: string) => Buffer.from(text).toString('latin1')
 
-/** White space and invisible characters that some parser trims off a name. */
+/** White space and invisible characters that some parsers trim from a name. */
 const ODD_SPACES = [
   '\xa0',
   '\v',
@@ -115,7 +115,7 @@ function spellingsOf(name: string): string[] {
   ]
 }
 
-t.test('no service sees our cookie, in any spelling', async (t) => {
+t.test('no service receives the session cookie, in any spelling', async (t) => {
   const tests = SPELLINGS.flatMap((name) =>
     [`${name}=secret`, name, `${name}=`, `${name} ="secret"`].map((pair) => [name, pair] as const),
   )
@@ -131,22 +131,25 @@ t.test('no service sees our cookie, in any spelling', async (t) => {
   t.same(seen, [])
 })
 
-t.test('what is accepted as ours is what no service sees', async () => {
-  const piece = fc.constantFrom(
-    ...[S, L, S.toLowerCase(), 'x', '=', ';', '; ', ' ', '\t', '"', ',', '$Version', '\xa0', 'é'],
-  )
-  fc.assert(
-    fc.property(fc.array(piece, { maxLength: 10 }), (pieces) => {
-      const rest = withoutSessionCookies(pieces.join(''))
-      return [S, L].every(
-        (name) => cookieValues(rest === undefined ? [] : [rest], name).length === 0,
-      )
-    }),
-    { seed: 20_260_107, numRuns: 5000 },
-  )
-})
+t.test(
+  'every cookie that is accepted as the session cookie is removed before a service',
+  async () => {
+    const piece = fc.constantFrom(
+      ...[S, L, S.toLowerCase(), 'x', '=', ';', '; ', ' ', '\t', '"', ',', '$Version', '\xa0', 'é'],
+    )
+    fc.assert(
+      fc.property(fc.array(piece, { maxLength: 10 }), (pieces) => {
+        const rest = withoutSessionCookies(pieces.join(''))
+        return [S, L].every(
+          (name) => cookieValues(rest === undefined ? [] : [rest], name).length === 0,
+        )
+      }),
+      { seed: 20_260_107, numRuns: 5000 },
+    )
+  },
+)
 
-t.test('all other cookies arrive byte for byte', async (t) => {
+t.test('all other cookies reach the service byte for byte', async (t) => {
   const others = [
     'a=1',
     'a=',
@@ -194,57 +197,61 @@ t.test('all other cookies arrive byte for byte', async (t) => {
   t.same(mixed, [], 'beside ours, too')
 })
 
-t.test('a service can neither set our cookie nor set one for the whole domain', async (t) => {
-  const rows: ReadonlyArray<readonly [value: string, expected: string | undefined, why: string]> = [
-    ['a=1', 'a=1', 'a cookie of its own'],
-    [
-      'a=1; Path=/; HttpOnly; Secure; SameSite=Lax',
-      'a=1; Path=/; HttpOnly; Secure; SameSite=Lax',
-      'with attributes',
-    ],
-    [
-      'a=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT',
-      'a=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT',
-      'with a comma',
-    ],
-    ['a="x y"; Path=/', 'a="x y"; Path=/', 'quotes'],
-    ['a=1;Path=/;;', 'a=1;Path=/;;', 'empty attributes'],
-    ['', '', 'nothing'],
-    ['a', 'a', 'no name'],
-    ['a=1; Domain=hubify.com', 'a=1', 'the parent domain'],
-    ['a=1; Domain=.hubify.com; Path=/', 'a=1; Path=/', 'with a dot'],
-    ['a=1; domain=hubify.com', 'a=1', 'lower case'],
-    ['a=1; DOMAIN=hubify.com', 'a=1', 'upper case'],
-    ['a=1;Domain=hubify.com;Secure', 'a=1;Secure', 'no spaces'],
-    ['a=1; \tDomain \t= hubify.com', 'a=1', 'white space'],
-    ['a=1; \xa0Domain\xa0=hubify.com', 'a=1', 'odd white space'],
-    ['a=1; Domain', 'a=1', 'no value'],
-    ['a=1; Domain=', 'a=1', 'an empty value'],
-    ['a=1; Domain=a=b', 'a=1', 'equals signs'],
-    ['a=1; Domain="hubify.com"', 'a=1', 'quotes'],
-    ['a=1; Domain=a; Path=/; domain=b', 'a=1; Path=/', 'twice'],
-    ['Domain=hubify.com', 'Domain=hubify.com', 'a cookie that is called Domain'],
-    ['domain=1; Domain=hubify.com', 'domain=1', 'both'],
-    ['a=Domain=hubify.com', 'a=Domain=hubify.com', 'a value'],
-    ['a=1; X-Domain=x; Domains=y', 'a=1; X-Domain=x; Domains=y', 'other attributes'],
-    ['__Host-a=1; Path=/; Secure', '__Host-a=1; Path=/; Secure', 'another prefixed cookie'],
-    [`a=1; ${S}=x`, `a=1; ${S}=x`, 'an attribute that no browser knows'],
-    [`a=${S}=x`, `a=${S}=x`, 'a value'],
-    [`x${S}=1`, `x${S}=1`, 'a longer name'],
-    [`${L}_id=1`, `${L}_id=1`, 'a longer name'],
-    ...SPELLINGS.flatMap((name): Array<[string, undefined, string]> => [
-      [`${name}=x`, undefined, 'ours'],
-      [`${name}=x; Path=/; Domain=hubify.com`, undefined, 'ours with attributes'],
-      [`${name}=; Max-Age=0`, undefined, 'ours, expired'],
-      [`${name}; Path=/`, undefined, 'ours as a bare value'],
-    ]),
-  ]
-  t.ok(rows.length >= 200, `${rows.length} rows`)
-  t.same(
-    rows.filter(([value, expected]) => sanitizeSetCookie(value) !== expected),
-    [],
-  )
-})
+t.test(
+  'a service can neither set the session cookie nor a cookie for the whole domain',
+  async (t) => {
+    const rows: ReadonlyArray<readonly [value: string, expected: string | undefined, why: string]> =
+      [
+        ['a=1', 'a=1', 'a cookie of its own'],
+        [
+          'a=1; Path=/; HttpOnly; Secure; SameSite=Lax',
+          'a=1; Path=/; HttpOnly; Secure; SameSite=Lax',
+          'with attributes',
+        ],
+        [
+          'a=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT',
+          'a=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT',
+          'with a comma',
+        ],
+        ['a="x y"; Path=/', 'a="x y"; Path=/', 'quotes'],
+        ['a=1;Path=/;;', 'a=1;Path=/;;', 'empty attributes'],
+        ['', '', 'nothing'],
+        ['a', 'a', 'no name'],
+        ['a=1; Domain=hubify.com', 'a=1', 'the parent domain'],
+        ['a=1; Domain=.hubify.com; Path=/', 'a=1; Path=/', 'with a dot'],
+        ['a=1; domain=hubify.com', 'a=1', 'lower case'],
+        ['a=1; DOMAIN=hubify.com', 'a=1', 'upper case'],
+        ['a=1;Domain=hubify.com;Secure', 'a=1;Secure', 'no spaces'],
+        ['a=1; \tDomain \t= hubify.com', 'a=1', 'white space'],
+        ['a=1; \xa0Domain\xa0=hubify.com', 'a=1', 'odd white space'],
+        ['a=1; Domain', 'a=1', 'no value'],
+        ['a=1; Domain=', 'a=1', 'an empty value'],
+        ['a=1; Domain=a=b', 'a=1', 'equals signs'],
+        ['a=1; Domain="hubify.com"', 'a=1', 'quotes'],
+        ['a=1; Domain=a; Path=/; domain=b', 'a=1; Path=/', 'twice'],
+        ['Domain=hubify.com', 'Domain=hubify.com', 'a cookie that is called Domain'],
+        ['domain=1; Domain=hubify.com', 'domain=1', 'both'],
+        ['a=Domain=hubify.com', 'a=Domain=hubify.com', 'a value'],
+        ['a=1; X-Domain=x; Domains=y', 'a=1; X-Domain=x; Domains=y', 'other attributes'],
+        ['__Host-a=1; Path=/; Secure', '__Host-a=1; Path=/; Secure', 'another prefixed cookie'],
+        [`a=1; ${S}=x`, `a=1; ${S}=x`, 'an attribute that no browser knows'],
+        [`a=${S}=x`, `a=${S}=x`, 'a value'],
+        [`x${S}=1`, `x${S}=1`, 'a longer name'],
+        [`${L}_id=1`, `${L}_id=1`, 'a longer name'],
+        ...SPELLINGS.flatMap((name): Array<[string, undefined, string]> => [
+          [`${name}=x`, undefined, 'ours'],
+          [`${name}=x; Path=/; Domain=hubify.com`, undefined, 'ours with attributes'],
+          [`${name}=; Max-Age=0`, undefined, 'ours, expired'],
+          [`${name}; Path=/`, undefined, 'ours as a bare value'],
+        ]),
+      ]
+    t.ok(rows.length >= 200, `${rows.length} rows`)
+    t.same(
+      rows.filter(([value, expected]) => sanitizeSetCookie(value) !== expected),
+      [],
+    )
+  },
+)
 
 t.test('a cookie of an isolated service stays below its prefix', async (t) => {
   const rows: ReadonlyArray<readonly [value: string, expected: string | undefined]> = [
@@ -281,22 +288,25 @@ t.test('a cookie of an isolated service stays below its prefix', async (t) => {
   for (const [value, expected] of rows) t.equal(sanitizeSetCookie(value, '/api'), expected, value)
 })
 
-t.test('no cookie of an isolated service gets a path that browsers do not look at', async (t) => {
-  // They leave an attribute of more than 1,024 bytes out, and guess the path from the request's: `/` for `/api`.
-  for (const [path, expected] of [
-    [`/api/${'a'.repeat(1019)}`, '/api'],
-    [`/api/${'a'.repeat(1015)}`, `/api/${'a'.repeat(1015)}`],
-    [`/${'a'.repeat(1019)}`, `/api/${'a'.repeat(1019)}`],
-    [`/${'a'.repeat(1020)}`, '/api'],
-    [`/${'a'.repeat(8000)}`, '/api'],
-  ] as const) {
-    const safe = sanitizeSetCookie(`a=1; Path=${path}`, '/api')
-    t.equal(safe, `a=1; Path=${expected}`)
-    t.ok(expected.length <= 1024)
-  }
-  const many = '; x=y'.repeat(50)
-  t.equal(sanitizeSetCookie(`a=1${many}; Path=/`, '/api'), `a=1; Path=/api${many}`, 'comes first')
-})
+t.test(
+  'no cookie of an isolated service gets a path so long that browsers ignore it',
+  async (t) => {
+    // Browsers ignore an attribute of more than 1,024 bytes and derive the path from the request's: `/` for `/api`.
+    for (const [path, expected] of [
+      [`/api/${'a'.repeat(1019)}`, '/api'],
+      [`/api/${'a'.repeat(1015)}`, `/api/${'a'.repeat(1015)}`],
+      [`/${'a'.repeat(1019)}`, `/api/${'a'.repeat(1019)}`],
+      [`/${'a'.repeat(1020)}`, '/api'],
+      [`/${'a'.repeat(8000)}`, '/api'],
+    ] as const) {
+      const safe = sanitizeSetCookie(`a=1; Path=${path}`, '/api')
+      t.equal(safe, `a=1; Path=${expected}`)
+      t.ok(expected.length <= 1024)
+    }
+    const many = '; x=y'.repeat(50)
+    t.equal(sanitizeSetCookie(`a=1${many}; Path=/`, '/api'), `a=1; Path=/api${many}`, 'comes first')
+  },
+)
 
 t.test('the session cookie is as strict as browsers allow', async (t) => {
   t.equal(
@@ -310,7 +320,7 @@ t.test('the session cookie is as strict as browsers allow', async (t) => {
 })
 
 t.test(
-  'its life is in whole seconds, never negative, never longer than browsers take',
+  'the session cookie’s Max-Age is whole, never negative and at most what browsers allow',
   async (t) => {
     const rows: ReadonlyArray<readonly [seconds: number, expected: string]> = [
       [0, '0'],
@@ -331,7 +341,7 @@ t.test(
   },
 )
 
-t.test('a session cookie is as long as browsers keep, and no longer', async (t) => {
+t.test('a session cookie is never longer than browsers store', async (t) => {
   for (const secure of [true, false]) {
     const rest = (sessionCookie(secure, '', 3600) ?? '').length
     t.equal(sessionCookie(secure, 'x'.repeat(4096 - rest), 3600)?.length, 4096)
@@ -346,7 +356,7 @@ t.test('a session cookie is expired under the same name, path and flags', async 
   t.match(expiredSessionCookies(false), [/^workspace_session=; Max-Age=0; .*; Path=\/;/])
 })
 
-t.test('16 KiB of hostile repetition are read in linear time', async (t) => {
+t.test('16 KiB of hostile cookies are parsed in linear time', async (t) => {
   const units = [
     ';',
     '=',

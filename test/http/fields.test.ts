@@ -1,10 +1,10 @@
-/** Are header fields read as RFC 9110 says, and no other way? */
+/** Are header fields read exactly as RFC 9110 defines them? */
 import * as fc from 'fast-check'
 import t from 'tap'
 import { fieldLines, listElements, trimOws } from '../../src/http/fields.ts'
 import { cpuMs, LINEAR_MS } from '../helpers/cpu-time.ts'
 
-t.test('every line of a field is found, in order, whatever its case', async (t) => {
+t.test('every line of a header is found, in order and in any case', async (t) => {
   const raw = ['Host', 'a', 'X-A', '1', 'x-a', '2', 'X-A', '', 'x-aa', '3', 'X_A', '4', 'X-A ', '5']
   t.same(fieldLines(raw, 'x-a'), ['1', '2', ''])
   t.same(fieldLines(raw, 'host'), ['a'])
@@ -12,11 +12,11 @@ t.test('every line of a field is found, in order, whatever its case', async (t) 
   t.same(fieldLines([], 'host'), [])
 })
 
-t.test('a value is never taken for a name', async (t) => {
+t.test('a value is never read as a name', async (t) => {
   t.same(fieldLines(['a', 'host', 'b', 'host'], 'host'), [])
 })
 
-t.test('optional white space is space and tab, nothing else', async (t) => {
+t.test('optional white space is only space and tab', async (t) => {
   const rows: ReadonlyArray<readonly [text: string, expected: string, why: string]> = [
     ['', '', 'nothing'],
     [' ', '', 'only a space'],
@@ -31,7 +31,7 @@ t.test('optional white space is space and tab, nothing else', async (t) => {
   for (const [text, expected, why] of rows) t.equal(trimOws(text), expected, why)
 })
 
-t.test('a list has no empty elements and no upper case', async (t) => {
+t.test('a list is split into lower-case elements without empty ones', async (t) => {
   const rows: ReadonlyArray<readonly [value: string, expected: string[], why: string]> = [
     ['', [], 'an empty value'],
     [' , ,, ', [], 'empty elements only'],
@@ -43,7 +43,7 @@ t.test('a list has no empty elements and no upper case', async (t) => {
   for (const [value, expected, why] of rows) t.same(listElements(value), expected, why)
 })
 
-t.test('trimming keeps what is inside, and takes linear time', async (t) => {
+t.test('trimming keeps inner white space, and takes linear time', async (t) => {
   fc.assert(
     fc.property(
       fc.string({ unit: fc.constantFrom(' ', '\t', 'a', '\xa0', '\n', '\u2000') }),

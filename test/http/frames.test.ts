@@ -1,4 +1,4 @@
-/** Where does one WebSocket frame end and the next begin? */
+/** Are the boundaries of WebSocket frames found exactly, and are illegal frames rejected? */
 import * as fc from 'fast-check'
 import t from 'tap'
 import { closeFrame, FrameFollower, type FrameSender } from '../../src/http/frames.ts'
@@ -7,13 +7,13 @@ interface Frame {
   fin: boolean
   rsv: number
   opcode: number
-  /** Bytes of payload. */
+  /** The length of the payload in bytes. */
   length: number
-  /** How the length is spelled; the shortest way when not given. */
+  /** The number of bytes in which the length is encoded; by default the shortest encoding. */
   lengthBytes?: 0 | 2 | 8
 }
 
-/** A frame as its sender writes it. */
+/** Builds a frame. */
 function bytesOf(sender: FrameSender, { fin, rsv, opcode, length, lengthBytes }: Frame): Buffer {
   const spelled = lengthBytes ?? (length > 65_535 ? 8 : length > 125 ? 2 : 0)
   const mask = sender === 'client' ? 0x80 : 0
@@ -43,40 +43,32 @@ const frames = fc.array(fc.oneof({ weight: 3, arbitrary: data }, control), {
 })
 const sender = fc.constantFrom<FrameSender>('client', 'server')
 
-/** Cuts bytes at relative positions. */
+/** Splits bytes at relative positions. */
 function cut(bytes: Buffer, positions: readonly number[]): Buffer[] {
   const ends = positions.map((one) => one % (bytes.length + 1)).toSorted((a, b) => a - b)
   return [...ends, bytes.length].map((end, i) => bytes.subarray(ends[i - 1] ?? 0, end))
 }
 
-t.test(
-  'legal frames are followed however they are cut, and their ends are known exactly',
-  async () => {
-    fc.assert(
-      fc.property(
-        sender,
-        frames,
-        fc.array(fc.nat(), { maxLength: 20 }),
-        (from, list, positions) => {
-          const all = list.map((frame) => bytesOf(from, frame))
-          const ends = new Set([0])
-          for (let at = 0, i = 0; i < all.length; i++) ends.add((at += all[i]?.length ?? 0))
-          const follower = new FrameFollower(from)
-          let at = 0
-          for (const chunk of cut(Buffer.concat(all), positions)) {
-            if (follower.follow(chunk) !== chunk.length) return false
-            at += chunk.length
-            if (follower.atBoundary !== ends.has(at)) return false
-          }
-          return follower.atBoundary
-        },
-      ),
-      { numRuns: 300 },
-    )
-  },
-)
+t.test('the ends of legal frames are found exactly, however the bytes are split', async () => {
+  fc.assert(
+    fc.property(sender, frames, fc.array(fc.nat(), { maxLength: 20 }), (from, list, positions) => {
+      const all = list.map((frame) => bytesOf(from, frame))
+      const ends = new Set([0])
+      for (let at = 0, i = 0; i < all.length; i++) ends.add((at += all[i]?.length ?? 0))
+      const follower = new FrameFollower(from)
+      let at = 0
+      for (const chunk of cut(Buffer.concat(all), positions)) {
+        if (follower.follow(chunk) !== chunk.length) return false
+        at += chunk.length
+        if (follower.atBoundary !== ends.has(at)) return false
+      }
+      return follower.atBoundary
+    }),
+    { numRuns: 300 },
+  )
+})
 
-t.test('byte for byte, only the last byte of a frame is its end', async (t) => {
+t.test('only after the last byte of a frame is the follower at a boundary', async (t) => {
   for (const from of ['client', 'server'] as const) {
     for (const length of [0, 1, 125, 126, 300]) {
       const bytes = bytesOf(from, { fin: true, rsv: 0, opcode: 2, length })
@@ -91,7 +83,7 @@ t.test('byte for byte, only the last byte of a frame is its end', async (t) => {
   }
 })
 
-t.test('asked to stop, it takes the rest of the frame under way and nothing else', async () => {
+t.test('with stopAtBoundary, only the rest of the current frame is read', async () => {
   fc.assert(
     fc.property(sender, frames, fc.nat(), (from, list, position) => {
       const all = list.map((frame) => bytesOf(from, frame))
@@ -108,7 +100,7 @@ t.test('asked to stop, it takes the rest of the frame under way and nothing else
   )
 })
 
-t.test('between two frames, asked to stop, it takes nothing', async (t) => {
+t.test('with stopAtBoundary, nothing is read between two frames', async (t) => {
   const follower = new FrameFollower('server')
   const frame = bytesOf('server', { fin: true, rsv: 0, opcode: 1, length: 3 })
   t.equal(follower.follow(frame, true), 0)
@@ -118,7 +110,7 @@ t.test('between two frames, asked to stop, it takes nothing', async (t) => {
   t.ok(follower.atBoundary)
 })
 
-t.test('what no peer sends in good faith is refused, and nothing passes after it', async (t) => {
+t.test('illegal frames are rejected, and nothing is relayed after one', async (t) => {
   const illegal: ReadonlyArray<
     readonly [from: FrameSender, bytes: readonly number[], why: string]
   > = [
@@ -160,7 +152,7 @@ t.test('what no peer sends in good faith is refused, and nothing passes after it
   t.notOk(longest.atBoundary, '2^53-1 bytes are awaited')
 })
 
-t.test('an HTTP request behind a handshake is no frame, whatever its method', async (t) => {
+t.test('an HTTP request after a handshake is not a frame, whatever its method', async (t) => {
   for (const method of [
     ...['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT', 'get'],
     ...[
@@ -190,7 +182,7 @@ t.test('an HTTP request behind a handshake is no frame, whatever its method', as
   }
 })
 
-t.test('a length that is spelled longer than needed is followed all the same', async (t) => {
+t.test('a length that is encoded in more bytes than necessary is accepted', async (t) => {
   for (const lengthBytes of [2, 8] as const) {
     const follower = new FrameFollower('client')
     const bytes = bytesOf('client', { fin: true, rsv: 0, opcode: 2, length: 5, lengthBytes })
@@ -199,7 +191,7 @@ t.test('a length that is spelled longer than needed is followed all the same', a
   }
 })
 
-t.test('a close frame of ours can be read back, masked or not', async () => {
+t.test('a close frame of the gateway is legal, masked or not', async () => {
   const mask = fc.option(fc.uint8Array({ minLength: 4, maxLength: 4 }), { nil: undefined })
   const reason = fc.string({ maxLength: 123 })
   fc.assert(
@@ -220,7 +212,7 @@ t.test('a close frame of ours can be read back, masked or not', async () => {
   )
 })
 
-t.test('a reason that is too long is cut, so that the frame stays legal', async (t) => {
+t.test('a close reason that is too long is truncated, so that the frame stays legal', async (t) => {
   const frame = closeFrame(1011, 'x'.repeat(500))
   t.equal(frame.length, 127)
   t.equal(new FrameFollower('server').follow(frame), 127)

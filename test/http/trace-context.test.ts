@@ -1,4 +1,4 @@
-/** Does a trace pass through, and is it in the log? */
+/** Does a trace context reach the service, and is its id in the log? */
 import t from 'tap'
 import { traceIdOf } from '../../src/http/trace-context.ts'
 import { client } from '../helpers/door.ts'
@@ -32,7 +32,7 @@ t.test('a trace-id is read from a valid traceparent and from nothing else', asyn
   for (const [field, trace, why] of table) t.equal(traceIdOf(field), trace, why)
 })
 
-t.test('traceparent and tracestate reach the service as they came', async (t) => {
+t.test('traceparent and tracestate reach the service unchanged', async (t) => {
   const { port, services, logLine } = await startWorkspace(t)
   const bearer = `Authorization: Bearer ${await token()}`
   const fields: ReadonlyArray<readonly [string, string]> = [
@@ -58,7 +58,7 @@ t.test('traceparent and tracestate reach the service as they came', async (t) =>
   }
 })
 
-t.test('what is no trace passes too, and is not in the log', async (t) => {
+t.test('an invalid traceparent passes too, and is not in the log', async (t) => {
   const { port, services, logLine } = await startWorkspace(t)
   const headers = [`Authorization: Bearer ${await token()}`, 'traceparent: "}, secret']
   const answer = await send(port, 'GET /', headers)

@@ -1,4 +1,4 @@
-/** Which credential does a request come with? */
+/** Which credential of a request decides? */
 import t from 'tap'
 import { bearerToken, findCredential, type CredentialKind } from '../../src/identity/credentials.ts'
 
@@ -8,7 +8,7 @@ const COOKIE = `__Host-workspace_session=${JWT}`
 
 type Line = readonly [name: string, value: string]
 
-t.test('the first credential that is present decides alone', async (t) => {
+t.test('the first credential that is present decides alone, also when it is invalid', async (t) => {
   const table: ReadonlyArray<
     readonly [
       lines: readonly Line[],
@@ -127,7 +127,7 @@ t.test('the first credential that is present decides alone', async (t) => {
   }
 })
 
-t.test('over plain http on loopback the cookie has the plain name', async (t) => {
+t.test('over plain http on a loopback host the session cookie has no prefix', async (t) => {
   t.same(findCredential(['Cookie', `workspace_session=${JWT}; a=b`], false), {
     kind: 'cookie',
     token: JWT,
@@ -135,7 +135,7 @@ t.test('over plain http on loopback the cookie has the plain name', async (t) =>
   t.equal(findCredential(['Cookie', COOKIE], false), undefined)
 })
 
-t.test('a request that says two things at once names nobody', async (t) => {
+t.test('a request with two credentials of a kind is ambiguous', async (t) => {
   const twice: ReadonlyArray<readonly [lines: readonly Line[], kind: CredentialKind]> = [
     [
       [
@@ -183,7 +183,7 @@ t.test('a request that says two things at once names nobody', async (t) => {
   }
 })
 
-t.test('the token of a Bearer is read, and of nothing else', async (t) => {
+t.test('a token is read from the scheme Bearer, and from no other scheme', async (t) => {
   const table: ReadonlyArray<readonly [value: string | undefined, token: string | undefined]> = [
     ['Bearer abc', 'abc'],
     ['bEARER  a!b', 'a!b'],

@@ -1,10 +1,10 @@
-/** Are the tokens that are minted here accepted here, and nowhere else? */
+/** Is a minted token accepted by its own workspace, and by no other? */
 import t from 'tap'
 import { mintToken } from '../../src/identity/mint.ts'
 import { buildTokenVerifier } from '../../src/identity/verifier.ts'
 import { RULES, SECRET, verdict } from '../helpers/forged-tokens.ts'
 
-t.test('a token that was minted here verifies here, and nowhere else', async (t) => {
+t.test('a minted token is valid at its workspace, and at no other', async (t) => {
   const minted = await mintToken({
     secret: SECRET,
     workspace: 'houston',
@@ -29,7 +29,7 @@ t.test('a token that was minted here verifies here, and nowhere else', async (t)
   t.equal(await verdict(another, buildTokenVerifier(RULES, [SECRET])), 'Zoë')
 })
 
-t.test('a token that nobody would take is not minted', async (t) => {
+t.test('a token that no workspace would accept is not minted', async (t) => {
   const mint = (subject: string, ttlSeconds: number) =>
     mintToken({ secret: SECRET, workspace: 'houston', subject, ttlSeconds })
   for (const subject of ['', 'a'.repeat(257), 'a\nb', '\ud800'])

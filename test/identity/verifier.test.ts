@@ -1,4 +1,4 @@
-/** For how long is a verified token remembered, and what happens to it when the keys change? */
+/** For how long is a verified token cached, and what happens to it when the keys change? */
 import t from 'tap'
 import { isTokenShaped } from '../../src/identity/token.ts'
 import {
@@ -15,7 +15,7 @@ import {
   withClaims,
 } from '../helpers/forged-tokens.ts'
 
-t.test('while a rotation lasts, tokens of the previous secrets still verify', async (t) => {
+t.test('tokens of the previous secrets are valid during a rotation', async (t) => {
   const old = forge(HEADER, CLAIMS, OTHER_SECRET)
   const both = verifier({ keys: [SECRET, OTHER_SECRET] })
   t.equal(await verdict(GOOD, both), 'alice')
@@ -34,7 +34,7 @@ t.test('while a rotation lasts, tokens of the previous secrets still verify', as
   t.equal(await verdict(GOOD, both), 'alice')
 })
 
-t.test('a verification that is under way when its key goes does not succeed', async (t) => {
+t.test('a verification in progress fails when its key is removed', async (t) => {
   const subject = verifier()
   const underWay = verdict(GOOD, subject)
   subject.setKeys([OTHER_SECRET])
@@ -47,7 +47,7 @@ t.test('a verification that is under way when its key goes does not succeed', as
   t.equal(await kept, 'alice', 'a key that stays goes on working')
 })
 
-t.test('a good token is remembered until it expires, and not a moment longer', async (t) => {
+t.test('a valid token is cached until it expires, and not a moment longer', async (t) => {
   let now = NOW * 1000
   const subject = verifier({ now: () => now })
   t.equal(subject.recall(GOOD), undefined, 'nothing is known before it was verified')
@@ -64,14 +64,14 @@ t.test('a good token is remembered until it expires, and not a moment longer', a
   t.equal(subject.recall(GOOD), undefined, 'what was forgotten is not known again')
 })
 
-t.test('a token that was refused is not remembered', async (t) => {
+t.test('a refused token is not cached', async (t) => {
   const subject = verifier()
   const foreign = forge(HEADER, CLAIMS, OTHER_SECRET)
   t.equal(await verdict(foreign, subject), 'token-invalid')
   t.equal(subject.recall(foreign), undefined)
 })
 
-t.test('the table of remembered tokens is bounded, and the newest stay', async (t) => {
+t.test('the cache is bounded, and the newest tokens stay', async (t) => {
   const subject = verifier()
   const first = withClaims({ jti: 'first' })
   await subject.verify(first)
@@ -82,7 +82,7 @@ t.test('the table of remembered tokens is bounded, and the newest stay', async (
   t.equal(await verdict(first, subject), 'alice', 'and is verified again when it comes back')
 })
 
-t.test('two tokens are two sessions, and a session’s name is no credential', async (t) => {
+t.test('two tokens are two sessions, and the name of a session is no credential', async (t) => {
   const subject = verifier()
   const one = await subject.verify(withClaims({ jti: '1' }))
   const two = await subject.verify(withClaims({ jti: '2' }))

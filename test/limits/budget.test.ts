@@ -1,4 +1,4 @@
-/** How much may an address or a session ask for, and is it told the truth about it? */
+/** How many requests may an address or a session make, and do the fields of the response tell the truth about that? */
 import * as fc from 'fast-check'
 import { RateLimiterRes, RateLimiterUnion } from 'rate-limiter-flexible'
 import t from 'tap'
@@ -65,7 +65,7 @@ t.test('ten requests pass and the eleventh does not, however they are spread', a
 })
 
 t.test(
-  'the window slides: each request comes back 60 s after it was made, to the millisecond',
+  'the window slides: each request leaves it 60 s after it was made, to the millisecond',
   async (t) => {
     const { now, wait } = clock()
     const subject = limiter({ now })
@@ -111,7 +111,7 @@ t.test('a request that is given back costs nothing, and the others stay', async 
   t.equal(passing(subject, 9), 1, 'what has left the window is not given back once more')
 })
 
-t.test('a request that is given back late takes none away that was made meanwhile', async (t) => {
+t.test('a request that is given back late uncounts none that was made meanwhile', async (t) => {
   // Else a slow request would lend its early time to what came after it: more than the limit within a minute.
   const { now, wait } = clock()
   const subject = limiter({ limit: 10, now })
@@ -126,7 +126,7 @@ t.test('a request that is given back late takes none away that was made meanwhil
   t.equal(passing(subject, 20), 10)
 })
 
-t.test('what many requests share one time stamp is given back one by one', async (t) => {
+t.test('requests that share a timestamp are given back one by one', async (t) => {
   const { now } = clock()
   const subject = limiter({ limit: 2000, now })
   const borrowed = Array.from({ length: 2001 }, () => subject.borrow('a'))
@@ -135,7 +135,7 @@ t.test('what many requests share one time stamp is given back one by one', async
   t.equal(passing(subject, 2000), 1500)
 })
 
-t.test('a shared budget is given back to as well', async (t) => {
+t.test('a request is given back to a shared budget too', async (t) => {
   const { now } = clock()
   const subject = limiter({ limit: 1, capacity: 1, now })
   t.ok(passes(subject, 'known'))
@@ -146,7 +146,7 @@ t.test('a shared budget is given back to as well', async (t) => {
   t.notOk(passes(subject, 'known'), 'nobody else gets it')
 })
 
-t.test('a boundary of fixed windows is no way to twice the requests', async (t) => {
+t.test('twice the limit does not pass around the boundary of a fixed window', async (t) => {
   const { now, wait } = clock(0)
   const subject = limiter({ now })
   wait(59_900)
@@ -155,17 +155,20 @@ t.test('a boundary of fixed windows is no way to twice the requests', async (t) 
   t.equal(passing(subject, 20), 0)
 })
 
-t.test('refused requests cost nothing: hammering does not lengthen the wait', async (t) => {
-  const { now, wait } = clock()
-  const subject = limiter({ now })
-  passing(subject, 10)
-  for (let i = 0; i < 59; i++) {
+t.test(
+  'refused requests are not counted, so that repeating them does not lengthen the wait',
+  async (t) => {
+    const { now, wait } = clock()
+    const subject = limiter({ now })
+    passing(subject, 10)
+    for (let i = 0; i < 59; i++) {
+      wait(1000)
+      t.equal(passing(subject, 100), 0)
+    }
     wait(1000)
-    t.equal(passing(subject, 100), 0)
-  }
-  wait(1000)
-  t.equal(passing(subject, 100), 10)
-})
+    t.equal(passing(subject, 100), 10)
+  },
+)
 
 /** A schedule: pauses in milliseconds between requests. */
 const pauses = fc.array(fc.oneof(fc.nat(50), fc.nat(3000), fc.nat(70_000)), { maxLength: 120 })
@@ -195,7 +198,7 @@ t.test('never more than the limit in any window, for any schedule and limit', as
   )
 })
 
-t.test('never more than a large limit either, whose requests share time stamps', async () => {
+t.test('never more than a large limit either, whose requests share timestamps', async () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 601, max: 2000 }),
@@ -244,7 +247,7 @@ t.test(
 )
 
 t.test(
-  'Retry-After is no longer than it must be: less than a second before, it is refused',
+  'Retry-After is no longer than necessary: less than a second earlier, a request is refused',
   async (t) => {
     const { now, wait } = clock()
     const subject = limiter({ now })
@@ -260,7 +263,7 @@ t.test(
   },
 )
 
-t.test('a limit that was lowered at a restart is told truthfully too', async (t) => {
+t.test('Retry-After is true after a restart with a lower limit', async (t) => {
   const { now, wait } = clock()
   const before = limiter({ limit: 100, now })
   for (let i = 0; i < 100; i++) {
@@ -285,24 +288,21 @@ t.test('many requests of one key take bounded memory', async (t) => {
   t.ok(ages.length <= 2000, `${ages.length} time stamps`)
 })
 
-t.test(
-  'a full table counts new keys under the key they share, and nobody gets in free',
-  async (t) => {
-    const { now, wait } = clock()
-    const subject = limiter({ capacity: 3, now })
-    for (const key of ['a', 'b', 'c']) t.equal(passing(subject, 20, key, 'net-1'), 10)
-    t.equal(passing(subject, 6, 'd', 'net-1'), 6)
-    t.equal(passing(subject, 6, 'e', 'net-1'), 4, 'd and e share what their network has')
-    t.equal(passing(subject, 20, 'f', 'net-2'), 10, 'another network has its own')
-    t.equal(passing(subject, 20, 'g'), 10)
-    t.equal(passing(subject, 20, 'h'), 0, 'keys without a network share one budget')
-    t.equal(subject.size, 3 + 3)
-    wait(60_000)
-    t.equal(passing(subject, 20, 'd', 'net-1'), 10, 'room again: a budget of its own')
-  },
-)
+t.test('a full table counts new keys under their shared key, and no request is free', async (t) => {
+  const { now, wait } = clock()
+  const subject = limiter({ capacity: 3, now })
+  for (const key of ['a', 'b', 'c']) t.equal(passing(subject, 20, key, 'net-1'), 10)
+  t.equal(passing(subject, 6, 'd', 'net-1'), 6)
+  t.equal(passing(subject, 6, 'e', 'net-1'), 4, 'd and e share what their network has')
+  t.equal(passing(subject, 20, 'f', 'net-2'), 10, 'another network has its own')
+  t.equal(passing(subject, 20, 'g'), 10)
+  t.equal(passing(subject, 20, 'h'), 0, 'keys without a network share one budget')
+  t.equal(subject.size, 3 + 3)
+  wait(60_000)
+  t.equal(passing(subject, 20, 'd', 'net-1'), 10, 'room again: a budget of its own')
+})
 
-t.test('a key that is refused does not keep its place at the cost of others', async (t) => {
+t.test('a refused key does not keep its place in the table at the cost of others', async (t) => {
   const { now, wait } = clock()
   const subject = limiter({ capacity: 2, now })
   passing(subject, 10, 'noisy')
@@ -389,40 +389,37 @@ t.test('budgets survive a restart, and the time in between counts', async (t) =>
   t.equal(smaller.size, 1)
 })
 
-t.test(
-  'a predecessor that still serves is asked again, and each request counts once',
-  async (t) => {
-    const old = clock(5_000_000)
-    const now = clock(17)
-    const predecessor = limiter({ now: old.now })
-    const successor = limiter({ now: now.now })
-    const bothWait = (milliseconds: number) => {
-      old.wait(milliseconds)
-      now.wait(milliseconds)
-    }
-    passing(predecessor, 3, 'a')
-    successor.restore(predecessor.save())
-    bothWait(0.25)
-    passing(predecessor, 2, 'a')
-    passing(predecessor, 1, 'b')
-    passing(successor, 1, 'a')
-    successor.restore(predecessor.save())
-    successor.restore(predecessor.save())
-    t.equal(passing(successor, 20, 'a'), 4, '3 before, 2 since, 1 of its own')
-    t.equal(passing(successor, 20, 'b'), 9)
-    bothWait(30_000)
-    passing(predecessor, 5, 'c')
-    successor.restore(predecessor.save())
-    bothWait(30_001)
-    t.equal(passing(successor, 20, 'a'), 10, 'all of it leaves the window in its time')
-    t.equal(passing(successor, 20, 'c'), 5)
+t.test('a predecessor that still serves saves again, and each request counts once', async (t) => {
+  const old = clock(5_000_000)
+  const now = clock(17)
+  const predecessor = limiter({ now: old.now })
+  const successor = limiter({ now: now.now })
+  const bothWait = (milliseconds: number) => {
+    old.wait(milliseconds)
+    now.wait(milliseconds)
+  }
+  passing(predecessor, 3, 'a')
+  successor.restore(predecessor.save())
+  bothWait(0.25)
+  passing(predecessor, 2, 'a')
+  passing(predecessor, 1, 'b')
+  passing(successor, 1, 'a')
+  successor.restore(predecessor.save())
+  successor.restore(predecessor.save())
+  t.equal(passing(successor, 20, 'a'), 4, '3 before, 2 since, 1 of its own')
+  t.equal(passing(successor, 20, 'b'), 9)
+  bothWait(30_000)
+  passing(predecessor, 5, 'c')
+  successor.restore(predecessor.save())
+  bothWait(30_001)
+  t.equal(passing(successor, 20, 'a'), 10, 'all of it leaves the window in its time')
+  t.equal(passing(successor, 20, 'c'), 5)
 
-    const full = limiter({ now: now.now, capacity: 1 })
-    passing(full, 1, 'x')
-    full.restore(predecessor.save())
-    t.equal(full.size, 1, 'a full table stays within its bounds')
-  },
-)
+  const full = limiter({ now: now.now, capacity: 1 })
+  passing(full, 1, 'x')
+  full.restore(predecessor.save())
+  t.equal(full.size, 1, 'a full table stays within its bounds')
+})
 
 t.test('a restart never gives a request back early', async () => {
   fc.assert(
@@ -461,7 +458,7 @@ t.test('a thousand requests at once: exactly ten pass', async (t) => {
   t.equal(results.filter(({ status }) => status === 'fulfilled').length, 10)
 })
 
-t.test('it keeps the contract of rate-limiter-flexible', async (t) => {
+t.test('it implements the interface of rate-limiter-flexible', async (t) => {
   const { now, wait } = clock()
   const subject = limiter({ name: 'address', now })
   t.equal(await subject.get('a'), null, 'nothing is known of a new key')
@@ -487,7 +484,7 @@ t.test('it keeps the contract of rate-limiter-flexible', async (t) => {
   t.equal((await subject.consume(7)).consumedPoints, 1, 'keys may be numbers')
 })
 
-t.test('it works in the library’s union, next to another', async (t) => {
+t.test('it works in a RateLimiterUnion, beside another limiter', async (t) => {
   const union = new RateLimiterUnion(
     limiter({ name: 'minute', limit: 3 }),
     limiter({ name: 'second', limit: 2, windowSeconds: 1 }),
@@ -502,23 +499,26 @@ t.test('it works in the library’s union, next to another', async (t) => {
   t.notOk(Object.hasOwn(refused as object, 'minute'))
 })
 
-t.test('the fields of the draft say what is left, of what, and for how long', async (t) => {
-  const { now, wait } = clock()
-  const subject = limiter({ now })
-  t.same(rateLimitFields('address', subject, subject.take('a')), [
-    '"address";r=9;t=60',
-    '"address";q=10;w=60',
-  ])
-  wait(30_500)
-  t.same(rateLimitFields('address', subject, subject.take('a'))[0], '"address";r=8;t=30')
-  passing(subject, 20)
-  t.same(rateLimitFields('session', subject, subject.take('a')), [
-    '"session";r=0;t=30',
-    '"session";q=10;w=60',
-  ])
-})
+t.test(
+  'the fields of the draft contain the remaining requests, the limit, and the time',
+  async (t) => {
+    const { now, wait } = clock()
+    const subject = limiter({ now })
+    t.same(rateLimitFields('address', subject, subject.take('a')), [
+      '"address";r=9;t=60',
+      '"address";q=10;w=60',
+    ])
+    wait(30_500)
+    t.same(rateLimitFields('address', subject, subject.take('a'))[0], '"address";r=8;t=30')
+    passing(subject, 20)
+    t.same(rateLimitFields('session', subject, subject.take('a')), [
+      '"session";r=0;t=30',
+      '"session";q=10;w=60',
+    ])
+  },
+)
 
-t.test('a whole window is never told as a second more, whatever the clock says', async (t) => {
+t.test('a whole window is never rounded up by a second, whatever the clock says', async (t) => {
   for (let start = 1000.1; start < 1e10; start = start * 1.1 + 0.1) {
     const { now } = clock(start)
     t.equal(retryAfterSeconds(limiter({ now }).take('a')), 60, String(start))
@@ -537,7 +537,7 @@ t.test('Retry-After is a whole number of seconds, and at least one', async (t) =
 })
 
 t.test(
-  'a large limit is whole again once its window is over, whatever was counted together',
+  'a large limit is whole again once its window is over, whichever requests shared a timestamp',
   async (t) => {
     const { now, wait } = clock()
     const subject = limiter({ limit: 1300, now })

@@ -1,10 +1,10 @@
-/** Is a memory as small as what is in it? */
+/** Does a cache stay within its bounds, and keep nothing but its entries? */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { Remembered } from '../../src/limits/memo.ts'
 
-t.test('what was computed is not computed again, up to a bound', async (t) => {
+t.test('a cached result is not computed again, and the cache is bounded', async (t) => {
   let computed = 0
   const lengths = new Remembered((text) => {
     computed++
@@ -19,7 +19,7 @@ t.test('what was computed is not computed again, up to a bound', async (t) => {
   t.ok(lengths.size <= 2000)
 })
 
-t.test('a name keeps nothing of the text that it was in', async (t) => {
+t.test('a cached name keeps nothing of the text that contained it', async (t) => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   const heapMib = () => {

@@ -1,4 +1,4 @@
-/** Is a request a try at the terminal's password, and what does it cost? */
+/** Does each wrong guess at the terminal's password, and nothing else, spend the budget of the address? */
 import { inspect } from 'node:util'
 import t from 'tap'
 import {
@@ -28,7 +28,7 @@ function assertBegun(attempt: PasswordTry | undefined): PasswordTry {
   return attempt
 }
 
-t.test('only what the terminal refuses stays paid for', async (t) => {
+t.test('only a password that the terminal refuses stays paid for', async (t) => {
   const rows: Array<[status: number, left: number]> = [
     [200, 3],
     [302, 3],
@@ -50,31 +50,35 @@ t.test('only what the terminal refuses stays paid for', async (t) => {
   }
 })
 
+t.test('concurrent tries are not free, nor is a try without a response', async (t) => {
+  const tries = new PasswordTries()
+  const budget = budgetOf(3)
+  for (let i = 0; i < 3; i++) assertBegun(tries.begin('s1', `Basic ${i}`, budget))
+  t.equal(tries.begin('s1', WRONG, budget), undefined)
+  t.equal(tries.begin('s2', WRONG, budget), undefined, 'in whatever session')
+})
+
 t.test(
-  'tries at the same time are not free, and one that was never answered neither',
+  'a password that was accepted from a session is no guess there, as long as it is accepted',
   async (t) => {
     const tries = new PasswordTries()
-    const budget = budgetOf(3)
-    for (let i = 0; i < 3; i++) assertBegun(tries.begin('s1', `Basic ${i}`, budget))
-    t.equal(tries.begin('s1', WRONG, budget), undefined)
-    t.equal(tries.begin('s2', WRONG, budget), undefined, 'in whatever session')
+    assertBegun(tries.begin('s1', GOOD, budgetOf(1))).settle(true)
+    const none = budgetOf(0)
+    const again = assertBegun(tries.begin('s1', GOOD, none))
+    t.equal(tries.begin('s1', WRONG, budgetOf(0)), undefined, 'another password is')
+    t.equal(tries.begin('s2', GOOD, budgetOf(0)), undefined, 'and another session')
+    again.settle(undefined)
+    t.ok(tries.begin('s1', GOOD, none), 'an answer that says nothing changes nothing')
+    const budget = budgetOf(5)
+    assertBegun(tries.begin('s1', GOOD, budget)).settle(false)
+    t.equal(budget.left(), 4, 'a refusal costs all the same')
+    t.equal(
+      tries.begin('s1', GOOD, budgetOf(0)),
+      undefined,
+      'and ends it: the password was changed',
+    )
   },
 )
-
-t.test('what was accepted from a session is no try there, as long as it is accepted', async (t) => {
-  const tries = new PasswordTries()
-  assertBegun(tries.begin('s1', GOOD, budgetOf(1))).settle(true)
-  const none = budgetOf(0)
-  const again = assertBegun(tries.begin('s1', GOOD, none))
-  t.equal(tries.begin('s1', WRONG, budgetOf(0)), undefined, 'another password is')
-  t.equal(tries.begin('s2', GOOD, budgetOf(0)), undefined, 'and another session')
-  again.settle(undefined)
-  t.ok(tries.begin('s1', GOOD, none), 'an answer that says nothing changes nothing')
-  const budget = budgetOf(5)
-  assertBegun(tries.begin('s1', GOOD, budget)).settle(false)
-  t.equal(budget.left(), 4, 'a refusal costs all the same')
-  t.equal(tries.begin('s1', GOOD, budgetOf(0)), undefined, 'and ends it: the password was changed')
-})
 
 t.test('only success and redirects prove that a password was accepted', async (t) => {
   for (const [status, isProof] of [
@@ -93,21 +97,21 @@ t.test('only success and redirects prove that a password was accepted', async (t
   }
 })
 
-t.test('a wrong try does not take away what was accepted', async (t) => {
+t.test('a wrong password does not remove the accepted one', async (t) => {
   const tries = new PasswordTries()
   assertBegun(tries.begin('s1', GOOD, budgetOf(1))).settle(true)
   assertBegun(tries.begin('s1', WRONG, budgetOf(1))).settle(false)
   t.ok(tries.begin('s1', GOOD, budgetOf(0)))
 })
 
-t.test('a request that paid from the address’s budget already pays no second time', async (t) => {
+t.test('a request that has spent from the address’s budget spends no second time', async (t) => {
   const tries = new PasswordTries()
   for (const isAccepted of [false, undefined, true])
     assertBegun(tries.begin('s1', GOOD, undefined)).settle(isAccepted)
   t.ok(tries.begin('s1', GOOD, budgetOf(0)), 'and what it proved counts')
 })
 
-t.test('memory is bounded, and shows no password', async (t) => {
+t.test('memory is bounded, and contains no password', async (t) => {
   const tries = new PasswordTries()
   for (let i = 0; i <= ACCEPTED_SESSIONS; i++)
     assertBegun(tries.begin(`s${i}`, GOOD, budgetOf(1))).settle(true)

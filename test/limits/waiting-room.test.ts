@@ -1,9 +1,9 @@
-/** Does each turn of the event loop serve a few who wait, in order, whatever they do? */
+/** Does each turn of the event loop run a few of the waiting jobs, in order, whatever the jobs do? */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
 import { WaitingRoom } from '../../src/limits/waiting-room.ts'
 
-/** A room whose clock stands still unless a job moves it, and what went wrong in it. */
+/** A waiting room whose clock moves only when a job moves it, and the errors of its jobs. */
 function openRoom() {
   const errors: unknown[] = []
   const clock = { ms: 1000 }
@@ -14,7 +14,7 @@ function openRoom() {
   return { room, clock, errors }
 }
 
-t.test('nobody is served at once, and everybody in order', async (t) => {
+t.test('jobs do not run immediately, and run in order', async (t) => {
   const { room } = openRoom()
   const served: number[] = []
   for (let i = 0; i < 10; i++) room.add(() => served.push(i))
@@ -25,7 +25,7 @@ t.test('nobody is served at once, and everybody in order', async (t) => {
   t.equal(room.size, 0)
 })
 
-t.test('a turn ends when its time is over; the rest comes in the next ones', async (t) => {
+t.test('a turn ends when its time is over; the other jobs run in the next turns', async (t) => {
   const { room, clock } = openRoom()
   const served: number[] = []
   const turns: number[] = []
@@ -42,7 +42,7 @@ t.test('a turn ends when its time is over; the rest comes in the next ones', asy
   t.same(served, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
 })
 
-t.test('each turn serves at least one, however long that takes', async (t) => {
+t.test('each turn runs at least one job, however long it takes', async (t) => {
   const { room, clock } = openRoom()
   let served = 0
   for (let i = 0; i < 5; i++)
@@ -56,7 +56,7 @@ t.test('each turn serves at least one, however long that takes', async (t) => {
   }
 })
 
-t.test('what a job leaves to do is done before the next, and counts as its time', async (t) => {
+t.test('promises and ticks of a job run before the next job, and count as its time', async (t) => {
   const { room, clock } = openRoom()
   const order: string[] = []
   const job = (name: string) => () => {
@@ -75,7 +75,7 @@ t.test('what a job leaves to do is done before the next, and counts as its time'
   t.same(order.slice(3), ['two', 'two, tick', 'two, promise'])
 })
 
-t.test('with a real clock a turn is short, and all are served', async (t) => {
+t.test('with a real clock a turn is short, and all jobs run', async (t) => {
   const room = new WaitingRoom(() => {})
   let served = 0
   for (let i = 0; i < 1000; i++)
@@ -95,7 +95,7 @@ t.test('with a real clock a turn is short, and all are served', async (t) => {
   t.ok(turns >= 1000 / 6)
 })
 
-t.test('when the room is full, whoever waits longest is served at once', async (t) => {
+t.test('when the room is full, the oldest job runs immediately', async (t) => {
   const { room } = openRoom()
   const served: number[] = []
   for (let i = 0; i < 3000; i++) room.add(() => served.push(i))
@@ -108,7 +108,7 @@ t.test('when the room is full, whoever waits longest is served at once', async (
   )
 })
 
-t.test('a job that throws stops nobody', async (t) => {
+t.test('a job that throws does not stop the others', async (t) => {
   const { room, errors } = openRoom()
   const served: string[] = []
   const problem = new Error('of this job')
@@ -127,7 +127,7 @@ t.test('a job that throws stops nobody', async (t) => {
   t.same(errors, [problem, problem])
 })
 
-t.test('one can wait for a turn without bringing a job', async (t) => {
+t.test('turn() resolves when a job would run', async (t) => {
   const { room } = openRoom()
   const order: string[] = []
   room.add(() => order.push('before'))
@@ -138,7 +138,7 @@ t.test('one can wait for a turn without bringing a job', async (t) => {
   t.same(order, ['before', 'one’s own', 'after'])
 })
 
-t.test('a job may bring another one, for ever: turns still end', async (t) => {
+t.test('each job may add another one: turns still end', async (t) => {
   const { room, clock } = openRoom()
   let served = 0
   const again = () => {
@@ -153,7 +153,7 @@ t.test('a job may bring another one, for ever: turns still end', async (t) => {
   t.equal(served, 50)
 })
 
-t.test('a full room whose jobs bring others serves everybody once', async (t) => {
+t.test('a full room whose jobs add others runs each job once', async (t) => {
   const { room } = openRoom()
   const served = new Set<string>()
   for (let i = 0; i < 1500; i++)
@@ -165,7 +165,7 @@ t.test('a full room whose jobs bring others serves everybody once', async (t) =>
   t.equal(served.size, 3000)
 })
 
-t.test('emptied at the end, and open again for who still comes', async (t) => {
+t.test('a room that was emptied accepts jobs again', async (t) => {
   const { room } = openRoom()
   const served: string[] = []
   for (const name of ['a', 'b']) room.add(() => served.push(name))

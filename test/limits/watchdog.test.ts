@@ -1,4 +1,4 @@
-/** Is everything under way looked at, and nothing that has ended? */
+/** Is everything under way checked, and nothing that has ended? */
 import { mock } from 'node:test'
 import t from 'tap'
 import { Watchdog, type Watched } from '../../src/limits/watchdog.ts'
@@ -25,7 +25,7 @@ function something(onCheck: () => void = () => {}): Watched & { checks: number }
 
 t.afterEach(() => mock.timers.reset())
 
-t.test('what is under way is looked at twice a second, what has ended no more', async (t) => {
+t.test('everything under way is checked twice a second, and nothing that has ended', async (t) => {
   const { watchdog, step } = startWatchdog()
   const all = Array.from({ length: 7 }, () => something())
   for (const one of all) watchdog.add(one)
@@ -55,7 +55,7 @@ t.test('what is under way is looked at twice a second, what has ended no more', 
   watchdog.close()
 })
 
-t.test('one that leaves while it is looked at does not hide another', async (t) => {
+t.test('an object that leaves during its check does not hide another', async (t) => {
   const { watchdog, step } = startWatchdog()
   const leaving: Watched[] = Array.from({ length: 5 }, () => {
     const one: Watched = something(() => watchdog.delete(one))
@@ -80,7 +80,7 @@ t.test('one that leaves while it is looked at does not hide another', async (t) 
   watchdog.close()
 })
 
-t.test('a watchdog that was closed looks at nothing', async (t) => {
+t.test('a closed watchdog checks nothing', async (t) => {
   const { watchdog, step } = startWatchdog()
   const one = something()
   watchdog.add(one)
@@ -89,26 +89,23 @@ t.test('a watchdog that was closed looks at nothing', async (t) => {
   t.equal(one.checks, 0)
 })
 
-t.test(
-  'a check that throws keeps nobody else from being looked at, and is told once',
-  async (t) => {
-    mock.timers.enable({ apis: ['setInterval'] })
-    const errors: unknown[] = []
-    const watchdog = new Watchdog((error) => errors.push(error))
-    const fault = new Error('a fault of ours')
-    const bad = () =>
-      something(() => {
-        throw fault
-      })
-    const good = [something(), something(), something()]
-    for (const one of [good[0], bad(), good[1], bad(), good[2]]) if (one) watchdog.add(one)
-    mock.timers.tick(500)
-    mock.timers.tick(500)
-    t.same(
-      good.map(({ checks }) => checks),
-      [2, 2, 2],
-    )
-    t.same(errors, [fault, fault], 'once for each of the two')
-    watchdog.close()
-  },
-)
+t.test('a check that throws does not prevent the others, and is reported once', async (t) => {
+  mock.timers.enable({ apis: ['setInterval'] })
+  const errors: unknown[] = []
+  const watchdog = new Watchdog((error) => errors.push(error))
+  const fault = new Error('a fault of ours')
+  const bad = () =>
+    something(() => {
+      throw fault
+    })
+  const good = [something(), something(), something()]
+  for (const one of [good[0], bad(), good[1], bad(), good[2]]) if (one) watchdog.add(one)
+  mock.timers.tick(500)
+  mock.timers.tick(500)
+  t.same(
+    good.map(({ checks }) => checks),
+    [2, 2, 2],
+  )
+  t.same(errors, [fault, fault], 'once for each of the two')
+  watchdog.close()
+})

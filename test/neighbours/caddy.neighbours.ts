@@ -1,4 +1,4 @@
-/** Behind real Caddy, with the configuration that examples/fly ships: addresses, probes, restarts, streams. */
+/** Does the gateway work behind real Caddy with the configuration in examples/fly: addresses, probes, restarts, streams? */
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -6,17 +6,17 @@ import type { ServerResponse } from 'node:http'
 import { Agent } from 'node:https'
 import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { startUpstream } from '../helpers/upstream.ts'
 import * as caddy from './caddy.ts'
 import { freePort, until } from './neighbour.ts'
 import { startWorkspace, type WorkspaceOptions } from './workspace.ts'
+import { elapse } from '../helpers/waiting.ts'
 
 await caddy.install()
 
-/** A workspace behind Caddy; both end with the test. */
+/** Starts a workspace behind Caddy. Both end with the test. */
 async function startFront(
   t: Test,
   options: WorkspaceOptions,
@@ -36,16 +36,16 @@ async function startFront(
 }
 
 /**
- * Without the shipped retries, to see at once what Caddy thinks of the gateway. Without them a probe that a busy machine
- * answers late would count, too.
+ * Removes the retries of the shipped configuration, so that Caddy's view of the gateway is visible at once. Without retries, a
+ * probe that a busy machine answers late would also count as a failure, so the probes get more time.
  */
 const impatient = (caddyfile: string) =>
   caddyfile.replace(/^.*lb_try_\w+.*$/gm, '').replace('health_timeout 1s', 'health_timeout 30s')
 
-/** A limit that no test meets. */
+/** A rate limit that no test reaches. */
 const ROOMY = { GATEWAY_RATE_LIMIT: '1000000' }
 
-t.test('the gateway sees who is calling, and believes nobody but Caddy', async (t) => {
+t.test('the gateway knows the client’s address, and accepts it only from Caddy', async (t) => {
   const dashboard = await startUpstream(t)
   const { workspace, front, ask, bearer } = await startFront(t, {
     dashboard: dashboard.url,
@@ -61,7 +61,7 @@ t.test('the gateway sees who is calling, and believes nobody but Caddy', async (
     'x-forwarded-user': 'root',
     'x-workspace': 'research',
   }
-  // Addresses of this machine's network cards work as sources too, and unlike loopback they are nobody's trusted proxy.
+  // The addresses of this machine's network cards can be sources too, and unlike loopback they are not trusted proxies.
   const cards = Object.values(networkInterfaces())
     .flatMap((addresses) => addresses ?? [])
     .filter(({ internal, scopeid }) => !internal && (scopeid ?? 0) === 0)
@@ -96,7 +96,7 @@ t.test('the gateway sees who is calling, and believes nobody but Caddy', async (
   t.comment(`addresses besides loopback: ${cards.map(({ from }) => from).join(', ') || 'none'}`)
 })
 
-t.test('the address budget is the client’s, not Caddy’s', async (t) => {
+t.test('the rate limit counts the client’s address, not Caddy’s', async (t) => {
   const { ask } = await startFront(t, { settings: { GATEWAY_RATE_LIMIT: '2' } })
   const statuses = async (localAddress: string) => [
     (await ask('/', { localAddress })).status,
@@ -121,29 +121,32 @@ t.test('probes pass, and the workspace stays up while its stats server is down',
   t.equal((await ask('/', { headers: bearer })).status, 200, 'the dashboard is there')
 })
 
-t.test('GATEWAY_HEALTH_STRICT takes the workspace away with its stats server', async (t) => {
-  const port = await freePort()
-  const settings = { ...ROOMY, GATEWAY_HEALTH_STRICT: 'true' }
-  const dashboard = await startUpstream(t)
-  const options = { dashboard: dashboard.url, health: `http://127.0.0.1:${port}`, settings }
-  const { ask, bearer } = await startFront(t, options, impatient)
-  const becomes = (wanted: number) =>
-    until(`the dashboard to answer ${wanted}`, async () => {
-      const { status } = await ask('/', { headers: bearer })
-      return status === wanted
-    })
-  await becomes(503)
-  t.pass('down with it')
-  const stats = await startUpstream(t)
-  // The stats server comes up on the port that the gateway knows.
-  stats.server.close()
-  stats.server.listen(port, '127.0.0.1')
-  await once(stats.server, 'listening')
-  await becomes(200)
-  t.pass('up with it')
-})
+t.test(
+  'with GATEWAY_HEALTH_STRICT, Caddy removes the workspace when its stats server is down',
+  async (t) => {
+    const port = await freePort()
+    const settings = { ...ROOMY, GATEWAY_HEALTH_STRICT: 'true' }
+    const dashboard = await startUpstream(t)
+    const options = { dashboard: dashboard.url, health: `http://127.0.0.1:${port}`, settings }
+    const { ask, bearer } = await startFront(t, options, impatient)
+    const becomes = (wanted: number) =>
+      until(`the dashboard to answer ${wanted}`, async () => {
+        const { status } = await ask('/', { headers: bearer })
+        return status === wanted
+      })
+    await becomes(503)
+    t.pass('down with it')
+    const stats = await startUpstream(t)
+    // The stats server starts on the configured port.
+    stats.server.close()
+    stats.server.listen(port, '127.0.0.1')
+    await once(stats.server, 'listening')
+    await becomes(200)
+    t.pass('up with it')
+  },
+)
 
-/** A service that holds every answer open as an event stream, and sends what it is told to. */
+/** A service that keeps every response open as an event stream, and sends what the test gives it. */
 async function startEvents(t: Test) {
   const streams: ServerResponse[] = []
   const service = await startUpstream(t, (request, response) => {
@@ -162,7 +165,7 @@ t.test('events and WebSocket messages pass one by one, unbuffered', async (t) =>
   t.equal(answer.headers['content-type'], 'text/event-stream')
   answer.setEncoding('utf8')
   for (let i = 0; i < 20; i++) {
-    // The next event is only sent when this one has arrived: a buffer anywhere would stop the test here.
+    // The next event is sent only when this one has arrived, so a buffer anywhere would stop the test here.
     const arrived = once(answer, 'data')
     events.tell(String(i))
     t.same(await arrived, [`data: ${i}\n\n`])
@@ -200,32 +203,35 @@ function openSocket(front: caddy.Caddy, host: string, token: string): WebSocket 
   })
 }
 
-t.test('while the gateway drains, Caddy looks away and what is under way goes on', async (t) => {
-  const events = await startEvents(t)
-  const settings = { ...ROOMY, GATEWAY_DRAIN_SECONDS: '60' } // it ends with the stream
-  const { workspace, front, ask, bearer } = await startFront(
-    t,
-    { api: events.url, settings },
-    impatient,
-  )
-  const answer = await caddy.send(front, workspace.host, '/api/events', { headers: bearer })
-  answer.setEncoding('utf8')
-  const said = front.program.output().length
-  workspace.program.signal('SIGTERM')
-  await until('Caddy’s probe to fail', () => {
-    const since = front.program.output().slice(said)
-    return /health_checker\.active/.test(since)
-  })
-  const { status } = await ask('/', { headers: bearer })
-  t.ok(status === 502 || status === 503, `somebody new is answered ${status}`)
-  const arrived = once(answer, 'data')
-  events.tell('still here')
-  t.same(await arrived, ['data: still here\n\n'], 'the stream goes on')
-  events.streams[0]?.end()
-  t.equal(await workspace.program.exited, 0, 'and with its end the gateway has stopped')
-})
+t.test(
+  'while the gateway drains, Caddy sends no new requests, and requests in flight continue',
+  async (t) => {
+    const events = await startEvents(t)
+    const settings = { ...ROOMY, GATEWAY_DRAIN_SECONDS: '60' } // the drain ends earlier, with the stream
+    const { workspace, front, ask, bearer } = await startFront(
+      t,
+      { api: events.url, settings },
+      impatient,
+    )
+    const answer = await caddy.send(front, workspace.host, '/api/events', { headers: bearer })
+    answer.setEncoding('utf8')
+    const said = front.program.output().length
+    workspace.program.signal('SIGTERM')
+    await until('Caddy’s probe to fail', () => {
+      const since = front.program.output().slice(said)
+      return /health_checker\.active/.test(since)
+    })
+    const { status } = await ask('/', { headers: bearer })
+    t.ok(status === 502 || status === 503, `somebody new is answered ${status}`)
+    const arrived = once(answer, 'data')
+    events.tell('still here')
+    t.same(await arrived, ['data: still here\n\n'], 'the stream goes on')
+    events.streams[0]?.end()
+    t.equal(await workspace.program.exited, 0, 'and with its end the gateway has stopped')
+  },
+)
 
-t.test('a restart under load loses nothing that a client would notice', async (t) => {
+t.test('no client notices a restart under load', async (t) => {
   const received = new Map<string, number>()
   const service = await startUpstream(t, (request, response) => {
     const id = String(request.headers['x-id'])
@@ -242,7 +248,7 @@ t.test('a restart under load loses nothing that a client would notice', async (t
     stateDir,
     settings: ROOMY,
   }
-  // A busy machine starts programs slower than a workspace does: more patience than the shipped 10 s.
+  // A busy machine starts programs more slowly than a workspace, so Caddy waits longer than the shipped 10 s.
   const patient = (caddyfile: string) =>
     caddyfile.replace('lb_try_duration 10s', 'lb_try_duration 60s')
   const { workspace, front, ask, bearer } = await startFront(t, options, patient)
@@ -266,7 +272,7 @@ t.test('a restart under load loses nothing that a client would notice', async (t
       while (statuses.at(-1) !== 200) {
         const { status } = await work({ 'x-id': id }, { method: 'POST', body: 'x'.repeat(1000) })
         statuses.push(status)
-        if (status !== 200) await pause(100)
+        if (status !== 200) await elapse(100, 'a client waits before it tries again')
       }
     }
   })
@@ -291,7 +297,7 @@ t.test('a restart under load loses nothing that a client would notice', async (t
     `3 restarts: ${gets.length} GETs, ${posts.size} POSTs, ${again.length} of them sent again`,
   )
   t.same([...new Set(gets)], [200], 'every GET was answered at the first attempt')
-  // Caddy 2.6 cannot send a body a second time when nobody listens and says 502 at once, or 503 after a failed probe.
+  // Caddy 2.6 cannot send a body a second time. When nothing listens it responds 502 at once, or 503 after a failed probe.
   t.ok(
     again.every((status) => status === 502 || status === 503),
     'a POST with a body may meet a 502',

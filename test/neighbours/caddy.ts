@@ -1,4 +1,4 @@
-/** Real Caddy in front, with the configuration that examples/fly ships. */
+/** How do the tests run real Caddy? As the front proxy, with the configuration in examples/fly. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { Agent, request, type RequestOptions } from 'node:https'
 import { writeFile } from 'node:fs/promises'
@@ -14,25 +14,25 @@ const PROGRAM = '/usr/bin/caddy'
 
 const SHIPPED = readFileSync(new URL('../../examples/fly/Caddyfile', import.meta.url), 'utf8')
 
-/** Installs Debian's package, whose service nobody starts here. */
+/** Installs Debian's package without starting its service. */
 export async function install(): Promise<string> {
   await installDebianPackage('caddy', PROGRAM)
   return /\d+\.\d+\.\d+/.exec(await run(PROGRAM, ['version']))?.[0] ?? 'unknown'
 }
 
-/** A front that runs. */
+/** A running Caddy. */
 export interface Caddy extends Started {
   readonly httpsPort: number
-  /** The origin of a site, as browsers see it. */
+  /** The origin of a site for browsers. */
   origin(host: string): string
-  /** The certificate of Caddy's own authority, so that clients of Node can trust it. */
+  /** The certificate of Caddy's own authority, so that Node clients can trust it. */
   readonly authority: string
-  /** An agent for requests of Node that verifies Caddy's certificate. */
+  /** An agent for Node requests that verifies Caddy's certificate. */
   readonly agent: Agent
   readonly program: Program
 }
 
-/** A request of a client that is no browser. */
+/** A request of a client that is not a browser. */
 export interface FrontRequest extends Pick<RequestOptions, 'method' | 'localAddress'> {
   readonly headers?: Record<string, string>
   readonly body?: string
@@ -40,7 +40,7 @@ export interface FrontRequest extends Pick<RequestOptions, 'method' | 'localAddr
   readonly to?: '127.0.0.1' | '::1'
 }
 
-/** Sends a request through Caddy, whose certificate is verified. @returns the answer, its body not read yet */
+/** Sends a request through Caddy and verifies its certificate. @returns the response; its body is not read yet */
 export async function send(
   { agent, httpsPort }: Caddy,
   host: string,
@@ -61,7 +61,7 @@ export async function send(
   return answer
 }
 
-/** Sends a request and reads the whole answer. */
+/** Sends a request and reads the whole response. */
 export async function ask(
   caddy: Caddy,
   host: string,
@@ -77,7 +77,7 @@ export async function ask(
 /**
  * Starts Caddy on 127.0.0.1 and ::1, with `tls internal` for every site.
  * @param sites the port of the gateway on 127.0.0.1, for each host
- * @param adapt changes the shipped configuration, for what a test must do without
+ * @param adapt changes the shipped configuration, for tests that need that
  */
 export async function startCaddy(
   sites: Record<string, number>,
@@ -102,8 +102,8 @@ export async function startCaddy(
     await program.stop()
     rmSync(home, { recursive: true, force: true })
   }
-  // Caddy 2.6 tidies its storage up as it starts, and may throw away the folder of a certificate that it is just making.
-  // It tries again after a minute; a new Caddy is quicker.
+  // Caddy 2.6 cleans its storage at the start and may delete the folder of a certificate that it is just creating. It would
+  // retry after a minute, so starting Caddy again is faster.
   const isTidiedAway = () => /"will retry"/.test(program.output())
   try {
     for (const host of Object.keys(sites))
@@ -134,7 +134,7 @@ export async function startCaddy(
   }
 }
 
-/** The shipped file with its one site repeated for each of ours. */
+/** The shipped file, with its one site repeated for each site of the test. */
 function caddyfileFor(sites: Record<string, number>): string {
   const start = SHIPPED.indexOf('{$WORKSPACE_HOST')
   const [globals, site] = [SHIPPED.slice(0, start), SHIPPED.slice(start)]
@@ -149,7 +149,7 @@ function caddyfileFor(sites: Record<string, number>): string {
 }
 
 async function handshake(servername: string, port: number): Promise<true> {
-  // Only looks whether there is a certificate: the authority that signs it is being made at this moment.
+  // Only check that there is a certificate, because the authority that signs it is still being created.
   const socket = connect({ port, host: '127.0.0.1', servername, rejectUnauthorized: false })
   await once(socket, 'secureConnect').finally(() => socket.destroy())
   return true

@@ -1,18 +1,18 @@
-/** Real Chromium, headless. */
+/** How do the tests run a real browser? They start Debian's Chromium, headless. */
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core'
 import { installDebianPackage, run, type Started } from './neighbour.ts'
 
 const PROGRAM = '/usr/bin/chromium'
 
 const FLAGS = [
-  '--no-sandbox', // Chromium refuses to run as root with it, and here it only opens pages of the tests
+  '--no-sandbox', // Chromium refuses to run as root with its sandbox; it only opens pages of the tests
   '--disable-gpu',
   '--disable-quic',
   '--no-first-run',
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',
-  // Caddy's own authority is on no list. Flag, not a context's option: service workers do not heed the option.
+  // Caddy's own authority is not trusted by default. This must be a flag, because service workers ignore the context's option.
   '--ignore-certificate-errors',
 ]
 
@@ -22,14 +22,14 @@ export async function install(): Promise<string> {
   return /\d+(?:\.\d+)+/.exec(await run(PROGRAM, ['--version']))?.[0] ?? 'unknown'
 }
 
-/** A browser that runs. */
+/** A running browser. */
 export interface Chromium extends Started {
   readonly browser: Browser
-  /** A page in a profile of its own: no cookies, no cache. */
+  /** Opens a page in a profile of its own, without cookies and cache. */
   open(options?: BrowserContextOptions): Promise<Page>
 }
 
-/** Starts Chromium. @param flags in addition, such as `--host-resolver-rules=…` */
+/** Starts Chromium. @param flags additional flags, such as `--host-resolver-rules=…` */
 export async function startChromium(flags: readonly string[] = []): Promise<Chromium> {
   const args = [...FLAGS, ...flags]
   const browser = await chromium.launch({ executablePath: PROGRAM, args, timeout: 120_000 })
@@ -44,7 +44,7 @@ export async function startChromium(flags: readonly string[] = []): Promise<Chro
   }
 }
 
-/** Signs in as a person does: the built-in page, a pasted token, the button. Ends where the gateway sends the browser. */
+/** Signs in as a user does: on the built-in page, with a pasted token and the button. Ends on the page after the redirect. */
 export async function signIn(page: Page, origin: string, token: string): Promise<void> {
   await page.goto(`${origin}/_gateway/sign-in`)
   await page.fill('input[name=token]', token)

@@ -1,4 +1,4 @@
-/** Does a real Next.js dashboard work in a real browser, through Caddy and a gateway with the limits everybody gets? */
+/** Does a real Next.js dashboard work in a real browser, through Caddy and a gateway with the default limits? */
 import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
@@ -12,7 +12,7 @@ import { DOMAIN, startWorkspace } from './workspace.ts'
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
 const HOST = `houston.${DOMAIN}`
 
-/** Where a signed-out person wanted to go. */
+/** The page that a signed-out user opens. */
 const DEEP_LINK = '/rooms/kitchen?tab=two&back=%2Fnotes'
 
 async function startAll(t: Test, mode: 'start' | 'dev') {
@@ -33,16 +33,16 @@ async function startAll(t: Test, mode: 'start' | 'dev') {
 
 interface SeenAnswer {
   readonly method: string
-  /** Path and query. */
+  /** The path and query. */
   readonly target: string
   readonly status: number
-  /** What kind of thing the browser wanted: document, script, image, fetch … */
+  /** The type of the request: document, script, image, fetch … */
   readonly kind: string
-  /** The gateway's own code, when it answered itself. */
+  /** The gateway's error code, if the gateway itself responded. */
   readonly own: string | undefined
 }
 
-/** A page in a profile of its own, whose answers are written down. */
+/** Opens a page in a profile of its own and records its responses. */
 async function openWatched(chromium: Chromium): Promise<{ page: Page; answers: SeenAnswer[] }> {
   const page = await chromium.open()
   const answers: SeenAnswer[] = []
@@ -71,7 +71,7 @@ async function openHome(page: Page, origin: string): Promise<void> {
   await page.waitForLoadState('networkidle')
 }
 
-/** Asks the sign-in page that the browser was sent to. */
+/** Signs in on the page to which the browser was sent. */
 async function signInHere(page: Page, token: string): Promise<void> {
   await page.fill('input[name=token]', token)
   await page.click('button')
@@ -82,7 +82,7 @@ t.test('next start', async (t) => {
   const { chromium, workspace, origin } = all
   const { page, answers } = await openWatched(chromium)
 
-  await t.test('a signed-out browser comes back to where it was going', async (t) => {
+  await t.test('a signed-out browser returns to the page that it opened', async (t) => {
     await page.goto(origin + DEEP_LINK)
     t.equal(await page.locator('#tab').count(), 0, 'not there yet')
     await signInHere(page, await workspace.token('alice'))
@@ -91,7 +91,7 @@ t.test('next start', async (t) => {
     t.pass('with its query')
   })
 
-  await t.test('a page with many parts loads whole and comes alive', async (t) => {
+  await t.test('a page with many parts loads completely, and its scripts run', async (t) => {
     answers.length = 0
     await openHome(page, origin)
     const prefetches = () => answers.filter(({ target }) => target.includes('_rsc='))
@@ -109,7 +109,7 @@ t.test('next start', async (t) => {
     await page.screenshot({ path: join(FOLDER, 'screenshots/dashboard.png') })
   })
 
-  await t.test('a link of the dashboard navigates without loading a page', async (t) => {
+  await t.test('a link in the dashboard navigates without a page load', async (t) => {
     answers.length = 0
     await page.getByRole('link', { name: 'library' }).click()
     await page.getByRole('heading', { name: 'library' }).waitFor()
@@ -122,7 +122,7 @@ t.test('next start', async (t) => {
     )
   })
 
-  await t.test('a link to the terminal is not prefetched, and navigates for real', async (t) => {
+  await t.test('a link to the terminal is not prefetched, and loads a page', async (t) => {
     await openHome(page, origin)
     const prefetches = () => answers.filter(({ target }) => /^\/terminal\?_rsc=/.test(target))
     await until('Next to ask for it', () => prefetches().length > 0)
@@ -137,7 +137,7 @@ t.test('next start', async (t) => {
     await page.goto(`${origin}/notes`)
     answers.length = 0
     await page.fill('input[name=note]', 'scripted')
-    await alive(page) // before that a click would send the form without scripts
+    await alive(page) // before that, a click would submit the form without scripts
     await page.getByRole('button', { name: 'keep' }).click()
     await page.getByText('kept SCRIPTED').waitFor()
     const post = await until('the answer', () => answers.find(({ method }) => method === 'POST'))
@@ -155,7 +155,7 @@ t.test('next start', async (t) => {
     await plain.context().close()
   })
 
-  await t.test('what is streamed arrives as it is sent', async (t) => {
+  await t.test('a streamed response arrives as it is sent', async (t) => {
     await page.goto(`${origin}/late?gate=page`, { waitUntil: 'commit' })
     await page.locator('#waiting').waitFor()
     t.equal(await page.locator('#late').count(), 0)
@@ -175,7 +175,7 @@ t.test('next start', async (t) => {
     t.same(said, ['first', 'second'], 'events')
   })
 
-  await t.test('nothing of all that met a limit', async (t) => {
+  await t.test('no request of these tests reached a rate limit', async (t) => {
     await openHome(page, origin)
     const ours = ['dashboard', 'terminal', 'gateway']
     const lines = () => workspace.logLines().filter(({ route }) => ours.includes(route as string))
@@ -186,7 +186,7 @@ t.test('next start', async (t) => {
     t.same(refusals, new Set(['sign-in-required', 'not-found']), 'and nothing else was refused')
   })
 
-  await t.test('the doctor finds nothing wrong with it', async (t) => {
+  await t.test('the doctor finds no fault', async (t) => {
     const doctor = startProgram(process.execPath, [MAIN, 'doctor'], { env: workspace.env })
     await doctor.exited
     t.match(doctor.output(), /^pass +dashboard-answers .* answered \/ with 200/m)

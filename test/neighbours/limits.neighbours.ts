@@ -1,4 +1,4 @@
-/** Is a person never shut out by their own limit, and a guesser always? Real Chromium, Caddy, gateway, ttyd; both profiles. */
+/** Do the limits never stop a user, and always stop guessing? Real Chromium, Caddy, gateway and ttyd, in both profiles. */
 import { createServer } from 'node:http'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
@@ -15,10 +15,10 @@ await Promise.all([caddy.install(), chromium.install(), ttyd.install(FOLDER)])
 const browser = await chromium.startChromium()
 t.teardown(() => browser.stop())
 
-/** The profile in which the ten hold for everybody. */
+/** The profile in which the limit of ten requests applies to every client. */
 const LITERAL = { GATEWAY_SESSION_ROUTES: 'none' }
 
-/** A service that answers every request with an empty page, which has an icon in itself. */
+/** A service that responds to every request with an empty page with an inline icon. */
 async function startService(t: Test): Promise<string> {
   const server = createServer((request, response) => {
     request.resume().on('end', () => {
@@ -35,7 +35,7 @@ async function startService(t: Test): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-/** A whole workspace with the limits it is shipped with, but for these settings. */
+/** Starts a whole workspace with the default limits and these settings. */
 async function start(t: Test, settings: Record<string, string> = {}) {
   const service = await startService(t)
   const shell = await ttyd.startTtyd(FOLDER)
@@ -50,7 +50,7 @@ async function start(t: Test, settings: Record<string, string> = {}) {
     workspace,
     origin,
     front,
-    /** A page in a new profile, signed in. */
+    /** Opens a page in a new, signed-in profile. */
     signIn: async (httpCredentials: { username: string; password: string } = ttyd.CREDENTIAL) => {
       const page = await browser.open({ httpCredentials })
       t.teardown(() => page.context().close())
@@ -60,11 +60,11 @@ async function start(t: Test, settings: Record<string, string> = {}) {
   }
 }
 
-/** Whom the gateway has refused for their number so far. */
+/** The requests that the gateway has refused with 429 so far. */
 const limited = (workspace: Workspace) =>
   workspace.requests('').filter(({ status }) => status === 429)
 
-/** Has a page of the workspace send so many POSTs. @returns their statuses */
+/** Makes a page of the workspace send a number of POSTs. @returns their statuses */
 function callApi(page: Page, count: number): Promise<number[]> {
   return page.evaluate<number[]>(`(async () => {
     const statuses = []
@@ -74,7 +74,7 @@ function callApi(page: Page, count: number): Promise<number[]> {
   })()`)
 }
 
-/** Submits a form of the page to the dashboard, and waits until its answer is the page. */
+/** Submits a form to the dashboard, and waits until the response is displayed. */
 async function postForm(page: Page): Promise<number> {
   const [answer] = await Promise.all([
     page.waitForResponse((one) => one.request().method() === 'POST'),
@@ -90,7 +90,7 @@ async function postForm(page: Page): Promise<number> {
   return answer.status()
 }
 
-t.test('a signed-in person meets no limit: six visits, 20 forms, 20 calls', async (t) => {
+t.test('a signed-in user reaches no limit with six visits, 20 forms and 20 calls', async (t) => {
   const { signIn, origin, workspace } = await start(t)
   const startedAt = performance.now()
   const page = await signIn()
@@ -114,41 +114,47 @@ t.test('a signed-in person meets no limit: six visits, 20 forms, 20 calls', asyn
   t.same(limited(workspace), [], 'nor on the way out')
 })
 
-t.test('in the literal profile the ten hold, and people still get out and in', async (t) => {
-  const { signIn, origin, workspace } = await start(t, LITERAL)
-  const page = await signIn()
-  const statuses = await callApi(page, 12)
-  const first = statuses.indexOf(429)
-  t.ok(first >= 5 && first <= 8, `sign-in page and dashboard count: ${statuses.join()}`)
-  t.same([...new Set(statuses.slice(0, first))], [200])
-  t.same([...new Set(statuses.slice(first))], [429])
-  const answer = await page.goto(`${origin}/`)
-  t.equal(answer?.status(), 429)
-  const seconds = Number(answer?.headers()['retry-after'])
-  t.match(await page.textContent('main'), new RegExp(`Wait ${seconds} seconds?, then try again`))
-  const out = `fetch('/_gateway/sign-out', { method: 'POST', redirect: 'manual' })`
-  await page.evaluate(out).catch(() => {}) // the page's own policy forbids scripts to fetch
-  await page.context().clearCookies()
-  const link = `${origin}/_gateway/sign-in?token=${await workspace.token()}`
-  await page.goto(link)
-  t.match(workspace.requests('/_gateway/sign-in').at(-1), { status: 303 })
-})
-
-t.test('a program with a Bearer stops at ten, from a session that a browser uses', async (t) => {
-  const { signIn, front, workspace } = await start(t)
-  const page = await signIn()
-  const before = workspace.requests('').length
-  const headers = { Authorization: `Bearer ${await workspace.token()}` }
-  const statuses: number[] = []
-  for (let i = 0; i < 11; i++)
-    statuses.push((await caddy.ask(front, workspace.host, '/api/x', { headers })).status)
-  const first = statuses.indexOf(429)
-  t.ok(first >= 8 && first <= 10, `before it came ${before} lines: ${statuses.join()}`)
-  t.same([...new Set(await callApi(page, 20))], [200], 'the browser goes on')
-})
+t.test(
+  'in the literal profile, the limit of ten applies, and users can still sign out and in',
+  async (t) => {
+    const { signIn, origin, workspace } = await start(t, LITERAL)
+    const page = await signIn()
+    const statuses = await callApi(page, 12)
+    const first = statuses.indexOf(429)
+    t.ok(first >= 5 && first <= 8, `sign-in page and dashboard count: ${statuses.join()}`)
+    t.same([...new Set(statuses.slice(0, first))], [200])
+    t.same([...new Set(statuses.slice(first))], [429])
+    const answer = await page.goto(`${origin}/`)
+    t.equal(answer?.status(), 429)
+    const seconds = Number(answer?.headers()['retry-after'])
+    t.match(await page.textContent('main'), new RegExp(`Wait ${seconds} seconds?, then try again`))
+    const out = `fetch('/_gateway/sign-out', { method: 'POST', redirect: 'manual' })`
+    await page.evaluate(out).catch(() => {}) // the page's own policy does not allow scripts to fetch
+    await page.context().clearCookies()
+    const link = `${origin}/_gateway/sign-in?token=${await workspace.token()}`
+    await page.goto(link)
+    t.match(workspace.requests('/_gateway/sign-in').at(-1), { status: 303 })
+  },
+)
 
 t.test(
-  'eleven wrong tokens stop: the form stays, its way back too, and then it waits',
+  'a program with a Bearer token is stopped after ten requests, even in a browser’s session',
+  async (t) => {
+    const { signIn, front, workspace } = await start(t)
+    const page = await signIn()
+    const before = workspace.requests('').length
+    const headers = { Authorization: `Bearer ${await workspace.token()}` }
+    const statuses: number[] = []
+    for (let i = 0; i < 11; i++)
+      statuses.push((await caddy.ask(front, workspace.host, '/api/x', { headers })).status)
+    const first = statuses.indexOf(429)
+    t.ok(first >= 8 && first <= 10, `before it came ${before} lines: ${statuses.join()}`)
+    t.same([...new Set(await callApi(page, 20))], [200], 'the browser goes on')
+  },
+)
+
+t.test(
+  'after eleven wrong tokens, sign-in must wait; the form and its return path stay',
   async (t) => {
     const { origin, workspace } = await start(t)
     const page = await browser.open()
@@ -172,47 +178,56 @@ t.test(
   },
 )
 
-t.test('a mistyped token, and then the right one, lead where the person was going', async (t) => {
-  const { origin, workspace } = await start(t)
-  const page = await browser.open()
-  t.teardown(() => page.context().close())
-  await page.goto(`${origin}/logs?a=1`)
-  await page.fill('input[name=token]', 'mistyped')
-  await Promise.all([page.waitForEvent('load'), page.click('button')])
-  t.match(await page.textContent('[role=alert]'), 'The token is not valid for this workspace')
-  await page.fill('input[name=token]', await workspace.token())
-  await page.click('button')
-  await page.waitForURL(`${origin}/logs?a=1`)
-  t.pass('the right one')
-})
+t.test(
+  'a mistyped token and then the right one lead to the page that the user opened',
+  async (t) => {
+    const { origin, workspace } = await start(t)
+    const page = await browser.open()
+    t.teardown(() => page.context().close())
+    await page.goto(`${origin}/logs?a=1`)
+    await page.fill('input[name=token]', 'mistyped')
+    await Promise.all([page.waitForEvent('load'), page.click('button')])
+    t.match(await page.textContent('[role=alert]'), 'The token is not valid for this workspace')
+    await page.fill('input[name=token]', await workspace.token())
+    await page.click('button')
+    await page.waitForURL(`${origin}/logs?a=1`)
+    t.pass('the right one')
+  },
+)
 
-t.test('eleven wrong passwords of the terminal stop, and its owner goes on', async (t) => {
-  const { signIn, origin, front, workspace } = await start(t)
-  const owner = await TerminalPage.open(await signIn(), origin)
-  const cookie = `__Host-workspace_session=${await workspace.token('mallory')}`
-  const statuses: number[] = []
-  for (let i = 0; i < 11; i++) {
-    const guess = Buffer.from(`user:wrong${i}`).toString('base64')
-    const headers = { Cookie: cookie, Authorization: `Basic ${guess}` }
-    statuses.push((await caddy.ask(front, workspace.host, '/terminal/', { headers })).status)
-  }
-  const first = statuses.indexOf(429)
-  t.ok(first >= 8 && first <= 10, `signing in counts: ${statuses.join()}`)
-  t.same([...new Set(statuses.slice(0, first))], [401])
-  t.same([...new Set(statuses.slice(first))], [429])
-  await owner.page.reload()
-  await owner.ready()
-  await owner.ask('echo STILL-$((6*7))', /^STILL-42$/m)
-})
+t.test(
+  'eleven wrong terminal passwords are stopped, and the owner’s terminal continues',
+  async (t) => {
+    const { signIn, origin, front, workspace } = await start(t)
+    const owner = await TerminalPage.open(await signIn(), origin)
+    const cookie = `__Host-workspace_session=${await workspace.token('mallory')}`
+    const statuses: number[] = []
+    for (let i = 0; i < 11; i++) {
+      const guess = Buffer.from(`user:wrong${i}`).toString('base64')
+      const headers = { Cookie: cookie, Authorization: `Basic ${guess}` }
+      statuses.push((await caddy.ask(front, workspace.host, '/terminal/', { headers })).status)
+    }
+    const first = statuses.indexOf(429)
+    t.ok(first >= 8 && first <= 10, `signing in counts: ${statuses.join()}`)
+    t.same([...new Set(statuses.slice(0, first))], [401])
+    t.same([...new Set(statuses.slice(first))], [429])
+    await owner.page.reload()
+    await owner.ready()
+    await owner.ask('echo STILL-$((6*7))', /^STILL-42$/m)
+  },
+)
 
-t.test('the page of a service that is down comes back by itself', async (t) => {
-  const { signIn, origin, workspace } = await start(t, { GATEWAY_API_URL: 'http://127.0.0.1:1' })
-  const page = await signIn()
-  await page.goto(`${origin}/api/x`)
-  t.match(await page.textContent('main'), 'The agent (OpenClaw) does not answer.')
-  t.match(await page.textContent('main'), 'This page tries again by itself in 10 seconds.')
-  const asked = () => workspace.requests('/api/x').length
-  await until('another try', () => asked() >= 2)
-  t.equal(asked(), 2, 'one')
-  t.equal(workspace.requests('favicon').length, 0)
-})
+t.test(
+  'the error page of a service that was down reloads itself into the service’s page',
+  async (t) => {
+    const { signIn, origin, workspace } = await start(t, { GATEWAY_API_URL: 'http://127.0.0.1:1' })
+    const page = await signIn()
+    await page.goto(`${origin}/api/x`)
+    t.match(await page.textContent('main'), 'The agent (OpenClaw) does not answer.')
+    t.match(await page.textContent('main'), 'This page tries again by itself in 10 seconds.')
+    const asked = () => workspace.requests('/api/x').length
+    await until('another try', () => asked() >= 2)
+    t.equal(asked(), 2, 'one')
+    t.equal(workspace.requests('favicon').length, 0)
+  },
+)

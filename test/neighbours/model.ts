@@ -1,31 +1,31 @@
-/** A model server that speaks OpenAI's protocol, so that OpenClaw's chat and streaming really run without the Internet. */
+/** Which model does OpenClaw use in tests? This server with OpenAI's protocol, so that chat works without the Internet. */
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { setTimeout as pause } from 'node:timers/promises'
+import { elapse } from '../helpers/waiting.ts'
 
-/** One call of the model. */
+/** A call of the model. */
 interface ModelCall {
   readonly headers: Record<string, string | string[] | undefined>
   readonly body: string
-  /** Whether OpenClaw broke it off before its end. */
+  /** Whether OpenClaw aborted the call. */
   aborted: boolean
-  /** Pieces of the answer that were written so far. */
+  /** The number of pieces of the reply that were written so far. */
   written: number
 }
 
-/** A model server that runs. */
+/** A running model server. */
 export interface Model {
-  /** Its `/v1`. */
+  /** The URL of `/v1`. */
   readonly url: string
   readonly calls: ModelCall[]
-  /** What it answers to everything, piece by piece. */
+  /** The pieces of the reply to every call. */
   answer: readonly string[]
-  /** How long it thinks before each piece, in milliseconds. At first 20. */
+  /** The pause before each piece, in milliseconds. Initially 20. */
   pauseMs: number
-  /** What it waits for before the last piece. At first nothing. */
+  /** A promise to wait for before the last piece. Initially none. */
   beforeLast: Promise<void>
-  /** Writes pieces without an end, until it is broken off. At first false. */
+  /** Whether to write pieces without an end, until the call is aborted. Initially false. */
   endless: boolean
   readonly stop: () => Promise<void>
 }
@@ -78,7 +78,7 @@ async function write(response: ServerResponse, call: ModelCall, model: Model): P
   }
   say({ role: 'assistant', content: '' }, null)
   for (let i = 0; (model.endless || i < answer.length) && !response.destroyed; i += 1) {
-    await pause(model.pauseMs)
+    await elapse(model.pauseMs, 'a model takes its time')
     if (i === answer.length - 1) await model.beforeLast
     say({ content: answer[i] ?? ' and on' }, null)
     call.written += 1

@@ -2,8 +2,8 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
-import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { later } from '../helpers/waiting.ts'
 
 /** Where everything is installed that does not come from the system's own packages. Not part of the repository. */
 export const FOLDER = new URL('../../.neighbours', import.meta.url).pathname
@@ -90,11 +90,11 @@ export function startProgram(
       const look = () => {
         if (end !== undefined || pattern.test(output)) resolve()
       }
-      const timer = setTimeout(resolve, capMs)
+      const cancelCap = later(capMs, resolve)
       waiting.add(look)
       look()
       await promise
-      clearTimeout(timer)
+      cancelCap()
       waiting.delete(look)
       const found = pattern.exec(output)
       if (found !== null) return found
@@ -104,9 +104,9 @@ export function startProgram(
     async stop() {
       if (end !== undefined) return
       child.kill('SIGTERM')
-      const timer = setTimeout(() => child.kill('SIGKILL'), stopMs)
+      const cancelKill = later(stopMs, () => void child.kill('SIGKILL'))
       await exited
-      clearTimeout(timer)
+      cancelKill()
     },
   }
 }
@@ -150,26 +150,4 @@ export async function installDebianPackage(name: string, program: string): Promi
 
 export { closedPort as freePort } from '../helpers/upstream.ts'
 
-/**
- * Waits until a condition holds, and says what was waited for when it does not in time.
- * @param look returns something truthy when the wait is over; it may throw, which counts as not yet
- */
-export async function until<Found>(
-  what: string,
-  look: () => Found | Promise<Found>,
-  capMs = 60_000,
-): Promise<NonNullable<Found>> {
-  const deadline = performance.now() + capMs
-  let problem: unknown
-  for (;;) {
-    try {
-      const found = await look()
-      if (found) return found
-    } catch (error) {
-      problem = error
-    }
-    if (performance.now() > deadline)
-      throw new Error(`waited in vain for ${what}`, { cause: problem })
-    await pause(50)
-  }
-}
+export { until } from '../helpers/waiting.ts'

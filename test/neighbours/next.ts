@@ -1,4 +1,4 @@
-/** The real Next.js: the app in next-app/, built once, served as in production or for development. */
+/** How do the tests run real Next.js? They build the app in next-app/ once, and serve it for production or development. */
 import { createHash } from 'node:crypto'
 import { cpSync, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -7,17 +7,17 @@ import { runNpm } from './npm.ts'
 
 const SOURCE = new URL('next-app', import.meta.url).pathname
 
-/** `next dev` compiles a page when it is first asked for. */
+/** The time limit for a page, because `next dev` compiles a page at its first request. */
 const START_MS = 120_000
 
-/** Where the copy is that is built and edited. */
+/** The folder of the copy that is built and edited. */
 const placeIn = (folder: string) => join(folder, 'next-app')
 
-/** Telemetry would try to reach the Internet. */
+/** Switches telemetry off, which would contact the Internet. */
 const QUIET = { ...process.env, NEXT_TELEMETRY_DISABLED: '1', NO_COLOR: '1' }
 
 /**
- * Copies the app, installs what its lock file names, and builds it; what has not changed is not done again.
+ * Copies the app, installs the packages of its lock file, and builds it. Steps whose input has not changed are skipped.
  *
  * @returns the version of Next.js
  */
@@ -36,7 +36,7 @@ export async function install(folder: string): Promise<string> {
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }
 
-/** Does something unless it was done before, to its end, with the same files. */
+/** Runs a step unless it was completed before with the same files. */
 async function whenChanged(
   place: string,
   step: string,
@@ -55,15 +55,15 @@ function programIn(place: string): string {
   return join(place, 'node_modules/next/dist/bin/next')
 }
 
-/** A Next.js that serves. */
+/** A running Next.js. */
 export interface Next extends Started {
   readonly url: string
   readonly program: Program
-  /** Replaces a piece of a source file, for as long as it runs. */
+  /** Replaces a text in a source file until Next.js is stopped. */
   edit(file: string, from: string, to: string): void
 }
 
-/** Serves the app on a free port. @param mode `start` for what was built, `dev` to compile and reload */
+/** Serves the app on a free port. @param mode `start` for the built app, `dev` to compile and reload */
 export async function startNext(folder: string, mode: 'start' | 'dev'): Promise<Next> {
   const [place, port] = [placeIn(folder), await freePort()]
   const args = [programIn(place), mode, '-p', String(port), '-H', '127.0.0.1']

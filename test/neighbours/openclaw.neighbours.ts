@@ -1,4 +1,4 @@
-/** Does the real OpenClaw work behind the gateway, in both modes, with the configurations that examples/fly ships? */
+/** Does real OpenClaw work behind the gateway, in both modes, with the configurations in examples/fly? */
 import { createHash, generateKeyPairSync, sign } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -20,19 +20,19 @@ import { DOMAIN, startWorkspace } from './workspace.ts'
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
 const HOST = `houston.${DOMAIN}`
 
-/** What OpenClaw does first, a page or a run, takes a few seconds, and minutes on a machine that is busy. */
+/** The time limit for OpenClaw's first page or run. It takes a few seconds, and minutes on a busy machine. */
 const PATIENCE_MS = 300_000
 
-/** Who calls: an address that is not this machine's, which OpenClaw would take for its owner's. */
+/** The client's address. It is not this machine's, because OpenClaw treats local clients as the owner. */
 const CLIENT = '203.0.113.9'
 
-/** Everything that runs for one mode. */
+/** All programs that run for one mode. */
 async function startAll(t: Test, mode: OpenClawMode) {
   const stateFolder = mkdtempSync(join(tmpdir(), 'workspace-gateway-openclaw-'))
   t.teardown(() => rmSync(stateFolder, { recursive: true, force: true }))
   const model = await startModel()
   t.teardown(() => model.stop())
-  // Caddy comes first: OpenClaw wants to know the origin, and with it the port, that browsers come from.
+  // Caddy starts first, because OpenClaw's configuration needs the origin of browsers, with its port.
   const port = await freePort()
   const caddy = await startCaddy({ [HOST]: port }, asSeenFrom(CLIENT))
   t.teardown(() => caddy.stop())
@@ -52,10 +52,10 @@ async function startAll(t: Test, mode: OpenClawMode) {
     GATEWAY_CONTROL_UI: '/chat',
     ...(mode === 'local' ? { GATEWAY_OPENCLAW_TOKEN: OPENCLAW_TOKEN } : {}),
   }
-  /** The one that browsers reach through Caddy, with the limits that everybody gets. */
+  /** The gateway for browsers behind Caddy, with the default limits. */
   const workspace = await startWorkspace({ api: openclaw.url, port, settings })
   t.teardown(() => workspace.stop())
-  /** The one for programs: a test asks more often than ten times a minute. */
+  /** The gateway for programs, with higher limits, because the tests send more than ten requests a minute. */
   const patient = await startWorkspace({
     api: wiretap.url,
     settings: { ...settings, GATEWAY_RATE_LIMIT: '10000' },
@@ -65,7 +65,7 @@ async function startAll(t: Test, mode: OpenClawMode) {
   return { mode, model, openclaw, wiretap, workspace, patient, origin, token }
 }
 
-/** All of a test is on this machine; what Caddy tells the gateway is as if it were not. */
+/** The headers that Caddy would send for a remote client. In a test, all programs run on this machine. */
 function asSeenFrom(address: string): (caddyfile: string) => string {
   return (caddyfile) =>
     caddyfile.replace('health_uri', `header_up X-Forwarded-For ${address}\n\t\thealth_uri`)
@@ -73,7 +73,7 @@ function asSeenFrom(address: string): (caddyfile: string) => string {
 
 type All = Awaited<ReturnType<typeof startAll>>
 
-/** Asks as Caddy passes it on: with the workspace's host and the client's address. */
+/** Sends a request as Caddy forwards it: with the workspace's host and the client's address. */
 function ask(
   { patient, token }: All,
   path: string,
@@ -116,20 +116,20 @@ const chat = (stream: boolean) => ({
 for (const mode of ['local', 'trusted-proxy'] as const) {
   t.test(`OpenClaw with openclaw.${mode}.json`, async (t) => {
     const all = await startAll(t, mode)
-    await t.test('alone, it keeps the rules that the stand-in has', (t) => rules(t, all))
-    await t.test('its HTTP endpoints work below /api', (t) => endpoints(t, all))
-    await t.test('streamed answers come as they are made', (t) => streaming(t, all))
-    await t.test('a client that goes away ends the call of the model', (t) => aborting(t, all))
-    await t.test('webhooks come with a token of their own', (t) => hooks(t, all))
-    await t.test('a program signs in by WebSocket', (t) => webSocketLogin(t, all))
-    await t.test('the token of the workspace never reaches it', (t) => ourTokenStays(t, all))
-    await t.test('nobody outside looks like this machine to it', (t) => spoofing(t, all))
-    await t.test('the doctor finds nothing wrong with it', (t) => doctor(t, all))
-    await t.test('its page works at /chat in a browser', (t) => controlUi(t, all))
+    await t.test('real OpenClaw alone has the same rules as the stand-in', (t) => rules(t, all))
+    await t.test('OpenClaw’s HTTP endpoints work below /api', (t) => endpoints(t, all))
+    await t.test('streamed responses arrive as they are generated', (t) => streaming(t, all))
+    await t.test('when a client disconnects, the call of the model ends', (t) => aborting(t, all))
+    await t.test('webhooks work with their own token', (t) => hooks(t, all))
+    await t.test('a program can sign in by WebSocket', (t) => webSocketLogin(t, all))
+    await t.test('the token of the workspace never reaches OpenClaw', (t) => ourTokenStays(t, all))
+    await t.test('no remote client looks like a local one to OpenClaw', (t) => spoofing(t, all))
+    await t.test('the doctor finds no fault', (t) => doctor(t, all))
+    await t.test('OpenClaw’s page works at /chat in a browser', (t) => controlUi(t, all))
   })
 }
 
-/** On an OpenClaw that nobody has asked yet: wrong tokens count there. */
+/** Needs a fresh OpenClaw, because OpenClaw counts wrong tokens. */
 async function rules(t: Test, { mode, openclaw }: All): Promise<void> {
   for (const [, path, headers, status] of RULES.filter(([ruled]) => ruled === mode)) {
     const { statusCode, body } = await request(openclaw.url + path, { headers })
@@ -161,7 +161,7 @@ async function streaming(t: Test, all: All): Promise<void> {
   const { promise: firstWord, resolve: goOn } = Promise.withResolvers<void>()
   t.teardown(goOn)
   model.pauseMs = 400
-  model.beforeLast = firstWord // a buffer anywhere would stop the test here
+  model.beforeLast = firstWord // with a buffer anywhere, the test would stop here
   const { statusCode, headers, body } = await ask(all, '/api/v1/chat/completions', chat(true))
   t.equal(statusCode, 200)
   t.match(headers['content-type'], 'text/event-stream')
@@ -232,7 +232,7 @@ interface Frame {
   error?: { message: string }
 }
 
-/** Signs in as OpenClaw's own programs do: it says a challenge, and the first request is `connect`. */
+/** Signs in as OpenClaw's own programs do: OpenClaw sends a challenge, and the first request is `connect`. */
 async function webSocketLogin(t: Test, { mode, patient, token }: All): Promise<void> {
   const socket = new WebSocket(`ws://127.0.0.1:${patient.port}/api`, {
     headers: {
@@ -254,7 +254,7 @@ async function webSocketLogin(t: Test, { mode, patient, token }: All): Promise<v
     role: 'operator',
     scopes: ['operator.read'],
     caps: [],
-    // With the token a program needs nothing else; without, it is known by a key of its own, as the desktop app is.
+    // With the token, a program needs nothing else. Without it, it is identified by its own key, like the desktop app.
     ...(mode === 'local'
       ? { client: clientOf('cli', 'cli'), auth: { token: OPENCLAW_TOKEN } }
       : {
@@ -293,7 +293,7 @@ function deviceFor(nonce: string): object {
 async function ourTokenStays(t: Test, all: All): Promise<void> {
   const { wiretap, model, token } = all
   wiretap.take()
-  // Ten wrong Bearers within a minute, and OpenClaw answers 429 to that address for five more.
+  // After ten wrong Bearer tokens within a minute, OpenClaw responds 429 to that address for five minutes.
   for (let i = 0; i < 12; i += 1) {
     const { statusCode, body } = await ask(all, '/api/v1/models')
     await body.dump()
@@ -317,7 +317,7 @@ async function ourTokenStays(t: Test, all: All): Promise<void> {
   t.notOk(JSON.stringify(model.calls).includes(signature), 'nor was the model')
 }
 
-/** What a caller may write to look like somebody else, or like this machine, which OpenClaw takes for its owner's. */
+/** Headers with which a client tries to look like another one, or like a local client, which OpenClaw treats as the owner. */
 const LIES: ReadonlyArray<readonly string[]> = [
   ['Forwarded: for=127.0.0.1;host=localhost;proto=http'],
   ['X-Real-IP: 127.0.0.1'],
@@ -332,7 +332,7 @@ const LIES: ReadonlyArray<readonly string[]> = [
   ['CF-Access-Authenticated-User-Email: root@example.com', 'CF-Connecting-IP: 127.0.0.1'],
   ['True-Client-IP: 127.0.0.1', 'X-Client-IP: 127.0.0.1', 'X-Cluster-Client-IP: ::1'],
   ['X-Remote-User: root', 'Remote-User: root', 'X-WebAuth-User: root'],
-  // What `Connection` names is for this hop alone: these would be gone on the next.
+  // `Connection` names headers of this hop, which the next hop would not get.
   ['Connection: X-Forwarded-For', 'Connection: X-Forwarded-User, X-Forwarded-Proto, Host'],
 ]
 
@@ -346,7 +346,7 @@ async function spoofing(t: Test, { mode, wiretap, patient, openclaw, token }: Al
     wiretap.take()
     t.equal((await knock(patient.port, 'request', models, headers)).status, 200, lie.join(' '))
     t.same(whoWasNamed(wiretap.take()), truthIn(mode, CLIENT))
-    if (lie.some((line) => line.startsWith('Connection'))) continue // a handshake has its own
+    if (lie.some((line) => line.startsWith('Connection'))) continue // a handshake has its own `Connection`
     t.equal((await knock(patient.port, 'upgrade', '/api', headers)).status, 101)
     t.same(whoWasNamed(wiretap.take()), truthIn(mode, CLIENT), 'as an upgrade too')
   }
@@ -361,22 +361,22 @@ async function spoofing(t: Test, { mode, wiretap, patient, openclaw, token }: Al
     t.equal(answer.headers['x-gateway-error'], 'sign-in-required', `${path} for nobody`)
   }
   t.equal(wiretap.take(), '', 'OpenClaw was not asked')
-  // OpenClaw takes it for the proxy's word about what a caller may do: the gateway says nothing of the kind.
+  // OpenClaw reads this header as the caller's permissions, set by the proxy. The gateway never sends it.
   const scoped = [...signedIn, client(CLIENT), 'X-OpenClaw-Scopes: operator.pairing']
   t.equal((await knock(patient.port, 'request', models, scoped)).status, 200, 'X-OpenClaw-Scopes')
   t.notMatch(wiretap.take().toLowerCase(), 'x-openclaw-scopes')
   if (mode === 'local') return
-  // A client on this very machine has no address that OpenClaw would believe: refused, not taken for its owner.
+  // OpenClaw does not accept a forwarded local address, so a client on this machine is refused and not treated as the owner.
   const here = await knock(patient.port, 'request', models, signedIn)
   t.equal(here.status, 403)
   t.match(here.body, 'proxy_attribution_required')
-  // And what comes past the gateway and names nobody is nobody.
+  // A request without the gateway and without a forwarded user has no user.
   const direct = await request(`${openclaw.url}/v1/models`)
   t.equal(direct.statusCode, 401)
   await direct.body.dump()
 }
 
-/** The fields that OpenClaw decides by, as it was sent them. */
+/** The headers that OpenClaw's decision depends on, as it received them. */
 function whoWasNamed(heard: string): string[] {
   const naming =
     /^(?:forwarded|x[-_]forwarded|x-real|tailscale|cf-|true-client|x-client|x-cluster|.*remote-user|x-webauth)/
@@ -407,11 +407,11 @@ async function doctor(t: Test, { patient }: All): Promise<void> {
 interface SeenAnswer {
   readonly path: string
   readonly status: number
-  /** Whose budget paid for it: the address's, or the session's. */
+  /** The rate limit that counted the request: the address's or the session's. */
   readonly budget: string | undefined
 }
 
-/** What all pages of a browser were answered and told. */
+/** The responses and messages that all pages of a browser received. */
 function watch(context: BrowserContext) {
   const answers: SeenAnswer[] = []
   const frames: string[] = []
@@ -439,14 +439,15 @@ async function controlUi(t: Test, { mode, origin, workspace, model }: All): Prom
   context.setDefaultTimeout(PATIENCE_MS)
   const { answers, frames, welcomes } = watch(context)
   const page = await context.newPage()
-  // Signed out, from a link somebody sent.
+  // A signed-out user opens a link.
   await page.goto(`${origin}/chat/`)
   await page.fill('input[name=token]', await workspace.token(OWNER))
   answers.length = 0
   await page.click('button')
   await page.waitForURL((url) => url.pathname.startsWith('/chat/'))
   if (mode === 'local') {
-    // Its page asks for OpenClaw's own token once in each browser: a WebSocket says it in a message, which no proxy can add.
+    // OpenClaw's page asks for OpenClaw's own token once in each browser, because its WebSocket sends the token in a message,
+    // which no proxy can add.
     await page.fill('input[type=password]', OPENCLAW_TOKEN)
     await page.getByRole('button', { name: 'Connect', exact: true }).click()
   }
@@ -454,7 +455,7 @@ async function controlUi(t: Test, { mode, origin, workspace, model }: All): Prom
   const { payload } = JSON.parse(welcomes()[0] as string) as Frame
   t.ok(payload?.auth?.scopes?.includes('operator.admin'), 'as its owner')
 
-  model.answer = ['The eagle', ' has', ' landed.'] // nothing that was said before
+  model.answer = ['The eagle', ' has', ' landed.'] // a reply that did not occur before
   await say(page, 'Where are you?')
   await page.getByText('The eagle has landed.').first().waitFor()
   const isAsked = model.calls.some(({ body }) => body.includes('Where are you?'))
@@ -486,7 +487,7 @@ async function controlUi(t: Test, { mode, origin, workspace, model }: All): Prom
   t.same(new Set(onPage.map(({ budget }) => budget)), new Set(['session']), 'its session paid')
 }
 
-/** Types a message and sends it: Enter does nothing while the page still loads the conversation. */
+/** Types a message and sends it. Enter does nothing while the page is still loading the conversation. */
 async function say(page: Page, message: string): Promise<void> {
   const composer = page.locator('textarea:visible').first()
   await composer.fill(message)

@@ -1,29 +1,29 @@
-/** The real OpenClaw gateway: installed once, started with the configuration that is shipped in examples/fly. */
+/** How do the tests run real OpenClaw? They install it once, and start it with the configuration in examples/fly. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { HOOK_TOKEN, OPENCLAW_TOKEN, type OpenClawMode } from '../helpers/openclaw.ts'
 import { freePort, startProgram, until, type Program, type Started } from './neighbour.ts'
 import { runNpm } from './npm.ts'
 
-/** The version that the gateway is tried with. */
+/** The version with which the gateway is tested. */
 export const VERSION = '2026.9.6'
 
 /** The `sub` of the workspace's owner. */
 export const OWNER = 'alice'
 
-/** It takes some 20 s on an idle machine of two cores. */
+/** The time limit for a start, which takes some 20 s on an idle machine with two cores. */
 const START_MS = 240_000
 
-/** An OpenClaw that runs. */
+/** A running OpenClaw. */
 export interface OpenClaw extends Started {
   readonly url: string
   readonly program: Program
 }
 
 /**
- * Installs it with npm, under the Node that runs this: under an older one npm picks a placeholder version without a word.
+ * Installs OpenClaw with npm and the Node of this process. With an older Node, npm silently installs a placeholder version.
  *
- * @returns the version that is installed
+ * @returns the installed version
  */
 export async function install(folder: string): Promise<string> {
   const place = placeIn(folder)
@@ -39,7 +39,7 @@ export async function install(folder: string): Promise<string> {
 
 const placeIn = (folder: string) => join(folder, 'openclaw')
 
-/** What npm wrote down when it was done: an installation that was broken off has no such file. */
+/** The file that npm writes at the end. An incomplete installation has no such file. */
 function installedVersion(place: string): string | undefined {
   const file = join(place, 'node_modules/.package-lock.json')
   if (!existsSync(file)) return undefined
@@ -49,20 +49,20 @@ function installedVersion(place: string): string | undefined {
   return packages['node_modules/openclaw']?.version
 }
 
-/** How to start it. */
+/** Options for starting OpenClaw. */
 export interface StartOptions {
-  /** What `install` was given. */
+  /** The folder that was given to `install`. */
   readonly folder: string
-  /** Where its state and configuration go; made if missing. */
+  /** The folder for its state and configuration. It is created if missing. */
   readonly stateFolder: string
   readonly mode: OpenClawMode
-  /** Where browsers reach the workspace: its page refuses WebSockets of any other origin. */
+  /** The origin of the workspace for browsers. OpenClaw refuses WebSockets from pages of any other origin. */
   readonly origins: readonly string[]
-  /** The model server's `/v1`. */
+  /** The URL of the model server's `/v1`. */
   readonly modelUrl: string
 }
 
-/** Starts it on a free port and waits until it is ready. */
+/** Starts OpenClaw on a free port and waits until it is ready. */
 export async function startOpenClaw(options: StartOptions): Promise<OpenClaw> {
   const { folder, stateFolder } = options
   const port = await freePort()
@@ -85,10 +85,10 @@ export async function startOpenClaw(options: StartOptions): Promise<OpenClaw> {
   const ended = program.exited.then((code) => {
     throw new Error(`OpenClaw ended with ${code}: ${program.output().slice(-2000)}`)
   })
-  ended.catch(() => {}) // heard while it starts; later its end is the test's business
+  ended.catch(() => {}) // handled during the start; later the test handles the end
   try {
     await program.written(/\[gateway\] ready$/m, START_MS)
-    // Asked as a local program asks: without any forwarded field.
+    // A local program sends no forwarding headers.
     const ready = until('OpenClaw', async () => (await fetch(`${url}/readyz`)).ok)
     await Promise.race([ready, ended])
   } catch (error) {
@@ -106,7 +106,7 @@ interface Fragment {
   }
 }
 
-/** What is shipped, with what only this machine knows put in, and a model and hooks added. */
+/** The shipped configuration, with this machine's values, a model and hooks added. */
 function buildConfig({ mode, origins, modelUrl }: StartOptions, port: number): unknown {
   const file = new URL(`../../examples/fly/openclaw.${mode}.json`, import.meta.url)
   const { gateway, ...rest } = JSON.parse(readFileSync(file, 'utf8')) as Fragment
@@ -144,7 +144,7 @@ function buildConfig({ mode, origins, modelUrl }: StartOptions, port: number): u
   }
 }
 
-/** The two places where the shipped files want something of the operator's own. */
+/** The two values in the shipped files that the operator must replace. */
 function filledIn({ token, identityScopes, ...auth }: Fragment['gateway']['auth']): object {
   const [scopes] = Object.values(identityScopes ?? {})
   return {

@@ -1,8 +1,7 @@
-/** Restarts under load behind Caddy: does anybody notice? */
+/** Does a client notice a restart of the gateway under load behind Caddy? */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { mintToken } from '../../src/identity/mint.ts'
@@ -10,23 +9,24 @@ import { startUpstream } from '../helpers/upstream.ts'
 import * as caddy from './caddy.ts'
 import { freePort, until } from './neighbour.ts'
 import * as supervisors from './supervisors.ts'
+import { elapse, later } from '../helpers/waiting.ts'
 
 await Promise.all([caddy.install(), supervisors.install()])
 
 const HOST = 'houston.hubify.localhost'
 const SECRET = 'restarted-key-of-houston-6c1f0d9e27b84a35'
-/** How often the gateway is restarted; TEST_ROUNDS for more. */
+/** The number of restarts. TEST_ROUNDS can set more. */
 const RESTARTS = Number(process.env['TEST_ROUNDS'] ?? 5)
 
-/** Requests of each kind that are answered before each restart, at least. */
+/** The minimum number of requests of each kind that get a response before each restart. */
 const WORK = 20
 
 type Scene = Awaited<ReturnType<typeof startScene>>
 
-/** A workspace behind Caddy, its gateway in the care of runit, which restarts it. */
+/** A workspace behind Caddy whose gateway is supervised and restarted by runit. */
 async function startScene(t: Test, overrides: Record<string, string> = {}) {
   const service = await startUpstream(t, (incoming, response) => {
-    incoming.resume().on('end', () => setTimeout(() => response.end('answered'), 20))
+    incoming.resume().on('end', () => later(20, () => response.end('answered')))
   })
   const folder = mkdtempSync(join(tmpdir(), 'workspace-gateway-restarts-'))
   const port = await freePort()
@@ -56,7 +56,7 @@ async function startScene(t: Test, overrides: Record<string, string> = {}) {
     await supervised.program.stop()
     rmSync(folder, { recursive: true, force: true })
   })
-  // On a machine that is busy with this very test probes and starts may take their time, which is not what is looked at.
+  // Probes and starts get more time, because this test keeps the machine busy and does not check their speed.
   const front = await caddy.startCaddy({ [HOST]: port }, (caddyfile) =>
     caddyfile
       .replace('health_timeout 1s', 'health_timeout 30s')
@@ -74,13 +74,13 @@ async function startScene(t: Test, overrides: Record<string, string> = {}) {
     front,
     authorization,
     ask,
-    /** Asks as a browser whose session has a budget of three requests. */
+    /** Sends a request as a browser whose session has a limit of three requests. */
     browse: () => ask('/', { headers: { cookie: `__Host-workspace_session=${token}` } }),
   }
 }
 type Ask = () => ReturnType<typeof caddy.ask>
 
-/** A client that asks without a pause, and asks again when it was not answered, until it is. */
+/** A client that sends requests without a pause, and repeats a request until it gets a response. */
 async function askOn(ask: Ask, over: AbortSignal, onAnswer: () => void) {
   const tally = { answered: 0, again: [] as string[], slowestMs: 0 }
   while (!over.aborted) {
@@ -92,7 +92,7 @@ async function askOn(ask: Ask, over: AbortSignal, onAnswer: () => void) {
       )
       if (outcome === '200') break
       tally.again.push(outcome)
-      await pause(100)
+      await elapse(100, 'a client that is not answered waits before it tries again')
     }
     tally.answered++
     onAnswer()
@@ -101,7 +101,7 @@ async function askOn(ask: Ask, over: AbortSignal, onAnswer: () => void) {
   return tally
 }
 
-/** Opens a terminal's socket. @returns tells the code that it is closed with */
+/** Opens a terminal's WebSocket. @returns a promise for its close code */
 async function openSocket({ front, authorization }: Scene): Promise<() => Promise<number>> {
   const socket = new WebSocket(`wss://127.0.0.1:${front.httpsPort}/terminal/ws`, 'tty', {
     agent: front.agent,
@@ -113,7 +113,7 @@ async function openSocket({ front, authorization }: Scene): Promise<() => Promis
   return () => closed.promise
 }
 
-/** Restarts under load. @returns what the clients saw, readers and writers apart */
+/** Restarts the gateway under load. @returns the results of the clients, separately for readers and writers */
 async function restartOften(t: Test, scene: Scene, restart: () => Promise<void>) {
   for (const status of [200, 200, 200, 429]) t.equal((await scene.browse()).status, status)
   const over = new AbortController()
@@ -144,7 +144,7 @@ async function restartOften(t: Test, scene: Scene, restart: () => Promise<void>)
   return seen
 }
 
-t.test('restarts behind Caddy: whoever asks is answered', async (t) => {
+t.test('during restarts behind Caddy, every request gets a response', async (t) => {
   const scene = await startScene(t)
   const { readers, writers } = await restartOften(t, scene, async () => {
     const pid = await scene.supervised.pid()
@@ -153,15 +153,15 @@ t.test('restarts behind Caddy: whoever asks is answered', async (t) => {
   })
   t.ok(readers.answered > RESTARTS * WORK)
   t.same(readers.again, [], 'a GET waits in Caddy for the next gateway')
-  // Caddy 2.6 cannot send a body a second time when nobody listens: it says 502 at once, and 503 after a probe that came
-  // at the wrong moment. With a code of ours behind the status the request would have reached a gateway.
+  // Caddy 2.6 cannot send a body a second time. When nothing listens it responds 502 at once, or 503 after a probe at the wrong
+  // moment. A response with the gateway's error code would mean that the request had reached a gateway.
   t.ok(
     writers.again.every((answer) => answer === '502' || answer === '503'),
     'a POST may have to be sent again',
   )
 })
 
-t.test('replacements (SIGUSR2): nobody even waits', async (t) => {
+t.test('during replacements (SIGUSR2), no client even waits', async (t) => {
   const scene = await startScene(t, { GATEWAY_HOT_RESTART: 'true' })
   const replaced = () => scene.supervised.output().split('"gateway replaced"').length
   const { readers, writers } = await restartOften(t, scene, async () => {

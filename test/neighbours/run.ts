@@ -1,6 +1,6 @@
 /**
- * `npm run test:neighbours`: installs the real neighbours, runs the tests with them, and says what was run.
- * A neighbour that cannot be installed is a failure, and its reason is printed; nothing is ever left out silently.
+ * What does `npm run test:neighbours` do? It installs the real neighbours, runs the tests with them, and prints a table.
+ * A neighbour that cannot be installed is a failure with a printed reason. No test is skipped silently.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -13,7 +13,7 @@ import * as openclaw from './openclaw.ts'
 import * as supervisors from './supervisors.ts'
 import * as ttyd from './ttyd.ts'
 
-/** Every neighbour, in the order of the table. */
+/** All neighbours, in the order of the table. */
 const NEIGHBOURS: Record<string, Neighbour> = {
   ttyd,
   'lrzsz (sz and rz for ttyd)': { install: ttyd.installZmodem },
@@ -24,7 +24,7 @@ const NEIGHBOURS: Record<string, Neighbour> = {
   Supervisors: supervisors,
 }
 
-/** How long one file may take, in seconds: it starts real programs, and a runner may have one slow core. */
+/** The time limit for one file, in seconds. It starts real programs, and a CI runner may have only one slow core. */
 const FILE_SECONDS = 900
 
 const say = (text: string) => void process.stdout.write(`${text}\n`)
@@ -32,7 +32,7 @@ const say = (text: string) => void process.stdout.write(`${text}\n`)
 interface Installed {
   readonly name: string
   readonly version: string
-  /** Why it could not be installed. */
+  /** The reason why it could not be installed. */
   readonly problem?: string
 }
 
@@ -54,20 +54,20 @@ async function installAll(): Promise<Installed[]> {
   return found
 }
 
-/** How a file ended. */
+/** The result of a file. */
 interface Outcome {
   readonly file: string
   readonly pass: number
   readonly fail: number
   readonly skip: number
   readonly seconds: number
-  /** What tap said. */
+  /** The output of tap. */
   readonly output: string
-  /** Whether it passed only when it was run again. */
+  /** Whether it passed only in the second run. */
   readonly isSecondTry: boolean
 }
 
-/** Runs one file, alone: it starts programs that fill a small machine. */
+/** Runs one file alone, because it starts programs that use up a small machine. */
 async function runFile(file: string, isSecondTry = false): Promise<Outcome> {
   const options = [
     '--disable-coverage',
@@ -97,15 +97,15 @@ async function runFile(file: string, isSecondTry = false): Promise<Outcome> {
 }
 
 /**
- * Runs the files one after the other. One that fails is run once more, as is usual where real browsers and other people's
- * programs take part, and the table says so: what passes then has failed for want of time or memory, or now and then.
+ * Runs the files one after the other. A file that fails is run once more, as is usual in tests with real browsers and other
+ * programs, and the table shows it: a file that then passes failed for lack of time or memory, or is unstable.
  */
 async function runFiles(files: readonly string[]): Promise<Outcome[]> {
   const outcomes: Outcome[] = []
   for (const file of files) {
     let outcome = await runFile(file)
     if (outcome.fail > 0) {
-      // As a comment: whoever reads the whole as TAP counts what decides.
+      // Print it as a comment, so that a TAP reader counts only the deciding run.
       say(`# ${file} FAILED; this is what it said, and it is run once more`)
       say(outcome.output.replaceAll(/^/gm, '#   '))
       outcome = await runFile(file, true)
@@ -116,7 +116,7 @@ async function runFiles(files: readonly string[]): Promise<Outcome[]> {
   return outcomes
 }
 
-/** What tap counted: `# { total: 19, pass: 19 }`. */
+/** The counts in tap's last line: `# { total: 19, pass: 19 }`. */
 function countOf(output: string, what: 'pass' | 'fail' | 'skip'): number {
   const summary = output.match(/^# \{ total: .*\}$/gm)?.at(-1) ?? ''
   return Number(new RegExp(`${what}: (\\d+)`).exec(summary)?.[1] ?? 0)

@@ -13,12 +13,12 @@ import { request, type IncomingMessage } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { askAdmin } from '../../src/admin/ask.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { freePort, run, startProgram, until } from './neighbour.ts'
 import { install, SUPERVISORS, type Supervised, type Supervisor } from './supervisors.ts'
+import { elapse } from '../helpers/waiting.ts'
 
 await install()
 
@@ -185,7 +185,7 @@ for (const supervisor of SUPERVISORS) {
     t.comment(await scene.state())
     const made = attempts()
     t.ok(made <= supervisor.attempts, `${made} attempts`)
-    await pause(3000) // what is to be tried again is tried after a second
+    await elapse(3000, 'what is to be tried again is tried after a second')
     t.ok(await isGivenUp(), 'and it stays so')
     t.equal(attempts(), made)
   })

@@ -134,17 +134,23 @@ redirect_stderr=true
   },
 }
 
+/** Writes a service folder for s6 or runit with the script that the page shows. @returns the folder */
+function writeService({ folder }: SupervisedOptions): string {
+  const service = join(folder, 'gateway')
+  writeExecutable(
+    join(service, 'run'),
+    example('# run, for s6 and runit').replace('exec', 'exec 2>&1\nexec'),
+  )
+  return service
+}
+
 /** s6, with the scripts that the page shows, and a notification-fd. */
 const s6: Supervisor = {
   name: 's6',
   givenUp: /^down \(exitcode 78\)(?!.*want up)/, // what is yet to be started is down too, and wanted up
   attempts: 1,
   async start(options) {
-    const service = join(options.folder, 'gateway')
-    writeExecutable(
-      join(service, 'run'),
-      example('# run, for s6 and runit').replace('exec', 'exec 2>&1\nexec'),
-    )
+    const service = writeService(options)
     writeExecutable(
       join(service, 'finish'),
       example('# finish, for s6: 125 means that the service stays down'),
@@ -172,11 +178,7 @@ const runit: Supervisor = {
   givenUp: /^down: (?!.*want up)/, // as for s6
   attempts: 1,
   async start(options) {
-    const service = join(options.folder, 'gateway')
-    writeExecutable(
-      join(service, 'run'),
-      example('# run, for s6 and runit').replace('exec', 'exec 2>&1\nexec'),
-    )
+    const service = writeService(options)
     writeExecutable(join(service, 'finish'), example('# finish, for runit'))
     const program = startProgram('/usr/bin/runsv', [service], {
       env: environment(options),

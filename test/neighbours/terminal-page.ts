@@ -1,9 +1,9 @@
-/** ttyd's page in a browser: typing, pasting, and reading what stands in the terminal. */
+/** How do the tests use ttyd's page in a browser? They type, paste, and read the terminal's buffer. */
 import type { Page } from 'playwright-core'
 import { until } from './neighbour.ts'
 
-// Runs in the page before ttyd's own script. It counts what the terminal's WebSockets deliver: messages that begin with
-// "0" are output of the shell.
+// Runs in the page before ttyd's own script. It counts the messages of the terminal's WebSockets. A message that begins with
+// "0" is output of the shell.
 const COUNTING = `
   window.terminalTraffic = { sockets: 0, shells: 0, output: 0, letters: 0 }
   window.WebSocket = class extends WebSocket {
@@ -22,15 +22,15 @@ const COUNTING = `
     }
   }`
 
-/** What the terminal's WebSockets have delivered since the page was loaded. */
+/** The counts of the terminal's WebSockets since the page was loaded. */
 export interface Traffic {
-  /** WebSockets opened by the page. */
+  /** The number of WebSockets that the page opened. */
   readonly sockets: number
-  /** Those that have delivered output: a shell is there. */
+  /** The number of them with output, and so with a shell. */
   readonly shells: number
-  /** Bytes of output. */
+  /** The bytes of output. */
   readonly output: number
-  /** How many of them are the letter y. */
+  /** The number of these bytes that are the letter y. */
   readonly letters: number
 }
 
@@ -42,7 +42,7 @@ export class TerminalPage {
     this.page = page
   }
 
-  /** Opens /terminal in a page that is signed in, and waits for the shell's prompt. */
+  /** Opens /terminal in a signed-in page, and waits for the shell's prompt. */
   static async open(page: Page, origin: string): Promise<TerminalPage> {
     await page.addInitScript(COUNTING)
     await page.goto(`${origin}/terminal`)
@@ -51,13 +51,13 @@ export class TerminalPage {
     return terminal
   }
 
-  /** Waits until a shell has said `$ `. @param shells how many the page has had since it was loaded, this one included */
+  /** Waits for a shell's prompt `$ `. @param shells the number of shells since the page was loaded, including this one */
   async ready(shells = 1): Promise<void> {
     await until('a shell', async () => (await this.traffic()).shells === shells)
     await this.shows(/\$ \s*$/, 'the prompt')
   }
 
-  /** Everything in the terminal's buffer, line by line. */
+  /** The lines of the terminal's buffer. */
   async text(): Promise<string> {
     return this.page.evaluate<string>(`(() => {
       const { active } = window.term.buffer
@@ -76,18 +76,18 @@ export class TerminalPage {
     await this.page.keyboard.press('Enter')
   }
 
-  /** Waits until the terminal shows something. */
+  /** Waits until the terminal shows a text. */
   async shows(pattern: RegExp, what = String(pattern), capMs = 60_000): Promise<RegExpExecArray> {
     return until(what, async () => pattern.exec(await this.text()), capMs)
   }
 
-  /** Types a command and waits for its answer. */
+  /** Types a command and waits for its output. */
   async ask(line: string, pattern: RegExp, capMs?: number): Promise<RegExpExecArray> {
     await this.command(line)
     return this.shows(pattern, `${pattern} after ${line}`, capMs)
   }
 
-  /** Pastes text, with the event that the browser sends for Ctrl+V. */
+  /** Pastes text with the event that a browser fires for Ctrl+V. */
   async paste(text: string): Promise<void> {
     await this.page.evaluate(`{
       const clipboardData = new DataTransfer()
@@ -98,7 +98,7 @@ export class TerminalPage {
     }`)
   }
 
-  /** Rows and columns as the page has them. */
+  /** The rows and columns of the terminal in the page. */
   async size(): Promise<string> {
     return this.page.evaluate<string>('`${window.term.rows} ${window.term.cols}`')
   }

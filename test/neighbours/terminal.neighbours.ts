@@ -1,10 +1,9 @@
-/** A person at the terminal: real Chromium, real Caddy, the gateway, real ttyd. */
+/** Does the terminal work for a user with real Chromium, real Caddy, the gateway and real ttyd? */
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import * as http from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import * as caddy from './caddy.ts'
@@ -13,6 +12,7 @@ import { FOLDER, until } from './neighbour.ts'
 import { TerminalPage } from './terminal-page.ts'
 import * as ttyd from './ttyd.ts'
 import { startWorkspace, type Workspace } from './workspace.ts'
+import { elapse } from '../helpers/waiting.ts'
 
 const SCREENSHOTS = join(FOLDER, 'screenshots')
 mkdirSync(SCREENSHOTS, { recursive: true })
@@ -23,7 +23,7 @@ await ttyd.installZmodem()
 const browser = await chromium.startChromium()
 t.teardown(() => browser.stop())
 
-/** Everything between a person and a shell; it ends with the test. */
+/** Starts all programs between a browser and a shell. They end with the test. */
 async function startTerminal(t: Test, settings: Record<string, string> = {}) {
   const home = mkdtempSync(join(tmpdir(), 'workspace-gateway-shell-'))
   t.teardown(() => rmSync(home, { recursive: true, force: true }))
@@ -45,7 +45,7 @@ async function startTerminal(t: Test, settings: Record<string, string> = {}) {
     restartShell: async () => {
       shell = await ttyd.startTtyd(FOLDER, { cwd: home, port: shell.port })
     },
-    /** A new browser profile, signed in, that knows the terminal's password. */
+    /** Opens a new browser profile that is signed in and has the terminal's password. */
     signIn: async (httpCredentials: { username: string; password: string } = ttyd.CREDENTIAL) => {
       const page = await browser.open({ httpCredentials })
       t.teardown(() => page.context().close())
@@ -55,7 +55,7 @@ async function startTerminal(t: Test, settings: Record<string, string> = {}) {
   }
 }
 
-/** What the terminal was asked for and how that was answered; but for its icon, which browsers want when they like. */
+/** The requests to the terminal and their statuses, without the icon, which a browser requests at any time. */
 function seen(workspace: Workspace): string[] {
   return workspace
     .requests('/terminal')
@@ -63,10 +63,10 @@ function seen(workspace: Workspace): string[] {
     .filter((line) => !line.startsWith('/terminal/favicon.png '))
 }
 
-/** A visit of somebody whose browser does not know the password yet; the line of the WebSocket comes when it ends. */
+/** The requests of a browser that does not have the password yet. The log line of a WebSocket is written when it ends. */
 const VISIT = ['/terminal 302', '/terminal 401', '/terminal/ 200', '/terminal/token 200']
 
-t.test('a person signs in, answers the password, types, resizes and reloads', async (t) => {
+t.test('a user signs in, enters the password, types, resizes and reloads', async (t) => {
   const { signIn, origin, workspace } = await startTerminal(t)
   const page = await signIn()
   const terminal = await TerminalPage.open(page, origin)
@@ -85,7 +85,7 @@ t.test('a person signs in, answers the password, types, resizes and reloads', as
     await until('the page to resize', async () => (await terminal.size()) !== before)
     const size = await until('the shell to know the size', async () => {
       await terminal.command('clear; stty size')
-      const now = await terminal.size() // it may take more than one step
+      const now = await terminal.size() // the resize may take more than one step
       return (await terminal.text()).split('\n').includes(now) && now
     })
     t.pass(`${viewport.width} × ${viewport.height}: the shell knows ${size}`)
@@ -118,30 +118,33 @@ t.test('a paste of 1 MiB arrives byte for byte', async (t) => {
   t.ok(readFileSync(join(home, 'pasted'), 'latin1') === text, 'the shell read what was pasted')
 })
 
-t.test('49 MB of output arrive whole, in bounded memory, and the page stays alive', async (t) => {
-  const { signIn, origin, home, workspace } = await startTerminal(t)
-  // ttyd's page takes all that comes, and xterm.js throws away what comes while 50 MB wait to be drawn (with no gateway
-  // too): on a slow machine the last lines of more than that are not on the screen.
-  const LETTERS = 16_400_000
-  writeFileSync(join(home, 'flood'), `yes 2>/dev/null | head -n ${LETTERS}\necho; echo DONE\n`)
-  const terminal = await TerminalPage.open(await signIn(), origin)
-  const before = workspace.program.memory()
-  let most = before
-  const watch = setInterval(() => (most = Math.max(most, workspace.program.memory())), 50)
-  t.teardown(() => clearInterval(watch))
-  await terminal.ask('sh flood', /^DONE$/m, 300_000)
-  const { letters, output } = await terminal.traffic()
-  t.equal(letters, LETTERS, 'every letter')
-  t.ok(output >= 3 * LETTERS, `with the line ends that the terminal adds: ${output} bytes`)
-  const mebibytes = (bytes: number) => Math.round(bytes / 1024 / 1024)
-  t.comment(`gateway ${mebibytes(before)} MiB before, ${mebibytes(most)} MiB at most`)
-  t.ok(most - before < 64 * 1024 * 1024, 'the gateway held back what the page had not read')
-  await terminal.ask('echo ALIVE-$((6*7))', /^ALIVE-42$/m)
-})
+t.test(
+  '49 MB of output arrive completely, in bounded memory, and the page still works',
+  async (t) => {
+    const { signIn, origin, home, workspace } = await startTerminal(t)
+    // ttyd's page does not pause the output, and xterm.js discards output while 50 MB wait to be drawn (also without a
+    // gateway). On a slow machine, the last lines of a longer output would be missing.
+    const LETTERS = 16_400_000
+    writeFileSync(join(home, 'flood'), `yes 2>/dev/null | head -n ${LETTERS}\necho; echo DONE\n`)
+    const terminal = await TerminalPage.open(await signIn(), origin)
+    const before = workspace.program.memory()
+    let most = before
+    const watch = setInterval(() => (most = Math.max(most, workspace.program.memory())), 50)
+    t.teardown(() => clearInterval(watch))
+    await terminal.ask('sh flood', /^DONE$/m, 300_000)
+    const { letters, output } = await terminal.traffic()
+    t.equal(letters, LETTERS, 'every letter')
+    t.ok(output >= 3 * LETTERS, `with the line ends that the terminal adds: ${output} bytes`)
+    const mebibytes = (bytes: number) => Math.round(bytes / 1024 / 1024)
+    t.comment(`gateway ${mebibytes(before)} MiB before, ${mebibytes(most)} MiB at most`)
+    t.ok(most - before < 64 * 1024 * 1024, 'the gateway held back what the page had not read')
+    await terminal.ask('echo ALIVE-$((6*7))', /^ALIVE-42$/m)
+  },
+)
 
-t.test('Debian’s ttyd moves no files by itself, with or without a gateway', async (t) => {
-  // Its page lacks what both protocols need: a known limit that docs/compatibility.md names. When this fails, Debian has
-  // mended it, and moving files wants a test of its own.
+t.test('Debian’s ttyd cannot transfer files, with or without a gateway', async (t) => {
+  // Its page lacks the code for both protocols, a known limit in docs/compatibility.md. If this test fails, Debian has fixed
+  // that, and file transfer needs a test of its own.
   const { workspace } = await startTerminal(t)
   const shell = await ttyd.startTtyd(FOLDER, { options: ['-t', 'enableZmodem=true'] })
   t.teardown(() => shell.stop())
@@ -165,7 +168,7 @@ t.test('a wrong password opens no terminal', async (t) => {
   t.same([...new Set(statuses())], [401], 'nothing but refusals')
 })
 
-/** The terminal's WebSocket, opened without a browser. */
+/** Opens the terminal's WebSocket without a browser. */
 function openSocket(workspace: Workspace, headers: Record<string, string>): WebSocket {
   return new WebSocket(`${workspace.url.replace('http', 'ws')}/terminal/ws`, ['tty'], { headers })
 }
@@ -177,7 +180,7 @@ async function knock(workspace: Workspace, headers: Record<string, string>): Pro
   )
 }
 
-/** The status of a handshake; the socket is closed after it. */
+/** The status of a handshake. The socket is closed afterwards. */
 function statusOf(socket: WebSocket): Promise<number> {
   const { promise, resolve, reject } = Promise.withResolvers<number>()
   socket.on('upgrade', ({ statusCode }) => resolve(statusCode ?? 0))
@@ -192,7 +195,7 @@ function statusOf(socket: WebSocket): Promise<number> {
 const basic = ({ username, password }: { username: string; password: string }) =>
   `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`
 
-t.test('a WebSocket needs the password too, and is refused at the handshake', async (t) => {
+t.test('a WebSocket without the password is refused at the handshake', async (t) => {
   const { workspace } = await startTerminal(t)
   t.equal(await knock(workspace, { Authorization: basic(ttyd.CREDENTIAL) }), 101)
   const wrong = { ...ttyd.CREDENTIAL, password: 'wrong' }
@@ -200,7 +203,7 @@ t.test('a WebSocket needs the password too, and is refused at the handshake', as
   t.equal(await knock(workspace, {}), 502, 'none, in a session that never showed one')
 })
 
-/** Asks ttyd for its token, with a body or without, and waits for the whole answer. */
+/** Requests ttyd's token, with or without a body, and waits for the whole response. */
 async function askForToken(workspace: Workspace, method: string, body?: string): Promise<number> {
   const asked = http.request(`${workspace.url}/terminal/token`, {
     method,
@@ -219,41 +222,47 @@ async function askForToken(workspace: Workspace, method: string, body?: string):
   return answer.statusCode ?? 0
 }
 
-t.test('ttyd reads no chunks: no visitor pays for a body of the one before', async (t) => {
-  const { workspace } = await startTerminal(t, { GATEWAY_RATE_LIMIT: '1000' })
-  for (const method of ['POST', 'PUT', 'GET', 'DELETE']) {
-    for (const body of ['a body', 'GET /terminal/nothing HTTP/1.1\r\nHost: a\r\n\r\n']) {
-      t.equal(await askForToken(workspace, method, body), 200, method)
-      t.equal(await askForToken(workspace, 'GET'), 200, `the next after ${method}`)
+t.test(
+  'ttyd reads no chunked bodies, and no request is affected by an earlier client’s body',
+  async (t) => {
+    const { workspace } = await startTerminal(t, { GATEWAY_RATE_LIMIT: '1000' })
+    for (const method of ['POST', 'PUT', 'GET', 'DELETE']) {
+      for (const body of ['a body', 'GET /terminal/nothing HTTP/1.1\r\nHost: a\r\n\r\n']) {
+        t.equal(await askForToken(workspace, method, body), 200, method)
+        t.equal(await askForToken(workspace, 'GET'), 200, `the next after ${method}`)
+      }
     }
-  }
-})
+  },
+)
 
-t.test('Safari: a WebSocket without the password has a shell once the page had it', async (t) => {
-  const { workspace } = await startTerminal(t)
-  const visitor = async (subject: string) => ({
-    Cookie: `workspace_session=${await workspace.token(subject)}`,
-    Origin: workspace.url,
-  })
-  const [alice, bob] = [await visitor('alice'), await visitor('bob')]
-  t.equal(await statusOf(openSocket(workspace, alice)), 502, 'not before')
-  const asked = { headers: { ...alice, Authorization: basic(ttyd.CREDENTIAL) } }
-  const answer = await fetch(`${workspace.url}/terminal/token`, asked)
-  const { token: AuthToken } = (await answer.json()) as { token: string }
+t.test(
+  'Safari: a WebSocket without the password gets a shell after the page sent it',
+  async (t) => {
+    const { workspace } = await startTerminal(t)
+    const visitor = async (subject: string) => ({
+      Cookie: `workspace_session=${await workspace.token(subject)}`,
+      Origin: workspace.url,
+    })
+    const [alice, bob] = [await visitor('alice'), await visitor('bob')]
+    t.equal(await statusOf(openSocket(workspace, alice)), 502, 'not before')
+    const asked = { headers: { ...alice, Authorization: basic(ttyd.CREDENTIAL) } }
+    const answer = await fetch(`${workspace.url}/terminal/token`, asked)
+    const { token: AuthToken } = (await answer.json()) as { token: string }
 
-  const socket = openSocket(workspace, alice)
-  t.teardown(() => socket.terminate())
-  let screen = ''
-  socket.on('open', () => {
-    socket.send(JSON.stringify({ AuthToken, columns: 80, rows: 24 }))
-    socket.send('0echo SAFARI-$((6*7))\n')
-  })
-  socket.on('message', (data: Buffer) => (screen += data.toString()))
-  await until('the result on the screen', () => /SAFARI-42/.test(screen))
-  t.equal(await statusOf(openSocket(workspace, bob)), 502, 'not for another session')
-})
+    const socket = openSocket(workspace, alice)
+    t.teardown(() => socket.terminate())
+    let screen = ''
+    socket.on('open', () => {
+      socket.send(JSON.stringify({ AuthToken, columns: 80, rows: 24 }))
+      socket.send('0echo SAFARI-$((6*7))\n')
+    })
+    socket.on('message', (data: Buffer) => (screen += data.toString()))
+    await until('the result on the screen', () => /SAFARI-42/.test(screen))
+    t.equal(await statusOf(openSocket(workspace, bob)), 502, 'not for another session')
+  },
+)
 
-t.test('ttyd dies and comes back: the page waits for Enter, and nothing loops', async (t) => {
+t.test('when ttyd ends and is restarted, the page waits for Enter and does not loop', async (t) => {
   const { signIn, origin, workspace, killShell, restartShell } = await startTerminal(t)
   const terminal = await TerminalPage.open(await signIn(), origin)
   const overlay = terminal.page.getByText(/to Reconnect/)
@@ -262,7 +271,7 @@ t.test('ttyd dies and comes back: the page waits for Enter, and nothing loops', 
   await overlay.waitFor()
   const after = () => seen(workspace).slice(VISIT.length)
   await until('the lines of the end', () => after().length >= 3)
-  await pause(3000) // a loop would be 50 to 100 requests a second
+  await elapse(3000, 'a loop would be 50 to 100 requests a second')
   t.same(
     after().toSorted(),
     ['/terminal/token 502', '/terminal/ws 101', '/terminal/ws 502'],

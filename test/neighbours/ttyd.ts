@@ -1,4 +1,4 @@
-/** Real ttyd. Debian 12 has no package of it: the one of Debian's testing release is unpacked beside the system. */
+/** How do the tests run real ttyd? Debian 12 has no package of it, so the one of Debian's testing release is unpacked. */
 import { chmod, copyFile, glob, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { once } from 'node:events'
@@ -10,20 +10,20 @@ import type { Program, Started } from './neighbour.ts'
 /** The Debian release that has ttyd. */
 const SUITE = 'forky'
 
-/** Debian's public mirror, for a machine whose own sources name none. */
+/** Debian's public mirror, for a machine whose own sources have none. */
 const PUBLIC_MIRROR = 'http://deb.debian.org/debian'
 
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
 
-// libwebsockets loads its event loop by name: a folder with only that plug-in may be in LD_LIBRARY_PATH, since the shells
-// that ttyd starts inherit it and must keep the system's own libc.
+// libwebsockets loads its event loop by name. LD_LIBRARY_PATH contains only a folder with that plug-in, because ttyd's shells
+// inherit the variable and must use the system's own libc.
 const LAUNCHER = `#!/bin/sh
 here=$(dirname "$(readlink -f "$0")"); libs=$(echo "$here"/root/usr/lib/*-linux-gnu)
 loader=$(echo "$libs"/ld-linux-*.so.*)
 LD_LIBRARY_PATH=$here/evlib exec "$loader" --library-path "$libs" --argv0 ttyd "$here/root/usr/bin/ttyd" "$@"
 `
 
-/** Unpacks ttyd and its libraries; the system itself stays as it is. apt verifies the release's signature and each package. */
+/** Unpacks ttyd and its libraries without changing the system. apt verifies the release's signature and each package. */
 export async function install(folder: string): Promise<string> {
   const home = join(folder, 'ttyd')
   const installed = await version(home)
@@ -79,7 +79,7 @@ async function unpack(work: string): Promise<void> {
   await chmod(join(work, 'ttyd'), 0o755)
 }
 
-/** The mirror that this machine has its own Debian release from. */
+/** The mirror in this machine's apt sources. */
 async function debianMirror(): Promise<string> {
   const codename = /^VERSION_CODENAME=(\w+)$/m.exec(await readFile('/etc/os-release', 'utf8'))?.[1]
   const targets = await run('apt-get', [
@@ -93,13 +93,13 @@ async function debianMirror(): Promise<string> {
   return own?.split(' ')[0] ?? PUBLIC_MIRROR
 }
 
-/** Installs sz and rz, which move files through a terminal. @returns the version of the package */
+/** Installs sz and rz, which transfer files through a terminal. @returns the version of the package */
 export async function installZmodem(): Promise<string> {
   await installDebianPackage('lrzsz', '/usr/bin/sz')
   return (await run('dpkg-query', ['-W', '-f', '${Version}', 'lrzsz'])).trim()
 }
 
-/** A terminal that runs. */
+/** A running ttyd. */
 export interface Ttyd extends Started {
   readonly port: number
   readonly url: string
@@ -110,15 +110,15 @@ export interface Ttyd extends Started {
 export const CREDENTIAL = { username: 'user', password: 'pass-of-the-terminal' } as const
 
 /**
- * How often ttyd asks whether the browser is there, in seconds. Chromium answers only once it has worked through the output
- * before: with the default of 5, ttyd cuts off a shell 10 s into a flood (seen without a gateway too). Browsers that
- * vanish are noticed by the gateway's TCP keep-alive.
+ * The interval of ttyd's pings, in seconds. Chromium responds to a ping only after it has processed the output before it. With
+ * the default of 5, ttyd ends a shell 10 s into a flood of output (also without a gateway). The gateway's TCP keep-alive
+ * detects browsers that vanish.
  */
 const PING_SECONDS = 300
 
 /**
- * Starts ttyd as the workspace does: below /terminal, on loopback, with a credential.
- * @param port of an earlier ttyd, to take its place
+ * Starts ttyd as the workspace does: with the base path /terminal, on loopback, with a credential.
+ * @param port the port of an earlier ttyd, to replace it
  * @param options further arguments, such as `-t enableZmodem=true`
  */
 export async function startTtyd(

@@ -1,6 +1,6 @@
 /**
- * Two workspaces, one browser profile, signed in to both. To browsers they are the same site: cookies of research travel
- * with requests that houston's pages make. So everything here depends on what research's gateway refuses.
+ * Can a page of one workspace act in another one in the same browser? The browser is signed in to both, and treats them as the
+ * same site: it sends research's cookies with requests from houston's pages. So only research's gateway protects research.
  */
 import { randomUUID } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
@@ -16,7 +16,7 @@ await Promise.all([caddy.install(), chromium.install()])
 const browser = await chromium.startChromium()
 t.teardown(() => browser.stop())
 
-/** A workspace whose services say its name, and remember who asked them. */
+/** A workspace whose services return its name and record their requests. */
 async function startNamed(t: Test, name: string) {
   const say = (type: string, text: string) => (response: ServerResponse) => {
     response.setHeader('Content-Type', type)
@@ -28,7 +28,7 @@ async function startNamed(t: Test, name: string) {
   }
   const page = say(
     'text/html',
-    // With an icon of its own: browsers ask for /favicon.ico on their own account, some time later.
+    // The page has an inline icon, because browsers would request /favicon.ico at an unpredictable time.
     `<!doctype html><title>${name}</title><link rel="icon" href="data:,"><h1>secret of ${name}</h1>
 <script>onmessage = ({ data }) => { document.title = String(data) }</script>`,
   )
@@ -47,12 +47,12 @@ async function startNamed(t: Test, name: string) {
     settings: { GATEWAY_RATE_LIMIT: '100000' },
   })
   t.teardown(() => workspace.stop())
-  /** What any service was asked so far, upgrades too. */
+  /** The requests that the services received so far, including upgrades. */
   const asked = () => [...dashboard.requests, ...api.requests, ...terminal.requests]
   return { workspace, dashboard, api, terminal, asked }
 }
 
-/** Both workspaces behind one Caddy, and a page of houston in a browser that is signed in to both. */
+/** Starts both workspaces behind one Caddy, and opens a page of houston in a browser that is signed in to both. */
 async function startBoth(t: Test) {
   const [houston, research] = [await startNamed(t, 'houston'), await startNamed(t, 'research')]
   const front = await caddy.startCaddy({
@@ -68,7 +68,7 @@ async function startBoth(t: Test) {
   await chromium.signIn(page, own, await houston.workspace.token('mallory'))
   await page.evaluate(`window.target = ${JSON.stringify(target)}`)
 
-  /** What alice sees when she works at research: her page, its API, its WebSocket, all as herself. */
+  /** The view of alice in research: her page, its API and its WebSocket, all with her own session. */
   async function worksForAlice(t: Test): Promise<void> {
     const hers = await page.context().newPage()
     await hers.goto(`${target}/`)
@@ -95,12 +95,12 @@ async function startBoth(t: Test) {
   return { houston, research, own, target, page, worksForAlice }
 }
 
-/** Runs a script in a page and waits for what it resolves to. `target` is research's origin. */
+/** Runs a script in a page and waits for its result. `target` is research's origin. */
 async function inPage<Result>(page: Page, body: string): Promise<Result> {
   return page.evaluate<Result>(`(async () => { ${body} })()`)
 }
 
-t.test('fetch: nothing is changed and nothing is read', async (t) => {
+t.test('fetch: a page of houston can change nothing and read nothing in research', async (t) => {
   const { research, page, houston, worksForAlice } = await startBoth(t)
   const before = research.asked().length
   const token = await houston.workspace.token('mallory')
@@ -123,7 +123,7 @@ t.test('fetch: nothing is changed and nothing is read', async (t) => {
   t.same([...new Set(outcomes)].toSorted(), ['opaque ', 'refused'], 'nothing is read')
   t.equal(research.asked().length, before, 'no service of research was asked')
 
-  // A GET reaches the service, as a link would; what it says stays with research.
+  // A GET reaches the service, like a link, but houston's page cannot read the response.
   const read = await inPage<string[]>(
     page,
     `const outcomes = []
@@ -139,7 +139,7 @@ t.test('fetch: nothing is changed and nothing is read', async (t) => {
   await worksForAlice(t)
 })
 
-t.test('forms: nothing is posted, nobody is signed out', async (t) => {
+t.test('forms: a page of houston cannot post to research or sign its user out', async (t) => {
   const { research, own, target, page, worksForAlice } = await startBoth(t)
   const before = research.asked().length
   for (const path of ['/', '/api/act', '/terminal', '/_gateway/sign-out']) {
@@ -166,7 +166,7 @@ t.test('forms: nothing is posted, nobody is signed out', async (t) => {
   await worksForAlice(t)
 })
 
-t.test('sign-in: a token of houston opens nothing, and ends nothing', async (t) => {
+t.test('sign-in: a token of houston neither opens nor ends a session in research', async (t) => {
   const { research, own, target, houston, page, worksForAlice } = await startBoth(t)
   const token = await houston.workspace.token('mallory')
   const before = research.asked().length
@@ -190,8 +190,8 @@ t.test('sign-in: a token of houston opens nothing, and ends nothing', async (t) 
   await worksForAlice(t)
 })
 
-t.test('sign-in: who has a token of research can sign a browser in with it', async (t) => {
-  // A known limit: login services on other origins post to the sign-in form too.
+t.test('sign-in: a page with a token of research can sign the browser in with it', async (t) => {
+  // This is a known limit, because login services on other origins also post to the sign-in form.
   const { research, target, page } = await startBoth(t)
   const token = await research.workspace.token('somebody-else')
   await inPage(
@@ -207,7 +207,7 @@ t.test('sign-in: who has a token of research can sign a browser in with it', asy
   await until('a request of theirs', () => users().includes('somebody-else'))
 })
 
-t.test('WebSockets: research’s shell and agent are not dialled', async (t) => {
+t.test('WebSockets: a page of houston does not reach research’s shell and agent', async (t) => {
   const { research, page, worksForAlice } = await startBoth(t)
   const before = research.asked().length
   const outcomes = await inPage<string[]>(
@@ -230,11 +230,13 @@ t.test('WebSockets: research’s shell and agent are not dialled', async (t) => 
   await worksForAlice(t)
 })
 
-t.test('frames, scripts and windows: nothing of research is shown or read', async (t) => {
-  const { target, page, worksForAlice } = await startBoth(t)
-  const shown = await inPage<string[]>(
-    page,
-    `const shown = []
+t.test(
+  'frames, scripts and windows: a page of houston can show and read nothing of research',
+  async (t) => {
+    const { target, page, worksForAlice } = await startBoth(t)
+    const shown = await inPage<string[]>(
+      page,
+      `const shown = []
     for (const path of ['/', '/api/secret', '/terminal/', '/_gateway/sign-in', '/nowhere'])
       for (const tag of ['iframe', 'object', 'embed']) {
         const frame = document.createElement(tag)
@@ -245,29 +247,29 @@ t.test('frames, scripts and windows: nothing of research is shown or read', asyn
         try { shown.push(frame.contentDocument?.body?.innerText ?? 'unreadable') } catch { shown.push('unreadable') }
       }
     return shown`,
-  )
-  t.notOk(
-    shown.some((text) => text.includes('secret')),
-    `seen by houston: ${[...new Set(shown)].join(', ')}`,
-  )
-  for (const frame of page.frames().slice(1)) {
-    const text = await frame.evaluate<string>('document.body?.innerText ?? ""').catch(() => '')
-    t.notMatch(text, /secret of research|Sign in/, `a person sees nothing of ${frame.url()}`)
-  }
+    )
+    t.notOk(
+      shown.some((text) => text.includes('secret')),
+      `seen by houston: ${[...new Set(shown)].join(', ')}`,
+    )
+    for (const frame of page.frames().slice(1)) {
+      const text = await frame.evaluate<string>('document.body?.innerText ?? ""').catch(() => '')
+      t.notMatch(text, /secret of research|Sign in/, `a person sees nothing of ${frame.url()}`)
+    }
 
-  const stolen = await inPage<string>(
-    page,
-    `const script = document.createElement('script')
+    const stolen = await inPage<string>(
+      page,
+      `const script = document.createElement('script')
     script.src = target + '/api/secret'
     await new Promise((resolve) => { script.onload = script.onerror = resolve; document.body.append(script) })
     return String(window.stolen)`,
-  )
-  t.equal(stolen, 'undefined')
+    )
+    t.equal(stolen, 'undefined')
 
-  const opening = page.context().waitForEvent('page')
-  const reached = await inPage<Record<string, string>>(
-    page,
-    `const other = window.open(target + '/', 'victim')
+    const opening = page.context().waitForEvent('page')
+    const reached = await inPage<Record<string, string>>(
+      page,
+      `const other = window.open(target + '/', 'victim')
     const attempt = async (name, action) => {
       try { return [name, String(await action())] } catch (error) { return [name, error.name] }
     }
@@ -282,18 +284,19 @@ t.test('frames, scripts and windows: nothing of research is shown or read', asyn
       await attempt('domain', () => { document.domain = '${DOMAIN}'; return other.document.body.innerText }),
       await attempt('javascript', () => { other.location = 'javascript:document.title="owned"'; return 'sent' }),
     ])`,
-  )
-  const other = await opening
-  const { javascript, ...reads } = reached
-  t.same([...new Set(Object.values(reads))], ['SecurityError'], JSON.stringify(reached))
-  t.ok(javascript === 'sent' || javascript === 'SecurityError')
-  await other.waitForLoadState()
-  t.not(await other.title(), 'owned')
-  t.ok(other.url().startsWith(target))
-  await worksForAlice(t)
-})
+    )
+    const other = await opening
+    const { javascript, ...reads } = reached
+    t.same([...new Set(Object.values(reads))], ['SecurityError'], JSON.stringify(reached))
+    t.ok(javascript === 'sent' || javascript === 'SecurityError')
+    await other.waitForLoadState()
+    t.not(await other.title(), 'owned')
+    t.ok(other.url().startsWith(target))
+    await worksForAlice(t)
+  },
+)
 
-t.test('service workers: houston’s own serves houston alone', async (t) => {
+t.test('service workers: houston’s worker controls only houston', async (t) => {
   const { own, target, page, worksForAlice } = await startBoth(t)
   const outcomes = await inPage<string[]>(
     page,
@@ -319,7 +322,7 @@ t.test('service workers: houston’s own serves houston alone', async (t) => {
   await worksForAlice(t)
 })
 
-t.test('cookies: houston cannot sign alice in as somebody else, or out', async (t) => {
+t.test('cookies: houston cannot sign alice in as another user, or out', async (t) => {
   const { houston, research, page, worksForAlice } = await startBoth(t)
   const [foreign, other] = [
     await houston.workspace.token('mallory'),
@@ -356,7 +359,7 @@ t.test('cookies: houston cannot sign alice in as somebody else, or out', async (
   t.same([...new Set(carriers.map((pair) => pair.split('=')[0]))], [], 'but none with a token')
 })
 
-t.test('a cookie bomb goes off once', async (t) => {
+t.test('a browser recovers from too many cookies after one error', async (t) => {
   const { research, target, page, worksForAlice } = await startBoth(t)
   for (let i = 0; i < 40; i++)
     await page.evaluate(

@@ -1,16 +1,16 @@
-/** Between the gateway and a service: passes every byte on, and keeps what the service was sent. */
+/** Which bytes does the gateway send to a service? A wiretap between the two forwards and records them. */
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import type { Started } from './neighbour.ts'
 
-/** A wiretap before a service. */
+/** A wiretap in front of a service. */
 export interface Wiretap extends Started {
   readonly url: string
-  /** Everything that the service was sent since the last call, byte for byte, as latin1. */
+  /** The bytes that were sent to the service since the last call, as latin1. */
   take(): string
 }
 
-/** Listens on a free port for the service at a URL. */
+/** Starts a wiretap on a free port for the service at a URL. */
 export async function startWiretap(service: string): Promise<Wiretap> {
   const { hostname, port } = new URL(service)
   const sockets = new Set<Socket>()

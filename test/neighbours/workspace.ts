@@ -1,4 +1,4 @@
-/** One workspace: the real gateway as a process of its own, before the services that a test names. */
+/** How do the tests run a workspace? With the real gateway as a process of its own, and the services of the test. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,17 +7,17 @@ import { startProgram, type Program, type Started } from './neighbour.ts'
 
 const MAIN = new URL('../../src/main.ts', import.meta.url).pathname
 
-/** The domain of all test workspaces. Chromium resolves names below `localhost` by itself. */
+/** The domain of all test workspaces. Chromium itself resolves names below `localhost`. */
 export const DOMAIN = 'hubify.localhost'
 
-/** Nothing listens here: where a service is that a test has not named. */
+/** An address on which nothing listens, for services that a test does not have. */
 const NOWHERE = 'http://127.0.0.1:1'
 
-/** What a workspace is made of. */
+/** Options of a workspace. */
 export interface WorkspaceOptions {
-  /** Its name, and the audience of its tokens. */
+  /** The name, which is also the audience of its tokens. */
   readonly name?: string
-  /** The domain it is a subdomain of. */
+  /** The domain of which it is a subdomain. */
   readonly domain?: string
   readonly dashboard?: string
   readonly api?: string
@@ -25,30 +25,30 @@ export interface WorkspaceOptions {
   readonly health?: string
   /** The port to listen on; 0 takes a free one. */
   readonly port?: number
-  /** Where its state is; a new folder, removed in the end, when not given. */
+  /** The state folder; by default a new one, which is removed at the end. */
   readonly stateDir?: string
-  /** Further settings of the gateway, by their names. */
+  /** Further settings of the gateway, by name. */
   readonly settings?: Record<string, string>
 }
 
 /** A line of the gateway's log. */
 type LogLine = Record<string, unknown>
 
-/** A workspace whose gateway listens. */
+/** A running workspace. */
 export interface Workspace extends Started {
   readonly name: string
-  /** The host that browsers know it by, without a port. */
+  /** The host for browsers, without a port. */
   readonly host: string
   readonly port: number
-  /** Where the gateway itself is reached, without Caddy. */
+  /** The address of the gateway itself, without Caddy. */
   readonly url: string
   readonly program: Program
-  /** Its environment, for another command of the gateway's. */
+  /** The gateway's environment, for its other commands. */
   readonly env: Record<string, string | undefined>
-  /** A token that opens this workspace for an hour. */
+  /** Makes a token for this workspace that is valid for an hour. */
   token(subject?: string): Promise<string>
   logLines(): LogLine[]
-  /** The lines about requests, whole or in part of a path. */
+  /** The log lines about requests, all or those below a path. */
   requests(path: string): LogLine[]
 }
 

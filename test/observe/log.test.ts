@@ -1,4 +1,4 @@
-/** What is written to the log, and how? */
+/** Is a log line one safe JSON object, and does its reader never block the process? */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, statSync } from 'node:fs'
@@ -8,7 +8,7 @@ import { GatewayError } from '../../src/answers/errors.ts'
 import { openLog } from '../../src/observe/log.ts'
 import { eventually } from '../helpers/waiting.ts'
 
-/** A log whose lines a test reads. */
+/** Opens a log whose lines the test reads. */
 function capture(level = 'info') {
   const lines: string[] = []
   const { logger } = openLog(level, { write: (line: string) => void lines.push(line) })
@@ -19,32 +19,29 @@ function capture(level = 'info') {
   }
 }
 
-t.test(
-  'a line is one JSON object with a level in words and a time that people can read',
-  async (t) => {
-    const { logger, lines, parsed } = capture()
-    logger.info({ id: 'a' }, 'request')
-    logger.debug('not written at this level')
-    t.equal(lines.length, 1)
-    t.match(lines[0], /^[^\n]+\n$/)
-    t.match(parsed()[0], {
-      level: 'info',
-      id: 'a',
-      msg: 'request',
-      time: /^\d{4}-\d\d-\d\dT[\d:.]+Z$/,
-    })
-    t.same(Object.keys(parsed()[0] ?? {}).toSorted(), ['id', 'level', 'msg', 'time'])
-  },
-)
+t.test('a line is one JSON object with the level as a word and the time in ISO 8601', async (t) => {
+  const { logger, lines, parsed } = capture()
+  logger.info({ id: 'a' }, 'request')
+  logger.debug('not written at this level')
+  t.equal(lines.length, 1)
+  t.match(lines[0], /^[^\n]+\n$/)
+  t.match(parsed()[0], {
+    level: 'info',
+    id: 'a',
+    msg: 'request',
+    time: /^\d{4}-\d\d-\d\dT[\d:.]+Z$/,
+  })
+  t.same(Object.keys(parsed()[0] ?? {}).toSorted(), ['id', 'level', 'msg', 'time'])
+})
 
-t.test('text of a client cannot begin a line or move the cursor', async (t) => {
+t.test('text of a client cannot start a new line or move the cursor of a terminal', async (t) => {
   const { logger, lines } = capture()
   logger.info({ path: '/a\r\n{"level":"error"}\u001b[2J\u0000' }, 'request')
   t.equal(lines.length, 1)
   t.match(lines[0], /^[\x20-\x7e]+\n$/)
 })
 
-t.test('an error is told with its causes, without a stack, and shortened', async (t) => {
+t.test('an error is logged with its causes, without a stack, and shortened', async (t) => {
   const { logger, parsed } = capture()
   const inner = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
   const error = new GatewayError('upstream-unreachable', { cause: inner })
@@ -59,20 +56,23 @@ t.test('an error is told with its causes, without a stack, and shortened', async
   t.ok(JSON.stringify(parsed()[1]).length < 2000)
 })
 
-t.test('an error that is its own cause, or no error at all, is told too', async (t) => {
-  const { logger, parsed } = capture()
-  const endless = new Error('endless')
-  endless.cause = endless
-  const deep = Array.from({ length: 100 }).reduce<Error>(
-    (cause, _, i) => new Error(`level ${i}`, { cause }),
-    new Error('root'),
-  )
-  for (const err of [endless, deep, 'text', null, 5, { a: 1 }]) logger.error({ err }, 'failed')
-  t.equal(parsed().length, 6)
-  t.match(parsed()[2], { err: { message: 'text' } })
-})
+t.test(
+  'an error that is its own cause, or a value that is not an error, is logged too',
+  async (t) => {
+    const { logger, parsed } = capture()
+    const endless = new Error('endless')
+    endless.cause = endless
+    const deep = Array.from({ length: 100 }).reduce<Error>(
+      (cause, _, i) => new Error(`level ${i}`, { cause }),
+      new Error('root'),
+    )
+    for (const err of [endless, deep, 'text', null, 5, { a: 1 }]) logger.error({ err }, 'failed')
+    t.equal(parsed().length, 6)
+    t.match(parsed()[2], { err: { message: 'text' } })
+  },
+)
 
-t.test('a log file is for its owner only, and is emptied of what is buffered', async (t) => {
+t.test('a log file is for its owner only, and flush writes the buffered lines', async (t) => {
   const path = join(t.testdir(), 'gateway.log')
   const log = openLog('info', path)
   log.logger.info('first')
@@ -86,13 +86,15 @@ t.test('a log file is for its owner only, and is emptied of what is buffered', a
   t.match(readFileSync(path, 'utf8'), /first.*\n.*second/)
 })
 
-t.test('a level of silence writes nothing', async (t) => {
+t.test('nothing is logged at the level silent', async (t) => {
   const { logger, lines } = capture('silent')
   logger.fatal('x')
   t.same(lines, [])
 })
 
-/** A process that writes 100 MB of lines to its standard output, then says how many MiB of memory it holds. */
+/**
+ * Starts a process that writes 100 MB of lines to its standard output and then prints its memory in MiB to standard error.
+ */
 function startWriter() {
   const program = `
     import { openLog } from ${JSON.stringify(new URL('../../src/observe/log.ts', import.meta.url).href)}
@@ -119,7 +121,7 @@ for (const [reader, leave] of [
   ['goes away', true],
   ['stops reading', false],
 ] as const) {
-  t.test(`a reader that ${reader} ends neither the process nor its memory`, async (t) => {
+  t.test(`a reader that ${reader} neither ends the process nor fills its memory`, async (t) => {
     const child = startWriter()
     t.teardown(() => child.kill('SIGKILL'))
     await once(child.stdout, 'readable')

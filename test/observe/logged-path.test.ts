@@ -1,4 +1,4 @@
-/** Is a path logged without any credential, and cut where it is too long? */
+/** Is a path logged without any token, and cut when it is too long? */
 import * as fc from 'fast-check'
 import t from 'tap'
 import { loggedPath, MAX_LOGGED_PATH } from '../../src/observe/logged-path.ts'
@@ -6,7 +6,7 @@ import { token } from '../helpers/gateway.ts'
 
 const API_TOKEN = `hub_${'A1b2C3d4'.repeat(4)}`
 
-t.test('what has the form of a credential is left out, and nothing else', async (t) => {
+t.test('text that has the form of a token is removed, and nothing else', async (t) => {
   const jws = await token()
   const rows: ReadonlyArray<readonly [path: string, expected: string]> = [
     ['/', '/'],
@@ -35,7 +35,7 @@ t.test('what has the form of a credential is left out, and nothing else', async 
   for (const [path, expected] of rows) t.equal(loggedPath(path), expected, path)
 })
 
-t.test('a long path is cut, and no token shows on either side of the cut', async (t) => {
+t.test('a long path is cut, and no part of a token remains at the cut', async (t) => {
   const long = `/${'a'.repeat(MAX_LOGGED_PATH)}`
   t.equal(loggedPath(long), `${long.slice(0, MAX_LOGGED_PATH)}…`)
   t.equal(loggedPath(long.slice(0, MAX_LOGGED_PATH)), long.slice(0, MAX_LOGGED_PATH))
@@ -48,7 +48,7 @@ t.test('a long path is cut, and no token shows on either side of the cut', async
     }
 })
 
-t.test('it leaves out at least what a search for both forms finds', async () => {
+t.test('every token that a regular expression finds is removed', async () => {
   const piece = fc.constantFrom(
     ...['eyJ', 'hub_', 'a', '.', 'abcd', 'abcdefgh', '/', '-', '_', '%', 'é', 'eyJabcd.x.'],
   )

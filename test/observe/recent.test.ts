@@ -5,7 +5,7 @@ import { logFields } from '../../src/observe/log-line.ts'
 import { Decisions } from '../../src/observe/recent.ts'
 import { rejectionOf } from '../../src/observe/record.ts'
 
-t.test('the newest are remembered, and no more than there is room for', async (t) => {
+t.test('the newest records are kept, as many as the ring has room for', async (t) => {
   const decisions = new Decisions(2000)
   const ids = Array.from({ length: 30 }, (_, i) => `request-${i}`)
   const kept: string[][] = []
@@ -21,7 +21,7 @@ t.test('the newest are remembered, and no more than there is room for', async (t
   t.ok((kept.at(-1)?.length ?? 0) <= 12)
 })
 
-t.test('a record comes back as it was, whatever its texts are made of', async (t) => {
+t.test('a record is read back unchanged, whatever characters its texts have', async (t) => {
   const decisions = new Decisions()
   let count = 0
   t.equal(decisions.find('x'), undefined)
@@ -49,7 +49,7 @@ t.test('a record comes back as it was, whatever its texts are made of', async (t
   )
 })
 
-t.test('a record of one request is not found in the text of another', async (t) => {
+t.test('an id in the text of a record does not match another request', async (t) => {
   const decisions = new Decisions()
   const text = ',"id":"other","id":"other"'
   decisions.add(rejectionOf('one', text, 400, 'bad-request', text))

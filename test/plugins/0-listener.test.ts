@@ -1,4 +1,4 @@
-/** Is everything that is not HTTP as the gateway speaks it refused, in the gateway's own form, with the connection ended? */
+/** Is everything that is not HTTP as the gateway speaks it refused with a problem document, and the connection closed? */
 import { once } from 'node:events'
 import t from 'tap'
 import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
@@ -14,7 +14,7 @@ const bytesOf = (requestLine: string, headers: readonly string[], body = '') =>
   `${[requestLine, HOST_LINE, ...headers].join('\r\n')}\r\n\r\n${body}`
 
 t.test(
-  'bytes that are no request are refused, the connection ends, and the next one is served',
+  'bytes that are no request are refused, the connection closes, and the next one is served',
   async (t) => {
     const workspace = await startWorkspace(t)
     const bearer = `Authorization: Bearer ${await token()}`
@@ -121,7 +121,7 @@ t.test('100 fields and a head just below 16 KiB are served', async (t) => {
 })
 
 t.test(
-  'a method that no service knows is answered 405 with the methods that are, as a request and as an upgrade',
+  'a method that is not allowed is answered 405 with the allowed ones, as a request and as an upgrade',
   async (t) => {
     const workspace = await startWorkspace(t)
     const bearer = `Authorization: Bearer ${await token()}`
@@ -265,16 +265,19 @@ t.test('an offer of another protocol is ignored, and the client never hangs', as
     })
 })
 
-t.test('an Upgrade field that Connection does not name is no upgrade, and ends here', async (t) => {
-  const { port, services } = await startWorkspace(t)
-  const bearer = `Authorization: Bearer ${await token()}`
-  for (const upgrade of ['h2c', 'websocket'])
-    t.equal((await send(port, 'GET /', [bearer, `Upgrade: ${upgrade}`])).status, 200)
-  for (const { headers } of services.dashboard.requests) t.notOk('upgrade' in headers)
-})
+t.test(
+  'an Upgrade field that Connection does not name is no upgrade, and is not forwarded',
+  async (t) => {
+    const { port, services } = await startWorkspace(t)
+    const bearer = `Authorization: Bearer ${await token()}`
+    for (const upgrade of ['h2c', 'websocket'])
+      t.equal((await send(port, 'GET /', [bearer, `Upgrade: ${upgrade}`])).status, 200)
+    for (const { headers } of services.dashboard.requests) t.notOk('upgrade' in headers)
+  },
+)
 
 t.test(
-  'a request that waits for 100 Continue is refused without one, and the connection ends',
+  'a request that waits for 100 Continue is refused without one, and the connection closes',
   async (t) => {
     const workspace = await startWorkspace(t)
     const answer = parseAnswer(
@@ -288,7 +291,7 @@ t.test(
   },
 )
 
-t.test('100 Continue is said after the decision, once', async (t) => {
+t.test('100 Continue is sent once, after the decision', async (t) => {
   const { port, services } = await startWorkspace(t)
   const bearer = `Authorization: Bearer ${await token()}`
   const socket = await open(port)
@@ -346,7 +349,7 @@ t.test(
   },
 )
 
-t.test('more connections than the cap are turned away when they arrive', async (t) => {
+t.test('connections beyond the cap are closed when they arrive', async (t) => {
   const { port, running } = await startWorkspace(t)
   const { server } = running.app
   t.equal(server.maxConnections, 10_000)
@@ -356,7 +359,7 @@ t.test('more connections than the cap are turned away when they arrive', async (
   for (const socket of held) socket.destroy()
 })
 
-t.test('keep-alive outlives that of the proxy in front', async (t) => {
+t.test('the keep-alive timeout is longer than that of the proxy in front', async (t) => {
   const { port, running } = await startWorkspace(t)
   t.ok(running.app.server.keepAliveTimeout > 120_000)
   const socket = await open(port)
@@ -370,7 +373,7 @@ t.test('keep-alive outlives that of the proxy in front', async (t) => {
 })
 
 t.test(
-  'garbage behind a served request ends the connection without a second answer in the middle of the first',
+  'garbage behind a served request closes the connection without a second response in the middle of the first',
   async (t) => {
     const { port } = await startWorkspace(t)
     const bearer = `Authorization: Bearer ${await token()}`
@@ -400,7 +403,7 @@ t.test('one address may hold 256 connections, a trusted proxy as many as it need
 })
 
 t.test(
-  'a browser with too many cookies is told to drop them, one with a long address is not',
+  'the 431 for too many cookies makes the browser drop them, the one for a long address does not',
   async (t) => {
     const { port } = await startWorkspace(t)
     const cookies = Array.from({ length: 8 }, (_, i) => `bomb${i}=${'x'.repeat(2500)}`).join('; ')
@@ -413,7 +416,7 @@ t.test(
   },
 )
 
-t.test('what throws in a callback of the server ends that connection, and no other', async (t) => {
+t.test('an error in a callback of the server closes that connection, and no other', async (t) => {
   const crashes = watchForCrashes()
   const workspace = await startWorkspace(t)
   const { parts } = workspace.running

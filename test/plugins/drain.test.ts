@@ -3,13 +3,12 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { assertRefused, knock } from '../helpers/door.ts'
 import { startTestGateway, startWorkspace, token } from '../helpers/gateway.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
-import { eventually, SOON_MS } from '../helpers/waiting.ts'
+import { elapse, eventually, SOON_MS } from '../helpers/waiting.ts'
 import {
   exchange,
   gather,
@@ -139,7 +138,7 @@ t.test('an answer that its client is still reading arrives whole', async (t) => 
     )
     t.ok((serverSide?.writableLength ?? 0) > 0, 'and the client is not')
     const closing = running.close()
-    await pause(200)
+    await elapse(200, 'nothing may cut the connection within this')
     const received = gather(socket)
     socket.resume()
     const { text } = await received.over

@@ -1,4 +1,4 @@
-/** Does the boot script of examples/fly keep a workspace up, and stop it, by process id? */
+/** Does the boot script of examples/fly start, restart and stop the programs of a workspace, by process id? */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
@@ -24,7 +24,7 @@ if (process.platform !== 'linux') {
   process.exit()
 }
 
-/** Runs the script with programs that only sleep, unless others are given. */
+/** Runs the script with services that only sleep, unless other ones are given. */
 function boot(t: Test, folder: string, overrides: Record<string, string> = {}) {
   const child = spawn(SCRIPT, {
     env: {
@@ -65,13 +65,13 @@ function boot(t: Test, folder: string, overrides: Record<string, string> = {}) {
   }
 }
 
-/** Whether a process runs; one that has ended and was not asked for yet has no command line any more. */
+/** Whether a process runs. A zombie process does not run: it has ended, and its command line is empty. */
 function isAlive(pid: number): boolean {
   const path = `/proc/${pid}/cmdline`
   return existsSync(path) && readFileSync(path, 'utf8') !== ''
 }
 
-t.test('everything is started, watched by its own process id, and stopped', async (t) => {
+t.test('every service is started, watched by its own process id, and stopped', async (t) => {
   const folder = temporaryFolder(t)
   const { child, exited, said, pidOf, out } = boot(t, folder)
   await said('gateway started')
@@ -87,7 +87,7 @@ t.test('everything is started, watched by its own process id, and stopped', asyn
   for (const line of out().trim().split('\n')) t.match(JSON.parse(line), { name: 'boot' })
 })
 
-t.test('the terminal gets a credential that nobody else can read', async (t) => {
+t.test('the terminal gets a credential that no other user can read', async (t) => {
   const folder = temporaryFolder(t)
   const file = join(folder, 'state', 'terminal-credential')
   const settings = { BOOT_CREDENTIAL: `${process.execPath} ${MAIN} terminal-credential` }
@@ -115,7 +115,7 @@ t.test('the terminal gets a credential that nobody else can read', async (t) => 
   t.notMatch(third.out(), /started/)
 })
 
-t.test('a terminal that is started again gets the credential as it is now', async (t) => {
+t.test('a terminal that is restarted gets the current credential', async (t) => {
   const folder = temporaryFolder(t)
   const kept = join(folder, 'kept')
   writeFileSync(kept, 'user:first')
@@ -139,12 +139,14 @@ t.test('a terminal that is started again gets the credential as it is now', asyn
   t.notMatch(out(), /user:(?:first|second)/)
 })
 
-t.test('an end is noticed while the script runs another program', async (t) => {
-  const folder = temporaryFolder(t)
-  const bin = join(folder, 'bin')
-  mkdirSync(bin)
-  // As if the terminal had ended at once: its process is gone when this program, which the script waits for, returns.
-  const mv = `#!/bin/bash
+t.test(
+  'the script notices a service that ends while the script runs another program',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const bin = join(folder, 'bin')
+    mkdirSync(bin)
+    // This program, which the script waits for, ends the terminal: its process is gone when the program returns.
+    const mv = `#!/bin/bash
     read -r pid <"$1"
     if [[ $1 == *terminal* && ! -e ${folder}/done ]]; then
       : >${folder}/done
@@ -152,13 +154,14 @@ t.test('an end is noticed while the script runs another program', async (t) => {
       while read -r line <"/proc/$pid/stat" && [[ \${line##*) } != Z* ]]; do :; done
     fi
     exec /bin/mv "$@"`
-  writeFileSync(join(bin, 'mv'), mv, { mode: 0o755 })
-  const { said, pidOf } = boot(t, folder, { PATH: `${bin}:${process.env['PATH']}` })
-  await said('terminal ended with 137, again in 0 s')
-  await eventually(() => isAlive(pidOf('terminal')), 'the terminal again')
-})
+    writeFileSync(join(bin, 'mv'), mv, { mode: 0o755 })
+    const { said, pidOf } = boot(t, folder, { PATH: `${bin}:${process.env['PATH']}` })
+    await said('terminal ended with 137, again in 0 s')
+    await eventually(() => isAlive(pidOf('terminal')), 'the terminal again')
+  },
+)
 
-t.test('what ends while the script does something else is started again', async (t) => {
+t.test('a service that ends while the script is busy is started again', async (t) => {
   const folder = temporaryFolder(t)
   const held = join(folder, 'held')
   const asked = join(folder, 'asked')
@@ -180,14 +183,14 @@ t.test('what ends while the script does something else is started again', async 
   )
 })
 
-t.test('without a terminal nobody needs a credential', async (t) => {
+t.test('no credential is made without a terminal', async (t) => {
   const folder = temporaryFolder(t)
   const { said } = boot(t, folder, { BOOT_TERMINAL: '', BOOT_CREDENTIAL: 'false' })
   await said('gateway started')
   t.same(readdirSync(join(folder, 'state')), [])
 })
 
-/** A program called node, of this version, in a folder of its own. */
+/** Makes a folder with a program named node that reports this version. */
 function fakeNode(folder: string, version: string): string {
   const bin = join(folder, `node-${version}`)
   mkdirSync(bin)
@@ -196,7 +199,7 @@ function fakeNode(folder: string, version: string): string {
   return bin
 }
 
-/** The gateway's program, which takes its Node from the PATH as the installed one does. */
+/** Makes a program that starts the gateway with the Node of the PATH, as the installed command does. */
 function fakeGateway(folder: string): string {
   const file = join(folder, 'workspace-gateway')
   writeFileSync(file, '#!/usr/bin/env node\n', { mode: 0o755 })
@@ -205,7 +208,7 @@ function fakeGateway(folder: string): string {
 
 const SYSTEM = '/usr/bin:/bin'
 
-t.test('a Node that is too old is said in one line, and nothing is started', async (t) => {
+t.test('a Node that is too old is reported in one line, and nothing is started', async (t) => {
   const folder = temporaryFolder(t)
   const old = fakeNode(folder, 'v20.19.2')
   const program = fakeGateway(folder)
@@ -222,7 +225,7 @@ t.test('a Node that is too old is said in one line, and nothing is started', asy
   }
 })
 
-t.test('the gateway gets the first Node on the PATH that is new enough', async (t) => {
+t.test('the gateway runs with the first Node on the PATH that is new enough', async (t) => {
   const folder = temporaryFolder(t)
   const [old, right] = [fakeNode(folder, 'v20.19.2'), fakeNode(folder, 'v24.1.0')]
   const { said, pidOf } = boot(t, folder, {
@@ -238,7 +241,7 @@ t.test('the gateway gets the first Node on the PATH that is new enough', async (
   t.match(path('stats'), `PATH=${old}:${right}:`, "the services' is as it was")
 })
 
-t.test('the Node that is asked for is the one of package.json', async (t) => {
+t.test('the script requires the Node version of package.json', async (t) => {
   const { engines } = JSON.parse(
     readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
   ) as { engines: { node: string } }
@@ -246,36 +249,36 @@ t.test('the Node that is asked for is the one of package.json', async (t) => {
   t.match(readFileSync(SCRIPT, 'utf8'), `NODE_MAJOR=${major}\n`)
 })
 
-t.test('a wrong configuration ends everything at once, with its code', async (t) => {
-  const { exited, out } = boot(t, temporaryFolder(t), {
-    BOOT_GATEWAY: "bash -c 'echo GATEWAY_PORT is wrong >&2; exit 78'",
-  })
-  t.equal(await exited, 78)
-  t.equal(out().split('gateway started').length, 2, 'once')
-  t.match(out(), /given up .*it said: GATEWAY_PORT is wrong/)
-})
-
 t.test(
-  'five ends within a minute, and a service is left alone until it is asked for',
+  'an invalid configuration ends everything at once, with the exit code of the gateway',
   async (t) => {
-    const folder = temporaryFolder(t)
-    const mended = join(folder, 'mended')
-    const { child, exited, said, out, pidOf } = boot(t, folder, {
-      BOOT_DASHBOARD: `bash -c '[[ ! -e ${mended} ]] || exec sleep 1000; echo Cannot find module; exit 3'`,
+    const { exited, out } = boot(t, temporaryFolder(t), {
+      BOOT_GATEWAY: "bash -c 'echo GATEWAY_PORT is wrong >&2; exit 78'",
     })
-    await said('dashboard ended with 3 and is given up')
-    t.equal(out().split('dashboard started').length, 6)
-    t.match(out(), /given up \(5 ends within 60 s\); it said: Cannot find module/)
-    t.ok(isAlive(pidOf('gateway')), 'the others go on')
-    writeFileSync(mended, '')
-    child.kill('SIGUSR1')
-    await eventually(() => pidOf('dashboard') > 0, 'the dashboard runs again')
-    child.kill('SIGTERM')
-    t.equal(await exited, 0)
+    t.equal(await exited, 78)
+    t.equal(out().split('gateway started').length, 2, 'once')
+    t.match(out(), /given up .*it said: GATEWAY_PORT is wrong/)
   },
 )
 
-t.test('without the gateway there is no workspace', async (t) => {
+t.test('a service that ends five times in a minute is not restarted until SIGUSR1', async (t) => {
+  const folder = temporaryFolder(t)
+  const mended = join(folder, 'mended')
+  const { child, exited, said, out, pidOf } = boot(t, folder, {
+    BOOT_DASHBOARD: `bash -c '[[ ! -e ${mended} ]] || exec sleep 1000; echo Cannot find module; exit 3'`,
+  })
+  await said('dashboard ended with 3 and is given up')
+  t.equal(out().split('dashboard started').length, 6)
+  t.match(out(), /given up \(5 ends within 60 s\); it said: Cannot find module/)
+  t.ok(isAlive(pidOf('gateway')), 'the others go on')
+  writeFileSync(mended, '')
+  child.kill('SIGUSR1')
+  await eventually(() => pidOf('dashboard') > 0, 'the dashboard runs again')
+  child.kill('SIGTERM')
+  t.equal(await exited, 0)
+})
+
+t.test('the script ends when the gateway cannot be started', async (t) => {
   const { exited, out } = boot(t, temporaryFolder(t), {
     BOOT_GATEWAY: "bash -c 'echo port taken >&2; exit 69'",
   })
@@ -283,7 +286,7 @@ t.test('without the gateway there is no workspace', async (t) => {
   t.equal(out().split('gateway started').length, 6)
 })
 
-t.test('a gateway that was asked to stop is started again, however often', async (t) => {
+t.test('a gateway that ends with 0 is started again, however often', async (t) => {
   const folder = temporaryFolder(t)
   const ready = join(folder, 'ready')
   const { child, exited, out, pidOf } = boot(t, folder, {
@@ -304,7 +307,7 @@ t.test('a gateway that was asked to stop is started again, however often', async
   t.equal(await exited, 0)
 })
 
-t.test('no SIGTERM is lost, however early it comes', async (t) => {
+t.test('a SIGTERM is obeyed, however early it comes', async (t) => {
   for (let round = 1; round <= 12; round++) {
     const { child, exited, said } = boot(t, temporaryFolder(t), { GATEWAY_DRAIN_SECONDS: '0' })
     await said('terminal started')
@@ -313,8 +316,8 @@ t.test('no SIGTERM is lost, however early it comes', async (t) => {
   }
 })
 
-t.test('what bash 5.2 loses signals around is not in the script', async (t) => {
-  // Of 1,200 SIGTERMs to a loop of "wait -n", "kill" and "wait" up to five were never heard; none of 2,500 to this one.
+t.test('the script avoids the commands during which bash 5.2 loses signals', async (t) => {
+  // A loop of "wait -n", "kill" and "wait" lost up to 5 of 1,200 SIGTERMs. This loop lost none of 2,500.
   const script = readFileSync(SCRIPT, 'utf8').replace(/#.*$/gm, '')
   t.notMatch(script, /\bwait -n\b/)
   const loop = script.slice(script.indexOf("trap 'signals="))
@@ -322,25 +325,28 @@ t.test('what bash 5.2 loses signals around is not in the script', async (t) => {
   t.notMatch(loop, /\$\((?!\()|`/, 'a command is expanded while signals are awaited')
 })
 
-t.test('it runs once, and ends what an earlier one has left behind', async (t) => {
-  const folder = temporaryFolder(t)
-  const first = boot(t, folder)
-  await first.said('gateway started')
-  const second = boot(t, folder)
-  t.equal(await second.exited, 69)
-  t.match(second.out(), `already running as process ${first.child.pid}`)
-  const pids = SERVICES.map(first.pidOf)
-  first.child.kill('SIGKILL')
-  await once(first.child, 'exit')
-  for (const pid of pids) t.ok(isAlive(pid), 'they outlive a killed parent')
-  const third = boot(t, folder)
-  await third.said('gateway started')
-  for (const pid of pids) t.notOk(isAlive(pid))
-  third.child.kill('SIGTERM')
-  t.equal(await third.exited, 0)
-})
+t.test(
+  'only one script runs, and it ends the services that a killed script has left behind',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const first = boot(t, folder)
+    await first.said('gateway started')
+    const second = boot(t, folder)
+    t.equal(await second.exited, 69)
+    t.match(second.out(), `already running as process ${first.child.pid}`)
+    const pids = SERVICES.map(first.pidOf)
+    first.child.kill('SIGKILL')
+    await once(first.child, 'exit')
+    for (const pid of pids) t.ok(isAlive(pid), 'they outlive a killed parent')
+    const third = boot(t, folder)
+    await third.said('gateway started')
+    for (const pid of pids) t.notOk(isAlive(pid))
+    third.child.kill('SIGTERM')
+    t.equal(await third.exited, 0)
+  },
+)
 
-t.test('a service that does not listen to SIGTERM is killed', async (t) => {
+t.test('a service that ignores SIGTERM is killed', async (t) => {
   const { child, exited, said, pidOf } = boot(t, temporaryFolder(t), {
     BOOT_STATS: "bash -c 'trap : TERM; while :; do sleep 0.05; done'",
   })

@@ -53,7 +53,7 @@ t.test('the bundle serves requests, refusals and WebSockets, and stops cleanly',
 
 t.test('undici is not in the bundle, and its replacement fails on any use', async (t) => {
   const text = readFileSync(bundle, 'utf8')
-  t.notMatch(text, /class BalancedPool/)
+  t.notMatch(text, 'node_modules/undici/')
   t.match(text, 'undici is not in this bundle')
   const replacement: unknown = createRequire(import.meta.url)('../../build/no-undici.cjs')
   t.throws(() => (replacement as { Agent: unknown }).Agent, { message: /its Agent was used/ })

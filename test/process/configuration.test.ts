@@ -1,4 +1,4 @@
-/** What does the program say, and how does it end, when it cannot start? */
+/** What does the program print when it cannot start, and with which exit code does it end? */
 import { spawn } from 'node:child_process'
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
@@ -12,41 +12,44 @@ import { VERSION } from '../../src/answers/version.ts'
 
 const NO_STACK = /\n\s+at |node:internal|\.ts:\d+/
 
-t.test('a bad configuration is said in full, at once, and nothing listens', async (t) => {
-  const begun = performance.now()
-  const program = run(t, ['serve'], {
-    GATEWAY_WORKSPACE: 'NO',
-    GATEWAY_JWT_SECRET: 'short-secret-value',
-    GATEWAY_PORT: '70000',
-    GATEWAY_API_URL: 'ftp://x',
-    GATEWAY_RATE_LIMT: '5',
-    GATEWAY_SOCKET: '/tmp/x.sock',
-  })
-  t.equal(await program.exited, 78)
-  t.ok(performance.now() - begun < 10_000)
-  const text = program.stderr()
-  for (const name of [
-    'GATEWAY_WORKSPACE',
-    'GATEWAY_JWT_SECRET',
-    'GATEWAY_PORT',
-    'GATEWAY_API_URL',
-    'GATEWAY_RATE_LIMT',
-  ])
-    t.match(text, name)
-  t.match(text, /did you mean GATEWAY_RATE_LIMIT/)
-  t.notMatch(text, 'short-secret-value')
-  t.notMatch(text, NO_STACK)
-  t.equal(program.stdout(), '')
-})
+t.test(
+  'every problem of an invalid configuration is printed at once, and nothing listens',
+  async (t) => {
+    const begun = performance.now()
+    const program = run(t, ['serve'], {
+      GATEWAY_WORKSPACE: 'NO',
+      GATEWAY_JWT_SECRET: 'short-secret-value',
+      GATEWAY_PORT: '70000',
+      GATEWAY_API_URL: 'ftp://x',
+      GATEWAY_RATE_LIMT: '5',
+      GATEWAY_SOCKET: '/tmp/x.sock',
+    })
+    t.equal(await program.exited, 78)
+    t.ok(performance.now() - begun < 10_000)
+    const text = program.stderr()
+    for (const name of [
+      'GATEWAY_WORKSPACE',
+      'GATEWAY_JWT_SECRET',
+      'GATEWAY_PORT',
+      'GATEWAY_API_URL',
+      'GATEWAY_RATE_LIMT',
+    ])
+      t.match(text, name)
+    t.match(text, /did you mean GATEWAY_RATE_LIMIT/)
+    t.notMatch(text, 'short-secret-value')
+    t.notMatch(text, NO_STACK)
+    t.equal(program.stdout(), '')
+  },
+)
 
-t.test('without any setting the program says which ones it needs', async (t) => {
+t.test('without any setting the program prints which settings it needs', async (t) => {
   const program = run(t, [], {})
   t.equal(await program.exited, 78)
   t.match(program.stderr(), /GATEWAY_WORKSPACE is not set/)
   t.match(program.stderr(), /GATEWAY_JWT_SECRET \(or GATEWAY_JWT_SECRET_FILE\) is not set/)
 })
 
-t.test('a secret file that is missing, empty or a folder is a configuration problem', async (t) => {
+t.test('a secret file that is missing, empty or a folder is a configuration error', async (t) => {
   const folder = temporaryFolder(t)
   writeFileSync(join(folder, 'empty'), '')
   for (const name of ['missing', 'empty', '.']) {
@@ -61,7 +64,7 @@ t.test('a secret file that is missing, empty or a folder is a configuration prob
   }
 })
 
-t.test('a port or socket that cannot be had is a 69 in one line', async (t) => {
+t.test('a port or socket that cannot be used ends the program with 69 and one line', async (t) => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
@@ -95,16 +98,19 @@ t.test('a port or socket that cannot be had is a 69 in one line', async (t) => {
   )
 })
 
-t.test('a state folder that cannot be used is said loudly and stops nothing', async (t) => {
-  const folder = temporaryFolder(t)
-  writeFileSync(join(folder, 'file'), '')
-  const program = await serve(t, { GATEWAY_STATE_DIR: join(folder, 'file', 'state') })
-  t.match(await program.logged('state folder cannot be used'), { level: 'error' })
-  program.child.kill('SIGTERM')
-  t.equal(await program.exited, 0)
-})
+t.test(
+  'a state folder that cannot be used is logged as an error, and the gateway runs without it',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    writeFileSync(join(folder, 'file'), '')
+    const program = await serve(t, { GATEWAY_STATE_DIR: join(folder, 'file', 'state') })
+    t.match(await program.logged('state folder cannot be used'), { level: 'error' })
+    program.child.kill('SIGTERM')
+    t.equal(await program.exited, 0)
+  },
+)
 
-t.test('a PID file that cannot be written is a configuration problem', async (t) => {
+t.test('a PID file that cannot be written is a configuration error', async (t) => {
   const folder = temporaryFolder(t)
   mkdirSync(join(folder, 'sealed'))
   chmodSync(join(folder, 'sealed'), 0o500)
@@ -117,7 +123,7 @@ t.test('a PID file that cannot be written is a configuration problem', async (t)
   t.match(program.stderr(), 'GATEWAY_PID_FILE')
 })
 
-t.test('help, token and mistakes on the command line', async (t) => {
+t.test('help, token and an invalid command line', async (t) => {
   const help = run(t, ['help'], {})
   t.equal(await help.exited, 0)
   t.match(help.stdout(), 'GATEWAY_WORKSPACE')
@@ -155,27 +161,30 @@ t.test('help, token and mistakes on the command line', async (t) => {
   )
 })
 
-t.test('the version and the help of each command, asked for in every way', async (t) => {
-  const answers: ReadonlyArray<readonly [args: string[], text: string]> = [
-    [['version'], `workspace-gateway ${VERSION}\n`],
-    [['--version'], `workspace-gateway ${VERSION}\n`],
-    [['-v'], `workspace-gateway ${VERSION}\n`],
-    [['--help'], helpText()],
-    [['serve', '--help'], commandHelp('serve')],
-    [['token', '-h'], commandHelp('token')],
-    [['explain', '--help'], commandHelp('explain')],
-    [['help', 'check'], commandHelp('check')],
-    [['--help', 'doctor'], commandHelp('doctor')],
-  ]
-  await Promise.all(
-    answers.map(async ([args, text]) => {
-      const program = run(t, args, {})
-      t.equal(await program.exited, 0, args.join(' '))
-      t.equal(program.stdout(), text)
-      t.equal(program.stderr(), '')
-    }),
-  )
-})
+t.test(
+  'the version and the help of each command are printed, by option and by command',
+  async (t) => {
+    const answers: ReadonlyArray<readonly [args: string[], text: string]> = [
+      [['version'], `workspace-gateway ${VERSION}\n`],
+      [['--version'], `workspace-gateway ${VERSION}\n`],
+      [['-v'], `workspace-gateway ${VERSION}\n`],
+      [['--help'], helpText()],
+      [['serve', '--help'], commandHelp('serve')],
+      [['token', '-h'], commandHelp('token')],
+      [['explain', '--help'], commandHelp('explain')],
+      [['help', 'check'], commandHelp('check')],
+      [['--help', 'doctor'], commandHelp('doctor')],
+    ]
+    await Promise.all(
+      answers.map(async ([args, text]) => {
+        const program = run(t, args, {})
+        t.equal(await program.exited, 0, args.join(' '))
+        t.equal(program.stdout(), text)
+        t.equal(program.stderr(), '')
+      }),
+    )
+  },
+)
 
 t.test(
   'a relative state folder is one below the working directory, for the keeper’s gateway too',
@@ -194,7 +203,7 @@ t.test(
   },
 )
 
-t.test('a command that cannot write its output says so in one line', async (t) => {
+t.test('a command that cannot write its output reports that in one line', async (t) => {
   if (!existsSync('/dev/full')) {
     t.pass('no /dev/full on this system')
     return

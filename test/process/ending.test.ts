@@ -1,10 +1,10 @@
-/** Which signals are a person in a hurry? */
+/** Which signals count as a second signal, which ends the process at once? */
 import t from 'tap'
 import { onStopSignals } from '../../src/process/ending.ts'
 
 const KINDS = ['SIGTERM', 'SIGINT'] as const
 
-/** What is done on these signals, which come this many milliseconds after each other. */
+/** The calls that signals cause when they come this many milliseconds after each other. */
 function doneOn(signals: readonly NodeJS.Signals[], milliseconds = 0): string[] {
   const done: string[] = []
   const earlier = new Set(KINDS.flatMap((kind) => process.listeners(kind)))
@@ -23,7 +23,7 @@ function doneOn(signals: readonly NodeJS.Signals[], milliseconds = 0): string[] 
   return done
 }
 
-t.test('a second signal is a second one, whatever the two are', async (t) => {
+t.test('a second signal counts as one, whichever of the two it is', async (t) => {
   t.same(doneOn(['SIGTERM']), ['first'])
   t.same(doneOn(['SIGINT']), ['first'])
   t.same(doneOn(['SIGTERM', 'SIGTERM']), ['first', 'second'])
@@ -32,12 +32,12 @@ t.test('a second signal is a second one, whatever the two are', async (t) => {
   t.same(doneOn(['SIGTERM', 'SIGTERM', 'SIGTERM']), ['first', 'second', 'second'])
 })
 
-t.test('one Ctrl+C is one interrupt, also when npm passes it on', async (t) => {
+t.test('one Ctrl+C counts once, also when npm forwards it', async (t) => {
   t.same(doneOn(['SIGINT', 'SIGINT']), ['first'])
   t.same(doneOn(['SIGTERM', 'SIGINT', 'SIGINT']), ['first', 'second'])
 })
 
-t.test('two of them are a person in a hurry', async (t) => {
+t.test('two interrupts that come apart count as two', async (t) => {
   t.same(doneOn(['SIGINT', 'SIGINT'], 100), ['first', 'second'])
   const held = Array.from({ length: 5 }, () => 'SIGINT' as const)
   t.same(doneOn(held, 60), ['first', 'second', 'second'], 'a key that is held down')

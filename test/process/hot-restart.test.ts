@@ -1,4 +1,4 @@
-/** Is the gateway replaced by another process without anybody being refused? */
+/** Is the gateway replaced by another process without refusing a connection or losing a request? */
 import { once } from 'node:events'
 import { existsSync, statSync } from 'node:fs'
 import type { ServerResponse } from 'node:http'
@@ -13,46 +13,50 @@ import { gather, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
 
 const PATIENT = { timeout: 85_000 }
 
-/** How many replacements the load sees; TEST_ROUNDS for more. */
+/** The number of replacements under load. TEST_ROUNDS changes it. */
 const ROUNDS = Number(process.env['TEST_ROUNDS'] ?? 3)
 
 const authorization = async () => `Authorization: Bearer ${await token()}`
 
-t.test('under load, nothing is refused or lost, and sockets hear 1012', PATIENT, async (t) => {
-  const service = await startUpstream(t)
-  const program = await serveKept(t, {
-    GATEWAY_DASHBOARD_URL: service.url,
-    GATEWAY_TERMINAL_URL: service.url,
-    GATEWAY_DRAIN_SECONDS: '30', // kept connections end by themselves
-  })
-  const auth = await authorization()
-  const headers = {
-    Host: 'houston.hubify.com',
-    Authorization: auth.slice('Authorization: '.length),
-  }
-  const endLoad = startLoad({
-    options: { host: '127.0.0.1', port: program.port, headers },
-    fresh: 4,
-    kept: 4,
-  })
-  for (let round = 1; round <= ROUNDS; round++) {
-    const socket = await upgrade(program.port, '/terminal/ws', [
-      auth,
-      'Sec-WebSocket-Protocol: tty',
-    ])
-    socket.socket.on('end', () => socket.socket.end())
-    await program.replace()
-    await socket.closed
-    t.equal(socket.received().readUInt16BE(2), 1012)
-    await program.said('stopped', round)
-  }
-  const tally = await endLoad()
-  t.same(tally.failures, {})
-  t.ok(tally.answered > 50, JSON.stringify(tally))
-  t.equal(await program.stop(), 0)
-})
+t.test(
+  'under load no request is refused or lost, and WebSockets are closed with 1012',
+  PATIENT,
+  async (t) => {
+    const service = await startUpstream(t)
+    const program = await serveKept(t, {
+      GATEWAY_DASHBOARD_URL: service.url,
+      GATEWAY_TERMINAL_URL: service.url,
+      GATEWAY_DRAIN_SECONDS: '30', // keep-alive connections end by themselves
+    })
+    const auth = await authorization()
+    const headers = {
+      Host: 'houston.hubify.com',
+      Authorization: auth.slice('Authorization: '.length),
+    }
+    const endLoad = startLoad({
+      options: { host: '127.0.0.1', port: program.port, headers },
+      fresh: 4,
+      kept: 4,
+    })
+    for (let round = 1; round <= ROUNDS; round++) {
+      const socket = await upgrade(program.port, '/terminal/ws', [
+        auth,
+        'Sec-WebSocket-Protocol: tty',
+      ])
+      socket.socket.on('end', () => socket.socket.end())
+      await program.replace()
+      await socket.closed
+      t.equal(socket.received().readUInt16BE(2), 1012)
+      await program.said('stopped', round)
+    }
+    const tally = await endLoad()
+    t.same(tally.failures, {})
+    t.ok(tally.answered > 50, JSON.stringify(tally))
+    t.equal(await program.stop(), 0)
+  },
+)
 
-t.test('who has a connection open is answered once more, and told so', PATIENT, async (t) => {
+t.test('an open connection gets one more response, with Connection: close', PATIENT, async (t) => {
   const pending = Promise.withResolvers<ServerResponse>()
   const service = await startUpstream(t, (request, response) =>
     request.url === '/slow' ? pending.resolve(response) : response.end('hello'),
@@ -92,7 +96,7 @@ t.test('who has a connection open is answered once more, and told so', PATIENT, 
   t.equal((await send(program.port, 'GET /', [auth])).status, 200)
 })
 
-t.test('a Unix socket stays the same file', PATIENT, async (t) => {
+t.test('the file of a Unix socket stays the same', PATIENT, async (t) => {
   const folder = temporaryFolder(t)
   const path = join(folder, 'gateway.sock')
   const service = await startUpstream(t)

@@ -1,4 +1,4 @@
-/** Who is in charge while one gateway replaces another? One process id, one admin door, one count of requests. */
+/** What stays the same while one gateway replaces another? The process id, the admin socket and the budgets. */
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
@@ -15,7 +15,7 @@ const PATIENT = { timeout: 85_000 }
 const authorization = async () => `Authorization: Bearer ${await token()}`
 
 t.test(
-  'one process id outside, another gateway inside, and one of each file',
+  'the keeper keeps its process id, its PID file and its admin socket while the gateway changes',
   PATIENT,
   async (t) => {
     const pidFile = join(temporaryFolder(t), 'gateway.pid')
@@ -80,7 +80,7 @@ t.test('a successor that cannot start changes nothing', PATIENT, async (t) => {
   t.not(await program.gatewayPid(), first, 'mended, it can be replaced')
 })
 
-t.test('asked twice in a row, the last program is what runs', PATIENT, async (t) => {
+t.test('a SIGUSR2 during a replacement causes another replacement', PATIENT, async (t) => {
   const program = await serveKept(t)
   program.child.kill('SIGUSR2')
   await program.said('replacing the gateway')
@@ -89,7 +89,7 @@ t.test('asked twice in a row, the last program is what runs', PATIENT, async (t)
   t.equal(await program.stop(), 0)
 })
 
-t.test('each request is counted once, wherever it was answered', PATIENT, async (t) => {
+t.test('each request is counted once, whichever gateway handled it', PATIENT, async (t) => {
   const program = await serveKept(t, {
     GATEWAY_RATE_LIMIT: '8',
     GATEWAY_RATE_LIMIT_SECONDS: '3600',
@@ -105,7 +105,7 @@ t.test('each request is counted once, wherever it was answered', PATIENT, async 
   await program.replace()
   await program.said('draining')
   t.equal(await remaining(program.port), 5, 'what was spent before is spent')
-  kept.write(requestBytes('GET /')) // answered by the old one, while the new one counts too
+  kept.write(requestBytes('GET /')) // handled by the old gateway, while the new one counts too
   await received.over
   await program.said('stopped')
   const after: number[] = []
@@ -118,7 +118,7 @@ t.test('each request is counted once, wherever it was answered', PATIENT, async 
 })
 
 t.test(
-  'keeper and gateway end together, and the next start needs no repair',
+  'the keeper and the gateway end together, and the next start needs no cleanup',
   PATIENT,
   async (t) => {
     const settings = {
@@ -143,46 +143,46 @@ t.test(
   },
 )
 
-t.test('signals reach the gateway; SIGUSR2 without a keeper is no end', PATIENT, async (t) => {
-  const kept = await serveKept(t)
-  kept.child.kill('SIGHUP')
-  await kept.said('keys replaced')
-  process.kill(await kept.gatewayPid(), 'SIGUSR2')
-  await kept.said('nothing to be done on SIGUSR2 for the process that keeps the port')
+t.test(
+  'SIGHUP reaches the gateway; SIGUSR2 without a keeper does not end the process',
+  PATIENT,
+  async (t) => {
+    const kept = await serveKept(t)
+    kept.child.kill('SIGHUP')
+    await kept.said('keys replaced')
+    process.kill(await kept.gatewayPid(), 'SIGUSR2')
+    await kept.said('nothing to be done on SIGUSR2 for the process that keeps the port')
 
-  const alone = await serve(t)
-  alone.child.kill('SIGUSR2')
-  await alone.logged('nothing to be done on SIGUSR2 without GATEWAY_HOT_RESTART')
-  t.equal((await send(alone.port, 'GET /')).status, 401)
-})
+    const alone = await serve(t)
+    alone.child.kill('SIGUSR2')
+    await alone.logged('nothing to be done on SIGUSR2 without GATEWAY_HOT_RESTART')
+    t.equal((await send(alone.port, 'GET /')).status, 401)
+  },
+)
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  t.test(
-    `${signal} to both processes, as systemd sends it, is one ${signal}`,
-    PATIENT,
-    async (t) => {
-      const sockets: Socket[] = []
-      const service = await startRawUpstream(t, (socket) => sockets.push(socket))
-      const kept = await serveKept(t, { GATEWAY_DASHBOARD_URL: service.url })
-      const client = await open(kept.port)
-      const received = gather(client)
-      client.write(requestBytes('GET /', [await authorization(), 'Connection: close']))
-      await eventually(() => service.dials() === 1, 'in flight', PATIENCE_MS)
-      const gateway = await kept.gatewayPid()
-      kept.child.kill(signal)
-      await kept.said('draining')
-      process.kill(gateway, signal)
-      process.kill(gateway, 'SIGTERM')
-      kept.child.kill('SIGHUP') // read after the signals: its line says that they were heard
-      await kept.said('keys replaced')
-      for (const socket of sockets) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
-      t.match((await received.over).text, /^HTTP\/1\.1 200 /, 'the request was waited for')
-      t.equal(await kept.exited, 0)
-    },
-  )
+  t.test(`${signal} to both processes, as systemd sends it, counts once`, PATIENT, async (t) => {
+    const sockets: Socket[] = []
+    const service = await startRawUpstream(t, (socket) => sockets.push(socket))
+    const kept = await serveKept(t, { GATEWAY_DASHBOARD_URL: service.url })
+    const client = await open(kept.port)
+    const received = gather(client)
+    client.write(requestBytes('GET /', [await authorization(), 'Connection: close']))
+    await eventually(() => service.dials() === 1, 'in flight', PATIENCE_MS)
+    const gateway = await kept.gatewayPid()
+    kept.child.kill(signal)
+    await kept.said('draining')
+    process.kill(gateway, signal)
+    process.kill(gateway, 'SIGTERM')
+    kept.child.kill('SIGHUP') // handled after the other signals, so its log line shows that they were handled
+    await kept.said('keys replaced')
+    for (const socket of sockets) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+    t.match((await received.over).text, /^HTTP\/1\.1 200 /, 'the request was waited for')
+    t.equal(await kept.exited, 0)
+  })
 }
 
-t.test('a PID file that cannot be written ends both, with 78', PATIENT, async (t) => {
+t.test('a PID file that cannot be written ends both processes, with 78', PATIENT, async (t) => {
   const program = run(
     t,
     ['serve'],

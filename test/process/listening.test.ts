@@ -1,4 +1,4 @@
-/** Where does the program listen, and how do others find it? */
+/** Where does the program listen, and how do other programs find it? */
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
@@ -10,17 +10,17 @@ import { startUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { gather, requestBytes, send } from '../helpers/wire.ts'
 
-t.test('it listens on a free port and says so in its first line', async (t) => {
+t.test('the program listens on a free port and logs it in its first line', async (t) => {
   const program = await serve(t)
   t.match(program.logLines()[0], { msg: 'listening', workspace: 'houston', pid: program.pid })
   t.ok(program.port > 0)
   t.equal((await send(program.port, 'GET /')).status, 401)
 })
 
-t.test('a PID file is there while it listens, and gone after', async (t) => {
+t.test('the PID file exists while the program listens, and not afterwards', async (t) => {
   const folder = temporaryFolder(t)
   const pidFile = join(folder, 'gateway.pid')
-  writeFileSync(pidFile, '999999\n') // nobody has this number: left over from a crash
+  writeFileSync(pidFile, '999999\n') // no process has this number, as after a crash
   const program = await serve(t, { GATEWAY_PID_FILE: pidFile })
   await eventually(() => readFileSync(pidFile, 'utf8') === `${program.pid}\n`, 'the number')
 
@@ -38,7 +38,7 @@ t.test('a PID file is there while it listens, and gone after', async (t) => {
   t.equal(existsSync(pidFile), false)
 })
 
-t.test('a PID file with the number of another program, or nonsense, is no obstacle', async (t) => {
+t.test('a PID file with the number of another program, or with nonsense, is ignored', async (t) => {
   await Promise.all(
     [`${process.ppid}\n`, 'nonsense', '', '-1', '1e9'].map(async (content) => {
       const pidFile = join(temporaryFolder(t), 'gateway.pid')
@@ -51,7 +51,7 @@ t.test('a PID file with the number of another program, or nonsense, is no obstac
   )
 })
 
-t.test('the PID file of a successor is left alone', async (t) => {
+t.test('the PID file of a successor is not removed', async (t) => {
   const pidFile = join(temporaryFolder(t), 'gateway.pid')
   const program = await serve(t, { GATEWAY_PID_FILE: pidFile })
   await eventually(() => existsSync(pidFile), 'the file')
@@ -62,7 +62,7 @@ t.test('the PID file of a successor is left alone', async (t) => {
 })
 
 t.test(
-  'a Unix socket is served, for its owner only, replaced when stale and removed at the end',
+  'a Unix socket is for its owner only, replaced when stale, and removed at the end',
   async (t) => {
     const folder = temporaryFolder(t)
     const path = join(folder, 'gateway.sock')
@@ -109,7 +109,7 @@ t.test(
   },
 )
 
-t.test('secrets are neither in the environment that it hands on nor in its log', async (t) => {
+t.test('no secret and no token is in the output of the program', async (t) => {
   const service = await startUpstream(t)
   const secret = 'a-secret-of-houston-that-nobody-knows-4711'
   const program = await serve(t, {

@@ -1,4 +1,4 @@
-/** Which process is the gateway? */
+/** Does the PID file name the gateway that runs, and is a stale one ignored? */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
@@ -11,7 +11,7 @@ import {
   writePidFile,
 } from '../../src/process/pid-file.ts'
 
-/** Starts a process with a command line of its own; it ends with the test. */
+/** Starts a process with a given command line. It ends with the test. */
 async function start(t: Test, program: string): Promise<ChildProcess & { pid: number }> {
   const child = spawn(process.execPath, [program, 'serve'], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -23,7 +23,7 @@ async function start(t: Test, program: string): Promise<ChildProcess & { pid: nu
 
 const WAITING = 'console.log("up"); setInterval(() => {}, 1000)'
 
-/** A folder with programs that wait, under several names. */
+/** Makes a folder with programs that only wait, under several names. */
 function programs(t: Test): string {
   return t.testdir({
     'workspace-gateway': WAITING,
@@ -34,24 +34,21 @@ function programs(t: Test): string {
   })
 }
 
-t.test(
-  'the file holds our number and a line end, and nothing else is left beside it',
-  async (t) => {
-    const folder = t.testdir()
-    const path = join(folder, 'gateway.pid')
-    writePidFile(path)
-    t.equal(readFileSync(path, 'utf8'), `${process.pid}\n`)
-    t.equal(statSync(path).mode & 0o022, 0, 'others cannot change it')
-    t.same(readdirSync(folder), ['gateway.pid'])
-    writePidFile(path)
-    t.doesNotThrow(() => checkPidFile(path), 'our own number is no other gateway')
-    removePidFile(path)
-    t.same(readdirSync(folder), [])
-    t.doesNotThrow(() => removePidFile(path))
-  },
-)
+t.test('the file has the process id and a line end, and no other file is left', async (t) => {
+  const folder = t.testdir()
+  const path = join(folder, 'gateway.pid')
+  writePidFile(path)
+  t.equal(readFileSync(path, 'utf8'), `${process.pid}\n`)
+  t.equal(statSync(path).mode & 0o022, 0, 'others cannot change it')
+  t.same(readdirSync(folder), ['gateway.pid'])
+  writePidFile(path)
+  t.doesNotThrow(() => checkPidFile(path), 'our own number is no other gateway')
+  removePidFile(path)
+  t.same(readdirSync(folder), [])
+  t.doesNotThrow(() => removePidFile(path))
+})
 
-t.test('a file that cannot be written is an error, and leaves no draft', async (t) => {
+t.test('a file that cannot be written is an error, and leaves no temporary file', async (t) => {
   const folder = t.testdir({ taken: { x: '' }, file: '' })
   t.throws(() => writePidFile(join(folder, 'missing', 'gateway.pid')), { code: 'ENOENT' })
   t.throws(() => writePidFile(join(folder, 'taken')))
@@ -59,7 +56,7 @@ t.test('a file that cannot be written is an error, and leaves no draft', async (
   t.same(readdirSync(folder), ['file', 'taken'])
 })
 
-t.test('a gateway that is alive is not run over', async (t) => {
+t.test('a second gateway with the same file is refused while the first one runs', async (t) => {
   const folder = programs(t)
   for (const program of ['workspace-gateway', 'workspace-gateway.cjs', 'main.js']) {
     const { pid } = await start(t, join(folder, program))
@@ -74,7 +71,7 @@ t.test('a gateway that is alive is not run over', async (t) => {
   }
 })
 
-t.test('a number that now belongs to some other program is no obstacle', async (t) => {
+t.test('a number that now belongs to another program is ignored', async (t) => {
   const folder = programs(t)
   const path = join(folder, 'gateway.pid')
   for (const program of ['remain.js', 'workspace-gateway-docs/other.js']) {
@@ -84,7 +81,7 @@ t.test('a number that now belongs to some other program is no obstacle', async (
   }
 })
 
-t.test('the number of a process that is gone is no obstacle', async (t) => {
+t.test('the number of a process that has ended is ignored', async (t) => {
   const folder = programs(t)
   const path = join(folder, 'gateway.pid')
   const child = await start(t, join(folder, 'main.js'))
@@ -95,7 +92,7 @@ t.test('the number of a process that is gone is no obstacle', async (t) => {
   t.doesNotThrow(() => checkPidFile(path))
 })
 
-t.test('a file that names no process is no obstacle', async (t) => {
+t.test('a file that names no process is ignored', async (t) => {
   const folder = t.testdir()
   const path = join(folder, 'gateway.pid')
   t.doesNotThrow(() => checkPidFile(path), 'there is none')
@@ -122,7 +119,7 @@ t.test('a file that names no process is no obstacle', async (t) => {
   t.doesNotThrow(() => checkPidFile(folder), 'a folder')
 })
 
-t.test('a successor’s file stays', async (t) => {
+t.test('the file of a successor is not removed', async (t) => {
   const path = join(t.testdir(), 'gateway.pid')
   writePidFile(path)
   writeFileSync(path, `${process.pid + 1}\n`)
@@ -130,7 +127,7 @@ t.test('a successor’s file stays', async (t) => {
   t.ok(existsSync(path))
 })
 
-t.test('every digit of a number counts, and nothing may stand behind it', async (t) => {
+t.test('every digit of the number counts, and nothing may follow it', async (t) => {
   const path = join(t.testdir(), 'gateway.pid')
   for (const [text, own, isOurs] of [
     ['1', 1, true],
@@ -151,10 +148,10 @@ t.test('every digit of a number counts, and nothing may stand behind it', async 
 })
 
 t.test(
-  'a process of another user is alive, and one that cannot be looked at may be us',
+  'a process of another user is alive, and one without a readable command line counts as a gateway',
   async (t) => {
     const path = join(t.testdir(), 'gateway.pid')
-    const nobody = 2_000_000_000 // more than any system gives out, so that it has no command line
+    const nobody = 2_000_000_000 // more than any kernel assigns, so that it has no command line
     writeFileSync(path, `${nobody}\n`)
     for (const [code, isObstacle] of [
       [undefined, true],

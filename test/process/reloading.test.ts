@@ -1,19 +1,19 @@
-/** Does SIGHUP put new secrets in force, and does a bad file change nothing? */
+/** Does SIGHUP replace the secrets, and does an invalid file change nothing? */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { SECRET, token } from '../helpers/gateway.ts'
 import { serve, temporaryFolder, type Program } from '../helpers/process.ts'
 import { basic, safari, startTtyd } from '../helpers/ttyd.ts'
+import { TTY } from '../helpers/socket-pairs.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { send, upgrade } from '../helpers/wire.ts'
 
 const NEXT = 'the-next-key-of-houston-9d2b77c1e04f5a38'
-const TTY = 'Sec-WebSocket-Protocol: tty'
 const bearer = async (secret: string) => `Authorization: Bearer ${await token({ secret })}`
 
-/** Sends SIGHUP and waits for what the log says about it. */
+/** Sends SIGHUP and waits for its log line. */
 async function reload(program: Program): Promise<string> {
   const outcomes = () =>
     program
@@ -27,7 +27,7 @@ async function reload(program: Program): Promise<string> {
   return outcomes().at(-1) ?? ''
 }
 
-t.test('a new key is in force after SIGHUP; the old one and its sockets are not', async (t) => {
+t.test('SIGHUP replaces the key and closes the WebSockets of the old one', async (t) => {
   const file = join(temporaryFolder(t), 'secret')
   writeFileSync(file, `${SECRET}\n`)
   const service = await startUpstream(t)
@@ -62,32 +62,29 @@ t.test('a new key is in force after SIGHUP; the old one and its sockets are not'
   t.equal(await program.exited, 0)
 })
 
-t.test(
-  'a new token for OpenClaw is sent after SIGHUP, and none when a bad file is read',
-  async (t) => {
-    const folder = temporaryFolder(t)
-    const file = join(folder, 'claw')
-    writeFileSync(file, 'first-token')
-    const service = await startUpstream(t)
-    const program = await serve(t, {
-      GATEWAY_OPENCLAW_TOKEN_FILE: file,
-      GATEWAY_API_URL: service.url,
-    })
-    const auth = await bearer(SECRET)
-    const sent = async () => {
-      await send(program.port, 'GET /api/x', [auth])
-      return service.requests.at(-1)?.headers.authorization
-    }
-    t.equal(await sent(), 'Bearer first-token')
-    writeFileSync(file, 'second-token\n')
-    await reload(program)
-    t.equal(await sent(), 'Bearer second-token')
-    writeFileSync(file, 'two words')
-    t.match(await reload(program), 'secrets not reloaded')
-    t.equal(await sent(), 'Bearer second-token', 'a bad file keeps the old')
-    t.notMatch(program.stdout(), /second-token|two words/)
-  },
-)
+t.test('SIGHUP replaces the token for OpenClaw, unless the file is invalid', async (t) => {
+  const folder = temporaryFolder(t)
+  const file = join(folder, 'claw')
+  writeFileSync(file, 'first-token')
+  const service = await startUpstream(t)
+  const program = await serve(t, {
+    GATEWAY_OPENCLAW_TOKEN_FILE: file,
+    GATEWAY_API_URL: service.url,
+  })
+  const auth = await bearer(SECRET)
+  const sent = async () => {
+    await send(program.port, 'GET /api/x', [auth])
+    return service.requests.at(-1)?.headers.authorization
+  }
+  t.equal(await sent(), 'Bearer first-token')
+  writeFileSync(file, 'second-token\n')
+  await reload(program)
+  t.equal(await sent(), 'Bearer second-token')
+  writeFileSync(file, 'two words')
+  t.match(await reload(program), 'secrets not reloaded')
+  t.equal(await sent(), 'Bearer second-token', 'a bad file keeps the old')
+  t.notMatch(program.stdout(), /second-token|two words/)
+})
 
 t.test('SIGHUP without secret files changes nothing', async (t) => {
   const service = await startUpstream(t)
@@ -104,25 +101,28 @@ t.test('SIGHUP without secret files changes nothing', async (t) => {
   socket.socket.destroy()
 })
 
-t.test('what the terminal accepted is gone with its key, should the key come back', async (t) => {
-  const file = join(temporaryFolder(t), 'secret')
-  writeFileSync(file, SECRET)
-  const ttyd = await startTtyd(t, 'user:pass')
-  const program = await serve(t, {
-    GATEWAY_JWT_SECRET: undefined,
-    GATEWAY_JWT_SECRET_FILE: file,
-    GATEWAY_TERMINAL_URL: ttyd.url,
-  })
-  const browser = safari(program.port, await token())
-  t.equal(await browser.openPage('user:pass'), 200)
-  const before = await browser.connect()
-  t.equal(before.answer.status, 101)
-  before.socket.destroy()
-  writeFileSync(file, NEXT)
-  t.match(await reload(program), 'keys replaced')
-  t.equal((await browser.connect()).answer.status, 401)
-  writeFileSync(file, SECRET)
-  t.match(await reload(program), 'keys replaced')
-  t.equal((await browser.connect()).answer.status, 502)
-  t.same(ttyd.handshakes(), [basic('user:pass'), undefined])
-})
+t.test(
+  'the remembered terminal password is gone with its key, even if the key comes back',
+  async (t) => {
+    const file = join(temporaryFolder(t), 'secret')
+    writeFileSync(file, SECRET)
+    const ttyd = await startTtyd(t, 'user:pass')
+    const program = await serve(t, {
+      GATEWAY_JWT_SECRET: undefined,
+      GATEWAY_JWT_SECRET_FILE: file,
+      GATEWAY_TERMINAL_URL: ttyd.url,
+    })
+    const browser = safari(program.port, await token())
+    t.equal(await browser.openPage('user:pass'), 200)
+    const before = await browser.connect()
+    t.equal(before.answer.status, 101)
+    before.socket.destroy()
+    writeFileSync(file, NEXT)
+    t.match(await reload(program), 'keys replaced')
+    t.equal((await browser.connect()).answer.status, 401)
+    writeFileSync(file, SECRET)
+    t.match(await reload(program), 'keys replaced')
+    t.equal((await browser.connect()).answer.status, 502)
+    t.same(ttyd.handshakes(), [basic('user:pass'), undefined])
+  },
+)

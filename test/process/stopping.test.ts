@@ -1,4 +1,4 @@
-/** Does the program stop in time, without losing a request, whatever is open? */
+/** Does the program stop in time and without losing a request, whatever connections are open? */
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import type { ServerResponse } from 'node:http'
@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import { token } from '../helpers/gateway.ts'
 import { serve } from '../helpers/process.ts'
+import { TTY } from '../helpers/socket-pairs.ts'
 import { startRawUpstream, startUpstream } from '../helpers/upstream.ts'
-import { eventually, SOON_MS } from '../helpers/waiting.ts'
+import { elapse, eventually, SOON_MS } from '../helpers/waiting.ts'
 import {
   clientFrame,
   gather,
@@ -18,7 +19,6 @@ import {
   upgrade,
 } from '../helpers/wire.ts'
 
-const TTY = 'Sec-WebSocket-Protocol: tty'
 const authorization = async () => `Authorization: Bearer ${await token()}`
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -57,7 +57,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 }
 
 t.test(
-  'what does not end by itself is cut when the drain time is over',
+  'connections that are open when the drain time is over are destroyed',
   { timeout: 60_000 },
   async (t) => {
     const service = await startRawUpstream(t, (socket) => {
@@ -92,7 +92,7 @@ t.test(
 )
 
 t.test(
-  'a hundred sockets that do not answer the goodbye do not hold it up',
+  'a hundred WebSockets that ignore the close frame do not delay the stop',
   { timeout: 60_000 },
   async (t) => {
     const terminal = await startUpstream(t)
@@ -113,7 +113,7 @@ t.test(
   },
 )
 
-t.test('a second signal ends it at once, with 1', async (t) => {
+t.test('a second signal ends the program at once, with 1', async (t) => {
   const service = await startRawUpstream(t, () => {})
   const program = await serve(t, {
     GATEWAY_DASHBOARD_URL: service.url,
@@ -128,7 +128,7 @@ t.test('a second signal ends it at once, with 1', async (t) => {
   t.equal(await program.exited, 1)
 })
 
-t.test('a signal that comes as soon as it says that it listens is heard', async (t) => {
+t.test('a signal right after the log line about listening is handled', async (t) => {
   for (const [signal, message] of [
     ['SIGTERM', 'draining'],
     ['SIGHUP', 'keys replaced'],
@@ -142,7 +142,7 @@ t.test('a signal that comes as soon as it says that it listens is heard', async 
   }
 })
 
-t.test('no drain time means no waiting', async (t) => {
+t.test('a drain time of 0 means no waiting', async (t) => {
   const service = await startRawUpstream(t, () => {})
   const program = await serve(t, { GATEWAY_DASHBOARD_URL: service.url, GATEWAY_DRAIN_SECONDS: '0' })
   const socket = await open(program.port)
@@ -154,7 +154,7 @@ t.test('no drain time means no waiting', async (t) => {
   t.ok(performance.now() - begun < SOON_MS)
 })
 
-t.test('budgets outlive a restart, used up ones above all', async (t) => {
+t.test('budgets survive a restart, also a budget that is used up', async (t) => {
   const first = await serve(t, { GATEWAY_RATE_LIMIT: '3' })
   for (const status of [401, 401, 401, 429])
     t.equal((await send(first.port, 'GET /')).status, status)
@@ -166,7 +166,7 @@ t.test('budgets outlive a restart, used up ones above all', async (t) => {
   t.equal((await send(second.port, 'GET /')).status, 429)
 })
 
-t.test('a reader of its output that goes away does not take it along', async (t) => {
+t.test('the program runs on when the reader of its output goes away', async (t) => {
   const service = await startUpstream(t)
   const program = await serve(t, { GATEWAY_DASHBOARD_URL: service.url })
   program.child.stdout?.destroy()
@@ -176,7 +176,7 @@ t.test('a reader of its output that goes away does not take it along', async (t)
     const answer = await send(program.port, `GET /${i}`, [auth])
     if (answer.status !== 200) t.equal(answer.status, 200)
   }
-  await new Promise((resolve) => setTimeout(resolve, 700))
+  await elapse(700, 'it does not end within this')
   t.equal((await send(program.port, 'GET /', [auth])).status, 200)
   program.child.kill('SIGTERM')
   const [code] = (await once(program.child, 'exit')) as [number]

@@ -1,4 +1,4 @@
-/** Does the program end when nobody takes what it writes, whatever its standard output and error are? */
+/** Does the program end when nothing reads its standard output and error, whatever kind of file they are? */
 import { execFileSync, spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, constants, existsSync, openSync, readFileSync, writeSync } from 'node:fs'
@@ -16,17 +16,17 @@ import { startRawUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { open, requestBytes, send } from '../helpers/wire.ts'
 
-/** What the gateway may take at the end, on a machine that is busy, in milliseconds. Stuck is for ever. */
+/** The time that the end may take on a busy machine, in milliseconds. A blocked program would never end. */
 const BOUND_MS = 15_000
 
 const TIMEOUT_MS = 150_000
 const PATIENT = { timeout: TIMEOUT_MS }
 
-/** A program whose output is not read here. */
+/** A program whose output the test does not read. */
 interface Unread {
   /** Resolves with the exit code, or the name of the signal that ended it. */
   readonly exited: Promise<number | string>
-  /** Begins to hold its output up, where it must be running for that. */
+  /** Blocks its output, where that is possible only while the program runs. */
   readonly stall?: () => void
 }
 
@@ -36,7 +36,7 @@ function ended(child: ChildProcess): Promise<number | string> {
   return once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | string)
 }
 
-/** Starts the program with these standard streams. */
+/** Starts the program with the given standard streams. */
 function startWith(t: Test, args: readonly string[], env: Environment, stdio: StdioOptions) {
   const child = spawn(process.execPath, [MAIN, ...args], { env, stdio })
   const exited = ended(child)
@@ -47,7 +47,7 @@ function startWith(t: Test, args: readonly string[], env: Environment, stdio: St
   return { exited }
 }
 
-/** A named pipe that is full, and that is never read. */
+/** Makes a named pipe that is full and never read. */
 function fullPipe(t: Test): number {
   const path = join(temporaryFolder(t), 'pipe')
   execFileSync('mkfifo', [path])
@@ -74,7 +74,7 @@ function namedPipe(t: Test, args: readonly string[], env: Environment): Unread {
   return startWith(t, args, env, ['ignore', pipe, pipe])
 }
 
-/** Runs the program before a pipe of the shell's. */
+/** Runs the program in a shell, with its output piped. */
 function startInShell(script: string): Start {
   return (t, args, env) => {
     const status = join(temporaryFolder(t), 'status')
@@ -85,9 +85,9 @@ function startInShell(script: string): Start {
     })
     t.teardown(() => {
       try {
-        if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL') // what is left of the pipeline
+        if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL') // the rest of the pipeline
       } catch {
-        // Nothing is.
+        // The pipeline has ended.
       }
     })
     const said = async () => {
@@ -102,7 +102,7 @@ function startInShell(script: string): Start {
   }
 }
 
-/** What standard output can be. Standard error is the same. */
+/** The kinds of file that standard output can be. Standard error is the same file. */
 const KINDS: Record<string, Start> = {
   'a named pipe that is full': namedPipe,
   'a pipe of the shell that is full': startInShell(
@@ -115,7 +115,7 @@ const KINDS: Record<string, Start> = {
   'a socket that nobody reads': (t, args, env) => {
     const reader = spawn('sleep', ['600'], { stdio: ['pipe', 'ignore', 'ignore'] })
     t.teardown(() => reader.kill('SIGKILL'))
-    // Node's pipes to children are sockets. This side fills it up; the other one, which is never read, stays.
+    // The pipes that Node makes for a child process are sockets. One side fills the buffer; the other side is never read.
     const { exited } = startWith(t, args, env, ['ignore', reader.stdin, reader.stdin])
     return { exited }
   },
@@ -135,7 +135,7 @@ const KINDS: Record<string, Start> = {
   },
 }
 
-/** Starts a gateway whose output is stuck, makes it log, and holds one request in flight. */
+/** Starts a gateway whose output is blocked, makes it write to its log, and keeps one request in flight. */
 async function startStuck(
   t: Test,
   start: Start,
@@ -180,22 +180,26 @@ async function startStuck(
 }
 
 for (const [kind, start] of Object.entries(KINDS)) {
-  t.test(`${kind}: it stops within its drain time, with everything done`, PATIENT, async (t) => {
-    const program = await startStuck(t, start)
-    program.signal('SIGHUP')
-    program.signal('SIGUSR2')
-    const begun = performance.now()
-    program.signal('SIGTERM')
-    t.equal(await program.exited, 0)
-    const took = performance.now() - begun
-    t.ok(took < BOUND_MS, `${took} ms`)
-    t.comment(`${kind}: ended after ${Math.round(took)} ms`)
-    t.ok(existsSync(join(program.stateDir, 'budgets.json')), 'budgets are saved')
-    t.notOk(existsSync(program.pidFile), 'the PID file is gone')
-    t.notOk(existsSync(join(program.stateDir, 'admin.sock')), 'so is the admin door')
-  })
+  t.test(
+    `${kind}: the gateway stops within its drain time, with every step done`,
+    PATIENT,
+    async (t) => {
+      const program = await startStuck(t, start)
+      program.signal('SIGHUP')
+      program.signal('SIGUSR2')
+      const begun = performance.now()
+      program.signal('SIGTERM')
+      t.equal(await program.exited, 0)
+      const took = performance.now() - begun
+      t.ok(took < BOUND_MS, `${took} ms`)
+      t.comment(`${kind}: ended after ${Math.round(took)} ms`)
+      t.ok(existsSync(join(program.stateDir, 'budgets.json')), 'budgets are saved')
+      t.notOk(existsSync(program.pidFile), 'the PID file is gone')
+      t.notOk(existsSync(join(program.stateDir, 'admin.sock')), 'so is the admin door')
+    },
+  )
 
-  t.test(`${kind}: a second signal ends it at once`, PATIENT, async (t) => {
+  t.test(`${kind}: a second signal ends the gateway at once`, PATIENT, async (t) => {
     const program = await startStuck(t, start, { GATEWAY_DRAIN_SECONDS: '3600' })
     program.signal('SIGTERM')
     while (!(await program.isDraining())) await new Promise((resolve) => setImmediate(resolve))
@@ -209,7 +213,7 @@ for (const [kind, start] of Object.entries(KINDS)) {
   })
 }
 
-t.test('the keeper of a hot restart ends with its gateway', PATIENT, async (t) => {
+t.test('the keeper of the port ends with its gateway', PATIENT, async (t) => {
   const program = await startStuck(t, namedPipe, { GATEWAY_HOT_RESTART: 'true' })
   program.signal('SIGTERM')
   t.equal(await program.exited, 0)
@@ -218,7 +222,7 @@ t.test('the keeper of a hot restart ends with its gateway', PATIENT, async (t) =
 })
 
 t.test(
-  'a keeper ends at once on a second signal, also with a gateway that hears none',
+  'the keeper ends at once on a second signal, even if the gateway handles none',
   PATIENT,
   async (t) => {
     const program = await startStuck(t, namedPipe, {
@@ -234,7 +238,7 @@ t.test(
 )
 
 t.test(
-  'what is wrong at the start ends it, whether or not anybody hears it',
+  'an error at the start ends the program, whether or not its output is read',
   PATIENT,
   async (t) => {
     for (const [name, args, env, code] of [
@@ -254,7 +258,7 @@ t.test(
 )
 
 t.test(
-  'a thread that is stuck in a write changes neither the end nor the exit code',
+  'a thread that is blocked in a write neither delays the end nor changes the exit code',
   PATIENT,
   async (t) => {
     const ending = new URL('../../src/process/ending.ts', import.meta.url).href

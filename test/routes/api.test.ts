@@ -5,7 +5,7 @@ import { startTestGateway, startWorkspace, token } from '../helpers/gateway.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { send, upgrade } from '../helpers/wire.ts'
 
-t.test('the prefix is taken off, for requests and for sockets', async (t) => {
+t.test('/api is removed from the path of requests and WebSockets', async (t) => {
   const { port, services } = await startWorkspace(t)
   const bearer = `Authorization: Bearer ${await token()}`
   for (const [target, arrives] of [
@@ -23,7 +23,7 @@ t.test('the prefix is taken off, for requests and for sockets', async (t) => {
   }
 })
 
-t.test('the prefix is kept when it is to be kept', async (t) => {
+t.test('/api is kept with GATEWAY_API_PREFIX=keep', async (t) => {
   const { port, services } = await startWorkspace(t, { GATEWAY_API_PREFIX: 'keep' })
   const bearer = `Authorization: Bearer ${await token()}`
   for (const target of ['/api', '/api/', '/api/v1/models?x=1']) {
@@ -70,7 +70,7 @@ const HOSTILE = [
 ]
 
 t.test(
-  'in its own mode OpenClaw is told nothing of the caller, since one forwarded field makes it refuse',
+  'in local mode OpenClaw gets no forwarding header, because one makes it refuse the request',
   async (t) => {
     const { port, services } = await startWorkspace(t)
     const answer = await send(port, 'GET /api/x', [
@@ -92,7 +92,7 @@ t.test(
   },
 )
 
-t.test('as a trusted proxy the gateway says who is calling, and from where', async (t) => {
+t.test('in trusted-proxy mode OpenClaw gets the user and the client address', async (t) => {
   const { port, services } = await startWorkspace(t, { GATEWAY_OPENCLAW_MODE: 'trusted-proxy' })
   const headers = [`X-Workspace-Token: ${await token()}`, client('203.0.113.9'), ...HOSTILE]
   const answer = await send(port, 'GET /api/x', headers)
@@ -117,7 +117,7 @@ t.test('as a trusted proxy the gateway says who is calling, and from where', asy
   t.same(fields, expected.with(5, `x-request-id: ${switched.headers['x-request-id']}`))
 })
 
-t.test('OpenClaw’s token is sent, unless the client brought one of OpenClaw’s own', async (t) => {
+t.test('OpenClaw’s token is sent, unless the client sent a token of OpenClaw’s', async (t) => {
   const { port, services, logLines } = await startWorkspace(t, {
     GATEWAY_OPENCLAW_TOKEN: 'openclaw-own',
     GATEWAY_CONTROL_UI: '/chat',
@@ -156,7 +156,7 @@ t.test('OpenClaw’s token is sent, unless the client brought one of OpenClaw’
   t.notMatch(JSON.stringify(logLines()), 'openclaw-own')
 })
 
-t.test('an answer of OpenClaw’s never acts as a page of the workspace', async (t) => {
+t.test('a response of OpenClaw never acts as a page of the workspace', async (t) => {
   const service = await startUpstream(t, ({ url }, response) => {
     const type = decodeURIComponent(url?.slice(1) ?? '')
     response

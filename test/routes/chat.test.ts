@@ -4,14 +4,14 @@ import { assertRefused, cookie, DOORS, HTTPS, knock, ORIGIN } from '../helpers/d
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { send } from '../helpers/wire.ts'
 
-t.test('it is a route only when it is switched on', async (t) => {
+t.test('the control UI has a route only when it is switched on', async (t) => {
   const { port, services } = await startWorkspace(t)
   await send(port, 'GET /chat/x', [`Authorization: Bearer ${await token()}`])
   t.equal(services.dashboard.requests[0]?.url, '/chat/x')
   t.equal(services.api.dials(), 0)
 })
 
-t.test('its prefix is kept, for requests and for sockets', async (t) => {
+t.test('the prefix of the control UI is kept for requests and WebSockets', async (t) => {
   for (const prefix of ['/chat', '/agent/ui']) {
     const { port, services } = await startWorkspace(t, { GATEWAY_CONTROL_UI: prefix })
     const signedIn = [cookie(await token()), HTTPS, `Origin: ${ORIGIN}`]
@@ -29,7 +29,7 @@ t.test('its prefix is kept, for requests and for sockets', async (t) => {
   }
 })
 
-t.test('nobody gets there without signing in', async (t) => {
+t.test('the control UI is not reachable without signing in', async (t) => {
   const workspace = await startWorkspace(t, { GATEWAY_CONTROL_UI: '/chat' })
   for (const door of DOORS)
     for (const target of ['/chat', '/chat/x']) {
@@ -41,7 +41,7 @@ t.test('nobody gets there without signing in', async (t) => {
     }
 })
 
-t.test('no link can point it at somebody else’s gateway', async (t) => {
+t.test('no link can point the control UI at a foreign gateway', async (t) => {
   const workspace = await startWorkspace(t, { GATEWAY_CONTROL_UI: '/chat' })
   const signedIn = [cookie(await token()), HTTPS]
   for (const query of [

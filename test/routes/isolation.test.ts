@@ -68,14 +68,14 @@ t.test(
   },
 )
 
-t.test('errors and HEAD are no way around it', async (t) => {
+t.test('errors and responses to HEAD are sandboxed too', async (t) => {
   const { ask } = await startBeforeAnswers(t)
   for (const status of ['200', '201', '401', '404', '500'])
     t.ok(policies(await ask('/api/x', { type: 'text/html', status }))?.includes('sandbox'), status)
   t.ok(policies(await ask('/api/x', { type: 'text/html' }, 'HEAD'))?.includes('sandbox'))
 })
 
-t.test('a page that the browser has kept stays sandboxed when it is asked for again', async (t) => {
+t.test('a stored page stays sandboxed after it is revalidated', async (t) => {
   const { ask } = await startBeforeAnswers(t)
   for (const type of [[], 'text/plain'])
     t.equal(policies(await ask('/api/x', { type, status: '304' })), undefined, 'nothing replaced')
@@ -114,7 +114,7 @@ t.test('JSON, event streams and downloads below /api stay as they are', async (t
   )
 })
 
-t.test('pages of the dashboard, the terminal and the control UI are pages', async (t) => {
+t.test('pages of the dashboard, the terminal and the control UI are not sandboxed', async (t) => {
   const { ask } = await startBeforeAnswers(t)
   for (const target of ['/', '/x', '/terminal/', '/chat/', '/apix'])
     t.same(policies(await ask(target, { type: 'text/html' })), ["frame-ancestors 'self'"], target)
@@ -146,7 +146,7 @@ const GONE = [
 const LINES = FOR_THE_ORIGIN.map(([name, value]) => `${name}: ${value}\r\n`).join('')
 
 t.test(
-  'a service below a stripped /api does not speak for the origin: not in an answer, a refused handshake or a 101',
+  'a service below a stripped /api does not decide for the origin: not in a response, a refused handshake or a 101',
   async (t) => {
     const service = await startUpstream(
       t,
@@ -190,7 +190,7 @@ t.test(
   },
 )
 
-t.test('an address of OpenClaw’s own becomes one below /api', async (t) => {
+t.test('OpenClaw’s own address in a response header becomes a path below /api', async (t) => {
   const service = await startUpstream(t, (request, response) => {
     const own = `http://localhost:${service.port}/x?a=b`
     response.setHeader('Location', own)
@@ -212,7 +212,7 @@ t.test('an address of OpenClaw’s own becomes one below /api', async (t) => {
 })
 
 t.test(
-  'no service worker is served below /api and /terminal; the dashboard and the control UI may have theirs',
+  'no service worker is served below /api and /terminal; the dashboard and the control UI may serve one',
   async (t) => {
     const workspace = await startWorkspace(t, { GATEWAY_CONTROL_UI: '/chat' })
     const signedIn = [cookie(await token()), HTTPS]
@@ -285,7 +285,7 @@ t.test(
   },
 )
 
-t.test('look-alikes pass, and elsewhere the name means nothing', async (t) => {
+t.test('similar names pass, and on other routes gatewayUrl has no meaning', async (t) => {
   const { port, services } = await startWorkspace(t, { GATEWAY_CONTROL_UI: '/chat' })
   const headers = [`Authorization: Bearer ${await token()}`]
   for (const target of [

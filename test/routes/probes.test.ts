@@ -7,7 +7,7 @@ import { send } from '../helpers/wire.ts'
 
 const PROBES = ['/_gateway/live', '/_gateway/ready'] as const
 
-t.test('anybody hears the verdict, and no service is dialled for it', async (t) => {
+t.test('everybody gets the verdict, and no service is dialled for it', async (t) => {
   const workspace = await startWorkspace(t, { GATEWAY_LOGIN_URL: 'https://login.example.com/' })
   const foreign = await token({ secret: 'another-key-that-is-not-houstons-own' })
   for (const target of PROBES)
@@ -33,7 +33,7 @@ t.test('anybody hears the verdict, and no service is dialled for it', async (t) 
   t.equal(workspace.dials(), 0)
 })
 
-t.test('a signed-in owner hears which services are up', async (t) => {
+t.test('a signed-in user gets the state of each service', async (t) => {
   const up = await startUpstream(t)
   const workspace = await startTestGateway(t, {
     GATEWAY_DASHBOARD_URL: up.url,
@@ -64,7 +64,7 @@ t.test('a signed-in owner hears which services are up', async (t) => {
   t.same(JSON.parse(live.body), { status: 'live' })
 })
 
-t.test('a look at the services is shared by everybody who asks within a second', async (t) => {
+t.test('the services are dialled once a second at most, however many requests ask', async (t) => {
   const workspace = await startWorkspace(t)
   const bearer = `Authorization: Bearer ${await token()}`
   await Promise.all(
@@ -74,7 +74,7 @@ t.test('a look at the services is shared by everybody who asks within a second',
   t.equal(workspace.services.dashboard.requests.length, 0, 'nothing is asked of a service')
 })
 
-t.test('while draining the gateway is alive, but not ready', async (t) => {
+t.test('a draining gateway is live, but not ready', async (t) => {
   const { port, running, logLine } = await startTestGateway(t)
   const bearer = `Authorization: Bearer ${await token()}`
   running.parts.drain.begin()

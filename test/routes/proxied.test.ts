@@ -24,7 +24,7 @@ t.test('bodies of any type and size pass, malformed ones too', async (t) => {
   }
 })
 
-t.test('a chunked body passes, and so does none', async (t) => {
+t.test('a chunked body passes, and so does a request without a body', async (t) => {
   const { port, services } = await startWorkspace(t)
   await send(
     port,
@@ -45,7 +45,7 @@ t.test('a chunked body passes, and so does none', async (t) => {
   t.equal(services.dashboard.requests.at(-1)?.body, 'hello')
 })
 
-t.test('whatever status a service gives arrives, bodyless ones too', async (t) => {
+t.test('any status of a service reaches the client, those without a body too', async (t) => {
   const service = await startUpstream(t, ({ url }, response) => {
     response.writeHead(Number(url?.slice(1)), { 'X-Own': 'yes' }).end()
   })
@@ -60,7 +60,7 @@ t.test('whatever status a service gives arrives, bodyless ones too', async (t) =
   }
 })
 
-t.test('a HEAD is a HEAD for the service', async (t) => {
+t.test('a HEAD request reaches the service as HEAD', async (t) => {
   const { port, services } = await startWorkspace(t)
   for (const [target, service] of [
     ['/', 'dashboard'],
@@ -74,7 +74,7 @@ t.test('a HEAD is a HEAD for the service', async (t) => {
   }
 })
 
-t.test('cookies of a service stay apart, field by field', async (t) => {
+t.test('each Set-Cookie of a service stays a header of its own', async (t) => {
   const service = await startUpstream(t, (_request, response) => {
     response
       .writeHead(200, {

@@ -1,11 +1,11 @@
-/** Which page's origin is in bytes that are no request? */
+/** Which allowed origin is found in bytes that the HTTP parser rejected? */
 import t from 'tap'
 import { allowedOriginIn, corsFields } from '../../src/rules/cors.ts'
 
 const APP = 'https://app.example.com'
 const ALLOWED = [APP, 'http://localhost:5173']
 
-t.test('only one whole Origin line with an allowed origin is one', async (t) => {
+t.test('an allowed origin is found only in exactly one whole Origin line', async (t) => {
   const head = 'GET /x HTTP/1.1\r\nHost: houston.hubify.com\r\n'
   const rows: Array<[packet: string, origin: string | undefined]> = [
     [`${head}Origin: ${APP}\r\nX: y`, APP],
@@ -26,7 +26,7 @@ t.test('only one whole Origin line with an allowed origin is one', async (t) => 
   t.equal(allowedOriginIn(`${head}Origin: ${APP}\r\n`, [APP]), APP, 'one is allowed')
 })
 
-t.test('a script may read what it needs to wait and to report', async (t) => {
+t.test('a cross-origin script may read the headers about retries and errors', async (t) => {
   t.same(corsFields(APP), {
     'Access-Control-Allow-Origin': APP,
     'Access-Control-Allow-Credentials': 'true',

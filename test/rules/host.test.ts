@@ -1,4 +1,4 @@
-/** Which values of Host are hosts, which are served, and which look like an address but are none? */
+/** Which values of `Host` are valid, and which hosts are served? */
 import * as fc from 'fast-check'
 import t from 'tap'
 import { isLoopbackHost, matchHost, parseAuthority, parseHostRule } from '../../src/rules/host.ts'
@@ -6,13 +6,13 @@ import { cpuMs, LINEAR_MS } from '../helpers/cpu-time.ts'
 
 const PUBLIC = 'houston.hubify.com'
 
-/** Whether a value of Host is served; undefined when it is none. */
+/** Whether a value of `Host` is served; undefined when it is invalid. */
 function served(text: string, ...rules: string[]): boolean | undefined {
   const authority = parseAuthority(text)
   return authority && matchHost(authority, PUBLIC, rules.map(parseHostRule))
 }
 
-t.test('a host is a name or an address, with a port or without', async (t) => {
+t.test('a host is a name or an address, with or without a port', async (t) => {
   const long = `${'a'.repeat(63)}.`.repeat(3)
   const rows: ReadonlyArray<
     readonly [text: string, host: string, port: string | undefined, isIpLiteral: boolean]
@@ -44,7 +44,7 @@ t.test('a host is a name or an address, with a port or without', async (t) => {
     t.same(parseAuthority(text), { host, port, isIpLiteral }, text)
 })
 
-t.test('anything else is no host', async (t) => {
+t.test('any other value of Host is invalid', async (t) => {
   const texts = [
     '',
     ' ',
@@ -150,7 +150,7 @@ t.test('anything else is no host', async (t) => {
   )
 })
 
-t.test('numbers that browsers take for an IPv4 address are no names', async (t) => {
+t.test('names that browsers read as an IPv4 address are invalid', async (t) => {
   const texts = [
     '0',
     '1',
@@ -204,7 +204,7 @@ t.test('the workspace, loopback names and addresses are always served', async (t
   for (const text of texts) t.equal(served(text), true, text)
 })
 
-t.test('other names are not, however alike', async (t) => {
+t.test('other names are not served, however similar', async (t) => {
   const texts = [
     'research.hubify.com',
     'hubify.com',
@@ -231,36 +231,39 @@ t.test('other names are not, however alike', async (t) => {
   for (const text of texts) t.equal(served(text), false, text)
 })
 
-t.test('a rule covers its host, a dotted rule the domain and what is below it', async (t) => {
-  const rows: ReadonlyArray<readonly [rule: string, host: string, expected: boolean]> = [
-    ['app.example.com', 'app.example.com', true],
-    ['app.example.com', 'APP.example.com:1234', true],
-    ['APP.Example.com', 'app.example.com', true],
-    ['app.example.com.', 'app.example.com', true],
-    ['app.example.com', 'x.app.example.com', false],
-    ['app.example.com', 'example.com', false],
-    ['app.example.com', 'appxexample.com', false],
-    ['intranet', 'intranet', true],
-    ['intranet', 'x.intranet', false],
-    ['.example.com', 'example.com', true],
-    ['.example.com', 'a.example.com', true],
-    ['.example.com', 'a.b.EXAMPLE.com.', true],
-    ['.EXAMPLE.com', 'a.example.com', true],
-    ['.example.com', 'badexample.com', false],
-    ['.example.com', 'bad-example.com', false],
-    ['.example.com', 'example.com.evil', false],
-    ['.example.com', 'a.example.com.evil', false],
-    ['.example.com', 'com', false],
-    ['*', 'anything.at.all', true],
-    ['10.0.0.1', 'evil.example', false],
-  ]
-  for (const [rule, host, expected] of rows)
-    t.equal(served(host, rule), expected, `${rule}: ${host}`)
-  t.equal(served('b.example', 'a.example', 'b.example'), true, 'any of several')
-  t.equal(served('not a host', '*'), undefined, 'not even * serves what is no host')
-})
+t.test(
+  'a rule allows its host; a rule with a leading dot allows a domain and its subdomains',
+  async (t) => {
+    const rows: ReadonlyArray<readonly [rule: string, host: string, expected: boolean]> = [
+      ['app.example.com', 'app.example.com', true],
+      ['app.example.com', 'APP.example.com:1234', true],
+      ['APP.Example.com', 'app.example.com', true],
+      ['app.example.com.', 'app.example.com', true],
+      ['app.example.com', 'x.app.example.com', false],
+      ['app.example.com', 'example.com', false],
+      ['app.example.com', 'appxexample.com', false],
+      ['intranet', 'intranet', true],
+      ['intranet', 'x.intranet', false],
+      ['.example.com', 'example.com', true],
+      ['.example.com', 'a.example.com', true],
+      ['.example.com', 'a.b.EXAMPLE.com.', true],
+      ['.EXAMPLE.com', 'a.example.com', true],
+      ['.example.com', 'badexample.com', false],
+      ['.example.com', 'bad-example.com', false],
+      ['.example.com', 'example.com.evil', false],
+      ['.example.com', 'a.example.com.evil', false],
+      ['.example.com', 'com', false],
+      ['*', 'anything.at.all', true],
+      ['10.0.0.1', 'evil.example', false],
+    ]
+    for (const [rule, host, expected] of rows)
+      t.equal(served(host, rule), expected, `${rule}: ${host}`)
+    t.equal(served('b.example', 'a.example', 'b.example'), true, 'any of several')
+    t.equal(served('not a host', '*'), undefined, 'not even * serves what is no host')
+  },
+)
 
-t.test('a rule that says nothing clear, or too much, is refused', async (t) => {
+t.test('a rule that is ambiguous or too wide is refused', async (t) => {
   const wrong = [
     '',
     '.',
@@ -311,7 +314,7 @@ t.test('loopback hosts are this machine itself', async (t) => {
   }
 })
 
-t.test('what we call a host, a URL parser calls the same host', async (t) => {
+t.test('a URL parser finds the same host as the gateway', async (t) => {
   let hosts = 0
   fc.assert(
     fc.property(
@@ -356,7 +359,7 @@ t.test('what we call a host, a URL parser calls the same host', async (t) => {
   t.ok(hosts > 500, `${hosts} hosts`)
 })
 
-t.test('16 KiB of hostile repetition are judged in linear time', async (t) => {
+t.test('16 KiB of a hostile Host are parsed in linear time', async (t) => {
   for (const unit of ['a', 'a.', '-', 'a-', '.', '[', ':', '1.', '0x', '_', 'a_.']) {
     const cost = cpuMs(() => {
       parseAuthority(unit.repeat(Math.floor((16 * 1024) / unit.length)))

@@ -1,4 +1,4 @@
-/** Is told apart what would act as a page of the workspace’s origin, and what would not? */
+/** Which responses are sandboxed, and which requests would let one service act on another? */
 import * as fc from 'fast-check'
 import t from 'tap'
 import { isolationFields } from '../../src/http/browser.ts'
@@ -8,7 +8,7 @@ import { anyText } from '../helpers/any-text.ts'
 const SANDBOX = ['Content-Security-Policy', 'sandbox']
 
 t.test(
-  'an answer that a browser would show as a document with scripts is sandboxed, any other is not',
+  'a response that a browser would render as a document with scripts is sandboxed, no other',
   async (t) => {
     for (const type of [
       'text/html',
@@ -47,7 +47,7 @@ t.test(
   },
 )
 
-t.test('types that only some browsers show as documents are sandboxed too', async (t) => {
+t.test('types that only some browsers render as documents are sandboxed too', async (t) => {
   for (const type of [
     'text/xsl',
     'text/xsl; charset=utf-8',
@@ -56,7 +56,7 @@ t.test('types that only some browsers show as documents are sandboxed too', asyn
     t.same(isolationFields(type), SANDBOX, type)
 })
 
-t.test('a fetch of a service worker is known by either of its fields', async (t) => {
+t.test('a fetch of a service worker is recognized by either of its headers', async (t) => {
   t.ok(isServiceWorkerScript({ 'service-worker': 'script' }))
   t.ok(isServiceWorkerScript({ 'sec-fetch-dest': 'serviceworker' }))
   t.ok(isServiceWorkerScript({ 'service-worker': '', 'sec-fetch-dest': 'script' }))
@@ -65,52 +65,49 @@ t.test('a fetch of a service worker is known by either of its fields', async (t)
   t.notOk(isServiceWorkerScript({}))
 })
 
-t.test(
-  'a query names another gateway when a page that reads it would find gatewayUrl',
-  async (t) => {
-    for (const query of [
-      '?gatewayUrl=wss://evil.example',
-      '?gatewayUrl',
-      '?gatewayUrl=',
-      '?gatewayurl=x',
-      '?GATEWAYURL=x',
-      '?GatewayURL=x',
-      '?%67atewayUrl=x',
-      '?gateway%55rl=x',
-      '?%67%61%74%65%77%61%79%55%72%6c=x',
-      '?%67%61%74%65%77%61%79%55%72%6C',
-      '?+gatewayUrl=x',
-      '?gatewayUrl+=x',
-      '?%20gatewayUrl%09=x',
-      '?a=1&gatewayUrl=x',
-      '?&&gatewayUrl=x',
-      '?a=1&b&gatewayUrl=x&c',
-      '?gatewayUrl=&gatewayUrl=x',
-      '?session=main&token=x&gatewayUrl=ws%3A%2F%2Fevil',
-    ])
-      t.ok(namesForeignGateway(query), query)
-    for (const query of [
-      '',
-      '?',
-      '?session=main',
-      '?a=gatewayUrl',
-      '?a=%67atewayUrl',
-      '?gatewayUrls=x',
-      '?xgatewayUrl=x',
-      '?gateway=x',
-      '?gateway_url=x',
-      '?gateway-url=x',
-      '?gatewayUrl%00=x',
-      '?gatewayUrl;=x',
-      '?%2567atewayUrl=x',
-      '?%',
-      '?%zz=%',
-    ])
-      t.notOk(namesForeignGateway(query), query)
-  },
-)
+t.test('a query names another gateway if a page that parses it finds gatewayUrl', async (t) => {
+  for (const query of [
+    '?gatewayUrl=wss://evil.example',
+    '?gatewayUrl',
+    '?gatewayUrl=',
+    '?gatewayurl=x',
+    '?GATEWAYURL=x',
+    '?GatewayURL=x',
+    '?%67atewayUrl=x',
+    '?gateway%55rl=x',
+    '?%67%61%74%65%77%61%79%55%72%6c=x',
+    '?%67%61%74%65%77%61%79%55%72%6C',
+    '?+gatewayUrl=x',
+    '?gatewayUrl+=x',
+    '?%20gatewayUrl%09=x',
+    '?a=1&gatewayUrl=x',
+    '?&&gatewayUrl=x',
+    '?a=1&b&gatewayUrl=x&c',
+    '?gatewayUrl=&gatewayUrl=x',
+    '?session=main&token=x&gatewayUrl=ws%3A%2F%2Fevil',
+  ])
+    t.ok(namesForeignGateway(query), query)
+  for (const query of [
+    '',
+    '?',
+    '?session=main',
+    '?a=gatewayUrl',
+    '?a=%67atewayUrl',
+    '?gatewayUrls=x',
+    '?xgatewayUrl=x',
+    '?gateway=x',
+    '?gateway_url=x',
+    '?gateway-url=x',
+    '?gatewayUrl%00=x',
+    '?gatewayUrl;=x',
+    '?%2567atewayUrl=x',
+    '?%',
+    '?%zz=%',
+  ])
+    t.notOk(namesForeignGateway(query), query)
+})
 
-t.test('no spelling that a URL parser reads as gatewayUrl gets past', async (t) => {
+t.test('every spelling that a URL parser reads as gatewayUrl is found', async (t) => {
   const spelled = fc
     .array(fc.tuple(fc.boolean(), fc.boolean()), { minLength: 10, maxLength: 10 })
     .map((how) =>

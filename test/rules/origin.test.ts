@@ -65,13 +65,13 @@ const ROWS: readonly Row[] = [
   [['file://'], 'foreign', 'a file'],
 ]
 
-t.test('an origin is ours, allowed, absent or foreign, and compared whole', async (t) => {
+t.test('an origin is own, allowed, absent or foreign, and is compared as a whole', async (t) => {
   for (const [origins, expected, why] of ROWS)
     t.equal(judgeOrigin({ origins, fetchSite: undefined }, RULES), expected, why)
 })
 
 t.test(
-  'null is foreign even where the workspace has no origin or someone allowed it',
+  'null is foreign even if the workspace has no origin or the operator allowed null',
   async (t) => {
     const rules = { own: 'null', allowed: ['null', ''] }
     for (const fetchSite of [undefined, '', 'none', 'same-site', 'cross-site', 'Same-Origin']) {
@@ -81,7 +81,7 @@ t.test(
   },
 )
 
-t.test('null is ours when the browser says that the page is (contract, section 3)', async (t) => {
+t.test('null is own if Sec-Fetch-Site is same-origin (contract, section 3)', async (t) => {
   const ours = { origins: ['null'], fetchSite: 'same-origin' }
   t.equal(judgeOrigin(ours, RULES), 'own')
   t.ok(isSameOrigin(ours, RULES), 'a page under Referrer-Policy: no-referrer')
@@ -89,7 +89,7 @@ t.test('null is ours when the browser says that the page is (contract, section 3
   t.notOk(isSameOrigin({ ...ours, origins: ['NULL'] }, RULES))
 })
 
-t.test('Origin decides where it is there, whatever Sec-Fetch-Site says', async (t) => {
+t.test('a present Origin decides, whatever Sec-Fetch-Site is', async (t) => {
   for (const [origins, kind, why] of ROWS.filter(([list]) => list.length > 0))
     for (const fetchSite of [undefined, 'same-origin', 'same-site', 'cross-site', 'none'])
       t.equal(
@@ -101,7 +101,7 @@ t.test('Origin decides where it is there, whatever Sec-Fetch-Site says', async (
       )
 })
 
-t.test('without Origin only Sec-Fetch-Site: same-origin opens', async (t) => {
+t.test('without Origin, only Sec-Fetch-Site: same-origin is accepted', async (t) => {
   t.ok(isSameOrigin({ origins: [], fetchSite: 'same-origin' }, RULES))
   for (const fetchSite of [
     undefined,
@@ -126,47 +126,61 @@ const CLICK = {
   'sec-fetch-user': '?1',
 }
 
-t.test('a page of ours, and the person, are told from everybody else’s pages', async (t) => {
-  const rows: Array<[fields: ProvenanceFields, reading: boolean, acting: boolean, why: string]> = [
-    [{}, true, false, 'an old browser'],
-    [{ 'sec-fetch-site': 'none' }, true, false, 'the address bar'],
-    [{ 'sec-fetch-site': 'same-origin' }, true, true, 'a page of ours'],
-    [{ 'sec-fetch-site': 'same-site' }, false, false, 'a sibling workspace'],
-    [{ 'sec-fetch-site': 'cross-site' }, false, false, 'anybody'],
-    [{ 'sec-fetch-site': 'Same-Origin' }, false, false, 'no browser'],
-    [{ 'sec-fetch-site': '' }, false, false, 'no browser'],
-    [{ origin: RULES.own }, true, true, 'our own origin'],
-    [{ origin: RULES.own, 'sec-fetch-site': 'cross-site' }, true, true, 'Origin decides'],
-    [{ origin: 'https://app.example.com' }, true, true, 'an allowed one'],
-    [{ origin: `${RULES.own}, ${RULES.own}` }, false, false, 'two lines'],
-    [{ origin: '', 'sec-fetch-site': 'same-origin' }, false, false, 'an empty one'],
-    [{ origin: 'https://evil.example', 'sec-fetch-site': 'none' }, false, false, 'a foreign one'],
-    [{ 'sec-fetch-site': 'cross-site', ...CLICK }, true, false, 'a link in a mail'],
-    [{ 'sec-fetch-site': 'same-site', ...CLICK }, true, false, 'a link of the portal'],
-    [{ origin: 'https://evil.example', ...CLICK }, false, false, 'a form of somebody’s'],
-    [
-      { 'sec-fetch-site': 'cross-site', ...CLICK, 'sec-fetch-user': '?0' },
-      false,
-      false,
-      'a script that moves its window',
-    ],
-    [
-      { 'sec-fetch-site': 'cross-site', ...CLICK, 'sec-fetch-dest': 'iframe' },
-      false,
-      false,
-      'a frame',
-    ],
-    [{ 'sec-fetch-site': 'cross-site', ...CLICK, 'sec-fetch-mode': 'cors' }, false, false, 'fetch'],
-  ]
-  for (const [fields, reading, acting, why] of rows) {
-    for (const method of ['GET', 'HEAD', 'OPTIONS'])
-      t.equal(isOfOwnPage(fields, RULES, method), reading, `${method}: ${why}`)
-    for (const method of ['POST', 'PUT', 'DELETE', 'UPGRADE'])
-      t.equal(isOfOwnPage(fields, RULES, method), acting, `${method}: ${why}`)
-  }
-})
+t.test(
+  'requests of the workspace’s pages and of the user are distinguished from other pages’',
+  async (t) => {
+    const rows: Array<[fields: ProvenanceFields, reading: boolean, acting: boolean, why: string]> =
+      [
+        [{}, true, false, 'an old browser'],
+        [{ 'sec-fetch-site': 'none' }, true, false, 'the address bar'],
+        [{ 'sec-fetch-site': 'same-origin' }, true, true, 'a page of ours'],
+        [{ 'sec-fetch-site': 'same-site' }, false, false, 'a sibling workspace'],
+        [{ 'sec-fetch-site': 'cross-site' }, false, false, 'anybody'],
+        [{ 'sec-fetch-site': 'Same-Origin' }, false, false, 'no browser'],
+        [{ 'sec-fetch-site': '' }, false, false, 'no browser'],
+        [{ origin: RULES.own }, true, true, 'our own origin'],
+        [{ origin: RULES.own, 'sec-fetch-site': 'cross-site' }, true, true, 'Origin decides'],
+        [{ origin: 'https://app.example.com' }, true, true, 'an allowed one'],
+        [{ origin: `${RULES.own}, ${RULES.own}` }, false, false, 'two lines'],
+        [{ origin: '', 'sec-fetch-site': 'same-origin' }, false, false, 'an empty one'],
+        [
+          { origin: 'https://evil.example', 'sec-fetch-site': 'none' },
+          false,
+          false,
+          'a foreign one',
+        ],
+        [{ 'sec-fetch-site': 'cross-site', ...CLICK }, true, false, 'a link in a mail'],
+        [{ 'sec-fetch-site': 'same-site', ...CLICK }, true, false, 'a link of the portal'],
+        [{ origin: 'https://evil.example', ...CLICK }, false, false, 'a form of somebody’s'],
+        [
+          { 'sec-fetch-site': 'cross-site', ...CLICK, 'sec-fetch-user': '?0' },
+          false,
+          false,
+          'a script that moves its window',
+        ],
+        [
+          { 'sec-fetch-site': 'cross-site', ...CLICK, 'sec-fetch-dest': 'iframe' },
+          false,
+          false,
+          'a frame',
+        ],
+        [
+          { 'sec-fetch-site': 'cross-site', ...CLICK, 'sec-fetch-mode': 'cors' },
+          false,
+          false,
+          'fetch',
+        ],
+      ]
+    for (const [fields, reading, acting, why] of rows) {
+      for (const method of ['GET', 'HEAD', 'OPTIONS'])
+        t.equal(isOfOwnPage(fields, RULES, method), reading, `${method}: ${why}`)
+      for (const method of ['POST', 'PUT', 'DELETE', 'UPGRADE'])
+        t.equal(isOfOwnPage(fields, RULES, method), acting, `${method}: ${why}`)
+    }
+  },
+)
 
-t.test('only reading methods are safe', async (t) => {
+t.test('only GET, HEAD and OPTIONS are safe methods', async (t) => {
   for (const method of ['GET', 'HEAD', 'OPTIONS']) t.ok(isSafeMethod(method), method)
   for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'TRACE', 'CONNECT', 'get', 'GET ', ''])
     t.notOk(isSafeMethod(method), method)

@@ -1,4 +1,4 @@
-/** Can anything that asks for an address to return to lead away from this origin? */
+/** Can `return_to` ever lead to another origin? */
 import * as fc from 'fast-check'
 import t from 'tap'
 import { returnPath } from '../../src/rules/return-to.ts'
@@ -242,11 +242,11 @@ const PAYLOADS = [
   '',
 ]
 
-/** Where a browser would go, seen from a page of ours. */
+/** The address to which a browser would go from a page on this origin. */
 const destinations = (path: string) =>
   ['/', '/_gateway/sign-in', '/a/b/c?return_to=x'].map((page) => new URL(path, ORIGIN + page))
 
-t.test('no address that is asked for leads away from this origin', async (t) => {
+t.test('no return_to leads to another origin', async (t) => {
   const payloads = new Set(PAYLOADS)
   t.ok(payloads.size >= 200, `${payloads.size} payloads`)
   const astray = [...payloads].filter((payload) => {
@@ -260,7 +260,7 @@ t.test('no address that is asked for leads away from this origin', async (t) => 
   t.same(astray, [])
 })
 
-t.test('what was surely meant for another place goes to the start page', async (t) => {
+t.test('a return_to that names another origin leads to the start page', async (t) => {
   const payloads = [
     '//evil.example',
     '/\\evil.example',
@@ -285,7 +285,7 @@ t.test('what was surely meant for another place goes to the start page', async (
   t.equal(returnPath(undefined, ORIGIN), '/', 'nothing was asked for')
 })
 
-t.test('own paths survive, with query and fragment', async (t) => {
+t.test('paths on this origin are kept, with query and fragment', async (t) => {
   const rows: ReadonlyArray<readonly [asked: string, expected: string, why: string]> = [
     ['/', '/', 'the start page'],
     ['/logs', '/logs', 'a page'],
@@ -314,7 +314,7 @@ t.test('own paths survive, with query and fragment', async (t) => {
   for (const [asked, expected, why] of rows) t.equal(returnPath(asked, ORIGIN), expected, why)
 })
 
-t.test('nobody is sent back to the sign-in page', async (t) => {
+t.test('no return_to leads back to the sign-in page', async (t) => {
   for (const asked of [
     '/_gateway',
     '/_gateway/',
@@ -327,7 +327,7 @@ t.test('nobody is sent back to the sign-in page', async (t) => {
     t.equal(returnPath(asked, ORIGIN), '/', asked)
 })
 
-t.test('ports and schemes belong to the origin', async (t) => {
+t.test('another port or scheme is another origin', async (t) => {
   t.equal(returnPath('http://localhost:3000/a', 'http://localhost:3000'), '/a')
   t.equal(returnPath('http://localhost:3001/a', 'http://localhost:3000'), '/')
   t.equal(returnPath('http://localhost/a', 'http://localhost:3000'), '/')
@@ -335,47 +335,50 @@ t.test('ports and schemes belong to the origin', async (t) => {
   t.equal(returnPath('http://[::1]:80/a', 'http://[::1]'), '/a')
 })
 
-t.test('a request without an origin leads nowhere', async (t) => {
+t.test('without an origin of the request, every return_to leads to the start page', async (t) => {
   for (const asked of ['/a', 'https://evil.example/', '//evil.example', 'null'])
     t.equal(returnPath(asked, 'null'), '/', asked)
 })
 
 const RUNS = { seed: 20_260_106, numRuns: 5000 }
 
-t.test('for any text the destination is ours, and asking again changes nothing', async () => {
-  const hostile = fc
-    .array(
-      fc.constantFrom(
-        ...['/', '\\', '.', '..', ':', '@', '?', '#', '\t', '\n', ' ', '%2f', '%2e', '%5c', '／'],
-        ...[
-          'https:',
-          'javascript:',
-          'evil.example',
-          'houston.hubify.com',
-          'a',
-          '\0',
-          '\u2028',
-          '[',
-          ']',
-        ],
-      ),
-      { maxLength: 8 },
-    )
-    .map((parts) => parts.join(''))
-  fc.assert(
-    fc.property(fc.oneof(hostile, anyText(12)), (asked) => {
-      const path = returnPath(asked, ORIGIN)
-      return (
-        /^\/(?![/\\])[!-~]*$/.test(path) &&
-        destinations(path).every(({ href }) => href === ORIGIN + path) &&
-        returnPath(path, ORIGIN) === path
+t.test(
+  'for any text, the result is on this origin, and a second pass does not change it',
+  async () => {
+    const hostile = fc
+      .array(
+        fc.constantFrom(
+          ...['/', '\\', '.', '..', ':', '@', '?', '#', '\t', '\n', ' ', '%2f', '%2e', '%5c', '／'],
+          ...[
+            'https:',
+            'javascript:',
+            'evil.example',
+            'houston.hubify.com',
+            'a',
+            '\0',
+            '\u2028',
+            '[',
+            ']',
+          ],
+        ),
+        { maxLength: 8 },
       )
-    }),
-    RUNS,
-  )
-})
+      .map((parts) => parts.join(''))
+    fc.assert(
+      fc.property(fc.oneof(hostile, anyText(12)), (asked) => {
+        const path = returnPath(asked, ORIGIN)
+        return (
+          /^\/(?![/\\])[!-~]*$/.test(path) &&
+          destinations(path).every(({ href }) => href === ORIGIN + path) &&
+          returnPath(path, ORIGIN) === path
+        )
+      }),
+      RUNS,
+    )
+  },
+)
 
-t.test('16 KiB of hostile repetition are judged in linear time', async (t) => {
+t.test('16 KiB of a hostile return_to are parsed in linear time', async (t) => {
   for (const unit of [
     '/',
     '../',

@@ -1,4 +1,4 @@
-/** Which requests name a file that must never leave the workspace, and which only look like it? */
+/** Which requests name a file that must never leave the workspace, and which only look similar? */
 import * as fc from 'fast-check'
 import t from 'tap'
 import {
@@ -11,7 +11,7 @@ import { cpuMs, LINEAR_MS } from '../helpers/cpu-time.ts'
 
 const SITE = { controlUi: '/chat', stripApi: true }
 
-/** What the gateway says to a target: 400 for one that is none, 403 for a sensitive file. */
+/** The gateway's decision on a target: 400 for an invalid one, 403 for a sensitive file. */
 function answer(raw: string, added: readonly FilePattern[] = []): 400 | 403 | 'passes' {
   const target = parseTarget(raw, SITE)
   if ('reason' in target) return 400
@@ -38,7 +38,7 @@ const NAMES = [
   '.key',
 ]
 
-/** The name alone, in disguises that stay one path segment. */
+/** The name in disguises that stay one path segment. */
 function disguises(name: string): string[] {
   const dot = name.replaceAll('.', '%2e')
   return [
@@ -219,7 +219,7 @@ const IN_QUERIES = [
   '/x?a=.env.example%00.env',
 ]
 
-/** Parameters that name a file. */
+/** Parameters whose names say that the value is a file. */
 const FILE_PARAMETERS = [
   ...[
     'path',
@@ -281,7 +281,7 @@ const FILE_PARAMETERS = [
   ],
 ]
 
-/** Other parameters, whose values may be any words. */
+/** Other parameters, whose values can be any text. */
 const OTHER_PARAMETERS = [
   'q',
   'sort',
@@ -295,7 +295,7 @@ const OTHER_PARAMETERS = [
   'text',
 ]
 
-/** Names that are a file's wherever they stand alone, and names that may be a property's. */
+/** Names that can only be a file, and names that can also be a property. */
 const UNMISTAKABLE = [
   '.env',
   '.env.local',
@@ -308,7 +308,7 @@ const UNMISTAKABLE = [
 ]
 const AMBIGUOUS = ['process.env', 'import.meta.env', 'user.key', 'server.key', '.key']
 
-/** Values that can be a path: with a slash anywhere, in whatever stands around it. */
+/** Values that can be a path, because they contain a slash, in different contexts. */
 const PATH_VALUES = NAMES.flatMap((name) => [
   `{"path":"/data/${name}","encoding":"utf8"}`,
   `{"encoding":"utf8","path":"/data/${name}"}`,
@@ -348,7 +348,7 @@ const PATH_VALUES = NAMES.flatMap((name) => [
   `/data/${name}\n/data/x`,
 ])
 
-/** What a query escape makes of a value, in one to three layers, with `+` for blanks or not. */
+/** A value percent-encoded one to three times, with and without `+` for blanks. */
 const written = (value: string): string[] => {
   const once = encodeURIComponent(value)
   return [
@@ -516,48 +516,54 @@ t.test('a sensitive file is refused in every disguise in the query', async (t) =
   )
 })
 
-t.test('a value with a slash anywhere can be a path, in JSON, lists and commands', async (t) => {
-  const targets = PATH_VALUES.flatMap((value) =>
-    OTHER_PARAMETERS.slice(0, 3).flatMap((name) =>
-      written(value).map((text) => `/x?${name}=${text}&y=1`),
-    ),
-  )
-  t.ok(targets.length >= 250, `${targets.length} targets`)
-  t.same(
-    targets.filter((raw) => answer(raw) !== 403),
-    [],
-  )
-})
-
-t.test('a bare name is refused where the parameter, or the member, names a file', async (t) => {
-  const names = [...NAMES, ...AMBIGUOUS]
-  const targets = FILE_PARAMETERS.flatMap((parameter) =>
-    names.flatMap((name) => [
-      `/x?${parameter}=${name}`,
-      `/x?y=1&${parameter}=${name}&z=2`,
-      `/x?${parameter}=%22${name}%22`,
-      `/x?${parameter}=readme,${name},x`,
-      `/x?${parameter}=readme%7C${name}`,
-      `/x?${parameter}=${percent(escapeAll(name))}`,
-      `/x?${parameter}=${encodeURIComponent(`["x","${name}"]`)}`,
-    ]),
-  )
-  for (const name of names)
-    targets.push(
-      `/x?input=${encodeURIComponent(`{"file":"${name}","x":1}`)}`,
-      `/x?q=${encodeURIComponent(`{"a":{"file":["x","${name}"]}}`)}`,
-      `/x?q=${encodeURIComponent(`{"a":{"\\u0066ile":"${name}"}}`)}`,
-      `/x?q=1;file=${name}`,
-      `/x?q=1;x=2;path[0]=${name};y=3`,
-      `/x?q=1%26file=${name}`,
+t.test(
+  'a value with a slash is checked as a path, also inside JSON, lists and commands',
+  async (t) => {
+    const targets = PATH_VALUES.flatMap((value) =>
+      OTHER_PARAMETERS.slice(0, 3).flatMap((name) =>
+        written(value).map((text) => `/x?${name}=${text}&y=1`),
+      ),
     )
-  t.same(
-    targets.filter((raw) => answer(raw) !== 403),
-    [],
-  )
-})
+    t.ok(targets.length >= 250, `${targets.length} targets`)
+    t.same(
+      targets.filter((raw) => answer(raw) !== 403),
+      [],
+    )
+  },
+)
 
-t.test('a name that is a file’s wherever it stands alone needs no parameter', async (t) => {
+t.test(
+  'a name without a slash is refused if its parameter or JSON member means a file',
+  async (t) => {
+    const names = [...NAMES, ...AMBIGUOUS]
+    const targets = FILE_PARAMETERS.flatMap((parameter) =>
+      names.flatMap((name) => [
+        `/x?${parameter}=${name}`,
+        `/x?y=1&${parameter}=${name}&z=2`,
+        `/x?${parameter}=%22${name}%22`,
+        `/x?${parameter}=readme,${name},x`,
+        `/x?${parameter}=readme%7C${name}`,
+        `/x?${parameter}=${percent(escapeAll(name))}`,
+        `/x?${parameter}=${encodeURIComponent(`["x","${name}"]`)}`,
+      ]),
+    )
+    for (const name of names)
+      targets.push(
+        `/x?input=${encodeURIComponent(`{"file":"${name}","x":1}`)}`,
+        `/x?q=${encodeURIComponent(`{"a":{"file":["x","${name}"]}}`)}`,
+        `/x?q=${encodeURIComponent(`{"a":{"\\u0066ile":"${name}"}}`)}`,
+        `/x?q=1;file=${name}`,
+        `/x?q=1;x=2;path[0]=${name};y=3`,
+        `/x?q=1%26file=${name}`,
+      )
+    t.same(
+      targets.filter((raw) => answer(raw) !== 403),
+      [],
+    )
+  },
+)
+
+t.test('a name that can only be a file is refused in any parameter', async (t) => {
   const targets = OTHER_PARAMETERS.flatMap((parameter) =>
     UNMISTAKABLE.flatMap((name) => [
       `/x?${parameter}=${name}`,
@@ -583,7 +589,7 @@ t.test('a name that is a file’s wherever it stands alone needs no parameter', 
   )
 })
 
-t.test('prose, properties and environments are nobody’s secrets', async (t) => {
+t.test('sentences, properties and environment names are not refused', async (t) => {
   const properties = AMBIGUOUS.flatMap((name) => [
     ...[name, `${name}:asc`, `-${name}`, `x,${name}`, `"${name}"`, `{"sort":"${name}"}`],
   ])
@@ -605,7 +611,7 @@ t.test('prose, properties and environments are nobody’s secrets', async (t) =>
   )
 })
 
-t.test('disguises that are no target at all are refused before', async (t) => {
+t.test('disguises that are not a valid target are refused as bad targets', async (t) => {
   const raws = [
     '/.env/.',
     '/.env/..',
@@ -635,7 +641,7 @@ t.test('disguises that are no target at all are refused before', async (t) => {
   )
 })
 
-t.test('what only looks like a sensitive file passes', async (t) => {
+t.test('names that only look like a sensitive file pass', async (t) => {
   const targets = new Set(LOOK_ALIKES)
   t.ok(targets.size >= 100, `${targets.size} targets`)
   t.same(
@@ -644,7 +650,7 @@ t.test('what only looks like a sensitive file passes', async (t) => {
   )
 })
 
-t.test('text is decoded three times, not more', async (t) => {
+t.test('text is decoded at most three times', async (t) => {
   t.equal(answer('/%2525252eenv'), 'passes')
   t.equal(answer('/x?%2525252eenv'), 'passes')
   t.equal(answer('/%25252eenv'), 403)
@@ -654,7 +660,7 @@ t.test('text is decoded three times, not more', async (t) => {
 const RUNS = { seed: 20_260_103, numRuns: 2000 }
 const word = fc.stringMatching(/^[a-z0-9_-]{1,8}$/)
 
-t.test('any folder, any case and any mix of escapes hides nothing', async () => {
+t.test('no folder, case or mix of escapes hides a sensitive file', async () => {
   const spelled = (name: string) =>
     fc.tuple(
       ...name
@@ -683,7 +689,7 @@ t.test('any folder, any case and any mix of escapes hides nothing', async () => 
   )
 })
 
-t.test('plain words are nobody’s secrets', async () => {
+t.test('plain words are never refused', async () => {
   fc.assert(
     fc.property(
       fc.array(word, { minLength: 1, maxLength: 4 }),
@@ -697,7 +703,7 @@ t.test('plain words are nobody’s secrets', async () => {
   )
 })
 
-t.test('nothing that arrives makes it throw', async () => {
+t.test('no target makes the check throw', async () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
       answer(
@@ -711,7 +717,7 @@ t.test('nothing that arrives makes it throw', async () => {
   )
 })
 
-t.test('added patterns are file names with stars, compared without case', async (t) => {
+t.test('configured patterns are file names with stars, compared without case', async (t) => {
   const rows: ReadonlyArray<readonly [pattern: string, raw: string, refused: boolean]> = [
     ['id_rsa', '/home/id_rsa', true],
     ['id_rsa', '/home/ID_RSA', true],
@@ -769,20 +775,20 @@ t.test('added patterns are file names with stars, compared without case', async 
   t.same(wrong, [])
 })
 
-t.test('added patterns take nothing away from the built-in names', async (t) => {
+t.test('configured patterns do not weaken the built-in names', async (t) => {
   const added = [parseFilePattern('id_rsa'), parseFilePattern('.env.example')]
   for (const name of NAMES) t.equal(answer(`/${name}`, added), 403, name)
   t.equal(answer('/.env.example', added), 403, 'but they can add one')
   t.equal(answer('/index.html', added), 'passes')
 })
 
-t.test('a pattern that is a path, or matches everything, is refused', async (t) => {
+t.test('a pattern with a slash, or one that matches every file, is refused', async (t) => {
   for (const text of ['a/b', '/etc/passwd', 'a\\b']) t.throws(() => parseFilePattern(text), /slash/)
   for (const text of ['', '*', '**', '*.*', '.', '?', '*?', ' ', ' * ', '*.', '"*"', '[*]'])
     t.throws(() => parseFilePattern(text), /every file/, JSON.stringify(text))
 })
 
-t.test('16 KiB of hostile repetition are judged in linear time', async (t) => {
+t.test('16 KiB of a hostile target are checked in linear time', async (t) => {
   const units: ReadonlyArray<readonly [unit: string, before: string, after: string]> = [
     ['&', '/?', ''],
     ['a&', '/?', ''],
@@ -824,7 +830,7 @@ t.test('16 KiB of hostile repetition are judged in linear time', async (t) => {
   }
 })
 
-t.test('a pattern with many stars takes no longer on a name made for it', async (t) => {
+t.test('a pattern with many stars is fast on a name that is made to slow it down', async (t) => {
   const pattern = parseFilePattern('*a*a*a*a*a*a*a*a*b')
   for (const raw of [`/${'a'.repeat(16_000)}`, `/?x=${'a'.repeat(16_000)}`]) {
     t.equal(answer(raw, [pattern]), 'passes')
@@ -832,7 +838,7 @@ t.test('a pattern with many stars takes no longer on a name made for it', async 
   }
 })
 
-t.test('a long run of combining marks costs less than to normalize it as it is', async (t) => {
+t.test('a long run of combining marks costs less than its direct normalization', async (t) => {
   const marks = '%CC%81%CC%96'.repeat(1365)
   const plain = cpuMs(() => decodeURIComponent(marks).normalize('NFKC'))
   const cost = cpuMs(() => answer(`/${marks}`))

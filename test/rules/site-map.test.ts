@@ -30,7 +30,7 @@ t.test('each path belongs to the service whose prefix it has', async (t) => {
     t.equal(routeOf(path, WITH_CHAT), expected, `${path}: ${why}`)
 })
 
-t.test('a prefix ends at a slash, is compared in its case, and stands at the start', async (t) => {
+t.test('a prefix matches whole segments, case-sensitively, and only at the start', async (t) => {
   const prefixes = ['/terminal', '/api', '/chat', '/_gateway', '/health']
   const lookAlikes = prefixes.flatMap((prefix) => [
     `${prefix}x`,
@@ -51,7 +51,7 @@ t.test('a prefix ends at a slash, is compared in its case, and stands at the sta
   t.same(claimed, [], `${lookAlikes.length} look-alikes`)
 })
 
-t.test('/health is one address, not a prefix', async (t) => {
+t.test('/health is one path, not a prefix', async (t) => {
   for (const path of ['/health/', '/health/live', '/healthz'])
     t.equal(routeOf(path, WITH_CHAT), 'dashboard', path)
 })
@@ -62,7 +62,7 @@ t.test('the control UI is a route only when it is switched on', async (t) => {
   t.equal(routeOf('/ui', { controlUi: '/ui/openclaw', stripApi: true }), 'dashboard')
 })
 
-t.test('no setting can claim a prefix of ours', async (t) => {
+t.test('GATEWAY_CONTROL_UI cannot name a prefix of another route', async (t) => {
   for (const prefix of RESERVED_PREFIXES)
     t.not(routeOf(prefix, { controlUi: prefix, stripApi: true }), 'chat', prefix)
   t.same([...RESERVED_PREFIXES].toSorted(), ['/_gateway', '/api', '/health', '/terminal'])

@@ -1,4 +1,4 @@
-/** Which request targets are taken, and is what was decided on what is forwarded? */
+/** Which request targets are accepted, and are the checked bytes the forwarded bytes? */
 import * as fc from 'fast-check'
 import t from 'tap'
 import { routeOf, type RouteName, type SiteMap } from '../../src/rules/site-map.ts'
@@ -8,7 +8,7 @@ import { cpuMs, LINEAR_MS } from '../helpers/cpu-time.ts'
 const SITE: SiteMap = { controlUi: '/chat', stripApi: true }
 const KEEP: SiteMap = { controlUi: undefined, stripApi: false }
 
-/** What becomes of a target: refused, or taken on a route. */
+/** The decision on a target: refused, or accepted on a route. */
 function judge(raw: string, site = SITE): RouteName | 'refused' {
   const target = parseTarget(raw, site)
   return 'reason' in target ? 'refused' : target.route
@@ -26,7 +26,7 @@ function refusedBecause(why: string, targets: readonly string[]): Row[] {
   return targets.map((raw) => [raw, 'refused', why])
 }
 
-/** Every mix of the spellings, joined: `..` and `.%2e` and so on. */
+/** Every combination of the spellings: `..`, `.%2e` and so on. */
 function pairs(spellings: readonly string[]): string[] {
   return spellings.flatMap((left) => spellings.map((right) => left + right))
 }
@@ -397,7 +397,7 @@ const REFUSED: readonly Row[] = [
   ]),
 ]
 
-t.test('each target is taken on its route, or refused', async (t) => {
+t.test('each target is accepted on its route, or refused', async (t) => {
   const rows = [...ROUTES, ...REFUSED]
   const targets = new Set(rows.map(([raw]) => raw))
   t.ok(targets.size >= 300, `${targets.size} targets`)
@@ -405,7 +405,7 @@ t.test('each target is taken on its route, or refused', async (t) => {
   t.same(wrong, [])
 })
 
-t.test('what is taken is forwarded byte for byte, less a stripped /api', async (t) => {
+t.test('an accepted target is forwarded byte for byte, without a stripped /api', async (t) => {
   const rows: ReadonlyArray<readonly [raw: string, forwarded: string, why: string]> = [
     ['/api', '/', 'the prefix alone is the root'],
     ['/api?a=1', '/?a=1', 'the root with a query'],
@@ -426,13 +426,13 @@ t.test('what is taken is forwarded byte for byte, less a stripped /api', async (
   )
 })
 
-t.test('/api is kept where it is configured so', async (t) => {
+t.test('/api is kept if configured', async (t) => {
   t.match(accepted('/api/v1/models?x', KEEP), { route: 'api', forwarded: '/api/v1/models?x' })
   t.match(accepted('/api', KEEP), { forwarded: '/api' })
   t.match(accepted('/api//x', KEEP), { forwarded: '/api//x' }, 'no host when nothing is stripped')
 })
 
-t.test('a control UI that is switched off is the dashboard’s', async (t) => {
+t.test('without a control UI, its path belongs to the dashboard', async (t) => {
   t.equal(judge('/chat/x', KEEP), 'dashboard')
   t.equal(judge('/chat%2fx', KEEP), 'dashboard', 'it is no route, so nothing changes')
 })
@@ -446,7 +446,7 @@ t.test('the path is decoded once for decisions and the log', async (t) => {
   t.match(accepted('/plain?'), { path: '/plain', decodedPath: '/plain', query: '?' })
 })
 
-/** Text that is likely to be taken for something else. */
+/** Texts that parsers often misread. */
 const hostileTarget = fc
   .array(
     fc.oneof(
@@ -472,14 +472,14 @@ const anyTarget = fc.oneof(hostileTarget, latin1)
 
 const RUNS = { seed: 20_260_101, numRuns: 10_000 }
 
-/** Decodes what can be decoded and leaves the rest, as lenient services do. Not the code under test. */
+/** Decodes valid escapes and leaves the rest, as lenient services do. This is not the code under test. */
 function decodeLeniently(text: string): string {
   return text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) =>
     String.fromCharCode(Number.parseInt(hex, 16)),
   )
 }
 
-t.test('nothing that arrives makes the parser throw', async () => {
+t.test('no target makes the parser throw', async () => {
   fc.assert(
     fc.property(anyTarget, (raw) => {
       parseTarget(raw, SITE)
@@ -489,7 +489,7 @@ t.test('nothing that arrives makes the parser throw', async () => {
   )
 })
 
-t.test('a target that is taken was not changed', async (t) => {
+t.test('an accepted target is not changed', async (t) => {
   let taken = 0
   fc.assert(
     fc.property(anyTarget, (raw) => {
@@ -505,7 +505,7 @@ t.test('a target that is taken was not changed', async (t) => {
   t.ok(taken > 200, `${taken} were taken`)
 })
 
-t.test('however often a service decodes, it finds the route that was decided on', async (t) => {
+t.test('however often a service decodes a path, the route stays the same', async (t) => {
   let decoded = 0
   fc.assert(
     fc.property(hostileTarget, (raw) => {
@@ -525,7 +525,7 @@ t.test('however often a service decodes, it finds the route that was decided on'
   t.ok(decoded > 200, `${decoded} forms were decoded`)
 })
 
-t.test('a URL parser sees the path that was decided on, and our own host', async () => {
+t.test('a URL parser finds the checked path, and this workspace’s host', async () => {
   fc.assert(
     fc.property(anyTarget, (raw) => {
       const target = parseTarget(raw, SITE)
@@ -541,7 +541,7 @@ t.test('a URL parser sees the path that was decided on, and our own host', async
   )
 })
 
-t.test('16 KiB of hostile repetition are judged in linear time', async (t) => {
+t.test('16 KiB of a hostile target are parsed in linear time', async (t) => {
   const size = 16 * 1024
   const rows: ReadonlyArray<readonly [unit: string, before: string, after: string]> = [
     ['.', '/', ''],

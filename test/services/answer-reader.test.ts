@@ -1,4 +1,4 @@
-/** Is an answer read as every other HTTP/1.1 parser reads it, however its bytes are cut, and refused when they might differ? */
+/** Does the reader frame a response as every other HTTP/1.1 parser does, however it is cut, and refuse one on which they differ? */
 import * as fc from 'fast-check'
 import { request } from 'node:http'
 import { Duplex } from 'node:stream'
@@ -13,20 +13,20 @@ import { cpuMs, LINEAR_MS } from '../helpers/cpu-time.ts'
 
 /** What was read of a connection's bytes. */
 interface Reading {
-  /** The status and the fields of each informational answer. */
+  /** The status and the fields of each informational response. */
   informational?: Array<[status: number, ...fields: string[]]>
   status?: number
   fields?: string[]
   length?: number | undefined
   body: string
-  /** Whether the connection may be used again, once the answer is over. */
+  /** Whether the connection may be used again after the response. */
   persists?: boolean
   problem?: string
 }
 
 const latin1 = (text: string) => Buffer.from(text, 'latin1')
 
-/** Reads one answer. @param closes whether the service closes its side behind it */
+/** Reads one response. @param closes whether the service closes its side after it */
 function read(pieces: readonly Buffer[], { isHead = false, closes = true } = {}): Reading {
   const reading: Reading = { body: '' }
   const reader = new AnswerReader({
@@ -38,7 +38,7 @@ function read(pieces: readonly Buffer[], { isHead = false, closes = true } = {})
     },
     onBody(piece) {
       reading.body += piece.toString('latin1')
-      piece.fill('!') // the bytes are the connection's, which reads the next ones into the same place
+      piece.fill('!') // the connection reads the next bytes into the same memory
     },
     onEnd(persists) {
       reading.persists = persists
@@ -184,9 +184,9 @@ for (const [answer, expected, why] of GOOD) {
   })
 }
 
-t.test('the answer to a HEAD has no body, whatever it says', async (t) => {
+t.test('a response to a HEAD has no body, whatever its fields say', async (t) => {
   for (const fields of ['Content-Length: 9', 'Transfer-Encoding: chunked', 'Content-Length: 0']) {
-    const persists = fields.endsWith(' 0') // whoever announces a body may send it: the next answer must not begin with it
+    const persists = fields.endsWith(' 0') // a service may send the body that it announces: the next response must not begin with it
     const answer = `HTTP/1.1 200 OK\r\n${fields}\r\n\r\n`
     t.match(whole(answer, { isHead: true, closes: false }), {
       status: 200,
@@ -200,7 +200,7 @@ t.test('the answer to a HEAD has no body, whatever it says', async (t) => {
 
 const ok = (...lines: string[]) => `HTTP/1.1 200 OK\r\n${lines.join('\r\n')}\r\n\r\n`
 
-/** An informational answer of 32 bytes. */
+/** An informational response of 32 bytes. */
 const INFORMATIONAL = 'HTTP/1.1 102 Processing\r\nA:b\r\n\r\n'
 
 const BAD: ReadonlyArray<readonly [answer: string, problem: string]> = [
@@ -303,7 +303,7 @@ const BAD: ReadonlyArray<readonly [answer: string, problem: string]> = [
   ],
 ]
 
-t.test('what is ambiguous is refused, however it is cut', async (t) => {
+t.test('an ambiguous response is refused, however it is cut', async (t) => {
   for (const [answer, problem] of BAD) {
     const shown = JSON.stringify(answer.slice(0, 70))
     t.equal(whole(answer).problem, problem, shown)
@@ -315,7 +315,7 @@ t.test('what is ambiguous is refused, however it is cut', async (t) => {
   }
 })
 
-t.test('a head has at most 64 KiB, however it comes', async (t) => {
+t.test('a head has at most 64 KiB, however it is cut', async (t) => {
   const endless = ['HTTP/1.1 200 ', 'HTTP/1.1 200 OK\r\nX-A: ', 'HTTP/1.1 200 OK\r\nX-A: a\r\n']
   for (const beginning of endless) {
     const filler = beginning.endsWith('\n') ? 'X-A: aaaaaaaa\r\n' : 'a'.repeat(15)
@@ -336,7 +336,7 @@ t.test('a head has at most 64 KiB, however it comes', async (t) => {
   t.match(whole(long), { fields: ['X-A', value, 'Content-Length', '2'], body: 'hi' })
 })
 
-t.test('the line of a chunk has at most 1 KiB, however it comes', async (t) => {
+t.test('the line of a chunk has at most 1 KiB, however it is cut', async (t) => {
   const pieces = [
     ok('Transfer-Encoding: chunked'),
     '5;',
@@ -345,7 +345,7 @@ t.test('the line of a chunk has at most 1 KiB, however it comes', async (t) => {
   t.equal(read(pieces.map(latin1), { closes: false }).problem, 'a line that is too long')
 })
 
-t.test('what one answer spent of a limit, the next one has again', async (t) => {
+t.test('each response has the whole of every limit', async (t) => {
   let ends = 0
   const reader = new AnswerReader({
     onInformational() {},
@@ -363,7 +363,7 @@ t.test('what one answer spent of a limit, the next one has again', async (t) => 
   }
 })
 
-t.test('no answer takes more than linear time', async (t) => {
+t.test('no response takes more than linear time', async (t) => {
   const long = 30_000
   const hard = [
     ok(`X-A: ${'\t '.repeat(long)}b`),
@@ -378,7 +378,7 @@ t.test('no answer takes more than linear time', async (t) => {
     t.ok(cpuMs(() => whole(answer)) < LINEAR_MS, JSON.stringify(answer.slice(0, 60)))
 })
 
-/** What Node's own client reads of the same bytes; undefined when it refuses them. */
+/** The reading of the same bytes by Node's own client; undefined when it refuses them. */
 async function readByNode(answer: string, isHead: boolean): Promise<Reading | undefined> {
   const { promise, resolve } = Promise.withResolvers<Reading | undefined>()
   const socket = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() })
@@ -402,7 +402,7 @@ async function readByNode(answer: string, isHead: boolean): Promise<Reading | un
   return reading
 }
 
-t.test('what is accepted, Node’s own parser reads the same', async (t) => {
+t.test('Node’s own parser reads every accepted response in the same way', async (t) => {
   const oneOf = (...texts: string[]) => fc.constantFrom(...texts)
   const field = oneOf(
     'Content-Length: 5',
@@ -478,7 +478,7 @@ t.test('what is accepted, Node’s own parser reads the same', async (t) => {
   t.ok(accepted > 300, `${accepted} of 3000 were accepted`)
 })
 
-t.test('any bytes at all end in a reading or a refusal', async (t) => {
+t.test('arbitrary bytes end in a response or a refusal', async (t) => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), fc.boolean(), (bytes, isHead) => {
       for (const beginning of ['', 'HTTP/1.1 200 OK\r\n', ok('Transfer-Encoding: chunked')])

@@ -1,4 +1,4 @@
-/** Does a question of the gateway's own end, whatever a service says, and leave no connection and no timer behind? */
+/** Does a request of the gateway's own end, whatever the service sends, and leave no connection and no timer behind? */
 import t, { type Test } from 'tap'
 import { loadConfig } from '../../src/config/load.ts'
 import { openServices } from '../../src/services/service.ts'
@@ -9,7 +9,7 @@ import { eventually } from '../helpers/waiting.ts'
 
 const HEAD = { method: 'GET', path: '/health', headers: ['Host', 'a'] }
 
-/** A service that says this. */
+/** A service that sends these bytes. */
 async function saying(t: Test, answer: string) {
   const { url } = await startRawUpstream(t, (socket) => {
     socket.on('data', () => socket.write(answer, 'latin1'))
@@ -23,7 +23,7 @@ async function saying(t: Test, answer: string) {
 
 const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
 
-t.test('a small answer comes whole, and its connection is used again', async (t) => {
+t.test('a small response comes whole, and its connection is used again', async (t) => {
   const service = await saying(
     t,
     'HTTP/1.1 200 OK\r\nX-A: b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nd\xc3\r\n1\r\n\xa9\r\n0\r\n\r\n',
@@ -38,7 +38,7 @@ t.test('a small answer comes whole, and its connection is used again', async (t)
   t.ok(timers() <= before, 'no timer is left')
 })
 
-t.test('whatever else comes of it, connection and timer are given back', async (t) => {
+t.test('every failure closes the connection and stops the timer', async (t) => {
   const cases = [
     ['', 'upstream-timeout', 200],
     ['HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc', 'upstream-timeout', 200],

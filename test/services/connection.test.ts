@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
-import type { Socket } from 'node:net'
+import { createServer as createTcpServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseServiceUrl } from '../../src/config/values.ts'
@@ -12,10 +12,10 @@ import type { RequestHead } from '../../src/services/request-text.ts'
 import { startBefore } from '../helpers/gateway.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { closedPort, startRawUpstream, startUpstream } from '../helpers/upstream.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { eventually, later } from '../helpers/waiting.ts'
 import { open, requestBytes } from '../helpers/wire.ts'
 
-/** What came of a request. */
+/** The outcome of a request. */
 interface Outcome {
   status?: number
   body: string
@@ -28,7 +28,7 @@ function poolOf(t: Test, url: string): ConnectionPool {
   return pool
 }
 
-/** Sends a request and waits for what comes of it. */
+/** Sends a request and waits for its outcome. */
 function ask(
   pool: ConnectionPool,
   head: Partial<RequestHead> = {},
@@ -61,7 +61,7 @@ function ask(
   return promise
 }
 
-/** A service that answers each request with these bytes, and counts its connections. */
+/** A service that sends these bytes as its response to each request, and keeps its connections. */
 async function answering(t: Test, answer: string, onSent: (socket: Socket) => void = () => {}) {
   const heads: string[] = []
   const sockets: Socket[] = []
@@ -88,32 +88,35 @@ t.test('a connection carries one request after the other', async (t) => {
   t.equal(pool.size, 3)
 })
 
-t.test('a body has its length, or is sent in chunks; a POST without one says so', async (t) => {
-  const { pool, heads } = await answering(t, HI)
-  const seen = async (head: Partial<RequestHead>, body?: Buffer[]) => {
-    heads.length = 0
-    await ask(pool, head, body)
-    await eventually(() => heads.join('').includes('\r\n\r\n'), 'the request')
-    return heads.join('')
-  }
-  const pieces = ['ab', '', 'c'].map((text) => Buffer.from(text))
-  const length = ['Host', 'a', 'content-length', '3']
-  t.match(
-    await seen({ method: 'POST', headers: length }, pieces),
-    /\r\ncontent-length: 3\r\n.*\r\n\r\nabc$/s,
-  )
-  const chunked = await seen({ method: 'POST' }, pieces)
-  t.match(chunked, /\r\nTransfer-Encoding: chunked\r\n/)
-  t.match(chunked, /\r\n\r\n3\r\nabc\r\n0\r\n\r\n$/, 'what is there together is one chunk')
-  const empty = await seen({ method: 'POST' }, [Buffer.alloc(0)])
-  t.match(empty, /\r\n\r\n0\r\n\r\n$/, 'no bytes are no chunk, which would be the last')
-  for (const method of ['POST', 'PUT', 'PATCH'])
-    t.match(await seen({ method }), /\r\nContent-Length: 0\r\n/, method)
-  for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS'])
-    t.notMatch(await seen({ method }), /content-length|transfer-encoding/i, method)
-})
+t.test(
+  'a body has its length, or is sent in chunks; a POST without a body has length 0',
+  async (t) => {
+    const { pool, heads } = await answering(t, HI)
+    const seen = async (head: Partial<RequestHead>, body?: Buffer[]) => {
+      heads.length = 0
+      await ask(pool, head, body)
+      await eventually(() => heads.join('').includes('\r\n\r\n'), 'the request')
+      return heads.join('')
+    }
+    const pieces = ['ab', '', 'c'].map((text) => Buffer.from(text))
+    const length = ['Host', 'a', 'content-length', '3']
+    t.match(
+      await seen({ method: 'POST', headers: length }, pieces),
+      /\r\ncontent-length: 3\r\n.*\r\n\r\nabc$/s,
+    )
+    const chunked = await seen({ method: 'POST' }, pieces)
+    t.match(chunked, /\r\nTransfer-Encoding: chunked\r\n/)
+    t.match(chunked, /\r\n\r\n3\r\nabc\r\n0\r\n\r\n$/, 'what is there together is one chunk')
+    const empty = await seen({ method: 'POST' }, [Buffer.alloc(0)])
+    t.match(empty, /\r\n\r\n0\r\n\r\n$/, 'no bytes are no chunk, which would be the last')
+    for (const method of ['POST', 'PUT', 'PATCH'])
+      t.match(await seen({ method }), /\r\nContent-Length: 0\r\n/, method)
+    for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS'])
+      t.notMatch(await seen({ method }), /content-length|transfer-encoding/i, method)
+  },
+)
 
-t.test('nothing in a request can become a second one', async (t) => {
+t.test('no part of a request can start a second request', async (t) => {
   const { pool, sockets } = await answering(t, HI)
   const evil = 'a\r\nX-Forwarded-User: root\r\n\r\nGET /evil HTTP/1.1'
   const heads: Array<Partial<RequestHead>> = [
@@ -155,7 +158,7 @@ t.test('a connection is not used again when', async (t) => {
 })
 
 t.test(
-  'a connection is used again only behind a request that the service surely has read',
+  'a connection is used again only after a request that the service surely has read',
   async (t) => {
     const length = { headers: ['Host', 'a', 'Content-Length', '3'] }
     const body = [Buffer.from('abc')]
@@ -182,7 +185,7 @@ t.test(
 )
 
 t.test(
-  'a connection that was made ahead waits for a request, and whoever made it is told',
+  'a connection that was opened ahead becomes idle, and its opener is called back',
   async (t) => {
     const { pool, sockets } = await answering(t, HI)
     const heard: string[] = []
@@ -211,7 +214,7 @@ t.test(
   },
 )
 
-t.test('an answer before the end of the request ends the connection', async (t) => {
+t.test('a response before the end of the request closes the connection', async (t) => {
   const { pool, sockets } = await answering(t, HI)
   const { promise, resolve } = Promise.withResolvers<void>()
   const connection = pool.take()
@@ -230,7 +233,7 @@ t.test('an answer before the end of the request ends the connection', async (t) 
   t.equal(sockets.length, 2)
 })
 
-t.test('who ends a connection hears nothing more of it', async (t) => {
+t.test('after destroy(), no callback of a connection is called', async (t) => {
   const { pool, sockets } = await answering(t, HI)
   for (const moment of ['asked', 'connected', 'head', 'body']) {
     const heard: string[] = []
@@ -268,6 +271,8 @@ t.test('who ends a connection hears nothing more of it', async (t) => {
 t.test('a connection whose large body was lent copies a small one', async (t) => {
   const large = 'x'.repeat(1_000_000)
   const small = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n'
+  const rest = ['34', '5']
+  let sendRest = () => {}
   const service = await startRawUpstream(t, (socket) => {
     let asked = 0
     socket.on('data', () => {
@@ -276,8 +281,11 @@ t.test('a connection whose large body was lent copies a small one', async (t) =>
         return
       }
       socket.write(`${small}12`)
-      setTimeout(() => socket.write('34'), 50)
-      setTimeout(() => socket.write('5'), 100) // read to where the piece before was
+      sendRest = () => {
+        // Each piece is read into the same memory as the piece before.
+        const piece = rest.shift()
+        if (piece !== undefined) socket.write(piece)
+      }
     })
   })
   const pool = poolOf(t, service.url)
@@ -292,6 +300,7 @@ t.test('a connection whose large body was lent copies a small one', async (t) =>
           onHead: (_status, _fields, length) => length === large.length,
           onBody(piece) {
             pieces.push(piece)
+            sendRest()
             return true
           },
           onEnd: resolve,
@@ -312,7 +321,7 @@ t.test('a connection whose large body was lent copies a small one', async (t) =>
   t.equal(service.dials(), 1)
 })
 
-t.test('nothing of one request is left to the next', async (t) => {
+t.test('no state of one request is left to the next', async (t) => {
   for (const answer of [HI, `${HI} and more`]) {
     const { pool } = await answering(t, answer)
     const heard: string[] = []
@@ -326,7 +335,7 @@ t.test('nothing of one request is left to the next', async (t) => {
         },
         onInformational() {},
         onHead: () => false,
-        onBody: () => false, // no more for now: but there is no more
+        onBody: () => false, // pauses, although the body is over
         onEnd: () => heard.push('end'),
         onError: () => heard.push('error'),
       },
@@ -338,16 +347,19 @@ t.test('nothing of one request is left to the next', async (t) => {
   }
 })
 
-t.test('no request waits behind the body of another that a service does not read', async (t) => {
-  const { pool, sockets } = await answering(t, HI, (socket) => {
-    if (sockets.length === 1) socket.pause()
-  })
-  const body = [Buffer.alloc(32 * 1024 * 1024)] // more than the kernel takes
-  t.match(await ask(pool, { method: 'POST' }, body), { status: 200, body: 'hi' })
-  t.equal(pool.size, 0)
-  t.match(await ask(pool), { status: 200, body: 'hi' })
-  t.equal(sockets.length, 2)
-})
+t.test(
+  'no request is sent behind the body of another that the service does not read',
+  async (t) => {
+    const { pool, sockets } = await answering(t, HI, (socket) => {
+      if (sockets.length === 1) socket.pause()
+    })
+    const body = [Buffer.alloc(32 * 1024 * 1024)] // more than the kernel takes
+    t.match(await ask(pool, { method: 'POST' }, body), { status: 200, body: 'hi' })
+    t.equal(pool.size, 0)
+    t.match(await ask(pool), { status: 200, body: 'hi' })
+    t.equal(sockets.length, 2)
+  },
+)
 
 /** A pool whose service gives these responses, and the numbers of stray bytes that it reported. */
 async function straying(t: Test, response: string) {
@@ -391,16 +403,33 @@ t.test('bytes on a connection without a request are counted', async (t) => {
   t.equal(pool.strayBytes, reported[0])
 })
 
-t.test(
-  'a response to a request that has not left is counted, and not sent for again',
-  async (t) => {
-    const { pool, sockets, reported } = await straying(t, HI)
-    await ask(pool) // the connection is kept, so that a GET could be repeated if the service only closed it
-    const { promise, resolve } = Promise.withResolvers<[GatewayError, boolean]>()
-    const connection = pool.take()
-    sockets[0]?.write('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged')
-    const head = { method: 'POST', path: '/', headers: ['Host', 'a'], hasBody: true }
-    connection.send(head, {
+/**
+ * Sends a request on a kept connection, and has something happen to that connection before the request has left. The service is
+ * on a Unix socket, because there the other side has at once what was written.
+ * @returns the error and whether the request may be repeated
+ */
+async function disturb(t: Test, method: string, how: (socket: Socket) => void) {
+  const path = join(temporaryFolder(t), 'service.sock')
+  const sockets: Socket[] = []
+  const heads: string[] = []
+  const server = createTcpServer((socket) => {
+    sockets.push(socket)
+    socket.on('data', (bytes: Buffer) => {
+      heads.push(bytes.toString('latin1'))
+      socket.write(HI)
+    })
+  }).listen(path)
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const pool = poolOf(t, `unix:${path}`)
+  await ask(pool)
+  const { promise, resolve } = Promise.withResolvers<[GatewayError, boolean]>()
+  // A timer's callback: sockets are read after it, and before the request leaves at the end of the turn.
+  setTimeout(() => {
+    const [socket] = sockets
+    if (socket !== undefined) how(socket)
+    const head = { method, path: '/second', headers: ['Host', 'a'], hasBody: false }
+    pool.take().send(head, {
       onConnect() {},
       onInformational() {},
       onHead: () => t.fail('a response'),
@@ -408,8 +437,39 @@ t.test(
       onEnd: () => t.fail('a response'),
       onError: (error, mayRepeat) => resolve([error, mayRepeat]),
     })
-    t.match(await promise, [{ reason: 'an answer to what was not asked' }, false])
-    t.same(reported, [44])
+  }, 1)
+  const [error, mayRepeat] = await promise
+  t.equal(heads.length, 1, 'the second request has not left')
+  t.equal(pool.size, 0)
+  return { reason: error.reason, mayRepeat, strayBytes: pool.strayBytes }
+}
+
+t.test(
+  'a response to a request that has not left is counted, and nothing is repeated',
+  async (t) => {
+    const forged = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged'
+    for (const method of ['GET', 'POST'])
+      t.same(await disturb(t, method, (socket) => void socket.write(forged)), {
+        reason: 'an answer to what was not asked',
+        mayRepeat: false,
+        strayBytes: forged.length,
+      })
+  },
+)
+
+t.test(
+  'a kept connection that ends before its GET has left lets the GET be repeated',
+  async (t) => {
+    for (const [method, mayRepeat] of [
+      ['GET', true],
+      ['HEAD', true],
+      ['POST', false],
+    ] as const)
+      t.same(await disturb(t, method, (socket) => void socket.destroy()), {
+        reason: 'closed without an answer',
+        mayRepeat,
+        strayBytes: 0,
+      })
   },
 )
 
@@ -435,7 +495,7 @@ t.test('bytes of a response that its receiver did not want are not counted', asy
   t.same(reported, [])
 })
 
-t.test('what a service says before it was asked is no answer', async (t) => {
+t.test('bytes that a service sends before the request are no response', async (t) => {
   const service = await startRawUpstream(t, (socket) => void socket.write(HI))
   const { promise, resolve } = Promise.withResolvers<GatewayError>()
   const connection = poolOf(t, service.url).take()
@@ -454,7 +514,7 @@ t.test('what a service says before it was asked is no answer', async (t) => {
   })
 })
 
-t.test('what a service says on a connection that nobody uses ends it', async (t) => {
+t.test('bytes of a service on an idle connection close it', async (t) => {
   const { pool, sockets } = await answering(t, HI)
   await ask(pool)
   sockets[0]?.write('HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n')
@@ -471,7 +531,7 @@ t.test('a connection that the service closes is not used again', async (t) => {
   t.match(await ask(pool), { status: 200, body: 'hi' })
 })
 
-t.test('a connection is let go before the service says it would', async (t) => {
+t.test('an idle connection is closed before the service’s announced timeout', async (t) => {
   const { pool, sockets } = await answering(
     t,
     'HTTP/1.1 200 OK\r\nKeep-Alive: timeout=3, max=100\r\nContent-Length: 2\r\n\r\nhi',
@@ -500,7 +560,7 @@ t.test('a service is found by name, at either address of it, and by path', async
   pool.close()
 })
 
-t.test('failures have names', async (t) => {
+t.test('every failure has a code and a reason', async (t) => {
   const reasonOf = async (url: string) => (await ask(poolOf(t, url))).error
   t.match(await reasonOf(`http://127.0.0.1:${await closedPort()}`), {
     code: 'upstream-unreachable',
@@ -523,7 +583,7 @@ t.test('failures have names', async (t) => {
   t.match(await reasonOf((await answering(t, 'SSH-2.0\r\n')).url), { reason: 'no HTTP/1.1' })
 })
 
-/** Bytes in which every place is told from every other. */
+/** Bytes that differ at every place, so that a shifted body is found. */
 function pattern(seed: number, length: number): Buffer {
   const bytes = Buffer.alloc(length)
   let state = seed
@@ -537,7 +597,7 @@ function pattern(seed: number, length: number): Buffer {
 const digest = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
 
 t.test(
-  'large bodies side by side arrive whole, to clients fast and slow',
+  'large bodies arrive whole at the same time, at fast and slow clients',
   { timeout: 60_000 },
   async (t) => {
     const LENGTHS = [65_536, 65_537, 262_144, 262_145, 1_000_000, 6_000_001]
@@ -555,10 +615,10 @@ t.test(
       socket.on('data', (chunk: Buffer) => {
         chunks.push(chunk)
         if (seed % 3 === 0) return
-        socket.pause() // a slow reader: much of the body waits in the gateway meanwhile
-        setTimeout(() => socket.resume(), seed % 3)
+        socket.pause() // a slow reader: much of the body waits in the gateway
+        later(seed % 3, () => void socket.resume())
       })
-      // Several answers on one connection: one that is still being sent must not get another's bytes.
+      // Several responses on one connection: one that is still being sent must not get bytes of another.
       const paths = [`/${kind}-${seed}`, `/counted-${seed + 1}`, `/counted-${seed + 7}`]
       for (const path of paths.slice(0, -1))
         socket.write(requestBytes(`GET ${path}`, [gateway.auth]))
@@ -582,7 +642,7 @@ t.test(
   },
 )
 
-/** The body of the first answer in these bytes, and what follows it. */
+/** The body of the first response in these bytes, and the bytes behind it. */
 function firstAnswer(bytes: Buffer): [body: Buffer, behind: Buffer] {
   const end = bytes.indexOf('\r\n\r\n') + 4
   const head = bytes.toString('latin1', 0, end)

@@ -1,14 +1,14 @@
-/** Does a body reach a service whole and in bounded portions, however unevenly both sides work? */
+/** Does a body reach a service whole and in bounded portions, whenever the client and the service pause? */
 import { createHash, randomBytes } from 'node:crypto'
 import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
-import { setImmediate as turn, setTimeout as pause } from 'node:timers/promises'
+import { setImmediate as turn } from 'node:timers/promises'
 import * as fc from 'fast-check'
 import t from 'tap'
 import { MAX_WHOLE_BYTES, RequestBody, type BodySink } from '../../src/services/request-body.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { elapse, eventually, later } from '../helpers/waiting.ts'
 
-/** A service that takes what it is sent, and says when it wants more. */
+/** A service that keeps the bytes it is sent, and decides when it takes more. */
 class Service implements BodySink {
   onWritable: (() => void) | undefined
   readonly portions: Array<readonly Buffer[]> = []
@@ -36,7 +36,7 @@ class Service implements BodySink {
 
 const incoming = () => new IncomingMessage(new Socket())
 
-/** Sends a body to a service when it has begun and the connection is there. */
+/** Sends a body to a service once the body has begun and the connection is established. */
 function send(
   source: IncomingMessage,
   service: BodySink,
@@ -77,63 +77,63 @@ t.test('a large body is sent a quarter of a megabyte at a time', async (t) => {
   t.ok(service.portions.length < 30, 'and not less')
 })
 
+t.test('the body is not read while the service is busy, nor after stop()', async (t) => {
+  const source = incoming()
+  const service = new Service(() => false)
+  const body = send(source, service)
+  t.equal(body.awaitsClient, true)
+  source.push('first')
+  await eventually(() => service.portions.length === 1, 'sent')
+  t.equal(body.awaitsClient, false, 'it is the service that is waited for')
+  t.equal(source.isPaused(), true)
+  source.push('second')
+  for (let i = 0; i < 5; i++) await turn()
+  t.equal(String(service.bytes), 'first')
+  service.onWritable?.()
+  t.equal(body.awaitsClient, true)
+  await eventually(() => service.portions.length === 2, 'sent')
+  t.equal(String(service.bytes), 'firstsecond')
+  service.onWritable?.()
+  source.push('third')
+  source.push(null)
+  body.stop()
+  for (let i = 0; i < 5; i++) await turn()
+  t.equal(String(service.bytes), 'firstsecond')
+  t.equal(service.isComplete, false)
+  t.equal(source.listenerCount('data') + source.listenerCount('end'), 0)
+})
+
 t.test(
-  'nothing is read while the service is busy, and nothing after the relay is done',
+  'bytes that come before there is a connection are kept, and then reading pauses',
   async (t) => {
     const source = incoming()
-    const service = new Service(() => false)
-    const body = send(source, service)
+    const service = new Service()
+    let begun = 0
+    const owner = { onBodyBegin: () => begun++, onBodyTooLarge() {} }
+    const body = new RequestBody(source, owner, false)
+    t.equal(body.awaitsClient, false, 'not before it is read')
+    body.read()
     t.equal(body.awaitsClient, true)
-    source.push('first')
-    await eventually(() => service.portions.length === 1, 'sent')
-    t.equal(body.awaitsClient, false, 'it is the service that is waited for')
-    t.equal(source.isPaused(), true)
-    source.push('second')
     for (let i = 0; i < 5; i++) await turn()
-    t.equal(String(service.bytes), 'first')
-    service.onWritable?.()
-    t.equal(body.awaitsClient, true)
-    await eventually(() => service.portions.length === 2, 'sent')
-    t.equal(String(service.bytes), 'firstsecond')
-    service.onWritable?.()
-    source.push('third')
+    t.equal(begun, 0, 'a body without a byte has not begun')
+    for (let i = 0; i < 10; i++) {
+      source.push(Buffer.alloc(16 * 1024, i))
+      await turn()
+    }
     source.push(null)
-    body.stop()
     for (let i = 0; i < 5; i++) await turn()
-    t.equal(String(service.bytes), 'firstsecond')
-    t.equal(service.isComplete, false)
-    t.equal(source.listenerCount('data') + source.listenerCount('end'), 0)
+    t.equal(begun, 1)
+    t.equal(body.awaitsClient, false, 'it is the connection that is waited for')
+    t.equal(source.isPaused(), true)
+    body.sendTo(service)
+    t.ok(service.bytes.length <= 48 * 1024, `${service.bytes.length} bytes were gathered`)
+    await eventually(() => service.isComplete, 'the end')
+    t.equal(service.bytes.length, 160 * 1024)
+    t.ok(service.bytes.every((byte, i) => byte === Math.floor(i / (16 * 1024))))
   },
 )
 
-t.test('what comes while there is no connection yet is kept, and the client waits', async (t) => {
-  const source = incoming()
-  const service = new Service()
-  let begun = 0
-  const owner = { onBodyBegin: () => begun++, onBodyTooLarge() {} }
-  const body = new RequestBody(source, owner, false)
-  t.equal(body.awaitsClient, false, 'not before it is read')
-  body.read()
-  t.equal(body.awaitsClient, true)
-  for (let i = 0; i < 5; i++) await turn()
-  t.equal(begun, 0, 'a body without a byte has not begun')
-  for (let i = 0; i < 10; i++) {
-    source.push(Buffer.alloc(16 * 1024, i))
-    await turn()
-  }
-  source.push(null)
-  for (let i = 0; i < 5; i++) await turn()
-  t.equal(begun, 1)
-  t.equal(body.awaitsClient, false, 'it is the connection that is waited for')
-  t.equal(source.isPaused(), true)
-  body.sendTo(service)
-  t.ok(service.bytes.length <= 48 * 1024, `${service.bytes.length} bytes were gathered`)
-  await eventually(() => service.isComplete, 'the end')
-  t.equal(service.bytes.length, 160 * 1024)
-  t.ok(service.bytes.every((byte, i) => byte === Math.floor(i / (16 * 1024))))
-})
-
-t.test('a body that ends just before its connection is there is finished once', async (t) => {
+t.test('a body that ends just before its connection is established is finished once', async (t) => {
   for (const text of ['', 'all']) {
     const source = incoming()
     const service = new Service()
@@ -196,7 +196,7 @@ t.test('no wake-up is lost between a client and a service that pause at random',
         const wake = () => service.onWritable?.()
         if (wait === 1) process.nextTick(wake)
         else if (wait === 2) setImmediate(wake)
-        else setTimeout(wake, 1)
+        else later(1, wake)
         return false
       })
       const source = incoming()
@@ -204,7 +204,7 @@ t.test('no wake-up is lost between a client and a service that pause at random',
       send(source, service, (onConnect) => {
         if (delay === 0) onConnect()
         else if (delay === 1) setImmediate(onConnect)
-        else setTimeout(onConnect, delay)
+        else later(delay, onConnect)
       })
       const sent = createHash('sha256')
       for (const [i, length] of lengths.entries()) {
@@ -213,7 +213,7 @@ t.test('no wake-up is lost between a client and a service that pause at random',
         source.push(piece)
         const wait = clientPauses[i % clientPauses.length] ?? 0
         if (wait === 1) await turn()
-        else if (wait > 1) await pause(wait - 1)
+        else if (wait > 1) await elapse(wait - 1, 'a client that pauses')
       }
       source.push(null)
       await eventually(() => service.isComplete, 'the end')

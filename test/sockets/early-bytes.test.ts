@@ -1,4 +1,4 @@
-/** Is nothing lost of what a client sends while its handshake waits, and is it never too much? */
+/** Are all bytes kept that a client sends during its handshake, up to a limit, and is its leaving noticed? */
 import { once } from 'node:events'
 import { PassThrough } from 'node:stream'
 import t from 'tap'
@@ -6,7 +6,7 @@ import { EarlyBytes, hasLeft } from '../../src/sockets/early-bytes.ts'
 
 const KIB = 1024
 
-/** A socket that nobody reads yet, and how often its client was said to have left. */
+/** A socket without a reader, and how often `onLeft` was called for it. */
 function start() {
   const socket = new PassThrough({ highWaterMark: 1024 * KIB })
   let left = 0
@@ -37,7 +37,7 @@ t.test(
   },
 )
 
-t.test('a client that ends, or breaks off, has left', async (t) => {
+t.test('a client that ends its side, or whose connection breaks, has left', async (t) => {
   const ended = start()
   ended.socket.end()
   await once(ended.socket, 'end')
@@ -60,7 +60,7 @@ t.test('a client that ends, or breaks off, has left', async (t) => {
   t.ok(hasLeft(broken.socket))
 })
 
-t.test('once it has handed over, it neither keeps nor says anything more', async (t) => {
+t.test('after take(), no bytes are kept and no callback is called', async (t) => {
   const { socket, early, left } = start()
   socket.write('early')
   t.equal(early.take().toString(), 'early')

@@ -1,4 +1,4 @@
-/** Which sockets belong to which session, and when must they end? */
+/** Are sockets counted by session and by address, and are exactly those closed that must be? */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
@@ -18,7 +18,7 @@ const collectGarbage = runInNewContext('gc') as () => void
 
 const ALICE = { subject: 'alice', expiresAt: 1000, sessionId: 's1', keyId: 'k1' }
 
-/** A socket that remembers how it ended. */
+/** A socket that records how it was closed. */
 function fakeSocket(sessionId: string, ends: string[]): OpenSocket {
   return {
     principal: { ...ALICE, sessionId },
@@ -30,7 +30,7 @@ function fakeSocket(sessionId: string, ends: string[]): OpenSocket {
 }
 
 t.test(
-  'a session and an address have so many places, and a place that is given back is free',
+  'a session and an address have a limited number of places, and a released place is free',
   async (t) => {
     const sockets = new OpenSockets()
     const places = Array.from({ length: SOCKETS_PER_SESSION }, () => sockets.reserve(ALICE, 'a1'))
@@ -52,7 +52,7 @@ t.test(
   },
 )
 
-t.test('sessions and addresses that have gone leave nothing in memory', async (t) => {
+t.test('sessions and addresses without sockets leave nothing in memory', async (t) => {
   const sockets = new OpenSockets()
   const comeAndGo = (count: number) => {
     for (let i = 0; i < count; i++)
@@ -68,7 +68,7 @@ t.test('sessions and addresses that have gone leave nothing in memory', async (t
   t.ok(sockets.hasRoom('session 0', 'address 0'))
 })
 
-t.test('only the sockets that are meant are closed', async (t) => {
+t.test('only the sockets for which the condition holds are closed', async (t) => {
   const sockets = new OpenSockets()
   const ends: string[] = []
   const one = fakeSocket('s1', ends)
@@ -87,7 +87,7 @@ t.test('only the sockets that are meant are closed', async (t) => {
 })
 
 t.test(
-  'a place whose socket is not open yet is told why that must end, and nothing else',
+  'a place whose socket is not open yet gets the reason to close it, and nothing else',
   async (t) => {
     const sockets = new OpenSockets()
     const place = sockets.reserve(ALICE, 'a1')
@@ -106,7 +106,7 @@ t.test(
   },
 )
 
-t.test('sockets may leave while all are being closed', async (t) => {
+t.test('sockets may be deleted while all are being closed', async (t) => {
   const sockets = new OpenSockets()
   const ends: string[] = []
   for (let i = 0; i < 5; i++) {

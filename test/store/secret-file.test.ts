@@ -16,10 +16,13 @@ t.test('a secret that is there is taken without another one being made', async (
   const file = join(t.testdir(), 'secret')
   chmodSync(join(file, '..'), 0o700)
   const openBefore = readdirSync('/proc/self/fd').length
-  t.same(await ensureSecretFile(file, () => 'first'), { secret: 'first', made: true })
-  t.same(await ensureSecretFile(file, neverMade), { secret: 'first', made: false })
-  await replaceSecretFile(file, 'second')
-  t.same(await ensureSecretFile(file, neverMade), { secret: 'second', made: false })
+  t.same(
+    ensureSecretFile(file, () => 'first'),
+    { secret: 'first', made: true },
+  )
+  t.same(ensureSecretFile(file, neverMade), { secret: 'first', made: false })
+  replaceSecretFile(file, 'second')
+  t.same(ensureSecretFile(file, neverMade), { secret: 'second', made: false })
   t.equal(readFileSync(file, 'utf8'), 'second\n')
   t.equal(readdirSync('/proc/self/fd').length, openBefore, 'nothing stays open')
 })
@@ -40,9 +43,9 @@ t.test(
       chmodSync(folder, 0o755)
       chownSync(folder, owner, owner)
       const { restore } = t.intercept(process, 'geteuid', { value: () => own })
-      const kept = ensureSecretFile(join(folder, 'secret'), () => 'secret')
-      if (isUsed) t.same(await kept, { secret: 'secret', made: true }, `${owner} ${own}`)
-      else await t.rejects(kept, SecretFileError, `${owner} ${own}`)
+      const ensure = () => ensureSecretFile(join(folder, 'secret'), () => 'secret')
+      if (isUsed) t.same(ensure(), { secret: 'secret', made: true }, `${owner} ${own}`)
+      else t.throws(ensure, SecretFileError, `${owner} ${own}`)
       restore()
       t.same(readdirSync(folder), isUsed ? ['secret'] : [])
     }

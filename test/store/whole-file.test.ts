@@ -15,7 +15,8 @@ import t from 'tap'
 import { SlidingWindowLimiter } from '../../src/limits/budget.ts'
 import { checkPidFile, removePidFile, writePidFile } from '../../src/process/pid-file.ts'
 import { restoreBudgets, saveBudgets } from '../../src/store/budgets.ts'
-import { readWholeFile, writeWholeFile } from '../../src/store/whole-file.ts'
+import { readWholeFile, writeNewFile, writeWholeFile } from '../../src/store/whole-file.ts'
+import { openFiles } from '../helpers/waiting.ts'
 
 const silent = pino({ level: 'silent' })
 const tables = () => ({
@@ -113,7 +114,7 @@ t.test(
     const openBefore = readdirSync('/proc/self/fd').length
     writeWholeFile(path, 'secret')
     t.equal(statSync(path).mode & 0o777, 0o600)
-    writeWholeFile(path, 'public', 0o644)
+    writeWholeFile(path, 'public', { mode: 0o644 })
     t.equal(statSync(path).mode & 0o777, 0o644)
     t.equal(readWholeFile(path, 6), 'public')
     t.throws(() => writeWholeFile(join(folder, 'taken'), 'x'))
@@ -123,3 +124,26 @@ t.test(
     t.equal(readdirSync('/proc/self/fd').length, openBefore)
   },
 )
+
+t.test('a new file replaces nothing that has its name, a link to nowhere neither', async (t) => {
+  const folder = t.testdir({ taken: 'precious' })
+  symlinkSync(join(folder, 'nowhere'), join(folder, 'link'))
+  for (const name of ['taken', 'link'])
+    t.equal(writeNewFile(join(folder, name), 'ours'), false, name)
+  t.equal(readFileSync(join(folder, 'taken'), 'utf8'), 'precious')
+  t.equal(writeNewFile(join(folder, 'new'), 'ours', { durable: true }), true)
+  t.equal(readWholeFile(join(folder, 'new'), 4), 'ours')
+  t.equal(statSync(join(folder, 'new')).mode & 0o777, 0o600)
+  t.same(readdirSync(folder), ['link', 'new', 'taken'], 'no draft is left')
+  t.throws(() => writeNewFile(join(folder, 'none', 'x'), 'x'), { code: 'ENOENT' })
+})
+
+t.test('the open file may be refused before it is read', async (t) => {
+  const folder = t.testdir({ file: 'text' })
+  const refuse = () => {
+    throw new Error('refused')
+  }
+  const files = openFiles()
+  t.throws(() => readWholeFile(join(folder, 'file'), 10, refuse), { message: 'refused' })
+  t.equal(openFiles(), files, 'and is closed again')
+})

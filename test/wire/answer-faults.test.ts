@@ -1,4 +1,4 @@
-/** Does every request end, with an answer or a cut, and with a log line, whatever throws while its answer is made? */
+/** Does every request end with a response or a closed connection, and a log line, whatever throws while it is answered? */
 import { ServerResponse } from 'node:http'
 import * as fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -19,7 +19,7 @@ async function over(port: number, bytes: string) {
   return received.over
 }
 
-t.test('no answer of a service to a handshake leaves its client without an end', async (t) => {
+t.test('whatever a service responds to a handshake, the client’s connection ends', async (t) => {
   let answer = ''
   const service = await startRawUpstream(t, (socket) => {
     socket.once('data', () => socket.end(answer, 'latin1'))
@@ -85,12 +85,12 @@ t.test('no answer of a service to a handshake leaves its client without an end',
   )
 })
 
-/** Makes the first answers that a gateway writes fail, as an answer does whose fields cannot be written. */
+/** Makes the gateway's first responses throw, as a response does whose headers cannot be written. */
 function breakWriting(t: Test, times: number): () => void {
   const writeHead: unknown = Reflect.get(ServerResponse.prototype, 'writeHead')
   let left = times
   function broken(this: ServerResponse, ...args: unknown[]): ServerResponse {
-    const isGateways = Array.isArray(args[1]) // the services here give no lists
+    const isGateways = Array.isArray(args[1]) // the services in this file pass no arrays
     if (isGateways && left-- > 0) throw new TypeError('cannot be written')
     return Reflect.apply(writeHead as (...all: unknown[]) => ServerResponse, this, args)
   }
@@ -102,66 +102,69 @@ function breakWriting(t: Test, times: number): () => void {
   return mend
 }
 
-t.test('an answer that cannot be written becomes another, or a cut', async (t) => {
-  const service = await startUpstream(
-    t,
-    ({ url = '' }, response) => {
-      if (url.startsWith('/chunks')) {
-        response.write('a')
-        setImmediate(() => response.end('b'))
-      } else {
-        response.end('x'.repeat(url.startsWith('/large') ? 300_000 : 5))
-      }
-    },
-    (_request, socket) => socket.end('HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno'),
-  )
-  const gateway = await startBefore(t, service, {
-    GATEWAY_ALLOWED_ORIGINS: 'https://app.example.com',
-    GATEWAY_LOGIN_URL: 'https://login.example.com/',
-  })
-  const session = cookie(await token())
-  const page = ['Sec-Fetch-Mode: navigate', 'Accept: text/html']
-  const requests: Readonly<Record<string, string>> = {
-    'a refusal': requestBytes('GET /'),
-    'a redirect to sign in': requestBytes('GET /', [HTTPS, ...page]),
-    'a refusal of a known session': requestBytes('POST /', [session, HTTPS, 'Content-Length: 0']),
-    'a refused handshake': requestBytes('GET /api/ws', handshake()),
-    'a preflight': requestBytes('OPTIONS /', [
-      'Origin: https://app.example.com',
-      'Access-Control-Request-Method: PUT',
-    ]),
-    'the sign-in page': requestBytes('GET /_gateway/sign-in'),
-    'signing out': requestBytes('POST /_gateway/sign-out', [gateway.auth, 'Content-Length: 0']),
-    health: requestBytes('GET /health'),
-    'nothing for a prefetch': requestBytes('GET /api/x', [gateway.auth, 'RSC: 1']),
-    'a small answer': requestBytes('GET /', [gateway.auth]),
-    'a large answer': requestBytes('GET /large', [gateway.auth]),
-    'an answer in chunks': requestBytes('GET /chunks', [gateway.auth]),
-    'a service that refuses a handshake': requestBytes('GET /api/ws', handshake([gateway.auth])),
-  }
-  for (const [name, bytes] of Object.entries(requests))
-    for (const times of [1, Infinity]) {
-      const before = gateway.logLines().length
-      const mend = breakWriting(t, times)
-      const { text } = await over(gateway.port, bytes)
-      mend()
-      if (times === 1) t.match(text, /^HTTP\/1\.1 50[02] .*connection: close/is, name)
-      else t.equal(text, '', `${name}: cut`)
-      t.notMatch(text, 'cannot be written')
-      await gateway.settled()
-      const told = () =>
-        gateway
-          .logLines()
-          .slice(before)
-          .some(({ status }) => Number(status) >= 500)
-      await eventually(told, `a log line for ${name}`)
+t.test(
+  'a response that cannot be written is replaced by another, or the connection is closed',
+  async (t) => {
+    const service = await startUpstream(
+      t,
+      ({ url = '' }, response) => {
+        if (url.startsWith('/chunks')) {
+          response.write('a')
+          setImmediate(() => response.end('b'))
+        } else {
+          response.end('x'.repeat(url.startsWith('/large') ? 300_000 : 5))
+        }
+      },
+      (_request, socket) => socket.end('HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno'),
+    )
+    const gateway = await startBefore(t, service, {
+      GATEWAY_ALLOWED_ORIGINS: 'https://app.example.com',
+      GATEWAY_LOGIN_URL: 'https://login.example.com/',
+    })
+    const session = cookie(await token())
+    const page = ['Sec-Fetch-Mode: navigate', 'Accept: text/html']
+    const requests: Readonly<Record<string, string>> = {
+      'a refusal': requestBytes('GET /'),
+      'a redirect to sign in': requestBytes('GET /', [HTTPS, ...page]),
+      'a refusal of a known session': requestBytes('POST /', [session, HTTPS, 'Content-Length: 0']),
+      'a refused handshake': requestBytes('GET /api/ws', handshake()),
+      'a preflight': requestBytes('OPTIONS /', [
+        'Origin: https://app.example.com',
+        'Access-Control-Request-Method: PUT',
+      ]),
+      'the sign-in page': requestBytes('GET /_gateway/sign-in'),
+      'signing out': requestBytes('POST /_gateway/sign-out', [gateway.auth, 'Content-Length: 0']),
+      health: requestBytes('GET /health'),
+      'nothing for a prefetch': requestBytes('GET /api/x', [gateway.auth, 'RSC: 1']),
+      'a small answer': requestBytes('GET /', [gateway.auth]),
+      'a large answer': requestBytes('GET /large', [gateway.auth]),
+      'an answer in chunks': requestBytes('GET /chunks', [gateway.auth]),
+      'a service that refuses a handshake': requestBytes('GET /api/ws', handshake([gateway.auth])),
     }
-  t.match(await over(gateway.port, requestBytes('GET /', [gateway.auth, 'Connection: close'])), {
-    text: /^HTTP\/1\.1 200 /,
-  })
-})
+    for (const [name, bytes] of Object.entries(requests))
+      for (const times of [1, Infinity]) {
+        const before = gateway.logLines().length
+        const mend = breakWriting(t, times)
+        const { text } = await over(gateway.port, bytes)
+        mend()
+        if (times === 1) t.match(text, /^HTTP\/1\.1 50[02] .*connection: close/is, name)
+        else t.equal(text, '', `${name}: cut`)
+        t.notMatch(text, 'cannot be written')
+        await gateway.settled()
+        const told = () =>
+          gateway
+            .logLines()
+            .slice(before)
+            .some(({ status }) => Number(status) >= 500)
+        await eventually(told, `a log line for ${name}`)
+      }
+    t.match(await over(gateway.port, requestBytes('GET /', [gateway.auth, 'Connection: close'])), {
+      text: /^HTTP\/1\.1 200 /,
+    })
+  },
+)
 
-t.test('a relay that cannot begin ends both of its sockets', async (t) => {
+t.test('a relay that cannot start closes both of its sockets', async (t) => {
   let atService = 0
   const service = await startUpstream(t, undefined, (request, socket) => {
     atService++
@@ -180,6 +183,6 @@ t.test('a relay that cannot begin ends both of its sockets', async (t) => {
   t.match(lines()[0], { status: 500, reason: 'the sockets were not joined' })
 })
 
-t.test('nothing of all this went uncaught', async (t) => {
+t.test('no error was uncaught', async (t) => {
   t.same(crashes, [])
 })

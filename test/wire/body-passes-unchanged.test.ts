@@ -1,4 +1,4 @@
-/** Do bodies arrive as they were sent, both ways, whatever their framing, method and type? */
+/** Do bodies pass unchanged in both directions, whatever their framing, method and type? */
 import { createHash, randomBytes } from 'node:crypto'
 import t from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
@@ -50,7 +50,7 @@ t.test('a request body reaches the service byte for byte', async (t) => {
   await gateway.settled()
 })
 
-t.test('any content type passes, valid or not, and text beyond a megabyte too', async (t) => {
+t.test('any content type passes, valid or not, also text of more than a megabyte', async (t) => {
   const { port, auth, service } = await startBefore(t, await startUpstream(t))
   const large = 'é\n'.repeat(500_000)
   const types = [
@@ -85,7 +85,7 @@ t.test('any content type passes, valid or not, and text beyond a megabyte too', 
   t.equal(bad.status, 200, 'JSON is the service’s to read')
 })
 
-t.test('answers come back byte for byte, in every framing', async (t) => {
+t.test('a response body reaches the client byte for byte, in every framing', async (t) => {
   const service = await startRawUpstream(t, (socket) => {
     socket.once('data', (head) => {
       const path = /^GET (\S+)/.exec(String(head))?.[1]
@@ -145,7 +145,7 @@ t.test('HEAD, 204 and 304 have no body, and the connection stays usable', async 
   socket.destroy()
 })
 
-t.test('trailers of either side do no harm', async (t) => {
+t.test('trailers from either side do no harm', async (t) => {
   const service = await startUpstream(t, (_request, response) => {
     response.writeHead(200, { Trailer: 'Checksum', 'Transfer-Encoding': 'chunked' })
     response.write('body')

@@ -1,4 +1,4 @@
-/** When a client or a service breaks off in the middle of a large body, is every byte that arrives the right one, and all given back? */
+/** When a large body breaks off, is every byte that arrived correct, and are all buffers and connections released? */
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
@@ -6,14 +6,14 @@ import t from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { startRawUpstream } from '../helpers/upstream.ts'
-import { eventually, openFiles, watchForCrashes } from '../helpers/waiting.ts'
+import { eventually, later, openFiles, watchForCrashes } from '../helpers/waiting.ts'
 import { requestBytes } from '../helpers/wire.ts'
 
 t.setTimeout(60_000)
 
 const LENGTH = 3_000_000
 
-/** Bytes of an answer: at each place of the body stands where it is, and whose answer it is. */
+/** Builds a body in which each position contains its offset and the number of its response. */
 function bodyOf(seed: number): Buffer {
   const body = Buffer.alloc(LENGTH)
   for (let at = 0; at + 8 <= LENGTH; at += 8) {
@@ -23,9 +23,9 @@ function bodyOf(seed: number): Buffer {
   return body
 }
 
-/** How a service ends an answer. */
+/** How a service ends a response. */
 const SERVICE_ENDS = ['whole', 'ended early', 'reset', 'whole, and more'] as const
-/** How a client reads it. */
+/** How a client reads a response. */
 const CLIENT_READS = ['at once', 'slowly', 'and leaves', 'and resets'] as const
 
 async function startService(t: Parameters<typeof startRawUpstream>[0]) {
@@ -54,13 +54,13 @@ async function startService(t: Parameters<typeof startRawUpstream>[0]) {
   })
 }
 
-/** A Unix socket knows no reset. */
+/** A Unix socket cannot be reset. */
 function abort(socket: Socket): void {
   if (socket.remoteAddress === undefined) socket.destroy()
   else socket.resetAndDestroy()
 }
 
-/** Reads the answer, and breaks off where it is to. @returns the body, as far as it came */
+/** Reads a response, and breaks off at the given point. @returns the part of the body that arrived */
 async function download(
   socket: Socket,
   request: string,
@@ -74,7 +74,7 @@ async function download(
     size += piece.length
     if (how === 'slowly') {
       socket.pause()
-      setTimeout(() => socket.resume(), 1)
+      later(1, () => void socket.resume())
     }
     if (size < 500_000) return
     if (how === 'and leaves') socket.end().destroy()
@@ -87,7 +87,7 @@ async function download(
 }
 
 for (const transport of ['TCP', 'a Unix socket']) {
-  t.test(`large bodies that break off, over ${transport}`, async (t) => {
+  t.test(`large bodies that break off over ${transport} deliver no wrong byte`, async (t) => {
     const crashes = watchForCrashes()
     const path = join(temporaryFolder(t), 'gateway.sock')
     const gateway = await startBefore(
@@ -118,7 +118,7 @@ for (const transport of ['TCP', 'a Unix socket']) {
         for (const read of CLIENT_READS.keys()) all.push(one(16 * seed + 4 * end + read, end, read))
     await Promise.all(all)
     await gateway.settled()
-    // Connections that may be used again are let go after four seconds.
+    // Idle connections to the service are closed after four seconds.
     await eventually(() => openFiles() <= files + 2, 'files are closed', 15_000)
     t.same(crashes, [])
   })

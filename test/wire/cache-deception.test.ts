@@ -1,11 +1,11 @@
-/** Can an address be made to look like a file, so that a cache keeps somebody's private answer for everybody? */
+/** Can a path that looks like a file make a cache store a user's private response for everybody? */
 import t from 'tap'
 import { cookie, HTTPS } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { send } from '../helpers/wire.ts'
 
 t.test(
-  'what a signed-in person sees is never for a cache, whatever the address ends in',
+  'a response to a signed-in user is never cacheable, whatever the path ends in',
   async (t) => {
     const { port } = await startWorkspace(t)
     const good = await token()
@@ -27,7 +27,7 @@ t.test(
   },
 )
 
-t.test('no refusal, redirect or page of the gateway’s own is for a cache', async (t) => {
+t.test('no refusal, redirect or page of the gateway is cacheable', async (t) => {
   const { port } = await startWorkspace(t, { GATEWAY_LOGIN_URL: 'https://login.hubify.com/' })
   for (const [requestLine, headers] of [
     ['GET /x.css', []],

@@ -1,9 +1,9 @@
 /** Does a browser get out again when a sibling has planted more cookies than a request can hold? */
-import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { HTTPS, NAVIGATION } from '../helpers/door.ts'
 import { startWorkspace } from '../helpers/gateway.ts'
 import { exchange, gather, open, parseAnswer, requestBytes, send } from '../helpers/wire.ts'
+import { readByPeer } from '../helpers/waiting.ts'
 
 const COOKIES = `Cookie: ${Array.from({ length: 40 }, (_, i) => `bomb${i}=${'x'.repeat(450)}`).join('; ')}`
 
@@ -44,14 +44,14 @@ t.test('a link that is too long signs nobody out', async (t) => {
   t.notOk(answer.headers['clear-site-data'], 'nor does another field')
 })
 
-/** Sends bytes in pieces, each only when the one before has been read, as far as a client can know. */
+/** Sends bytes in pieces, each only when the one before has been read. */
 async function inPieces(port: number, bytes: string, size: number) {
   const socket = await open(port)
   socket.setNoDelay(true)
   const { over } = gather(socket)
   for (let at = 0; at < bytes.length && !socket.destroyed; at += size) {
     socket.write(bytes.slice(at, at + size), 'latin1')
-    await pause(20)
+    await readByPeer(socket)
   }
   return parseAnswer((await over).text)
 }

@@ -1,4 +1,4 @@
-/** Does a service that answers before it has read the whole body reach the client, and when may the body be sent? */
+/** Does a response that a service sends before it has read the whole body reach the client, and when is the body sent? */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
@@ -38,7 +38,7 @@ t.test('an early refusal of a large upload reaches a client that is still sendin
   await gateway.settled()
 })
 
-/** A process of its own: its answer, and the end behind it, are in the kernel while the gateway is writing. */
+/** A service in its own process, so that its response and FIN are in the kernel while the gateway is writing. */
 const HANGS_UP = `
   const server = require('node:net').createServer((socket) => {
     socket.on('error', () => {})
@@ -48,49 +48,49 @@ const HANGS_UP = `
   })
   server.listen(0, '127.0.0.1', () => console.log(server.address().port))`
 
-t.test('an early answer is read although its service has hung up meanwhile', async (t) => {
-  const child = spawn(process.execPath, ['--eval', HANGS_UP], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  t.teardown(async () => {
-    child.kill()
-    await once(child, 'close')
-  })
-  const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string]
-  const gateway = await startBefore(t, { url: `http://127.0.0.1:${Number(line)}` })
-  for (let round = 0; round < 30; round++) {
-    const socket = await open(gateway.port)
-    const received = gather(socket)
-    socket.write(requestBytes('POST /upload', [gateway.auth, 'Content-Length: 104857600']))
-    for (let i = 0; i < 64; i++) socket.write(BLOCK)
-    const text = await received.until((soFar) => /too much|upstream-unreachable/.test(soFar))
-    t.match(text, /^HTTP\/1\.1 413.*too much/s)
-    socket.destroy()
-  }
-  await gateway.settled()
-})
-
 t.test(
-  'a connection is used again after an early answer once the body has been sent',
+  'an early response is read even if the service has closed the connection since',
   async (t) => {
-    const service = await startUpstream(t, (_request, response) => response.end('early'))
-    const gateway = await startBefore(t, service)
-    const socket = await open(gateway.port)
-    const received = gather(socket)
-    for (let round = 1; round <= 3; round++) {
-      socket.write(requestBytes('POST /', [gateway.auth, 'Content-Length: 2000000'], 'y'))
-      await received.until((soFar) => soFar.split('HTTP/1.1 200').length - 1 === round)
-      socket.write(Buffer.alloc(1_999_999, 'y'))
+    const child = spawn(process.execPath, ['--eval', HANGS_UP], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    t.teardown(async () => {
+      child.kill()
+      await once(child, 'close')
+    })
+    const [line] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string]
+    const gateway = await startBefore(t, { url: `http://127.0.0.1:${Number(line)}` })
+    for (let round = 0; round < 30; round++) {
+      const socket = await open(gateway.port)
+      const received = gather(socket)
+      socket.write(requestBytes('POST /upload', [gateway.auth, 'Content-Length: 104857600']))
+      for (let i = 0; i < 64; i++) socket.write(BLOCK)
+      const text = await received.until((soFar) => /too much|upstream-unreachable/.test(soFar))
+      t.match(text, /^HTTP\/1\.1 413.*too much/s)
+      socket.destroy()
     }
-    socket.write(requestBytes('GET /', [gateway.auth]))
-    const text = await received.until((soFar) => soFar.split('HTTP/1.1 200').length - 1 === 4)
-    t.equal(text.split('HTTP/1.1 200').length - 1, 4)
-    socket.destroy()
+    await gateway.settled()
   },
 )
 
+t.test('a connection is reused after an early response when the whole body was sent', async (t) => {
+  const service = await startUpstream(t, (_request, response) => response.end('early'))
+  const gateway = await startBefore(t, service)
+  const socket = await open(gateway.port)
+  const received = gather(socket)
+  for (let round = 1; round <= 3; round++) {
+    socket.write(requestBytes('POST /', [gateway.auth, 'Content-Length: 2000000'], 'y'))
+    await received.until((soFar) => soFar.split('HTTP/1.1 200').length - 1 === round)
+    socket.write(Buffer.alloc(1_999_999, 'y'))
+  }
+  socket.write(requestBytes('GET /', [gateway.auth]))
+  const text = await received.until((soFar) => soFar.split('HTTP/1.1 200').length - 1 === 4)
+  t.equal(text.split('HTTP/1.1 200').length - 1, 4)
+  socket.destroy()
+})
+
 t.test(
-  'a client that never finishes its body after the answer is cut off',
+  'a client that does not finish its body after the response is disconnected',
   { timeout: 30_000 },
   async (t) => {
     const service = await startUpstream(t, (_request, response) => response.end('early'))
@@ -123,7 +123,7 @@ t.test('a service that resets in the middle of an upload is a 502', async (t) =>
   await gateway.settled()
 })
 
-t.test('a request whose body never begins is not begun at the service', async (t) => {
+t.test('a request whose body never begins is not sent to the service', async (t) => {
   const heard: string[] = []
   const service = await startRawUpstream(t, (socket) => {
     socket.on('data', (bytes: Buffer) => heard.push(bytes.toString('latin1')))
@@ -148,29 +148,32 @@ t.test('a request whose body never begins is not begun at the service', async (t
   await gateway.settled()
 })
 
-t.test('100 Continue is said once, after the decision and when the service is there', async (t) => {
-  const service = await startUpstream(t)
-  const gateway = await startBefore(t, service)
-  for (const expect of ['100-continue', '100-Continue']) {
-    const socket = await open(gateway.port)
-    const received = gather(socket)
-    socket.write(requestBytes('POST /', [gateway.auth, `Expect: ${expect}`, 'Content-Length: 5']))
-    t.equal(
-      await received.until((soFar) => soFar.endsWith('\r\n\r\n')),
-      'HTTP/1.1 100 Continue\r\n\r\n',
-    )
-    socket.write('hello')
-    const text = await received.until((soFar) => soFar.includes('"body":5'))
-    t.equal(text.split('100 Continue').length, 2)
-    t.equal(service.requests.at(-1)?.body, 'hello')
-    t.equal(service.requests.at(-1)?.headers.expect, undefined)
-    socket.write(requestBytes('GET /again', [gateway.auth]))
-    t.match(await received.until((soFar) => soFar.includes('/again')), '/again')
-    socket.destroy()
-  }
-})
+t.test(
+  '100 Continue is sent once, after the decision and when the service is connected',
+  async (t) => {
+    const service = await startUpstream(t)
+    const gateway = await startBefore(t, service)
+    for (const expect of ['100-continue', '100-Continue']) {
+      const socket = await open(gateway.port)
+      const received = gather(socket)
+      socket.write(requestBytes('POST /', [gateway.auth, `Expect: ${expect}`, 'Content-Length: 5']))
+      t.equal(
+        await received.until((soFar) => soFar.endsWith('\r\n\r\n')),
+        'HTTP/1.1 100 Continue\r\n\r\n',
+      )
+      socket.write('hello')
+      const text = await received.until((soFar) => soFar.includes('"body":5'))
+      t.equal(text.split('100 Continue').length, 2)
+      t.equal(service.requests.at(-1)?.body, 'hello')
+      t.equal(service.requests.at(-1)?.headers.expect, undefined)
+      socket.write(requestBytes('GET /again', [gateway.auth]))
+      t.match(await received.until((soFar) => soFar.includes('/again')), '/again')
+      socket.destroy()
+    }
+  },
+)
 
-t.test('a client that does not wait for 100 Continue is served as well', async (t) => {
+t.test('a client that does not wait for 100 Continue is served too', async (t) => {
   const gateway = await startBefore(t, await startUpstream(t))
   const answer = await send(
     gateway.port,
@@ -194,7 +197,7 @@ t.test('a client that does not wait for 100 Continue is served as well', async (
   t.equal(old.status, 200, 'HTTP/1.0 knows no 100')
 })
 
-t.test('a refusal comes instead of 100 Continue, and the connection ends', async (t) => {
+t.test('a refusal is sent instead of 100 Continue, and the connection is closed', async (t) => {
   const service = await startUpstream(t)
   const gateway = await startBefore(t, service)
   const down = await startBefore(t, { url: `http://127.0.0.1:${await closedPort()}` })
@@ -223,6 +226,6 @@ t.test('a refusal comes instead of 100 Continue, and the connection ends', async
   t.equal(service.dials(), 0)
 })
 
-t.test('nothing of all this went uncaught', async (t) => {
+t.test('no error was uncaught', async (t) => {
   t.same(crashes, [])
 })

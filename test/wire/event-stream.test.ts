@@ -1,14 +1,14 @@
-/** Do event streams flow at once and for as long as they like, while a stuck answer is cut? */
+/** Do event streams pass without delay and without a time limit, while other stuck responses are cut off? */
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import t from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
 import { startUpstream } from '../helpers/upstream.ts'
-import { SOON_MS } from '../helpers/waiting.ts'
+import { elapse, SOON_MS } from '../helpers/waiting.ts'
 import { gather, open, requestBytes, send } from '../helpers/wire.ts'
 
 t.test(
-  'the head of an event stream arrives before its first event, each event as it is sent',
+  'the headers of an event stream arrive before its first event, and each event when it is sent',
   async (t) => {
     let stream: ServerResponse | undefined
     const service = await startUpstream(t, (_request, response) => {
@@ -35,7 +35,7 @@ t.test(
 )
 
 t.test(
-  'an answer that pauses for too long is cut, an event stream may be silent for ever',
+  'a response that pauses for too long is cut off; an event stream can be silent for ever',
   async (t) => {
     const held: ServerResponse[] = []
     const service = await startUpstream(t, (request, response) => {
@@ -59,7 +59,7 @@ t.test(
     t.ok(performance.now() - begun > 900, 'not before its second is over')
     t.match(end?.text, 'begin')
     t.notMatch(end?.text, /0\r\n\r\n$/, 'no clean end')
-    await new Promise((resolve) => setTimeout(resolve, 700))
+    await elapse(700, 'a stream may be silent for longer than other responses')
     for (const response of held.slice(1)) response.write('still here')
     t.match(await events?.until((soFar) => soFar.includes('still here')), 'still here')
     t.match(
@@ -72,7 +72,7 @@ t.test(
   },
 )
 
-t.test('a client that goes away ends the request to the service at once', async (t) => {
+t.test('when a client disconnects, the request to the service ends at once', async (t) => {
   const service = await startUpstream(t, (request, response) => {
     if (request.url === '/silent') return
     response.writeHead(200, { 'Content-Type': 'text/event-stream' })
@@ -97,17 +97,20 @@ t.test('a client that goes away ends the request to the service at once', async 
   await gateway.settled()
 })
 
-t.test('a client that goes away while its body is on its way ends the request too', async (t) => {
-  const service = await startUpstream(t, (request) => request.resume())
-  service.server.on('clientError', (_error, socket) => socket.destroy())
-  const gateway = await startBefore(t, service)
-  const arrived = once(service.server, 'request')
-  const socket = await open(gateway.port)
-  socket.write(requestBytes('POST /upload', [gateway.auth, 'Content-Length: 1000'], 'part'))
-  const [request] = (await arrived) as [{ socket: NodeJS.EventEmitter }]
-  const gone = new Promise((resolve) => request.socket.on('close', resolve))
-  socket.destroy()
-  await gone
-  await gateway.settled()
-  t.equal((await send(gateway.port, 'GET /_gateway/sign-in')).status, 200)
-})
+t.test(
+  'when a client disconnects during its upload, the request to the service ends too',
+  async (t) => {
+    const service = await startUpstream(t, (request) => request.resume())
+    service.server.on('clientError', (_error, socket) => socket.destroy())
+    const gateway = await startBefore(t, service)
+    const arrived = once(service.server, 'request')
+    const socket = await open(gateway.port)
+    socket.write(requestBytes('POST /upload', [gateway.auth, 'Content-Length: 1000'], 'part'))
+    const [request] = (await arrived) as [{ socket: NodeJS.EventEmitter }]
+    const gone = new Promise((resolve) => request.socket.on('close', resolve))
+    socket.destroy()
+    await gone
+    await gateway.settled()
+    t.equal((await send(gateway.port, 'GET /_gateway/sign-in')).status, 200)
+  },
+)

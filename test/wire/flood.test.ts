@@ -5,11 +5,8 @@ import type { Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import {
-  MAX_UNDER_WAY,
-  MAX_WAITING_IN_ALL,
-  MAX_WAITING_WHEN_FULL,
-} from '../../src/http/client-connection.ts'
+import { MAX_UNDER_WAY, MAX_WAITING_WHEN_FULL } from '../../src/http/client-connection.ts'
+import { MAX_WAITING_IN_ALL } from '../../src/limits/waiting-requests.ts'
 import { cookie, HTTPS, ORIGIN } from '../helpers/door.ts'
 import type { RunningGateway } from '../../src/process/lifecycle.ts'
 import { startBefore, startWorkspace, token, type TestGateway } from '../helpers/gateway.ts'
@@ -238,11 +235,17 @@ t.test('bodies, Expect and HEAD are answered in their turn as ever', async (t) =
 })
 
 t.test('what waits when the gateway is told to stop is still answered', async (t) => {
-  const gateway = await startWorkspace(t)
+  const gateway = await startWorkspace(t, { GATEWAY_DRAIN_SECONDS: '60' })
   const { flood } = await openMany(t, gateway)
   const closed = flood.map(({ socket }: { socket: Socket }) => once(socket, 'close'))
+  // All of them wait, since a connection of which nothing has been read would be cut when the gateway stops.
+  const { waitingRoom } = gateway.running.parts
+  const add = waitingRoom.add.bind(waitingRoom)
+  const jobs: Array<() => void> = []
+  waitingRoom.add = (job) => jobs.push(job)
   for (const { socket } of flood) socket.write(requestBytes('GET /.env'))
-  await someoneWaits(gateway.running.parts)
+  await eventually(() => jobs.length === flood.length, 'all refusals wait', PATIENCE_MS)
+  for (const job of jobs) add(job)
   await gateway.running.close()
   await Promise.all(closed)
   t.same(
@@ -294,6 +297,9 @@ t.test('requests that wait behind others are bounded for all connections togethe
   await received.until((text) => text.split('here').length === MAX_WAITING_WHEN_FULL + 1)
   t.notOk(user.destroyed, 'who sends a few is served')
   user.destroy()
+  // Requests that were parsed in vain count for a second, which stands still until this test has looked.
+  const frozenAt = performance.now()
+  const { restore } = t.intercept(performance, 'now', { value: () => frozenAt })
   for (const socket of sockets) socket.destroy()
   for (const response of held) response.end() // the gateway does not read there, and learns only now that they have left
   await gateway.settled()
@@ -307,6 +313,7 @@ t.test('requests that wait behind others are bounded for all connections togethe
     read - before <= MAX_UNDER_WAY + MAX_WAITING_WHEN_FULL + 2,
     `${read - before} more were read`,
   )
+  restore()
   for (const response of held) response.end()
   // Then the places are free: a long pipeline of one client passes as a whole.
   let answered = 0

@@ -1,10 +1,10 @@
-/** Behind the platform's edge and Caddy, does every client have a budget of its own, and none more than one? */
+/** Behind the platform's edge proxy and Caddy, does every client have exactly one rate limit of its own? */
 import t from 'tap'
 import { client } from '../helpers/door.ts'
 import { startWorkspace } from '../helpers/gateway.ts'
 import { send } from '../helpers/wire.ts'
 
-/** `X-Forwarded-For` as it arrives: each proxy of the chain has added the one before it. */
+/** The `X-Forwarded-For` that arrives: each proxy of the chain has added the address of the one before it. */
 const CHAINS: ReadonlyArray<
   readonly [name: string, trusted: string, behind: (address: string) => string]
 > = [
@@ -18,7 +18,7 @@ const CHAINS: ReadonlyArray<
 ]
 
 for (const [name, trusted, behind] of CHAINS)
-  t.test(`two clients behind ${name} have a budget each`, async (t) => {
+  t.test(`two clients behind ${name} have separate rate limits`, async (t) => {
     const { port, dials } = await startWorkspace(t, {
       GATEWAY_TRUSTED_PROXIES: trusted,
       GATEWAY_RATE_LIMIT: '3',

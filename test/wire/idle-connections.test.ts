@@ -1,4 +1,4 @@
-/** Do connections that say nothing, or never finish what they say, cost the others anything? */
+/** Do idle connections, and those with an unfinished request, slow other requests down? */
 import t from 'tap'
 import { token } from '../helpers/gateway.ts'
 import { serve } from '../helpers/process.ts'

@@ -1,4 +1,4 @@
-/** Do informational answers (1xx) reach those who can read them, in their turn, and count as signs of life? */
+/** Do informational responses (1xx) reach clients that support them, in order, and do they restart the time limit? */
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
@@ -11,7 +11,7 @@ const crashes = watchForCrashes()
 const HI = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
 const HINTS = 'HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload; as=style\r\n\r\n'
 
-/** A gateway before a service that says this at once, and the rest when it is told to. */
+/** A gateway with a service that sends this text at once, and the rest when the test asks for it. */
 async function startBeforeSlow(t: Test, beginning: string) {
   const waiting: Socket[] = []
   const service = await startRawUpstream(t, (socket) => {
@@ -26,88 +26,102 @@ async function startBeforeSlow(t: Test, beginning: string) {
   return { ...(await startBefore(t, service)), answer, waiting }
 }
 
-t.test('they come before the answer, as they come from the service', async (t) => {
-  const { port, auth, answer, settled } = await startBeforeSlow(t, HINTS)
-  const client = await open(port)
-  const received = gather(client)
-  for (let round = 1; round <= 2; round++) {
+t.test(
+  'informational responses arrive before the response, as the service sent them',
+  async (t) => {
+    const { port, auth, answer, settled } = await startBeforeSlow(t, HINTS)
+    const client = await open(port)
+    const received = gather(client)
+    for (let round = 1; round <= 2; round++) {
+      client.write(requestBytes('GET /', [auth]))
+      const count = (text: string, part: string) => text.split(part).length - 1
+      const soFar = await received.until((text) => count(text, HINTS) === round)
+      t.equal(count(soFar, 'HTTP/1.1 200'), round - 1, 'before there is an answer')
+      answer()
+      await received.until((text) => count(text, 'HTTP/1.1 200') === round && text.endsWith('hi'))
+    }
+    client.destroy()
+    await settled()
+  },
+)
+
+t.test(
+  'an informational response has no headers of the hop, the final response, the origin or the gateway',
+  async (t) => {
+    const fields = [
+      'Link: </a>; rel=preload',
+      'Upload-Limit: 5',
+      'Connection: X-Hop',
+      'X-Hop: 1',
+      'Keep-Alive: timeout=5',
+      'Transfer-Encoding: chunked',
+      'Content-Length: 5',
+      'Upgrade: h2c',
+      'Set-Cookie: __Host-workspace_session=x',
+      'Set-Cookie: a=b',
+      'Clear-Site-Data: "*"',
+      'Alt-Svc: h3=":443"',
+      'NEL: {}',
+      'X-Request-Id: forged',
+      'X-Gateway-Error: forged',
+    ]
+    const { port, auth, answer, waiting } = await startBeforeSlow(
+      t,
+      `HTTP/1.1 104 Upload Resumption Supported\r\n${fields.join('\r\n')}\r\n\r\n`,
+    )
+    const client = await open(port)
+    const received = gather(client)
     client.write(requestBytes('GET /', [auth]))
-    const count = (text: string, part: string) => text.split(part).length - 1
-    const soFar = await received.until((text) => count(text, HINTS) === round)
-    t.equal(count(soFar, 'HTTP/1.1 200'), round - 1, 'before there is an answer')
-    answer()
-    await received.until((text) => count(text, 'HTTP/1.1 200') === round && text.endsWith('hi'))
-  }
-  client.destroy()
-  await settled()
-})
-
-t.test('fields that are the hop’s, the answer’s, the origin’s or ours do not pass', async (t) => {
-  const fields = [
-    'Link: </a>; rel=preload',
-    'Upload-Limit: 5',
-    'Connection: X-Hop',
-    'X-Hop: 1',
-    'Keep-Alive: timeout=5',
-    'Transfer-Encoding: chunked',
-    'Content-Length: 5',
-    'Upgrade: h2c',
-    'Set-Cookie: __Host-workspace_session=x',
-    'Set-Cookie: a=b',
-    'Clear-Site-Data: "*"',
-    'Alt-Svc: h3=":443"',
-    'NEL: {}',
-    'X-Request-Id: forged',
-    'X-Gateway-Error: forged',
-  ]
-  const { port, auth, answer, waiting } = await startBeforeSlow(
-    t,
-    `HTTP/1.1 104 Upload Resumption Supported\r\n${fields.join('\r\n')}\r\n\r\n`,
-  )
-  const client = await open(port)
-  const received = gather(client)
-  client.write(requestBytes('GET /', [auth]))
-  const head = await received.until((text) => text.endsWith('\r\n\r\n'))
-  t.match(head, /^HTTP\/1\.1 104 .*\r\nLink: <\/a>; rel=preload\r\nUpload-Limit: 5\r\n\r\n$/)
-  t.equal(head.split('\r\n').length, 5, head)
-  await eventually(() => waiting.length === 1, 'asked')
-  answer()
-  await received.until((text) => text.endsWith('hi'))
-  client.destroy()
-})
-
-t.test('a location of the service’s own becomes one of ours', async (t) => {
-  const service = await startRawUpstream(t, (socket) => {
-    socket.on('data', () => {
-      const location = `http://127.0.0.1:${service.port}/uploads/1`
-      socket.write(`HTTP/1.1 104 Upload Resumption Supported\r\nLocation: ${location}\r\n\r\n${HI}`)
-    })
-  })
-  const { port, auth } = await startBefore(t, service)
-  t.match(
-    (await send(port, 'GET /', [auth])).raw,
-    /^HTTP\/1\.1 104 .*\r\nLocation: \/uploads\/1\r\n/,
-  )
-})
-
-t.test('HTTP/1.0 knows none, and 100 is the gateway’s own business', async (t) => {
-  const { port, auth, answer, waiting } = await startBeforeSlow(
-    t,
-    `HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n${HINTS}`,
-  )
-  const ask = async (line: string) => {
-    const answered = send(port, line, [auth])
+    const head = await received.until((text) => text.endsWith('\r\n\r\n'))
+    t.match(head, /^HTTP\/1\.1 104 .*\r\nLink: <\/a>; rel=preload\r\nUpload-Limit: 5\r\n\r\n$/)
+    t.equal(head.split('\r\n').length, 5, head)
     await eventually(() => waiting.length === 1, 'asked')
     answer()
-    return (await answered).raw
-  }
-  t.match(await ask('GET / HTTP/1.0'), /^HTTP\/1\.1 200 /)
-  const raw = await ask('GET /')
-  t.match(raw, /^HTTP\/1\.1 102 Processing\r\n\r\nHTTP\/1\.1 103 /)
-  t.notMatch(raw, '100 Continue')
-})
+    await received.until((text) => text.endsWith('hi'))
+    client.destroy()
+  },
+)
 
-t.test('many pass, too much is a 502', async (t) => {
+t.test(
+  'a Location with the service’s own address is rewritten in an informational response',
+  async (t) => {
+    const service = await startRawUpstream(t, (socket) => {
+      socket.on('data', () => {
+        const location = `http://127.0.0.1:${service.port}/uploads/1`
+        socket.write(
+          `HTTP/1.1 104 Upload Resumption Supported\r\nLocation: ${location}\r\n\r\n${HI}`,
+        )
+      })
+    })
+    const { port, auth } = await startBefore(t, service)
+    t.match(
+      (await send(port, 'GET /', [auth])).raw,
+      /^HTTP\/1\.1 104 .*\r\nLocation: \/uploads\/1\r\n/,
+    )
+  },
+)
+
+t.test(
+  'an HTTP/1.0 client gets no informational response, and no client gets a service’s 100',
+  async (t) => {
+    const { port, auth, answer, waiting } = await startBeforeSlow(
+      t,
+      `HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n${HINTS}`,
+    )
+    const ask = async (line: string) => {
+      const answered = send(port, line, [auth])
+      await eventually(() => waiting.length === 1, 'asked')
+      answer()
+      return (await answered).raw
+    }
+    t.match(await ask('GET / HTTP/1.0'), /^HTTP\/1\.1 200 /)
+    const raw = await ask('GET /')
+    t.match(raw, /^HTTP\/1\.1 102 Processing\r\n\r\nHTTP\/1\.1 103 /)
+    t.notMatch(raw, '100 Continue')
+  },
+)
+
+t.test('many informational responses pass, and too many are a 502', async (t) => {
   const service = await startRawUpstream(t, (socket) => {
     socket.on('data', (head: Buffer) => {
       const isMany = String(head).startsWith('GET /many')
@@ -125,7 +139,7 @@ t.test('many pass, too much is a 502', async (t) => {
   await settled()
 })
 
-t.test('a pipelined client gets none in the middle of another answer', async (t) => {
+t.test('a pipelined client gets no informational response inside another response', async (t) => {
   const held = new Map<string, ServerResponse>()
   const service = await startUpstream(t, (request, response) => {
     const path = request.url ?? ''
@@ -154,47 +168,58 @@ t.test('a pipelined client gets none in the middle of another answer', async (t)
   await settled()
 })
 
-t.test('they are signs of life', { timeout: 20_000 }, async (t) => {
-  const service = await startRawUpstream(t, (socket) => {
-    socket.on('data', (head: Buffer) => {
-      if (String(head).startsWith('GET /silent')) return
-      let left = 12
-      const timer = setInterval(() => {
-        socket.write(--left > 0 ? 'HTTP/1.1 102 Processing\r\n\r\n' : HI)
-        if (left === 0) clearInterval(timer)
-      }, 200)
-      socket.on('close', () => clearInterval(timer))
+t.test(
+  'an informational response restarts the time limit for the first byte',
+  { timeout: 20_000 },
+  async (t) => {
+    const service = await startRawUpstream(t, (socket) => {
+      socket.on('data', (head: Buffer) => {
+        if (String(head).startsWith('GET /silent')) return
+        let left = 12
+        const timer = setInterval(() => {
+          socket.write(--left > 0 ? 'HTTP/1.1 102 Processing\r\n\r\n' : HI)
+          if (left === 0) clearInterval(timer)
+        }, 200)
+        socket.on('close', () => clearInterval(timer))
+      })
     })
-  })
-  const { port, auth } = await startBefore(t, service, { GATEWAY_FIRST_BYTE_SECONDS: '1' })
-  const [busy, silent] = await Promise.all([
-    send(port, 'GET /busy', [auth]),
-    send(port, 'GET /silent', [auth]),
-  ])
-  t.match(busy.raw, /HTTP\/1\.1 200 OK/)
-  t.equal(silent.status, 504)
-})
+    const { port, auth } = await startBefore(t, service, { GATEWAY_FIRST_BYTE_SECONDS: '1' })
+    const [busy, silent] = await Promise.all([
+      send(port, 'GET /busy', [auth]),
+      send(port, 'GET /silent', [auth]),
+    ])
+    t.match(busy.raw, /HTTP\/1\.1 200 OK/)
+    t.equal(silent.status, 504)
+  },
+)
 
-t.test('they break no handshake, and do not come before its answer', async (t) => {
-  const service = await startUpstream(t, undefined, (request, socket) => {
-    socket.write(`HTTP/1.1 102 Processing\r\n\r\n${HINTS}`)
-    setImmediate(() => {
-      if (request.url === '/refused')
-        socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nnope')
-      else socket.write(switchingProtocols(request))
+t.test(
+  'informational responses do not break a handshake, and are not sent before its response',
+  async (t) => {
+    const service = await startUpstream(t, undefined, (request, socket) => {
+      socket.write(`HTTP/1.1 102 Processing\r\n\r\n${HINTS}`)
+      setImmediate(() => {
+        if (request.url === '/refused')
+          socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nnope')
+        else socket.write(switchingProtocols(request))
+      })
     })
-  })
-  const { port, auth, settled } = await startBefore(t, service)
-  const accepted = await upgrade(port, '/socket', [auth])
-  t.equal(accepted.answer.status, 101, 'browsers take the first answer to a handshake for the last')
-  accepted.socket.destroy()
-  const refused = await upgrade(port, '/refused', [auth])
-  await refused.closed
-  t.equal(refused.answer.status, 403)
-  t.equal(String(refused.received()), 'nope')
-  await settled()
-})
+    const { port, auth, settled } = await startBefore(t, service)
+    const accepted = await upgrade(port, '/socket', [auth])
+    t.equal(
+      accepted.answer.status,
+      101,
+      'browsers take the first answer to a handshake for the last',
+    )
+    accepted.socket.destroy()
+    const refused = await upgrade(port, '/refused', [auth])
+    await refused.closed
+    t.equal(refused.answer.status, 403)
+    t.equal(String(refused.received()), 'nope')
+    await settled()
+  },
+)
 
-t.test('nothing of all this went uncaught', async (t) => {
+t.test('no error was uncaught', async (t) => {
   t.same(crashes, [])
 })

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
 import { closedPort, startRawUpstream } from '../helpers/upstream.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { elapse, eventually, readByPeer } from '../helpers/waiting.ts'
 import { gather, open, requestBytes, send } from '../helpers/wire.ts'
 
 const HI = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi'
@@ -106,7 +106,10 @@ for (const [how, finish] of Object.entries(ENDINGS)) {
     for (const beginning of ['H', HI.slice(0, 20), 'HTTP/1.1 103 Early Hints\r\n\r\n']) {
       const { port, auth, service, seen } = await startBeforeScripted(t, (socket, request) => {
         if (request === 0) socket.write(HI)
-        else socket.write(beginning, () => setTimeout(finish, 20, socket))
+        else {
+          socket.write(beginning)
+          void readByPeer(socket).then(() => finish(socket))
+        }
       })
       await send(port, 'GET /first', [auth])
       const answer = await send(port, 'GET /second', [auth])
@@ -165,7 +168,7 @@ for (const [how, fields] of Object.entries(ANNOUNCEMENTS)) {
     const received = gather(client)
     client.write(requestBytes('POST /upload', [auth, ...fields]))
     if (waits) await received.until((text) => text.includes('100 Continue\r\n\r\n'))
-    else await arrival(client)
+    else await readByPeer(client)
     // The service lets go of every connection it has, as Node does with those that it has kept for 5 s.
     for (const socket of sockets) {
       socket.end()
@@ -200,18 +203,12 @@ for (const [how, fields] of Object.entries(ANNOUNCEMENTS)) {
   })
 }
 
-/** Lets a head without a body arrive at the gateway. Nothing of it can be seen from outside; too short a wait hides a fault, and makes none. */
-async function arrival(client: Socket): Promise<void> {
-  await eventually(() => client.writableLength === 0, 'the head is sent')
-  await new Promise((resolve) => setTimeout(resolve, 50))
-}
-
 t.test('the time that a client takes to begin its body is not the service’s', async (t) => {
   const { port, auth, logLine } = await startBeforeScripted(t, (socket) => socket.write(HI))
   const client = await open(port)
   const received = gather(client)
   client.write(requestBytes('POST /late', [auth, 'Content-Length: 5']))
-  await new Promise((resolve) => setTimeout(resolve, 500))
+  await elapse(500, 'the client takes its time, which is measured')
   client.write('hello')
   await received.until((text) => text.endsWith('hi'))
   const { ms, upstreamMs } = await logLine(({ path }) => path === '/late')

@@ -1,4 +1,4 @@
-/** Is a refusal that closes its connection the last thing that is read there, and a cut answer the last that is sent? */
+/** Is nothing read after a refusal that closes its connection, and nothing sent after a truncated response? */
 import type { ServerResponse } from 'node:http'
 import { once } from 'node:events'
 import t, { type Test } from 'tap'
@@ -13,7 +13,7 @@ const bytesOf = (requestLine: string, headers: readonly string[], body = '') =>
 const statusesOf = (text: string) =>
   [...text.matchAll(/HTTP\/1\.1 ([0-9]{3}) /g)].map(([, status]) => Number(status))
 
-/** Sends bytes in the pieces given, each on its own, and reads to the end. */
+/** Sends the given pieces separately, and reads to the end. */
 async function tell(port: number, pieces: readonly string[]): Promise<string> {
   const socket = await open(port)
   const { over } = gather(socket)
@@ -25,10 +25,10 @@ async function tell(port: number, pieces: readonly string[]): Promise<string> {
   return (await over).text
 }
 
-t.test('what is pipelined behind a refusal that closes reaches no service', async (t) => {
+t.test('requests that are pipelined after a refusal that closes reach no service', async (t) => {
   const workspace = await startWorkspace(t)
   const bearer = `Authorization: Bearer ${await token()}`
-  await send(workspace.port, 'GET /known', [bearer]) // the token is known: nothing needs to wait for it
+  await send(workspace.port, 'GET /known', [bearer]) // the token is verified once, so that later requests need not wait for that
   const seen = () =>
     Object.values(workspace.services).flatMap(({ requests }) => requests.map(({ url }) => url))
   const get = (...headers: string[]) => bytesOf('GET / HTTP/1.1', [bearer, ...headers])
@@ -81,7 +81,7 @@ t.test('what is pipelined behind a refusal that closes reaches no service', asyn
         })
 })
 
-t.test('so while refusals wait, and when the token is not known yet', async (t) => {
+t.test('the same holds while refusals wait, and when the token is not verified yet', async (t) => {
   const workspace = await startWorkspace(t)
   const { waitingRoom } = workspace.running.parts
   const bearer = `Authorization: Bearer ${await token()}`
@@ -102,7 +102,7 @@ t.test('so while refusals wait, and when the token is not known yet', async (t) 
   t.equal(workspace.dials(), 0)
 })
 
-t.test('requests before bytes that are no request are answered, in order', async (t) => {
+t.test('requests before invalid bytes get their responses, in order', async (t) => {
   const workspace = await startWorkspace(t)
   const bearer = `Authorization: Bearer ${await token()}`
   const good = (i: number) => bytesOf(`GET /n${i} HTTP/1.1`, [bearer])
@@ -123,7 +123,7 @@ t.test('requests before bytes that are no request are answered, in order', async
   t.notOk(workspace.services.dashboard.requests.some(({ url }) => url === '/n5'))
 })
 
-t.test('garbage that does not stop is answered and logged once', async (t) => {
+t.test('endless garbage gets one response and one log line', async (t) => {
   const pending: ServerResponse[] = []
   const service = await startUpstream(t, (_request, response) => pending.push(response))
   const gateway = await startBefore(t, service)
@@ -142,7 +142,7 @@ t.test('garbage that does not stop is answered and logged once', async (t) => {
   t.equal(gateway.logLines().filter(({ code }) => code === 'bad-request').length, 1)
 })
 
-t.test('an answer that closes because the gateway stops is the last', async (t) => {
+t.test('a response that closes because the gateway stops is the last one', async (t) => {
   const workspace = await startWorkspace(t)
   const bearer = `Authorization: Bearer ${await token()}`
   workspace.running.parts.drain.begin()
@@ -154,7 +154,7 @@ t.test('an answer that closes because the gateway stops is the last', async (t) 
   )
 })
 
-/** A service whose answers break off, except on `/whole`, which waits to be let go. */
+/** A service whose responses break off, except on `/whole`, which waits for the test. */
 async function startCutting(t: Test) {
   const held: Array<() => void> = []
   const seen: string[] = []
@@ -170,7 +170,7 @@ async function startCutting(t: Test) {
   return { ...service, held, seen }
 }
 
-t.test('a cut answer behind another ends the connection in its turn', async (t) => {
+t.test('a truncated response after another one closes the connection in order', async (t) => {
   for (const version of ['1.1', '1.0']) {
     const service = await startCutting(t)
     const gateway = await startBefore(t, service)
@@ -192,33 +192,36 @@ t.test('a cut answer behind another ends the connection in its turn', async (t) 
   }
 })
 
-t.test('a connection has at most 32 requests under way, and is read no further', async (t) => {
-  const pending: ServerResponse[] = []
-  const service = await startUpstream(t, (_request, response) => pending.push(response))
-  const gateway = await startBefore(t, service)
-  await send(gateway.port, 'GET /.env', [gateway.auth])
-  const socket = await open(gateway.port)
-  const received = gather(socket)
-  const COUNT = 5000
-  socket.write(
-    Array.from({ length: COUNT }, (_, i) => requestBytes(`GET /n${i}.`, [gateway.auth])).join(''),
-  )
-  await eventually(() => pending.length === 32, '32 at the service')
-  t.ok(socket.writableLength > 0 || socket.bytesWritten > 0)
-  let most = 0
-  let answered = 0
-  while (answered < COUNT) {
-    await eventually(() => pending.length > 0, 'the next')
-    most = Math.max(most, pending.length)
-    for (const response of pending.splice(0)) {
-      response.end('x')
-      answered++
+t.test(
+  'a connection has at most 32 requests in flight, and is then not read further',
+  async (t) => {
+    const pending: ServerResponse[] = []
+    const service = await startUpstream(t, (_request, response) => pending.push(response))
+    const gateway = await startBefore(t, service)
+    await send(gateway.port, 'GET /.env', [gateway.auth])
+    const socket = await open(gateway.port)
+    const received = gather(socket)
+    const COUNT = 5000
+    socket.write(
+      Array.from({ length: COUNT }, (_, i) => requestBytes(`GET /n${i}.`, [gateway.auth])).join(''),
+    )
+    await eventually(() => pending.length === 32, '32 at the service')
+    t.ok(socket.writableLength > 0 || socket.bytesWritten > 0)
+    let most = 0
+    let answered = 0
+    while (answered < COUNT) {
+      await eventually(() => pending.length > 0, 'the next')
+      most = Math.max(most, pending.length)
+      for (const response of pending.splice(0)) {
+        response.end('x')
+        answered++
+      }
     }
-  }
-  t.equal(most, 32)
-  const text = await received.until((soFar) => statusesOf(soFar).length === COUNT)
-  t.equal(statusesOf(text).length, COUNT)
-  socket.destroy()
-  await once(socket, 'close')
-  await gateway.settled()
-})
+    t.equal(most, 32)
+    const text = await received.until((soFar) => statusesOf(soFar).length === COUNT)
+    t.equal(statusesOf(text).length, COUNT)
+    socket.destroy()
+    await once(socket, 'close')
+    await gateway.settled()
+  },
+)

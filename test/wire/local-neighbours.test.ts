@@ -1,18 +1,18 @@
-/** What does the gateway offer to other programs on its machine? A socket and files of its own user, and nothing else. */
+/** What can other programs on the machine reach? Only the configured port; the gateway's socket and files are its user's. */
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { run, temporaryFolder } from '../helpers/process.ts'
 import { testSettings } from '../helpers/gateway.ts'
 
-/** TCP ports that a process listens on, from the kernel's own tables. */
+/** The TCP ports on which a process listens, from the kernel's tables. */
 function listeningPorts(pid: number): number[] {
   const inodes = new Set(
     readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
       try {
         return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1] ?? []
       } catch {
-        return [] // closed meanwhile
+        return [] // closed in the meantime
       }
     }),
   )
@@ -30,7 +30,7 @@ function listeningPorts(pid: number): number[] {
 }
 
 t.test(
-  'it listens where it was told to and nowhere else, and what it writes is its user’s alone',
+  'the gateway listens only where it is configured, and only its user can read its files',
   async (t) => {
     const folder = temporaryFolder(t)
     const [socket, stateDir] = [join(folder, 'gateway.sock'), join(folder, 'state')]

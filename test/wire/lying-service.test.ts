@@ -1,4 +1,4 @@
-/** Does the gateway survive a service that speaks no HTTP, and does the client get a 502 or a cut, never a forgery? */
+/** Does an invalid response of a service become a 502 or a closed connection, and never a valid-looking response? */
 import type { Socket } from 'node:net'
 import t from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
@@ -8,7 +8,7 @@ import { gather, open, requestBytes, send } from '../helpers/wire.ts'
 
 const crashes = watchForCrashes()
 
-/** What the service says; then it closes unless told to stay. */
+/** The bytes that the service sends. Then it closes the connection, unless `stays` is true. */
 const LIES: ReadonlyArray<readonly [name: string, answer: string, stays?: boolean]> = [
   ['nothing', ''],
   ['nothing but line ends', '\r\n\r\n\r\n'],
@@ -79,55 +79,58 @@ const LIES: ReadonlyArray<readonly [name: string, answer: string, stays?: boolea
   ],
 ]
 
-/** What a client may see of a lie. */
+/** The allowed outcomes of an invalid response for a client. */
 function isHonest(text: string, how: string): boolean {
   if (/^HTTP\/1\.1 50[24] /.test(text)) return /x-gateway-error/i.test(text)
   if (how === 'reset') return true
-  return !/\r\n0\r\n\r\n$/.test(text) // cut: not a complete answer
+  return !/\r\n0\r\n\r\n$/.test(text) // truncated: not a complete response
 }
 
 for (const method of ['GET', 'POST'] as const) {
-  t.test(`no lie of a service passes for an answer to a ${method}`, async (t) => {
-    let lie: (typeof LIES)[number] = ['', '']
-    const service = await startRawUpstream(t, (socket: Socket) => {
-      socket.once('data', (head) => {
-        if (String(head).includes('/truth')) {
-          socket.end('HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\ntruth')
-          return
-        }
-        const [, answer, stays] = lie
-        if (stays === true) socket.write(answer, 'latin1')
-        else socket.end(answer, 'latin1')
+  t.test(
+    `no invalid response of a service looks valid to a client that sent ${method}`,
+    async (t) => {
+      let lie: (typeof LIES)[number] = ['', '']
+      const service = await startRawUpstream(t, (socket: Socket) => {
+        socket.once('data', (head) => {
+          if (String(head).includes('/truth')) {
+            socket.end('HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\ntruth')
+            return
+          }
+          const [, answer, stays] = lie
+          if (stays === true) socket.write(answer, 'latin1')
+          else socket.end(answer, 'latin1')
+        })
       })
-    })
-    const gateway = await startBefore(t, service, {
-      GATEWAY_FIRST_BYTE_SECONDS: '1',
-      GATEWAY_IDLE_SECONDS: '1',
-    })
-    for (lie of LIES) {
-      const socket = await open(gateway.port)
-      const received = gather(socket)
-      const body = method === 'POST' ? ['Content-Length: 4'] : []
-      socket.write(
-        requestBytes(
-          `${method} /`,
-          [gateway.auth, 'Connection: close', ...body],
-          method === 'POST' ? 'body' : '',
-        ),
-      )
-      const { text, how } = await received.over
-      t.ok(isHonest(text, how), `${lie[0]}: ${JSON.stringify(text.slice(0, 150))} ${how}`)
-      t.notMatch(text, /set-cookie: b=c/i)
-      t.notMatch(text, /^HTTP\/1\.1 101/)
-      const next = await send(gateway.port, 'GET /truth', [gateway.auth])
-      t.equal(next.body, 'truth', `the next request after: ${lie[0]}`)
-    }
-    await gateway.settled()
-    t.same(crashes, [])
-  })
+      const gateway = await startBefore(t, service, {
+        GATEWAY_FIRST_BYTE_SECONDS: '1',
+        GATEWAY_IDLE_SECONDS: '1',
+      })
+      for (lie of LIES) {
+        const socket = await open(gateway.port)
+        const received = gather(socket)
+        const body = method === 'POST' ? ['Content-Length: 4'] : []
+        socket.write(
+          requestBytes(
+            `${method} /`,
+            [gateway.auth, 'Connection: close', ...body],
+            method === 'POST' ? 'body' : '',
+          ),
+        )
+        const { text, how } = await received.over
+        t.ok(isHonest(text, how), `${lie[0]}: ${JSON.stringify(text.slice(0, 150))} ${how}`)
+        t.notMatch(text, /set-cookie: b=c/i)
+        t.notMatch(text, /^HTTP\/1\.1 101/)
+        const next = await send(gateway.port, 'GET /truth', [gateway.auth])
+        t.equal(next.body, 'truth', `the next request after: ${lie[0]}`)
+      }
+      await gateway.settled()
+      t.same(crashes, [])
+    },
+  )
 }
 
-t.test('a cut answer is no whole one to HTTP/1.0 either', async (t) => {
+t.test('a truncated response is not complete for an HTTP/1.0 client either', async (t) => {
   for (const framing of ['Content-Length: 50', 'Transfer-Encoding: chunked']) {
     const service = await startRawUpstream(t, (socket) => {
       socket.once('data', () => socket.write(`HTTP/1.1 200 OK\r\n${framing}\r\n\r\n5\r\nhello\r\n`))
@@ -143,22 +146,25 @@ t.test('a cut answer is no whole one to HTTP/1.0 either', async (t) => {
   }
 })
 
-t.test('what is broken in its first packet is a 502: nothing of it was sent yet', async (t) => {
-  let answer = ''
-  const service = await startRawUpstream(t, (socket) => {
-    socket.once('data', () => socket.end(answer, 'latin1'))
-  })
-  const gateway = await startBefore(t, service)
-  const head = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
-  for (answer of [`${head}xyz\r\n`, `${head}2\r\nhi\r\nxyz\r\n`]) {
-    const { status, body } = await send(gateway.port, 'GET /', [gateway.auth])
-    t.equal(status, 502)
-    t.match(body, /upstream-unreachable/)
-  }
-  await gateway.settled()
-})
+t.test(
+  'a response that is invalid in its first packet is a 502, because nothing of it was sent',
+  async (t) => {
+    let answer = ''
+    const service = await startRawUpstream(t, (socket) => {
+      socket.once('data', () => socket.end(answer, 'latin1'))
+    })
+    const gateway = await startBefore(t, service)
+    const head = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
+    for (answer of [`${head}xyz\r\n`, `${head}2\r\nhi\r\nxyz\r\n`]) {
+      const { status, body } = await send(gateway.port, 'GET /', [gateway.auth])
+      t.equal(status, 502)
+      t.match(body, /upstream-unreachable/)
+    }
+    await gateway.settled()
+  },
+)
 
-t.test('what a service says after its answer is not the next answer', async (t) => {
+t.test('bytes that a service sends after its response are not the next response', async (t) => {
   const forged = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged'
   const bodies = [
     `HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi${forged}`,
@@ -195,7 +201,7 @@ t.test('what a service says after its answer is not the next answer', async (t) 
   await gateway.settled()
 })
 
-t.test('a HEAD that a service answers with a body does not shift the answers', async (t) => {
+t.test('a body in a response to HEAD is not read as the next response', async (t) => {
   const service = await startRawUpstream(t, (socket) => {
     socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello'))
   })
@@ -211,7 +217,7 @@ t.test('a HEAD that a service answers with a body does not shift the answers', a
   socket.destroy()
 })
 
-t.test('a reset of the service at any moment is a 502 or a cut', async (t) => {
+t.test('a reset by the service at any moment is a 502 or a closed connection', async (t) => {
   const answer =
     'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 20\r\n\r\n12345678901234567890'
   let at = 0

@@ -1,4 +1,4 @@
-/** Does anything that the program writes hold a secret, whatever it was sent and however that went? */
+/** Does any output of the program contain a secret, whatever was sent and whatever happened? */
 import { createHmac } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -25,7 +25,7 @@ const SERVE = {
   GATEWAY_FIRST_BYTE_SECONDS: '1',
 }
 
-/** Every route of the gateway, and what is none. */
+/** Every route of the gateway, and paths without a route. */
 const TARGETS = [
   '/',
   '/x',
@@ -39,7 +39,7 @@ const TARGETS = [
   '/_gateway/nothing',
 ]
 
-/** Tokens of every fate, and secrets that are the services’ own. */
+/** Tokens of every kind, valid and invalid, and the services’ own secrets. */
 async function secrets(): Promise<string[]> {
   const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
   const unsigned = `${encode({ alg: 'none' })}.${encode({ sub: 'unsigned', aud: 'houston' })}`
@@ -55,8 +55,8 @@ async function secrets(): Promise<string[]> {
 }
 
 /**
- * What of a secret must not be found: itself, the parts of a token that is worth something, and all of it in base64, at
- * any place within a longer text, in hexadecimal and percent-encoded.
+ * The forms of a secret that must not be in the output: the secret, the parts of a valid token, and each of these in base64 (at
+ * any offset in a longer text), in hexadecimal and percent-encoded.
  */
 function spellings(secret: string): string[] {
   const parts = secret.split('.')
@@ -81,7 +81,7 @@ function spellings(secret: string): string[] {
   return found
 }
 
-/** Waits for the end of a program and asserts that it said much, and none of the secrets. */
+/** Waits for the end of a program and asserts that it wrote much, and none of the secrets. */
 async function assertSilent(
   t: Test,
   program: Program,
@@ -110,7 +110,7 @@ async function assertSilent(
     }
 }
 
-/** The ways in which a secret is brought along, each as header lines. */
+/** The ways to send a secret, each as header lines. */
 function ways(secret: string, good: string): string[][] {
   const basic = Buffer.from(`user:${secret}`).toString('base64')
   const ttyd = Buffer.from(`user:${TTYD_PASSWORD}`).toString('base64')
@@ -148,7 +148,7 @@ function ways(secret: string, good: string): string[][] {
   ]
 }
 
-/** Sends every secret through every route in every way. @returns how many requests that were at least */
+/** Sends every secret to every route in every way. @returns the minimum number of requests */
 async function besiege(port: number, every: readonly string[]): Promise<number> {
   const [good = ''] = every
   let count = 0
@@ -167,7 +167,7 @@ async function besiege(port: number, every: readonly string[]): Promise<number> 
   return count
 }
 
-/** Requests that each end in another kind of refusal, with a secret wherever it may be. */
+/** Requests that end in different refusals, with a secret in every possible place. */
 async function provoke(port: number, secret: string, good: string): Promise<void> {
   const form = `token=${secret}&return_to=/?token=${secret}`
   const query = `?token=${secret}`
@@ -219,43 +219,39 @@ async function provoke(port: number, secret: string, good: string): Promise<void
   await exchange(port, `GET /${query} HTTP/9.9\r\nCookie: ${secret}\r\n\r\n`)
 }
 
-t.test(
-  'no secret that was ever sent is in the log of a gateway whose services answer',
-  { timeout: 60_000 },
-  async (t) => {
-    const all = await secrets()
-    const [good = ''] = all
-    const echo = await startUpstream(t)
-    const program = await serve(t, {
-      ...SERVE,
-      GATEWAY_DASHBOARD_URL: echo.url,
-      GATEWAY_API_URL: echo.url,
-      GATEWAY_TERMINAL_URL: echo.url,
-      GATEWAY_HEALTH_URL: echo.url,
+t.test('no secret is in the log when the services respond', { timeout: 60_000 }, async (t) => {
+  const all = await secrets()
+  const [good = ''] = all
+  const echo = await startUpstream(t)
+  const program = await serve(t, {
+    ...SERVE,
+    GATEWAY_DASHBOARD_URL: echo.url,
+    GATEWAY_API_URL: echo.url,
+    GATEWAY_TERMINAL_URL: echo.url,
+    GATEWAY_HEALTH_URL: echo.url,
+  })
+  const count = await besiege(program.port, all)
+  for (const secret of all) await provoke(program.port, secret, good)
+  for (const target of ['/terminal/ws', '/chat/ws', '/api/']) {
+    const { socket, answer, until, closed } = await upgrade(program.port, target, [
+      `X-Workspace-Token: ${good}`,
+      'Sec-WebSocket-Protocol: tty',
+    ])
+    t.equal(answer.status, 101)
+    const hello = JSON.stringify({
+      AuthToken: Buffer.from(`user:${TTYD_PASSWORD}`).toString('base64'),
+      all,
     })
-    const count = await besiege(program.port, all)
-    for (const secret of all) await provoke(program.port, secret, good)
-    for (const target of ['/terminal/ws', '/chat/ws', '/api/']) {
-      const { socket, answer, until, closed } = await upgrade(program.port, target, [
-        `X-Workspace-Token: ${good}`,
-        'Sec-WebSocket-Protocol: tty',
-      ])
-      t.equal(answer.status, 101)
-      const hello = JSON.stringify({
-        AuthToken: Buffer.from(`user:${TTYD_PASSWORD}`).toString('base64'),
-        all,
-      })
-      socket.write(clientFrame(2, hello))
-      await until(hello.length)
-      socket.write(clientFrame(5, hello)) // no frame: the gateway itself ends the connection
-      await closed
-    }
-    await assertSilent(t, program, all, count)
-  },
-)
+    socket.write(clientFrame(2, hello))
+    await until(hello.length)
+    socket.write(clientFrame(5, hello)) // an illegal frame: the gateway closes the connection
+    await closed
+  }
+  await assertSilent(t, program, all, count)
+})
 
 t.test(
-  'no secret is in the log when the services fail, each in another way',
+  'no secret is in the log when the services fail in different ways',
   { timeout: 60_000 },
   async (t) => {
     const all = await secrets()
@@ -308,7 +304,7 @@ t.test(
   },
 )
 
-t.test('no secret is in the log of a gateway that refuses for the rate limit', async (t) => {
+t.test('no secret is in the log when the rate limit refuses requests', async (t) => {
   const all = await secrets()
   const program = await serve(t, { ...SERVE, GATEWAY_RATE_LIMIT: '1' })
   for (const secret of all)
@@ -318,7 +314,7 @@ t.test('no secret is in the log of a gateway that refuses for the rate limit', a
 })
 
 t.test(
-  'no secret is said by a program that does not start, or does not take a new one',
+  'no secret is in the output when the program does not start, or rejects a new secret',
   async (t) => {
     const short = 'short-but-secret'
     const refused = run(
@@ -349,8 +345,8 @@ t.test(
   },
 )
 
-t.test('no token that stands in a path is in the log', async (t) => {
-  const all = (await secrets()).filter((one) => one !== HOOK_TOKEN) // a service’s own has no form to know it by
+t.test('no token in a path is in the log', async (t) => {
+  const all = (await secrets()).filter((one) => one !== HOOK_TOKEN) // a service’s own secret has no recognizable form
   const [good = ''] = all
   const program = await serve(t, SERVE)
   for (const secret of all)

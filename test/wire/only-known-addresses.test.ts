@@ -1,4 +1,4 @@
-/** Can anything in a request or an answer make the gateway dial an address that was not configured? */
+/** Can anything in a request or a response make the gateway connect to an address that is not configured? */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Socket } from 'node:net'
 import t from 'tap'
@@ -7,7 +7,7 @@ import { startWorkspace, token } from '../helpers/gateway.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { send } from '../helpers/wire.ts'
 
-t.test('only the four services are ever dialled', async (t) => {
+t.test('the gateway connects only to the four configured services', async (t) => {
   const trap = await startUpstream(t)
   const host = `127.0.0.1:${trap.port}`
   const redirecting = await startUpstream(t, (_request, response) => {

@@ -1,21 +1,21 @@
-/** Has every phase of a connection an end, behind a trusted proxy too? Each test skips the clock instead of waiting. */
+/** Does every phase of a connection have a time limit, also behind a trusted proxy? The tests move the clock, and never wait. */
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { connect as dial, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { SERVER_OPTIONS } from '../../plugins/0-listener.ts'
+import { SERVER_OPTIONS } from '../../src/http/server.ts'
 import {
   DECISION_MS,
   IDLE_MS,
   LINGER_MS,
   MAX_UNDER_WAY,
   MAX_WAITING,
-  MAX_WAITING_IN_ALL,
   MAX_WAITING_WHEN_FULL,
   UNREAD_MS,
   UNREAD_RELAYED_MS,
 } from '../../src/http/client-connection.ts'
+import { MAX_WAITING_IN_ALL } from '../../src/limits/waiting-requests.ts'
 import { OWN_BODY_MS } from '../../src/request/own-body.ts'
 import { DISCARD_MS } from '../../src/request/discard-body.ts'
 import { MIN_BYTES_PER_WINDOW, WINDOW_MS } from '../../src/services/request-body.ts'
@@ -26,28 +26,28 @@ import { startUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { gather, handshake, open, requestBytes, send, type Received } from '../helpers/wire.ts'
 
-/** Lets time pass for everything that looks at the monotonic clock. */
+/** Moves the monotonic clock forward. */
 const realNow = performance.now.bind(performance)
 let skipped = 0
 performance.now = () => realNow() + skipped
 
-/** Every peer of these tests is a trusted proxy: loopback is one by default. */
+/** The peers in these tests are trusted proxies, because loopback is one by default. */
 const FORWARDED = 'X-Forwarded-For: 203.0.113.7'
 
 const FORM = 'Content-Type: application/x-www-form-urlencoded'
 
-/** Waits until the watchdog has looked at everything once more. */
+/** Waits until the watchdog has checked everything once more. */
 async function sweep({ running }: TestGateway): Promise<void> {
   const { watchdog } = running.parts
   const looked = Promise.withResolvers<void>()
-  // The watchdog looks from behind: what was there before is looked at after this one, in the same turn.
+  // The watchdog checks its list from the end, so all earlier entries are checked after this one, in the same turn.
   const one = { place: -1, check: () => looked.resolve() }
   watchdog.add(one)
   await looked.promise
   watchdog.delete(one)
 }
 
-/** A client, and the gateway's side of its connection. One at a time. */
+/** Opens a client, and returns the gateway's side of its connection too. Only one may be opened at a time. */
 async function connect(t: Test, { port, running }: TestGateway) {
   const accepted = once(running.app.server, 'connection') as Promise<[Socket]>
   const socket = await open(port)
@@ -56,7 +56,7 @@ async function connect(t: Test, { port, running }: TestGateway) {
   return { socket, side }
 }
 
-/** The same over a Unix socket: the kernel takes far less for a client that does not read than over TCP. */
+/** The same over a Unix socket, because the kernel buffers far less there for a client that does not read than over TCP. */
 async function startUnix(t: Test, service: { url: string }) {
   const path = join(temporaryFolder(t), 'gateway')
   const gateway = await startBefore(t, service, {
@@ -79,14 +79,14 @@ async function startUnix(t: Test, service: { url: string }) {
   }
 }
 
-/** Lets time pass, and the watchdog look before and after. */
+/** Moves the clock forward, and lets the watchdog check before and after. */
 async function pass(gateway: TestGateway, milliseconds: number): Promise<void> {
   await sweep(gateway)
   skipped += milliseconds
   await sweep(gateway)
 }
 
-/** Asserts that a connection is kept until a bound, and gone after it. */
+/** Asserts that a connection stays open until a time limit, and is closed after it. */
 async function endsAfter(
   t: Test,
   gateway: TestGateway,
@@ -102,7 +102,7 @@ async function endsAfter(
   await eventually(() => sides.every(({ destroyed }) => destroyed), `closed after ${bound} ms`)
 }
 
-t.test('a form that does not come is answered 408, for each of many', async (t) => {
+t.test('sign-in forms that do not arrive get a 408, each of many', async (t) => {
   const gateway = await startBefore(t, await startUpstream(t))
   const bytes = requestBytes(
     'POST /_gateway/sign-in',
@@ -118,7 +118,7 @@ t.test('a form that does not come is answered 408, for each of many', async (t) 
   await eventually(() => clients.every(({ side }) => side.bytesRead === bytes.length), 'all read')
   await pass(gateway, OWN_BODY_MS - 3000)
   t.notOk(clients.some(({ side }) => side.destroyed))
-  // One that goes on, byte by byte, has no more time than the others.
+  // A form that arrives byte by byte gets no more time than the others.
   for (const { socket } of clients.slice(0, 10)) socket.write('o')
   await pass(gateway, 4000)
   for (const { received } of clients)
@@ -126,7 +126,7 @@ t.test('a form that does not come is answered 408, for each of many', async (t) 
   t.equal(gateway.service.dials(), 0)
 })
 
-t.test('a form in time signs in, and one that is too large is refused', async (t) => {
+t.test('a form that arrives in time signs in, and one that is too large is refused', async (t) => {
   const { port, dials } = await startWorkspace(t)
   const body = `token=${await token()}`
   const length = `Content-Length: ${body.length}`
@@ -141,15 +141,18 @@ t.test('a form in time signs in, and one that is too large is refused', async (t
   t.equal(dials(), 0)
 })
 
-t.test('refusals that nobody reads end after ten seconds', async (t) => {
-  const gateway = await startUnix(t, await startUpstream(t))
-  const { socket, side } = await gateway.connectDeaf()
-  socket.write(requestBytes('GET /.env', [FORWARDED]).repeat(3000))
-  await eventually(() => side.writableLength > 0, 'the kernel takes no more')
-  await endsAfter(t, gateway, [side], UNREAD_MS)
-})
+t.test(
+  'a connection whose client does not read a refusal is closed after ten seconds',
+  async (t) => {
+    const gateway = await startUnix(t, await startUpstream(t))
+    const { socket, side } = await gateway.connectDeaf()
+    socket.write(requestBytes('GET /.env', [FORWARDED]).repeat(3000))
+    await eventually(() => side.writableLength > 0, 'the kernel takes no more')
+    await endsAfter(t, gateway, [side], UNREAD_MS)
+  },
+)
 
-t.test('what a service has said in full may be left unread for five minutes', async (t) => {
+t.test('a complete response of a service may stay unread for five minutes', async (t) => {
   const service = await startUpstream(t, (_request, response) =>
     response.end(Buffer.alloc(400_000)),
   )
@@ -160,7 +163,7 @@ t.test('what a service has said in full may be left unread for five minutes', as
   await endsAfter(t, gateway, [side], UNREAD_RELAYED_MS)
 })
 
-t.test('the answer of a refused handshake, too, must be read', async (t) => {
+t.test('a client must also read the response of a refused handshake', async (t) => {
   const service = await startUpstream(t, undefined, (_request, socket) => {
     socket.end(`HTTP/1.1 403 Forbidden\r\nContent-Length: 400000\r\n\r\n${'x'.repeat(400_000)}`)
   })
@@ -171,7 +174,7 @@ t.test('the answer of a refused handshake, too, must be read', async (t) => {
   await endsAfter(t, gateway, [side], UNREAD_MS)
 })
 
-t.test('a long refusal of a handshake arrives whole', async (t) => {
+t.test('a long refusal of a handshake arrives completely', async (t) => {
   const service = await startUpstream(t, undefined, (_request, socket) => {
     socket.end(`HTTP/1.1 403 Forbidden\r\nContent-Length: 400000\r\n\r\n${'x'.repeat(400_000)}`)
   })
@@ -184,7 +187,7 @@ t.test('a long refusal of a handshake arrives whole', async (t) => {
   t.ok(text.endsWith('x'.repeat(400_000)), `${text.length} bytes`)
 })
 
-t.test('an open WebSocket may be silent', async (t) => {
+t.test('an open WebSocket may be idle', async (t) => {
   const gateway = await startBefore(t, await startUpstream(t))
   const { socket, side } = await connect(t, gateway)
   const received = gather(socket)
@@ -194,24 +197,27 @@ t.test('an open WebSocket may be silent', async (t) => {
   t.notOk(side.destroyed)
 })
 
-t.test('a client that does not close after a closing answer is cut', async (t) => {
-  const gateway = await startBefore(t, await startUpstream(t))
-  for (const bytes of ['CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n', 'garbage\r\n\r\n']) {
-    const accepted = once(gateway.running.app.server, 'connection') as Promise<[Socket]>
-    const socket = dial({ port: gateway.port, host: '127.0.0.1', allowHalfOpen: true })
-    socket.on('error', () => {})
-    t.teardown(() => socket.destroy())
-    const [side] = await accepted
-    socket.resume()
-    socket.write(bytes)
-    await once(socket, 'end')
-    t.notOk(side.destroyed, 'the client may still be sending')
-    await pass(gateway, LINGER_MS + 1)
-    await eventually(() => side.destroyed, 'cut')
-  }
-})
+t.test(
+  'a client that does not close its connection after the last response is disconnected',
+  async (t) => {
+    const gateway = await startBefore(t, await startUpstream(t))
+    for (const bytes of ['CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n', 'garbage\r\n\r\n']) {
+      const accepted = once(gateway.running.app.server, 'connection') as Promise<[Socket]>
+      const socket = dial({ port: gateway.port, host: '127.0.0.1', allowHalfOpen: true })
+      socket.on('error', () => {})
+      t.teardown(() => socket.destroy())
+      const [side] = await accepted
+      socket.resume()
+      socket.write(bytes)
+      await once(socket, 'end')
+      t.notOk(side.destroyed, 'the client may still be sending')
+      await pass(gateway, LINGER_MS + 1)
+      await eventually(() => side.destroyed, 'cut')
+    }
+  },
+)
 
-t.test('empty lines do not keep a connection open for ever', async (t) => {
+t.test('empty lines do not keep a connection open', async (t) => {
   const gateway = await startBefore(t, await startUpstream(t))
   const { socket, side } = await connect(t, gateway)
   const received = gather(socket)
@@ -221,16 +227,16 @@ t.test('empty lines do not keep a connection open for ever', async (t) => {
   await endsAfter(t, gateway, [side], IDLE_MS)
 })
 
-t.test('a request that the gateway forgets does not hold its connection', async (t) => {
+t.test('a request that the gateway never answers does not keep its connection open', async (t) => {
   const gateway = await startBefore(t, await startUpstream(t))
-  gateway.running.parts.waitingRoom.add = () => {} // a fault of ours: the refusal is never written
+  gateway.running.parts.waitingRoom.add = () => {} // a simulated bug: the refusal is never written
   const { socket, side } = await connect(t, gateway)
   socket.write(requestBytes('GET /.env', [FORWARDED]))
   await eventually(() => side.bytesRead > 0, 'read')
   await endsAfter(t, gateway, [side], DECISION_MS)
 })
 
-t.test('a client that reads slowly, but reads, is kept', async (t) => {
+t.test('a client that reads slowly is not disconnected', async (t) => {
   const total = 4_000_000
   const service = await startUpstream(t, (_request, response) => response.end(Buffer.alloc(total)))
   const gateway = await startUnix(t, service)
@@ -252,7 +258,7 @@ t.test('a client that reads slowly, but reads, is kept', async (t) => {
   t.ok(read >= total)
 })
 
-t.test('the page of bounds says what the code does', async (t) => {
+t.test('docs/connections.md states the time limits of the code', async (t) => {
   const page = readFileSync('docs/connections.md', 'utf8')
   const seconds: Record<string, number> = {
     headersTimeout: SERVER_OPTIONS.headersTimeout ?? 0,

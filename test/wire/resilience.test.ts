@@ -1,4 +1,4 @@
-/** After a burst of anything that goes wrong, is everything given back, and is the next request served? */
+/** After a burst of failures of any kind, are all resources released, and is the next request served? */
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
@@ -23,10 +23,10 @@ const collectGarbage = runInNewContext('gc') as () => void
 
 const MIB = 1024 * 1024
 
-/** How many connections of a burst are open at once; a session may hold 64 WebSockets. */
+/** The number of connections that a burst has open at once. A session may have 64 WebSockets. */
 const AT_ONCE = 50
 
-/** What never is a request, each refused in another way. */
+/** Byte sequences that are not requests, each refused in another way. */
 const MALFORMED = [
   'garbage\r\n\r\n',
   'GET / HTTP/9.9\r\n\r\n',
@@ -43,7 +43,7 @@ const MALFORMED = [
 interface Burst {
   readonly name: string
   readonly count: number
-  /** Does it once. */
+  /** Runs the action once. */
   readonly once: (port: number, auth: string, i: number) => Promise<void>
 }
 
@@ -134,7 +134,7 @@ async function run({ once }: Burst, count: number, port: number, auth: string): 
   )
 }
 
-/** Services that answer, hang, drip or are dead. */
+/** Services that respond, hang, respond slowly or are down. */
 async function startServices(t: Test) {
   const service = await startUpstream(t, (request, response) => {
     request.resume()
@@ -152,7 +152,7 @@ async function startServices(t: Test) {
 }
 
 t.test(
-  'files, memory and listeners are given back after every burst',
+  'files, memory and listeners are released after every burst',
   { timeout: 60_000 },
   async (t) => {
     const { service, settings, auth } = await startServices(t)
@@ -177,7 +177,7 @@ t.test(
     for (const burst of BURSTS) {
       await t.test(burst.name, async (t) => {
         const before = openFiles()
-        await run(burst, 2 * AT_ONCE, port, auth) // what is made once, such as pools and caches, is no leak
+        await run(burst, 2 * AT_ONCE, port, auth) // fills pools and caches, which are not leaks
         await eventually(isQuiet, 'nothing under way')
         const baseline = await heap()
         await run(burst, burst.count, port, auth)
@@ -198,7 +198,7 @@ t.test(
 )
 
 t.test(
-  'a real process gives its files back and says nothing on stderr',
+  'a real process releases its files and writes nothing to standard error',
   { timeout: 60_000 },
   async (t) => {
     const { settings, auth } = await startServices(t)

@@ -1,4 +1,4 @@
-/** Does the terminal work in a browser that sends no Basic credentials on a WebSocket handshake, and only for its session? */
+/** Does the terminal work in a browser that sends no Basic credentials on a handshake, and only for its own session? */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -9,6 +9,7 @@ import { dial, openShell } from '../embedded/terminal-client.ts'
 import { assertRefused, cookie, HTTPS, ORIGIN } from '../helpers/door.ts'
 import { SECRET, startBefore, startWorkspace, token } from '../helpers/gateway.ts'
 import { basic, hello, safari, startTtyd, type Safari } from '../helpers/ttyd.ts'
+import { TTY } from '../helpers/socket-pairs.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
 import {
@@ -26,9 +27,8 @@ t.setTimeout(30_000)
 
 const CREDENTIAL = 'user:pass of the terminal'
 const NEW_CREDENTIAL = 'user:changed since'
-const TTY = 'Sec-WebSocket-Protocol: tty'
 
-/** A gateway before a terminal, and a browser that is signed in. */
+/** A gateway with a terminal, and a signed-in browser. */
 async function start(t: Test, overrides: Record<string, string | undefined> = {}) {
   const ttyd = await startTtyd(t, CREDENTIAL)
   const gateway = await startBefore(t, ttyd, overrides)
@@ -38,14 +38,14 @@ async function start(t: Test, overrides: Record<string, string | undefined> = {}
 
 type Started = Awaited<ReturnType<typeof start>>
 
-/** Asserts that a handshake was given away without credentials: ttyd has closed it, which is a 502. */
+/** Asserts that a handshake was forwarded without credentials: ttyd has closed it, which is a 502. */
 function assertNotLent(t: Test, { ttyd }: Pick<Started, 'ttyd'>, { answer }: Upgraded): void {
   t.equal(answer.status, 502)
   t.equal(answer.headers['x-gateway-error'], 'upstream-unreachable')
   t.equal(ttyd.handshakes().at(-1), undefined, 'the terminal saw no credentials')
 }
 
-/** Asserts that a handshake was lent these credentials, and ends what it opened. */
+/** Asserts that these credentials were added to a handshake, and closes its socket. */
 async function assertLent(
   t: Test,
   { ttyd }: Pick<Started, 'ttyd'>,
@@ -58,7 +58,7 @@ async function assertLent(
   await closed
 }
 
-t.test('after its page was opened, the terminal opens, and types and answers', async (t) => {
+t.test('after its page was loaded, the terminal opens and works', async (t) => {
   const { browser, ttyd, settled } = await start(t)
   t.equal(await browser.openPage(CREDENTIAL), 200)
   const { answer, socket, until, received } = await browser.connect()
@@ -76,7 +76,7 @@ t.test('after its page was opened, the terminal opens, and types and answers', a
   await assertLent(t, { ttyd }, await browser.connect())
 })
 
-t.test('a shell opens behind the terminal of npm start', async (t) => {
+t.test('the terminal of npm start opens a shell', async (t) => {
   t.testdir()
   const terminal = await startBuiltInTerminal({
     credential: CREDENTIAL,
@@ -102,7 +102,7 @@ t.test('a shell opens behind the terminal of npm start', async (t) => {
   await gateway.settled()
 })
 
-t.test('each kind of page that the terminal gives proves the credentials by itself', async (t) => {
+t.test('each kind of successful response of the terminal proves the credentials', async (t) => {
   for (const path of ['/terminal', '/terminal/', '/terminal/token']) {
     const { browser, ttyd } = await start(t)
     await browser.get(path, CREDENTIAL)
@@ -110,7 +110,7 @@ t.test('each kind of page that the terminal gives proves the credentials by itse
   }
 })
 
-t.test('before the terminal accepted anything, nothing is lent', async (t) => {
+t.test('before the terminal has accepted credentials, none are added', async (t) => {
   const { browser, ttyd } = await start(t)
   assertNotLent(t, { ttyd }, await browser.connect())
   t.equal((await browser.get('/terminal/')).status, 401)
@@ -119,7 +119,7 @@ t.test('before the terminal accepted anything, nothing is lent', async (t) => {
   assertNotLent(t, { ttyd }, await browser.connect())
 })
 
-t.test('a wrong password is lent to nobody, and takes away what was accepted before', async (t) => {
+t.test('a wrong password is never added, and removes the accepted one', async (t) => {
   const { browser, ttyd } = await start(t)
   t.equal(await browser.openPage('user:wrong'), 401)
   assertNotLent(t, { ttyd }, await browser.connect())
@@ -129,27 +129,30 @@ t.test('a wrong password is lent to nobody, and takes away what was accepted bef
   assertNotLent(t, { ttyd }, await browser.connect())
 })
 
-t.test('a page without credentials takes nothing away, and is given nothing', async (t) => {
+t.test('a page request without credentials removes nothing, and gets no credentials', async (t) => {
   const { browser, ttyd } = await start(t)
   await browser.openPage(CREDENTIAL)
   t.equal((await browser.get('/terminal/token')).status, 401, 'over HTTP nothing is lent')
   await assertLent(t, { ttyd }, await browser.connect())
 })
 
-t.test('no other session is lent anything, of the same person or of another', async (t) => {
-  const { browser, ttyd, port } = await start(t)
-  await browser.openPage(CREDENTIAL)
-  for (const jwt of [
-    await token(),
-    await token({ ttlSeconds: 7200 }),
-    await token({ subject: 'eve' }),
-  ])
-    assertNotLent(t, { ttyd }, await safari(port, jwt).connect())
-  await assertLent(t, { ttyd }, await browser.connect())
-})
+t.test(
+  'no other session gets the credentials, neither of the same user nor of another',
+  async (t) => {
+    const { browser, ttyd, port } = await start(t)
+    await browser.openPage(CREDENTIAL)
+    for (const jwt of [
+      await token(),
+      await token({ ttlSeconds: 7200 }),
+      await token({ subject: 'eve' }),
+    ])
+      assertNotLent(t, { ttyd }, await safari(port, jwt).connect())
+    await assertLent(t, { ttyd }, await browser.connect())
+  },
+)
 
-t.test('two sessions with two passwords are each lent their own', async (t) => {
-  // A service that finds nothing wrong with anything: what is sent is what is remembered.
+t.test('two sessions with two passwords each get their own', async (t) => {
+  // The service accepts everything, so the credentials that were sent are remembered.
   const service = await startUpstream(t)
   const gateway = await startBefore(t, service)
   const lentTo = async (browser: Safari) => {
@@ -168,7 +171,7 @@ t.test('two sessions with two passwords are each lent their own', async (t) => {
   t.equal(await lentTo(bob), basic(NEW_CREDENTIAL))
 })
 
-t.test('programs are lent nothing, even with the token of the session', async (t) => {
+t.test('programs get no credentials, even with the token of the session', async (t) => {
   const { browser, ttyd, port, jwt } = await start(t)
   await browser.openPage(CREDENTIAL)
   for (const line of [`Authorization: Bearer ${jwt}`, `X-Workspace-Token: ${jwt}`]) {
@@ -179,31 +182,36 @@ t.test('programs are lent nothing, even with the token of the session', async (t
   await assertLent(t, { ttyd }, await browser.connect())
 })
 
-t.test('nor does the gateway learn from programs', async (t) => {
+t.test('credentials that programs send are not remembered', async (t) => {
   const { browser, ttyd, port, jwt } = await start(t)
   const fields = [`X-Workspace-Token: ${jwt}`, `Authorization: ${basic(CREDENTIAL)}`]
   t.equal((await send(port, 'GET /terminal/token', fields)).status, 200)
   assertNotLent(t, { ttyd }, await browser.connect())
 })
 
-t.test('a foreign page is refused or lent nothing, as the operator allows it', async (t) => {
-  const friend = 'https://friend.example'
-  const { ttyd, port, jwt, browser, logLine } = await start(t, { GATEWAY_ALLOWED_ORIGINS: friend })
-  await browser.openPage(CREDENTIAL)
-  const from = (origin: string) =>
-    upgrade(port, '/terminal/ws', [cookie(jwt), HTTPS, `Origin: ${origin}`, TTY])
-  for (const origin of ['https://research.hubify.com', 'https://evil.example', 'null']) {
-    const { dials } = ttyd
-    const before = dials()
-    const { answer } = await from(origin)
-    const refusal = { code: 'origin-not-allowed', stage: 'authentication' } as const
-    await assertRefused(t, { logLine, dials }, answer, { ...refusal, dials: before })
-  }
-  assertNotLent(t, { ttyd }, await from(friend))
-  await assertLent(t, { ttyd }, await browser.connect())
-})
+t.test(
+  'a foreign page is refused, or gets no credentials if the operator allows its origin',
+  async (t) => {
+    const friend = 'https://friend.example'
+    const { ttyd, port, jwt, browser, logLine } = await start(t, {
+      GATEWAY_ALLOWED_ORIGINS: friend,
+    })
+    await browser.openPage(CREDENTIAL)
+    const from = (origin: string) =>
+      upgrade(port, '/terminal/ws', [cookie(jwt), HTTPS, `Origin: ${origin}`, TTY])
+    for (const origin of ['https://research.hubify.com', 'https://evil.example', 'null']) {
+      const { dials } = ttyd
+      const before = dials()
+      const { answer } = await from(origin)
+      const refusal = { code: 'origin-not-allowed', stage: 'authentication' } as const
+      await assertRefused(t, { logLine, dials }, answer, { ...refusal, dials: before })
+    }
+    assertNotLent(t, { ttyd }, await from(friend))
+    await assertLent(t, { ttyd }, await browser.connect())
+  },
+)
 
-t.test('credentials that a handshake brings itself are the ones that count', async (t) => {
+t.test('credentials in a handshake are not replaced', async (t) => {
   const { browser, ttyd } = await start(t)
   await browser.openPage(CREDENTIAL)
   const own = await browser.connect([`Authorization: ${basic('user:wrong')}`])
@@ -219,7 +227,7 @@ t.test('credentials that a handshake brings itself are the ones that count', asy
   await assertLent(t, { ttyd }, await browser.connect(['Connection: Upgrade, Authorization']))
 })
 
-t.test('credentials that never reached the service are not taken for accepted', async (t) => {
+t.test('credentials that never reached the service do not count as accepted', async (t) => {
   const service = await startUpstream(t)
   const { port, ...gateway } = await startBefore(t, service)
   const jwt = await token()
@@ -230,7 +238,7 @@ t.test('credentials that never reached the service are not taken for accepted', 
   t.equal(gateway.running.parts.basicMemory.size, 0)
 })
 
-t.test('what the gateway answers itself proves nothing', async (t) => {
+t.test('a response of the gateway itself proves no credentials', async (t) => {
   const { browser, running, port, jwt } = await start(t)
   const fields = [cookie(jwt), HTTPS, `Authorization: ${basic(CREDENTIAL)}`]
   for (const [line, extra] of [
@@ -247,7 +255,7 @@ t.test('what the gateway answers itself proves nothing', async (t) => {
   t.equal(running.parts.basicMemory.size, 1)
 })
 
-t.test('the other services neither teach nor are lent anything', async (t) => {
+t.test('the other services neither prove nor get credentials', async (t) => {
   const { port, services, running } = await startWorkspace(t, { GATEWAY_CONTROL_UI: '/chat' })
   const jwt = await token()
   const session = [cookie(jwt), HTTPS, `Origin: ${ORIGIN}`]
@@ -269,7 +277,7 @@ t.test('the other services neither teach nor are lent anything', async (t) => {
   for (const { headers, url } of handshakes) t.equal(headers.authorization, undefined, url)
 })
 
-t.test('a changed password replaces the one from before', async (t) => {
+t.test('a changed password replaces the old one', async (t) => {
   const { browser, ttyd } = await start(t)
   await browser.openPage(CREDENTIAL)
   ttyd.credential = NEW_CREDENTIAL
@@ -277,7 +285,7 @@ t.test('a changed password replaces the one from before', async (t) => {
   await assertLent(t, { ttyd }, await browser.connect(), NEW_CREDENTIAL)
 })
 
-t.test('what the terminal no longer takes is tried once and forgotten', async (t) => {
+t.test('credentials that the terminal no longer accepts are used once and forgotten', async (t) => {
   const { browser, ttyd } = await start(t)
   await browser.openPage(CREDENTIAL)
   ttyd.credential = NEW_CREDENTIAL
@@ -290,7 +298,7 @@ t.test('what the terminal no longer takes is tried once and forgotten', async (t
   await assertLent(t, { ttyd }, await browser.connect())
 })
 
-t.test('so it is when the refusal is an ordinary answer', async (t) => {
+t.test('the same holds when the terminal refuses with an HTTP response', async (t) => {
   for (const status of [401, 403, 200]) {
     const service = await startUpstream(t, undefined, (_request, socket) => {
       socket.end(`HTTP/1.1 ${status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`)
@@ -305,32 +313,35 @@ t.test('so it is when the refusal is an ordinary answer', async (t) => {
   }
 })
 
-t.test('a browser that leaves while its handshake waits has not been refused', async (t) => {
-  let isWaiting = false
-  let switches = false
-  const service = await startUpstream(t, undefined, (request, socket) => {
-    isWaiting = true
-    if (switches) socket.write(switchingProtocols(request))
-  })
-  const gateway = await startBefore(t, service)
-  const jwt = await token()
-  const browser = safari(gateway.port, jwt)
-  await browser.get('/terminal/', CREDENTIAL)
-  const fields = handshake([cookie(jwt), HTTPS, `Origin: ${ORIGIN}`, TTY])
-  const leaving = await open(gateway.port)
-  leaving.write(requestBytes('GET /terminal/ws', fields))
-  await eventually(() => isWaiting, 'the handshake has arrived')
-  leaving.destroy()
-  await gateway.logLine(({ websocket }) => websocket === true)
-  switches = true
-  const { answer, socket } = await browser.connect()
-  t.equal(answer.status, 101)
-  t.equal(service.requests.at(-1)?.headers.authorization, basic(CREDENTIAL))
-  socket.destroy()
-  await gateway.settled()
-})
+t.test(
+  'a browser that disconnects during its handshake does not remove the credentials',
+  async (t) => {
+    let isWaiting = false
+    let switches = false
+    const service = await startUpstream(t, undefined, (request, socket) => {
+      isWaiting = true
+      if (switches) socket.write(switchingProtocols(request))
+    })
+    const gateway = await startBefore(t, service)
+    const jwt = await token()
+    const browser = safari(gateway.port, jwt)
+    await browser.get('/terminal/', CREDENTIAL)
+    const fields = handshake([cookie(jwt), HTTPS, `Origin: ${ORIGIN}`, TTY])
+    const leaving = await open(gateway.port)
+    leaving.write(requestBytes('GET /terminal/ws', fields))
+    await eventually(() => isWaiting, 'the handshake has arrived')
+    leaving.destroy()
+    await gateway.logLine(({ websocket }) => websocket === true)
+    switches = true
+    const { answer, socket } = await browser.connect()
+    t.equal(answer.status, 101)
+    t.equal(service.requests.at(-1)?.headers.authorization, basic(CREDENTIAL))
+    socket.destroy()
+    await gateway.settled()
+  },
+)
 
-t.test('signing out forgets, although the token is still good', async (t) => {
+t.test('signing out forgets the credentials, although the token is still valid', async (t) => {
   const { browser, ttyd, port, jwt, running } = await start(t)
   const other = safari(port, await token())
   await browser.openPage(CREDENTIAL)
@@ -342,35 +353,35 @@ t.test('signing out forgets, although the token is still good', async (t) => {
   await assertLent(t, { ttyd }, await other.connect())
 })
 
+t.test('a response that was in flight when the session signed out proves nothing', async (t) => {
+  let answerNow = () => {}
+  const service = await startUpstream(t, (_request, response) => {
+    answerNow = () => void response.end('late')
+  })
+  const { port, running } = await startBefore(t, service)
+  const jwt = await token()
+  const late = safari(port, jwt).get('/terminal/', CREDENTIAL)
+  await eventually(() => service.requests.length === 1, 'the request has arrived')
+  const fields = [cookie(jwt), HTTPS, `Origin: ${ORIGIN}`, 'Content-Length: 0']
+  t.equal((await send(port, 'POST /_gateway/sign-out', fields)).status, 303)
+  answerNow()
+  t.equal((await late).status, 200)
+  t.equal(running.parts.basicMemory.size, 0)
+})
+
 t.test(
-  'an answer that was under way when the session was signed out teaches nothing',
+  'the credentials are forgotten when the token expires, even within the leeway',
   async (t) => {
-    let answerNow = () => {}
-    const service = await startUpstream(t, (_request, response) => {
-      answerNow = () => void response.end('late')
-    })
-    const { port, running } = await startBefore(t, service)
-    const jwt = await token()
-    const late = safari(port, jwt).get('/terminal/', CREDENTIAL)
-    await eventually(() => service.requests.length === 1, 'the request has arrived')
-    const fields = [cookie(jwt), HTTPS, `Origin: ${ORIGIN}`, 'Content-Length: 0']
-    t.equal((await send(port, 'POST /_gateway/sign-out', fields)).status, 303)
-    answerNow()
-    t.equal((await late).status, 200)
-    t.equal(running.parts.basicMemory.size, 0)
+    const { ttyd, port, running } = await start(t, { GATEWAY_JWT_LEEWAY_SECONDS: '60' })
+    const browser = safari(port, await token({ ttlSeconds: 4 }))
+    t.equal((await browser.get('/terminal/', CREDENTIAL)).status, 200)
+    t.equal(running.parts.basicMemory.size, 1)
+    await eventually(() => running.parts.basicMemory.size === 0, 'forgotten', 15_000)
+    assertNotLent(t, { ttyd }, await browser.connect())
   },
 )
 
-t.test('at the end of the token it is forgotten, also while the leeway lasts', async (t) => {
-  const { ttyd, port, running } = await start(t, { GATEWAY_JWT_LEEWAY_SECONDS: '60' })
-  const browser = safari(port, await token({ ttlSeconds: 4 }))
-  t.equal((await browser.get('/terminal/', CREDENTIAL)).status, 200)
-  t.equal(running.parts.basicMemory.size, 1)
-  await eventually(() => running.parts.basicMemory.size === 0, 'forgotten', 15_000)
-  assertNotLent(t, { ttyd }, await browser.connect())
-})
-
-t.test('a key that goes takes it along', async (t) => {
+t.test('the credentials are forgotten when the token’s key is removed', async (t) => {
   const previous = 'another-key-of-houston-81c0a7d6e5f4b392'
   const settings = { GATEWAY_JWT_PREVIOUS_SECRETS: previous }
   const { browser, ttyd, port, running } = await start(t, settings)
@@ -385,27 +396,30 @@ t.test('a key that goes takes it along', async (t) => {
   await assertLent(t, { ttyd }, await browser.connect())
 })
 
-t.test('who has the session but not the password tries ten tokens of the terminal', async (t) => {
-  const { browser, ttyd } = await start(t)
-  await browser.openPage(CREDENTIAL)
-  const statuses: number[] = []
-  for (let i = 0; i < 14; i++) {
-    const opened = await browser.connect()
-    statuses.push(opened.answer.status)
-    if (opened.answer.status === 101) {
-      opened.socket.write(hello(`user:guess${i}`))
-      t.equal((await opened.until(4)).readUInt16BE(2), 1008, 'the terminal ends it')
+t.test(
+  'a client with the session but without the password can try ten tokens of the terminal',
+  async (t) => {
+    const { browser, ttyd } = await start(t)
+    await browser.openPage(CREDENTIAL)
+    const statuses: number[] = []
+    for (let i = 0; i < 14; i++) {
+      const opened = await browser.connect()
+      statuses.push(opened.answer.status)
+      if (opened.answer.status === 101) {
+        opened.socket.write(hello(`user:guess${i}`))
+        t.equal((await opened.until(4)).readUInt16BE(2), 1008, 'the terminal ends it')
+      }
+      opened.socket.destroy()
+      await opened.closed
     }
-    opened.socket.destroy()
-    await opened.closed
-  }
-  t.same(statuses, [...Array.from({ length: 10 }, () => 101), 502, 502, 502, 502])
-  t.equal(ttyd.handshakes().filter((one) => one !== undefined).length, 10)
-  await browser.openPage(CREDENTIAL)
-  await assertLent(t, { ttyd }, await browser.connect())
-})
+    t.same(statuses, [...Array.from({ length: 10 }, () => 101), 502, 502, 502, 502])
+    t.equal(ttyd.handshakes().filter((one) => one !== undefined).length, 10)
+    await browser.openPage(CREDENTIAL)
+    await assertLent(t, { ttyd }, await browser.connect())
+  },
+)
 
-t.test('it appears in no answer, log line, decision, metric or file', async (t) => {
+t.test('the password appears in no response, log line, decision, metric or file', async (t) => {
   const { browser, ttyd, jwt, config, logLines, logLine, running } = await start(t, {
     GATEWAY_LOG_LEVEL: 'trace',
   })

@@ -6,7 +6,7 @@ import { SOON_MS } from '../helpers/waiting.ts'
 import { send } from '../helpers/wire.ts'
 
 t.test(
-  'no activity prolongs a session: nothing but signing in sets the cookie, and it ends with the token',
+  'no activity extends a session: only signing in sets the cookie, which expires with the token',
   async (t) => {
     const { port } = await startWorkspace(t, {
       GATEWAY_JWT_LEEWAY_SECONDS: '0',

@@ -3,13 +3,16 @@ import type { Socket } from 'node:net'
 import t from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
 import { startRawUpstream, startUpstream } from '../helpers/upstream.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { elapse, eventually, standsStill } from '../helpers/waiting.ts'
 import { gather, open, requestBytes, send } from '../helpers/wire.ts'
 
 /** Lets time pass for everything that looks at the monotonic clock: thirty seconds need not be waited for. */
 const realNow = performance.now.bind(performance)
 let skipped = 0
 performance.now = () => realNow() + skipped
+
+/** Lets the watchdog look, which it does twice a second (src/limits/watchdog.ts). */
+const aRound = () => elapse(600, 'it must not end anything within this')
 
 t.test(
   'a connection that does not finish its header is cut after about ten seconds',
@@ -48,13 +51,15 @@ t.test(
 )
 
 t.test('a client that hardly sends its body is answered 408', async (t) => {
-  const service = await startRawUpstream(t, (socket) => socket.resume())
+  let atService = ''
+  const service = await startRawUpstream(t, (socket) => {
+    socket.on('data', (chunk) => (atService += String(chunk)))
+  })
   const gateway = await startBefore(t, service)
   const socket = await open(gateway.port)
   const received = gather(socket)
   socket.write(requestBytes('POST /', [gateway.auth, 'Content-Length: 100000'], 'beginning'))
-  await eventually(() => service.dials() === 1, 'dialled')
-  await new Promise((resolve) => setTimeout(resolve, 600))
+  await eventually(() => atService.endsWith('beginning'), 'what was sent has passed')
   skipped += 31_000
   const { text } = await received.over
   t.match(text, /^HTTP\/1\.1 408 .*x-gateway-error: request-timeout/is)
@@ -72,10 +77,10 @@ t.test('a client whose service is slow to read, or to answer, is not blamed', as
   const waiting = await open(gateway.port)
   waiting.write(requestBytes('POST /', [gateway.auth, 'Content-Length: 5'], 'whole'))
   await eventually(() => gateway.underWay() === 2 && service.dials() === 2, 'both under way')
-  await new Promise((resolve) => setTimeout(resolve, 700))
+  await standsStill(() => uploading.writableLength, 'the upload')
   for (let i = 0; i < 3; i++) {
     skipped += 31_000
-    await new Promise((resolve) => setTimeout(resolve, 600))
+    await aRound()
   }
   t.equal(gateway.underWay(), 2)
   uploading.destroy()
@@ -85,7 +90,9 @@ t.test('a client whose service is slow to read, or to answer, is not blamed', as
 })
 
 t.test('an answer that nobody reads is given up after five minutes', async (t) => {
+  let serviceSocket: Socket | undefined
   const service = await startRawUpstream(t, (socket) => {
+    serviceSocket = socket
     socket.once('data', () => {
       socket.write('HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n')
       socket.write(Buffer.alloc(50_000_000))
@@ -96,9 +103,9 @@ t.test('an answer that nobody reads is given up after five minutes', async (t) =
   socket.pause()
   socket.write(requestBytes('GET /', [gateway.auth]))
   await eventually(() => gateway.underWay() === 1 && service.dials() === 1, 'under way')
-  await new Promise((resolve) => setTimeout(resolve, 700))
+  await standsStill(() => serviceSocket?.writableLength ?? 0, 'the download')
   skipped += 290_000
-  await new Promise((resolve) => setTimeout(resolve, 600))
+  await aRound()
   t.equal(gateway.underWay(), 1)
   skipped += 20_000
   await gateway.settled()

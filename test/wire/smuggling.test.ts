@@ -1,4 +1,4 @@
-/** Can a request be hidden in another one, so that a service sees what nobody decided on? */
+/** Can a request be hidden inside another one, so that a service gets a request that the gateway did not check? */
 import { createServer, type IncomingMessage } from 'node:http'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
@@ -11,7 +11,7 @@ import { exchange, send } from '../helpers/wire.ts'
 const HIDDEN = 'GET /hidden HTTP/1.1\r\nHost: houston.hubify.com\r\nX: '
 const crashes = watchForCrashes()
 
-/** Header lines, then what follows the empty line; the auth and host lines are put in front. */
+/** Header lines, then the bytes after the empty line. The lines with the token and the host are added in front. */
 const CHUNKED_THEN_HIDDEN = `0\r\n\r\n${HIDDEN}`
 const CODINGS = [
   'Transfer-Encoding: xchunked',
@@ -164,7 +164,7 @@ const OTHERS: ReadonlyArray<readonly [string, string]> = [
   ],
 ]
 
-/** A service whose parser forgives much: what it takes for requests is what the worst service would. */
+/** A service with a very lenient parser: it reads as requests what the worst service would. */
 async function startLenient(t: Test, lenient: boolean) {
   const urls: string[] = []
   const server = createServer(
@@ -241,7 +241,7 @@ for (const lenient of [false, true]) {
 }
 
 t.test(
-  'a request is framed anew: one length or one coding, and nothing behind the body',
+  'a forwarded request has new framing: one length or one coding, and nothing after the body',
   async (t) => {
     let seen = ''
     const service = await startRawUpstream(t, (socket) => {

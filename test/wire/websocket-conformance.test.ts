@@ -1,4 +1,4 @@
-/** Do WebSockets come out as they went in, frame for frame? The cases are those of the Autobahn test suite, end to end. */
+/** Do WebSockets pass unchanged, frame by frame? The cases are those of the Autobahn test suite, tested end to end. */
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
@@ -19,13 +19,13 @@ const PONG = 10
 const MIB = 1024 * 1024
 const SIZES = [0, 125, 126, 127, 128, 65_535, 65_536, MIB]
 
-/** Opens a raw WebSocket through a gateway to an echo, or to a service of the test's own. */
+/** Opens a raw WebSocket through a gateway, to an echo or to the test's own service. */
 async function openRaw(t: Test, service?: Parameters<typeof startUpstream>[2]) {
   const gateway = await startBefore(t, await startUpstream(t, undefined, service))
   return { gateway, ...(await upgrade(gateway.port, '/', [gateway.auth])) }
 }
 
-/** A service that takes what it is sent as bytes, and what it can be made to say. */
+/** A service that records received bytes and sends the bytes that the test gives it. */
 function byteService() {
   const service = {
     received: Buffer.alloc(0),
@@ -43,7 +43,7 @@ function byteService() {
   return service
 }
 
-/** Writes bytes in pieces of a size, each of which is on its way before the next is written. */
+/** Writes bytes in pieces of a given size. Each piece is sent before the next is written. */
 async function chop(socket: Socket, bytes: Buffer, size: number): Promise<void> {
   socket.setNoDelay(true)
   for (let at = 0; at < bytes.length; at += size) {
@@ -52,7 +52,7 @@ async function chop(socket: Socket, bytes: Buffer, size: number): Promise<void> 
   }
 }
 
-/** A payload that would show a lost, doubled or reordered byte: text is ASCII and not periodic in any chunk size. */
+/** A payload in which a lost, doubled or reordered byte is visible: ASCII text that is not periodic in any chunk size. */
 function payload(opcode: number, size: number): Buffer {
   return opcode === BINARY
     ? randomBytes(size)
@@ -67,7 +67,7 @@ function closePayload(code: number, reason: string | Buffer = ''): Buffer {
   return Buffer.concat([Buffer.from([code >> 8, code & 0xff]), Buffer.from(reason)])
 }
 
-t.test('messages of every length class come back as one frame of the same kind', async (t) => {
+t.test('messages of every length class are echoed as one frame of the same kind', async (t) => {
   const { socket, until, received } = await openRaw(t)
   const expected: Buffer[] = []
   for (const opcode of [TEXT, BINARY])
@@ -82,7 +82,7 @@ t.test('messages of every length class come back as one frame of the same kind',
   socket.destroy()
 })
 
-t.test('it does not matter in what pieces the bytes come', async (t) => {
+t.test('frames may arrive in pieces of any size', async (t) => {
   const rows: Array<[piece: number, sizes: number[]]> = [
     [1, [0, 1, 125, 126, 127, 128, 2000]],
     [997, [65_535, 65_536, MIB]],
@@ -104,7 +104,7 @@ t.test('it does not matter in what pieces the bytes come', async (t) => {
   }
 })
 
-t.test('pings are the service’s to answer, and unsolicited pongs do no harm', async (t) => {
+t.test('the service responds to pings, and unsolicited pongs do no harm', async (t) => {
   const { socket, until, received } = await openRaw(t)
   const expected: Buffer[] = []
   for (const data of [
@@ -144,11 +144,11 @@ t.test('the service’s pings reach the client, and the client’s pongs the ser
 })
 
 t.test(
-  'fragments stay fragments, with control frames where they were put between them',
+  'fragments stay fragments, with control frames in the same places between them',
   async (t) => {
     const euro = Buffer.from('κόσμε€𝄞')
     const fragments = [
-      clientFrame(TEXT, euro.subarray(0, 1), false), // within a character
+      clientFrame(TEXT, euro.subarray(0, 1), false), // splits a character
       clientFrame(PING, 'between'),
       clientFrame(CONTINUATION, '', false),
       clientFrame(CONTINUATION, euro.subarray(1, 7), false),
@@ -184,7 +184,7 @@ t.test(
 )
 
 t.test(
-  'what is wrong inside a frame is for the service to judge, and its verdict arrives as it was said',
+  'an error in a frame’s content is for the service, and its close frame arrives unchanged',
   async (t) => {
     const invalid = Buffer.from([0xce, 0xba, 0xe1, 0xbd, 0xb9, 0xed, 0xa0, 0x80, 0x65])
     const rows: Array<[what: string, frames: Buffer, code: number]> = [
@@ -234,7 +234,7 @@ t.test(
 )
 
 t.test(
-  'what is no frame at all ends at the gateway with 1002, and never reaches the service',
+  'an illegal frame is closed with 1002 by the gateway, and never reaches the service',
   async (t) => {
     const unmasked = serverFrame(TEXT, 'not masked')
     for (const [what, bytes] of [
@@ -259,42 +259,39 @@ t.test(
   },
 )
 
-t.test(
-  'close codes and reasons, legal or not, arrive as they were sent, in either direction',
-  async (t) => {
-    const payloads = [
-      Buffer.alloc(0),
-      Buffer.from('x'),
-      ...[
-        1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000,
-        4401, 4999,
-      ].map((code) => closePayload(code, `reason ${code}`)),
-      ...[0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535].map((code) =>
-        closePayload(code),
-      ),
-      closePayload(1000, randomBytes(123)),
-    ]
-    for (const data of payloads) {
-      const service = byteService()
-      const { socket, until, closed } = await openRaw(t, service.onUpgrade)
-      const toService = clientFrame(CLOSE, data)
-      const toClient = serverFrame(CLOSE, data)
-      socket.write(toService)
-      await eventually(
-        () => service.received.length >= toService.length,
-        'the close frame at the service',
-      )
-      t.ok(toService.equals(service.received))
-      service.socket?.end(toClient)
-      t.ok(toClient.equals(await until(toClient.length)))
-      socket.end()
-      await closed
-    }
-  },
-)
+t.test('close codes and reasons, legal or not, pass unchanged in both directions', async (t) => {
+  const payloads = [
+    Buffer.alloc(0),
+    Buffer.from('x'),
+    ...[
+      1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000,
+      4401, 4999,
+    ].map((code) => closePayload(code, `reason ${code}`)),
+    ...[0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535].map((code) =>
+      closePayload(code),
+    ),
+    closePayload(1000, randomBytes(123)),
+  ]
+  for (const data of payloads) {
+    const service = byteService()
+    const { socket, until, closed } = await openRaw(t, service.onUpgrade)
+    const toService = clientFrame(CLOSE, data)
+    const toClient = serverFrame(CLOSE, data)
+    socket.write(toService)
+    await eventually(
+      () => service.received.length >= toService.length,
+      'the close frame at the service',
+    )
+    t.ok(toService.equals(service.received))
+    service.socket?.end(toClient)
+    t.ok(toClient.equals(await until(toClient.length)))
+    socket.end()
+    await closed
+  }
+})
 
 t.test(
-  'the echo’s own answer to a close code comes back: the same for legal ones, 1002 for others',
+  'the echo’s close frame returns: the same code for legal codes, 1002 for others',
   async (t) => {
     for (const [codes, answer] of [
       [[1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999], undefined],
@@ -328,7 +325,7 @@ async function openClient(
 }
 
 t.test(
-  'compressed messages of any size come back, with the compressor’s memory across messages',
+  'compressed messages of any size are echoed, with the compression context kept',
   async (t) => {
     const service = await startUpstream(t)
     const { port, auth } = await startBefore(t, service)
@@ -371,7 +368,7 @@ t.test('a thousand messages in both directions at once stay in order', async (t)
 })
 
 t.test(
-  'subprotocols are offered as the client offers them, and the service’s choice is the choice',
+  'the client’s subprotocols reach the service, and the service’s choice reaches the client',
   async (t) => {
     for (const choice of ['first.v1', 'second.v2']) {
       const chooser = new WebSocketServer({ noServer: true, handleProtocols: () => choice })

@@ -1,12 +1,21 @@
 /** Does the end of one side end the other, however it comes, and is everything given back? */
-import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import t, { type Test } from 'tap'
+import t from 'tap'
+import { startPairs, TTY } from '../helpers/socket-pairs.ts'
 import { startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
-import { eventually, openFiles, SOON_MS, watchForCrashes } from '../helpers/waiting.ts'
+import {
+  elapse,
+  eventually,
+  later,
+  openFiles,
+  SOON_MS,
+  standsStill,
+  type TcpConnection,
+  tcpConnections,
+  watchForCrashes,
+} from '../helpers/waiting.ts'
 import {
   clientFrame,
   handshake,
@@ -21,26 +30,6 @@ const crashes = watchForCrashes()
 
 /** After hundreds of connections a busy machine is behind with what it closes, in milliseconds. */
 const PATIENCE_MS = 30_000
-const TTY = 'Sec-WebSocket-Protocol: tty'
-
-async function startPairs(t: Test) {
-  const sockets: Socket[] = []
-  const service = await startUpstream(t, undefined, (request, socket) => {
-    sockets.push(socket as Socket)
-    socket.on('data', () => {})
-    socket.write(switchingProtocols(request))
-  })
-  const gateway = await startBefore(t, service)
-  return {
-    ...gateway,
-    async connect() {
-      const count = sockets.length
-      const client = await upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])
-      await eventually(() => sockets.length === count + 1, 'switched')
-      return { client, service: sockets.at(-1) as Socket }
-    },
-  }
-}
 
 t.test('a service that ends takes the client’s socket with it at once', async (t) => {
   const gateway = await startPairs(t)
@@ -85,7 +74,7 @@ t.test(
     client.socket.removeAllListeners('data')
     client.socket.pause()
     for (let i = 0; i < 100; i++) service.write(serverFrame(2, Buffer.alloc(100_000)))
-    await new Promise((resolve) => setTimeout(resolve, 200))
+    await standsStill(() => service.writableLength, 'what waits for the client')
     service.resetAndDestroy()
     client.socket.resume()
     await client.closed
@@ -120,7 +109,7 @@ t.test('a client that goes while nobody reads is noticed at once', async (t) => 
   client.socket.removeAllListeners('data')
   client.socket.pause()
   for (let i = 0; i < 100; i++) service.write(serverFrame(2, Buffer.alloc(100_000)))
-  await new Promise((resolve) => setTimeout(resolve, 200))
+  await standsStill(() => service.writableLength, 'what waits for the client')
   const begun = performance.now()
   client.socket.resetAndDestroy()
   await gateway.settled()
@@ -144,10 +133,28 @@ t.test('half a connection is not kept', { timeout: 60_000 }, async (t) => {
   t.equal(sockets.length, 2)
 })
 
+/** Opens many connections, 40 at once, each of which is reset or closed a moment later. */
+async function comeAndGo(count: number, come: (i: number) => Promise<Socket>): Promise<void> {
+  let running = 0
+  const run = async (i: number) => {
+    const socket = await come(i)
+    socket.on('data', () => {})
+    await elapse(Math.random() * 25, 'a client may go at any moment')
+    if (Math.random() < 0.7) socket.resetAndDestroy()
+    else socket.destroy()
+  }
+  for (let i = 0; i < count; i++) {
+    await eventually(() => running < 40, 'room for one more')
+    running++
+    void run(i).finally(() => running--)
+  }
+  await eventually(() => running === 0, 'all done', PATIENCE_MS)
+}
+
 t.test('resets at any moment end nothing but themselves', { timeout: 80_000 }, async (t) => {
   const service = await startUpstream(t, undefined, (request, socket, head) => {
     const delay = Math.random() * 8
-    setTimeout(() => {
+    later(delay, () => {
       if (Math.random() < 0.15) {
         ;(socket as Socket).resetAndDestroy()
         return
@@ -160,39 +167,25 @@ t.test('resets at any moment end nothing but themselves', { timeout: 80_000 }, a
       socket.write(serverFrame(2, Buffer.alloc(Math.random() * 200_000)))
       if (head.length > 0) socket.write(serverFrame(1, 'early'))
       socket.on('data', (chunk: Buffer) => socket.write(serverFrame(2, chunk)))
-      setTimeout(() => {
+      later(Math.random() * 20, () => {
         if (Math.random() < 0.3) (socket as Socket).resetAndDestroy()
-      }, Math.random() * 20)
-    }, delay)
+      })
+    })
   })
   const gateway = await startBefore(t, service)
   await send(gateway.port, 'GET /', [gateway.auth])
-  await new Promise((resolve) => setTimeout(resolve, 100))
+  await gateway.settled()
   const before = openFiles()
-  const attempts = 900
-  let running = 0
-  for (let i = 0; i < attempts; i++) {
-    await eventually(() => running < 40, 'room for one more')
-    running++
-    void (async () => {
-      const socket = await open(gateway.port)
-      const auth =
-        i % 5 === 0
-          ? [`Authorization: Bearer ${await token()}`]
-          : i % 17 === 0
-            ? []
-            : [gateway.auth]
-      const bytes = requestBytes('GET /terminal/ws', handshake([...auth, TTY]))
-      const cut = Math.random() < 0.2 ? Math.floor(Math.random() * bytes.length) : bytes.length
-      socket.write(bytes.slice(0, cut))
-      if (Math.random() < 0.5) socket.write(clientFrame(2, Buffer.alloc(Math.random() * 100_000)))
-      socket.on('data', () => {})
-      await new Promise((resolve) => setTimeout(resolve, Math.random() * 25))
-      if (Math.random() < 0.7) socket.resetAndDestroy()
-      else socket.destroy()
-    })().finally(() => running--)
-  }
-  await eventually(() => running === 0, 'all done', PATIENCE_MS)
+  await comeAndGo(900, async (i) => {
+    const socket = await open(gateway.port)
+    const auth =
+      i % 5 === 0 ? [`Authorization: Bearer ${await token()}`] : i % 17 === 0 ? [] : [gateway.auth]
+    const bytes = requestBytes('GET /terminal/ws', handshake([...auth, TTY]))
+    const cut = Math.random() < 0.2 ? Math.floor(Math.random() * bytes.length) : bytes.length
+    socket.write(bytes.slice(0, cut))
+    if (Math.random() < 0.5) socket.write(clientFrame(2, Buffer.alloc(Math.random() * 100_000)))
+    return socket
+  })
   await eventually(() => gateway.underWay() === 0, 'nothing under way', PATIENCE_MS)
   await eventually(() => openFiles() <= before + 2, 'files closed', PATIENCE_MS)
   t.equal(gateway.running.parts.openSockets.size, 0)
@@ -209,73 +202,55 @@ t.test(
   async (t) => {
     const service = await startUpstream(t, (request, response) => {
       request.on('error', () => {})
-      setTimeout(() => {
+      later(Math.random() * 5, () => {
         if (Math.random() < 0.2) {
           request.socket.resetAndDestroy()
           return
         }
         response.writeHead(200)
         response.write(Buffer.alloc(Math.random() * 300_000))
-        setTimeout(
-          () => (Math.random() < 0.3 ? request.socket.resetAndDestroy() : response.end()),
-          Math.random() * 10,
-        )
-      }, Math.random() * 5)
+        later(Math.random() * 10, () => {
+          if (Math.random() < 0.3) request.socket.resetAndDestroy()
+          else response.end()
+        })
+      })
       request.resume()
     })
     service.server.on('clientError', (_error, socket) => socket.destroy())
     const gateway = await startBefore(t, service)
     const before = openFiles()
-    let running = 0
-    for (let i = 0; i < 700; i++) {
-      await eventually(() => running < 40, 'room for one more')
-      running++
-      void (async () => {
-        const socket = await open(gateway.port)
-        const isPost = i % 2 === 0
-        socket.write(
-          requestBytes(isPost ? 'POST /' : 'GET /', [
-            gateway.auth,
-            ...(isPost ? ['Content-Length: 200000'] : []),
-            ...(i % 6 === 0 ? ['Expect: 100-continue'] : []),
-          ]),
-        )
-        if (isPost) socket.write(Buffer.alloc(Math.random() * 200_000))
-        else if (i % 3 === 0) socket.write(requestBytes('GET /next', [gateway.auth]))
-        socket.on('data', () => {})
-        await new Promise((resolve) => setTimeout(resolve, Math.random() * 20))
-        if (Math.random() < 0.7) socket.resetAndDestroy()
-        else socket.destroy()
-      })().finally(() => running--)
-    }
-    await eventually(() => running === 0, 'all done', PATIENCE_MS)
+    await comeAndGo(700, async (i) => {
+      const socket = await open(gateway.port)
+      const isPost = i % 2 === 0
+      socket.write(
+        requestBytes(isPost ? 'POST /' : 'GET /', [
+          gateway.auth,
+          ...(isPost ? ['Content-Length: 200000'] : []),
+          ...(i % 6 === 0 ? ['Expect: 100-continue'] : []),
+        ]),
+      )
+      if (isPost) socket.write(Buffer.alloc(Math.random() * 200_000))
+      else if (i % 3 === 0) socket.write(requestBytes('GET /next', [gateway.auth]))
+      return socket
+    })
     await gateway.settled()
     // Connections to the service are kept for four seconds.
     await eventually(() => openFiles() <= before + 2, 'files closed', PATIENCE_MS)
     t.same(crashes, [])
-    await once(AbortSignal.timeout(10), 'abort')
   },
 )
-
-/** The seconds until the kernel's keep-alive timer of a connection runs out; undefined when none is running. */
-function keepAliveSeconds(localPort: number | undefined, remotePort: number): number | undefined {
-  const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0')
-  for (const line of readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1)) {
-    const [, local = '', remote = '', , , timer = ''] = line.trim().split(/\s+/)
-    if (!remote.endsWith(`:${hex(remotePort)}`)) continue
-    if (localPort !== undefined && !local.endsWith(`:${hex(localPort)}`)) continue
-    const [kind, ticks = ''] = timer.split(':')
-    if (kind === '02') return Number.parseInt(ticks, 16) / 100
-  }
-  return undefined
-}
 
 t.test('the kernel asks both sides of an idle socket whether they are there', async (t) => {
   const gateway = await startPairs(t)
   const { client } = await gateway.connect()
+  const keepAliveSeconds = (isIt: (one: TcpConnection) => boolean) =>
+    tcpConnections().find((one) => isIt(one) && one.keepAliveSeconds !== undefined)
+      ?.keepAliveSeconds
   const sides = () => [
-    keepAliveSeconds(gateway.port, client.socket.localPort ?? 0),
-    keepAliveSeconds(undefined, gateway.service.port),
+    keepAliveSeconds(
+      ({ local, remote }) => local === gateway.port && remote === client.socket.localPort,
+    ),
+    keepAliveSeconds(({ remote }) => remote === gateway.service.port),
   ]
   await eventually(() => !sides().includes(undefined), 'both timers run')
   for (const seconds of sides()) t.ok((seconds ?? 99) <= 30, `${seconds} s`)

@@ -1,32 +1,16 @@
 /** Does a flood that nobody reads leave the gateway's memory flat, on either side of a WebSocket? */
-import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import t from 'tap'
 import { token } from '../helpers/gateway.ts'
 import { serve } from '../helpers/process.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
-import { clientFrame, serverFrame, upgrade } from '../helpers/wire.ts'
+import { clientFrame, serverFrame, upgrade, writeUntilStuck } from '../helpers/wire.ts'
 
 const MEGABYTE = 1024 * 1024
 
 /** A flood that is read may stand still for a while on a busy machine, in milliseconds. */
 const PATIENCE_MS = 20_000
-
-/** Writes frames for as long as they are taken without a long wait, up to a limit. @returns bytes taken */
-async function flood(to: Duplex, frame: Buffer, limit: number, stuckMs = 500): Promise<number> {
-  let sent = 0
-  while (sent < limit && !to.destroyed) {
-    sent += frame.length
-    if (to.write(frame)) continue
-    const drained = await Promise.race([
-      once(to, 'drain').then(() => true),
-      new Promise<boolean>((resolve) => setTimeout(() => resolve(false), stuckMs).unref()),
-    ])
-    if (!drained) break
-  }
-  return sent
-}
 
 t.test(
   'a flood of 250 MB that nobody reads waits at its source',
@@ -57,8 +41,8 @@ t.test(
     warm.client.on('data', (chunk: Buffer) => (read += chunk.length))
     warm.service.on('data', (chunk: Buffer) => (read += chunk.length))
     const passed =
-      (await flood(warm.service, down, 150 * MEGABYTE, PATIENCE_MS)) +
-      (await flood(warm.client, up, 150 * MEGABYTE, PATIENCE_MS))
+      (await writeUntilStuck(warm.service, down, 150 * MEGABYTE, PATIENCE_MS)) +
+      (await writeUntilStuck(warm.client, up, 150 * MEGABYTE, PATIENCE_MS))
     await eventually(() => read === passed, 'a flood that is read passes whole', PATIENCE_MS)
     t.ok(passed >= 300 * MEGABYTE)
     warm.client.destroy()
@@ -69,8 +53,8 @@ t.test(
     const second = await connect()
     second.service.pause()
     const [toClient, toService] = await Promise.all([
-      flood(first.service, down, 250 * MEGABYTE),
-      flood(second.client, up, 250 * MEGABYTE),
+      writeUntilStuck(first.service, down, 250 * MEGABYTE),
+      writeUntilStuck(second.client, up, 250 * MEGABYTE),
     ])
     const growth = (gateway.memory() - before) / MEGABYTE
     t.ok(toClient < 40 * MEGABYTE, `the service waits after ${toClient / MEGABYTE} MB`)

@@ -1,4 +1,4 @@
-/** Does a client that leaves during its handshake leave anything behind: a socket at the service, or a used-up place? */
+/** Does a client that disconnects during its handshake leave a socket at the service, or a used place, behind? */
 import { createHash } from 'node:crypto'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
@@ -14,14 +14,14 @@ const CLIENTS = 40
 
 t.setTimeout(60_000)
 
-/** How a client leaves: with FIN, as a closed program does whose frames are through, or with RST. */
+/** How a client disconnects: with FIN, as a program does that ends after all its data was sent, or with RST. */
 const WAYS: Readonly<Record<string, (socket: Socket) => void>> = {
   FIN: (socket) => socket.end(),
   RST: (socket) => socket.resetAndDestroy(),
   'FIN behind frames': (socket) => socket.end(clientFrame(1, 'hello')),
 }
 
-/** A gateway before a service that ends a socket only after the gateway did, and 40 clients with a session that is new to it. */
+/** A gateway, a service that closes a socket only after the gateway did, and 40 clients with a new session. */
 async function startClients(t: Test, onHandshake: (accept: () => void) => void) {
   const atService = new Set<Socket>()
   const service = await startUpstream(t, undefined, (request, socket) => {
@@ -44,9 +44,9 @@ async function startClients(t: Test, onHandshake: (accept: () => void) => void) 
     ...gateway,
     sockets,
     ask: (which = sockets) => which.forEach((socket) => socket.write(head())),
-    /** The end of the client's side is in the packet of its handshake: Node reads it before anybody listens. */
+    /** The client's FIN is in the packet of its handshake, so Node reads it before any listener is added. */
     askAndLeave: (which = sockets) => which.forEach((socket) => socket.end(head())),
-    /** Waits until nothing is left of them. */
+    /** Waits until all their sockets and places are released. */
     async assertGone(t: Test) {
       await gateway.settled()
       await eventually(() => atService.size === 0, 'no ghost at the service')
@@ -63,7 +63,7 @@ async function startClients(t: Test, onHandshake: (accept: () => void) => void) 
   }
 }
 
-/** How many more sockets the session may open. */
+/** The number of WebSockets that the session can still open. */
 function freePlaces(
   openSockets: Awaited<ReturnType<typeof startBefore>>['running']['parts']['openSockets'],
   jwt: string,
@@ -77,7 +77,7 @@ function freePlaces(
   return taken.length
 }
 
-/** Waits until the system has sent what a client has to say. */
+/** Waits until the system has sent a client's data. */
 async function haveLeft(sockets: readonly Socket[]): Promise<void> {
   await eventually(
     () => sockets.every((socket) => socket.destroyed || socket.writableFinished),
@@ -86,19 +86,22 @@ async function haveLeft(sockets: readonly Socket[]): Promise<void> {
 }
 
 for (const [way, leave] of Object.entries(WAYS)) {
-  t.test(`${way} while the token is checked`, async (t) => {
-    const gate = holdVerification(t)
-    const clients = await startClients(t, (accept) => accept())
-    clients.ask()
-    await eventually(() => gate.held() === CLIENTS, 'all tokens are being checked')
-    clients.sockets.forEach(leave)
-    await haveLeft(clients.sockets)
-    gate.open()
-    await clients.assertGone(t)
-    t.equal(clients.service.requests.length, 0, 'the service never heard of them')
-  })
+  t.test(
+    `a client that sends ${way} while its token is checked leaves nothing behind`,
+    async (t) => {
+      const gate = holdVerification(t)
+      const clients = await startClients(t, (accept) => accept())
+      clients.ask()
+      await eventually(() => gate.held() === CLIENTS, 'all tokens are being checked')
+      clients.sockets.forEach(leave)
+      await haveLeft(clients.sockets)
+      gate.open()
+      await clients.assertGone(t)
+      t.equal(clients.service.requests.length, 0, 'the service never heard of them')
+    },
+  )
 
-  t.test(`${way} in the waiting room`, async (t) => {
+  t.test(`a client that sends ${way} in the waiting room leaves nothing behind`, async (t) => {
     const clients = await startClients(t, (accept) => accept())
     const { waitingRoom } = clients.running.parts
     const jobs: Array<() => void> = []
@@ -113,49 +116,61 @@ for (const [way, leave] of Object.entries(WAYS)) {
     await clients.assertGone(t)
   })
 
-  t.test(`${way} while the service is asked`, async (t) => {
-    let asked = 0
-    const clients = await startClients(t, () => asked++)
-    clients.ask()
-    await eventually(() => asked === CLIENTS, 'all asked')
-    clients.sockets.forEach(leave)
-    await clients.assertGone(t)
-  })
+  t.test(
+    `a client that sends ${way} while the service handles its handshake leaves nothing behind`,
+    async (t) => {
+      let asked = 0
+      const clients = await startClients(t, () => asked++)
+      clients.ask()
+      await eventually(() => asked === CLIENTS, 'all asked')
+      clients.sockets.forEach(leave)
+      await clients.assertGone(t)
+    },
+  )
 
-  t.test(`${way} in the moment in which the service accepts`, async (t) => {
-    const accepts: Array<() => void> = []
-    const clients = await startClients(t, (accept) => accepts.push(accept))
-    clients.ask()
-    await eventually(() => accepts.length === CLIENTS, 'all asked')
-    // Some are first heard of by the gateway from the one side, some from the other.
-    clients.sockets.forEach((socket, i) => {
-      if (i % 2 === 0) leave(socket)
-      accepts[i]?.()
-      if (i % 2 === 1) leave(socket)
-    })
-    await clients.assertGone(t)
-  })
+  t.test(
+    `a client that sends ${way} at the moment at which the service accepts leaves nothing behind`,
+    async (t) => {
+      const accepts: Array<() => void> = []
+      const clients = await startClients(t, (accept) => accepts.push(accept))
+      clients.ask()
+      await eventually(() => accepts.length === CLIENTS, 'all asked')
+      // For some clients the gateway first notices the disconnect, for others the service's response.
+      clients.sockets.forEach((socket, i) => {
+        if (i % 2 === 0) leave(socket)
+        accepts[i]?.()
+        if (i % 2 === 1) leave(socket)
+      })
+      await clients.assertGone(t)
+    },
+  )
 }
 
-t.test('FIN with the handshake, before the token is checked', async (t) => {
-  const clients = await startClients(t, (accept) => accept())
-  clients.askAndLeave()
-  const lines = () => clients.logLines().filter(({ reason }) => reason === 'client left')
-  await eventually(() => lines().length === CLIENTS, 'the log says that they left')
-  await clients.assertGone(t)
-})
+t.test(
+  'a client whose handshake has a FIN leaves nothing behind, before its token is checked',
+  async (t) => {
+    const clients = await startClients(t, (accept) => accept())
+    clients.askAndLeave()
+    const lines = () => clients.logLines().filter(({ reason }) => reason === 'client left')
+    await eventually(() => lines().length === CLIENTS, 'the log says that they left')
+    await clients.assertGone(t)
+  },
+)
 
-t.test('FIN with the handshake of a session that is known', async (t) => {
-  const clients = await startClients(t, (accept) => accept())
-  const [first, ...others] = clients.sockets
-  clients.ask(first === undefined ? [] : [first])
-  await eventually(() => clients.running.parts.openSockets.size === 1, 'the first one is open')
-  first?.destroy()
-  clients.askAndLeave(others)
-  await clients.assertGone(t)
-})
+t.test(
+  'a client whose handshake has a FIN leaves nothing behind, with a known session',
+  async (t) => {
+    const clients = await startClients(t, (accept) => accept())
+    const [first, ...others] = clients.sockets
+    clients.ask(first === undefined ? [] : [first])
+    await eventually(() => clients.running.parts.openSockets.size === 1, 'the first one is open')
+    first?.destroy()
+    clients.askAndLeave(others)
+    await clients.assertGone(t)
+  },
+)
 
-/** Keeps every check of a signature from coming to its end, until it is opened. */
+/** Blocks every check of a signature until the test opens the gate. */
 function holdVerification(t: Test) {
   const { subtle } = crypto
   const verify = subtle.verify.bind(subtle)
@@ -173,6 +188,6 @@ function holdVerification(t: Test) {
   return { held: () => held, open: resolve }
 }
 
-t.test('nothing of all this went uncaught', async (t) => {
+t.test('no error was uncaught', async (t) => {
   t.same(crashes, [])
 })

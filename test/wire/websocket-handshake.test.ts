@@ -1,9 +1,10 @@
 /** Is a WebSocket opened exactly when the gateway and the service both agree, and is everything else an HTTP answer? */
-import { once } from 'node:events'
+import { promisify } from 'node:util'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import t from 'tap'
 import { startBefore, startWorkspace, token } from '../helpers/gateway.ts'
+import { TTY } from '../helpers/socket-pairs.ts'
 import {
   closedPort,
   startDeafUpstream,
@@ -11,7 +12,7 @@ import {
   startUpstream,
   switchingProtocols,
 } from '../helpers/upstream.ts'
-import { eventually, SOON_MS, watchForCrashes } from '../helpers/waiting.ts'
+import { eventually, SOON_MS, until, watchForCrashes } from '../helpers/waiting.ts'
 import {
   clientFrame,
   gather,
@@ -24,7 +25,6 @@ import {
 
 t.jobs = 4 // one of these waits for ten seconds
 const crashes = watchForCrashes()
-const TTY = 'Sec-WebSocket-Protocol: tty'
 
 /** Sends a handshake and waits for the connection to end. */
 async function refused(port: number, path: string, headers: readonly string[]) {
@@ -162,17 +162,24 @@ t.test(
   'a refusal that breaks off, or pauses for too long, is a cut',
   { timeout: 30_000 },
   async (t) => {
+    let breakOff = () => {}
     const service = await startRawUpstream(t, (socket) => {
       socket.once('data', (head: Buffer) => {
         socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\nbeginning')
-        if (String(head).includes('/cut')) setTimeout(() => socket.resetAndDestroy(), 30)
-        if (String(head).includes('/end')) setTimeout(() => socket.end(), 30)
+        if (String(head).includes('/cut')) breakOff = () => void socket.resetAndDestroy()
+        if (String(head).includes('/end')) breakOff = () => void socket.end()
       })
     })
     const gateway = await startBefore(t, service, { GATEWAY_IDLE_SECONDS: '1' })
     for (const path of ['/cut', '/end', '/pause']) {
       const begun = performance.now()
-      const { text } = await refused(gateway.port, path, [gateway.auth])
+      breakOff = () => {}
+      const socket = await open(gateway.port)
+      const received = gather(socket)
+      socket.write(requestBytes(`GET ${path}`, handshake([gateway.auth])))
+      await received.until((text) => text.endsWith('beginning'))
+      breakOff()
+      const { text } = await received.over
       t.match(text, 'beginning', path)
       t.ok(performance.now() - begun < SOON_MS)
     }
@@ -470,7 +477,10 @@ t.test(
       }
     }
     await gateway.settled()
-    await once(AbortSignal.timeout(200), 'abort')
+    const connections = promisify(
+      gateway.running.app.server.getConnections.bind(gateway.running.app.server),
+    )
+    await until('the gateway has noticed every reset', async () => (await connections()) === 0)
     for (let i = 0; i < 60; i++) {
       const { answer, socket } = await upgrade(gateway.port, '/api/ws', [gateway.auth])
       t.equal(answer.status, 101, `socket ${i}`)

@@ -1,6 +1,6 @@
 /** Does an open socket end with its session, properly, and with nothing else? */
-import type { Duplex } from 'node:stream'
-import t, { type Test } from 'tap'
+import t from 'tap'
+import { startPairs, TTY } from '../helpers/socket-pairs.ts'
 import { keyRing } from '../../src/parts.ts'
 import { SECRET, startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
@@ -14,31 +14,6 @@ import {
   upgrade,
   type Upgraded,
 } from '../helpers/wire.ts'
-
-const TTY = 'Sec-WebSocket-Protocol: tty'
-
-async function startPairs(t: Test, overrides: Record<string, string | undefined> = {}) {
-  const sockets: Duplex[] = []
-  const heard: string[] = []
-  const service = await startUpstream(t, undefined, (request, socket) => {
-    const at = sockets.push(socket) - 1
-    heard.push('')
-    socket.on('data', (chunk: Buffer) => (heard[at] += chunk.toString('latin1')))
-    socket.write(switchingProtocols(request))
-  })
-  const gateway = await startBefore(t, service, overrides)
-  return {
-    ...gateway,
-    heard,
-    async connect(credential: string) {
-      const count = sockets.length
-      const client = await upgrade(gateway.port, '/terminal/ws', [credential, TTY])
-      if (client.answer.status === 101)
-        await eventually(() => sockets.length === count + 1, 'switched')
-      return { client, service: sockets.at(-1) as Duplex }
-    },
-  }
-}
 
 const bearer = (jwt: string) => `Authorization: Bearer ${jwt}`
 
@@ -85,7 +60,7 @@ t.test('a socket ends with 4401 soon after its token has', { timeout: 30_000 }, 
   t.equal(closeCode(busy.client), 4401)
   t.equal(closeCode(inFrame.client), undefined, 'no close frame in the middle of another: a cut')
   t.match(inFrame.client.received().toString('latin1').slice(-20), /^f+$/)
-  t.match(gateway.heard[0], /\x88/, 'the service is told too')
+  t.match(idle.heard().toString('latin1'), /\x88/, 'the service is told too')
   await eventually(
     () => gateway.running.parts.openSockets.size === 1,
     'only the other session’s is left',
@@ -118,8 +93,7 @@ t.test(
   { timeout: 30_000 },
   async (t) => {
     const gateway = await startPairs(t, { GATEWAY_JWT_LEEWAY_SECONDS: '8' })
-    const jwt = await token({ ttlSeconds: 1 })
-    await new Promise((resolve) => setTimeout(resolve, 2000))
+    const jwt = await token({ ttlSeconds: -4 })
     const { client } = await gateway.connect(bearer(jwt))
     t.equal(client.answer.status, 101)
     const begun = performance.now()

@@ -1,49 +1,49 @@
-/** What does somebody on the other end of a connection answer, if anything, and soon? */
+/** What does a service or the gateway answer to one GET? Its response within a time limit, or the reason that there is none. */
 import { request, type IncomingHttpHeaders } from 'node:http'
 import { codeOf } from '../../answers/errors.ts'
 
-/** Where to ask: a host and a port, or a Unix socket. */
+/** Where to connect: a host and a port, or a Unix socket. */
 export interface Address {
-  /** As URLs spell it: an IPv6 literal in brackets. */
+  /** In the form of URLs: an IPv6 literal has brackets. */
   readonly hostname: string
   readonly port: number | undefined
   readonly socketPath: string | undefined
 }
 
-/** What to ask. */
+/** The request to send. */
 export interface Question {
   readonly path: string
   /** Names and values in turn. `Host` is among them. */
   readonly headers: readonly string[]
-  /** Until the answer must have begun and ended. */
+  /** The time limit for the whole response, in milliseconds. */
   readonly timeoutMs?: number
-  /** The address of this machine to ask from. */
+  /** The local address to connect from. */
   readonly from?: string
 }
 
-/** An answer. */
+/** A response. */
 export interface Answer {
   readonly kind: 'answer'
   readonly status: number
   readonly headers: IncomingHttpHeaders
-  /** The beginning of the body. */
+  /** The first 16 KiB of the body. */
   readonly body: string
   readonly ms: number
 }
 
-/** No answer, and why, in words. */
+/** No response, and the reason in words. */
 export interface NoAnswer {
   readonly kind: 'none'
   readonly why: string
 }
 
-/** How long an answer may take, in milliseconds. */
+/** The default time limit for a response, in milliseconds. */
 const TIMEOUT_MS = 2000
 
-/** Enough of a body to know an error by. ttyd's page alone has 600 kB. */
+/** How much of a body is read: enough to recognise an error. ttyd's page alone has 600 kB. */
 const MAX_BODY_BYTES = 16 * 1024
 
-/** Asks once, on a connection of its own. Never rejects. */
+/** Sends one GET on a connection of its own. Never rejects. */
 export function ask(address: Address, question: Question): Promise<Answer | NoAnswer> {
   const { path, headers, timeoutMs = TIMEOUT_MS, from } = question
   const { hostname, port, socketPath } = address
@@ -79,7 +79,7 @@ export function ask(address: Address, question: Question): Promise<Answer | NoAn
         if (body.length === MAX_BODY_BYTES) finish()
       })
       incoming.on('end', finish)
-      incoming.on('error', finish) // what came so far is an answer
+      incoming.on('error', finish) // the bytes so far are a response
     },
   )
   outgoing.on('error', (error) => resolve({ kind: 'none', why: whyNot(error, timeoutMs) }))
@@ -87,7 +87,7 @@ export function ask(address: Address, question: Question): Promise<Answer | NoAn
   return promise
 }
 
-/** Why there was no answer, in words that name no secret. */
+/** The reason for no response, in words that name no secret. */
 function whyNot(error: Error, timeoutMs: number): string {
   const code = codeOf(error)
   if (error.name === 'AbortError' || error.name === 'TimeoutError')

@@ -1,4 +1,4 @@
-/** Whose address does a request get, and can a caller choose it? */
+/** Which client address does a request get, and can a client choose it? Only a trusted proxy may name another than its own. */
 import { clientFrom, formatAddress } from '../../http/address.ts'
 import { isLoopback } from '../advice.ts'
 import { ask, type Answer, type NoAnswer } from './ask.ts'
@@ -19,7 +19,7 @@ export async function examineClientAddress(examination: Examination): Promise<Fi
   ]
 }
 
-/** Which address a request through each of the configured proxies gets, as the gateway would work it out. */
+/** Explains the client address of a request through the configured proxies, computed by the gateway's own function. */
 function explainProxies({ config: { trustedProxies, socket, host } }: Examination): Finding {
   if (trustedProxies.length === 0 && socket === undefined) {
     const detail = 'nobody is trusted: every request has the address of its TCP peer'
@@ -41,7 +41,7 @@ function explainProxies({ config: { trustedProxies, socket, host } }: Examinatio
   )
 }
 
-/** A proxy's last entry counts, and what a client wrote before it does not. */
+/** Checks that the rightmost entry of X-Forwarded-For decides, because a client can write every entry before it. */
 async function examineTrusted(examination: Examination): Promise<Finding> {
   if (!examination.isTrusted)
     return skip(BELIEVED, 'this machine is not among GATEWAY_TRUSTED_PROXIES, so it cannot try')
@@ -70,7 +70,10 @@ async function examineTrusted(examination: Examination): Promise<Finding> {
     : pass(BELIEVED, "the proxy's own entry counts; one that a client put before it is ignored")
 }
 
-/** Two requests of one peer, each in the name of an address never seen: both fresh means that it was believed. */
+/**
+ * Checks that X-Forwarded-For of an untrusted peer is ignored. Two requests of one peer name two addresses that were never
+ * seen before: when both have a fresh budget, the header was believed.
+ */
 async function examineOthers({
   config: { host, port, socket, trustedProxies },
   outerAddresses,
@@ -106,7 +109,7 @@ async function examineOthers({
     : pass(IGNORED, `a spoofed X-Forwarded-For from ${from} was ignored`)
 }
 
-/** Whether nothing had been spent of a request's budget before it; undefined when the answer does not tell. */
+/** Whether a request was the first of its budget; undefined when the response has no RateLimit headers. */
 function budgetOf(reply: Answer | NoAnswer): { isFresh: boolean } | undefined {
   if (reply.kind === 'none') return undefined
   const left = /;r=(\d+)/.exec(String(reply.headers['ratelimit']))?.[1]

@@ -1,16 +1,16 @@
-/** Is this machine's clock right enough for tokens? */
+/** Is the clock of this machine right enough for tokens? The `Date` headers of the gateway and the services tell. */
 import type { Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'
 
 const CHECK = 'clock'
 
-/** A clock before this was never set: the gateway is younger. */
+/** The gateway was built after this date, so an earlier clock was never set. */
 const BUILT_AT = Date.UTC(2025, 0, 1)
 
-/** `Date` has whole seconds, and an answer takes a while. */
+/** The difference that says nothing, because `Date` has whole seconds and a response takes time. */
 const TOLERANCE_MS = 3000
 
-/** Looks at what the others' `Date` fields said; asked last. */
+/** Compares the clocks. Runs after all other questions, because their responses bring the `Date` headers. */
 export function examineClock(
   { clocks, config: { jwtLeewaySeconds } }: Examination,
   now: number = Date.now(),

@@ -1,4 +1,4 @@
-/** What do the doctor's questions share? The configuration, the addresses around it, and the clocks that were seen. */
+/** What do doctor's questions share? The configuration, the addresses of this machine, and the clocks of others. */
 import { randomBytes } from 'node:crypto'
 import { networkInterfaces } from 'node:os'
 import { clientFrom } from '../../http/address.ts'
@@ -9,20 +9,20 @@ import { doctorWords, SERVICES, type ProbedService } from '../../rules/services.
 import { ask, type Address, type Answer, type NoAnswer, type Question } from './ask.ts'
 import type { Finding } from './finding.ts'
 
-/** One question, or a few that hang together. */
+/** One question, or several where one response decides about the next. */
 export type Examine = (examination: Examination) => Promise<Finding[]>
 
-/** The subject of requests that the doctor makes; it shows in the logs. */
+/** The user in whose name doctor sends requests; the logs have it. */
 export const DOCTOR = 'workspace-gateway-doctor'
 
-/** What is examined. */
+/** The configuration under examination, and the requests that questions may send. */
 export class Examination {
   readonly config: Config
-  /** The host that the workspace is reached as. */
+  /** The public host of the workspace. */
   readonly publicHost: string
-  /** The addresses of this machine that others may reach it by. */
+  /** The addresses of this machine beyond loopback. */
   readonly outerAddresses: readonly string[]
-  /** How far the clocks of others are ahead of this one, in milliseconds, by name. */
+  /** How far the clocks of the gateway and the services are ahead of this one, in milliseconds, by name. */
   readonly clocks = new Map<string, number>()
 
   constructor(config: Config, outerAddresses: readonly string[] = addressesBeyondLoopback()) {
@@ -31,7 +31,7 @@ export class Examination {
     this.outerAddresses = outerAddresses
   }
 
-  /** Where the gateway listens, as seen from this machine; undefined for a port that only it knows. */
+  /** Where this machine reaches the gateway; undefined when GATEWAY_PORT is 0, because only the gateway knows its port. */
   get gateway(): (Address & { readonly text: string }) | undefined {
     const { socket, host, port } = this.config
     if (socket !== undefined)
@@ -42,14 +42,14 @@ export class Examination {
     return { hostname, port, socketPath: undefined, text: `http://${hostname}:${port}` }
   }
 
-  /** Whether the gateway believes what this machine says about who it asks for. */
+  /** Whether the gateway believes X-Forwarded-For from this machine. */
   get isTrusted(): boolean {
     const { socket, host, trustedProxies } = this.config
     const peer = socket !== undefined ? undefined : isUnspecified(host) ? '127.0.0.1' : host
     return clientFrom(peer, [], trustedProxies)?.viaProxy === true
   }
 
-  /** Asks the gateway, in the name of an address that nobody has: the doctor spends nobody's budget. */
+  /** Sends a GET to the gateway, with a client address that no client has, so that doctor spends no client's budget. */
   async askGateway(
     path: string,
     {
@@ -68,7 +68,7 @@ export class Examination {
     return this.#ask('the gateway', address, { ...more, path, headers })
   }
 
-  /** Asks a service with the very fields that the gateway would send. */
+  /** Sends a GET to a service, with the headers that the gateway would send. */
   async askService(
     name: string,
     address: ServiceAddress,
@@ -107,23 +107,23 @@ export class Examination {
   }
 }
 
-/** What to do when a service does not answer. */
+/** The remedy when a service does not answer. */
 export function startRemedy(name: ProbedService): string {
   return `${doctorWords(name).start}, or set ${SERVICES[name].address.env} to where it listens`
 }
 
-/** Whether a listening address stands for all of them. */
+/** Whether a listening address is the unspecified one, which stands for all addresses. */
 export function isUnspecified(host: string): boolean {
   return host === '::' || host === '0.0.0.0'
 }
 
-/** A random address of the range for documentation (RFC 3849): the budget of its /64 is a fresh one. */
+/** A random address of the documentation range (RFC 3849), whose /64 has a fresh budget. */
 export function unusedAddress(): string {
   const groups = randomBytes(4).toString('hex')
   return `2001:db8:${groups.slice(0, 4)}:${groups.slice(4)}::1`
 }
 
-/** This machine's own addresses, but for loopback. A link-local one carries its interface, or it could not be dialled. */
+/** The addresses of this machine without loopback. A link-local address carries its interface, or connecting would fail. */
 function addressesBeyondLoopback(): string[] {
   return Object.entries(networkInterfaces()).flatMap(([name, list = []]) =>
     list

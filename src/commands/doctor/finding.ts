@@ -1,15 +1,15 @@
-/** What did the doctor find? One line of its table. */
+/** What is a finding? One line of doctor's table: a check, its verdict, and the remedy. */
 
-/** How a question turned out. `skip`: it was not asked, and the detail says why. */
+/** The result of a check. `skip`: the check did not run; the detail says why. */
 export type Verdict = 'pass' | 'warn' | 'fail' | 'skip'
 
 export interface Finding {
-  /** What was looked at; a stable name for programs. */
+  /** The name of the check; stable, because programs read it. */
   readonly check: string
   readonly verdict: Verdict
-  /** What was seen. Never a secret. */
+  /** The observation. Never a secret. */
   readonly detail: string
-  /** What to do about it. */
+  /** How to mend the fault. */
   readonly remedy?: string
 }
 

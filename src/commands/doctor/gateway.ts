@@ -1,4 +1,4 @@
-/** Does the gateway listen, and does it refuse what it must? */
+/** Does the gateway listen, and does it refuse what it must? Four requests tell. */
 import { mintToken } from '../../identity/mint.ts'
 import type { Answer, NoAnswer } from './ask.ts'
 import { DOCTOR, type Examination } from './examination.ts'
@@ -11,7 +11,7 @@ const TOKENS = 'gateway-takes-tokens'
 
 const TOKEN_SECONDS = 60
 
-/** Whether the gateway answers; the questions that need it are skipped when it does not. */
+/** Asks `/health` first, and skips the other questions when that is not answered by a gateway. */
 export async function examineGateway(examination: Examination): Promise<Finding[]> {
   const reply = await examination.askGateway('/health')
   const listening = judgeHealth(examination, reply)
@@ -79,7 +79,7 @@ async function examineSensitiveFiles(examination: Examination): Promise<Finding>
   )
 }
 
-/** A token of this configuration opens the door, or the gateway runs with another one. */
+/** Checks that the gateway accepts a token of this configuration; otherwise it runs with another configuration. */
 async function examineTokens(examination: Examination): Promise<Finding> {
   const { jwtSecret: secret, workspace, jwtIssuer: issuer } = examination.config
   const claims = { secret, workspace, issuer, subject: DOCTOR, ttlSeconds: TOKEN_SECONDS }
@@ -104,7 +104,7 @@ async function examineTokens(examination: Examination): Promise<Finding> {
   return unasked(TOKENS, examination, reply) ?? pass(TOKENS, seen)
 }
 
-/** What keeps a question from being answered. */
+/** The finding for a response that says nothing about the question: a spent budget, or a refused host. */
 function unasked(
   name: string,
   { publicHost }: Examination,

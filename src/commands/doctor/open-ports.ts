@@ -1,4 +1,4 @@
-/** Can others reach the services without going through the gateway? */
+/** Can other machines reach a service past the gateway? They can when its port is open at an address beyond loopback. */
 import { canConnect } from '../../services/can-connect.ts'
 import type { ServiceAddress } from '../../config/values.ts'
 import { doctorWords, PROBED_SERVICES, SERVICES } from '../../rules/services.ts'
@@ -6,10 +6,10 @@ import { isLoopback } from '../advice.ts'
 import type { Examination } from './examination.ts'
 import { fail, pass, warn, type Finding } from './finding.ts'
 
-/** This machine's own addresses answer at once or not at all. */
+/** The time limit for a connection, in milliseconds. The addresses are this machine's own, so it accepts at once or never. */
 const CONNECT_MS = 500
 
-/** Dials every service at this machine's own outer addresses; no other machine is ever dialled. */
+/** Connects to the port of every probed service at this machine's own outer addresses; to no other machine. */
 export async function examineOpenPorts({ config, outerAddresses }: Examination) {
   return Promise.all(
     PROBED_SERVICES.map((name) => {

@@ -1,4 +1,4 @@
-/** Does OpenClaw take requests in the form in which the gateway forwards them? */
+/** Does OpenClaw accept requests as the gateway forwards them? One GET tests the forwarding headers, another the credential. */
 import { SERVICES } from '../../rules/services.ts'
 import { forwardingModeOf } from '../../services/service.ts'
 import type { Answer } from './ask.ts'
@@ -8,7 +8,7 @@ import { fail, pass, skip, warn, type Finding } from './finding.ts'
 const FORWARDING = 'openclaw-takes-forwarding'
 const CREDENTIAL = 'openclaw-takes-credential'
 
-/** A path that OpenClaw refuses to a proxy it does not know, and that needs no credential; `/health` tells neither. */
+/** A path that needs no credential, and that OpenClaw refuses to an unknown proxy; `/health` is not refused to anybody. */
 const PROBE = '/readyz'
 /** A path that needs a credential and changes nothing. */
 const GUARDED = '/v1/models'

@@ -1,4 +1,4 @@
-/** Can the state folder be written to, and by nobody else? */
+/** Is the state folder writable, and for this user alone? A test file and the modes of its files tell. */
 import { readdirSync, rmSync, statSync, writeFileSync, type Stats } from 'node:fs'
 import { basename, join } from 'node:path'
 import { codeOf } from '../../answers/errors.ts'
@@ -67,7 +67,7 @@ function examinePrivacy(stateDir: string, { mode }: Stats): Finding {
   return pass(PRIVATE, `${stateDir} has mode ${octal(mode)}`)
 }
 
-/** Only writing tells: a full disk and a read-only one have the right modes. */
+/** Writes a file, because a full disk and a read-only one have the right modes too. */
 function examineWriting(stateDir: string, { uid }: Stats): Finding {
   const probe = join(stateDir, `.doctor-${process.pid}`)
   try {

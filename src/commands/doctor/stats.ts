@@ -1,4 +1,4 @@
-/** Does the stats server answer before a prober gives up? */
+/** Does the stats server answer before a prober gives up? Caddy gives up after a second, the gateway after 800 ms. */
 import { startRemedy, type Examination } from './examination.ts'
 import { fail, pass, warn, type Finding } from './finding.ts'
 
@@ -7,7 +7,7 @@ const CHECK = 'stats-answers'
 /** How long a prober such as Caddy waits, in milliseconds. */
 const PROBER_MS = 1000
 
-/** How long the gateway waits for it (routes/health.ts), in milliseconds. */
+/** How long the gateway waits for the stats server (routes/health.ts), in milliseconds. */
 const GATEWAY_MS = 800
 
 export async function examineStats(examination: Examination): Promise<Finding[]> {

@@ -1,4 +1,4 @@
-/** Is the terminal ttyd, behind a password, below /terminal? */
+/** Is the terminal ttyd, with a password, at /terminal? A GET without the password tells, then one with it. */
 import { readFileSync } from 'node:fs'
 import { terminalCredentialFile } from '../../terminals/terminal-credential.ts'
 import { startRemedy, type Examination } from './examination.ts'
@@ -58,7 +58,7 @@ export async function examineTerminal(examination: Examination): Promise<Finding
   ]
 }
 
-/** ttyd says 401 on every path: only with the password does it tell where its page is. */
+/** Asks for ttyd's page with the password, because without it ttyd answers 401 on every path. */
 async function examineBasePath(
   stateDir: string,
   ask: (authorization: string) => ReturnType<Examination['askService']>,

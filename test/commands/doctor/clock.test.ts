@@ -25,11 +25,11 @@ t.test('clocks are compared with the leeway of tokens', async (t) => {
   t.match(judged({}), { verdict: 'skip' })
 })
 
-t.test('a clock that was never set is wrong by itself', async (t) => {
+t.test('a clock that was never set is a fault without any comparison', async (t) => {
   t.match(judged({ dashboard: 0 }, 0), { verdict: 'fail', detail: /1970-01-01/ })
 })
 
-t.test('the time is read from the Date of an answer', async (t) => {
+t.test('the time is read from the Date header of a response', async (t) => {
   const { url } = await startUpstream(t, (_request, response) => {
     response.setHeader('Date', new Date(Date.now() + 3_600_000).toUTCString())
     response.end()

@@ -6,19 +6,22 @@ import { startWorkspace } from '../../helpers/gateway.ts'
 import { temporaryFolder } from '../../helpers/process.ts'
 import { startUpstream } from '../../helpers/upstream.ts'
 
-t.test('a gateway as configured passes, and no service hears of what is refused', async (t) => {
-  const { port, services } = await startWorkspace(t)
-  const findings = await examined(examineGateway, { GATEWAY_PORT: String(port) })
-  for (const { check, verdict, detail } of Object.values(findings))
-    t.equal(verdict, 'pass', `${check}: ${detail}`)
-  t.equal(services.dashboard.requests.length, 0)
-  t.same(
-    services.api.requests.map(({ url }) => url),
-    ['/readyz'],
-  )
-})
+t.test(
+  'a gateway as configured passes, and no service is dialled for a refused request',
+  async (t) => {
+    const { port, services } = await startWorkspace(t)
+    const findings = await examined(examineGateway, { GATEWAY_PORT: String(port) })
+    for (const { check, verdict, detail } of Object.values(findings))
+      t.equal(verdict, 'pass', `${check}: ${detail}`)
+    t.equal(services.dashboard.requests.length, 0)
+    t.same(
+      services.api.requests.map(({ url }) => url),
+      ['/readyz'],
+    )
+  },
+)
 
-t.test('the doctor spends nobody’s budget', async (t) => {
+t.test('doctor spends no client’s budget', async (t) => {
   const { port } = await startWorkspace(t, { GATEWAY_RATE_LIMIT: '1' })
   for (let round = 0; round < 5; round++) {
     const findings = await examined(examineGateway, { GATEWAY_PORT: String(port) })
@@ -27,18 +30,21 @@ t.test('the doctor spends nobody’s budget', async (t) => {
   }
 })
 
-t.test('where this machine is not trusted, a spent budget is said to be one', async (t) => {
-  const { port } = await startWorkspace(t, {
-    GATEWAY_RATE_LIMIT: '1',
-    GATEWAY_TRUSTED_PROXIES: 'none',
-  })
-  const settings = { GATEWAY_PORT: String(port), GATEWAY_TRUSTED_PROXIES: 'none' }
-  await examined(examineGateway, settings)
-  const findings = await examined(examineGateway, settings)
-  t.match(findings['gateway-asks-for-sign-in'], { verdict: 'warn', remedy: /again in \d+ s/ })
-})
+t.test(
+  'where this machine is not trusted, a spent budget is a warning that names it',
+  async (t) => {
+    const { port } = await startWorkspace(t, {
+      GATEWAY_RATE_LIMIT: '1',
+      GATEWAY_TRUSTED_PROXIES: 'none',
+    })
+    const settings = { GATEWAY_PORT: String(port), GATEWAY_TRUSTED_PROXIES: 'none' }
+    await examined(examineGateway, settings)
+    const findings = await examined(examineGateway, settings)
+    t.match(findings['gateway-asks-for-sign-in'], { verdict: 'warn', remedy: /again in \d+ s/ })
+  },
+)
 
-t.test('a gateway with another secret or workspace is found out', async (t) => {
+t.test('a gateway with another secret or workspace is a fault', async (t) => {
   const { port } = await startWorkspace(t, { GATEWAY_WORKSPACE: 'research' })
   const sameHost = await startWorkspace(t, {
     GATEWAY_JWT_SECRET: 'another-key-of-houston-77aa88bb99cc',
@@ -56,7 +62,7 @@ t.test('another program on the port is recognised', async (t) => {
   t.match(findings['gateway-asks-for-sign-in'], { verdict: 'skip' })
 })
 
-t.test('something that lets everybody in is a fault', async (t) => {
+t.test('a program that lets everybody in is a fault', async (t) => {
   const { port } = await startUpstream(t, (_request, response) => {
     response.setHeader('X-Request-Id', 'x')
     response.end('welcome')
@@ -66,7 +72,7 @@ t.test('something that lets everybody in is a fault', async (t) => {
   t.match(findings['gateway-refuses-sensitive-files'], { verdict: 'fail' })
 })
 
-t.test('a gateway that is stopping, or whose health is strict, is told', async (t) => {
+t.test('a gateway that is stopping, or whose health is strict, is a warning', async (t) => {
   const { port, running } = await startWorkspace(t)
   running.parts.drain.begin()
   const draining = await examined(examineGateway, { GATEWAY_PORT: String(port) })
@@ -79,7 +85,7 @@ t.test('a gateway that is stopping, or whose health is strict, is told', async (
   t.match(unhealthy['gateway-listens'], { verdict: 'warn', remedy: /stats server/ })
 })
 
-t.test('a Unix socket is asked too, and port 0 cannot be', async (t) => {
+t.test('a Unix socket is examined too, and port 0 cannot be', async (t) => {
   const socket = `${temporaryFolder(t)}/gateway.sock`
   const settings = { GATEWAY_SOCKET: socket, GATEWAY_PORT: undefined, GATEWAY_HOST: undefined }
   await startWorkspace(t, settings)

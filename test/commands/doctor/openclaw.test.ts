@@ -24,11 +24,14 @@ async function guardedBy(t: Test, status: number, settings: Record<string, strin
   return { findings, requests: upstream.requests }
 }
 
-t.test('in local mode nothing forwarded is sent, and OpenClaw takes it', async (t) => {
-  const findings = await examined(examineOpenclaw, { GATEWAY_API_URL: await agent(t, true) })
-  t.match(findings[FORWARDING], { verdict: 'pass', detail: /MODE=local/ })
-  t.match(findings[CREDENTIAL], { verdict: 'pass' })
-})
+t.test(
+  'in local mode no forwarding header is sent, and OpenClaw accepts the request',
+  async (t) => {
+    const findings = await examined(examineOpenclaw, { GATEWAY_API_URL: await agent(t, true) })
+    t.match(findings[FORWARDING], { verdict: 'pass', detail: /MODE=local/ })
+    t.match(findings[CREDENTIAL], { verdict: 'pass' })
+  },
+)
 
 t.test('in trusted-proxy mode a refusal names the setting of OpenClaw', async (t) => {
   const mode = { GATEWAY_OPENCLAW_MODE: 'trusted-proxy' }
@@ -45,7 +48,7 @@ t.test('in trusted-proxy mode a refusal names the setting of OpenClaw', async (t
   t.match(taken[FORWARDING], { verdict: 'pass' })
 })
 
-t.test('a refusal in local mode means that something stands between', async (t) => {
+t.test('a refusal in local mode means that another proxy is in between', async (t) => {
   const { url } = await startUpstream(t, (_request, response) => {
     response.writeHead(403).end('{"error":{"type":"proxy_attribution_required"}}')
   })
@@ -53,7 +56,7 @@ t.test('a refusal in local mode means that something stands between', async (t) 
   t.match(findings[FORWARDING], { verdict: 'fail', remedy: /something else adds/ })
 })
 
-t.test('what OpenClaw is sent is what the gateway sends', async (t) => {
+t.test('doctor sends OpenClaw the headers that the gateway sends', async (t) => {
   const local = await guardedBy(t, 200, { GATEWAY_OPENCLAW_TOKEN: 'oc-token-1' })
   for (const { headers } of local.requests) {
     t.notOk(Object.keys(headers).some((name) => name.startsWith('x-forwarded')))
@@ -67,7 +70,7 @@ t.test('what OpenClaw is sent is what the gateway sends', async (t) => {
   }
 })
 
-t.test('its answer to the credential is told apart', async (t) => {
+t.test('each response of OpenClaw to the credential has a finding of its own', async (t) => {
   const token = { GATEWAY_OPENCLAW_TOKEN: 'oc-token-1' }
   const proxy = { GATEWAY_OPENCLAW_MODE: 'trusted-proxy' }
   const cases: Array<[number, Record<string, string>, object]> = [
@@ -82,7 +85,7 @@ t.test('its answer to the credential is told apart', async (t) => {
     t.match((await guardedBy(t, status, settings)).findings[CREDENTIAL], expected, `${status}`)
 })
 
-t.test('an OpenClaw that is not ready is something to look at', async (t) => {
+t.test('an OpenClaw that is not ready is a warning', async (t) => {
   const { url } = await startUpstream(t, (_request, response) => response.writeHead(503).end())
   const findings = await examined(examineOpenclaw, { GATEWAY_API_URL: url })
   t.match(findings[FORWARDING], { verdict: 'warn' })

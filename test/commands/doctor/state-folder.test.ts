@@ -11,7 +11,7 @@ const WRITABLE = 'state-folder-writable'
 
 const look = (path: string) => examined(examineStateFolder, { GATEWAY_STATE_DIR: path })
 
-t.test('a private folder passes, and nothing is left in it', async (t) => {
+t.test('a private folder passes, and no file of doctor’s is left in it', async (t) => {
   const folder = temporaryFolder(t)
   const findings = await look(folder)
   t.match(findings[PRIVATE], { verdict: 'pass' })
@@ -28,13 +28,13 @@ t.test('a folder or a file that others can read is a fault', async (t) => {
   t.match((await look(folder))[PRIVATE], { verdict: 'fail', remedy: /chmod 700/ })
 })
 
-t.test('a folder that is not there yet is made by the gateway', async (t) => {
+t.test('a folder that does not exist is a warning: the gateway creates it', async (t) => {
   const findings = await look(join(temporaryFolder(t), 'not-yet'))
   t.match(findings[PRIVATE], { verdict: 'warn' })
   t.match(findings[WRITABLE], { verdict: 'skip' })
 })
 
-t.test('what is no folder, or cannot be written to, is a fault', async (t) => {
+t.test('a path that is no folder, or is not writable, is a fault', async (t) => {
   const file = join(temporaryFolder(t), 'file')
   writeFileSync(file, '')
   t.match((await look(file))[PRIVATE], { verdict: 'fail', detail: /not a folder/ })

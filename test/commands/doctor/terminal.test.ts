@@ -26,7 +26,7 @@ async function examinedWith(t: Test, without: number, withPassword = 200, file =
 const PASSWORD = 'terminal-asks-for-password'
 const BASE_PATH = 'terminal-base-path'
 
-t.test('with a password and the base path, both pass', async (t) => {
+t.test('ttyd with a password and the base path passes both checks', async (t) => {
   const findings = await examinedWith(t, 401)
   t.match(findings[PASSWORD], { verdict: 'pass' })
   t.match(findings[BASE_PATH], { verdict: 'pass' })
@@ -48,7 +48,7 @@ t.test('the base path is seen only with the password', async (t) => {
   t.match((await examinedWith(t, 401, 500))[BASE_PATH], { verdict: 'warn' })
 })
 
-t.test('no password, and no base path either', async (t) => {
+t.test('ttyd without a password and without the base path fails both checks', async (t) => {
   const findings = await examinedWith(t, 404)
   t.match(findings[PASSWORD], { verdict: 'fail', remedy: /--credential/ })
   t.match(findings[BASE_PATH], { verdict: 'fail', remedy: /--base-path/ })
@@ -59,6 +59,6 @@ t.test('ttyd with --auth-header cannot work behind the gateway', async (t) => {
   t.match(findings[PASSWORD], { verdict: 'fail', detail: /--auth-header/, remedy: /--credential/ })
 })
 
-t.test('something that is not ttyd is said to be so', async (t) => {
+t.test('a program that is not ttyd is a warning', async (t) => {
   t.match((await examinedWith(t, 503))[PASSWORD], { verdict: 'warn', remedy: /is ttyd/ })
 })

@@ -1,10 +1,10 @@
 import type { NextConfig } from 'next'
 
 const config: NextConfig = {
-  // Or the project around this folder is taken for the app's.
+  // Without this, Next.js would treat the project around this folder as the app's root.
   turbopack: { root: import.meta.dirname },
   poweredByHeader: false,
-  // The image that is put through the optimizer is tiny: it is not to be remembered from one run to the next.
+  // The optimizer must not cache the tiny image from one run to the next.
   images: { minimumCacheTTL: 0 },
 }
 

@@ -1,7 +1,7 @@
 'use client'
 import { useEffect, useState } from 'react'
 
-/** Says so when the page's scripts run. */
+/** Marks the page when its scripts run. */
 export function Alive() {
   const [isAlive, setAlive] = useState(false)
   useEffect(() => setAlive(true), [])

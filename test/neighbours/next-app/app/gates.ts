@@ -1,4 +1,4 @@
-/** Doors that are shut until somebody opens them: what waits for one shows that what came before it was not held back. */
+/** Gates that the test opens. A response that waits at a gate shows that its earlier part was not buffered. */
 const opened: Set<string> = ((globalThis as { gates?: Set<string> }).gates ??= new Set())
 
 export function open(gate: string): void {

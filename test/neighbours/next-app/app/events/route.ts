@@ -1,6 +1,6 @@
 import { passed } from '../gates'
 
-/** An event stream: the second event comes when the gate is opened, and not before. */
+/** An event stream whose second event is sent when the gate is opened. */
 export async function GET(request: Request) {
   const gate = new URL(request.url).searchParams.get('gate') ?? ''
   const encoder = new TextEncoder()

@@ -6,7 +6,7 @@ interface Props {
   searchParams: Promise<{ gate?: string }>
 }
 
-/** A page in two parts: the second is sent when the gate is opened. */
+/** A page whose second part is sent when the gate is opened. */
 export default async function LatePage({ searchParams }: Props) {
   await connection()
   const { gate = '' } = await searchParams

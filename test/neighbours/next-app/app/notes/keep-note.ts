@@ -1,6 +1,6 @@
 'use server'
 
-/** A Server Action: Next refuses it when `Origin` is not the host that it is reached as. */
+/** A Server Action. Next.js refuses it when `Origin` does not match the host of the request. */
 export async function keepNote(_before: string, form: FormData): Promise<string> {
   return String(form.get('note')).toUpperCase()
 }

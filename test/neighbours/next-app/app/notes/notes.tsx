@@ -2,7 +2,7 @@
 import { useActionState } from 'react'
 import { keepNote } from './keep-note'
 
-/** A form that works with scripts and without. */
+/** A form that works with and without scripts. */
 export function Notes() {
   const [kept, keep] = useActionState(keepNote, 'nothing')
   return (

@@ -1,6 +1,6 @@
 import { headers } from 'next/headers'
 
-/** Made for every request: who asks, as the proxy in front says it. */
+/** A page that is rendered for every request. It shows the user that the gateway reports. */
 export default async function Now() {
   const fields = await headers()
   return (

@@ -1,0 +1,271 @@
+/**
+ * Is a new service one row? A copy of the tree gets two rows more; it is compiled, and a gateway is started from it. Nothing
+ * else in the copy is changed.
+ */
+import { execFile } from 'node:child_process'
+import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import t, { type Test } from 'tap'
+import type * as settingsModule from '../src/config/settings.ts'
+import type * as configurationModule from './helpers/configuration.ts'
+import type * as operationsModule from './helpers/operations.ts'
+import type * as gatewayModule from './helpers/gateway.ts'
+import type * as helpModule from '../src/commands/help.ts'
+import type * as generateModule from '../docs/generate.ts'
+import type * as doctorModule from '../src/commands/doctor.ts'
+import { ADDRESS_SETTINGS } from '../src/rules/services.ts'
+import { runCommand } from './helpers/command.ts'
+import { cookie, HTTPS, NAVIGATION } from './helpers/door.ts'
+import { temporaryFolder } from './helpers/process.ts'
+import { closedPort, startUpstream } from './helpers/upstream.ts'
+import { send, upgrade } from './helpers/wire.ts'
+
+const ROOT = resolve(import.meta.dirname, '..')
+const LIST = 'src/rules/services.ts'
+const END_OF_ROWS = '} as const satisfies Record<string, ServiceRow>'
+
+/** A page of metrics for those who are signed in; and a notebook, with WebSockets, that may be talked into any HTML. */
+const MADE_UP = `
+  'metrics-ui': {
+    words: 'The page of metrics',
+    path: '/metrics-ui',
+    claims: 'prefix',
+    stripsPath: false,
+    address: {
+      key: 'metricsUiUrl',
+      env: 'GATEWAY_METRICS_UI_URL',
+      default: 'http://127.0.0.1:5000',
+      description: 'Where the page of metrics listens.',
+    },
+    answeredBy: 'service',
+    forwarding: 'full',
+    isolated: false,
+    serviceWorkers: true,
+    upgrades: 'none',
+    budget: 'session',
+    doctor: { name: 'metrics-ui', start: 'start the page of metrics', bind: 'bind it to 127.0.0.1' },
+  },
+  notes: {
+    words: 'The notebook',
+    path: '/notes',
+    claims: 'prefix',
+    stripsPath: true,
+    address: {
+      key: 'notesUrl',
+      env: 'GATEWAY_NOTES_URL',
+      default: 'http://127.0.0.1:5001',
+      description: 'Where the notebook listens.',
+    },
+    answeredBy: 'service',
+    forwarding: 'none',
+    isolated: true,
+    serviceWorkers: false,
+    upgrades: 'signed-in',
+    budget: 'address',
+    doctor: { name: 'notes', start: 'start the notebook', bind: 'bind it to 127.0.0.1' },
+  },
+`
+
+/** The whole tree with the rows in it, in a folder of its own. */
+function copyWithRows(t: Test): string {
+  const copy = temporaryFolder(t)
+  for (const part of ['src', 'plugins', 'routes', 'embedded', 'docs/generate.ts', 'test/helpers'])
+    cpSync(join(ROOT, part), join(copy, part), { recursive: true })
+  for (const file of ['package.json', 'tsconfig.json']) cpSync(join(ROOT, file), join(copy, file))
+  symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
+  const list = readFileSync(join(copy, LIST), 'utf8')
+  const changed = list.replace(END_OF_ROWS, () => MADE_UP + END_OF_ROWS)
+  if (changed === list) throw new Error(`${LIST} does not have ${END_OF_ROWS}`)
+  writeFileSync(join(copy, LIST), changed)
+  return copy
+}
+
+const copy = copyWithRows(t)
+
+/** The modules of the copy; their types are those of the tree, which knows nothing of the rows. */
+const load = async <Module>(path: string) => (await import(join(copy, path))) as Module
+
+const { SETTINGS } = await load<typeof settingsModule>('src/config/settings.ts')
+const { problemsOf } = await load<typeof configurationModule>('test/helpers/configuration.ts')
+const { startOperated } = await load<typeof operationsModule>('test/helpers/operations.ts')
+const { testSettings, token } = await load<typeof gatewayModule>('test/helpers/gateway.ts')
+
+/** What the compiler says about the copy; nothing when it takes it. */
+async function compile(): Promise<string> {
+  const tsc = join(ROOT, 'node_modules/typescript/bin/tsc')
+  try {
+    // Without tap's loaders, which cannot load it.
+    const command = ['-u', 'NODE_OPTIONS', process.execPath, tsc, '-p', copy, '--incremental']
+    const { stdout, stderr } = await promisify(execFile)('env', command)
+    return stdout + stderr
+  } catch (error) {
+    const { stdout, stderr, message } = error as { stdout: string; stderr: string; message: string }
+    return stdout + stderr || message
+  }
+}
+
+t.test('the compiler takes the rows, and no list that lacks them', async (t) => {
+  t.equal(await compile(), '')
+  const path = join(copy, 'src/observe/metrics.ts')
+  const code = readFileSync(path, 'utf8')
+  const labels = "['dashboard', 'chat', 'terminal', 'api', 'health', 'gateway', 'none'] as const"
+  writeFileSync(path, code.replace("[...keysOf(ROUTE_WORDS), 'none'] as const", labels))
+  const complaint = await compile()
+  writeFileSync(path, code)
+  t.match(
+    complaint,
+    /metrics\.ts.* error TS7053: .*RouteName/s,
+    'its requests would be counted under NaN',
+  )
+})
+
+t.test('the settings are read, checked and listed', async (t) => {
+  t.same(problemsOf({ GATEWAY_METRICS_UI_URL: 'http://127.0.0.1:5005' }), [])
+  t.match(problemsOf({ GATEWAY_METRICS_UI_URL: 'ftp://x' }), [/^GATEWAY_METRICS_UI_URL .*not an/])
+  t.match(problemsOf({ GATEWAY_METRICS_UI_URL: '' }), [/^GATEWAY_METRICS_UI_URL is empty/])
+  t.match(problemsOf({ GATEWAY_METRIC_UI_URL: 'http://x' }), [/mean GATEWAY_METRICS_UI_URL/])
+  t.match(problemsOf({ GATEWAY_PORT: '5000' }), [/default port of GATEWAY_METRICS_UI_URL/])
+  t.match(problemsOf({ GATEWAY_NOTES_URL: 'http://localhost' }), [/own address/])
+  t.match(problemsOf({ GATEWAY_CONTROL_UI: '/metrics-ui/x' }), [/is below \/metrics-ui/])
+  t.same(problemsOf({ GATEWAY_SESSION_ROUTES: 'metrics-ui,notes' }), [])
+  t.equal(SETTINGS.sessionRoutes.default, 'dashboard,chat,terminal,api,metrics-ui')
+  t.match(SETTINGS.programRoutes.accepts, 'dashboard, chat, terminal, api, metrics-ui and notes')
+})
+
+t.test('help and the documents name them', async (t) => {
+  const { helpText } = await load<typeof helpModule>('src/commands/help.ts')
+  t.match(helpText(), 'GATEWAY_METRICS_UI_URL [default http://127.0.0.1:5000]')
+  const { PAGES } = await load<typeof generateModule>('docs/generate.ts')
+  t.match(PAGES['docs/configuration.md']?.(), '| `GATEWAY_NOTES_URL` | `http://127.0.0.1:5001` |')
+  t.match(PAGES['docs/services.md']?.(), /^\| `notes` \|.*`\/notes`, `\/notes\/\*`, taken off/m)
+})
+
+/** A gateway of the copy before stand-ins for all services, and its operator's side. */
+async function startCopy(t: Test, settings = {}) {
+  const [metricsUi, notes] = await Promise.all([
+    startUpstream(t),
+    startUpstream(t, (_request, response) => {
+      response.setHeader('Content-Type', 'text/html')
+      response.setHeader('Set-Cookie', 'a=b; Path=/')
+      response.setHeader('Clear-Site-Data', '"*"')
+      response.end('<script>')
+    }),
+  ])
+  const gateway = await startOperated(t, {
+    GATEWAY_METRICS_UI_URL: metricsUi.url,
+    GATEWAY_NOTES_URL: notes.url,
+    ...settings,
+  })
+  return { ...gateway, metricsUi, notes, bearer: `Authorization: Bearer ${await token()}` }
+}
+
+t.test('a request reaches its service, and nobody reaches it without a credential', async (t) => {
+  const { port, metricsUi, notes, dials, bearer, logLine } = await startCopy(t)
+  for (const path of ['/metrics-ui', '/metrics-ui/x?y=1', '/notes/x']) {
+    const refused = await send(port, `GET ${path}`)
+    t.equal(refused.status, 401, path)
+    t.equal((await upgrade(port, path)).answer.status, path.startsWith('/notes') ? 401 : 400, path)
+  }
+  t.equal((await send(port, 'GET /metrics-ui/.env', [bearer])).status, 403)
+  t.equal(metricsUi.dials() + notes.dials(), 0)
+
+  const answer = await send(port, 'POST /metrics-ui/x?y=1', [bearer])
+  t.equal(answer.status, 200)
+  t.match(metricsUi.requests[0], {
+    method: 'POST',
+    url: '/metrics-ui/x?y=1',
+    headers: { 'x-forwarded-user': 'alice', 'x-workspace': 'houston' },
+  })
+  const id = answer.headers['x-request-id']
+  t.match(await logLine((line) => line['id'] === id), { route: 'metrics-ui', stage: 'upstream' })
+  t.equal((await send(port, 'GET /metrics-uix', [bearer])).status, 200)
+  t.equal(metricsUi.requests.length, 1, 'a look-alike is the dashboard’s')
+  t.equal(dials(), 1)
+})
+
+t.test('the columns hold: path, forwarding, isolation, workers, budget', async (t) => {
+  const { port, metricsUi, notes, bearer } = await startCopy(t)
+  const isolated = await send(port, 'GET /notes/x', [bearer])
+  t.equal(notes.requests[0]?.url, '/x')
+  t.equal(notes.requests[0]?.headers['x-forwarded-user'], undefined)
+  t.match(isolated.headers['content-security-policy'], /sandbox/)
+  t.match(isolated.headers['set-cookie'], /Path=\/notes/)
+  t.equal(isolated.headers['clear-site-data'], undefined)
+
+  const worker = [bearer, 'Service-Worker: script']
+  t.equal((await send(port, 'GET /notes/sw.js', worker)).status, 404)
+  t.equal((await send(port, 'GET /metrics-ui/sw.js', worker)).status, 200)
+
+  const browser = [cookie(await token()), HTTPS, ...NAVIGATION]
+  t.match((await send(port, 'GET /metrics-ui', browser)).headers['ratelimit'], /^"session"/)
+  t.match((await send(port, 'GET /notes', browser)).headers['ratelimit'], /^"address"/)
+  t.equal(metricsUi.requests.length + notes.requests.length, 4)
+})
+
+t.test('WebSockets are as the column says', async (t) => {
+  const { port, metricsUi, notes, bearer } = await startCopy(t)
+  const refused = await upgrade(port, '/metrics-ui/ws', [bearer])
+  t.equal(refused.answer.status, 400)
+  await refused.closed
+  t.equal(metricsUi.dials(), 0)
+  const taken = await upgrade(port, '/notes/ws', [bearer])
+  t.equal(taken.answer.status, 101)
+  t.equal(notes.requests[0]?.url, '/ws')
+  taken.socket.destroy()
+})
+
+t.test('metrics, probes, status and explain know them', async (t) => {
+  const { port, ask, bearer, logLine } = await startCopy(t, {
+    GATEWAY_NOTES_URL: `http://127.0.0.1:${await closedPort()}`,
+  })
+  const answer = await send(port, 'GET /metrics-ui/', [bearer])
+  const id = answer.headers['x-request-id']
+  await logLine((line) => line['id'] === id)
+  const { body: metrics } = await ask('/metrics')
+  const series = 'gateway_requests_total{route="metrics-ui",stage="upstream",status="2xx"} 1'
+  t.match(metrics, series)
+  t.match(metrics, 'gateway_upstream_seconds_count{route="metrics-ui"} 1')
+  t.match(metrics, 'gateway_in_flight_requests{service="notes"} 0')
+  t.notMatch(metrics, /NaN|undefined/)
+
+  const ready = await send(port, 'GET /_gateway/ready', [bearer])
+  const services = { 'metrics-ui': 'up', notes: 'down', dashboard: 'up' }
+  t.match(JSON.parse(ready.body), { status: 'ready', services })
+  t.match(JSON.parse((await ask('/status')).body), {
+    services: { 'metrics-ui': { state: 'up', inFlight: 0 }, notes: { state: 'down' } },
+  })
+  t.match(JSON.parse((await ask(`/explain/${id}`)).body), { route: 'metrics-ui', status: 200 })
+
+  const down = await send(port, 'GET /notes/', [bearer])
+  t.equal(down.status, 502)
+  t.match(JSON.parse(down.body), { detail: /^The notebook does not answer/ })
+})
+
+t.test('doctor looks at them, and says what to do', async (t) => {
+  const { doctor } = await load<typeof doctorModule>('src/commands/doctor.ts')
+  const nobody = `http://127.0.0.1:${await closedPort()}`
+  const { url } = await startUpstream(t)
+  const settings = {
+    ...Object.fromEntries(ADDRESS_SETTINGS.map(({ env }) => [env, nobody])),
+    GATEWAY_METRICS_UI_URL: url,
+    GATEWAY_NOTES_URL: nobody,
+    GATEWAY_PORT: String(await closedPort()),
+    GATEWAY_STATE_DIR: temporaryFolder(t),
+  }
+  const options = { outerAddresses: ['127.0.0.2'] }
+  const { out } = await runCommand(doctor, ['--json'], testSettings(settings), options)
+  const { findings } = JSON.parse(out) as { findings: Array<{ check: string }> }
+  const of = (name: string) => findings.find(({ check }) => check === name)
+  t.match(of('metrics-ui-answers'), {
+    verdict: 'pass',
+    detail: `${url} answered /metrics-ui/ with 200`,
+  })
+  t.match(of('notes-answers'), {
+    verdict: 'fail',
+    detail: /people get 502 or 504 on \/notes$/,
+    remedy: 'start the notebook, or set GATEWAY_NOTES_URL to where it listens',
+  })
+  t.match(of('metrics-ui-port-closed'), { verdict: 'pass' })
+  t.match(of('notes-port-closed'), { verdict: 'pass' })
+})
