@@ -9,6 +9,7 @@ import { EventLoopDelay } from './observe/event-loop.ts'
 import type { Log } from './observe/log.ts'
 import { RequestMetrics } from './observe/metrics.ts'
 import { Decisions } from './observe/recent.ts'
+import { StrayBytesLog } from './observe/stray-bytes.ts'
 import { ClientFinder } from './request/client-finder.ts'
 import type { ServiceName } from './rules/services.ts'
 import { openServices, type Service } from './services/service.ts'
@@ -38,6 +39,8 @@ export interface Parts {
   readonly watchdog: Watchdog
   /** The closed table of services. */
   readonly services: Readonly<Record<ServiceName, Service>>
+  /** Logs bytes of services that belong to no response. */
+  readonly strayBytes: StrayBytesLog
   /** Every open WebSocket. */
   readonly openSockets: OpenSockets
   readonly drain: DrainState
@@ -71,6 +74,7 @@ export function makeParts(config: Config, log: Log): Parts {
   const watchdog = new Watchdog((error) => logger.error({ err: error }, 'a check failed'))
   const openSockets = new OpenSockets()
   const basicMemory = new BasicMemory()
+  const strayBytes = new StrayBytesLog(logger)
   watchdog.add(basicMemory) // it forgets credentials in time
   return {
     log,
@@ -95,7 +99,10 @@ export function makeParts(config: Config, log: Log): Parts {
     }),
     waitingRoom: new WaitingRoom((error) => logger.error({ err: error }, 'a refusal failed')),
     watchdog,
-    services: openServices(config),
+    services: openServices(config, {
+      onStrayBytes: (service, count) => strayBytes.note(service, count),
+    }),
+    strayBytes,
     openSockets,
     drain: new DrainState(openSockets),
     basicMemory,
@@ -106,9 +113,16 @@ export function makeParts(config: Config, log: Log): Parts {
 }
 
 /** Stops what the parts have running, once the server has let go of them. */
-export function closeParts({ watchdog, services, eventLoop, waitingRoom }: Parts): void {
+export function closeParts({
+  watchdog,
+  services,
+  strayBytes,
+  eventLoop,
+  waitingRoom,
+}: Parts): void {
   watchdog.close()
   for (const { pool } of Object.values(services)) pool.close()
+  strayBytes.close()
   eventLoop.stop()
   waitingRoom.empty() // those who still wait are answered
 }

@@ -9,6 +9,9 @@ export function renderMetrics(parts: Parts): string {
     inFlight: Object.fromEntries(
       Object.values(parts.services).map(({ name, inFlight }) => [name, inFlight]),
     ),
+    strayBytes: Object.fromEntries(
+      Object.values(parts.services).map(({ name, pool }) => [name, pool.strayBytes]),
+    ),
     limiterKeys: { addresses: parts.addresses.size, sessions: parts.sessions.size },
     rememberedTokens: parts.verifier.size,
     isDraining: parts.drain.isDraining,

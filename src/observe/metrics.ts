@@ -35,6 +35,10 @@ export const METRICS = {
   },
   gateway_open_websockets: { type: 'gauge', help: 'WebSockets that are open.' },
   gateway_in_flight_requests: { type: 'gauge', help: 'Requests under way, by service.' },
+  gateway_stray_bytes_total: {
+    type: 'counter',
+    help: 'Bytes that a service sent and that belong to no response, by service; each time its connection was closed.',
+  },
   gateway_limiter_keys: {
     type: 'gauge',
     help: 'Client addresses and sessions that have a budget in use, by table.',
@@ -198,6 +202,8 @@ export interface Readings {
   readonly openWebSockets: number
   /** By service. */
   readonly inFlight: Readonly<Record<string, number>>
+  /** By service. */
+  readonly strayBytes: Readonly<Record<string, number>>
   /** By table. */
   readonly limiterKeys: Readonly<Record<string, number>>
   readonly rememberedTokens: number
@@ -223,6 +229,7 @@ export function exposition(counted: RequestMetrics, readings: Readings): string 
     ...counted.lines(),
     ...one('gateway_open_websockets', readings.openWebSockets),
     ...by('gateway_in_flight_requests', 'service', readings.inFlight),
+    ...by('gateway_stray_bytes_total', 'service', readings.strayBytes),
     ...by('gateway_limiter_keys', 'table', readings.limiterKeys),
     ...one('gateway_remembered_tokens', readings.rememberedTokens),
     ...one('gateway_draining', readings.isDraining ? 1 : 0),

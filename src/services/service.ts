@@ -31,10 +31,19 @@ export const CONNECT_MS = 3000
 /** Requests that one service may have under way; more are answered 503 at once instead of queueing without bound. */
 export const MAX_IN_FLIGHT = 1024
 
+/** Options of {@link openServices}. */
+export interface ServiceOptions {
+  /** Called when a service has sent bytes that belong to no response. Must not throw. */
+  readonly onStrayBytes?: ((service: ServiceName, count: number) => void) | undefined
+}
+
 /** Opens the table of services. Connections are made when a request needs one. */
-export function openServices(config: Config): Record<ServiceName, Service> {
+export function openServices(
+  config: Config,
+  options: ServiceOptions = {},
+): Record<ServiceName, Service> {
   const siteMap = siteMapOf(config)
-  const services = byService((name, row) => openService(name, row, config, siteMap))
+  const services = byService((name, row) => openService(name, row, config, siteMap, options))
   setOpenclawToken(services, config.openclawToken)
   return services
 }
@@ -44,6 +53,7 @@ function openService(
   row: ServiceRow<AddressKey>,
   config: Config,
   siteMap: SiteMap,
+  { onStrayBytes }: ServiceOptions,
 ): Service {
   const address = config[row.address.key]
   const stripped = strippedPrefix(name, siteMap)
@@ -62,7 +72,7 @@ function openService(
       address.port === undefined ? undefined : String(address.port),
       stripped,
     ),
-    pool: new ConnectionPool(address),
+    pool: new ConnectionPool(address, { onStrayBytes: (count) => onStrayBytes?.(name, count) }),
     inFlight: 0,
   }
 }

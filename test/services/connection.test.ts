@@ -200,7 +200,7 @@ t.test(
     t.same(heard, ['connected', 'connected'], 'one that waits proves that the service is there')
     t.match(await ask(pool), { status: 200, body: 'hi' })
     t.equal(sockets.length, 1)
-    await eventually(() => pool.size === 0, 'it is let go like any other', 8000)
+    await eventually(() => pool.size === 0, 'it is let go like any other')
 
     const nobody = poolOf(t, `http://127.0.0.1:${await closedPort()}`)
     nobody.reach(receiver)
@@ -347,6 +347,27 @@ t.test('no state of one request is left to the next', async (t) => {
   }
 })
 
+t.test('a request that is sent in onEnd does not get the rest of the same read', async (t) => {
+  const { pool, sockets } = await answering(
+    t,
+    `${HI}HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged`,
+  )
+  const { promise, resolve } = Promise.withResolvers<Outcome>()
+  pool.take().send(
+    { method: 'GET', path: '/', headers: ['Host', 'a'], hasBody: false },
+    {
+      onConnect() {},
+      onInformational() {},
+      onHead: () => false,
+      onBody: () => true,
+      onEnd: () => resolve(ask(pool)),
+      onError: (error) => t.fail(error.message),
+    },
+  )
+  t.match(await promise, { status: 200, body: 'hi' })
+  t.equal(sockets.length, 2)
+})
+
 t.test(
   'no request is sent behind the body of another that the service does not read',
   async (t) => {
@@ -425,7 +446,7 @@ async function disturb(t: Test, method: string, how: (socket: Socket) => void) {
   await ask(pool)
   const { promise, resolve } = Promise.withResolvers<[GatewayError, boolean]>()
   // A timer's callback: sockets are read after it, and before the request leaves at the end of the turn.
-  setTimeout(() => {
+  later(1, () => {
     const [socket] = sockets
     if (socket !== undefined) how(socket)
     const head = { method, path: '/second', headers: ['Host', 'a'], hasBody: false }
@@ -437,7 +458,7 @@ async function disturb(t: Test, method: string, how: (socket: Socket) => void) {
       onEnd: () => t.fail('a response'),
       onError: (error, mayRepeat) => resolve([error, mayRepeat]),
     })
-  }, 1)
+  })
   const [error, mayRepeat] = await promise
   t.equal(heads.length, 1, 'the second request has not left')
   t.equal(pool.size, 0)

@@ -203,6 +203,25 @@ for (const [how, fields] of Object.entries(ANNOUNCEMENTS)) {
   })
 }
 
+t.test(
+  'a client that leaves before its body does not close the connection that was opened ahead',
+  async (t) => {
+    const { port, auth, sockets, seen, logLine, settled } = await startBeforeScripted(t, () => {})
+    const leaving = await open(port)
+    const received = gather(leaving)
+    leaving.write(requestBytes('POST /left', [auth, 'Content-Length: 5', 'Expect: 100-continue']))
+    await received.until((text) => text.includes('100 Continue\r\n\r\n'))
+    const other = send(port, 'GET /other', [auth])
+    await eventually(() => seen.length === 1, 'the other request has reached the service')
+    t.equal(sockets.length, 1, 'on the connection that was opened ahead')
+    leaving.destroy()
+    await logLine(({ path, reason }) => path === '/left' && reason === 'client left')
+    sockets[0]?.write(HI)
+    t.equal((await other).body, 'hi')
+    await settled()
+  },
+)
+
 t.test('the time that a client takes to begin its body is not the service’s', async (t) => {
   const { port, auth, logLine } = await startBeforeScripted(t, (socket) => socket.write(HI))
   const client = await open(port)
