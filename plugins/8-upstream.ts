@@ -2,7 +2,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ERROR_FIELD, ownHeaders, type Answer } from '../src/answers/problem.ts'
-import type { GatewayError } from '../src/answers/errors.ts'
 import type { Config } from '../src/config/load.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import { buildRequestHeaders, hasBody } from '../src/http/to-service.ts'
@@ -11,7 +10,7 @@ import type { Watchdog } from '../src/limits/watchdog.ts'
 import { answerFault } from '../src/request/answer-fault.ts'
 import type { Exchange } from '../src/request/exchange.ts'
 import { isRouterFetch } from '../src/request/request-facts.ts'
-import { ANSWERED, stageHook, type Hook, type Verdict } from '../src/request/stage.ts'
+import { ANSWERED, stageHook, type Check, type Hook, type Verdict } from '../src/request/stage.ts'
 import { isServiceWorkerScript } from '../src/rules/isolation.ts'
 import { relayRequest } from '../src/services/relay-http.ts'
 import type { Service } from '../src/services/service.ts'
@@ -31,12 +30,6 @@ export interface UpstreamOptions {
   ) => Promise<void>
 }
 
-/** What a service's route adds to the stage. */
-export interface RouteRules {
-  /** The refusal of a handshake that the service must never see. */
-  readonly checkUpgrade: (request: FastifyRequest) => GatewayError | undefined
-}
-
 /**
  * Makes stage 8 for the routes of services (routes/proxied.ts). The stage is the `preHandler` of these routes and not a hook
  * of every request, because the gateway's own routes have no service. Behind it, a plain request has nothing more to pass: the
@@ -45,8 +38,8 @@ export interface RouteRules {
 export function buildUpstream(
   app: FastifyInstance,
   { config, watchdog, basicMemory, dial }: UpstreamOptions,
-): (service: Service, rules: RouteRules) => Hook {
-  return (service, { checkUpgrade }) =>
+): (service: Service, checkUpgrade: Check) => Hook {
+  return (service, checkUpgrade) =>
     stageHook('upstream', function forward(request, reply) {
       if (request.ws) return dialOrRefuse(service, checkUpgrade, request, reply)
       try {
@@ -59,7 +52,7 @@ export function buildUpstream(
 
   async function dialOrRefuse(
     service: Service,
-    checkUpgrade: RouteRules['checkUpgrade'],
+    checkUpgrade: Check,
     request: FastifyRequest,
     reply: FastifyReply,
   ): Promise<Verdict> {

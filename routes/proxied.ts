@@ -6,7 +6,7 @@ import httpProxy from '@fastify/http-proxy'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { METHODS } from '../src/http/methods.ts'
 import { GatewayError } from '../src/answers/errors.ts'
-import type { Hook } from '../src/request/stage.ts'
+import type { Check, Hook } from '../src/request/stage.ts'
 import { namesForeignGateway } from '../src/rules/isolation.ts'
 import type { ServiceName, ServiceRow } from '../src/rules/services.ts'
 import { pathOf, type SiteMap } from '../src/rules/site-map.ts'
@@ -20,14 +20,11 @@ export interface ProxiedOptions {
   readonly forwardTo: ForwardTo
 }
 
-/** Makes stage 8 for a service: the hook that relays a plain request and dials an upgrade (plugins/8-upstream.ts). */
-type ForwardTo = (service: Service, rules: RouteRules) => Hook
-
-/** What a route adds to stage 8. */
-interface RouteRules {
-  /** Refuses a handshake that the service must never see. */
-  readonly checkUpgrade: (request: FastifyRequest) => GatewayError | undefined
-}
+/**
+ * Makes stage 8 for a service: the hook that relays a plain request and dials a WebSocket (plugins/8-upstream.ts).
+ * @param checkUpgrade refuses a handshake that the service must never see
+ */
+type ForwardTo = (service: Service, checkUpgrade: Check) => Hook
 
 export default async function proxied(
   app: FastifyInstance,
@@ -93,8 +90,6 @@ async function mountService(
     http: {}, // a sender without undici's pool; never reached
     globalAgent: true, // without an agent of its own
     // Runs before the handler's own checks of the address, which make three URL objects a request: stage 1 decided on the target.
-    preHandler: forwardTo(service, {
-      checkUpgrade: (request) => UPGRADE_PROBLEMS[upgrades](path, request),
-    }),
+    preHandler: forwardTo(service, (request) => UPGRADE_PROBLEMS[upgrades](path, request)),
   })
 }

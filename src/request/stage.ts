@@ -15,6 +15,9 @@ export const ANSWERED = Symbol('answered')
 /** `undefined` passes the request on to the next stage, an error refuses it. */
 export type Verdict = GatewayError | typeof ANSWERED | undefined
 
+/** A decision that is made at once and by the request alone. @returns the refusal */
+export type Check = (request: FastifyRequest) => GatewayError | undefined
+
 /**
  * The decision of a stage. Its function name is the name of the hook in `printRoutes` and in stack traces. A promise makes
  * this one request wait; a stage that returns none costs no turn of the event loop.
