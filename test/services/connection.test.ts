@@ -446,7 +446,7 @@ async function disturb(t: Test, method: string, how: (socket: Socket) => void) {
   await ask(pool)
   const { promise, resolve } = Promise.withResolvers<[GatewayError, boolean]>()
   // A timer's callback: sockets are read after it, and before the request leaves at the end of the turn.
-  setTimeout(() => {
+  later(1, () => {
     const [socket] = sockets
     if (socket !== undefined) how(socket)
     const head = { method, path: '/second', headers: ['Host', 'a'], hasBody: false }
@@ -458,7 +458,7 @@ async function disturb(t: Test, method: string, how: (socket: Socket) => void) {
       onEnd: () => t.fail('a response'),
       onError: (error, mayRepeat) => resolve([error, mayRepeat]),
     })
-  }, 1)
+  })
   const [error, mayRepeat] = await promise
   t.equal(heads.length, 1, 'the second request has not left')
   t.equal(pool.size, 0)
