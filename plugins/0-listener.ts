@@ -4,37 +4,53 @@
  */
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
-import fp from 'fastify-plugin'
 import { codeOf, ERRORS } from '../src/answers/errors.ts'
 import { rawAnswer } from '../src/answers/problem.ts'
 import { clientFrom, type Cidr } from '../src/http/address.ts'
 import type { ClientConnection } from '../src/http/client-connection.ts'
 import { endConnectionAfter, forwardDrain, packetOf } from '../src/http/node-internals.ts'
 import { PeerConnections } from '../src/limits/peer-connections.ts'
+import type { Watchdog } from '../src/limits/watchdog.ts'
 import type { Log } from '../src/observe/log.ts'
 import { logFields } from '../src/observe/log-line.ts'
+import type { RequestMetrics } from '../src/observe/metrics.ts'
+import type { Decisions } from '../src/observe/recent.ts'
 import { rejectionOf } from '../src/observe/record.ts'
+import { stage } from '../src/request/stage.ts'
 import { clientErrorOf } from '../src/rules/client-error.ts'
 import { messageProblem } from '../src/rules/message.ts'
 
 /** What the listener needs besides the server. */
 export interface ListenerOptions {
-  /** Gets a line for bytes that are no request. */
+  /** Bytes that are no request are logged, counted and recorded here, because they never become a request of the stages. */
   readonly log: Log
+  readonly metrics: RequestMetrics
+  readonly decisions: Decisions
+  /** Checks the connections of clients. */
+  readonly watchdog: Watchdog
   /** Proxies whose connections are not capped, because they carry the requests of many clients. */
   readonly trustedProxies: readonly Cidr[]
   /** Foreign origins whose pages may read the response to bytes that are no request. */
   readonly allowedOrigins: readonly string[]
 }
 
-export default fp(
-  async function listener(
-    app: FastifyInstance,
-    { log, trustedProxies, allowedOrigins }: ListenerOptions,
-  ) {
-    app.addHook('onRequest', function checkMessage(request, reply, done) {
-      request.exchange.outcome.stage = 'listener'
-      const { raw, ws } = request
+export default stage(
+  'listener',
+  (options: ListenerOptions, app) => {
+    // Fastify's own listener, which would write another response first.
+    app.server.removeAllListeners('clientError')
+    app.server.on('clientError', (error: Error, socket: Socket) => {
+      orDestroy(socket, app, () => answerClientError(error, socket, options))
+    })
+    const peers = new PeerConnections()
+    app.server.on('connection', (socket: Socket) => {
+      orDestroy(socket, app, () => {
+        capConnections(socket, peers, options)
+        watch(socket, options)
+      })
+    })
+
+    return function checkMessage({ raw, ws }, reply) {
       if (ws) {
         raw.socket.clientConnection?.upgrade()
         forwardDrain(raw.socket)
@@ -43,23 +59,10 @@ export default fp(
         // answered, so the connection ends: the client sends that request again on another one.
         endConnectionAfter(reply.raw)
       }
-      done(messageProblem(raw, ws))
-    })
-
-    // Fastify's own listener, which would write another response first.
-    app.server.removeAllListeners('clientError')
-    app.server.on('clientError', (error: Error, socket: Socket) => {
-      orDestroy(socket, app, () => answerClientError(error, socket, app, log, allowedOrigins))
-    })
-    const peers = new PeerConnections()
-    app.server.on('connection', (socket: Socket) => {
-      orDestroy(socket, app, () => {
-        capConnections(socket, peers, trustedProxies)
-        watch(socket, app)
-      })
-    })
+      return messageProblem(raw, ws)
+    }
   },
-  { name: 'listener', fastify: '5.x', dependencies: ['request-log', 'problem-details'] },
+  ['request-log', 'problem-details', 'cors', 'drain'],
 )
 
 /**
@@ -79,7 +82,7 @@ function orDestroy(socket: Socket, { log }: FastifyInstance, work: () => void): 
 function capConnections(
   socket: Socket,
   peers: PeerConnections,
-  trustedProxies: readonly Cidr[],
+  { trustedProxies }: ListenerOptions,
 ): void {
   const client = clientFrom(socket.remoteAddress, [], trustedProxies)
   if (client === undefined || client.viaProxy) return
@@ -88,7 +91,7 @@ function capConnections(
   else socket.destroy()
 }
 
-function watch(socket: Socket, { watchdog }: FastifyInstance): void {
+function watch(socket: Socket, { watchdog }: ListenerOptions): void {
   const { clientConnection } = socket
   if (clientConnection === undefined) return
   watchdog.add(clientConnection)
@@ -99,9 +102,7 @@ function watch(socket: Socket, { watchdog }: FastifyInstance): void {
 function answerClientError(
   error: Error,
   socket: Socket,
-  { decisions, metrics }: FastifyInstance,
-  log: Log,
-  allowedOrigins: readonly string[],
+  { log, decisions, metrics, allowedOrigins }: ListenerOptions,
 ): void {
   const reason = codeOf(error)
   const connection = socket.clientConnection

@@ -1,22 +1,23 @@
-/** What does the request ask for? The canonical target decides the route, for Fastify's router and for everything after. */
+/** Stage 1: what does the request ask for? Its target gets one canonical form, which decides the route for the router and all later stages. */
 import type * as http from 'node:http'
-import fp from 'fastify-plugin'
 import { TARGET_DETAILS } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
+import { stage } from '../src/request/stage.ts'
 import { byService } from '../src/rules/services.ts'
 import type { SiteMap } from '../src/rules/site-map.ts'
 import { parseTarget, type BadTarget, type Target } from '../src/rules/target.ts'
 
 declare module 'http' {
   interface IncomingMessage {
-    /** What the request asks for. On the message itself: a WeakMap costs the garbage collector 10 µs a request. */
+    /** The parsed target, set before the router runs. A property, because a WeakMap costs the garbage collector 10 µs a request. */
     target?: Target | BadTarget
   }
 }
 
 /**
- * Fastify's `rewriteUrl`: hands the router the address of the route that was decided on, so that there is no second
- * opinion about the path. What is no target goes to the dashboard's address, and stage 1 refuses it before anything else.
+ * Makes Fastify's `rewriteUrl`. It parses the target and gives the router the path of the route that the target belongs to,
+ * so that the router never interprets the path itself. A malformed target gets the dashboard's path, and stage 1 refuses the
+ * request before any service is dialled.
  */
 export function buildRouting(siteMap: SiteMap): (raw: http.IncomingMessage) => string {
   const addresses = byService((_name, { path }) => path)
@@ -28,25 +29,21 @@ export function buildRouting(siteMap: SiteMap): (raw: http.IncomingMessage) => s
   }
 }
 
-/** Of a request that did not come by way of {@link buildRouting}. */
+/** Refuses a request whose target {@link buildRouting} did not parse. */
 const NOT_PARSED = new GatewayError('bad-target', { reason: 'was not parsed' })
+
+export default stage(
+  'target',
+  () =>
+    function checkTarget({ exchange, raw }) {
+      const { target } = raw
+      if (target === undefined) return NOT_PARSED
+      if ('reason' in target) return badTarget(target)
+      exchange.target = target
+      return undefined
+    },
+)
 
 function badTarget({ reason }: BadTarget): GatewayError {
   return new GatewayError('bad-target', { reason, detail: TARGET_DETAILS[reason] })
 }
-
-export default fp(
-  async function target(app) {
-    app.addHook('onRequest', function checkTarget(request, _reply, done) {
-      request.exchange.outcome.stage = 'target'
-      const result = request.raw.target
-      if (result === undefined || 'reason' in result) {
-        done(result === undefined ? NOT_PARSED : badTarget(result))
-        return
-      }
-      request.exchange.target = result
-      done()
-    })
-  },
-  { name: 'target', fastify: '5.x', dependencies: ['listener'] },
-)

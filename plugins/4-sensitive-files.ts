@@ -1,24 +1,21 @@
-/** Does the request name a file that must never leave the workspace? Refused for everyone, before anything is dialled. */
-import fp from 'fastify-plugin'
+/** Stage 4: does the request name a file that must never leave the workspace? If so, it is refused for every client. */
 import { GatewayError } from '../src/answers/errors.ts'
+import { stage } from '../src/request/stage.ts'
 import { namesSensitiveFile, type FilePattern } from '../src/rules/sensitive.ts'
 
-/** What is refused besides the built-in names. */
+/** Which files are sensitive. */
 export interface SensitiveFilesOptions {
+  /** Patterns besides the built-in names. */
   readonly added: readonly FilePattern[]
 }
 
-/** The same for everybody: making an error is a large part of what a refusal costs. */
+/** One error for all refusals, because making an error is a large part of what a refusal costs. */
 const REFUSAL = new GatewayError('sensitive-file')
 
-export default fp(
-  async function sensitiveFiles(app, { added }: SensitiveFilesOptions) {
-    app.addHook('onRequest', function refuseSensitiveFile({ exchange }, _reply, done) {
-      exchange.outcome.stage = 'sensitive-files'
-      const isSensitive =
-        exchange.target !== undefined && namesSensitiveFile(exchange.target, added)
-      done(isSensitive ? REFUSAL : undefined)
-    })
-  },
-  { name: 'sensitive-files', fastify: '5.x', dependencies: ['host'] },
+export default stage(
+  'sensitive-files',
+  ({ added }: SensitiveFilesOptions) =>
+    function refuseSensitiveFile({ exchange: { target } }) {
+      return target !== undefined && namesSensitiveFile(target, added) ? REFUSAL : undefined
+    },
 )

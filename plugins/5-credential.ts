@@ -1,6 +1,10 @@
-/** Who does the request claim to speak for, and is it true? At most one identity; nothing is refused yet. */
-import fp from 'fastify-plugin'
+/**
+ * Stage 5: which credential does the request carry, and is it valid? At most one credential counts. The result is noted and
+ * nothing is refused yet, because the rate limit (stage 6) must count wrong credentials first.
+ */
+import { GatewayError } from '../src/answers/errors.ts'
 import { expiredPlantedCookie, expiredSessionCookies } from '../src/http/cookies.ts'
+import { fieldLines } from '../src/http/fields.ts'
 import {
   bearerToken,
   findCredential,
@@ -8,82 +12,70 @@ import {
   type Candidate,
   type Credential,
 } from '../src/identity/credentials.ts'
-import { GatewayError } from '../src/answers/errors.ts'
-import type { Exchange } from '../src/request/exchange.ts'
-import { fieldLines } from '../src/http/fields.ts'
 import { isTokenShaped } from '../src/identity/token.ts'
 import type { TokenVerifier } from '../src/identity/verifier.ts'
+import type { WaitingRoom } from '../src/limits/waiting-room.ts'
+import type { Exchange } from '../src/request/exchange.ts'
+import { stage } from '../src/request/stage.ts'
 
-/** What tokens are checked against. */
+/** What the stage needs besides the request. */
 export interface CredentialOptions {
   readonly verifier: TokenVerifier
-  /** The domain that sibling workspaces share, for which they can plant cookies. */
+  /** The parent domain of all workspaces. A sibling workspace can plant cookies for it. */
   readonly domain: string
+  /** Tokens that were not verified before wait here. */
+  readonly waitingRoom: WaitingRoom
 }
 
-export default fp(
-  async function credential(app, { verifier, domain }: CredentialOptions) {
-    app.addHook('onRequest', function findAndVerify(request, _reply, done) {
-      const { exchange, raw } = request
-      exchange.outcome.stage = 'credential'
-      const secure = usesSecureCookie(exchange)
-      const candidate = findCredential(raw.rawHeaders, secure)
-      if (candidate === undefined) {
-        done()
-        return
-      }
-      if ('reason' in candidate) {
-        const { kind, reason } = candidate
-        const expired = [...expiredSessionCookies(secure), expiredPlantedCookie(secure, domain)]
-        const headers = kind === 'cookie' ? { 'Set-Cookie': expired } : {}
-        exchange.credential = {
-          kind,
-          outcome: new GatewayError('bad-request', { reason, headers }),
-        }
-        done()
-        return
-      }
-      const { kind, token } = candidate
-      const bearer = bearerToken(fieldLines(raw.rawHeaders, 'authorization')[0])
-      exchange.dropAuthorization = kind === 'bearer' || bearer === token
-      // Next to `X-Workspace-Token`, `Authorization` is the service's, unless it holds one more token of ours.
-      const other = exchange.dropAuthorization ? undefined : bearer
-      const known = verifier.recall(token)
-      if (known !== undefined && (other === undefined || !isTokenShaped(other))) {
-        exchange.credential = { kind, outcome: known }
-        done()
-        return
-      }
-      // Anybody can make up tokens that take time to check: who is known already goes first.
-      app.waitingRoom.add(() => void verifyThen({ kind, token }, other, exchange, done))
-    })
-
-    async function verifyThen(
-      { kind, token }: Candidate,
-      other: string | undefined,
-      exchange: Exchange,
-      done: () => void,
-    ): Promise<void> {
-      exchange.credential = { kind, outcome: await outcomeOf(token) }
-      if (other !== undefined && isTokenShaped(other))
-        exchange.dropAuthorization = isOurs(other, await outcomeOf(other))
-      done()
+export default stage('credential', ({ verifier, domain, waitingRoom }: CredentialOptions) => {
+  return function findAndVerify({ exchange, raw }) {
+    const secure = usesSecureCookie(exchange)
+    const candidate = findCredential(raw.rawHeaders, secure)
+    if (candidate === undefined) return undefined
+    if ('reason' in candidate) {
+      const { kind, reason } = candidate
+      const expired = [...expiredSessionCookies(secure), expiredPlantedCookie(secure, domain)]
+      const headers = kind === 'cookie' ? { 'Set-Cookie': expired } : {}
+      exchange.credential = { kind, outcome: new GatewayError('bad-request', { reason, headers }) }
+      return undefined
     }
-
-    async function outcomeOf(token: string): Promise<Credential['outcome']> {
-      try {
-        return await verifier.verify(token)
-      } catch (error) {
-        return error instanceof GatewayError
-          ? error
-          : new GatewayError('token-invalid', { reason: 'verification failed', cause: error })
-      }
+    const { kind, token } = candidate
+    const bearer = bearerToken(fieldLines(raw.rawHeaders, 'authorization')[0])
+    exchange.dropAuthorization = kind === 'bearer' || bearer === token
+    // Beside `X-Workspace-Token`, `Authorization` is for the service, unless it holds a second token of ours.
+    const other = exchange.dropAuthorization ? undefined : bearer
+    const known = verifier.recall(token)
+    if (known !== undefined && (other === undefined || !isTokenShaped(other))) {
+      exchange.credential = { kind, outcome: known }
+      return undefined
     }
-  },
-  { name: 'credential', fastify: '5.x', dependencies: ['sensitive-files', 'waiting-room'] },
-)
+    return verifyLater(candidate, other, exchange)
+  }
 
-/** Whether a token was given out for this workspace, be it no longer good. */
+  /** Verifies an unknown token after the requests with known ones, because anybody can send forged tokens and each costs time. */
+  async function verifyLater(
+    { kind, token }: Candidate,
+    other: string | undefined,
+    exchange: Exchange,
+  ): Promise<undefined> {
+    await waitingRoom.turn()
+    exchange.credential = { kind, outcome: await outcomeOf(token) }
+    if (other !== undefined && isTokenShaped(other))
+      exchange.dropAuthorization = isOurs(other, await outcomeOf(other))
+  }
+
+  async function outcomeOf(token: string): Promise<Credential['outcome']> {
+    try {
+      return await verifier.verify(token)
+    } catch (error) {
+      return error instanceof GatewayError
+        ? error
+        : new GatewayError('token-invalid', { reason: 'verification failed', cause: error })
+    }
+  }
+})
+
+/** Whether a token was issued for this workspace, even if it has expired. */
 function isOurs(token: string, outcome: Credential['outcome']): boolean {
   return (
     token.startsWith('hub_') ||

@@ -1,6 +1,5 @@
-/** May this address, or this session, ask for one more thing? */
+/** Stage 6: is there budget for this request? A request spends from its session's budget or from its client address's. */
 import type { FastifyRequest } from 'fastify'
-import fp from 'fastify-plugin'
 import type { RateLimiterRes } from 'rate-limiter-flexible'
 import {
   rateLimitFields,
@@ -11,7 +10,11 @@ import {
 import { isPreflight } from '../src/rules/cors.ts'
 import { waitDetail } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
+import type { Parts } from '../src/parts.ts'
+import type { ClientFinder } from '../src/request/client-finder.ts'
 import { ownOrigin, verifiedPrincipal } from '../src/request/exchange.ts'
+import { stage } from '../src/request/stage.ts'
+import type { Client } from '../src/http/address.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import { isOfOwnPage } from '../src/rules/origin.ts'
 import { PasswordTries } from '../src/limits/password-tries.ts'
@@ -19,83 +22,109 @@ import { isRouterFetch } from '../src/request/request-facts.ts'
 import { SERVICES } from '../src/rules/services.ts'
 import type { RouteName } from '../src/rules/site-map.ts'
 
-/** The two kinds of budget. */
+/** Which budgets there are, and which requests spend from which. */
 export interface RateLimitOptions {
-  readonly addresses: SlidingWindowLimiter
-  readonly sessions: SlidingWindowLimiter
+  readonly budgets: RequestBudgets
   /** The routes on which a signed-in browser spends from its session's budget. */
   readonly sessionRoutes: readonly RouteName[]
-  /** The routes on which a program with a token does. */
+  /** The routes on which a program with a token spends from its session's budget. */
   readonly programRoutes: readonly RouteName[]
-  /** Foreign origins whose pages use the workspace as its own do. */
+  /** Foreign origins whose pages count as pages of the workspace. */
   readonly allowedOrigins: readonly string[]
 }
 
-declare module 'fastify' {
-  interface FastifyInstance {
-    /**
-     * Makes a request that was free pay from its address's budget, because it turned out to be a wrong guess.
-     * @returns the refusal to answer with when nothing is left
-     */
-    payForGuess(request: FastifyRequest): GatewayError | undefined
+/** The budgets of client addresses and of sessions, and what requests spend from them. */
+export class RequestBudgets {
+  readonly #addresses: SlidingWindowLimiter
+  readonly #sessions: SlidingWindowLimiter
+  readonly #clients: ClientFinder
+  readonly #passwords = new PasswordTries()
+
+  constructor({ addresses, sessions, clients }: Pick<Parts, 'addresses' | 'sessions' | 'clients'>) {
+    this.#addresses = addresses
+    this.#sessions = sessions
+    this.#clients = clients
+  }
+
+  /** Takes one from the budget of the request's client address. @returns the refusal when nothing was left */
+  spendAddress(request: FastifyRequest): GatewayError | undefined {
+    return note(request, 'address', this.#addresses, this.#takeFromAddress(request))
+  }
+
+  /** Takes one from the budget of a session. @returns the refusal when nothing was left */
+  spendSession(request: FastifyRequest, sessionId: string): GatewayError | undefined {
+    return note(request, 'session', this.#sessions, this.#sessions.take(sessionId))
+  }
+
+  /** Takes one from the budget of the address for a request that was refused before this stage counted it. */
+  countRefusal(request: FastifyRequest): void {
+    request.exchange.counted = true
+    this.#takeFromAddress(request)
+  }
+
+  /**
+   * Begins a try at the terminal's password when the request carries one, because the password may be a guess.
+   * @param isPaid whether the request itself was paid from the budget of the address
+   * @returns the refusal when the address has no try left
+   */
+  beginPasswordTry(request: FastifyRequest, isPaid: boolean): GatewayError | undefined {
+    const { exchange, raw } = request
+    if (!asksForPassword(exchange.target?.route) || exchange.dropAuthorization) return undefined
+    const principal = verifiedPrincipal(exchange)
+    const authorization = fieldLines(raw.rawHeaders, 'authorization')[0]
+    if (principal === undefined || authorization === undefined) return undefined
+    const { budgetKey, sharedKey } = this.#clientOf(request)
+    const addresses = this.#addresses
+    let borrowed: Borrowed | undefined
+    const budget = {
+      take: () => {
+        borrowed = addresses.borrow(budgetKey, sharedKey)
+        return borrowed.result.consumedPoints <= addresses.limit
+      },
+      giveBack: () => borrowed?.giveBack(),
+    }
+    const attempt = this.#passwords.begin(
+      principal.sessionId,
+      authorization,
+      isPaid ? undefined : budget,
+    )
+    if (attempt === undefined && borrowed !== undefined)
+      return note(request, 'address', addresses, borrowed.result)
+    exchange.passwordTry = attempt
+    return undefined
+  }
+
+  #takeFromAddress(request: FastifyRequest): RateLimiterRes {
+    const { budgetKey, sharedKey } = this.#clientOf(request)
+    return this.#addresses.take(budgetKey, sharedKey)
+  }
+
+  #clientOf({ exchange, raw }: FastifyRequest): Client {
+    return exchange.client ?? this.#clients.findOrPeer(raw)
   }
 }
 
-export default fp(
-  async function rateLimit(
-    app,
-    { addresses, sessions, sessionRoutes, programRoutes, allowedOrigins }: RateLimitOptions,
-  ) {
-    const passwords = new PasswordTries()
-
-    app.addHook('onRequest', function spendBudget(request, _reply, done) {
-      const { exchange } = request
-      exchange.outcome.stage = 'rate-limit'
-      if (isFree(request)) {
-        done()
-        return
-      }
-      const sessionId = sessionBudget(request)
-      const refusal =
-        sessionId === undefined
-          ? spend(request, 'address', takeFromAddress(request))
-          : spend(request, 'session', sessions.take(sessionId))
-      done(refusal ?? beginPasswordTry(request, sessionId === undefined))
-    })
-
-    // A request that an earlier stage refused was a request all the same: guessing at secrets is not free.
+export default stage(
+  'rate-limit',
+  ({ budgets, sessionRoutes, programRoutes, allowedOrigins }: RateLimitOptions, app) => {
+    // A request that an earlier stage refused is counted too, because guessing at secrets must not be free.
     app.addHook('onError', function countRefusal(request, _reply, _error, done) {
       const { exchange, routeOptions } = request
-      if (!exchange.counted && routeOptions.config.uncounted !== true) {
-        exchange.counted = true
-        takeFromAddress(request)
-      }
+      if (!exchange.counted && routeOptions.config.uncounted !== true) budgets.countRefusal(request)
       done()
     })
 
-    app.decorate('payForGuess', (request: FastifyRequest) =>
-      spend(request, 'address', takeFromAddress(request)),
-    )
-
-    function takeFromAddress({ exchange, raw }: FastifyRequest): RateLimiterRes {
-      const { budgetKey, sharedKey } = exchange.client ?? app.clientOf(raw)
-      return addresses.take(budgetKey, sharedKey)
+    return function spendBudget(request) {
+      if (isFree(request)) return undefined
+      const sessionId = sessionBudget(request)
+      const refusal =
+        sessionId === undefined
+          ? budgets.spendAddress(request)
+          : budgets.spendSession(request, sessionId)
+      return refusal ?? budgets.beginPasswordTry(request, sessionId === undefined)
     }
 
-    /** Notes what was taken. @returns the refusal when it was too much */
-    function spend(
-      { exchange }: FastifyRequest,
-      policy: 'address' | 'session',
-      result: RateLimiterRes,
-    ): GatewayError | undefined {
-      const limiter = policy === 'address' ? addresses : sessions
-      exchange.counted = true
-      const [limit, rule] = rateLimitFields(policy, limiter, result)
-      exchange.budgetFields = ['RateLimit', limit, 'RateLimit-Policy', rule]
-      return result.consumedPoints > limiter.limit ? tooMany(result) : undefined
-    }
-
-    /** The session whose budget a request spends from, or undefined for the address's. */
+    /** The session whose budget the request spends from; undefined when it spends from the address's. */
     function sessionBudget(request: FastifyRequest): string | undefined {
       const { exchange } = request
       const principal = verifiedPrincipal(exchange)
@@ -108,43 +137,28 @@ export default fp(
         : undefined
     }
 
-    /** Whether a page of ours, or the person, sent the request: nobody else's page may use a session's budget up. */
+    /** Whether a page of this origin, or the person, sent the request. A foreign page must not use up a session's budget. */
     function isOfOwnBrowser({ exchange, raw, method, ws }: FastifyRequest): boolean {
       const rules = { own: ownOrigin(exchange), allowed: allowedOrigins }
       return isOfOwnPage(raw.headers, rules, ws ? 'UPGRADE' : method)
     }
-
-    /** A request with a password for the terminal may be a guess, and then it needs a try that is left. */
-    function beginPasswordTry(request: FastifyRequest, isPaid: boolean): GatewayError | undefined {
-      const { exchange, raw } = request
-      if (!asksForPassword(exchange.target?.route) || exchange.dropAuthorization) return undefined
-      const principal = verifiedPrincipal(exchange)
-      const authorization = fieldLines(raw.rawHeaders, 'authorization')[0]
-      if (principal === undefined || authorization === undefined) return undefined
-      const { budgetKey, sharedKey } = exchange.client ?? app.clientOf(raw)
-      let borrowed: Borrowed | undefined
-      const budget = {
-        take: () => {
-          borrowed = addresses.borrow(budgetKey, sharedKey)
-          return borrowed.result.consumedPoints <= addresses.limit
-        },
-        giveBack: () => borrowed?.giveBack(),
-      }
-      const attempt = passwords.begin(
-        principal.sessionId,
-        authorization,
-        isPaid ? undefined : budget,
-      )
-      if (attempt === undefined && borrowed !== undefined)
-        return spend(request, 'address', borrowed.result)
-      exchange.passwordTry = attempt
-      return undefined
-    }
   },
-  { name: 'rate-limit', fastify: '5.x', dependencies: ['credential', 'cors'] },
 )
 
-/** Whether a request costs nothing, or what it costs is decided where it is answered. */
+/** Notes what was taken from a budget, for the response's fields. @returns the refusal when it was too much */
+function note(
+  { exchange }: FastifyRequest,
+  policy: 'address' | 'session',
+  limiter: SlidingWindowLimiter,
+  result: RateLimiterRes,
+): GatewayError | undefined {
+  exchange.counted = true
+  const [limit, rule] = rateLimitFields(policy, limiter, result)
+  exchange.budgetFields = ['RateLimit', limit, 'RateLimit-Policy', rule]
+  return result.consumedPoints > limiter.limit ? tooMany(result) : undefined
+}
+
+/** Whether this stage does not count the request: it is free, or its route decides what it costs. */
 function isFree(request: FastifyRequest): boolean {
   const { exchange, routeOptions } = request
   const { uncounted } = routeOptions.config
@@ -156,8 +170,9 @@ function isFree(request: FastifyRequest): boolean {
 }
 
 /**
- * A preflight of an allowed origin. The browser asks, not the page: a refusal would reach the page as a network error,
- * without `Retry-After`. The request that it asks for is counted. Stage 7 answers it, with no more work than a refusal.
+ * Whether the request is a CORS preflight of an allowed origin. It is free, because the browser sends it and not the page: the
+ * page would see a 429 as a network error, without `Retry-After`. The request that follows the preflight is counted. Stage 7
+ * answers the preflight, with no more work than a refusal takes.
  */
 function isAllowedPreflight({ exchange, method, raw }: FastifyRequest): boolean {
   return (
@@ -167,7 +182,7 @@ function isAllowedPreflight({ exchange, method, raw }: FastifyRequest): boolean 
   )
 }
 
-/** Whether a request to the sign-in route brings a token, or only asks for the page. */
+/** Whether a request to the sign-in route carries a token. One without a token only asks for the page. */
 function isSignInTry({ method, exchange, ws }: FastifyRequest): boolean {
   return !ws && (method === 'POST' || new URLSearchParams(exchange.target?.query).has('token'))
 }
@@ -177,19 +192,19 @@ function asksForPassword(route: RouteName | undefined): boolean {
   return route !== undefined && route !== 'gateway' && SERVICES[route].basicPassword === true
 }
 
-/** The route whose page a browser's request is part of. */
+/** The route of the page that a browser's request belongs to. */
 function pageOf({ method, raw, ws }: FastifyRequest, route: RouteName): RouteName {
-  // Ours belong to the whole workspace. The dashboard's router fetches links ahead; those that lead elsewhere are answered
-  // here (plugins/8-upstream.ts).
+  // The gateway's own routes belong to the whole workspace. The dashboard's router prefetches links; the gateway answers those
+  // that lead to another service (plugins/8-upstream.ts).
   if (route === 'gateway') return 'dashboard'
   const isReading = method === 'GET' || method === 'HEAD'
   return isReading && !ws && isRouterFetch(raw.headers) ? 'dashboard' : route
 }
 
-/** By the seconds to wait. There are no more of them than a window has, which a setting bounds. */
+/** Refusals by the seconds to wait. A window has no more entries than seconds, and a setting bounds it. */
 const refusals = new Map<number, GatewayError>()
 
-/** Made once for each number of seconds: a flood is refused with the same few over and over. */
+/** The refusal for a budget that is used up. Made once for each number of seconds, because a flood gets the same few. */
 function tooMany(result: RateLimiterRes): GatewayError {
   const seconds = retryAfterSeconds(result)
   const known = refusals.get(seconds)

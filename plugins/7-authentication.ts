@@ -1,23 +1,32 @@
-/** May this caller use this route? Signed in, and, with a cookie, sent by a page that belongs here. */
+/**
+ * Stage 7: may this client use this route? It must be signed in, and a request with a cookie must come from a page of this
+ * origin, because browsers send cookies on requests of foreign pages too.
+ */
 import type { FastifyRequest } from 'fastify'
-import fp from 'fastify-plugin'
 import { expiredSessionCookies } from '../src/http/cookies.ts'
 import { isPreflight } from '../src/rules/cors.ts'
 import { NO_WEBSOCKET_DETAIL } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin } from '../src/request/exchange.ts'
+import { ANSWERED, stage } from '../src/request/stage.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import { isSafeMethod, isSameOrigin, judgeOrigin } from '../src/rules/origin.ts'
 import { ownHeaders, type Answer } from '../src/answers/problem.ts'
 import { usesSecureCookie } from '../src/identity/credentials.ts'
 import { METHODS } from '../src/http/methods.ts'
+import type { WaitingRoom } from '../src/limits/waiting-room.ts'
+import type { DrainState } from '../src/sockets/drain-state.ts'
 
-/** Which foreign origins may use the workspace. */
+/** What the stage needs besides the request. */
 export interface AuthenticationOptions {
+  /** Foreign origins whose pages may use the workspace. */
   readonly allowedOrigins: readonly string[]
+  readonly drain: DrainState
+  /** CORS preflights wait here. */
+  readonly waitingRoom: WaitingRoom
 }
 
-/** The same for everybody: making an error is a large part of what a refusal costs. */
+/** One error each for all refusals, because making an error is a large part of what a refusal costs. */
 const SIGN_IN_REQUIRED = new GatewayError('sign-in-required')
 const ORIGIN_NOT_ALLOWED = new GatewayError('origin-not-allowed')
 
@@ -26,62 +35,44 @@ const NO_WEBSOCKET = new GatewayError('bad-request', {
   detail: NO_WEBSOCKET_DETAIL,
 })
 
-export default fp(
-  async function authentication(app, { allowedOrigins }: AuthenticationOptions) {
-    app.addHook('onRequest', function authenticate(request, reply, done) {
+export default stage(
+  'authentication',
+  ({ allowedOrigins, drain, waitingRoom }: AuthenticationOptions, app) =>
+    function authenticate(request, reply) {
       const { exchange, raw, method, ws } = request
-      exchange.outcome.stage = 'authentication'
-      if (ws && app.isDraining) {
-        done(new GatewayError('draining'))
-        return
-      }
       const { config } = request.routeOptions
-      if (ws && config.upgrades !== true) {
-        done(NO_WEBSOCKET)
-        return
-      }
+      if (ws && drain.isDraining) return new GatewayError('draining')
+      if (ws && config.upgrades !== true) return NO_WEBSOCKET
       const provenance = {
         origins: fieldLines(raw.rawHeaders, 'origin'),
         fetchSite: raw.headers['sec-fetch-site']?.toString(),
       }
       const rules = { own: ownOrigin(exchange), allowed: allowedOrigins }
       const origin = judgeOrigin(provenance, rules)
-      if (origin === 'own') exchange.allowOrigin = undefined // on the list, but not foreign
+      if (origin === 'own') exchange.allowOrigin = undefined // listed, but not foreign: needs no CORS fields
       if (exchange.allowOrigin !== undefined && isPreflight(method, raw.headers)) {
         reply.hijack()
-        // Anybody can ask, as often as they like: who may pass goes first.
-        app.waitingRoom.add(() => app.writeAnswer(request, reply, preflightAnswer(request)))
-        return
+        // Preflights need no credential and are not counted, so they wait until requests that may pass have passed.
+        waitingRoom.add(() => app.writeAnswer(request, reply, preflightAnswer(request)))
+        return ANSWERED
       }
-      if (config.public === true) {
-        done()
-        return
-      }
+      if (config.public === true) return undefined
       const { credential } = exchange
-      if (credential === undefined) {
-        done(SIGN_IN_REQUIRED)
-        return
-      }
-      if (credential.outcome instanceof GatewayError) {
-        done(
-          credential.kind === 'cookie'
-            ? withExpiredCookie(credential.outcome, request)
-            : credential.outcome,
-        )
-        return
-      }
+      if (credential === undefined) return SIGN_IN_REQUIRED
+      if (credential.outcome instanceof GatewayError)
+        return credential.kind === 'cookie'
+          ? withExpiredCookie(credential.outcome, request)
+          : credential.outcome
       exchange.principal = credential.outcome
       const mustBeSameOrigin = credential.kind === 'cookie' && (ws || !isSafeMethod(method))
       const isRefused = mustBeSameOrigin
         ? !isSameOrigin(provenance, rules)
         : ws && origin === 'foreign'
-      done(isRefused ? ORIGIN_NOT_ALLOWED : undefined)
-    })
-  },
-  { name: 'authentication', fastify: '5.x', dependencies: ['rate-limit', 'drain', 'cors'] },
+      return isRefused ? ORIGIN_NOT_ALLOWED : undefined
+    },
 )
 
-/** A cookie that does not open the door is taken back, or the browser would send it until it is cleared by hand. */
+/** Deletes a cookie that was refused, because the browser would otherwise send it again and again until a person clears it. */
 function withExpiredCookie(error: GatewayError, { exchange }: FastifyRequest): GatewayError {
   return new GatewayError(error.code, {
     ...(error.reason === undefined ? {} : { reason: error.reason }),
@@ -91,7 +82,7 @@ function withExpiredCookie(error: GatewayError, { exchange }: FastifyRequest): G
   })
 }
 
-/** The answer to a CORS preflight of an allowed origin. Preflights carry no credential and are never forwarded. */
+/** The response to a CORS preflight of an allowed origin. Preflights carry no credential and are never forwarded. */
 function preflightAnswer({ id, raw }: FastifyRequest): Answer {
   const asked = raw.headers['access-control-request-headers']
   const fields =

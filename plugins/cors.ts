@@ -1,16 +1,17 @@
-/** Which allowed foreign origin sent the request? Judged before stage 0, so that its page can read every refusal too. */
+/** Which allowed foreign origin sent the request? Noted before stage 0, so that the page can read refusals of every stage. */
 import fp from 'fastify-plugin'
 
-/** Which foreign origins may use the workspace. */
+/** What the plugin needs besides the request. */
 export interface CorsOptions {
+  /** Foreign origins whose pages may use the workspace. */
   readonly allowedOrigins: readonly string[]
 }
 
 export default fp(
   async function cors(app, { allowedOrigins }: CorsOptions) {
-    if (allowedOrigins.length === 0) return // nothing to look at in any request
+    if (allowedOrigins.length === 0) return // without allowed origins, requests pay for no hook
     app.addHook('onRequest', function findAllowedOrigin({ exchange, raw }, _reply, done) {
-      // Several `Origin` lines are one value with a comma here, which is no origin.
+      // Node joins several `Origin` lines with a comma, and the result is no origin of the list.
       const { origin } = raw.headers
       if (origin !== undefined && allowedOrigins.includes(origin)) exchange.allowOrigin = origin
       done()

@@ -1,49 +1,49 @@
-/** How does an error that a stage threw, or that Fastify found, reach the client? */
+/** How does an error of a stage, or of Fastify, become a response? As a problem document, a page, or a redirect to the login page. */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { cutAnswer } from '../src/http/client-connection.ts'
 import { corsFields } from '../src/rules/cors.ts'
 import { serviceDetail } from '../src/answers/details.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
 import { problemAnswer, retryAfterOf, type Answer } from '../src/answers/problem.ts'
-import { discardBody } from '../src/services/request-body.ts'
+import type { WaitingRoom } from '../src/limits/waiting-room.ts'
+import { answerFault } from '../src/request/answer-fault.ts'
+import { discardBody } from '../src/request/discard-body.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
 import { returnPath } from '../src/rules/return-to.ts'
+import type { DrainState } from '../src/sockets/drain-state.ts'
 
-/** Where problem answers need a setting. */
+/** What the plugin needs besides the request. */
 export interface ProblemDetailsOptions {
-  /** Where a signed-out browser is sent; the built-in page when undefined. */
+  /** The address to which a signed-out browser is redirected; undefined for the built-in page. */
   readonly loginUrl: string | undefined
+  /** Refusals wait here, so that they do not delay requests that may pass. */
+  readonly waitingRoom: WaitingRoom
+  readonly drain: DrainState
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Answers a request with an error, in the gateway's own form. Works before and after `reply.hijack()`. */
+    /** Answers a request with an error, as a problem document, a page or a redirect. Works before and after `reply.hijack()`. */
     answerProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void
-    /** Writes an answer of the gateway's own; the request's body, if any is left, is thrown away. */
+    /** Writes a response of the gateway's own, and discards what is left of the request body. */
     writeAnswer(request: FastifyRequest, reply: FastifyReply, answer: Answer): void
-    /**
-     * Ends a request in which something threw: with an answer as long as none has begun, with a cut connection otherwise.
-     * Never throws. After `reply.hijack()` nobody else would end it, because Fastify drops what is thrown then.
-     */
-    answerFault(request: FastifyRequest, reply: FastifyReply, cause: unknown): void
   }
 }
 
 export default fp(
-  async function problemDetails(app, { loginUrl }: ProblemDetailsOptions) {
-    /** Refuses when there is time; a caller that is signed in never waits. */
+  async function problemDetails(app, { loginUrl, waitingRoom, drain }: ProblemDetailsOptions) {
+    /** Refuses the request: at once when the client is signed in, else after waiting for its turn. */
     function refuse(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
       if (exchange.principal !== undefined) {
         answerProblem(request, reply, error)
         return
       }
-      note(exchange, error) // now: a client that leaves meanwhile is logged with what it was refused for
+      exchange.outcome.noteError(error) // noted now, for the log line of a client that leaves while it waits
       reply.hijack()
-      app.waitingRoom.add(() => answerProblem(request, reply, error))
+      waitingRoom.add(() => answerProblem(request, reply, error))
     }
 
     function answerProblem(
@@ -69,7 +69,7 @@ export default fp(
     function writeProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
       const { code, headers, retryAfter } = error
-      note(exchange, error)
+      exchange.outcome.noteError(error)
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
       const audience = {
         requestId: request.id,
@@ -100,20 +100,19 @@ export default fp(
       const { outcome, allowOrigin, budgetFields } = request.exchange
       outcome.status = status
       outcome.bytesOut = request.method === 'HEAD' ? 0 : bytes
-      const isLast = app.isDraining || app.isReplaced
       const closes =
-        !headers.includes('Connection') && (request.ws || isLast || awaitsContinue(request))
+        !headers.includes('Connection') &&
+        (request.ws || drain.endsConnections || awaitsContinue(request))
       const fields = [...headers, ...budgetFields]
       if (allowOrigin !== undefined) fields.push(...Object.entries(corsFields(allowOrigin)).flat())
       response.writeHead(status, closes ? [...fields, 'Connection', 'close'] : fields)
-      // ASCII is the same in Latin-1, which Node writes, head and body in one, in half the time that UTF-8 takes.
+      // An ASCII body is the same in Latin-1, and Node writes Latin-1, head and body in one, in half the time of UTF-8.
       response.end(body, bytes === body.length ? 'latin1' : 'utf8')
       discardBody(request.raw)
     }
 
     app.decorate('answerProblem', answerProblem)
     app.decorate('writeAnswer', writeAnswer)
-    app.decorate('answerFault', answerFault)
 
     app.setErrorHandler(function answerError(error: FastifyError | GatewayError, request, reply) {
       refuse(request, reply, toGatewayError(error))
@@ -123,51 +122,13 @@ export default fp(
       refuse(request, reply, new GatewayError('not-found'))
     })
   },
-  { name: 'problem-details', fastify: '5.x', dependencies: ['waiting-room'] },
+  { name: 'problem-details', fastify: '5.x' },
 )
 
-/** @see FastifyInstance.answerFault */
-function answerFault(request: FastifyRequest, reply: FastifyReply, cause: unknown): void {
-  const { exchange, id } = request
-  const { raw: response } = reply
-  const error = faultOf(cause)
-  if (!reply.sent) reply.hijack()
-  note(exchange, error)
-  const mayAnswer = !response.headersSent && !response.destroyed
-  if (!response.headersSent) exchange.outcome.status = error.statusCode
-  try {
-    if (mayAnswer) {
-      // None of the fields that other stages added: one of them may be what could not be written.
-      const { headers, body } = problemAnswer(
-        { code: error.code, headers: undefined, retryAfter: error.retryAfter },
-        { requestId: id, page: false, returnTo: '/' },
-      )
-      response.writeHead(error.statusCode, [...headers, 'Connection', 'close'])
-      response.end(body)
-      discardBody(request.raw)
-      return
-    }
-  } catch {
-    // The log has the first cause.
-  }
-  cutAnswer(response)
-}
-
-/** An error as it is answered: what is not expected is the gateway's own fault. */
-function faultOf(cause: unknown): GatewayError {
-  return cause instanceof GatewayError
-    ? cause
-    : new GatewayError('internal-error', { reason: 'the answer could not be made', cause })
-}
-
-/** What the log says about an answer of the gateway's own. */
-function note({ outcome }: Exchange, { code, reason, cause }: GatewayError): void {
-  outcome.code = code
-  outcome.reason = reason
-  outcome.cause = cause
-}
-
-/** Fastify's own errors, told apart by status; anything unexpected is ours to answer for, and says nothing outside. */
+/**
+ * Turns an error into one of the gateway's. Fastify's own errors are told apart by status. An unexpected error is a fault of
+ * the gateway, and the client learns nothing about it.
+ */
 function toGatewayError(error: FastifyError | GatewayError): GatewayError {
   if (error instanceof GatewayError) return error
   const options = { reason: error.code, cause: error }
@@ -177,25 +138,25 @@ function toGatewayError(error: FastifyError | GatewayError): GatewayError {
   return new GatewayError(isClientFault ? 'bad-request' : 'internal-error', options)
 }
 
-/** Whether a browser was turned away for want of a session: it never had one, or the one in its cookie is over. */
+/** Whether a browser was refused because it has no session, or because the session in its cookie has ended. */
 function isSignedOut({ outcome, credential }: Exchange, { code }: GatewayError): boolean {
-  if (outcome.stage !== 'authentication') return false // a token that fails at sign-in itself would go round in circles
+  if (outcome.stage !== 'authentication') return false // a token that fails at sign-in would be redirected in a loop
   if (code === 'sign-in-required') return true
   return credential?.kind === 'cookie' && (code === 'token-expired' || code === 'token-invalid')
 }
 
-/** What was wrong in a sentence: the error's own, else which service it was, else what the code says. */
+/** The sentence that says what was wrong: the error's own, or one that names the service; undefined to use the code's. */
 function detailOf(error: GatewayError, { target }: Exchange): string | undefined {
   if (error.detail !== undefined || target === undefined) return error.detail
   return serviceDetail(error.code, ROUTE_WORDS[target.route], retryAfterOf(error))
 }
 
-/** Whether a page may ask for its address again by itself. At sign-in that would try the same token again and again. */
+/** Whether the error page may reload itself. At sign-in a reload would try the same token again and again. */
 function isRepeatable({ method, exchange }: FastifyRequest): boolean {
   return (method === 'GET' || method === 'HEAD') && exchange.outcome.stage !== 'sign-in'
 }
 
-/** The path to come back to: only a plain page view can be repeated. */
+/** The path to return to after sign-in. Only a plain page view can be repeated; anything else returns to `/`. */
 function returnHere({ method, exchange }: FastifyRequest): string {
   if (exchange.returnTo !== undefined) return exchange.returnTo
   if ((method !== 'GET' && method !== 'HEAD') || exchange.target === undefined) return '/'
@@ -218,7 +179,10 @@ function toLogin(request: FastifyRequest, { headers }: Answer, loginUrl: string)
   return { status: 302, headers: [...kept, 'Location', url.href, 'Content-Length', '0'], body: '' }
 }
 
-/** A client that waits for `100 Continue` may or may not send its body after a refusal: the connection cannot go on. */
+/**
+ * Whether the client waits for `100 Continue`. After a refusal it may send its body or not, so the next bytes on the connection
+ * could be either body or request, and the connection must end.
+ */
 function awaitsContinue({ raw }: FastifyRequest): boolean {
   return raw.headers.expect !== undefined && !raw.complete
 }

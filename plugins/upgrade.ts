@@ -1,8 +1,15 @@
-/** How does an upgrade that may pass become an open WebSocket? The service agrees first; then its 101 is the client's. */
+/**
+ * How does an upgrade that may pass become an open WebSocket? The gateway completes the handshake with the service first, and
+ * then sends the service's `101` to the client. A client is never told yes by a service that says no.
+ *
+ * What @fastify/websocket does for us: it owns the server's `upgrade` event, makes each upgrade a request that passes the
+ * stages, and calls ws for one that has reached its handler. What we replace: ws itself, which would accept the upgrade with a
+ * `101` of its own and parse frames.
+ */
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import fp from 'fastify-plugin'
+import type { WebSocketServer } from 'ws'
 import { cutAnswer } from '../src/http/client-connection.ts'
 import { replaceHandleUpgrade } from '../src/http/node-internals.ts'
 import { TOO_MANY_SOCKETS_DETAIL } from '../src/answers/details.ts'
@@ -10,8 +17,10 @@ import { EarlyBytes, hasLeft } from '../src/sockets/early-bytes.ts'
 import { ERRORS, GatewayError } from '../src/answers/errors.ts'
 import type { Outcome } from '../src/request/outcome.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-client.ts'
+import type { Watchdog } from '../src/limits/watchdog.ts'
 import type { Service } from '../src/services/service.ts'
-import { RESTARTING, socketEndsAt } from '../src/sockets/open-sockets.ts'
+import type { DrainState } from '../src/sockets/drain-state.ts'
+import { RESTARTING, socketEndsAt, type OpenSockets } from '../src/sockets/open-sockets.ts'
 import {
   dialWebSocket,
   offeredProtocols,
@@ -19,174 +28,178 @@ import {
   type Switched,
 } from '../src/sockets/dial.ts'
 import { WebSocketRelay, type RelayPair } from '../src/sockets/relay.ts'
+import type { BasicMemory } from '../src/terminals/safari-password.ts'
 
-/** What an open socket depends on. */
+/** What an open WebSocket depends on. */
 export interface UpgradeOptions {
+  readonly openSockets: OpenSockets
+  readonly watchdog: Watchdog
+  readonly drain: DrainState
+  readonly basicMemory: BasicMemory
   readonly leewaySeconds: number
-  /** How long a service may pause within an answer that refuses a handshake, in milliseconds. */
+  /** How long a service may pause within a response that refuses a handshake, in milliseconds. */
   readonly idleMs: number
 }
 
-declare module 'fastify' {
-  interface FastifyInstance {
-    /**
-     * Finishes the service's WebSocket handshake before the client's is answered. A refusal of the service has been sent
-     * to the client when this resolves.
-     * @throws {GatewayError} when the service cannot be reached or there is no room
-     */
-    dial(service: Service, request: FastifyRequest, reply: FastifyReply): Promise<void>
+/**
+ * Completes the handshake with the service. When the service accepts, the client's `101` follows as soon as the request
+ * reaches its handler. When the service refuses, its response is on its way to the client when the promise resolves.
+ * @param headers the request headers for the service
+ * @throws {GatewayError} when the service cannot be reached, the client has left, or too many WebSockets are open
+ */
+export type Dial = (
+  service: Service,
+  headers: string[],
+  request: FastifyRequest,
+  reply: FastifyReply,
+) => Promise<void>
+
+/** Joins a client to its service. @param head the bytes that arrived behind the client's handshake */
+type Takeover = (socket: Duplex, head: Buffer) => void
+
+/**
+ * Takes over the upgrades that have passed every stage.
+ * @param websockets the server of @fastify/websocket, whose `handleUpgrade` is replaced
+ */
+export function takeUpgrades(
+  websockets: WebSocketServer,
+  { openSockets, watchdog, drain, basicMemory, leewaySeconds, idleMs }: UpgradeOptions,
+): Dial {
+  const takeovers = new WeakMap<IncomingMessage, Takeover>()
+
+  // An upgrade that was not dialled should not get here; it is destroyed.
+  replaceHandleUpgrade(websockets, (raw, socket, head) => {
+    const takeOver = takeovers.get(raw)
+    takeovers.delete(raw)
+    if (takeOver === undefined) socket.destroy()
+    else takeOver(socket, head)
+  })
+
+  return async function dial(service, headers, request, reply) {
+    const { exchange, raw } = request
+    const { principal, client, target, outcome } = exchange
+    if (principal === undefined || client === undefined || target === undefined)
+      throw new GatewayError('internal-error', { reason: 'undecided upgrade' })
+    if (!openSockets.hasRoom(principal.sessionId, client.budgetKey)) {
+      throw new GatewayError('upstream-busy', {
+        reason: 'too many sockets',
+        detail: TOO_MANY_SOCKETS_DETAIL,
+        retryAfter: ERRORS['upstream-busy'].retryAfter.webSocket,
+      })
+    }
+    // The client may have left while its token was verified. Nothing reads the connection yet, so no event would say it again.
+    if (hasLeft(raw.socket)) throw clientLeft()
+    const place = openSockets.reserve(principal, client.budgetKey)
+    raw.socket.once('close', place.release)
+    const gone = new AbortController()
+    const early = new EarlyBytes(raw.socket, () => gone.abort())
+    const startedAt = performance.now()
+    outcome.dialledAt = startedAt
+    const loan = service.row.basicPassword ? basicMemory.lend(exchange, raw.rawHeaders) : undefined
+    if (loan !== undefined) headers.push('Authorization', loan.authorization)
+    const key = raw.headers['sec-websocket-key'] ?? ''
+    const result = await dialWebSocket(
+      service,
+      target.forwarded,
+      headers,
+      key,
+      offeredProtocols(raw),
+      gone.signal,
+    ).catch((error: unknown) => {
+      if (gone.signal.aborted) throw clientLeft()
+      loan?.refused() // ttyd refuses by closing the connection
+      throw error
+    })
+    outcome.upstreamMs = performance.now() - startedAt
+    if (gone.signal.aborted) {
+      // The client left after the service had answered: too late for the abort signal, so the connection is destroyed here.
+      ;(result.kind === 'switched' ? result.socket : result.answer).destroy()
+      throw clientLeft()
+    }
+    if (result.kind === 'refused') {
+      loan?.refused()
+      exchange.passwordTry?.settleBy(result.answer.statusCode ?? 502)
+      reply.hijack()
+      try {
+        passRefusal(result, request, reply, service)
+      } catch (cause) {
+        result.answer.destroy()
+        throw new GatewayError('upstream-unreachable', { reason: 'cannot be passed on', cause })
+      }
+      return
+    }
+    exchange.passwordTry?.settle(true)
+    exchange.passwordTry = undefined
+    const switched = result
+    const splice: Takeover = (socket, head) => {
+      const clientHead = Buffer.concat([head, early.take()])
+      const endsAt = socketEndsAt(principal, leewaySeconds, Date.now())
+      const answer = switchingAnswer(switched, request.id, service.isolatedAt)
+      const address = client.budgetKey
+      const relay = openRelay({
+        ...{ client: socket, clientHead, service: switched.socket, serviceHead: switched.head },
+        ...{ principal, address, endsAt, outcome, answer },
+      })
+      const endedBy = place.endedBy ?? (drain.isReplaced ? RESTARTING : undefined)
+      if (endedBy !== undefined) relay.close(endedBy)
+    }
+    takeovers.set(raw, (socket, head) => {
+      try {
+        splice(socket, head)
+      } catch (cause) {
+        switched.socket.destroy()
+        socket.destroy() // part of the 101 may have been sent, so no other response can follow
+        noteFault(outcome, cause)
+      }
+    })
+  }
+
+  /** A function of its own, so that no closure keeps the handshake in memory while the socket is open. */
+  function openRelay(pair: Omit<RelayPair, 'onEnd'>): WebSocketRelay {
+    pair.outcome.status = 101
+    const relay = new WebSocketRelay({
+      ...pair,
+      onEnd() {
+        watchdog.delete(relay)
+        openSockets.delete(relay)
+      },
+    })
+    watchdog.add(relay)
+    openSockets.add(relay)
+    return relay
+  }
+
+  /** Sends the client the response by which a service refused the handshake, and ends the connection. */
+  function passRefusal(
+    { answer }: Refused,
+    { exchange, id }: FastifyRequest,
+    { raw: response }: FastifyReply,
+    service: Service,
+  ): void {
+    const status = answer.statusCode ?? 502
+    const headers = buildResponseHeaders(answer.rawHeaders, {
+      status,
+      requestId: id,
+      signedIn: true,
+      rewriteLocation: service.rewriteLocation,
+      isolatedAt: service.isolatedAt,
+      allowOrigin: undefined,
+      extra: [...exchange.budgetFields, 'Connection', 'close'],
+    })
+    exchange.outcome.status = status
+    response.writeHead(status, headers)
+    answer.on('close', () => {
+      if (!answer.complete) cutAnswer(response) // a response that the service cut short must not look complete
+    })
+    answer.on('error', () => {})
+    answer.on('data', (chunk: Buffer) => (exchange.outcome.bytesOut += chunk.length))
+    answer.setTimeout(idleMs, () => answer.destroy())
+    response.on('close', () => answer.destroy())
+    answer.pipe(response)
   }
 }
 
-/** Takes an upgrade over: called with the client's socket and what arrived on it after the handshake. */
-type Takeover = (socket: Duplex, head: Buffer) => void
-
-export default fp(
-  async function upgrade(app, { leewaySeconds, idleMs }: UpgradeOptions) {
-    const takeovers = new WeakMap<IncomingMessage, Takeover>()
-
-    // @fastify/websocket brings each upgrade through every stage to this call. The client gets the service's own 101.
-    replaceHandleUpgrade(app.websocketServer, (raw, socket, head) => {
-      const takeOver = takeovers.get(raw)
-      takeovers.delete(raw)
-      if (takeOver === undefined) socket.destroy()
-      else takeOver(socket, head)
-    })
-
-    app.decorate(
-      'dial',
-      async function dial(service: Service, request: FastifyRequest, reply: FastifyReply) {
-        const { exchange, raw } = request
-        const { principal, client, target, outcome } = exchange
-        outcome.stage = 'upstream'
-        if (principal === undefined || client === undefined || target === undefined)
-          throw new GatewayError('internal-error', { reason: 'undecided upgrade' })
-        if (!app.openSockets.hasRoom(principal.sessionId, client.budgetKey)) {
-          throw new GatewayError('upstream-busy', {
-            reason: 'too many sockets',
-            detail: TOO_MANY_SOCKETS_DETAIL,
-            retryAfter: ERRORS['upstream-busy'].retryAfter.webSocket,
-          })
-        }
-        // Its token was checked meanwhile, and the end of a connection that nobody reads is not told again.
-        if (hasLeft(raw.socket)) throw clientLeft()
-        const place = app.openSockets.reserve(principal, client.budgetKey)
-        raw.socket.once('close', place.release)
-        const gone = new AbortController()
-        const early = new EarlyBytes(raw.socket, () => gone.abort())
-        const startedAt = performance.now()
-        outcome.dialledAt = startedAt
-        const headers = app.headersFor(service, request)
-        const loan = service.row.basicPassword
-          ? app.basicMemory.lend(exchange, raw.rawHeaders)
-          : undefined
-        if (loan !== undefined) headers.push('Authorization', loan.authorization)
-        const key = raw.headers['sec-websocket-key'] ?? ''
-        const result = await dialWebSocket(
-          service,
-          target.forwarded,
-          headers,
-          key,
-          offeredProtocols(raw),
-          gone.signal,
-        ).catch((error: unknown) => {
-          if (gone.signal.aborted) throw clientLeft()
-          loan?.refused() // ttyd refuses by closing the connection
-          throw error
-        })
-        outcome.upstreamMs = performance.now() - startedAt
-        if (gone.signal.aborted) {
-          // It left after the service had answered, which no abort undoes.
-          ;(result.kind === 'switched' ? result.socket : result.answer).destroy()
-          throw clientLeft()
-        }
-        if (result.kind === 'refused') {
-          loan?.refused()
-          exchange.passwordTry?.settleBy(result.answer.statusCode ?? 502)
-          reply.hijack()
-          try {
-            passRefusal(result, request, reply, service)
-          } catch (cause) {
-            result.answer.destroy()
-            throw new GatewayError('upstream-unreachable', { reason: 'cannot be passed on', cause })
-          }
-          return
-        }
-        exchange.passwordTry?.settle(true)
-        exchange.passwordTry = undefined
-        const switched = result
-        const splice: Takeover = (socket, head) => {
-          const clientHead = Buffer.concat([head, early.take()])
-          const endsAt = socketEndsAt(principal, leewaySeconds, Date.now())
-          const answer = switchingAnswer(switched, request.id, service.isolatedAt)
-          const address = client.budgetKey
-          const relay = openRelay({
-            ...{ client: socket, clientHead, service: switched.socket, serviceHead: switched.head },
-            ...{ principal, address, endsAt, outcome, answer },
-          })
-          const endedBy = place.endedBy ?? (app.isReplaced ? RESTARTING : undefined)
-          if (endedBy !== undefined) relay.close(endedBy)
-        }
-        takeovers.set(raw, (socket, head) => {
-          try {
-            splice(socket, head)
-          } catch (cause) {
-            switched.socket.destroy()
-            socket.destroy() // part of the 101 may have been sent, and nothing else can follow it
-            noteFault(outcome, cause)
-          }
-        })
-      },
-    )
-
-    /** Apart from the handshake, so that nothing of that stays in memory as long as the socket is open. */
-    function openRelay(pair: Omit<RelayPair, 'onEnd'>): WebSocketRelay {
-      pair.outcome.status = 101
-      const relay = new WebSocketRelay({
-        ...pair,
-        onEnd() {
-          app.watchdog.delete(relay)
-          app.openSockets.delete(relay)
-        },
-      })
-      app.watchdog.add(relay)
-      app.openSockets.add(relay)
-      return relay
-    }
-
-    /** Sends a service's ordinary answer to a handshake on to the client, and ends the connection. */
-    function passRefusal(
-      { answer }: Refused,
-      { exchange, id }: FastifyRequest,
-      { raw: response }: FastifyReply,
-      service: Service,
-    ): void {
-      const status = answer.statusCode ?? 502
-      const headers = buildResponseHeaders(answer.rawHeaders, {
-        status,
-        requestId: id,
-        signedIn: true,
-        rewriteLocation: service.rewriteLocation,
-        isolatedAt: service.isolatedAt,
-        allowOrigin: undefined,
-        extra: [...exchange.budgetFields, 'Connection', 'close'],
-      })
-      exchange.outcome.status = status
-      response.writeHead(status, headers)
-      answer.on('close', () => {
-        if (!answer.complete) cutAnswer(response) // a cut answer ends as a cut
-      })
-      answer.on('error', () => {})
-      answer.on('data', (chunk: Buffer) => (exchange.outcome.bytesOut += chunk.length))
-      answer.setTimeout(idleMs, () => answer.destroy())
-      response.on('close', () => answer.destroy())
-      answer.pipe(response)
-    }
-  },
-  { name: 'upgrade', fastify: '5.x', dependencies: ['safari-terminal', '@fastify/websocket'] },
-)
-
-/** What the log says about an upgrade that the gateway itself broke. */
+/** Notes for the log that the gateway itself failed to join the two sockets. */
 function noteFault(outcome: Outcome, cause: unknown): void {
   outcome.status = 500
   outcome.code = 'internal-error'
@@ -198,7 +211,7 @@ function clientLeft(): GatewayError {
   return new GatewayError('bad-request', { reason: 'client left' })
 }
 
-/** The service's `101` as the client gets it. */
+/** The service's `101` with the headers that the client gets, as text. */
 function switchingAnswer(
   { rawHeaders }: Switched,
   requestId: string,

@@ -1,4 +1,4 @@
-/** `/_gateway`: signing in and out. */
+/** How does a browser sign in and out? With a form or a link that carries a token, at `/_gateway/sign-in`; the token becomes the session cookie. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { METHODS } from '../src/http/methods.ts'
 import { usesSecureCookie } from '../src/identity/credentials.ts'
@@ -10,16 +10,30 @@ import { readOwnBody } from '../src/request/own-body.ts'
 import { PAGE_POLICY, signInPage } from '../src/answers/pages.ts'
 import { ownHeaders, withBody, type Answer } from '../src/answers/problem.ts'
 import { returnPath } from '../src/rules/return-to.ts'
-import { SESSION_ENDED } from '../src/sockets/open-sockets.ts'
+import type { WaitingRoom } from '../src/limits/waiting-room.ts'
+import type { Watchdog } from '../src/limits/watchdog.ts'
+import { SESSION_ENDED, type OpenSockets } from '../src/sockets/open-sockets.ts'
+import type { BasicMemory } from '../src/terminals/safari-password.ts'
 import type { Principal } from '../src/identity/token.ts'
 import type { TokenVerifier } from '../src/identity/verifier.ts'
 
-/** What signing in needs. */
+/** What the routes need besides the request. */
 export interface GatewayRoutesOptions {
   readonly verifier: TokenVerifier
+  /** Ends the request when a form arrives too slowly. */
+  readonly watchdog: Watchdog
+  /** Tokens wait here before they are verified. */
+  readonly waitingRoom: WaitingRoom
+  readonly openSockets: OpenSockets
+  readonly basicMemory: BasicMemory
+  /**
+   * Takes one from the budget of the client address, when a request that was free has turned out to be a wrong guess.
+   * @returns the refusal when nothing was left
+   */
+  readonly payForGuess: (request: FastifyRequest) => GatewayError | undefined
 }
 
-/** A sign-in form holds a token and an address; more is refused, in bytes. */
+/** The largest sign-in form in bytes. A form holds one token and one address. */
 const MAX_FORM_BYTES = 16 * 1024
 
 const SIGN_IN = '/_gateway/sign-in'
@@ -27,13 +41,13 @@ const SIGN_OUT = '/_gateway/sign-out'
 
 export default async function gatewayRoutes(
   app: FastifyInstance,
-  { verifier }: GatewayRoutesOptions,
+  { verifier, watchdog, waitingRoom, openSockets, basicMemory, payForGuess }: GatewayRoutesOptions,
 ): Promise<void> {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/x-www-form-urlencoded', async ({ raw }: FastifyRequest) => {
-    return new URLSearchParams(await readOwnBody(raw, MAX_FORM_BYTES, app.watchdog))
+    return new URLSearchParams(await readOwnBody(raw, MAX_FORM_BYTES, watchdog))
   })
-  // Any other body is no form: it is not read, and the route says what it makes of that.
+  // Any other body is no form. It is not read, and the route then finds no token.
   app.addContentTypeParser('*', (_request, _body, done) => {
     done(null)
   })
@@ -74,8 +88,8 @@ export default async function gatewayRoutes(
       const { exchange, id } = request
       exchange.outcome.stage = 'sign-out'
       const sessionId = exchange.principal?.sessionId
-      app.openSockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === sessionId)
-      app.basicMemory.forget((principal) => principal.sessionId === sessionId)
+      openSockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === sessionId)
+      basicMemory.forget((principal) => principal.sessionId === sessionId)
       const expired = expiredSessionCookies(usesSecureCookie(exchange)).flatMap((cookie) => [
         'Set-Cookie',
         cookie,
@@ -85,7 +99,7 @@ export default async function gatewayRoutes(
     },
   )
 
-  /** Who a token speaks for, or why it is refused. */
+  /** The principal of a token, or the error that refuses it. */
   async function verified(token: string): Promise<Principal | GatewayError> {
     try {
       return await verifier.verify(token)
@@ -98,7 +112,7 @@ export default async function gatewayRoutes(
   refuseOtherMethods(app, SIGN_IN, ['GET', 'HEAD', 'POST'])
   refuseOtherMethods(app, SIGN_OUT, ['POST'])
 
-  /** Verifies the token, sets the cookie, and sends the browser to where it was going. */
+  /** Verifies the token, sets the session cookie, and redirects the browser to the page that it asked for. */
   async function signIn(
     request: FastifyRequest,
     reply: FastifyReply,
@@ -107,13 +121,13 @@ export default async function gatewayRoutes(
     const { exchange, id } = request
     exchange.outcome.stage = 'sign-in'
     const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
-    exchange.returnTo = returnTo // a wrong token shows the form again, with the same way back
+    exchange.returnTo = returnTo // a wrong token shows the form again, which returns to the same page
     const [token, ...more] = form.getAll('token')
-    await app.waitingRoom.turn() // checking takes time, and anybody can make tokens up
+    await waitingRoom.turn() // verifying takes time, and anybody can send forged tokens
     const principal =
       token === undefined || more.length > 0 ? NOT_ONE_TOKEN : await verified(token.trim())
-    // Only failures count: nobody with a valid token is shut out by the guesses of others behind the same address.
-    if (principal instanceof GatewayError) throw app.payForGuess(request) ?? principal
+    // Only failures count, so that the guesses of others at the same address never lock out a client with a valid token.
+    if (principal instanceof GatewayError) throw payForGuess(request) ?? principal
     exchange.principal = principal
     const secure = usesSecureCookie(exchange)
     app.writeAnswer(
@@ -134,7 +148,7 @@ const NOT_ONE_TOKEN = new GatewayError('bad-request', {
   detail: ONE_TOKEN_DETAIL,
 })
 
-/** @throws {GatewayError} `token-invalid` when no browser would keep the token as a cookie */
+/** The session cookie. @throws {GatewayError} `token-invalid` when the token is too long for a browser to keep as a cookie */
 function newSession(token: string, principal: Principal, secure: boolean): string {
   const cookie = sessionCookie(secure, token, principal.expiresAt - Date.now() / 1000)
   if (cookie !== undefined) return cookie
@@ -152,7 +166,7 @@ function redirect(location: string, headers: readonly string[]): Answer {
   }
 }
 
-/** Answers 405 with `Allow` for the methods that a route has no use for. */
+/** Answers 405 with `Allow` for every method that a route does not have. */
 function refuseOtherMethods(app: FastifyInstance, url: string, allowed: readonly string[]): void {
   app.route({
     url,

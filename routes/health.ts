@@ -1,4 +1,7 @@
-/** `/health`: may Caddy send people here? The stats server's answer, shielded, and never a reason to take the door away. */
+/**
+ * Is the workspace healthy? `/health` returns the stats server's response, made by the gateway: one small request a second at
+ * most, and by default 200 when the stats server is down, because Caddy would otherwise stop sending people here.
+ */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { METHODS } from '../src/http/methods.ts'
 import { serviceDetail } from '../src/answers/details.ts'
@@ -14,19 +17,24 @@ import {
 } from '../src/answers/problem.ts'
 import type { Answer } from '../src/answers/problem.ts'
 import { askForSmall } from '../src/services/ask.ts'
+import type { Service } from '../src/services/service.ts'
+import type { DrainState } from '../src/sockets/drain-state.ts'
 
-/** How health is judged. */
+/** What the route needs besides the request. */
 export interface HealthOptions {
-  /** Whether a stats server that does not answer is an error. */
+  /** Whether `/health` fails when the stats server does not answer. */
   readonly strict: boolean
-  /** The workspace's public host. */
+  /** The workspace's public host, for the request to the stats server. */
   readonly host: string
+  /** The stats server. */
+  readonly service: Service
+  readonly drain: DrainState
 }
 
-/** The stats server's answer is small, and more is not passed on; a prober waits one second. */
+/** Bounds of the stats server's response: larger ones are not passed on, and a prober waits one second. */
 const LIMITS = { maxBytes: 64 * 1024, timeoutMs: 800 }
 
-/** For how long one answer serves every prober, in milliseconds. */
+/** For how long one response serves every prober, in milliseconds. */
 const SHARED_MS = 1000
 
 interface Probe {
@@ -42,9 +50,9 @@ interface StatsAnswer {
 
 export default async function health(
   app: FastifyInstance,
-  { strict, host }: HealthOptions,
+  { strict, host, service, drain }: HealthOptions,
 ): Promise<void> {
-  // Fixed fields of the gateway's own: the answer serves every prober, so nothing that one of them sends may shape it.
+  // Fixed header fields: one response serves every prober, so nothing that one of them sends may shape it.
   const probeFields = ['Host', host, 'User-Agent', 'workspace-gateway', 'Accept', '*/*']
   const probeHead = { method: 'GET', path: '/health', headers: probeFields }
   let latest: Probe | undefined
@@ -63,7 +71,7 @@ export default async function health(
       if (request.method !== 'GET' && request.method !== 'HEAD') {
         throw new GatewayError('method-not-allowed', { headers: { Allow: 'GET, HEAD' } })
       }
-      if (app.isDraining) throw new GatewayError('draining')
+      if (drain.isDraining) throw new GatewayError('draining')
       const now = performance.now()
       request.exchange.outcome.dialledAt = now
       if (latest === undefined || now - latest.startedAt > SHARED_MS)
@@ -75,10 +83,10 @@ export default async function health(
     },
   })
 
-  /** Asks the stats server once; never rejects. */
+  /** Sends one request to the stats server. Never rejects. */
   async function probe(): Promise<StatsAnswer | GatewayError> {
     try {
-      const { status, fields, body } = await askForSmall(app.services.health, probeHead, LIMITS)
+      const { status, fields, body } = await askForSmall(service, probeHead, LIMITS)
       if (status < 200 || status > 299)
         return new GatewayError('upstream-unreachable', {
           reason: `stats server answered ${status}`,
@@ -97,9 +105,7 @@ export default async function health(
         ? { status: 204, headers: ownHeaders(id), body: '' }
         : withBody(result.status, ownHeaders(id), result.type, result.body)
     }
-    exchange.outcome.code = result.code
-    exchange.outcome.reason = result.reason
-    exchange.outcome.cause = result.cause
+    exchange.outcome.noteError(result)
     if (strict) {
       const { code, headers, retryAfter } = result
       const detail = serviceDetail(code, ROUTE_WORDS.health, retryAfterOf(result))

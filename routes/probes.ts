@@ -1,19 +1,31 @@
-/** `/_gateway/live` and `/_gateway/ready`: for supervisors and platforms that ask about the gateway, not the workspace. */
+/** Is the gateway itself alive, and ready? `/_gateway/live` and `/_gateway/ready` tell supervisors, whatever the services do. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { METHODS } from '../src/http/methods.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { verifiedPrincipal } from '../src/request/exchange.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'
 import { ServiceProbe } from '../src/services/probe.ts'
+import type { ServiceName } from '../src/rules/services.ts'
+import type { Service } from '../src/services/service.ts'
+import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /**
- * Anybody may ask, as often as they like: a supervisor that heard 429 would restart a healthy gateway. Without a
- * credential nothing is looked up, told or dialled that could be worth asking for. With one it is a request like others.
+ * Anybody may probe, without a limit, because a supervisor that gets 429 would restart a healthy gateway. Without a credential
+ * the response tells nothing and dials nothing. With a credential, the request is counted like any other.
  */
 const PROBE = { public: true, uncounted: 'without-credential' } as const
 
-export default async function probes(app: FastifyInstance): Promise<void> {
-  const services = new ServiceProbe(app.services)
+/** What the routes need besides the request. */
+export interface ProbesOptions {
+  readonly services: Readonly<Record<ServiceName, Service>>
+  readonly drain: DrainState
+}
+
+export default async function probes(
+  app: FastifyInstance,
+  { services, drain }: ProbesOptions,
+): Promise<void> {
+  const probe = new ServiceProbe(services)
 
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _body, done) => {
@@ -28,8 +40,8 @@ export default async function probes(app: FastifyInstance): Promise<void> {
   app.get('/_gateway/ready', { config: PROBE }, async function sayReady(request, reply) {
     const { exchange } = request
     exchange.outcome.stage = 'probe'
-    if (app.isDraining || !(app.server.listening || app.isReplaced)) {
-      // Not thrown: what is thrown is a refusal, and refusals are counted.
+    if (drain.isDraining || !(app.server.listening || drain.isReplaced)) {
+      // Not thrown, because a thrown error is a refusal, and refusals are counted.
       const draining = new GatewayError('draining')
       app.answerProblem(request, reply, draining)
       return reply
@@ -37,8 +49,8 @@ export default async function probes(app: FastifyInstance): Promise<void> {
     const owner = verifiedPrincipal(exchange)
     if (owner === undefined) return tell(request, reply, { status: 'ready' })
     exchange.principal = owner
-    // For information: a service that is down does not make the gateway less ready.
-    return tell(request, reply, { status: 'ready', services: await services.states() })
+    // For information only: the gateway is ready although a service is down.
+    return tell(request, reply, { status: 'ready', services: await probe.states() })
   })
 
   for (const url of ['/_gateway/live', '/_gateway/ready'])

@@ -3,28 +3,40 @@
  * bodies untouched, plain requests relayed and upgrades dialled.
  */
 import httpProxy from '@fastify/http-proxy'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { METHODS } from '../src/http/methods.ts'
 import { GatewayError } from '../src/answers/errors.ts'
+import type { Hook } from '../src/request/stage.ts'
 import { namesForeignGateway } from '../src/rules/isolation.ts'
-import type { ServiceRow } from '../src/rules/services.ts'
+import type { ServiceName, ServiceRow } from '../src/rules/services.ts'
 import { pathOf, type SiteMap } from '../src/rules/site-map.ts'
 import type { Service } from '../src/services/service.ts'
 import { ttydUpgradeProblem } from './terminal.ts'
 
-/** What decides which services are mounted. */
+/** What decides which services are mounted, and how. */
 export interface ProxiedOptions {
   readonly siteMap: SiteMap
+  readonly services: Readonly<Record<ServiceName, Service>>
+  readonly forwardTo: ForwardTo
+}
+
+/** Makes stage 8 for a service: the hook that relays a plain request and dials an upgrade (plugins/8-upstream.ts). */
+type ForwardTo = (service: Service, rules: RouteRules) => Hook
+
+/** What a route adds to stage 8. */
+interface RouteRules {
+  /** Refuses a handshake that the service must never see. */
+  readonly checkUpgrade: (request: FastifyRequest) => GatewayError | undefined
 }
 
 export default async function proxied(
   app: FastifyInstance,
-  { siteMap }: ProxiedOptions,
+  { siteMap, services, forwardTo }: ProxiedOptions,
 ): Promise<void> {
-  for (const service of Object.values(app.services)) {
+  for (const service of Object.values(services)) {
     const isMounted =
       service.row.answeredBy === 'service' && pathOf(service.name, siteMap) !== undefined
-    if (isMounted) await app.register((scope) => mountService(scope, service))
+    if (isMounted) await app.register((scope) => mountService(scope, service, forwardTo))
   }
 }
 
@@ -46,7 +58,11 @@ const UPGRADE_PROBLEMS = {
  * times and tell clients which address refused a connection, its rewriting of paths and its WebSocket proxy.
  * `app.route()` and a parser would do the same; the package stays because this gateway was asked to be built on it.
  */
-async function mountService(app: FastifyInstance, service: Service): Promise<void> {
+async function mountService(
+  app: FastifyInstance,
+  service: Service,
+  forwardTo: ForwardTo,
+): Promise<void> {
   const { path, upgrades } = service.row
   app.removeAllContentTypeParsers() // Fastify's own would read text/plain bodies, and refuse those over 1 MiB
 
@@ -77,35 +93,8 @@ async function mountService(app: FastifyInstance, service: Service): Promise<voi
     http: {}, // a sender without undici's pool; never reached
     globalAgent: true, // without an agent of its own
     // Runs before the handler's own checks of the address, which make three URL objects a request: stage 1 decided on the target.
-    preHandler(request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
-      if (request.ws) void dialThen(request, reply, done)
-      else relay(request, reply)
-    },
+    preHandler: forwardTo(service, {
+      checkUpgrade: (request) => UPGRADE_PROBLEMS[upgrades](path, request),
+    }),
   })
-
-  function relay(request: FastifyRequest, reply: FastifyReply): void {
-    try {
-      app.relay(service, request, reply)
-    } catch (error) {
-      app.answerFault(request, reply, error)
-    }
-  }
-
-  async function dialThen(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    done: (error?: Error) => void,
-  ): Promise<void> {
-    request.exchange.outcome.stage = 'upstream'
-    try {
-      const problem = UPGRADE_PROBLEMS[upgrades](path, request)
-      if (problem !== undefined) throw problem
-      await app.dial(service, request, reply)
-    } catch (error) {
-      if (reply.sent || !(error instanceof Error)) app.answerFault(request, reply, error)
-      else done(error)
-      return
-    }
-    if (!reply.sent) done() // else the refusal of the service is on its way
-  }
 }

@@ -1,121 +1,103 @@
-/** The request path. Read it top to bottom: each stage may answer; what passes reaches the next. */
+/**
+ * The request path, from top to bottom: each stage may answer a request, and a request that passes reaches the next one. The
+ * parts that live as long as the gateway are made here once (parts.ts), and each stage gets those that it needs.
+ */
 import { randomUUID } from 'node:crypto'
 import websocket from '@fastify/websocket'
-import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import Fastify, { LogController, type FastifyBaseLogger } from 'fastify'
 import listener from '../plugins/0-listener.ts'
 import target, { buildRouting } from '../plugins/1-target.ts'
 import clientAddress from '../plugins/2-client-address.ts'
 import host from '../plugins/3-host.ts'
 import sensitiveFiles from '../plugins/4-sensitive-files.ts'
 import credential from '../plugins/5-credential.ts'
-import rateLimit from '../plugins/6-rate-limit.ts'
+import rateLimit, { RequestBudgets } from '../plugins/6-rate-limit.ts'
 import authentication from '../plugins/7-authentication.ts'
-import upstream from '../plugins/8-upstream.ts'
-import basicMemory from '../plugins/safari-terminal.ts'
+import { buildUpstream } from '../plugins/8-upstream.ts'
 import cors from '../plugins/cors.ts'
-import drain from '../plugins/drain.ts'
-import metrics from '../plugins/metrics.ts'
+import endConnections from '../plugins/drain.ts'
 import problemDetails from '../plugins/problem-details.ts'
 import requestLog from '../plugins/request-log.ts'
-import upgrade from '../plugins/upgrade.ts'
-import waitingRoom from '../plugins/waiting-room.ts'
+import { takeUpgrades } from '../plugins/upgrade.ts'
 import gatewayRoutes from '../routes/gateway.ts'
 import health from '../routes/health.ts'
 import probes from '../routes/probes.ts'
 import proxied from '../routes/proxied.ts'
-import { buildServer } from './http/server.ts'
-import type { SlidingWindowLimiter } from './limits/budget.ts'
 import type { Config } from './config/load.ts'
+import { buildServer } from './http/server.ts'
 import type { Log } from './observe/log.ts'
-import { StrayBytesLog } from './observe/stray-bytes.ts'
-import type { TokenVerifier } from './identity/verifier.ts'
+import { closeParts, makeParts, type Gateway } from './parts.ts'
 import { siteMapOf } from './rules/site-map.ts'
 
-/** What outlives a request: made by the server, or by a test with its own clock. */
-export interface GatewayParts {
-  readonly log: Log
-  readonly verifier: TokenVerifier
-  /** Budgets of client addresses. */
-  readonly addresses: SlidingWindowLimiter
-  /** Budgets of sessions. */
-  readonly sessions: SlidingWindowLimiter
+/** Builds a gateway that is ready to listen. Tests and production call exactly this. */
+export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
+  const parts = makeParts(config, log)
+  const { clients, verifier, waitingRoom, watchdog, services } = parts
+  const { openSockets, drain, basicMemory, metrics, decisions } = parts
+  const { allowedOrigins, trustedProxies, sessionRoutes, programRoutes } = config
+  const publicHost = `${config.workspace}.${config.domain}`
+  const siteMap = siteMapOf(config)
+  const app = Fastify({
+    serverFactory: buildServer, // 0: the limits of the HTTP server
+    rewriteUrl: buildRouting(siteMap), // 1: the canonical form of the target decides the route
+    genReqId: () => randomUUID(),
+    loggerInstance: frameworkLogger(log),
+    childLoggerFactory: (parent) => parent,
+    logController: new LogController({ disableRequestLogging: true }), // plugins/request-log.ts writes the one line of a request
+    return503OnClosing: false,
+    exposeHeadRoutes: true,
+    schemaController: NO_SCHEMAS,
+  })
+  app.addHook('onClose', async () => closeParts(parts))
+
+  // @fastify/websocket owns the server's `upgrade` event and makes each upgrade a request (`request.ws`) that passes the same
+  // stages as any other. It would then accept the upgrade with ws, which plugins/upgrade.ts prevents: the service accepts it.
+  await app.register(websocket)
+  await app.register(problemDetails, { loginUrl: config.loginUrl, waitingRoom, drain })
+  await app.register(requestLog, { log, metrics, decisions, clients, logProbes: config.logProbes })
+  await app.register(cors, { allowedOrigins })
+  await app.register(endConnections, { drain })
+
+  await app.register(listener, {
+    ...{ log, metrics, decisions, watchdog, trustedProxies, allowedOrigins },
+  })
+  await app.register(target, {})
+  await app.register(clientAddress, { clients })
+  await app.register(host, { publicHost, rules: config.allowedHosts })
+  await app.register(sensitiveFiles, { added: config.sensitiveFiles })
+  await app.register(credential, { verifier, domain: config.domain, waitingRoom })
+  const budgets = new RequestBudgets(parts)
+  await app.register(rateLimit, { budgets, sessionRoutes, programRoutes, allowedOrigins })
+  await app.register(authentication, { allowedOrigins, drain, waitingRoom })
+  const dial = takeUpgrades(app.websocketServer, {
+    ...{ openSockets, watchdog, drain, basicMemory },
+    leewaySeconds: config.jwtLeewaySeconds,
+    idleMs: config.idleSeconds * 1000,
+  })
+  const forwardTo = buildUpstream(app, { config, watchdog, basicMemory, dial }) // 8: for the routes of services
+
+  await app.register(health, {
+    ...{ service: services.health, drain, host: publicHost, strict: config.healthStrict },
+  })
+  await app.register(probes, { services, drain })
+  await app.register(gatewayRoutes, {
+    ...{ verifier, watchdog, waitingRoom, openSockets, basicMemory },
+    payForGuess: (request) => budgets.spendAddress(request),
+  })
+  await app.register(proxied, { siteMap, services, forwardTo })
+  return { app, parts }
 }
 
-/** No route here has a schema: like this, Fastify does not load the compilers of schemas when it starts. */
+/** Fastify's logger. Only warnings pass, because Fastify's debug lines quote URLs, which may hold sign-in tokens. */
+function frameworkLogger({ logger }: Log): FastifyBaseLogger {
+  return logger.child({}, { level: logger.level === 'silent' ? 'silent' : 'warn' })
+}
+
+/** Replaces Fastify's schema compilers, which it would load at the start although no route has a schema. */
 const NO_SCHEMAS = {
   compilersFactory: { buildValidator: refuseSchema, buildSerializer: refuseSchema },
 }
 
 function refuseSchema(): never {
   throw new Error('a route with a schema needs a compiler of schemas')
-}
-
-/** Builds the gateway, ready to listen. Tests call exactly this. */
-export async function buildGateway(
-  config: Config,
-  { log, verifier, addresses, sessions }: GatewayParts,
-): Promise<FastifyInstance> {
-  const { logger } = log
-  const siteMap = siteMapOf(config)
-  // Fastify's own debug lines quote URLs, and with them sign-in tokens: only its warnings are let through.
-  const frameworkLogger: FastifyBaseLogger = logger.child(
-    {},
-    { level: logger.level === 'silent' ? 'silent' : 'warn' },
-  )
-  const app = Fastify({
-    serverFactory: buildServer, // 0 limits
-    rewriteUrl: buildRouting(siteMap), // 1 the one canonical form of the target
-    genReqId: () => randomUUID(),
-    loggerInstance: frameworkLogger,
-    childLoggerFactory: (parent) => parent,
-    logController: new LogController({ disableRequestLogging: true }), // plugins/request-log.ts writes the one line
-    return503OnClosing: false,
-    exposeHeadRoutes: true,
-    schemaController: NO_SCHEMAS,
-  })
-
-  await app.register(websocket)
-  await app.register(waitingRoom)
-  await app.register(problemDetails, { loginUrl: config.loginUrl })
-  await app.register(metrics, { verifier, addresses, sessions })
-  await app.register(requestLog, { log, logProbes: config.logProbes })
-  await app.register(cors, { allowedOrigins: config.allowedOrigins })
-  await app.register(drain)
-
-  await app.register(listener, {
-    log,
-    trustedProxies: config.trustedProxies,
-    allowedOrigins: config.allowedOrigins,
-  })
-  await app.register(target)
-  await app.register(clientAddress, { trustedProxies: config.trustedProxies })
-  await app.register(host, {
-    publicHost: `${config.workspace}.${config.domain}`,
-    rules: config.allowedHosts,
-  })
-  await app.register(sensitiveFiles, { added: config.sensitiveFiles })
-  await app.register(credential, { verifier, domain: config.domain })
-  await app.register(rateLimit, {
-    addresses,
-    sessions,
-    sessionRoutes: config.sessionRoutes,
-    programRoutes: config.programRoutes,
-    allowedOrigins: config.allowedOrigins,
-  })
-  await app.register(authentication, { allowedOrigins: config.allowedOrigins })
-  await app.register(upstream, { ...config, strayBytes: new StrayBytesLog(logger) })
-  await app.register(basicMemory)
-  await app.register(upgrade, {
-    leewaySeconds: config.jwtLeewaySeconds,
-    idleMs: config.idleSeconds * 1000,
-  })
-
-  await app.register(health, {
-    strict: config.healthStrict,
-    host: `${config.workspace}.${config.domain}`,
-  })
-  await app.register(probes)
-  await app.register(gatewayRoutes, { verifier })
-  await app.register(proxied, { siteMap })
-  return app
 }

@@ -12,6 +12,7 @@ const MAY = [
   ['request'],
   ['observe', 'services'],
   ['sockets', 'terminals', 'relay', 'vault', 'fleet'],
+  ['parts.ts'],
   ['plugins', 'admin'],
   ['routes'],
   ['gateway.ts'],

@@ -102,18 +102,21 @@ t.test(
   },
 )
 
-t.test('upgrades have one owner, and so has every other door of the server', async (t) => {
-  const { running } = await startTestGateway(t)
-  for (const event of [
-    'upgrade',
-    'request',
-    'connect',
-    'checkContinue',
-    'checkExpectation',
-    'clientError',
-  ])
-    t.equal(running.app.server.listenerCount(event), 1, event)
-})
+t.test(
+  'each event of the server that begins a request has one listener, `upgrade` too',
+  async (t) => {
+    const { running } = await startTestGateway(t)
+    for (const event of [
+      'upgrade',
+      'request',
+      'connect',
+      'checkContinue',
+      'checkExpectation',
+      'clientError',
+    ])
+      t.equal(running.app.server.listenerCount(event), 1, event)
+  },
+)
 
 t.test('a request that is wrong in several ways is answered by the earliest stage', async (t) => {
   const services = await startWorkspace(t, { GATEWAY_RATE_LIMIT: '1' })
@@ -175,7 +178,7 @@ t.test('a request that is wrong in several ways is answered by the earliest stag
   ]
   for (const door of DOORS) {
     for (const { stage, code, target, headers, on = services } of rows) {
-      await t.test(`${door} ${target}: ${code} is said by the stage ${stage}`, async (t) => {
+      await t.test(`${door} ${target}: ${code} comes from the stage ${stage}`, async (t) => {
         await assertRefused(t, on, await knock(on.port, door, target, headers), { code, stage })
       })
     }
@@ -305,7 +308,7 @@ t.test(
     }
     const seconds = {
       'an upgrade': head(['GET /second HTTP/1.1', ...handshake([bearer])]),
-      'an upgrade of nobody’s': head(['GET /second HTTP/1.1', ...handshake()]),
+      'an upgrade without a credential': head(['GET /second HTTP/1.1', ...handshake()]),
       CONNECT: head(['CONNECT a.example:443 HTTP/1.1', bearer]),
     }
     for (const [first, firstBytes] of Object.entries(firsts)) {
@@ -322,21 +325,24 @@ t.test(
           service.server.off('request', answerAll)
           const statuses = [...text.matchAll(/HTTP\/1\.1 ([0-9]+) /g)].map(([, status]) => status)
           const ok = first === 'a refused request' ? '401' : '200'
-          // A CONNECT is no request that could wait for its turn: it is answered at once, or cut.
+          // Node hands a CONNECT over with its socket, so it cannot wait for its turn: it is answered at once, or cut.
           const possible = second === 'CONNECT' ? ['', ok, `${ok},405`] : [`${ok},400`]
           t.ok(possible.includes(statuses.join()), `${statuses.join()}, then the end`)
           t.notOk(service.requests.some(({ url }) => url === '/second'))
         })
       }
     }
-    await eventually(() => gateway.running.app.services.dashboard.inFlight === 0, 'no request left')
-    while ((await connections()) > 0) await new Promise(setImmediate) // it may hear of the last end after the client
+    await eventually(
+      () => gateway.running.parts.services.dashboard.inFlight === 0,
+      'no request left',
+    )
+    while ((await connections()) > 0) await new Promise(setImmediate) // the server may see the last connection end after the client
     t.pass('no connection stays behind')
   },
 )
 
 t.test(
-  'whatever is sent, nobody without a credential makes the gateway dial a service',
+  'no client without a credential makes the gateway dial a service, whatever it sends',
   async (t) => {
     const workspace = await startWorkspace(t, { GATEWAY_CONTROL_UI: '/chat' })
     const { dashboard, api, terminal } = workspace.services
@@ -392,7 +398,7 @@ t.test(
       ),
       body: words('|||hello|5\r\nhello\r\n0\r\n\r\n|GET /x HTTP/1.1\r\n\r\n'),
     })
-    /** A request of which only one line is wrong. */
+    /** A request in which only one line is wrong. */
     const certain = (line: string) => ({
       ...{ method: 'GET', target: '/', version: 'HTTP/1.1', upgrade: [], lines: [line], body: '' },
     })

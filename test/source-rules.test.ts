@@ -1,6 +1,7 @@
 /** What must the code never do? Rules that hold for every file on the request path, read from the files. */
 import { globSync, readFileSync } from 'node:fs'
 import t from 'tap'
+import { STAGES } from '../src/request/outcome.ts'
 
 /** Every file that runs in production, without comments and imports of types. */
 const FILES = globSync(['src/**/*.ts', 'plugins/*.ts', 'routes/*.ts'])
@@ -142,5 +143,49 @@ t.test(
         )
       })
     t.same(sleeping.toSorted(), Object.keys(SLEEPERS))
+  },
+)
+
+t.test('decorators are for the exchange and the two writers of responses only', async (t) => {
+  const decorated = FILES.flatMap(({ path, code }) =>
+    [...code.matchAll(/\.(decorate\w*)\(\s*('\w+')?/g)].map(
+      ([, method, name]) => `${path} ${method} ${name}`,
+    ),
+  )
+  t.same(decorated, [
+    "plugins/problem-details.ts decorate 'answerProblem'",
+    "plugins/problem-details.ts decorate 'writeAnswer'",
+    "plugins/request-log.ts decorateRequest 'exchange'",
+  ])
+  const declared = FILES.filter(({ code }) => /interface FastifyInstance \{/.test(code))
+  t.same(
+    declared.map(({ path }) => path),
+    ['plugins/problem-details.ts'],
+    'and no other file declares one',
+  )
+})
+
+t.test(
+  'every numbered plugin is a stage, made by stage() under the name of its file',
+  async (t) => {
+    const numbered = FILES.filter(({ path }) => /^plugins\/[0-9]+-/.test(path))
+    t.same(
+      numbered.map(({ path }) => path.replace(/^plugins\/[0-9]+-|\.ts$/g, '')).toSorted(),
+      STAGES.slice(0, STAGES.indexOf('upstream') + 1).toSorted(),
+    )
+    for (const { path, code } of numbered) {
+      const [, number = '', name = ''] = /^plugins\/([0-9]+)-(.+)\.ts$/.exec(path) ?? []
+      t.equal(STAGES[Number(number)], name, `${path} has the number of its place`)
+      t.same(
+        [...code.matchAll(/\bstage(?:Hook)?\(\s*'([a-z-]+)'/g)].map(([, named]) => named),
+        [name],
+        path,
+      )
+      t.notMatch(
+        code,
+        /addHook\('onRequest'|outcome\.stage =/,
+        `${path} leaves the rest to stage()`,
+      )
+    }
   },
 )

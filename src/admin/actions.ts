@@ -1,9 +1,10 @@
 /** What may the machine's owner ask of a running gateway? One set of actions, whichever way the owner asks. */
-import type { FastifyInstance } from 'fastify'
 import { GatewayError } from '../answers/errors.ts'
 import type { Config } from '../config/load.ts'
 import { explainDecision, type Explanation } from '../observe/explanation.ts'
 import { ServiceProbe } from '../services/probe.ts'
+import type { Gateway } from '../parts.ts'
+import { renderMetrics } from './measurements.ts'
 import { statusOf } from './status.ts'
 
 /**
@@ -20,17 +21,18 @@ export interface AdminActions {
 }
 
 /** The actions on a gateway. */
-export function adminActions(app: FastifyInstance, config: Config): AdminActions {
-  const probe = new ServiceProbe(app.services)
+export function adminActions(gateway: Gateway, config: Config): AdminActions {
+  const { parts } = gateway
+  const probe = new ServiceProbe(parts.services)
   return {
     explain(id) {
-      const decision = app.decisions.find(id)
+      const decision = parts.decisions.find(id)
       if (decision !== undefined) return explainDecision(decision)
       throw new GatewayError('not-found', {
         reason: `no such request among the last few thousand that ended here: it is older, still under way, from before the last restart, or a probe of health that was answered (GATEWAY_LOG_PROBES keeps those)`,
       })
     },
-    metrics: () => app.renderMetrics(),
-    status: () => statusOf(app, config, probe),
+    metrics: () => renderMetrics(parts),
+    status: () => statusOf(gateway, config, probe),
   }
 }

@@ -3,10 +3,10 @@
  * the metrics port has one.
  */
 import type { AddressInfo } from 'node:net'
-import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import type { Config } from '../config/load.ts'
 import { EXPOSITION_TYPE } from '../observe/metrics.ts'
+import type { Gateway } from '../parts.ts'
 import { adminActions, type AdminActions } from './actions.ts'
 import { startAdmin, type AdminRoute } from './door.ts'
 import { startMetricsPort } from './metrics-port.ts'
@@ -54,12 +54,12 @@ export interface Operations {
  * is open. A failure is logged and the gateway runs without the part that failed, because no client depends on it.
  */
 export async function startOperations(
-  app: FastifyInstance,
+  gateway: Gateway,
   config: Config,
   { logger, takesOver = false, hasState = true }: OperationsOptions,
 ): Promise<Operations> {
   const { stateDir, metricsPort } = config
-  const actions = adminActions(app, config)
+  const actions = adminActions(gateway, config)
   const admin = hasState
     ? await startAdmin({ stateDir, logger, routes: adminRoutes(actions), takesOver })
     : undefined

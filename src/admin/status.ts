@@ -1,17 +1,17 @@
 /** How is the gateway doing? One JSON object says so: the process, its services, and what it holds in memory. */
-import type { FastifyInstance } from 'fastify'
 import { VERSION } from '../answers/version.ts'
 import type { Config } from '../config/load.ts'
+import type { Gateway } from '../parts.ts'
 import type { ServiceProbe } from '../services/probe.ts'
 
 /** The status of a gateway. The states of the services are at most a second old. */
 export async function statusOf(
-  app: FastifyInstance,
+  { app, parts }: Gateway,
   { workspace }: Config,
   probe: ServiceProbe,
 ): Promise<object> {
   const states = await probe.states()
-  const { addresses, sessions, rememberedTokens } = app.memoryUse()
+  const { services, openSockets, addresses, sessions, verifier, drain } = parts
   return {
     workspace,
     version: VERSION,
@@ -19,16 +19,16 @@ export async function statusOf(
     node: process.version,
     startedAt: new Date(performance.timeOrigin).toISOString(),
     listening: app.server.address(),
-    draining: app.isDraining,
+    draining: drain.isDraining,
     services: Object.fromEntries(
       Object.entries(states).map(([name, state]) => {
-        const { address, inFlight } = app.services[name as keyof typeof states]
+        const { address, inFlight } = services[name as keyof typeof states]
         return [name, { url: address.url, state, inFlight }]
       }),
     ),
-    openWebSockets: app.openSockets.size,
-    budgets: { addresses, sessions },
-    rememberedTokens,
+    openWebSockets: openSockets.size,
+    budgets: { addresses: addresses.size, sessions: sessions.size },
+    rememberedTokens: verifier.size,
     residentBytes: process.memoryUsage.rss(),
   }
 }

@@ -6,10 +6,10 @@
  */
 import { rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
-import type { FastifyInstance } from 'fastify'
 import type { Operations } from '../admin/routes.ts'
 import { currentResponse, stopAccepting } from '../http/node-internals.ts'
 import type { Log } from '../observe/log.ts'
+import type { Gateway } from '../parts.ts'
 import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
 import { notifyStopping, type NotifyOptions } from './notify.ts'
@@ -58,7 +58,7 @@ export function stopOnSignals(
 
 /** What stopping needs. */
 export interface StopOptions {
-  readonly app: FastifyInstance
+  readonly gateway: Gateway
   readonly log: Log
   readonly connections: Connections
   /** The admin socket and the metrics port. */
@@ -82,9 +82,10 @@ export async function stopGateway(
   options: StopOptions,
   drain: (options: StopOptions) => Promise<void> = drainRequests,
 ): Promise<void> {
-  const { app, log, operations, supervisor, drainSeconds, socketFile, saveBudgets } = options
+  const { gateway, log, operations, supervisor, drainSeconds, socketFile, saveBudgets } = options
   const { logger } = log
-  logger.info({ openSockets: app.openSockets.size, seconds: drainSeconds }, 'draining')
+  const { app, parts } = gateway
+  logger.info({ openSockets: parts.openSockets.size, seconds: drainSeconds }, 'draining')
   void notifyStopping(supervisor)
   await drain(options)
   saveBudgets()
@@ -98,10 +99,11 @@ export async function stopGateway(
 /**
  * Stops accepting, closes WebSockets with 1012, and lets requests finish until the deadline; then destroys every connection.
  */
-async function drainRequests({ app, connections, drainSeconds }: StopOptions): Promise<void> {
-  const { server } = app
+async function drainRequests({ gateway, connections, drainSeconds }: StopOptions): Promise<void> {
+  const { server } = gateway.app
+  const { drain, openSockets } = gateway.parts
   const deadline = performance.now() + drainSeconds * 1000
-  app.beginDrain()
+  drain.begin()
   let isClosed = false
   // The `close` of http.Server would also destroy the connections that it takes for idle: see isFlushing.
   stopAccepting(server, () => {
@@ -113,10 +115,10 @@ async function drainRequests({ app, connections, drainSeconds }: StopOptions): P
     const youngest = performance.now() - SILENT_MS
     for (const [connection, since] of connections)
       if (connection.bytesRead === 0 && since < youngest) connection.destroy()
-    if (isClosed && app.openSockets.size === 0) return
+    if (isClosed && openSockets.size === 0) return
     await pause(DRAIN_STEP_MS)
   }
-  destroyAll(app, connections)
+  destroyAll(gateway, connections)
 }
 
 /** Whether a response has ended whose bytes were not all sent to the client: Node takes such a connection for idle. */
@@ -143,18 +145,18 @@ export function retireGateway(options: StopOptions, onBudgetsSaved: () => void):
  * Drains while a successor listens on the same port. A connection that is idle or young is left open, because a request may
  * be on its way: that request is answered with `Connection: close`.
  */
-async function drainReplaced({ app, connections, drainSeconds }: StopOptions): Promise<void> {
+async function drainReplaced({ gateway, connections, drainSeconds }: StopOptions): Promise<void> {
   const deadline = performance.now() + drainSeconds * 1000
-  app.beginDrain(true)
+  gateway.parts.drain.begin(true)
   // The `close` of http.Server would end idle connections at once, and lose the request that is on its way.
-  stopAccepting(app.server)
+  stopAccepting(gateway.app.server)
   while (connections.size > 0 && performance.now() < deadline) await pause(DRAIN_STEP_MS)
-  destroyAll(app, connections)
+  destroyAll(gateway, connections)
 }
 
-function destroyAll(app: FastifyInstance, connections: Connections): void {
+function destroyAll({ parts }: Gateway, connections: Connections): void {
   for (const connection of connections.keys()) connection.destroy()
-  app.openSockets.destroyAll()
+  parts.openSockets.destroyAll()
 }
 
 function pause(milliseconds: number): Promise<void> {
@@ -167,7 +169,7 @@ function pause(milliseconds: number): Promise<void> {
 type Connections = ReadonlyMap<Socket, number>
 
 /** Records the connections of a gateway, from before it listens. */
-export function trackConnections(app: FastifyInstance): Connections {
+export function trackConnections({ app }: Gateway): Connections {
   const connections = new Map<Socket, number>()
   app.server.on('connection', (socket: Socket) => {
     connections.set(socket, performance.now())

@@ -2,8 +2,6 @@
  * How does a gateway start, and what can be done with it while it runs? {@link startGateway} opens the log, listens, opens
  * the state folder and then the admin socket; its result replaces keys, saves budgets and stops (drain.ts).
  */
-import type { FastifyInstance } from 'fastify'
-import { SlidingWindowLimiter } from '../limits/budget.ts'
 import type { Config } from '../config/load.ts'
 import { configWarnings } from '../config/rules.ts'
 import { buildGateway } from '../gateway.ts'
@@ -12,17 +10,12 @@ import { startOperations } from '../admin/routes.ts'
 import { setOpenclawToken } from '../services/service.ts'
 import { SESSION_ENDED } from '../sockets/open-sockets.ts'
 import { openStateDir, restoreBudgets, saveBudgets } from '../store/budgets.ts'
-import { buildTokenVerifier, type KeyRing } from '../identity/verifier.ts'
+import type { KeyRing } from '../identity/verifier.ts'
+import type { Gateway } from '../parts.ts'
 import { VERSION } from '../answers/version.ts'
 import { retireGateway, stopGateway, trackConnections, type StopOptions } from './drain.ts'
 import { listen, type ListenAddress } from './listen.ts'
 import { notifyReady } from './notify.ts'
-
-/** The number of client addresses that have a budget of their own. */
-const ADDRESS_CAPACITY = 100_000
-
-/** The number of sessions that have a budget of their own. Each session needs a token that we signed. */
-const SESSION_CAPACITY = 10_000
 
 /** Options that come from the process and not from a setting. */
 export interface ServerOptions {
@@ -41,14 +34,12 @@ export interface ServerOptions {
 }
 
 /** A gateway that listens. */
-export interface RunningGateway {
+export interface RunningGateway extends Gateway {
   readonly address: ListenAddress
   /** Replaces the signing keys. Sessions whose key is gone lose their WebSockets and their remembered terminal passwords. */
   setKeys(keys: KeyRing): void
   /** Replaces the token that is sent to OpenClaw; undefined sends none. */
   setOpenclawToken(token: string | undefined): void
-  /** The server. Its `log` is the gateway's log. */
-  readonly app: FastifyInstance
   /** Stops the gateway, in the steps of drain.ts. Another call returns the same promise. */
   close(): Promise<void>
   /**
@@ -62,14 +53,6 @@ export interface RunningGateway {
   saveBudgets(): void
   /** Adds what a predecessor has saved in the state folder since the budgets were last read from there. */
   takeBudgets(): void
-}
-
-/** The keys of a configuration, with the signing key first. */
-export function keyRing({
-  jwtSecret,
-  jwtPreviousSecrets,
-}: Pick<Config, 'jwtSecret' | 'jwtPreviousSecrets'>): KeyRing {
-  return [jwtSecret, ...jwtPreviousSecrets]
 }
 
 /**
@@ -88,25 +71,11 @@ export async function startGateway(
 ): Promise<RunningGateway> {
   const log = openLog(config.logLevel, logDestination)
   const { logger } = log
-  const rules = {
-    workspace: config.workspace,
-    issuer: config.jwtIssuer,
-    leewaySeconds: config.jwtLeewaySeconds,
-  }
-  const verifier = buildTokenVerifier(rules, keyRing(config))
-  const addresses = new SlidingWindowLimiter({
-    limit: config.rateLimit,
-    windowSeconds: config.rateLimitSeconds,
-    capacity: ADDRESS_CAPACITY,
-  })
-  const sessions = new SlidingWindowLimiter({
-    limit: config.sessionRateLimit,
-    windowSeconds: config.rateLimitSeconds,
-    capacity: SESSION_CAPACITY,
-  })
-  const budgets = { addresses, sessions }
-  const app = await buildGateway(config, { log, verifier, addresses, sessions })
-  const connections = trackConnections(app)
+  const gateway = await buildGateway(config, log)
+  const { app, parts } = gateway
+  const { verifier, openSockets, basicMemory, services } = parts
+  const budgets = { addresses: parts.addresses, sessions: parts.sessions }
+  const connections = trackConnections(gateway)
   let address: ListenAddress
   try {
     address = await listen(app, config, listenFd)
@@ -127,7 +96,7 @@ export async function startGateway(
     },
     'listening',
   )
-  const operations = await startOperations(app, config, { logger, takesOver, hasState })
+  const operations = await startOperations(gateway, config, { logger, takesOver, hasState })
   const supervisor = { fd: config.notifyFd, socket: notifySocket, logger }
   void notifyReady(supervisor)
 
@@ -135,7 +104,7 @@ export async function startGateway(
     if (hasState) saveBudgets(config.stateDir, budgets, logger)
   }
   const stopOptions: StopOptions = {
-    app,
+    gateway,
     log,
     connections,
     operations,
@@ -148,14 +117,15 @@ export async function startGateway(
   return {
     address,
     app,
+    parts,
     setKeys(keys) {
       verifier.setKeys(keys)
-      app.openSockets.close(SESSION_ENDED, ({ principal }) => !verifier.hasKey(principal.keyId))
-      app.basicMemory.forget(({ keyId }) => !verifier.hasKey(keyId))
+      openSockets.close(SESSION_ENDED, ({ principal }) => !verifier.hasKey(principal.keyId))
+      basicMemory.forget(({ keyId }) => !verifier.hasKey(keyId))
       logger.info({ keys: keys.length }, 'keys replaced')
     },
     setOpenclawToken(token) {
-      setOpenclawToken(app.services, token)
+      setOpenclawToken(services, token)
     },
     saveBudgets: save,
     takeBudgets() {

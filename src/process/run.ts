@@ -7,7 +7,8 @@ import { endProcess } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
 import { handedDownListener } from './handed-down.ts'
 import { isKept, takesOver, tellKeeper, type ToGateway } from './port-keeper.ts'
-import { keyRing, startGateway, type RunningGateway } from './lifecycle.ts'
+import { keyRing } from '../parts.ts'
+import { startGateway, type RunningGateway } from './lifecycle.ts'
 
 /** What the process needs besides the settings. */
 export interface ProcessOptions {

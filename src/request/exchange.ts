@@ -1,5 +1,4 @@
 /** What do the stages know about a request? One record per request: a stage sets a fact, later stages read it. */
-import type { FastifyRequest } from 'fastify'
 import type { Client } from '../http/address.ts'
 import type { Authority } from '../rules/host.ts'
 import type { PasswordTry } from '../limits/password-tries.ts'
@@ -16,33 +15,33 @@ export class Exchange {
   readonly outcome = new Outcome()
   /** When the request arrived, on the monotonic clock in milliseconds. */
   readonly startedAt = performance.now()
-  /** Stage 1: what is asked for. */
+  /** Stage 1: the target of the request. */
   target: Target | undefined
-  /** Stage 2: who is calling. */
+  /** Stage 2: the client that sent the request. */
   client: Client | undefined
-  /** Stage 2: how the client reached the front of the chain. */
+  /** Stage 2: the scheme by which the client reached the first proxy, or this gateway. */
   scheme: 'http' | 'https' = 'http'
-  /** Stage 3: the host that was asked for. */
+  /** Stage 3: the requested host. */
   authority: Authority | undefined
-  /** Stage 5: the credential that decides, if any. */
+  /** Stage 5: the credential that counts, and whether it is valid. */
   credential: Credential | undefined
-  /** Stage 5: whether `Authorization` held a credential of ours, which no service may see. */
+  /** Stage 5: whether `Authorization` holds a credential for this gateway, which no service may see. */
   dropAuthorization = false
-  /** Stage 6: whether the request was counted. */
+  /** Stage 6: whether the request was counted in a budget. */
   counted = false
-  /** Stage 6: fields that tell what is left of the budget, name and value in turn. */
+  /** Stage 6: the response fields that tell what is left of the budget; names and values in turn. */
   budgetFields = NO_FIELDS
-  /** Stage 6: the password for the terminal that the request brings, until the terminal has judged it. */
+  /** Stage 6: the password for the terminal that the request carries, until the terminal has accepted or refused it. */
   passwordTry: PasswordTry | undefined
-  /** Stage 7: who is signed in. */
+  /** Stage 7: the person or program that is signed in. */
   principal: Principal | undefined
   /** Before stage 0: the allowed foreign origin that sent the request. */
   allowOrigin: string | undefined
-  /** Sign-in: the verified path that the browser goes to afterwards, also when the first token was wrong. */
+  /** Sign-in: the checked path to return to afterwards, also when the first token was wrong. */
   returnTo: string | undefined
 }
 
-/** The web origin under which the client reached the workspace: `scheme://host[:port]`. */
+/** The web origin at which the client reached the workspace: `scheme://host[:port]`. */
 export function ownOrigin({ scheme, authority }: Exchange): string {
   if (authority === undefined) return 'null'
   const isDefaultPort =
@@ -50,7 +49,7 @@ export function ownOrigin({ scheme, authority }: Exchange): string {
   return `${scheme}://${authority.host}${isDefaultPort ? '' : `:${authority.port}`}`
 }
 
-/** The session's principal when a credential was verified. */
+/** The principal of a valid credential; undefined when there is none. */
 export function verifiedPrincipal({ credential }: Exchange): Principal | undefined {
   return credential === undefined || credential.outcome instanceof Error
     ? undefined
@@ -59,24 +58,21 @@ export function verifiedPrincipal({ credential }: Exchange): Principal | undefin
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** What the stages know about this request. Set before the first stage runs. */
+    /** The facts about this request, and its outcome. Set before the first stage runs. */
     exchange: Exchange
   }
   interface FastifyContextConfig {
-    /** Whether anyone may use the route, signed in or not. Every such route is listed in test/request-path.test.ts. */
+    /** Whether the route needs no sign-in. test/request-path.test.ts lists every such route. */
     public?: boolean
     /**
-     * Whether requests cost nothing of a budget: `/health`, whose 429 would take the workspace down. The probes of a
-     * supervisor only without a credential: with one, the answer would tell for free whether it is good. Signing out only
-     * with a valid session. Signing in with a token: the route itself counts what fails, once it knows.
+     * Whether stage 6 does not count a request. `true`: never, for `/health`, because a 429 there would take the workspace
+     * down. `without-credential`: for probes; with a credential, the response would tell for free whether it is valid.
+     * `signed-in`: with a valid session, for signing out. `sign-in`: with a token, because the route itself counts failures.
      */
     uncounted?: boolean | 'without-credential' | 'signed-in' | 'sign-in'
-    /** Whether the route answers whatever `Host` says: only `/health`, whose prober sends the address it dialled. */
+    /** Whether the route accepts any `Host`: only `/health`, because its prober sends the address that it dialled. */
     anyHost?: boolean
-    /** Whether WebSocket handshakes are taken. */
+    /** Whether the route accepts WebSocket handshakes. */
     upgrades?: boolean
   }
 }
-
-/** A request of Fastify's, with what this gateway adds. */
-export type GatewayRequest = FastifyRequest

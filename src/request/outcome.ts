@@ -1,5 +1,5 @@
 /** How did a request end, and who answered it? One record per request, which the log and the metrics read at the end. */
-import type { ErrorCode } from '../answers/errors.ts'
+import type { ErrorCode, GatewayError } from '../answers/errors.ts'
 
 /** Where a request can be answered: the stages of the request path in order, then what the gateway itself serves. */
 export const STAGES = [
@@ -20,7 +20,7 @@ export const STAGES = [
 
 export type Stage = (typeof STAGES)[number]
 
-/** The response to one request, as far as it has got. */
+/** The response to one request, so far. */
 export class Outcome {
   /** The stage at work. When the request ends, this is the stage that answered. */
   stage: Stage = 'listener'
@@ -36,10 +36,17 @@ export class Outcome {
   bytesOut = 0
   /** Bytes relayed from the client over a WebSocket. */
   bytesIn = 0
-  /** When the request was sent to the service, on the monotonic clock in milliseconds. */
+  /** When the request was handed to its service, on the monotonic clock in milliseconds. */
   dialledAt: number | undefined
   /** Milliseconds until the service began its response. */
   upstreamMs: number | undefined
   /** Called once, when the response has ended or the client's connection has closed, before the request is logged. */
   onClientClose: (() => void) | undefined
+
+  /** Notes why the gateway itself answered. */
+  noteError({ code, reason, cause }: Pick<GatewayError, 'code' | 'reason' | 'cause'>): void {
+    this.code = code
+    this.reason = reason
+    this.cause = cause
+  }
 }

@@ -1,14 +1,15 @@
-/** How does the gateway read a body that it needs itself? Whole, if it is small and comes in time. */
+/** How does the gateway read a request body that it needs itself? As a whole, up to a size and within a time. */
 import type { IncomingMessage } from 'node:http'
 import { GatewayError } from '../answers/errors.ts'
 import type { Watched, Watchdog } from '../limits/watchdog.ts'
 
-/** How long a client may take for a body that the gateway reads itself, in milliseconds. */
+/** How long a client may take to send a body that the gateway reads itself, in milliseconds. */
 export const OWN_BODY_MS = 10_000
 
 /**
- * Reads a whole body.
- * @throws {GatewayError} `body-too-large`; `request-timeout`, after which the connection ends
+ * Reads a whole request body as UTF-8.
+ * @throws {GatewayError} `body-too-large`; `request-timeout`, after which the connection ends; `bad-request` when the client
+ * leaves
  */
 export function readOwnBody(
   source: IncomingMessage,

@@ -1,14 +1,14 @@
-/** What kind of caller is this? Facts about a request that several answers depend on. */
+/** What kind of client sent the request? A person's browser that loads a page, or a script: responses differ for them. */
 import type { IncomingHttpHeaders } from 'node:http'
 
-/** Whether a person is looking: a page navigation, which gets pages and redirects instead of problem documents. */
+/** Whether a browser loads a page. Such a request gets pages and redirects instead of problem documents. */
 export function isNavigation(method: string, headers: IncomingHttpHeaders): boolean {
   const mode = headers['sec-fetch-mode']
   if (mode !== undefined) return mode === 'navigate'
   return (method === 'GET' || method === 'HEAD') && (headers.accept ?? '').includes('text/html')
 }
 
-/** Whether Next.js's router fetches ahead of a click. */
+/** Whether Next.js's router sent the request, such as a prefetch of a link. */
 export function isRouterFetch(headers: IncomingHttpHeaders): boolean {
   return headers['rsc'] !== undefined || headers['next-router-prefetch'] !== undefined
 }

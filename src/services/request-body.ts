@@ -5,9 +5,6 @@ import type { IncomingMessage } from 'node:http'
 export const MIN_BYTES_PER_WINDOW = 30 * 1024
 export const WINDOW_MS = 30_000
 
-/** How long the rest of a body is still read and thrown away after the answer was sent, in milliseconds. */
-export const DISCARD_MS = 5000
-
 /** How many bytes of a body may wait to be sent to the service before reading from the client pauses. */
 const MAX_GATHERED_BYTES = 256 * 1024
 
@@ -188,20 +185,4 @@ export class RequestBody {
     this.#beginWindow()
     this.#source.resume()
   }
-}
-
-/**
- * Reads on for a while when an answer was given before the body had arrived, so that the client, which may still be
- * sending, gets to read the answer; then ends the connection (nginx's lingering close).
- */
-export function discardBody(request: IncomingMessage): void {
-  if (request.complete || request.socket.destroyed) return
-  request.resume()
-  const { socket } = request
-  const timer = setTimeout(() => {
-    if (!request.complete) socket.destroy()
-  }, DISCARD_MS)
-  timer.unref()
-  request.once('end', () => clearTimeout(timer))
-  request.once('close', () => clearTimeout(timer))
 }

@@ -5,7 +5,7 @@ import { startOperated } from '../helpers/operations.ts'
 import { upgrade } from '../helpers/wire.ts'
 
 t.test('the status has the process, the services and what is in memory', async (t) => {
-  const { ask, port, services, app } = await startOperated(t, {
+  const { ask, port, services, parts } = await startOperated(t, {
     GATEWAY_TERMINAL_URL: 'unix:/nonexistent/ttyd.sock',
   })
   const { socket } = await upgrade(port, '/', [`Authorization: Bearer ${await token()}`])
@@ -28,6 +28,6 @@ t.test('the status has the process, the services and what is in memory', async (
   })
   t.notMatch(body, 'test-key-of-houston')
   socket.destroy()
-  app.beginDrain()
+  parts.drain.begin()
   t.match(JSON.parse((await ask('/status')).body), { draining: true })
 })

@@ -84,7 +84,7 @@ const PROVOKED: Readonly<Record<ErrorCode, (t: Test) => Promise<RawAnswer[]>>> =
   },
   async draining(t) {
     const { port, running } = await startWorkspace(t)
-    running.app.beginDrain()
+    running.parts.drain.begin()
     return Promise.all([
       send(port, 'GET /health'),
       send(port, 'GET /_gateway/ready'),
@@ -94,7 +94,7 @@ const PROVOKED: Readonly<Record<ErrorCode, (t: Test) => Promise<RawAnswer[]>>> =
   async 'upstream-busy'(t) {
     const { port, running } = await startWorkspace(t)
     const headers = [await bearer()]
-    const { dashboard } = running.app.services
+    const { dashboard } = running.parts.services
     dashboard.inFlight += 1024
     const request = await send(port, 'GET /', headers)
     dashboard.inFlight -= 1024

@@ -135,10 +135,10 @@ export async function startBefore<Service extends { url: string }>(
     GATEWAY_DRAIN_SECONDS: '0',
     ...overrides,
   })
-  const { app } = gateway.running
+  const { services, openSockets } = gateway.running.parts
   /** The requests and WebSockets in flight. */
   const underWay = () =>
-    Object.values(app.services).reduce((sum, { inFlight }) => sum + inFlight, app.openSockets.size)
+    Object.values(services).reduce((sum, { inFlight }) => sum + inFlight, openSockets.size)
   return {
     ...gateway,
     service,

@@ -23,13 +23,13 @@ export async function startOperated(
   const workspace = await startWorkspace(t, settings)
   const stateDir = temporaryFolder(t)
   const log = recordingLogger()
-  const { app } = workspace.running
+  const { running } = workspace
   const config = { ...workspace.config, ...overrides, stateDir }
-  const operations = await startOperations(app, config, { logger: log.logger })
+  const operations = await startOperations(running, config, { logger: log.logger })
   t.teardown(() => operations.close())
   return {
     ...workspace,
-    app,
+    parts: running.parts,
     stateDir,
     operations,
     operationsLog: log.lines,

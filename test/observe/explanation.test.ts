@@ -18,7 +18,7 @@ async function asked(
   const answer = await send(port, requestLine, headers)
   const id = answer.headers['x-request-id'] ?? ''
   await logLine((line) => line['id'] === id)
-  const decision = running.app.decisions.find(id)
+  const decision = running.parts.decisions.find(id)
   if (decision === undefined) throw new Error('not remembered')
   return explainDecision(decision)
 }
@@ -147,10 +147,10 @@ t.test('a WebSocket is explained once it has ended', async (t) => {
     `Authorization: Bearer ${await token()}`,
   ])
   const id = answer.headers['x-request-id'] ?? ''
-  t.equal(running.app.decisions.find(id), undefined, 'not while it is open')
+  t.equal(running.parts.decisions.find(id), undefined, 'not while it is open')
   socket.destroy()
   await logLine((line) => line['id'] === id)
-  const decision = running.app.decisions.find(id)
+  const decision = running.parts.decisions.find(id)
   if (decision === undefined) throw new Error('not remembered')
   const chain = told(explainDecision(decision))
   t.equal(chain[0], 'listener passed: GET, to become a WebSocket')
@@ -161,7 +161,7 @@ t.test('bytes that are not a request are explained too', async (t) => {
   const { port, logLine, running } = await startWorkspace(t)
   await exchange(port, 'garbage\r\n\r\n')
   const { id } = await logLine(({ code }) => code === 'bad-request')
-  const decision = running.app.decisions.find(String(id))
+  const decision = running.parts.decisions.find(String(id))
   if (decision === undefined) throw new Error('not remembered')
   const explanation = explainDecision(decision)
   t.equal(told(explanation)[0], 'listener refused: 400 bad-request; HPE_INVALID_METHOD')
@@ -176,7 +176,7 @@ t.test('a client that left before there was a response is explained', async (t) 
   await arrived
   socket.destroy()
   const { id } = await logLine(({ reason }) => reason === 'client left')
-  const decision = running.app.decisions.find(String(id))
+  const decision = running.parts.decisions.find(String(id))
   if (decision === undefined) throw new Error('not remembered')
   t.equal(told(explainDecision(decision))[8], 'upstream failed: no answer; client left')
 })
@@ -198,7 +198,7 @@ t.test('a record contains no query, no token and no long path', async (t) => {
   for (const secret of [good, good.slice(-20), 'hunter2', 'aHVudGVyMi1odW50ZXIy'])
     t.notOk(remembered.includes(secret))
   for (const { id } of all as Explanation[]) {
-    const kept = JSON.stringify(workspace.running.app.decisions.find(id))
+    const kept = JSON.stringify(workspace.running.parts.decisions.find(id))
     t.notMatch(kept, /\?|token=|hunter2|aHVudGVyMi/)
   }
   const { path } = await asked(workspace, `GET /${'a'.repeat(5000)}?x=y`)

@@ -2,6 +2,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import t from 'tap'
 import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
+import { renderMetrics } from '../../src/admin/measurements.ts'
 import { METRICS, RequestMetrics } from '../../src/observe/metrics.ts'
 import { STAGES } from '../../src/request/outcome.ts'
 import { ROUTE_WORDS, type RouteName } from '../../src/rules/site-map.ts'
@@ -126,7 +127,7 @@ t.test('a service that never answers and a client that leaves are counted as suc
 })
 
 t.test('gauges are read when the metrics are asked for', async (t) => {
-  const { port, ask, app } = await startOperated(t)
+  const { port, ask, parts } = await startOperated(t)
   const good = await token()
   const { socket } = await upgrade(port, '/', [client('203.0.113.1'), `X-Workspace-Token: ${good}`])
   await send(port, 'GET /', [client('203.0.113.2')])
@@ -148,14 +149,14 @@ t.test('gauges are read when the metrics are asked for', async (t) => {
   )
   t.same([...names].toSorted(), Object.keys(METRICS).toSorted(), 'every metric that is declared')
   socket.destroy()
-  app.beginDrain()
+  parts.drain.begin()
   t.equal(parse((await ask('/metrics')).body).get('gateway_draining'), 1)
 })
 
 t.test('a delay of the event loop is reported once', async (t) => {
-  const { app } = await startOperated(t)
+  const { parts } = await startOperated(t)
   const worst = () =>
-    parse(app.renderMetrics()).get('gateway_event_loop_delay_seconds{quantile="1"}') ?? NaN
+    parse(renderMetrics(parts)).get('gateway_event_loop_delay_seconds{quantile="1"}') ?? NaN
   // Of the same kind as the gateway's, to see when that has looked: reading the gateway's own starts it anew.
   const monitor = monitorEventLoopDelay({ resolution: 20 })
   monitor.enable()
@@ -179,9 +180,9 @@ t.test('a delay of the event loop is reported once', async (t) => {
 })
 
 t.test('no value that a client chooses becomes a series', async (t) => {
-  const { port, app, logLine } = await startOperated(t)
+  const { port, parts, logLine } = await startOperated(t)
   const bearer = `Authorization: Bearer ${await token()}`
-  const series = () => parse(app.renderMetrics()).size
+  const series = () => parse(renderMetrics(parts)).size
   const ask = async (i: number) => {
     const headers = [bearer, `Host: h${i}.localhost`, client(`203.0.113.${i}`)]
     const answer = await send(port, `GET /path-${i}/${'x'.repeat(i)}?q=${i}`, headers)
@@ -191,7 +192,7 @@ t.test('no value that a client chooses becomes a series', async (t) => {
   const before = series()
   for (let i = 2; i < 50; i++) await ask(i)
   t.equal(series(), before)
-  t.notMatch(app.renderMetrics(), /path-|localhost|203\.0|alice/)
+  t.notMatch(renderMetrics(parts), /path-|localhost|203\.0|alice/)
 })
 
 t.test('every route, stage, status class and code is counted in a series of its own', async (t) => {

@@ -419,10 +419,10 @@ t.test(
 t.test('an error in a callback of the server closes that connection, and no other', async (t) => {
   const crashes = watchForCrashes()
   const workspace = await startWorkspace(t)
-  const { app } = workspace.running
+  const { parts } = workspace.running
   const rows: Array<[what: string, object: object, method: string]> = [
-    ['bytes that are no request', app.metrics, 'count'],
-    ['a connection', app.watchdog, 'add'],
+    ['bytes that are no request', parts.metrics, 'count'],
+    ['a connection', parts.watchdog, 'add'],
   ]
   for (const [what, object, method] of rows) {
     const real: unknown = Reflect.get(object, method)

@@ -69,7 +69,7 @@ t.test('an answer that is no HTTP, or none at all, is answered 502', async (t) =
 
 t.test('a service with too many requests under way is answered 503 at once', async (t) => {
   const workspace = await startWorkspace(t)
-  const { dashboard } = workspace.running.app.services
+  const { dashboard } = workspace.running.parts.services
   dashboard.inFlight += 1024
   const answer = await send(workspace.port, 'GET /', [await bearer()])
   dashboard.inFlight -= 1024
@@ -294,5 +294,5 @@ t.test('a client that leaves takes its request with it', async (t) => {
     stage: 'upstream',
     reason: 'client left',
   })
-  t.equal(gateway.running.app.services.dashboard.inFlight, 0)
+  t.equal(gateway.running.parts.services.dashboard.inFlight, 0)
 })

@@ -33,7 +33,7 @@ t.test(
   async (t) => {
     const workspace = await startWorkspace(t)
     const headers = [await bearer()]
-    workspace.running.app.beginDrain()
+    workspace.running.parts.drain.begin()
 
     const health = await send(workspace.port, 'GET /health', ['Connection: keep-alive'])
     await assertRefused(t, workspace, health, { code: 'draining', stage: 'health' })
@@ -55,7 +55,7 @@ t.test('with a successor on the same port, nobody is sent elsewhere', async (t) 
   const workspace = await startWorkspace(t)
   const headers = [await bearer(), 'Connection: keep-alive']
   const { closed, received } = await upgrade(workspace.port, '/', headers.slice(0, 1))
-  workspace.running.app.beginDrain(true)
+  workspace.running.parts.drain.begin(true)
   await closed
   t.equal(received().readUInt16BE(2), 1012, 'sockets come back to the successor')
 
@@ -83,7 +83,7 @@ t.test('open sockets are told to come back (1012), between two frames, and end',
   const frame = goodbye(1012, 'restarting')
   t.same((await until(frame.length)).subarray(0, frame.length), frame)
   await Promise.all([closed, closing])
-  t.equal(workspace.running.app.openSockets.size, 0)
+  t.equal(workspace.running.parts.openSockets.size, 0)
 })
 
 t.test('a request under way is finished, new connections are refused, idle ones end', async (t) => {
@@ -133,7 +133,7 @@ t.test('an answer that its client is still reading arrives whole', async (t) => 
       requestBytes('GET /', [await bearer(), 'X-Forwarded-For: 192.0.2.1', 'Accept: */*']),
     )
     await eventually(
-      () => service.requests.length === 1 && running.app.services.dashboard.inFlight === 0,
+      () => service.requests.length === 1 && running.parts.services.dashboard.inFlight === 0,
       'the service is done',
     )
     t.ok((serverSide?.writableLength ?? 0) > 0, 'and the client is not')

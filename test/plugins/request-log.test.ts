@@ -1,5 +1,6 @@
 /** Does the log say what happened to each request, once, and never a secret? */
 import t from 'tap'
+import { renderMetrics } from '../../src/admin/measurements.ts'
 import { client, cookie, HTTPS, ORIGIN } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { exchange, send, upgrade } from '../helpers/wire.ts'
@@ -245,11 +246,11 @@ t.test('a probe that succeeded is counted, but neither logged nor remembered', a
   ]
   for (const { headers } of loud) {
     await logLine(({ id }) => id === headers['x-request-id'])
-    t.ok(running.app.decisions.find(headers['x-request-id'] ?? ''))
+    t.ok(running.parts.decisions.find(headers['x-request-id'] ?? ''))
   }
   t.equal(logLines().filter(({ msg }) => msg === 'request').length, loud.length)
-  for (const id of quiet) t.equal(running.app.decisions.find(id), undefined)
-  const metrics = running.app.renderMetrics()
+  for (const id of quiet) t.equal(running.parts.decisions.find(id), undefined)
+  const metrics = renderMetrics(running.parts)
   t.match(metrics, 'gateway_requests_total{route="health",stage="health",status="2xx"} 2')
   t.match(metrics, 'gateway_requests_total{route="gateway",stage="probe",status="2xx"} 6')
 })

@@ -466,7 +466,7 @@ t.test('nobody is signed out by another page, or by a link', async (t) => {
   const link = await send(port, 'GET /_gateway/sign-out', mine)
   t.equal(link.status, 405)
   t.equal(link.headers['set-cookie'], undefined)
-  t.equal(workspace.running.app.openSockets.size, 1)
+  t.equal(workspace.running.parts.openSockets.size, 1)
   socket.destroy()
   const nobody = await send(port, 'POST /_gateway/sign-out', ['Content-Length: 0'])
   await assertRefused(t, workspace, nobody, {

@@ -77,7 +77,7 @@ t.test('the services are dialled once a second at most, however many requests as
 t.test('a draining gateway is live, but not ready', async (t) => {
   const { port, running, logLine } = await startTestGateway(t)
   const bearer = `Authorization: Bearer ${await token()}`
-  running.app.beginDrain()
+  running.parts.drain.begin()
   for (const headers of [[], [bearer]]) {
     const answer = await send(port, 'GET /_gateway/ready', headers)
     t.equal(answer.status, 503)

@@ -173,7 +173,7 @@ t.test('a relay that cannot start closes both of its sockets', async (t) => {
     socket.write(switchingProtocols(request))
   })
   const gateway = await startBefore(t, service)
-  const { openSockets } = gateway.running.app
+  const { openSockets } = gateway.running.parts
   openSockets.add = () => {
     throw new Error('no place')
   }

@@ -40,7 +40,7 @@ async function openMany(t: Test, { port, running }: Pick<TestGateway, 'port' | '
 }
 
 /** Turns of the event loop until refusals wait: they do so for a few of them. */
-async function someoneWaits({ waitingRoom }: RunningGateway['app']): Promise<void> {
+async function someoneWaits({ waitingRoom }: RunningGateway['parts']): Promise<void> {
   while (waitingRoom.size === 0) await nextTurn()
 }
 
@@ -151,13 +151,13 @@ t.test('who is signed in does not wait to hear of a failure', async (t) => {
   )
   await user.received.until((text) => text.includes('\r\n\r\n'))
   t.match(user.received.text(), /^HTTP\/1\.1 403 [^]*X-Gateway-Error: origin-not-allowed/)
-  t.ok(gateway.running.app.waitingRoom.size > 0, 'others are still waiting')
+  t.ok(gateway.running.parts.waitingRoom.size > 0, 'others are still waiting')
   await statuses(flood)
 })
 
 t.test('a client that sends 20,000 requests at once gets 20,000 answers, in order', async (t) => {
   const gateway = await startWorkspace(t)
-  const { waitingRoom } = gateway.running.app
+  const { waitingRoom } = gateway.running.parts
   const socket = await open(gateway.port)
   const lines = [
     ['GET /.env', 403],
@@ -194,7 +194,7 @@ t.test('a client that leaves while it waits is logged with what it was refused f
   const gateway = await startWorkspace(t)
   const { flood } = await openMany(t, gateway)
   for (const { socket } of flood) socket.write(requestBytes('GET /.env', ['Host: localhost']))
-  await someoneWaits(gateway.running.app)
+  await someoneWaits(gateway.running.parts)
   for (const { socket } of flood) socket.resetAndDestroy()
   const requests = () => gateway.logLines().filter(({ msg }) => msg === 'request')
   await eventually(() => requests().length === FLOOD, 'a line for each', PATIENCE_MS)
@@ -204,7 +204,7 @@ t.test('a client that leaves while it waits is logged with what it was refused f
     requests().some(({ status, bytes }) => status === 0 && bytes === 0),
     'some were gone',
   )
-  await eventually(() => gateway.running.app.waitingRoom.size === 0, 'nobody waits')
+  await eventually(() => gateway.running.parts.waitingRoom.size === 0, 'nobody waits')
   t.equal((await send(gateway.port, 'GET /.env')).status, 403)
 })
 
@@ -239,7 +239,7 @@ t.test('what waits when the gateway is told to stop is still answered', async (t
   const { flood } = await openMany(t, gateway)
   const closed = flood.map(({ socket }: { socket: Socket }) => once(socket, 'close'))
   // All of them wait, since a connection of which nothing has been read would be cut when the gateway stops.
-  const { waitingRoom } = gateway.running.app
+  const { waitingRoom } = gateway.running.parts
   const add = waitingRoom.add.bind(waitingRoom)
   const jobs: Array<() => void> = []
   waitingRoom.add = (job) => jobs.push(job)

@@ -188,7 +188,7 @@ for (const [how, fields] of Object.entries(ANNOUNCEMENTS)) {
       t,
       (socket) => socket.write(HI),
     )
-    const poolSize = () => running.app.services.dashboard.pool.size
+    const poolSize = () => running.parts.services.dashboard.pool.size
     const client = await open(port)
     const received = gather(client)
     client.write(requestBytes('POST /upload', [auth, ...fields]))

@@ -83,7 +83,7 @@ t.test('requests that are pipelined after a refusal that closes reach no service
 
 t.test('the same holds while refusals wait, and when the token is not verified yet', async (t) => {
   const workspace = await startWorkspace(t)
-  const { waitingRoom } = workspace.running.app
+  const { waitingRoom } = workspace.running.parts
   const bearer = `Authorization: Bearer ${await token()}`
   for (let i = 0; i < 200; i++) waitingRoom.add(() => {})
   const text = await tell(workspace.port, [
@@ -145,7 +145,7 @@ t.test('endless garbage gets one response and one log line', async (t) => {
 t.test('a response that closes because the gateway stops is the last one', async (t) => {
   const workspace = await startWorkspace(t)
   const bearer = `Authorization: Bearer ${await token()}`
-  workspace.running.app.beginDrain()
+  workspace.running.parts.drain.begin()
   const requests = ['/one', '/two'].map((path) => bytesOf(`GET ${path} HTTP/1.1`, [bearer]))
   t.same(statusesOf(await tell(workspace.port, [requests.join('')])), [200])
   t.same(

@@ -17,7 +17,8 @@ import {
 } from '../../src/http/client-connection.ts'
 import { MAX_WAITING_IN_ALL } from '../../src/limits/waiting-requests.ts'
 import { OWN_BODY_MS } from '../../src/request/own-body.ts'
-import { DISCARD_MS, MIN_BYTES_PER_WINDOW, WINDOW_MS } from '../../src/services/request-body.ts'
+import { DISCARD_MS } from '../../src/request/discard-body.ts'
+import { MIN_BYTES_PER_WINDOW, WINDOW_MS } from '../../src/services/request-body.ts'
 import { CONNECT_MS } from '../../src/services/service.ts'
 import { startBefore, startWorkspace, token, type TestGateway } from '../helpers/gateway.ts'
 import { temporaryFolder } from '../helpers/process.ts'
@@ -37,7 +38,7 @@ const FORM = 'Content-Type: application/x-www-form-urlencoded'
 
 /** Waits until the watchdog has checked everything once more. */
 async function sweep({ running }: TestGateway): Promise<void> {
-  const { watchdog } = running.app
+  const { watchdog } = running.parts
   const looked = Promise.withResolvers<void>()
   // The watchdog checks its list from the end, so all earlier entries are checked after this one, in the same turn.
   const one = { place: -1, check: () => looked.resolve() }
@@ -228,8 +229,7 @@ t.test('empty lines do not keep a connection open', async (t) => {
 
 t.test('a request that the gateway never answers does not keep its connection open', async (t) => {
   const gateway = await startBefore(t, await startUpstream(t))
-  const { app } = gateway.running
-  app.waitingRoom.add = () => {} // a simulated bug: the refusal is never written
+  gateway.running.parts.waitingRoom.add = () => {} // a simulated bug: the refusal is never written
   const { socket, side } = await connect(t, gateway)
   socket.write(requestBytes('GET /.env', [FORWARDED]))
   await eventually(() => side.bytesRead > 0, 'read')

@@ -163,10 +163,9 @@ t.test(
     const crashes = watchForCrashes()
     const warnings: Error[] = []
     process.on('warning', (warning) => warnings.push(warning))
-    const { app } = running
+    const { openSockets, services } = running.parts
     const isQuiet = () =>
-      app.openSockets.size === 0 &&
-      Object.values(app.services).every(({ inFlight }) => inFlight === 0)
+      openSockets.size === 0 && Object.values(services).every(({ inFlight }) => inFlight === 0)
     const heap = async () => {
       service.requests.length = 0
       for (let i = 0; i < 3; i++) {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startBuiltInTerminal } from '../../embedded/terminal-built-in.ts'
 import { askAdmin } from '../../src/admin/ask.ts'
-import { keyRing } from '../../src/process/lifecycle.ts'
+import { keyRing } from '../../src/parts.ts'
 import { dial, openShell } from '../embedded/terminal-client.ts'
 import { assertRefused, cookie, HTTPS, ORIGIN } from '../helpers/door.ts'
 import { SECRET, startBefore, startWorkspace, token } from '../helpers/gateway.ts'
@@ -235,7 +235,7 @@ t.test('credentials that never reached the service do not count as accepted', as
   const answer = await send(port, 'GET /terminal/', [...fields, 'Connection: close, Authorization'])
   t.equal(answer.status, 200)
   t.equal(service.requests.at(-1)?.headers.authorization, undefined)
-  t.equal(gateway.running.app.basicMemory.size, 0)
+  t.equal(gateway.running.parts.basicMemory.size, 0)
 })
 
 t.test('a response of the gateway itself proves no credentials', async (t) => {
@@ -248,11 +248,11 @@ t.test('a response of the gateway itself proves no credentials', async (t) => {
     ['GET /terminal/', ['Service-Worker: script']],
   ] as const)
     t.ok((await send(port, line, [...fields, ...extra])).status >= 400)
-  t.equal(running.app.basicMemory.size, 0)
+  t.equal(running.parts.basicMemory.size, 0)
   t.equal((await send(port, 'GET /_gateway/sign-in', fields)).status, 200)
-  t.equal(running.app.basicMemory.size, 0)
+  t.equal(running.parts.basicMemory.size, 0)
   await browser.get('/terminal/', CREDENTIAL)
-  t.equal(running.app.basicMemory.size, 1)
+  t.equal(running.parts.basicMemory.size, 1)
 })
 
 t.test('the other services neither prove nor get credentials', async (t) => {
@@ -262,9 +262,9 @@ t.test('the other services neither prove nor get credentials', async (t) => {
   const authorization = `Authorization: ${basic(CREDENTIAL)}`
   for (const path of ['/', '/x', '/api/x', '/chat/', '/health', '/terminalx'])
     t.equal((await send(port, `GET ${path}`, [...session, authorization])).status, 200)
-  t.equal(running.app.basicMemory.size, 0)
+  t.equal(running.parts.basicMemory.size, 0)
   t.equal((await send(port, 'GET /terminal/', [...session, authorization])).status, 200)
-  t.equal(running.app.basicMemory.size, 1)
+  t.equal(running.parts.basicMemory.size, 1)
   for (const path of ['/', '/_next/hmr', '/api/ws', '/chat/ws', '/terminalx/ws']) {
     const { answer, socket, closed } = await upgrade(port, path, [...session, TTY])
     t.equal(answer.status, 101)
@@ -306,10 +306,10 @@ t.test('the same holds when the terminal refuses with an HTTP response', async (
     const { port, running } = await startBefore(t, service)
     const browser = safari(port, await token())
     await browser.get('/terminal/', CREDENTIAL)
-    t.equal(running.app.basicMemory.size, 1)
+    t.equal(running.parts.basicMemory.size, 1)
     t.equal((await browser.connect()).answer.status, status)
     t.equal(service.requests.at(-1)?.headers.authorization, basic(CREDENTIAL))
-    t.equal(running.app.basicMemory.size, 0)
+    t.equal(running.parts.basicMemory.size, 0)
   }
 })
 
@@ -348,7 +348,7 @@ t.test('signing out forgets the credentials, although the token is still valid',
   await other.openPage(CREDENTIAL)
   const fields = [cookie(jwt), HTTPS, `Origin: ${ORIGIN}`, 'Content-Length: 0']
   t.equal((await send(port, 'POST /_gateway/sign-out', fields)).status, 303)
-  t.equal(running.app.basicMemory.size, 1)
+  t.equal(running.parts.basicMemory.size, 1)
   assertNotLent(t, { ttyd }, await browser.connect())
   await assertLent(t, { ttyd }, await other.connect())
 })
@@ -366,7 +366,7 @@ t.test('a response that was in flight when the session signed out proves nothing
   t.equal((await send(port, 'POST /_gateway/sign-out', fields)).status, 303)
   answerNow()
   t.equal((await late).status, 200)
-  t.equal(running.app.basicMemory.size, 0)
+  t.equal(running.parts.basicMemory.size, 0)
 })
 
 t.test(
@@ -375,8 +375,8 @@ t.test(
     const { ttyd, port, running } = await start(t, { GATEWAY_JWT_LEEWAY_SECONDS: '60' })
     const browser = safari(port, await token({ ttlSeconds: 4 }))
     t.equal((await browser.get('/terminal/', CREDENTIAL)).status, 200)
-    t.equal(running.app.basicMemory.size, 1)
-    await eventually(() => running.app.basicMemory.size === 0, 'forgotten', 15_000)
+    t.equal(running.parts.basicMemory.size, 1)
+    await eventually(() => running.parts.basicMemory.size === 0, 'forgotten', 15_000)
     assertNotLent(t, { ttyd }, await browser.connect())
   },
 )
@@ -389,7 +389,7 @@ t.test('the credentials are forgotten when the token’s key is removed', async 
   await browser.openPage(CREDENTIAL)
   await old.openPage(CREDENTIAL)
   running.setKeys(keyRing({ jwtSecret: SECRET, jwtPreviousSecrets: [] }))
-  t.equal(running.app.basicMemory.size, 1)
+  t.equal(running.parts.basicMemory.size, 1)
   t.equal((await old.connect()).answer.status, 401)
   running.setKeys(keyRing({ jwtSecret: SECRET, jwtPreviousSecrets: [previous] }))
   assertNotLent(t, { ttyd }, await old.connect())

@@ -50,7 +50,7 @@ async function startClients(t: Test, onHandshake: (accept: () => void) => void) 
     async assertGone(t: Test) {
       await gateway.settled()
       await eventually(() => atService.size === 0, 'no ghost at the service')
-      const { openSockets } = gateway.running.app
+      const { openSockets } = gateway.running.parts
       await eventually(
         () => freePlaces(openSockets, jwt) === SOCKETS_PER_SESSION,
         'places are free',
@@ -65,7 +65,7 @@ async function startClients(t: Test, onHandshake: (accept: () => void) => void) 
 
 /** The number of WebSockets that the session can still open. */
 function freePlaces(
-  openSockets: Awaited<ReturnType<typeof startBefore>>['running']['app']['openSockets'],
+  openSockets: Awaited<ReturnType<typeof startBefore>>['running']['parts']['openSockets'],
   jwt: string,
 ): number {
   const sessionId = createHash('sha256').update(jwt).digest('base64url').slice(0, 22)
@@ -103,7 +103,7 @@ for (const [way, leave] of Object.entries(WAYS)) {
 
   t.test(`a client that sends ${way} in the waiting room leaves nothing behind`, async (t) => {
     const clients = await startClients(t, (accept) => accept())
-    const { waitingRoom } = clients.running.app
+    const { waitingRoom } = clients.running.parts
     const jobs: Array<() => void> = []
     const add = waitingRoom.add.bind(waitingRoom)
     waitingRoom.add = (job) => void jobs.push(job)
@@ -163,7 +163,7 @@ t.test(
     const clients = await startClients(t, (accept) => accept())
     const [first, ...others] = clients.sockets
     clients.ask(first === undefined ? [] : [first])
-    await eventually(() => clients.running.app.openSockets.size === 1, 'the first one is open')
+    await eventually(() => clients.running.parts.openSockets.size === 1, 'the first one is open')
     first?.destroy()
     clients.askAndLeave(others)
     await clients.assertGone(t)

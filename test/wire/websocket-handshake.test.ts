@@ -84,7 +84,7 @@ t.test(
       t.equal(how, 'ended')
     }
     t.equal(dials(), 0)
-    t.equal(running.app.openSockets.size, 0)
+    t.equal(running.parts.openSockets.size, 0)
   },
 )
 

@@ -1,7 +1,7 @@
 /** Does an open socket end with its session, properly, and with nothing else? */
 import t from 'tap'
 import { startPairs, TTY } from '../helpers/socket-pairs.ts'
-import { keyRing } from '../../src/process/lifecycle.ts'
+import { keyRing } from '../../src/parts.ts'
 import { SECRET, startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
 import { eventually, SOON_MS } from '../helpers/waiting.ts'
@@ -62,7 +62,7 @@ t.test('a socket ends with 4401 soon after its token has', { timeout: 30_000 }, 
   t.match(inFrame.client.received().toString('latin1').slice(-20), /^f+$/)
   t.match(idle.heard().toString('latin1'), /\x88/, 'the service is told too')
   await eventually(
-    () => gateway.running.app.openSockets.size === 1,
+    () => gateway.running.parts.openSockets.size === 1,
     'only the other session’s is left',
   )
   lasting.service.write(serverFrame(1, 'still here'))
@@ -78,7 +78,7 @@ t.test('a frame under way is finished before the goodbye', { timeout: 30_000 }, 
   const frame = serverFrame(2, Buffer.alloc(200_000, 'f'))
   service.write(frame.subarray(0, 50_000))
   await client.until(50_000)
-  gateway.running.app.openSockets.close({ code: 4401, reason: 'session ended' })
+  gateway.running.parts.openSockets.close({ code: 4401, reason: 'session ended' })
   service.write(Buffer.concat([frame.subarray(50_000), serverFrame(1, 'too late')]))
   client.socket.on('end', () => client.socket.end())
   await client.closed
@@ -123,7 +123,7 @@ t.test('signing out ends the sockets of that session and no other', async (t) =>
     await client.closed
     t.equal(closeCode(client), 4401)
   }
-  await eventually(() => gateway.running.app.openSockets.size === 1, 'one is left')
+  await eventually(() => gateway.running.parts.openSockets.size === 1, 'one is left')
   t.equal(other.client.socket.destroyed, false)
   other.client.socket.destroy()
   await gateway.settled()
@@ -138,7 +138,7 @@ t.test('a key that goes takes its sockets along, a key that stays keeps them', a
   old.client.socket.on('end', () => old.client.socket.end())
   await old.client.closed
   t.equal(closeCode(old.client), 4401)
-  await eventually(() => gateway.running.app.openSockets.size === 1, 'one is left')
+  await eventually(() => gateway.running.parts.openSockets.size === 1, 'one is left')
   t.equal(
     (await gateway.connect(bearer(await token({ secret: previous })))).client.answer.status,
     401,
@@ -175,7 +175,7 @@ t.test(
     const other = await upgrade(gateway.port, '/terminal/ws', [bearer(await token()), TTY])
     t.equal(other.answer.status, 101, 'another session has its own places')
     open.pop()?.socket.destroy()
-    await eventually(() => gateway.running.app.openSockets.size === 64, 'one place is free')
+    await eventually(() => gateway.running.parts.openSockets.size === 64, 'one place is free')
     const next = await upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])
     t.equal(next.answer.status, 101)
     for (const { socket } of [...open, other, next]) socket.destroy()
@@ -197,7 +197,7 @@ t.test('an address may hold 128 sockets of all its sessions, one more is a 503',
   const elsewhere = await from('2001:db8:0:1::1', third)
   t.equal(elsewhere.answer.status, 101, 'another network has its own places')
   open.pop()?.socket.destroy()
-  await eventually(() => gateway.running.app.openSockets.size === 128, 'one place is free')
+  await eventually(() => gateway.running.parts.openSockets.size === 128, 'one place is free')
   const next = await from('2001:db8::1', third)
   t.equal(next.answer.status, 101)
   for (const { socket } of [...open, elsewhere, next]) socket.destroy()

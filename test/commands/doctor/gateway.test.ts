@@ -74,7 +74,7 @@ t.test('a program that lets everybody in is a fault', async (t) => {
 
 t.test('a gateway that is stopping, or whose health is strict, is a warning', async (t) => {
   const { port, running } = await startWorkspace(t)
-  running.app.beginDrain()
+  running.parts.drain.begin()
   const draining = await examined(examineGateway, { GATEWAY_PORT: String(port) })
   t.match(draining['gateway-listens'], { verdict: 'warn', detail: /503 \(draining\)/ })
   const strict = await startWorkspace(t, {
