@@ -48,8 +48,7 @@ else.
 \`detail\` says what was wrong and what to do, from fixed texts (\`src/answers/details.ts\`): the one below, or a more exact one.
 \`bad-target\` says which rule the address broke, \`rate-limited\` how many seconds to wait, and an answer about a service
 which one it is: "${serviceDetail('upstream-unreachable', ROUTE_WORDS.terminal, fixedRetryAfter('upstream-unreachable'))}" \`Retry-After\` is in
-seconds, and a response without one would be the same if it were asked for again; a page that was asked for with GET loads
-itself again after that time.
+seconds; a page that was asked for with GET loads itself again after that time.
 
 A page of an allowed origin (\`GATEWAY_ALLOWED_ORIGINS\`) can read every one of them, with these fields:
 \`${EXPOSED_FIELDS}\`. Its preflights are neither counted nor refused for their number: a browser

@@ -1,4 +1,4 @@
-/** Does the benchmark reckon rightly? Its statistics, and how it reads the kernel, wrk and the gateway's metrics. */
+/** Does the benchmark compute correctly, and does it parse the kernel's figures, wrk's output and the gateway's metrics? */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { FIGURES } from '../bench/figures.ts'
@@ -23,7 +23,7 @@ import { writeTable } from '../bench/table.ts'
 import { Results, takeTurns } from '../bench/turns.ts'
 import { warmUp } from '../bench/warm-up.ts'
 
-t.test('medians and percentiles', async (t) => {
+t.test('medians and percentiles are computed', async (t) => {
   t.equal(median([9, 1, 5]), 5)
   t.equal(median([4, 1, 2, 100]), 3)
   t.ok(Number.isNaN(median([])))
@@ -35,14 +35,14 @@ t.test('medians and percentiles', async (t) => {
 })
 
 t.test(
-  'a ratio is taken within each round, so that a slow round does not count twice',
+  'a ratio is computed within each round, so that a slow round does not count twice',
   async (t) => {
     t.equal(medianRatio([10, 100, 12], [20, 200, 20]), 0.5)
     t.ok(Number.isNaN(medianRatio([], [])))
   },
 )
 
-t.test('a line of /proc/PID/stat, whatever the process calls itself', async (t) => {
+t.test('/proc/PID/stat is parsed, whatever the name of the process', async (t) => {
   const rest = 'S 4242 77 77 0 -1 4194304 5 6 7 8 150 50 30 20 20 0 11 0 123'
   for (const name of ['node', 'nginx: worker', 'a) R 1 (b', ''])
     t.same(parseStat(`77 (${name}) ${rest}`), {
@@ -57,12 +57,12 @@ t.test('a line of /proc/PID/stat, whatever the process calls itself', async (t) 
   t.ok(cpuMicros([process.pid]) >= self.cpuMicros)
 })
 
-t.test('the rest of /proc', async (t) => {
+t.test('the other files in /proc are parsed', async (t) => {
   t.equal(parseStatusBytes('VmPeak:\t  900 kB\nVmRSS:\t    10 kB\n', 'VmRSS'), 10_240)
   t.equal(parseMachineMicros('cpu  1 2 3 1000 50 4 5 0 0 0\ncpu0 9 9 9\n'), 150_000)
 })
 
-t.test('this process, as the kernel sees it', async (t) => {
+t.test('the figures of this process are read from /proc', async (t) => {
   const own = [process.pid]
   resetPeak(own)
   t.ok(residentBytes(own) > 2 ** 20)
@@ -128,30 +128,33 @@ t.test('each peer is warm before the first round, and all rounds count', async (
   t.same(said, ['  gateway warmed up: 100.0, 50.0, 40.0, 40.0', '  bare warmed up: 40.0, 40.0'])
 })
 
-t.test('what starts its peers itself has one more round, which is dropped', async (t) => {
-  const order: string[] = []
-  const results = new Results()
-  const scenario = {
-    peers: [],
-    needs: [],
-    async measure({ name }: Peer) {
-      order.push(name)
-      return { p50: order.length }
-    },
-    conclude(round: ReadonlyMap<PeerName, { p50?: number; 'p50-added'?: number }>) {
-      for (const values of round.values()) values['p50-added'] = (values.p50 ?? 0) * 10
-    },
-  }
-  const lab = { peer: async (name: PeerName) => ({ name }) } as unknown as Lab
-  const effort = { rounds: 2, seconds: 1, warmUpSeconds: 20 }
-  await takeTurns(scenario, ['bare', 'gateway'], lab, effort, results, t.fail.bind(t))
-  t.same(order, ['bare', 'gateway', 'bare', 'gateway', 'bare', 'gateway'])
-  t.same(results.of('p50', 'gateway'), [4, 6])
-  t.same(results.of('p50-added', 'bare'), [30, 50])
-  t.same(JSON.parse(JSON.stringify(results))['p50 bare'], [3, 5])
-})
+t.test(
+  'a scenario that starts its peers itself has one more round, which is dropped',
+  async (t) => {
+    const order: string[] = []
+    const results = new Results()
+    const scenario = {
+      peers: [],
+      needs: [],
+      async measure({ name }: Peer) {
+        order.push(name)
+        return { p50: order.length }
+      },
+      conclude(round: ReadonlyMap<PeerName, { p50?: number; 'p50-added'?: number }>) {
+        for (const values of round.values()) values['p50-added'] = (values.p50 ?? 0) * 10
+      },
+    }
+    const lab = { peer: async (name: PeerName) => ({ name }) } as unknown as Lab
+    const effort = { rounds: 2, seconds: 1, warmUpSeconds: 20 }
+    await takeTurns(scenario, ['bare', 'gateway'], lab, effort, results, t.fail.bind(t))
+    t.same(order, ['bare', 'gateway', 'bare', 'gateway', 'bare', 'gateway'])
+    t.same(results.of('p50', 'gateway'), [4, 6])
+    t.same(results.of('p50-added', 'bare'), [30, 50])
+    t.same(JSON.parse(JSON.stringify(results))['p50 bare'], [3, 5])
+  },
+)
 
-t.test('what wrk prints', async (t) => {
+t.test('wrk’s output is parsed', async (t) => {
   const text = `Running 2s test @ http://127.0.0.1:1/
   1 threads and 32 connections
   66 requests in 1.50m, 57.43MB read
@@ -169,7 +172,7 @@ Requests/sec:      0.73
   t.throws(() => parseWrk('unable to connect'))
 })
 
-t.test('the sum of a metric’s series', async (t) => {
+t.test('the series of a metric are summed', async (t) => {
   const text = 'a_total{x="1"} 2\na_total{x="2"} 3\na_total_more 9\nb 7.5\n'
   t.equal(sumOf(text, 'a_total'), 5)
   t.equal(sumOf(text, 'b'), 7.5)
@@ -192,7 +195,7 @@ t.test('the table has medians, ratios round by round, and a verdict on each targ
   t.same(rows[4]?.slice(4, 7), ['1.75', 'at most 1.4', 'NOT MET'])
 })
 
-t.test('the command line', async (t) => {
+t.test('the command line is parsed', async (t) => {
   const known = ['proxied', 'latency', 'bodies'] as const
   t.match(parseOptions(['--only', 'latency,growth', '--rounds', '5'], known), {
     only: ['latency'],

@@ -1,10 +1,10 @@
-/** What are the limits? Stated here as numbers, because a test that imports a limit holds whatever the limit becomes. */
+/** What are the limits? They are repeated here as numbers, because a test that imports a limit passes with any value. */
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { startWorkspace } from './helpers/gateway.ts'
 import { send } from './helpers/wire.ts'
 
-/** A constant of a file, as it is written there, and what it must be. */
+/** A constant in a file, and its required value. */
 const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]> = [
   ['src/rules/message.ts', 'MAX_HEADER_FIELDS', 100],
   ['src/http/server.ts', 'MAX_CONNECTIONS', 10_000],
@@ -53,12 +53,12 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/limits/waiting-room.ts', 'CAPACITY', 1024],
 ]
 
-t.test('every limit is the number that was decided on', async (t) => {
+t.test('every limit has the decided value', async (t) => {
   for (const [file, name, value] of LIMITS)
     t.equal(constantOf(file, name), value, `${file} ${name}`)
 })
 
-t.test('a browser asks again after ten minutes whether a foreign origin is allowed', async (t) => {
+t.test('a browser caches a preflight for ten minutes', async (t) => {
   const origin = 'https://app.example.com'
   const { port, dials } = await startWorkspace(t, { GATEWAY_ALLOWED_ORIGINS: origin })
   const asked = [`Origin: ${origin}`, 'Access-Control-Request-Method: PUT']
@@ -66,7 +66,7 @@ t.test('a browser asks again after ten minutes whether a foreign origin is allow
   t.equal(dials(), 0)
 })
 
-/** The value of a constant that is a product of numbers. */
+/** Reads the value of a constant that is written as a product of numbers. */
 function constantOf(file: string, name: string): number {
   const source = readFileSync(new URL(`../${file}`, import.meta.url), 'utf8')
   const text = new RegExp(`^(?:export )?const ${name} = ([0-9_ *]+)(?: //.*)?$`, 'm').exec(

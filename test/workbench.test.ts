@@ -48,7 +48,7 @@ t.test(
       customizations: { vscode: { extensions: readonly string[] } }
     }
     const ci = read('.ci/run')
-    t.match(ci, 'Debian 12 as root')
+    t.match(ci, /Debian 12 and root/)
     t.match(
       container.image,
       /^docker\.io\/library\/node:\d+-bookworm$/,

@@ -51,9 +51,7 @@ export interface Closable {
 /** A larger request body is refused (bytes). */
 const MAX_BODY_BYTES = 64 * 1024
 
-/**
- * The longest path that fits into `sockaddr_un` on every platform (bytes): a longer one would be cut, and name another file.
- */
+/** The longest path that fits into `sockaddr_un` everywhere (bytes): a longer one would be cut, and name another file. */
 const MAX_PATH_BYTES = 103
 
 /** The path of the admin socket in a state folder. */
@@ -75,9 +73,8 @@ export async function startAdmin({
   takesOver = false,
 }: AdminOptions): Promise<Closable | undefined> {
   const path = adminSocketPath(stateDir)
-  // Node removes a socket's file on close by the name it was opened under. A name of our own makes sure that this is never
-  // the
-  // file of a successor.
+  // On close, Node removes the file of a socket by the name under which the socket was opened. That name is therefore one
+  // of this process, so that Node never removes the socket of a successor.
   const draft = join(stateDir, `admin.${process.pid}`)
   try {
     if (Math.max(Buffer.byteLength(path), Buffer.byteLength(draft)) > MAX_PATH_BYTES)

@@ -4,8 +4,8 @@
  */
 
 /**
- * How long a client shall wait before it tries again: always the same number of seconds, one number for a request and one
- * for a WebSocket, or a number that the code computes for each response, as the text says.
+ * The `Retry-After` header of a code: always the same number of seconds, one number for a request and one for a WebSocket, or
+ * a number that is computed for each response, as the text says.
  */
 export type RetryAfter =
   | number
@@ -18,7 +18,7 @@ interface ErrorRow {
   readonly title: string
   /** When a client gets this code: one sentence, for docs/errors.md. */
   readonly when: string
-  /** The response carries no `Retry-After` when this is left out, because the same request would fail again. */
+  /** Left out where waiting is no help: the client changes its request or, where `detail` says so, sends it again at once. */
   readonly retryAfter?: RetryAfter
 }
 
@@ -27,7 +27,7 @@ export const ERRORS = {
   'bad-request': {
     status: 400,
     title: 'The request is malformed',
-    when: 'The message breaks a rule of HTTP, repeats or contradicts a field, is a WebSocket handshake for an address without WebSockets, is a sign-in without exactly one token, or came from a trusted proxy with fields that cannot be read.',
+    when: 'The message breaks a rule of HTTP, repeats or contradicts a field, is a WebSocket handshake for an address without WebSockets or for the terminal without its subprotocol `tty`, is a sign-in without exactly one token, gives the agent’s page the address of another gateway, or came from a trusted proxy with fields that cannot be read.',
   },
   'bad-target': {
     status: 400,
@@ -42,7 +42,7 @@ export const ERRORS = {
   'token-invalid': {
     status: 401,
     title: 'The token is not valid for this workspace',
-    when: 'The token that decides is malformed, was not signed with a key of this workspace, or was revoked by signing out.',
+    when: 'The token that decides is malformed, is not signed with a key of this workspace, is for another workspace or from another issuer, or is too long for the cookie of a sign-in.',
   },
   'token-expired': {
     status: 401,
@@ -116,7 +116,7 @@ export const ERRORS = {
     status: 502,
     title: 'The service behind this address is not answering',
     when: 'The service refused the connection, broke it, or did not speak HTTP.',
-    // A page that loads itself again after this time makes six requests a minute, less than the ten that an address may make.
+    // The error page reloads itself after this time: six requests a minute leave room in an address's budget of ten.
     retryAfter: 10,
   },
   draining: {
@@ -142,7 +142,7 @@ export const ERRORS = {
 /** A stable name for a refusal or failure, sent in `X-Gateway-Error` and in the problem document. */
 export type ErrorCode = keyof typeof ERRORS
 
-/** The codes whose seconds are not one number of the table: the code that throws the error must give them. */
+/** The codes whose seconds are not one number of the table. Whoever creates such an error gives the seconds. */
 type TimedCode = {
   [Code in ErrorCode]: (typeof ERRORS)[Code] extends { retryAfter: object } ? Code : never
 }[ErrorCode]

@@ -160,7 +160,12 @@ export class ClientConnection implements Watched {
 
   /** Notes that the connection carries a WebSocket handshake. The relay watches the connection once the socket is open. */
   upgrade(): void {
-    this.#state = 'upgraded'
+    if (this.#state === 'open') this.#state = 'upgraded'
+  }
+
+  /** Whether the connection may carry a handshake: it is open, and no response is under way. */
+  get mayUpgrade(): boolean {
+    return this.#state === 'open' && currentResponse(this.#socket) === undefined
   }
 
   /** Hands no further request on. */

@@ -27,9 +27,9 @@ export const SERVER_OPTIONS: ServerOptions = {
   keepAlive: true,
   keepAliveInitialDelay: 30_000,
   // An offer of any other protocol is ignored (RFC 9110 section 7.8). A handshake behind a request that is still being
-  // answered is handled as an ordinary request, which stage 0 refuses when its turn comes.
+  // answered is handled as an ordinary request, which stage 0 refuses when its turn comes; behind a last response, it is dropped.
   shouldUpgradeCallback: (request) =>
-    offersWebSocket(request) && currentResponse(request.socket) === undefined,
+    offersWebSocket(request) && request.socket.clientConnection?.mayUpgrade === true,
 }
 
 /** Makes the HTTP server. Tests and production use the same. */

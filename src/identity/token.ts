@@ -30,10 +30,7 @@ const FORBIDDEN_HEADER_FIELD = /^(?:crit|b64|jwk|jku|x5.*|cty|zip|enc)$/i
 /** The last second of the year 9999. A later date is a mistake, such as milliseconds in place of seconds. */
 const LAST_DATE = 253_402_300_799
 
-/**
- * `iat` may be this far in the future, in seconds, whatever the leeway, because a machine's clock lags after it was
- * suspended.
- */
+/** `iat` may be this far ahead, in seconds, whatever the leeway, because a machine's clock lags after it was suspended. */
 const MAX_ISSUED_AHEAD_SECONDS = 300
 
 /** Whether a text has the form of our credentials: a compact JWS or an API token. It may still be invalid. */
@@ -58,8 +55,7 @@ export function readClaims(token: string): JsonObject {
   if (token.length > MAX_TOKEN_LENGTH) throw invalidToken('too long')
   if (!JWS_COMPACT.test(token)) throw invalidToken('not a compact JWS')
   const parts = token.split('.')
-  // Node also decodes base64url with stray bits or characters. A token must have one spelling, because its text names its
-  // session.
+  // Node also decodes base64url with stray bits or characters. A token has one spelling, because its text names the session.
   if (parts.some((part) => Buffer.from(part, 'base64url').toString('base64url') !== part))
     throw invalidToken('not canonical base64url')
   checkHeader(readObject(parts[0] ?? '', 'header'))
@@ -95,10 +91,7 @@ function readObject(part: string, name: string): JsonObject {
   return value as JsonObject
 }
 
-/**
- * Whether a JSON object has a member twice at its top level, since parsers disagree about which one counts (RFC 7519 section
- * 4).
- */
+/** Whether a JSON object has a member twice at its top level: parsers disagree which one counts (RFC 7519 section 4). */
 function hasDuplicateKeys(validJson: string): boolean {
   const seen = new Set<unknown>()
   let depth = 0

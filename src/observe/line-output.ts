@@ -18,21 +18,13 @@ import { codeOf } from '../answers/errors.ts'
 const GATHERED_LENGTH = 32 * 1024
 const GATHERED_MS = 500
 
-/**
- * The limit of the queue in bytes. Lines beyond it are dropped, so that a reader that stops reading cannot exhaust the
- * memory.
- */
+/** The limit of the queue in bytes. Lines beyond it are dropped, or a stopped reader could exhaust the memory. */
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 
-/**
- * How many pieces of about GATHERED_LENGTH are written in one turn of the event loop, so that requests are served in
- * between.
- */
+/** Pieces of about GATHERED_LENGTH written in one turn of the event loop, so that requests are served in between. */
 const PIECES_A_TURN = 16
 
-/**
- * The delay before the next attempt to write to a full pipe, in milliseconds. It doubles each time, up to the second number.
- */
+/** Delay before the next write to a full pipe, in milliseconds. It doubles each time, up to the second number. */
 const FIRST_RETRY_MS = 4
 const LAST_RETRY_MS = 128
 

@@ -1,7 +1,4 @@
-/**
- * How is the record of a request written to the log? As JSON text, made field by field, which is faster than a general JSON
- * writer.
- */
+/** How is the record of a request written to the log? As JSON text that is made field by field. */
 import type { Decision } from './record.ts'
 
 /**

@@ -26,10 +26,7 @@ export interface Log {
 /** The number of causes of an error that are logged, because a chain of causes may be circular. */
 const MAX_CAUSES = 5
 
-/**
- * Opens the log: JSON lines with the time in ISO 8601. A reader that stops reading does not block the gateway
- * (line-output.ts).
- */
+/** Opens the log: JSON lines with the time in ISO 8601. A reader that stops reading blocks nothing (line-output.ts). */
 export function openLog(level: string, destination: LogDestination = 1): Log {
   const options: pino.LoggerOptions = {
     level,
@@ -66,10 +63,7 @@ function lineWriter(logger: Logger, destination: DestinationStream): Log['writeL
 let lastTime = 0
 let lastText = ''
 
-/**
- * The time as a JSON field in ISO 8601, as pino expects it. The text is cached for a millisecond, which many lines share
- * under load.
- */
+/** The time as a JSON field in ISO 8601, as pino expects it; cached for a millisecond, which many lines share under load. */
 function isoTime(): string {
   const now = Date.now()
   if (now !== lastTime) {
@@ -84,10 +78,7 @@ export function errorField(error: unknown): string {
   return error === undefined ? '' : `,"err":${JSON.stringify(describeError(error))}`
 }
 
-/**
- * The name, code and message of an error and of its causes. The stack is left out, because it names paths and repeats
- * itself.
- */
+/** The name, code and message of an error and its causes. No stack, because it names paths and repeats the message. */
 function describeError(error: unknown, causes = MAX_CAUSES): unknown {
   if (!(error instanceof Error)) return { message: String(error).slice(0, 500) }
   const code = codeOf(error)

@@ -1,7 +1,4 @@
-/**
- * How is a path written to the log? Cut to a maximum length, with `[token]` in place of everything that has the form of a
- * token.
- */
+/** How is a path written to the log? Cut to a maximum length, with `[token]` in place of all that looks like a token. */
 
 /** The longest path that is logged, in characters. A longer one is cut and ends with `…`. */
 export const MAX_LOGGED_PATH = 512

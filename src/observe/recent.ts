@@ -1,7 +1,4 @@
-/**
- * What was decided about a recent request? The records of the last few thousand requests are in a ring buffer and found by
- * request id.
- */
+/** What was decided about a recent request? A ring buffer has its record, which is found by the request id. */
 import { logFields, textField } from './log-line.ts'
 import type { Decision } from './record.ts'
 

@@ -1,8 +1,7 @@
 /**
  * What happens on SIGTERM, in order? This file is the answer, top to bottom: {@link stopOnSignals} limits the time that
  * stopping may take, {@link stopGateway} has the steps, {@link drainRequests} is the step that waits for requests; then the
- * process ends. With GATEWAY_HOT_RESTART the keeper of the port (port-keeper.ts) gets the signal and sends the message
- * `stop`.
+ * process ends. With GATEWAY_HOT_RESTART the keeper (port-keeper.ts) gets the signal and sends the message `stop`.
  */
 import { rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
@@ -65,10 +64,7 @@ export interface StopOptions {
   readonly operations: Operations
   readonly supervisor: NotifyOptions
   readonly drainSeconds: number
-  /**
-   * The Unix socket that the gateway listens on and removes at the end; undefined when there is none or another process owns
-   * it.
-   */
+  /** The Unix socket that the gateway removes at the end; undefined when there is none or another process owns it. */
   readonly socketFile: string | undefined
   readonly saveBudgets: () => void
 }

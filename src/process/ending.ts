@@ -16,16 +16,13 @@ export function endProcess(exitCode: number): never {
     const { execPath } = process
     process.execve?.(execPath, [execPath, '--eval', `process.exit(${exitCode})`], {})
   } catch {
-    // The platform has no execve, or the file of Node was replaced. SIGKILL ends the process, with a signal for an exit
-    // code.
+    // The platform has no execve, or Node's file was replaced. SIGKILL ends the process, with a signal for an exit code.
   }
   process.kill(process.pid, 'SIGKILL')
   throw new Error('not reached')
 }
 
-/**
- * Two interrupts within this time are one (milliseconds): npm forwards a Ctrl+C that the terminal has sent to us already.
- */
+/** Two interrupts within this time (milliseconds) are one: npm forwards a Ctrl+C that the terminal has sent to us already. */
 const SAME_INTERRUPT_MS = 100
 
 /** What the signals that stop a process call. */

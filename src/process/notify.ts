@@ -1,7 +1,4 @@
-/**
- * How does the supervisor learn that the gateway is ready or stopping? Through s6's notification pipe or systemd's
- * NOTIFY_SOCKET.
- */
+/** How does the supervisor learn that the gateway is ready or stopping? From s6's pipe or systemd's NOTIFY_SOCKET. */
 import { execFile } from 'node:child_process'
 import { closeSync, fstatSync, readdirSync, readlinkSync, writeSync } from 'node:fs'
 import type { Logger } from 'pino'
@@ -21,10 +18,7 @@ const NOTIFY_MS = 5000
 /** The PATH of `systemd-notify`, which gets nothing else of the gateway's environment because it needs nothing else. */
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
-/**
- * Notifies the supervisor that the gateway accepts requests. Never rejects: a supervisor that gets no notification reports
- * that itself.
- */
+/** Notifies the supervisor that the gateway accepts requests. Never rejects: a supervisor reports a missing notification. */
 export async function notifyReady({ fd, socket, logger }: NotifyOptions): Promise<void> {
   if (fd !== undefined) notifyPipe(fd, logger)
   if (socket !== undefined) await notifySystemd(socket, ['READY=1'], logger)

@@ -55,10 +55,7 @@ function readPid(path: string): number | undefined {
   return /^[1-9][0-9]{0,9}$/.test(text) ? Number(text) : undefined
 }
 
-/**
- * Whether a process is alive and runs the gateway. The kernel reuses numbers, so a number in a stale file may be any
- * program.
- */
+/** Whether a process is alive and runs the gateway. The kernel reuses numbers, so a stale number may be any program. */
 function isGateway(pid: number): boolean {
   try {
     process.kill(pid, 0)

@@ -123,10 +123,7 @@ class Gateways {
   #retiring: Worker | undefined
   #isReady = false
   #isStopping = false
-  /**
-   * Whether SIGUSR2 came again during a replacement. It is then repeated, because the program on the disk may be newer by
-   * now.
-   */
+  /** Whether SIGUSR2 came again during a replacement. It is then repeated, since the program on the disk may be newer. */
   #again = false
   #exitCode: number = EXIT.failed
 

@@ -1,6 +1,4 @@
-/**
- * What does the process do around the gateway? It handles signals, messages of the keeper of the port, and uncaught errors.
- */
+/** What does the process do around the gateway? It handles signals, messages of the port's keeper, and uncaught errors. */
 import { loadConfig, type Config, type Environment } from '../config/load.ts'
 import { stopOnSignals } from './drain.ts'
 import { endProcess } from './ending.ts'
@@ -56,9 +54,7 @@ function obeyKeeper(gateway: RunningGateway): void {
   tellKeeper('ready')
 }
 
-/**
- * Handles signals. They take effect once the gateway has started; a gateway that cannot start ends the process by itself.
- */
+/** Handles signals. They take effect once the gateway has started; one that cannot start ends the process by itself. */
 function obeySignals(
   starting: Promise<RunningGateway>,
   { drainSeconds }: Config,

@@ -45,21 +45,29 @@ function theOneClaiming(claims: ServiceRow['claims']): ServiceName {
   return name
 }
 
-const EXACT = claiming('exact').map((name) => [SERVICES[name].path, name] as const)
-const PREFIXES: ReadonlyArray<readonly [string, RouteName]> = [
-  ...claiming('prefix').map((name) => [SERVICES[name].path, name] as const),
-  ['/_gateway', 'gateway'],
+/** A fixed path, and whose it is. */
+interface Claim {
+  readonly path: string
+  readonly route: RouteName
+  /** Whether what is below the path belongs to the route too. */
+  readonly isPrefix: boolean
+}
+
+const CLAIMS: readonly Claim[] = [
+  ...claiming('exact').map((route) => ({ path: SERVICES[route].path, route, isPrefix: false })),
+  ...claiming('prefix').map((route) => ({ path: SERVICES[route].path, route, isPrefix: true })),
+  { path: '/_gateway', route: 'gateway', isPrefix: true },
 ]
 const CONTROL_UI = theOneClaiming('control-ui')
 const REST = theOneClaiming('rest')
 
 /** Paths that GATEWAY_CONTROL_UI must not name. */
-export const RESERVED_PREFIXES: readonly string[] = [...PREFIXES, ...EXACT].map(([path]) => path)
+export const RESERVED_PREFIXES: readonly string[] = CLAIMS.map(({ path }) => path)
 
 /** The route of a path. Prefixes match whole segments, case-sensitively: `/terminalx` is the dashboard's. */
 export function routeOf(path: string, { controlUi }: SiteMap): RouteName {
-  for (const [exact, route] of EXACT) if (path === exact) return route
-  for (const [prefix, route] of PREFIXES) if (hasPrefix(path, prefix)) return route
+  for (const claim of CLAIMS)
+    if (claim.isPrefix ? hasPrefix(path, claim.path) : path === claim.path) return claim.route
   return controlUi !== undefined && hasPrefix(path, controlUi) ? CONTROL_UI : REST
 }
 
@@ -73,8 +81,8 @@ export function pathOf(name: ServiceName, { controlUi }: SiteMap): string | unde
 export function strippedPrefix(route: RouteName, siteMap: SiteMap): string {
   if (route === 'gateway') return ''
   const { stripsPath } = SERVICES[route]
-  const isStripped = stripsPath === 'by-setting' ? siteMap.stripApi : stripsPath
-  return isStripped ? (pathOf(route, siteMap) ?? '') : ''
+  if (stripsPath === false || (stripsPath === 'by-setting' && !siteMap.stripApi)) return ''
+  return pathOf(route, siteMap) ?? ''
 }
 
 function hasPrefix(path: string, prefix: string): boolean {

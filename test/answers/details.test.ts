@@ -1,4 +1,4 @@
-/** Which sentence tells a client what was wrong and what to do? */
+/** Does each error response tell the client what was wrong and what to do? */
 import t from 'tap'
 import * as details from '../../src/answers/details.ts'
 import type { ErrorCode } from '../../src/answers/errors.ts'
@@ -25,7 +25,7 @@ t.test('every text is a sentence that names no host, port, path or library', asy
   }
 })
 
-t.test('a service that does not answer is named in words, with when to try again', async (t) => {
+t.test('a service that does not respond is named, with the time of a retry', async (t) => {
   const rows: Array<[RouteName, string]> = [
     ['dashboard', 'The dashboard does'],
     ['terminal', 'The terminal does'],
@@ -49,7 +49,7 @@ t.test('a service that does not answer is named in words, with when to try again
   t.equal(serviceDetail('rate-limited', ROUTE_WORDS.terminal, 1), undefined)
 })
 
-t.test('a spent budget says for how many seconds', async (t) => {
+t.test('a reached rate limit states the seconds to wait', async (t) => {
   t.equal(waitDetail(1), 'The limit of requests is reached. Wait 1 second, then try again.')
   t.equal(waitDetail(37), 'The limit of requests is reached. Wait 37 seconds, then try again.')
 })

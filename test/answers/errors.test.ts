@@ -1,4 +1,4 @@
-/** Which answers does the gateway give in its own name? */
+/** Which errors can the gateway respond with, and with which status? */
 import t from 'tap'
 import {
   codeOf,
@@ -9,7 +9,7 @@ import {
   type ErrorCode,
 } from '../../src/answers/errors.ts'
 
-t.test('every code has the status that the contract gives it', async (t) => {
+t.test('every code has the status in the contract', async (t) => {
   const statuses: Record<ErrorCode, number> = {
     'bad-request': 400,
     'bad-target': 400,
@@ -73,14 +73,14 @@ t.test(
   },
 )
 
-t.test('the public words name no host, port, path or library', async (t) => {
+t.test('the public texts contain no host, port, path or library', async (t) => {
   for (const { title } of Object.values(ERRORS)) {
     t.match(title, /^[A-Z][A-Za-z0-9 ]+$/)
     t.notMatch(title, /localhost|127|3001|undici|fastify|node|openclaw|ttyd|next/i)
   }
 })
 
-t.test('an error carries its reason and cause for the log, beside its public words', async (t) => {
+t.test('an error has a reason and a cause for the log, besides its public texts', async (t) => {
   const cause = new Error('inner')
   const error = new GatewayError('rate-limited', {
     reason: 'why',
@@ -94,7 +94,7 @@ t.test('an error carries its reason and cause for the log, beside its public wor
   t.notOk('cause' in new GatewayError('draining'))
 })
 
-t.test('what fails behind the gateway is 504 when it took too long, else 502', async (t) => {
+t.test('a failure of a service is a 504 if it took too long, else a 502', async (t) => {
   const failing = (code: string) => Object.assign(new Error('connect 127.0.0.1:3001'), { code })
   t.match(upstreamErrorFrom(failing('ETIMEDOUT')), {
     code: 'upstream-timeout',
@@ -116,7 +116,7 @@ t.test('what fails behind the gateway is 504 when it took too long, else 502', a
   t.equal(upstreamErrorFrom(ours), ours, 'an answer that was already chosen stands')
 })
 
-t.test('the code of an error is text, or nothing', async (t) => {
+t.test('the code of a foreign error is a string, or empty', async (t) => {
   t.equal(codeOf(Object.assign(new Error('x'), { code: 'EPERM' })), 'EPERM')
   for (const odd of [undefined, null, 'EPERM', new Error('x'), { code: 1 }, { code: null }, []])
     t.equal(codeOf(odd), '')

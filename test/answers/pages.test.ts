@@ -1,4 +1,4 @@
-/** What does a person see when the gateway answers itself? */
+/** Are the gateway's own pages complete, safe and clear? */
 import { createHash } from 'node:crypto'
 import * as fc from 'fast-check'
 import t from 'tap'
@@ -18,7 +18,7 @@ const PAGES = [
   signInPage(DETAILS['token-expired'], '/'),
 ]
 
-t.test('the policy allows the style that is sent, and nothing else', async (t) => {
+t.test('the policy allows the page’s own style, and nothing else', async (t) => {
   for (const page of PAGES) {
     const styles = [...page.matchAll(/<style>([^]*?)<\/style>/g)]
     t.equal(styles.length, 1)
@@ -38,7 +38,7 @@ t.test('the policy allows the style that is sent, and nothing else', async (t) =
   t.notMatch(PAGE_POLICY, /unsafe|\*|https?:|script-src/)
 })
 
-t.test('every page has its icon in itself, so that no browser asks for one', async (t) => {
+t.test('every page contains its icon, so that browsers do not request one', async (t) => {
   for (const page of PAGES) {
     const [link, ...more] = [...page.matchAll(/<link[^>]*>/g)].map(([text]) => text)
     t.same(more, [])
@@ -49,7 +49,7 @@ t.test('every page has its icon in itself, so that no browser asks for one', asy
   }
 })
 
-t.test('a page that tries again by itself says when, and asks for the same address', async (t) => {
+t.test('a page that reloads itself states when, and requests the same address', async (t) => {
   const words = { requestId: 'id-1', detail: 'Words.' }
   const still = errorPage('upstream-unreachable', words)
   t.notMatch(still, /http-equiv|by itself/)
@@ -67,7 +67,7 @@ t.test('a page that tries again by itself says when, and asks for the same addre
   }
 })
 
-t.test('pages bring no script and load nothing', async (t) => {
+t.test('pages have no script and load nothing', async (t) => {
   for (const page of PAGES) {
     t.notMatch(page, /<script|\son[a-z]+=|javascript:|\bsrc=|<iframe|@import|url\(|\sstyle=/i)
     t.same(
@@ -80,21 +80,18 @@ t.test('pages bring no script and load nothing', async (t) => {
   }
 })
 
-t.test(
-  'an error page says what happened, what to do, and which log line to look for',
-  async (t) => {
-    for (const code of CODES) {
-      const page = errorPage(code, { requestId: 'request-id-7', detail: DETAILS[code] })
-      t.ok(page.includes(`<p>${escapeHtml(DETAILS[code])}</p>`))
-      t.ok(page.includes(`<h1>${ERRORS[code].title}</h1>`))
-      t.ok(page.includes(`${code} · request-id-7`))
-      // On a host that is not served, / has the same answer.
-      t.equal(page.includes('href="/"'), code !== 'host-not-served', code)
-    }
-  },
-)
+t.test('an error page shows what happened, what to do, and the request id', async (t) => {
+  for (const code of CODES) {
+    const page = errorPage(code, { requestId: 'request-id-7', detail: DETAILS[code] })
+    t.ok(page.includes(`<p>${escapeHtml(DETAILS[code])}</p>`))
+    t.ok(page.includes(`<h1>${ERRORS[code].title}</h1>`))
+    t.ok(page.includes(`${code} · request-id-7`))
+    // On a host that is not served, / gets the same error.
+    t.equal(page.includes('href="/"'), code !== 'host-not-served', code)
+  }
+})
 
-t.test('the sign-in form posts the token, never puts it into an address', async (t) => {
+t.test('the sign-in form posts the token, and never puts it into a URL', async (t) => {
   const page = signInPage(undefined, '/logs')
   t.match(page, /<form method="post" action="\/_gateway\/sign-in">/)
   t.match(page, /<input id="token" name="token" type="password" required/)
@@ -103,7 +100,7 @@ t.test('the sign-in form posts the token, never puts it into an address', async 
   t.equal(page.match(/<form/g)?.length, 1)
 })
 
-t.test('nothing that is put into a page can leave its place', async (t) => {
+t.test('no text that is inserted into a page can break its HTML', async (t) => {
   for (const text of [
     '<script>',
     '"><img src=x onerror=alert(1)>',

@@ -1,4 +1,4 @@
-/** How does an error become an answer? */
+/** Does each error become a complete and safe response? */
 import * as fc from 'fast-check'
 import t from 'tap'
 import { DETAILS } from '../../src/answers/details.ts'
@@ -23,14 +23,14 @@ interface Detailed {
   readonly detail: string
 }
 
-/** The values of a field, in order. */
+/** The values of a header, in order. */
 function values({ headers }: Answer, name: string): string[] {
   return headers.filter(
     (_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === name.toLowerCase(),
   )
 }
 
-t.test('a program gets problem details, with the code in the body and in a field', async (t) => {
+t.test('a program gets problem details, with the code in the body and in a header', async (t) => {
   for (const code of CODES) {
     const answer = problemAnswer(withCode(code), PROGRAM)
     const { status, title } = ERRORS[code]
@@ -53,7 +53,7 @@ t.test('a program gets problem details, with the code in the body and in a field
   }
 })
 
-t.test('a person gets a page that can do nothing but be read', async (t) => {
+t.test('a person gets a page without any active content', async (t) => {
   for (const code of CODES) {
     const answer = problemAnswer(withCode(code), PERSON)
     t.equal(answer.status, ERRORS[code].status)
@@ -67,7 +67,7 @@ t.test('a person gets a page that can do nothing but be read', async (t) => {
   }
 })
 
-t.test('who is not signed in is told how, in the words of RFC 6750', async (t) => {
+t.test('a client that is not signed in gets a challenge (RFC 6750)', async (t) => {
   const challenges: Partial<Record<ErrorCode, string>> = {
     'sign-in-required': 'Bearer realm="workspace"',
     'token-invalid': 'Bearer realm="workspace", error="invalid_token"',
@@ -80,7 +80,7 @@ t.test('who is not signed in is told how, in the words of RFC 6750', async (t) =
     }
 })
 
-t.test('a person who must sign in gets the form, with the way back in it', async (t) => {
+t.test('a person who must sign in gets the form, with the path to return to', async (t) => {
   for (const code of CODES) {
     const { body } = problemAnswer(withCode(code), PERSON)
     const isSignIn = ERRORS[code].status === 401
@@ -95,12 +95,15 @@ t.test('a person who must sign in gets the form, with the way back in it', async
   )
 })
 
-t.test('an error’s own detail goes before that of its code, to programs and people', async (t) => {
-  const error = new GatewayError('bad-target', { reason: 'for the log', detail: 'What to do.' })
-  t.equal((JSON.parse(problemAnswer(error, PROGRAM).body) as Detailed).detail, 'What to do.')
-  t.match(problemAnswer(error, PERSON).body, '<p>What to do.</p>')
-  t.notMatch(problemAnswer(error, PERSON).body, 'for the log')
-})
+t.test(
+  'an error’s own detail replaces the default of its code, for programs and people',
+  async (t) => {
+    const error = new GatewayError('bad-target', { reason: 'for the log', detail: 'What to do.' })
+    t.equal((JSON.parse(problemAnswer(error, PROGRAM).body) as Detailed).detail, 'What to do.')
+    t.match(problemAnswer(error, PERSON).body, '<p>What to do.</p>')
+    t.notMatch(problemAnswer(error, PERSON).body, 'for the log')
+  },
+)
 
 t.test('Retry-After is that of the table, once, and a page loads itself again then', async (t) => {
   const refresh = (answer: Answer) =>
@@ -124,7 +127,7 @@ t.test('Retry-After is that of the table, once, and a page loads itself again th
   }
 })
 
-t.test('the fields of an error are sent, each of several on its own line', async (t) => {
+t.test('the headers of an error are sent, each value on its own line', async (t) => {
   const error = new GatewayError('bad-request', {
     headers: { 'Set-Cookie': ['a=; Max-Age=0', 'b=; Max-Age=0'], Allow: 'GET' },
   })
@@ -133,7 +136,7 @@ t.test('the fields of an error are sent, each of several on its own line', async
   t.same(values(answer, 'allow'), ['GET'])
 })
 
-t.test('nothing of an error’s inside is sent', async (t) => {
+t.test('no internal information of an error is sent', async (t) => {
   const hidden = 'connect ECONNREFUSED 127.0.0.1:3001'
   const error = new GatewayError('upstream-unreachable', {
     reason: hidden,
@@ -145,13 +148,13 @@ t.test('nothing of an error’s inside is sent', async (t) => {
   }
 })
 
-t.test('a body is counted in bytes', async (t) => {
+t.test('the Content-Length is counted in bytes', async (t) => {
   const answer = withBody(200, ownHeaders('id-1'), 'text/plain', 'é🦊')
   t.same(values(answer, 'Content-Length'), ['6'])
 })
 
 t.test(
-  'bytes that are no request are answered with valid HTTP, and the connection ends',
+  'bytes that are not a request get a valid HTTP response, and the connection is closed',
   async (t) => {
     for (const code of CODES) {
       const text = rawAnswer(code, 'id-1')
@@ -179,7 +182,7 @@ t.test(
   },
 )
 
-t.test('whatever the way back is, it stays one attribute of the page', async () => {
+t.test('any return path stays inside its attribute of the page', async () => {
   fc.assert(
     fc.property(anyText(), (returnTo) => {
       const { body } = problemAnswer(new GatewayError('sign-in-required'), { ...PERSON, returnTo })

@@ -8,7 +8,7 @@ import { startGateway, type RunningGateway } from '../../src/process/lifecycle.t
 import { mintToken } from '../../src/identity/mint.ts'
 import { ADDRESS_SETTINGS } from '../../src/rules/services.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
-import { eventually } from './waiting.ts'
+import { Arrivals, eventually } from './waiting.ts'
 
 /** The secret that signs test tokens. */
 export const SECRET = 'test-key-of-houston-3f9c1d27b8a64e05'
@@ -49,12 +49,12 @@ export async function startTestGateway(
   const stateDir = mkdtempSync(join(tmpdir(), 'workspace-gateway-test-'))
   const config = loadConfig(testSettings({ GATEWAY_STATE_DIR: stateDir, ...overrides }))
   const lines: string[] = []
-  const waiting = new Set<() => void>()
+  const arrivals = new Arrivals()
   const running = await startGateway(config, {
     logDestination: {
       write(line: string) {
         lines.push(line)
-        for (const wake of waiting) wake()
+        arrivals.wake()
       },
     },
   })
@@ -69,18 +69,7 @@ export async function startTestGateway(
     config,
     running,
     logLines,
-    logLine(matches) {
-      return new Promise((resolve) => {
-        const look = () => {
-          const found = logLines().find(matches)
-          if (found === undefined) return
-          waiting.delete(look)
-          resolve(found)
-        }
-        waiting.add(look)
-        look()
-      })
-    },
+    logLine: (matches) => arrivals.until(() => logLines().find(matches)),
   }
 }
 

@@ -1,11 +1,12 @@
 /** How does a test run the real program? As a child process, with its arguments, environment, signals and exit code. */
 import { spawn, type ChildProcess, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import type { Readable } from 'node:stream'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { Arrivals, memoryOf } from './waiting.ts'
 import { testSettings } from './gateway.ts'
 
 /** The source file of the program. */
@@ -56,10 +57,10 @@ export function run(
 export function watch(t: Test, child: ChildProcessByStdio<null, Readable, Readable>): Program {
   let stdout = ''
   let stderr = ''
-  const waiting = new Set<() => void>()
+  const arrivals = new Arrivals()
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     stdout += text
-    for (const wake of waiting) wake()
+    arrivals.wake()
   })
   child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
   const exited = once(child, 'close').then(([code, signal]) => (code ?? signal) as number | string)
@@ -80,22 +81,14 @@ export function watch(t: Test, child: ChildProcessByStdio<null, Readable, Readab
     stderr: () => stderr,
     logLines,
     logged: (message) =>
-      new Promise((resolve, reject) => {
-        const look = () => {
-          const found = logLines().find(({ msg }) => msg === message)
-          if (found === undefined) return
-          waiting.delete(look)
-          resolve(found)
-        }
-        waiting.add(look)
-        look()
-        void exited.then((code) => reject(new Error(`ended with ${code}: ${stderr}`)))
-      }),
+      Promise.race([
+        arrivals.until(() => logLines().find(({ msg }) => msg === message)),
+        exited.then((code) => {
+          throw new Error(`ended with ${code}: ${stderr}`)
+        }),
+      ]),
     exited,
-    memory() {
-      const kilobytes = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
-      return Number(kilobytes?.[1]) * 1024
-    },
+    memory: () => memoryOf(pid),
     openFiles: () => readdirSync(`/proc/${pid}/fd`).length,
   }
 }

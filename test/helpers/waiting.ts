@@ -151,6 +151,36 @@ export function tcpConnections(): TcpConnection[] {
   })
 }
 
+/** Lets a test wait for something among what arrives bit by bit: every wait looks again after each arrival. */
+export class Arrivals {
+  readonly #looks = new Set<() => void>()
+
+  /** Tells every wait that something has arrived. */
+  wake(): void {
+    for (const look of this.#looks) look()
+  }
+
+  /** Waits until `find` returns something other than undefined, and returns that. */
+  until<Found>(find: () => Found | undefined): Promise<Found> {
+    return new Promise((resolve) => {
+      const look = () => {
+        const found = find()
+        if (found === undefined) return
+        this.#looks.delete(look)
+        resolve(found)
+      }
+      this.#looks.add(look)
+      look()
+    })
+  }
+}
+
+/** The memory of a process that is resident, in bytes. */
+export function memoryOf(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024
+}
+
 /** The number of file descriptors that this process has open. */
 export function openFiles(): number {
   return readdirSync('/proc/self/fd').length

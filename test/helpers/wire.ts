@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import type { Writable } from 'node:stream'
-import { later, within } from './waiting.ts'
+import { Arrivals, later, within } from './waiting.ts'
 
 /** A response as received. */
 export interface RawAnswer {
@@ -38,18 +38,15 @@ export function gather(socket: Socket): Received {
   const chunks: string[] = []
   let size = 0
   let how: 'ended' | 'reset' = 'reset'
-  const waiting = new Set<() => void>()
+  const arrivals = new Arrivals()
   const text = () => {
     if (chunks.length > 1) chunks.splice(0, chunks.length, chunks.join(''))
     return chunks[0] ?? ''
   }
-  const wake = () => {
-    for (const one of waiting) one()
-  }
   socket.on('data', (chunk: Buffer) => {
     size += chunk.length
     chunks.push(chunk.toString('latin1'))
-    wake()
+    arrivals.wake()
   })
   socket.on('end', () => {
     how = 'ended'
@@ -57,7 +54,7 @@ export function gather(socket: Socket): Received {
   })
   const over = new Promise<{ text: string; how: 'ended' | 'reset' }>((resolve) => {
     socket.on('close', () => {
-      wake()
+      arrivals.wake()
       resolve({ text: text(), how })
     })
   })
@@ -66,15 +63,7 @@ export function gather(socket: Socket): Received {
     bytes: () => size,
     over,
     until: (condition) =>
-      new Promise((resolve) => {
-        const look = () => {
-          if (!condition(text()) && !socket.destroyed) return
-          waiting.delete(look)
-          resolve(text())
-        }
-        waiting.add(look)
-        look()
-      }),
+      arrivals.until(() => (condition(text()) || socket.destroyed ? text() : undefined)),
   }
 }
 
@@ -235,31 +224,20 @@ export async function upgrade(
     ...handshake(headers),
   ]
   let bytes = Buffer.alloc(0)
-  const waiting = new Set<() => void>()
-  const wake = () => {
-    for (const one of waiting) one()
-  }
+  const arrivals = new Arrivals()
   const closed = new Promise<void>((resolve) => {
     socket.on('close', () => {
       resolve()
-      wake()
+      arrivals.wake()
     })
   })
   socket.on('data', (chunk: Buffer) => {
     bytes = Buffer.concat([bytes, chunk])
-    wake()
+    arrivals.wake()
   })
   socket.write(Buffer.concat([Buffer.from(`${lines.join('\r\n')}\r\n\r\n`, 'latin1'), early]))
   const waitFor = (ready: () => boolean) =>
-    new Promise<void>((resolve) => {
-      const look = () => {
-        if (!ready() && !socket.destroyed) return
-        waiting.delete(look)
-        resolve()
-      }
-      waiting.add(look)
-      look()
-    })
+    arrivals.until(() => ready() || socket.destroyed || undefined)
   await waitFor(() => bytes.includes('\r\n\r\n'))
   const headEnd = bytes.indexOf('\r\n\r\n') + 4
   const answer = parseAnswer(bytes.toString('latin1'))

@@ -1,9 +1,9 @@
 /** What every real neighbour of the gateway has in common: it is installed once, started, watched and stopped. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
-import { later } from '../helpers/waiting.ts'
+import { later, memoryOf } from '../helpers/waiting.ts'
 
 /** Where everything is installed that does not come from the system's own packages. Not part of the repository. */
 export const FOLDER = new URL('../../.neighbours', import.meta.url).pathname
@@ -80,10 +80,7 @@ export function startProgram(
     pid: child.pid ?? 0,
     output: () => output,
     exited,
-    memory() {
-      const status = readFileSync(`/proc/${child.pid}/status`, 'utf8')
-      return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024
-    },
+    memory: () => memoryOf(child.pid ?? 0),
     signal: (name) => void child.kill(name),
     async written(pattern, capMs = 60_000) {
       const { promise, resolve } = Promise.withResolvers<void>()

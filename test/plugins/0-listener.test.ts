@@ -1,5 +1,6 @@
 /** Is everything that is not HTTP as the gateway speaks it refused with a problem document, and the connection closed? */
 import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
 import { assertRefused, DOORS, knockWith } from '../helpers/door.ts'
@@ -324,6 +325,30 @@ t.test('a head that does not arrive in time is answered 408', async (t) => {
   )
   await assertRefused(t, workspace, answer, { code: 'request-timeout', stage: 'listener' })
   t.equal(answer.headers['connection'], 'close')
+})
+
+t.test('a handshake whose end arrives after its 408 reaches nobody', async (t) => {
+  const workspace = await startWorkspace(t)
+  const { server } = workspace.running.app
+  server.headersTimeout = 100
+  const lines = handshake([`Authorization: Bearer ${await token()}`])
+  const bytes = bytesOf('GET /api/ws HTTP/1.1', lines)
+  const accepted = once(server, 'connection') as Promise<[Socket]>
+  const client = connect({ port: workspace.port, host: '127.0.0.1', allowHalfOpen: true })
+  client.on('error', () => client.destroy())
+  t.teardown(() => client.destroy())
+  const [side] = await accepted
+  const closed = once(side, 'close')
+  // The client does not close its own side when the gateway has closed the other.
+  let received = ''
+  client.on('data', (chunk: Buffer) => (received += chunk.toString('latin1')))
+  client.write(bytes.slice(0, -2))
+  await eventually(() => received.includes('request-timeout'), 'the 408')
+  client.write(bytes.slice(-2))
+  await closed
+  t.equal(side.bytesRead, bytes.length, 'all of it was read')
+  t.equal(workspace.dials(), 0)
+  t.equal(received.split('HTTP/1.1 ').length, 2, 'one response')
 })
 
 t.test(

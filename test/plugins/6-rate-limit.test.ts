@@ -1,7 +1,4 @@
 /** Is the eleventh request refused, in one budget for each client address, whatever it looks like? */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { waitDetail } from '../../src/answers/details.ts'
 import {
@@ -16,6 +13,7 @@ import {
 } from '../helpers/door.ts'
 import { startBefore, startWorkspace, token } from '../helpers/gateway.ts'
 import { basic, startTtyd } from '../helpers/ttyd.ts'
+import { temporaryFolder } from '../helpers/process.ts'
 import { closedPort } from '../helpers/upstream.ts'
 import { exchange, handshake, send } from '../helpers/wire.ts'
 
@@ -700,8 +698,7 @@ t.test('after Retry-After it is served again, and no earlier', async (t) => {
 })
 
 t.test('budgets survive a restart', async (t) => {
-  const stateDir = mkdtempSync(join(tmpdir(), 'workspace-gateway-test-'))
-  t.teardown(() => rmSync(stateDir, { recursive: true, force: true }))
+  const stateDir = temporaryFolder(t)
   const settings = {
     GATEWAY_STATE_DIR: stateDir,
     GATEWAY_RATE_LIMIT: '3',

@@ -71,13 +71,20 @@ function isAlive(pid: number): boolean {
   return existsSync(path) && readFileSync(path, 'utf8') !== ''
 }
 
+/** Waits until a process runs its own program: for a moment it is a copy of the script, which then calls `exec`. */
+function runs(pid: number, commandLine: RegExp): Promise<void> {
+  const path = `/proc/${pid}/cmdline`
+  return eventually(() => commandLine.test(readFileSync(path, 'utf8')), `${commandLine} in ${path}`)
+}
+
 t.test('every service is started, watched by its own process id, and stopped', async (t) => {
   const folder = temporaryFolder(t)
   const { child, exited, said, pidOf, out } = boot(t, folder)
   await said('gateway started')
   const pids = SERVICES.map(pidOf)
   for (const pid of pids) t.ok(isAlive(pid))
-  t.match(readFileSync(`/proc/${pidOf('stats')}/cmdline`, 'utf8'), /^sleep\0/, 'no shell between')
+  await runs(pidOf('stats'), /^sleep\0/) // no shell in between
+  await runs(pidOf('terminal'), /^bash\0-c\0sleep 1000/)
   const environment = readFileSync(`/proc/${pidOf('terminal')}/environ`, 'utf8')
   t.notMatch(environment, /GATEWAY_|not-for-services/, 'secrets of the gateway stay its own')
   child.kill('SIGTERM')
@@ -99,7 +106,7 @@ t.test('the terminal gets a credential that no other user can read', async (t) =
   t.equal(statSync(join(folder, 'state')).mode & 0o777, 0o700)
   t.notOk(first.out().includes(credential))
   t.match(first.out(), `made ${file}, the terminal's user and password`)
-  t.match(readFileSync(`/proc/${first.pidOf('terminal')}/cmdline`, 'utf8'), credential)
+  await runs(first.pidOf('terminal'), new RegExp(`\0${credential}\0$`))
   first.child.kill('SIGTERM')
   await first.exited
   const second = boot(t, folder, settings)

@@ -1,4 +1,4 @@
-/** What survives a restart, and what happens when the disk does not play along? */
+/** Do the rate limits survive a restart, and what happens when the disk fails? */
 import {
   chmodSync,
   chownSync,
@@ -17,7 +17,7 @@ import t from 'tap'
 import { SlidingWindowLimiter } from '../../src/limits/budget.ts'
 import { openStateDir, restoreBudgets, saveBudgets } from '../../src/store/budgets.ts'
 
-/** A logger that remembers what it was told. */
+/** A logger that records its lines. */
 function capture() {
   const lines: string[] = []
   const logger = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) })
@@ -29,7 +29,7 @@ function tables() {
   return { addresses: limiter(), sessions: limiter() }
 }
 
-/** How many of twenty requests pass. */
+/** The number of twenty requests that pass. */
 function passing(limiter: SlidingWindowLimiter, key: string): number {
   const results = Array.from(
     { length: 20 },
@@ -38,22 +38,19 @@ function passing(limiter: SlidingWindowLimiter, key: string): number {
   return results.filter(Boolean).length
 }
 
-t.test(
-  'the state folder is made for nobody else, and taken from others if it exists',
-  async (t) => {
-    const { logger, lines } = capture()
-    const path = join(t.testdir(), 'data', 'gateway')
-    openStateDir(path, logger)
-    t.equal(statSync(path).mode & 0o777, 0o700)
-    chmodSync(path, 0o755)
-    openStateDir(path, logger)
-    t.equal(statSync(path).mode & 0o777, 0o700)
-    t.same(lines, [])
-  },
-)
+t.test('the state folder is private, also if it existed with another mode', async (t) => {
+  const { logger, lines } = capture()
+  const path = join(t.testdir(), 'data', 'gateway')
+  openStateDir(path, logger)
+  t.equal(statSync(path).mode & 0o777, 0o700)
+  chmodSync(path, 0o755)
+  openStateDir(path, logger)
+  t.equal(statSync(path).mode & 0o777, 0o700)
+  t.same(lines, [])
+})
 
 t.test(
-  'a folder of another user’s, or a link of theirs, is neither used nor changed',
+  'a folder or link that belongs to another user is neither used nor changed',
   { skip: process.geteuid?.() === 0 ? false : 'only root can give a folder away' },
   async (t) => {
     const folder = t.testdir({ theirs: {}, ours: {} })
@@ -75,16 +72,19 @@ t.test(
   },
 )
 
-t.test('a folder that cannot be made is said loudly, with the setting’s name', async (t) => {
-  const { logger, errors } = capture()
-  const folder = t.testdir({ file: 'x' })
-  openStateDir(join(folder, 'file', 'state'), logger)
-  openStateDir(join(folder, 'file'), logger)
-  t.equal(errors().length, 2)
-  t.match(errors()[0], 'GATEWAY_STATE_DIR')
-})
+t.test(
+  'a folder that cannot be created is logged as an error, with the setting’s name',
+  async (t) => {
+    const { logger, errors } = capture()
+    const folder = t.testdir({ file: 'x' })
+    openStateDir(join(folder, 'file', 'state'), logger)
+    openStateDir(join(folder, 'file'), logger)
+    t.equal(errors().length, 2)
+    t.match(errors()[0], 'GATEWAY_STATE_DIR')
+  },
+)
 
-t.test('budgets are saved whole and privately, and given back once', async (t) => {
+t.test('budgets are saved completely and privately, and restored once', async (t) => {
   const { logger, lines } = capture()
   const folder = t.testdir()
   const before = tables()
@@ -103,7 +103,7 @@ t.test('budgets are saved whole and privately, and given back once', async (t) =
   t.same(lines, [])
 })
 
-t.test('saving again replaces what was there', async (t) => {
+t.test('saving again replaces the file', async (t) => {
   const { logger } = capture()
   const folder = t.testdir({ 'budgets.json': 'old and long'.repeat(1000) })
   chmodSync(join(folder, 'budgets.json'), 0o644)
@@ -112,13 +112,13 @@ t.test('saving again replaces what was there', async (t) => {
   t.equal(statSync(join(folder, 'budgets.json')).mode & 0o777, 0o600)
 })
 
-t.test('a first start is nothing to talk about', async (t) => {
+t.test('a first start logs nothing', async (t) => {
   const { logger, lines } = capture()
   restoreBudgets(t.testdir(), tables(), logger)
   t.same(lines, [])
 })
 
-t.test('corrupt budgets are said, ignored and gone at the next start', async (t) => {
+t.test('corrupt budgets are logged, ignored and removed', async (t) => {
   const good = JSON.stringify({ savedAt: Date.now(), clock: 0, entries: [['k', [0], [10]]] })
   const corrupt = [
     '',
@@ -160,7 +160,7 @@ t.test('corrupt budgets are said, ignored and gone at the next start', async (t)
   }
 })
 
-t.test('one table that is corrupt does not spoil the other', async (t) => {
+t.test('a corrupt table does not affect the other', async (t) => {
   const { logger, errors } = capture()
   const folder = t.testdir({
     'budgets.json': `{"addresses":{"savedAt":${Date.now()},"clock":0,"entries":[["k",[0],[10]]]},"sessions":5}`,
@@ -172,7 +172,7 @@ t.test('one table that is corrupt does not spoil the other', async (t) => {
   t.equal(errors().length, 1)
 })
 
-t.test('a disk that fails is said, and never thrown', async (t) => {
+t.test('a failure of the disk is logged, and never thrown', async (t) => {
   const { logger, errors } = capture()
   const folder = t.testdir({ file: 'x' })
   saveBudgets(join(folder, 'file', 'below'), tables(), logger)
@@ -189,7 +189,7 @@ t.test('a disk that fails is said, and never thrown', async (t) => {
   t.same(readdirSync(folder), ['budgets.json', 'file'], 'no draft is left behind')
 })
 
-t.test('a table is corrupt as a whole, whatever else is in it or in the file', async (t) => {
+t.test('a table with any invalid entry is corrupt as a whole', async (t) => {
   const good = '["k",[0],[10]]'
   const table = (entries: string) => `{"savedAt":${Date.now()},"clock":0,"entries":[${entries}]}`
   for (const corrupt of [
@@ -210,7 +210,7 @@ t.test('a table is corrupt as a whole, whatever else is in it or in the file', a
 })
 
 t.test(
-  'a folder of root’s may be used by whoever we are, and one of anybody else’s by nobody else',
+  'a folder of root can be used by any user, and a folder of another user by no one else',
   { skip: process.geteuid?.() === 0 ? false : 'only root can give a folder away' },
   async (t) => {
     const rows: Array<[owner: number, own: number, isUsed: boolean]> = [

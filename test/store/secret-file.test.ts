@@ -1,4 +1,4 @@
-/** Whose folder may hold a secret, when is one made, and is everything closed again? */
+/** Whose folder may hold a secret, when is a secret created, and are all files closed again? */
 import { chmodSync, chownSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -12,7 +12,7 @@ function neverMade(): string {
   throw new Error('made although there is one')
 }
 
-t.test('a secret that is there is taken without another one being made', async (t) => {
+t.test('an existing secret is used, and no new one is created', async (t) => {
   const file = join(t.testdir(), 'secret')
   chmodSync(join(file, '..'), 0o700)
   const openBefore = readdirSync('/proc/self/fd').length
@@ -28,7 +28,7 @@ t.test('a secret that is there is taken without another one being made', async (
 })
 
 t.test(
-  'the folder is our own or root’s',
+  'the folder must belong to this user or to root',
   { skip: process.geteuid?.() === 0 ? false : 'only root can give a folder away' },
   async (t) => {
     const rows: Array<[owner: number, own: number, isUsed: boolean]> = [

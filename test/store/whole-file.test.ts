@@ -1,4 +1,4 @@
-/** Does a small file keep whole and ours, in a folder where somebody else has been before? */
+/** Is a small file written and read safely in a folder in which another user can write? */
 import { execFileSync } from 'node:child_process'
 import {
   existsSync,
@@ -23,7 +23,7 @@ const tables = () => ({
   addresses: new SlidingWindowLimiter({ limit: 10, windowSeconds: 60, capacity: 10 }),
 })
 
-/** Everything that is written to a folder that others can write to, and the name of its file. */
+/** All files that are written to a folder in which others can write, with their names. */
 const WRITERS: Record<string, (folder: string) => void> = {
   file: (folder) => writeWholeFile(join(folder, 'file'), 'ours'),
   pid: (folder) => writePidFile(join(folder, 'pid')),
@@ -31,7 +31,7 @@ const WRITERS: Record<string, (folder: string) => void> = {
 }
 
 t.test(
-  'a link in the place of a file, or of a draft with a likely name, is not followed',
+  'a link with the name of the file, or of a predictable draft, is not followed',
   async (t) => {
     for (const [name, write] of Object.entries(WRITERS)) {
       const folder = t.testdir({ victim: 'precious' })
@@ -56,23 +56,20 @@ t.test(
   },
 )
 
-t.test(
-  'a file that others can write, in the same places, is neither kept nor written to',
-  async (t) => {
-    for (const [name, write] of Object.entries(WRITERS)) {
-      const folder = t.testdir()
-      const draft = join(folder, `${name}.${process.pid}.tmp`)
-      for (const one of [join(folder, name), draft]) writeFileSync(one, 'planted', { mode: 0o666 })
-      const { ino } = statSync(join(folder, name))
-      write(folder)
-      t.not(statSync(join(folder, name)).ino, ino, `${name}: another file`)
-      t.equal(statSync(join(folder, name)).mode & 0o022, 0)
-      t.equal(readFileSync(draft, 'utf8'), 'planted')
-    }
-  },
-)
+t.test('a file with that name that others can write is neither kept nor written to', async (t) => {
+  for (const [name, write] of Object.entries(WRITERS)) {
+    const folder = t.testdir()
+    const draft = join(folder, `${name}.${process.pid}.tmp`)
+    for (const one of [join(folder, name), draft]) writeFileSync(one, 'planted', { mode: 0o666 })
+    const { ino } = statSync(join(folder, name))
+    write(folder)
+    t.not(statSync(join(folder, name)).ino, ino, `${name}: another file`)
+    t.equal(statSync(join(folder, name)).mode & 0o022, 0)
+    t.equal(readFileSync(draft, 'utf8'), 'planted')
+  }
+})
 
-t.test('what is no regular file is not read, and not waited for', async (t) => {
+t.test('a file that is not regular is not read, and does not block', async (t) => {
   const folder = t.testdir({ file: 'x'.repeat(100), folder: {} })
   const at = (name: string) => join(folder, name)
   execFileSync('mkfifo', [at('pipe')])
@@ -89,7 +86,7 @@ t.test('what is no regular file is not read, and not waited for', async (t) => {
   }
 })
 
-t.test('budgets are not read through a link or from a pipe, which are then gone', async (t) => {
+t.test('budgets are not read through a link or from a pipe, and these are removed', async (t) => {
   const folder = t.testdir({ victim: 'precious' })
   const path = join(folder, 'budgets.json')
   for (const plant of [
@@ -105,7 +102,7 @@ t.test('budgets are not read through a link or from a pipe, which are then gone'
 })
 
 t.test(
-  'a file has its content and its mode, whatever the umask, and nothing stays open',
+  'a file gets its content and its mode, whatever the umask, and no file stays open',
   async (t) => {
     const folder = t.testdir({ taken: { x: '' } })
     const path = join(folder, 'file')
@@ -125,20 +122,23 @@ t.test(
   },
 )
 
-t.test('a new file replaces nothing that has its name, a link to nowhere neither', async (t) => {
-  const folder = t.testdir({ taken: 'precious' })
-  symlinkSync(join(folder, 'nowhere'), join(folder, 'link'))
-  for (const name of ['taken', 'link'])
-    t.equal(writeNewFile(join(folder, name), 'ours'), false, name)
-  t.equal(readFileSync(join(folder, 'taken'), 'utf8'), 'precious')
-  t.equal(writeNewFile(join(folder, 'new'), 'ours', { durable: true }), true)
-  t.equal(readWholeFile(join(folder, 'new'), 4), 'ours')
-  t.equal(statSync(join(folder, 'new')).mode & 0o777, 0o600)
-  t.same(readdirSync(folder), ['link', 'new', 'taken'], 'no draft is left')
-  t.throws(() => writeNewFile(join(folder, 'none', 'x'), 'x'), { code: 'ENOENT' })
-})
+t.test(
+  'a new file does not replace an existing file or link, not even a dangling link',
+  async (t) => {
+    const folder = t.testdir({ taken: 'precious' })
+    symlinkSync(join(folder, 'nowhere'), join(folder, 'link'))
+    for (const name of ['taken', 'link'])
+      t.equal(writeNewFile(join(folder, name), 'ours'), false, name)
+    t.equal(readFileSync(join(folder, 'taken'), 'utf8'), 'precious')
+    t.equal(writeNewFile(join(folder, 'new'), 'ours', { durable: true }), true)
+    t.equal(readWholeFile(join(folder, 'new'), 4), 'ours')
+    t.equal(statSync(join(folder, 'new')).mode & 0o777, 0o600)
+    t.same(readdirSync(folder), ['link', 'new', 'taken'], 'no draft is left')
+    t.throws(() => writeNewFile(join(folder, 'none', 'x'), 'x'), { code: 'ENOENT' })
+  },
+)
 
-t.test('the open file may be refused before it is read', async (t) => {
+t.test('the caller can refuse the open file before it is read', async (t) => {
   const folder = t.testdir({ file: 'text' })
   const refuse = () => {
     throw new Error('refused')

@@ -1,4 +1,4 @@
-/** Whose Basic credentials are lent to whom, and for how long? */
+/** Which handshakes get remembered Basic credentials, and for how long? */
 import { inspect } from 'node:util'
 import * as fc from 'fast-check'
 import t from 'tap'
@@ -18,29 +18,29 @@ function principal(sessionId: string, overrides: Partial<Principal> = {}): Princ
   return { subject: 'alice', expiresAt: 10_000, sessionId, keyId: 'k1', ...overrides }
 }
 
-/** A request of a browser that is signed in. */
+/** A request of a signed-in browser. */
 function browser(session: Principal | string = 's1', overrides: Partial<Exchange> = {}): Exchange {
   const outcome = typeof session === 'string' ? principal(session) : session
   const credential = { kind: 'cookie', outcome } as const
   return Object.assign(new Exchange(), { credential, principal: outcome, ...overrides })
 }
 
-/** A memory with clocks that a test moves, in milliseconds. */
+/** A memory with clocks that the test moves, in milliseconds. */
 function startMemory() {
   const clock = { monotonic: 5_000_000, wall: 1_000_000 }
   const memory = new BasicMemory({ monotonic: () => clock.monotonic, wall: () => clock.wall })
   return {
     clock,
     memory,
-    /** The terminal answers a request with these credentials. */
+    /** Lets the terminal respond to a request with these credentials. */
     answered: (status: number, exchange = browser(), authorization = BASIC) =>
       memory.watch(exchange, ['Host', 'x', 'Authorization', authorization])?.(status),
-    /** What a handshake without credentials would be lent. */
+    /** The credentials that a handshake without any would get. */
     lent: (exchange = browser()) => memory.lend(exchange, ['Host', 'x'])?.authorization,
   }
 }
 
-t.test('what the terminal accepted is lent, byte for byte; what it refused is not', async (t) => {
+t.test('accepted credentials are added byte for byte; refused ones are not', async (t) => {
   for (const [status, lends] of [
     [200, true],
     [204, true],
@@ -62,14 +62,14 @@ t.test('what the terminal accepted is lent, byte for byte; what it refused is no
   }
 })
 
-t.test('a request that was sent and not answered teaches nothing', async (t) => {
+t.test('a request without a response proves nothing', async (t) => {
   const { memory, lent } = startMemory()
   t.type(memory.watch(browser(), ['Authorization', BASIC]), 'function')
   t.equal(lent(), undefined)
   t.equal(memory.size, 0)
 })
 
-t.test('a 401 to any credentials of the session forgets, other refusals do not', async (t) => {
+t.test('a 401 forgets the session’s credentials; other refusals do not', async (t) => {
   const { answered, lent, memory } = startMemory()
   answered(200)
   for (const status of [400, 404, 500, 503]) answered(status)
@@ -83,7 +83,7 @@ t.test('a 401 to any credentials of the session forgets, other refusals do not',
   t.equal(memory.size, 0)
 })
 
-t.test('credentials that are accepted later replace those from before', async (t) => {
+t.test('credentials that are accepted later replace earlier ones', async (t) => {
   const { answered, lent, memory } = startMemory()
   answered(200)
   answered(200, browser(), OTHER_BASIC)
@@ -96,7 +96,7 @@ t.test('credentials that are accepted later replace those from before', async (t
   t.equal(lent(), OTHER_BASIC, 'an answer that comes late does not bring the old ones back')
 })
 
-t.test('only Basic is remembered, in the form that a browser gives it', async (t) => {
+t.test('only Basic credentials in the form that browsers send are remembered', async (t) => {
   for (const [authorization, remembered, why] of [
     ['basic dXNlcjpwYXNz', true, 'the scheme is case-insensitive'],
     ['Basic  dXNlcjpwYXNz', true, 'the service has judged it'],
@@ -116,37 +116,42 @@ t.test('only Basic is remembered, in the form that a browser gives it', async (t
   }
 })
 
-t.test('it is for browsers on a page of the workspace, both to learn and to lend', async (t) => {
-  const others = {
-    'a Bearer client': browser('s1', { credential: { kind: 'bearer', outcome: principal('s1') } }),
-    'a program': browser('s1', { credential: { kind: 'header', outcome: principal('s1') } }),
-    'nobody signed in': browser('s1', { credential: undefined, principal: undefined }),
-    'a request that authentication did not pass': browser('s1', { principal: undefined }),
-    'a foreign origin': browser('s1', { allowOrigin: 'https://other.example' }),
-  }
-  for (const [who, exchange] of Object.entries(others)) {
-    const { memory, answered, lent } = startMemory()
-    t.equal(memory.watch(exchange, ['Authorization', BASIC]), undefined, `${who} teaches nothing`)
-    answered(200)
-    t.equal(lent(exchange), undefined, `${who} is lent nothing`)
-    t.equal(lent(), BASIC)
-  }
-})
+t.test(
+  'only requests of browsers on a page of the workspace prove and get credentials',
+  async (t) => {
+    const others = {
+      'a Bearer client': browser('s1', {
+        credential: { kind: 'bearer', outcome: principal('s1') },
+      }),
+      'a program': browser('s1', { credential: { kind: 'header', outcome: principal('s1') } }),
+      'nobody signed in': browser('s1', { credential: undefined, principal: undefined }),
+      'a request that authentication did not pass': browser('s1', { principal: undefined }),
+      'a foreign origin': browser('s1', { allowOrigin: 'https://other.example' }),
+    }
+    for (const [who, exchange] of Object.entries(others)) {
+      const { memory, answered, lent } = startMemory()
+      t.equal(memory.watch(exchange, ['Authorization', BASIC]), undefined, `${who} teaches nothing`)
+      answered(200)
+      t.equal(lent(exchange), undefined, `${who} is lent nothing`)
+      t.equal(lent(), BASIC)
+    }
+  },
+)
 
-t.test('a handshake that has any Authorization of its own is lent nothing', async (t) => {
+t.test('a handshake with its own Authorization gets no credentials', async (t) => {
   const { memory, answered } = startMemory()
   answered(200)
   for (const own of ['Basic eDp5', BASIC, 'Bearer x', ''])
     t.equal(memory.lend(browser(), ['authorization', own]), undefined, own)
 })
 
-t.test('each acceptance is lent to ten handshakes, and then to none', async (t) => {
+t.test('after each acceptance, ten handshakes get the credentials, and then none', async (t) => {
   t.equal(LOANS, 10)
   const { answered, lent, memory } = startMemory()
   answered(200, browser('s2'))
   for (let round = 0; round < 3; round++) {
     answered(200)
-    answered(200) // one on top of the other is not twice as many
+    answered(200) // two acceptances in a row do not double the number
     const loans = Array.from({ length: 20 }, () => lent())
     t.same(loans.filter((one) => one !== undefined).length, 10)
     t.equal(loans[10], undefined)
@@ -155,7 +160,7 @@ t.test('each acceptance is lent to ten handshakes, and then to none', async (t) 
   t.equal(lent(browser('s2')), BASIC, 'another session has its own')
 })
 
-t.test('one session is lent nothing of another, of the same person or not', async (t) => {
+t.test('a session gets no credentials of another session, not even of the same user', async (t) => {
   const { answered, lent } = startMemory()
   answered(200)
   t.equal(lent(browser('s2')), undefined, 'another token of the same person')
@@ -166,7 +171,7 @@ t.test('one session is lent nothing of another, of the same person or not', asyn
 })
 
 t.test(
-  'it lasts for minutes after the terminal last accepted, whatever the wall clock does',
+  'credentials are kept for minutes after the last acceptance, whatever the wall clock does',
   async (t) => {
     const { clock, answered, lent, memory } = startMemory()
     answered(200)
@@ -191,7 +196,7 @@ t.test(
   },
 )
 
-t.test('it ends with the token of the session', async (t) => {
+t.test('credentials are forgotten when the session’s token expires', async (t) => {
   const { clock, answered, lent, memory } = startMemory()
   answered(200, browser(principal('s1', { expiresAt: 1010 })))
   answered(200, browser('s2'))
@@ -206,65 +211,68 @@ t.test('it ends with the token of the session', async (t) => {
   t.equal(lent(browser('s2')), BASIC)
 })
 
+t.test('an ended session is forgotten, also for responses that arrive later', async (t) => {
+  const { answered, lent, memory } = startMemory()
+  answered(200)
+  answered(200, browser(principal('s2', { keyId: 'k2' })))
+  const underWay = memory.watch(browser(), ['Authorization', BASIC])
+  memory.forget(({ keyId }) => keyId === 'k1')
+  t.equal(lent(), undefined)
+  t.equal(lent(browser('s2')), BASIC)
+  underWay?.(200)
+  t.equal(lent(), undefined, 'the answer to a request from before')
+  answered(200)
+  t.equal(lent(), BASIC, 'a request from after counts again')
+})
+
 t.test(
-  'a session that is ended is forgotten, also for answers that are still to come',
+  'credentials that the terminal refuses are forgotten, but not a newer acceptance',
   async (t) => {
     const { answered, lent, memory } = startMemory()
     answered(200)
-    answered(200, browser(principal('s2', { keyId: 'k2' })))
-    const underWay = memory.watch(browser(), ['Authorization', BASIC])
-    memory.forget(({ keyId }) => keyId === 'k1')
+    memory.lend(browser(), [])?.refused()
     t.equal(lent(), undefined)
-    t.equal(lent(browser('s2')), BASIC)
-    underWay?.(200)
-    t.equal(lent(), undefined, 'the answer to a request from before')
+    t.equal(memory.size, 0)
+
     answered(200)
-    t.equal(lent(), BASIC, 'a request from after counts again')
+    const loan = memory.lend(browser(), [])
+    answered(200, browser(), OTHER_BASIC)
+    loan?.refused()
+    t.equal(lent(), OTHER_BASIC)
+
+    answered(200, browser('s2'))
+    const again = memory.lend(browser('s2'), [])
+    again?.refused()
+    again?.refused()
+    t.equal(lent(), OTHER_BASIC, 'nor another session')
   },
 )
 
-t.test('a loan that the terminal refused is forgotten, a newer acceptance is not', async (t) => {
-  const { answered, lent, memory } = startMemory()
-  answered(200)
-  memory.lend(browser(), [])?.refused()
-  t.equal(lent(), undefined)
-  t.equal(memory.size, 0)
+t.test(
+  'the number of sessions is limited; the one accepted longest ago is removed first',
+  async (t) => {
+    const { answered, lent, memory } = startMemory()
+    for (let i = 0; i < REMEMBERED_SESSIONS; i++) answered(200, browser(`s${i}`))
+    answered(200, browser('s1'), OTHER_BASIC)
+    t.equal(memory.size, REMEMBERED_SESSIONS)
+    t.equal(lent(browser('s0')), BASIC, 'an acceptance of one that is known takes nobody’s place')
+    answered(200, browser('new'))
+    t.equal(memory.size, REMEMBERED_SESSIONS)
+    t.equal(lent(browser('s0')), undefined)
+    t.equal(lent(browser('s1')), OTHER_BASIC)
+    t.equal(lent(browser('s2')), BASIC)
+    t.equal(lent(browser('new')), BASIC)
+  },
+)
 
-  answered(200)
-  const loan = memory.lend(browser(), [])
-  answered(200, browser(), OTHER_BASIC)
-  loan?.refused()
-  t.equal(lent(), OTHER_BASIC)
-
-  answered(200, browser('s2'))
-  const again = memory.lend(browser('s2'), [])
-  again?.refused()
-  again?.refused()
-  t.equal(lent(), OTHER_BASIC, 'nor another session')
-})
-
-t.test('so many sessions fit; the one that was accepted longest ago makes room', async (t) => {
-  const { answered, lent, memory } = startMemory()
-  for (let i = 0; i < REMEMBERED_SESSIONS; i++) answered(200, browser(`s${i}`))
-  answered(200, browser('s1'), OTHER_BASIC)
-  t.equal(memory.size, REMEMBERED_SESSIONS)
-  t.equal(lent(browser('s0')), BASIC, 'an acceptance of one that is known takes nobody’s place')
-  answered(200, browser('new'))
-  t.equal(memory.size, REMEMBERED_SESSIONS)
-  t.equal(lent(browser('s0')), undefined)
-  t.equal(lent(browser('s1')), OTHER_BASIC)
-  t.equal(lent(browser('s2')), BASIC)
-  t.equal(lent(browser('new')), BASIC)
-})
-
-t.test('printing a memory shows none of it', async (t) => {
+t.test('printing the memory shows no credentials', async (t) => {
   const { memory, answered } = startMemory()
   answered(200)
   const printed = inspect(memory, { showHidden: true, depth: 9 }) + JSON.stringify(memory)
   t.notMatch(printed, 'dXNlcjpwYXNz')
 })
 
-/** What may happen, in any order; `request` and `answer` are apart, as they are on the wire. */
+/** The possible events, in any order. `request` and `answer` are separate, as on the wire. */
 const sessionNumber = fc.nat(3)
 const events = fc.array(
   fc.oneof(
@@ -296,7 +304,7 @@ const events = fc.array(
 )
 
 t.test(
-  'whatever happens, a session is lent only what it had accepted itself, not long ago',
+  'in any order of events, a session gets only its own, recently accepted credentials',
   async (t) => {
     let loans = 0
     fc.assert(
@@ -308,7 +316,7 @@ t.test(
           at: number
           answer: (status: number) => void
         }> = []
-        /** For each session: the acceptances that may still count. */
+        /** For each session, the acceptances that can still be valid. */
         const accepted = new Map<number, Array<{ password: number; until: number }>>()
         const ends = new Map<number, number>()
         for (const [at, event] of list.entries()) {
@@ -359,7 +367,7 @@ t.test(
 )
 
 t.test(
-  'whoever comes, no more than so many sessions are kept, and none that is stale',
+  'in any order of events, the number of sessions is limited, and none is stale',
   async (t) => {
     fc.assert(
       fc.property(

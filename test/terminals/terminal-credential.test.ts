@@ -1,4 +1,4 @@
-/** Which terminal credentials are accepted, who can read the file, and is it ever replaced unasked? */
+/** Which terminal credentials are accepted, who can read the file, and is it replaced only on demand? */
 import { execFileSync } from 'node:child_process'
 import {
   chmod,
@@ -21,7 +21,7 @@ import {
 
 const isRoot = process.geteuid?.() === 0
 
-/** A state folder with this in its credential's file. */
+/** A state folder whose credential file has this content. */
 async function stateFolder(t: Test, content?: string, mode = 0o600) {
   const folder = t.testdir()
   await chmod(folder, 0o700)
@@ -34,7 +34,7 @@ async function stateFolder(t: Test, content?: string, mode = 0o600) {
 }
 
 t.test(
-  'a first call makes a file that only its owner can read, in a folder of its own',
+  'the first call creates a file that only its owner can read, in a private folder',
   async (t) => {
     const folder = join(t.testdir(), 'state')
     const file = join(folder, 'terminal-credential')
@@ -48,13 +48,13 @@ t.test(
   },
 )
 
-t.test('the second call uses what the first one made', async (t) => {
+t.test('the second call uses the credential of the first', async (t) => {
   const folder = join(t.testdir(), 'state')
   const { secret } = await ensureTerminalCredential(folder)
   t.same(await ensureTerminalCredential(folder), { secret, made: false })
 })
 
-t.test('calls at the same time agree on one credential', async (t) => {
+t.test('concurrent calls return the same credential', async (t) => {
   const { folder, file } = await stateFolder(t)
   const calls = await Promise.all(
     Array.from({ length: 8 }, async () => await ensureTerminalCredential(folder)),
@@ -64,7 +64,7 @@ t.test('calls at the same time agree on one credential', async (t) => {
   t.equal(calls[0]?.secret, (await readFile(file, 'utf8')).trimEnd())
 })
 
-t.test('a file that others can read is refused, and stays as it is', async (t) => {
+t.test('a file that other users can read is refused, and not changed', async (t) => {
   for (const mode of [0o640, 0o604, 0o660, 0o777]) {
     const { folder, file } = await stateFolder(t, 'user:password', mode)
     await t.rejects(ensureTerminalCredential(folder), {
@@ -84,16 +84,20 @@ t.test('a file of another user is refused', { skip: !isRoot && 'needs root' }, a
   })
 })
 
-t.test("nothing is made in another user's folder", { skip: !isRoot && 'needs root' }, async (t) => {
-  const { folder } = await stateFolder(t)
-  await chown(folder, 65_534, 65_534)
-  const message = /belongs to another user/
-  await t.rejects(ensureTerminalCredential(folder), { name: 'SecretFileError', message })
-  await t.rejects(rotateTerminalCredential(folder), { name: 'SecretFileError', message })
-  t.same(await readdir(folder), [])
-})
+t.test(
+  "no file is created in another user's folder",
+  { skip: !isRoot && 'needs root' },
+  async (t) => {
+    const { folder } = await stateFolder(t)
+    await chown(folder, 65_534, 65_534)
+    const message = /belongs to another user/
+    await t.rejects(ensureTerminalCredential(folder), { name: 'SecretFileError', message })
+    await t.rejects(rotateTerminalCredential(folder), { name: 'SecretFileError', message })
+    t.same(await readdir(folder), [])
+  },
+)
 
-t.test('what is not a regular file is refused, and nobody waits for it', async (t) => {
+t.test('a file that is not regular is refused, and does not block', async (t) => {
   const { folder, file } = await stateFolder(t)
   const elsewhere = join(folder, 'elsewhere')
   await symlink(elsewhere, file)
@@ -112,7 +116,7 @@ t.test('what is not a regular file is refused, and nobody waits for it', async (
   await t.rejects(ensureTerminalCredential(nested), { name: 'SecretFileError' })
 })
 
-t.test('a folder that others can write to gets no secret', async (t) => {
+t.test('no secret is written to a folder in which others can write', async (t) => {
   const folder = join(t.testdir(), 'open')
   await mkdir(folder)
   await chmod(folder, 0o777)
@@ -121,7 +125,7 @@ t.test('a folder that others can write to gets no secret', async (t) => {
   t.same(await readdir(folder), [])
 })
 
-t.test('what is not of the form user:password is refused, without being shown', async (t) => {
+t.test('a content that is not user:password is refused, without showing it', async (t) => {
   for (const content of [
     '',
     'hunter2',
@@ -138,12 +142,15 @@ t.test('what is not of the form user:password is refused, without being shown', 
   }
 })
 
-t.test('a password may hold colons and spaces, and the file may lack a last newline', async (t) => {
-  const { folder } = await stateFolder(t, 'me:a: b')
-  t.same(await ensureTerminalCredential(folder), { secret: 'me:a: b', made: false })
-})
+t.test(
+  'a password may contain colons and spaces, and the file may have no final newline',
+  async (t) => {
+    const { folder } = await stateFolder(t, 'me:a: b')
+    t.same(await ensureTerminalCredential(folder), { secret: 'me:a: b', made: false })
+  },
+)
 
-t.test('a rotation replaces the credential, whoever could read the old one', async (t) => {
+t.test('a rotation replaces the credential, also if others could read the old file', async (t) => {
   for (const mode of [0o600, 0o644]) {
     const { folder, file } = await stateFolder(t, 'user:password', mode)
     const fresh = await rotateTerminalCredential(folder)
@@ -165,7 +172,7 @@ t.test('a rotation does not follow a link', async (t) => {
   t.equal(await readFile(elsewhere, 'utf8'), 'mine')
 })
 
-t.test('who reads during rotations finds a whole credential each time', async (t) => {
+t.test('a reader always finds a complete credential during rotations', async (t) => {
   const { folder } = await stateFolder(t)
   const rotations = { running: true }
   const rotated = (async () => {
@@ -173,7 +180,7 @@ t.test('who reads during rotations finds a whole credential each time', async (t
     rotations.running = false
   })()
   let reads = 0
-  // What is not whole is refused with an error.
+  // An incomplete credential would be an error.
   for (; rotations.running; reads++) await ensureTerminalCredential(folder)
   await rotated
   t.ok(reads > 0)

@@ -1,11 +1,10 @@
 /** Which response does a client get when a service is down, silent or breaks off, and does the gateway recover? */
-import { mkdtempSync, rmSync } from 'node:fs'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startBefore } from '../helpers/gateway.ts'
+import { temporaryFolder } from '../helpers/process.ts'
 import {
   closedPort,
   startDeafUpstream,
@@ -86,8 +85,7 @@ t.test('after a 502, the rest of the body is read, and the connection stays open
 })
 
 t.test('a Unix socket without a listener is a 502; one with a listener works', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'workspace-gateway-test-'))
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const folder = temporaryFolder(t)
   const path = join(folder, 'service.sock')
   const gateway = await startBefore(t, { url: `unix:${path}` })
   const down = await send(gateway.port, 'GET /', [gateway.auth])

@@ -24,6 +24,7 @@ import {
   send,
   serverFrame,
   upgrade,
+  type Upgraded,
 } from '../helpers/wire.ts'
 
 const crashes = watchForCrashes()
@@ -66,15 +67,20 @@ t.test('a client that ends takes the service’s socket with it at once', async 
   }
 })
 
+/** Sends more than the kernel and the gateway take for a client that does not read, until nothing flows any more. */
+async function flood({ socket }: Upgraded, service: Socket): Promise<void> {
+  socket.removeAllListeners('data')
+  socket.pause()
+  for (let i = 0; i < 100; i++) service.write(serverFrame(2, Buffer.alloc(100_000)))
+  await standsStill(() => service.writableLength, 'what waits for the client')
+}
+
 t.test(
   'a service that goes while the client does not read is noticed when it reads again',
   async (t) => {
     const gateway = await startPairs(t)
     const { client, service } = await gateway.connect()
-    client.socket.removeAllListeners('data')
-    client.socket.pause()
-    for (let i = 0; i < 100; i++) service.write(serverFrame(2, Buffer.alloc(100_000)))
-    await standsStill(() => service.writableLength, 'what waits for the client')
+    await flood(client, service)
     service.resetAndDestroy()
     client.socket.resume()
     await client.closed
@@ -106,10 +112,7 @@ t.test('a service that goes on and on is cut soon after its client has gone', as
 t.test('a client that goes while nobody reads is noticed at once', async (t) => {
   const gateway = await startPairs(t)
   const { client, service } = await gateway.connect()
-  client.socket.removeAllListeners('data')
-  client.socket.pause()
-  for (let i = 0; i < 100; i++) service.write(serverFrame(2, Buffer.alloc(100_000)))
-  await standsStill(() => service.writableLength, 'what waits for the client')
+  await flood(client, service)
   const begun = performance.now()
   client.socket.resetAndDestroy()
   await gateway.settled()
