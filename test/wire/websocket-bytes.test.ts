@@ -66,7 +66,7 @@ t.test('a message of 16 MiB passes both ways, whole', async (t) => {
   service.write(down)
   await Promise.all([
     client.until(down.length),
-    eventually(() => heardBytes() === up.length, 'heard', 15_000),
+    eventually(() => heardBytes() === up.length, 'heard', 60_000),
   ])
   t.equal(digest(client.received()), digest(down))
   t.equal(digest(heard()), digest(up))
