@@ -21,7 +21,7 @@ import { clientErrorOf } from '../src/rules/client-error.ts'
 import { messageProblem } from '../src/rules/message.ts'
 
 /** What the listener needs besides the server. */
-export interface ListenerOptions {
+interface ListenerOptions {
   /** Bytes that are no request are logged, counted and recorded here, because they never become a request of the stages. */
   readonly log: Log
   readonly metrics: RequestMetrics

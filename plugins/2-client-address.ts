@@ -5,7 +5,7 @@ import type { ClientFinder } from '../src/request/client-finder.ts'
 import { stage } from '../src/request/stage.ts'
 
 /** What the stage needs besides the request. */
-export interface ClientAddressOptions {
+interface ClientAddressOptions {
   readonly clients: ClientFinder
 }
 

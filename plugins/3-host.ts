@@ -6,7 +6,7 @@ import { stage } from '../src/request/stage.ts'
 import { matchHost, parseAuthority, type HostRule } from '../src/rules/host.ts'
 
 /** Which hosts are served. */
-export interface HostOptions {
+interface HostOptions {
   /** `<workspace>.<domain>` */
   readonly publicHost: string
   /** Rules that allow further hosts. */

@@ -4,7 +4,7 @@ import { stage } from '../src/request/stage.ts'
 import { namesSensitiveFile, type FilePattern } from '../src/rules/sensitive.ts'
 
 /** Which files are sensitive. */
-export interface SensitiveFilesOptions {
+interface SensitiveFilesOptions {
   /** Patterns besides the built-in names. */
   readonly added: readonly FilePattern[]
 }

@@ -19,7 +19,7 @@ import type { Exchange } from '../src/request/exchange.ts'
 import { stage } from '../src/request/stage.ts'
 
 /** What the stage needs besides the request. */
-export interface CredentialOptions {
+interface CredentialOptions {
   readonly verifier: TokenVerifier
   /** The parent domain of all workspaces. A sibling workspace can plant cookies for it. */
   readonly domain: string

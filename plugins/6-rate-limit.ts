@@ -23,7 +23,7 @@ import { SERVICES } from '../src/rules/services.ts'
 import type { RouteName } from '../src/rules/site-map.ts'
 
 /** Which budgets there are, and which requests spend from which. */
-export interface RateLimitOptions {
+interface RateLimitOptions {
   readonly budgets: RequestBudgets
   /** The routes on which a signed-in browser spends from its session's budget. */
   readonly sessionRoutes: readonly RouteName[]

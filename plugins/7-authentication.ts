@@ -18,7 +18,7 @@ import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /** What the stage needs besides the request. */
-export interface AuthenticationOptions {
+interface AuthenticationOptions {
   /** Foreign origins whose pages may use the workspace. */
   readonly allowedOrigins: readonly string[]
   readonly drain: DrainState

@@ -2,7 +2,7 @@
 import fp from 'fastify-plugin'
 
 /** What the plugin needs besides the request. */
-export interface CorsOptions {
+interface CorsOptions {
   /** Foreign origins whose pages may use the workspace. */
   readonly allowedOrigins: readonly string[]
 }

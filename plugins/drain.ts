@@ -4,7 +4,7 @@ import { endConnectionAfter } from '../src/http/node-internals.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /** What the plugin needs besides the request. */
-export interface DrainOptions {
+interface DrainOptions {
   readonly drain: DrainState
 }
 

@@ -15,7 +15,7 @@ import { returnPath } from '../src/rules/return-to.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /** What the plugin needs besides the request. */
-export interface ProblemDetailsOptions {
+interface ProblemDetailsOptions {
   /** The address to which a signed-out browser is redirected; undefined for the built-in page. */
   readonly loginUrl: string | undefined
   /** Refusals wait here, so that they do not delay requests that may pass. */

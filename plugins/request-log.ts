@@ -11,7 +11,7 @@ import type { ClientFinder } from '../src/request/client-finder.ts'
 import { Exchange } from '../src/request/exchange.ts'
 
 /** Where an ended request is recorded. */
-export interface RequestLogOptions {
+interface RequestLogOptions {
   readonly log: Log
   readonly metrics: RequestMetrics
   readonly decisions: Decisions
