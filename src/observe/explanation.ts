@@ -69,7 +69,7 @@ export function explainDecision(decision: Decision): Explanation {
   }
 }
 
-/** Where no request passes: what stands here has answered it. */
+/** The stages that answer every request that reaches them. */
 type LastStage = 'upstream' | 'health' | 'sign-in' | 'sign-out' | 'probe'
 
 type Finding = (decision: Decision) => string
