@@ -91,8 +91,8 @@ somebody who is signed in, but for \`/health\`, which the gateway answers itself
 - **workers**: whether a browser may get a service worker from it.
 - **isolated**: its responses cannot act as pages of the workspace, its cookies stay below its path, and no field of its
   speaks for the whole origin.
-- **watched**: \`workspace-gateway doctor\`, \`/_gateway/ready\` and the status of the admin socket look at it. Where one
-  program is two services, one of them is.
+- **watched**: \`workspace-gateway doctor\`, \`/_gateway/ready\` and the status of the admin socket look at it. A
+  program with two rows is watched once.
 
 | name | | paths | setting, default | told | WebSockets | budget | workers | isolated | watched |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |

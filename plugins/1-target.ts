@@ -16,8 +16,8 @@ declare module 'http' {
 
 /**
  * Makes Fastify's `rewriteUrl`. It parses the target and gives the router the path of the route that the target belongs to,
- * so that the router never interprets the path itself. A malformed target gets the dashboard's path, and stage 1 refuses the
- * request before any service is dialled.
+ * so that the router never interprets the path itself. A malformed target gets the dashboard's path, and this stage refuses
+ * the request before any service is dialled.
  */
 export function buildRouting(siteMap: SiteMap): (raw: http.IncomingMessage) => string {
   const addresses = byService((_name, { path }) => path)

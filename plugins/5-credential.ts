@@ -1,6 +1,6 @@
 /**
  * Stage 5: which credential does the request carry, and is it valid? At most one credential counts. The result is noted and
- * nothing is refused yet, because the rate limit (stage 6) must count wrong credentials first.
+ * nothing is refused yet, because the stage `rate-limit` must count wrong credentials first.
  */
 import { GatewayError } from '../src/answers/errors.ts'
 import { expiredPlantedCookie, expiredSessionCookies } from '../src/http/cookies.ts'

@@ -25,7 +25,10 @@ import type { RouteName } from '../src/rules/site-map.ts'
 /** Which budgets there are, and which requests spend from which. */
 interface RateLimitOptions {
   readonly budgets: RequestBudgets
-  /** The routes on which a signed-in browser spends from its session's budget. */
+  /**
+   * The routes on which a signed-in browser spends from its session's budget: GATEWAY_SESSION_ROUTES, or the services whose row
+   * in src/rules/services.ts has `budget: 'session'`.
+   */
   readonly sessionRoutes: readonly RouteName[]
   /** The routes on which a program with a token spends from its session's budget. */
   readonly programRoutes: readonly RouteName[]
@@ -171,8 +174,8 @@ function isFree(request: FastifyRequest): boolean {
 
 /**
  * Whether the request is a CORS preflight of an allowed origin. It is free, because the browser sends it and not the page: the
- * page would see a 429 as a network error, without `Retry-After`. The request that follows the preflight is counted. Stage 7
- * answers the preflight, with no more work than a refusal takes.
+ * page would see a 429 as a network error, without `Retry-After`. The request that follows the preflight is counted. The
+ * stage `authentication` answers the preflight, with no more work than a refusal takes.
  */
 function isAllowedPreflight({ exchange, method, raw }: FastifyRequest): boolean {
   return (

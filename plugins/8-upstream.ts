@@ -31,7 +31,7 @@ export interface UpstreamOptions {
 }
 
 /**
- * Makes stage 8 for the routes of services (routes/proxied.ts). The stage is the `preHandler` of these routes and not a hook
+ * Makes this stage for the routes of services (routes/proxied.ts). The stage is the `preHandler` of these routes and not a hook
  * of every request, because the gateway's own routes have no service. Behind it, a plain request has nothing more to pass: the
  * relay answers it. A handshake passes on when the service has accepted it, and @fastify/websocket takes it from there.
  */

@@ -1,4 +1,4 @@
-/** Which allowed foreign origin sent the request? Noted before stage 0, so that the page can read refusals of every stage. */
+/** Which allowed foreign origin sent the request? Noted before the first stage, so that the page can read refusals of all stages. */
 import fp from 'fastify-plugin'
 
 /** What the plugin needs besides the request. */

@@ -15,7 +15,7 @@ interface RequestLogOptions {
   readonly log: Log
   readonly metrics: RequestMetrics
   readonly decisions: Decisions
-  /** Finds the client of a request that was refused before stage 2 had noted it. */
+  /** Finds the client of a request that was refused before the stage `client-address` had noted it. */
   readonly clients: ClientFinder
   /** Whether successful probes are logged too. */
   readonly logProbes: boolean

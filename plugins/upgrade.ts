@@ -1,6 +1,6 @@
 /**
  * How does an upgrade that may pass become an open WebSocket? The gateway completes the handshake with the service first, and
- * then sends the service's `101` to the client. A client is never told yes by a service that says no.
+ * then sends the service's `101` to the client. A client never gets a `101` for a handshake that the service refuses.
  *
  * What @fastify/websocket does for us: it owns the server's `upgrade` event, makes each upgrade a request that passes the
  * stages, and calls ws for one that has reached its handler. What we replace: ws itself, which would accept the upgrade with a

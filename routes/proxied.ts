@@ -21,7 +21,7 @@ export interface ProxiedOptions {
 }
 
 /**
- * Makes stage 8 for a service: the hook that relays a plain request and dials a WebSocket (plugins/8-upstream.ts).
+ * Makes the stage `upstream` for a service: the hook that relays a plain request and dials a WebSocket (plugins/8-upstream.ts).
  * @param checkUpgrade refuses a handshake that the service must never see
  */
 type ForwardTo = (service: Service, checkUpgrade: Check) => Hook
@@ -37,7 +37,10 @@ export default async function proxied(
   }
 }
 
-/** The refusal of a handshake that the service must never see, by the column `upgrades`. Stage 7 refuses all for `none`. */
+/**
+ * The refusal of a handshake that the service must never see, by the column `upgrades`. The stage `authentication` refuses all
+ * for `none`.
+ */
 const UPGRADE_PROBLEMS = {
   none: () => undefined,
   'signed-in': () => undefined,
@@ -82,14 +85,15 @@ async function mountService(
 
   await app.register(httpProxy, {
     upstream: service.address.origin, // required by the package, and never dialled by it
-    prefix: path === '/' ? '' : path, // the address that stage 1 gives the router (plugins/1-target.ts)
+    prefix: path === '/' ? '' : path, // the address that the stage `target` gives the router (plugins/1-target.ts)
     routes: ['/'],
     httpMethods: [...METHODS],
     config: { upgrades: upgrades !== 'none' },
     websocket: false, // @fastify/websocket owns the server's `upgrade` event (plugins/upgrade.ts)
     http: {}, // a sender without undici's pool; never reached
     globalAgent: true, // without an agent of its own
-    // Runs before the handler's own checks of the address, which make three URL objects a request: stage 1 decided on the target.
+    // Runs before the handler's own checks of the address, which make three URL objects a request: the stage
+    // `target` decided on the target.
     preHandler: forwardTo(service, (request) => UPGRADE_PROBLEMS[upgrades](path, request)),
   })
 }

@@ -26,7 +26,7 @@ const SESSION_CAPACITY = 10_000
 /** The long-lived parts of a gateway. */
 export interface Parts {
   readonly log: Log
-  /** Who is calling. */
+  /** Finds the client of a request. */
   readonly clients: ClientFinder
   readonly verifier: TokenVerifier
   /** Budgets of client addresses. */

@@ -6,7 +6,8 @@ import { PAGES } from '../docs/generate.ts'
 import { KNOWN_VARIABLES } from '../src/config/load.ts'
 import { ERRORS } from '../src/answers/errors.ts'
 import { FILE_ENDINGS, FILE_PARTS, FILE_WORDS } from '../src/rules/file-parameters.ts'
-import { helpText } from '../src/commands/help.ts'
+import { SERVICES } from '../src/rules/services.ts'
+import { COMMANDS, helpText } from '../src/commands/help.ts'
 import { VERSION as OPENCLAW_VERSION } from './neighbours/openclaw.ts'
 
 const read = (path: string) => readFileSync(path, 'utf8')
@@ -44,7 +45,7 @@ t.test('every error code is provoked by a test', async (t) => {
   for (const code of Object.keys(ERRORS)) t.ok(tests.includes(`'${code}'`), `${code} is in no test`)
 })
 
-t.test('the request path in README names every stage, in order', async (t) => {
+t.test('the request path in README and in the contract names every stage, in order', async (t) => {
   const stages = globSync('plugins/[0-9]-*.ts')
     .map((path) => basename(path, '.ts').replace('-', ' ').replaceAll('-', ' '))
     .toSorted()
@@ -52,6 +53,22 @@ t.test('the request path in README names every stage, in order', async (t) => {
     ([, stage]) => stage,
   )
   t.same(drawn, stages)
+  const rows = [...read('docs/contract.md').matchAll(/^\| ([0-9]+) \| ([a-z ]+)/gm)]
+  t.same(
+    rows.map(([, number, stage = '']) => `${number} ${stage.trim()}`.replace(/,.*/, '')),
+    stages,
+  )
+})
+
+t.test('the table in README has every command', async (t) => {
+  const elsewhere = ['serve', 'version', 'help']
+  for (const name of Object.keys(COMMANDS).filter((one) => !elsewhere.includes(one)))
+    t.match(read('README.md'), new RegExp(`^\\| \`workspace-gateway ${name}\\b`, 'm'), name)
+})
+
+t.test('the table in the contract has the paths of every service', async (t) => {
+  for (const { path, claims } of Object.values(SERVICES))
+    if (claims !== 'rest') t.match(read('docs/contract.md'), `| \`${path}\``, path)
 })
 
 t.test('every plugin and route is on the request path', async (t) => {

@@ -1,4 +1,4 @@
-/** Do the links of the documents lead to a file and heading that exist, and do the files exist that the guides name? */
+/** Do the links of the documents lead to a file and heading that exist, and do the files exist that guides and comments name? */
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import t from 'tap'
@@ -67,4 +67,40 @@ t.test('every file that a guide names exists', async (t) => {
       t.ok(path.includes('*') ? globSync(path).length > 0 : existsSync(path), `${guide}: ${path}`)
   }
   t.ok(named(read('CONTRIBUTING.md')).length > 20)
+})
+
+/** The text of every comment, with the file and the line that it stands in. */
+const COMMENTS = globSync(['{src,plugins,routes,embedded,build,bench,docs,test}/**/*.ts'])
+  .toSorted()
+  .filter((path) => !path.startsWith('test/neighbours/next-app/'))
+  .flatMap((path) =>
+    read(path)
+      .split('\n')
+      .map((line, i) => ({
+        path,
+        at: `${path}:${i + 1}`,
+        text: /^\s*\/?\*.*|(?<!:)\/\/ .*/.exec(line)?.[0],
+      })),
+  )
+
+t.test('every file that a comment names exists, from the root or beside it', async (t) => {
+  let count = 0
+  for (const { path, at, text = '' } of COMMENTS)
+    for (const [name] of text.matchAll(/(?<![\w@/.-])(?:[\w.-]+\/)*[\w-][\w.-]*\.(?:ts|md)\b/g)) {
+      count++
+      if (!existsSync(name) && !existsSync(join(dirname(path), name))) t.fail(`${at}: ${name}`)
+    }
+  t.ok(count > 50, String(count))
+})
+
+t.test('a stage says its number in the header of its file; comments say its name', async (t) => {
+  const headers: string[] = []
+  for (const { at, text = '' } of COMMENTS) {
+    const [, number] = /\bstages? ([0-9]+)\b/i.exec(text) ?? []
+    if (number === undefined || !/^(?:src|plugins|routes)\//.test(at)) continue
+    const [, file] = /^plugins\/([0-9]+)-[^:]*:[12]$/.exec(at) ?? []
+    t.equal(file, number, `${at}: a number is wrong as soon as a stage is inserted`)
+    headers.push(number)
+  }
+  t.equal(headers.length, globSync('plugins/[0-9]*.ts').length)
 })

@@ -127,7 +127,7 @@ export class ClientConnection implements Watched {
 
   /** Takes a request that Node has read: hands it on now, or as soon as it may be. */
   readonly take: RequestHandler = (_request, response) => {
-    // Node goes on parsing what it has read when the connection is destroyed.
+    // Node parses the bytes that it has read to their end, also when the connection was destroyed meanwhile.
     if (this.#socket.destroyed) return
     if (this.#mayHandOn && this.#waiting.length === 0) {
       this.#handOn(response)

@@ -1,7 +1,10 @@
 /** How are cookies read, filtered and written? Byte for byte, and with fixed attributes for the session cookie (RFC 6265bis). */
 import { trimOws } from './fields.ts'
 
-/** The session cookie's name over https. The `__Host-` prefix prevents sibling workspaces from setting a cookie of this name. */
+/**
+ * The session cookie's name over https. The `__Host-` prefix prevents sibling workspaces from setting a cookie of this name.
+ * `usesSecureCookie` (src/identity/credentials.ts) chooses between the two names.
+ */
 export const SECURE_SESSION_COOKIE = '__Host-workspace_session'
 
 /** The session cookie's name on a loopback host over plain http, where browsers reject `Secure` cookies. */

@@ -21,13 +21,14 @@ export const SERVER_OPTIONS: ServerOptions = {
   connectionsCheckingInterval: 1000,
   requestTimeout: 0, // an upload may take hours; src/services/request-body.ts bounds how slow it may be
   keepAliveTimeout: 125_000, // longer than Caddy's 120 s: a request must not meet a connection that we are closing
-  requireHostHeader: false, // stage 3 refuses a request without Host, with a problem document
+  requireHostHeader: false, // the stage `host` refuses a request without Host, with a problem document
   noDelay: true,
   // TCP keep-alive detects a client that has vanished: an event stream that is silent has no other bound.
   keepAlive: true,
   keepAliveInitialDelay: 30_000,
   // An offer of any other protocol is ignored (RFC 9110 section 7.8). A handshake behind a request that is still being
-  // answered is handled as an ordinary request, which stage 0 refuses when its turn comes; behind a last response, it is dropped.
+  // answered is handled as an ordinary request, which the stage `listener` refuses when its turn comes;
+  // behind a last response, it is dropped.
   shouldUpgradeCallback: (request) =>
     offersWebSocket(request) && request.socket.clientConnection?.mayUpgrade === true,
 }
@@ -39,7 +40,7 @@ export function buildServer(handler: RequestHandler): Server {
   }
   const waiting = new WaitingRequests()
   const server = createServer(SERVER_OPTIONS, take)
-  server.maxHeadersCount = 0 // Node would drop further fields without a word; stage 0 counts and refuses them
+  server.maxHeadersCount = 0 // Node would drop further fields without a word; the stage `listener` counts and refuses them
   server.maxConnections = MAX_CONNECTIONS
   server.on('connection', (socket: Socket) => {
     socket.clientConnection = new ClientConnection(socket, handler, waiting)

@@ -42,7 +42,7 @@ export class PasswordTry {
   }
 }
 
-/** The password that was accepted from each session, as a digest whose salt never leaves this process. */
+/** Knows the password that was accepted from each session, as a digest whose salt never leaves this process. */
 export class PasswordTries {
   readonly #salt = randomBytes(32)
   // A Map keeps insertion order, which here is the order of acceptance.

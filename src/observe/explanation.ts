@@ -69,8 +69,13 @@ export function explainDecision(decision: Decision): Explanation {
   }
 }
 
-/** What a stage found out about a request that it let pass. */
-const FINDINGS: Partial<Record<Stage, (decision: Decision) => string>> = {
+/** The stages that answer every request that reaches them. */
+type LastStage = 'upstream' | 'health' | 'sign-in' | 'sign-out' | 'probe'
+
+type Finding = (decision: Decision) => string
+
+/** What a stage found out about a request that it let pass. The compiler names a stage that has no finding. */
+const FINDINGS: Partial<Record<Stage, Finding>> = {
   listener: ({ method, websocket }) => `${method}${websocket ? ', to become a WebSocket' : ''}`,
   target: ({ path, route }) => `${path} belongs to ${route}`,
   'client-address': clientFinding,
@@ -79,7 +84,7 @@ const FINDINGS: Partial<Record<Stage, (decision: Decision) => string>> = {
   credential: credentialFinding,
   'rate-limit': ({ budget }) => (budget === undefined ? 'not counted' : budgetFinding(budget)),
   authentication: ({ user }) => (user === undefined ? 'open to everybody' : `signed in as ${user}`),
-}
+} satisfies Record<Exclude<Stage, LastStage>, Finding>
 
 function clientFinding({ client, peer, viaProxy }: Decision): string {
   if (!viaProxy) return `${client}, the TCP peer, which is no trusted proxy`

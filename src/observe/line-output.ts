@@ -40,7 +40,7 @@ const LINE_FEED = 10
  *   which costs less than a thread.
  * - `file`: A regular file. A write ends for certain but may be slow, because of the disk. It is written to in a thread.
  * - `blocking`: A descriptor that could not be made non-blocking, so that a write may block for ever. It is written to in a
- *   thread, which may still be blocked when the process ends (process/ending.ts).
+ *   thread, which may still be blocked when the process ends (src/process/ending.ts).
  */
 type Mode = 'ready' | 'file' | 'blocking'
 

@@ -1,4 +1,7 @@
-/** Which service sends bytes that belong to no response? One log line a minute for each service says it, and how many. */
+/**
+ * Which service sends bytes that belong to no response? One log line a minute for each service names it, and how many. The bytes
+ * are noticed in src/services/answer-reader.ts and counted in src/services/pool.ts, for `gateway_stray_bytes_total`.
+ */
 import type { Logger } from 'pino'
 
 /** How long the next line about the same service waits, in milliseconds: what a service does constantly fills no log. */

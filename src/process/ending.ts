@@ -25,7 +25,7 @@ export function endProcess(exitCode: number): never {
 /** Two interrupts within this time (milliseconds) are one: npm forwards a Ctrl+C that the terminal has sent to us already. */
 const SAME_INTERRUPT_MS = 100
 
-/** What the signals that stop a process call. */
+/** The functions that the stop signals call. */
 export interface StopActions {
   readonly first: () => void
   /** Called on the second signal and on every later one. */

@@ -1,5 +1,5 @@
 /**
- * Can this version of Node run the gateway? This file is the first import of main.ts and ends the process on an older Node,
+ * Can this version of Node run the gateway? This file is the first import of src/main.ts and ends the process on an older Node,
  * before anything listens or fails half-way. An older Node must be able to parse this file and the whole bundle
  * (build/bundle.ts).
  */

@@ -24,7 +24,7 @@ export class ClientFinder {
     )
   }
 
-  /** The client of a request that was refused before stage 2: found in the same way, or the bare peer when that fails. */
+  /** The client of a request that an earlier stage than `client-address` refused: found in the same way, else the bare peer. */
   findOrPeer(raw: IncomingMessage): Client {
     return this.find(raw) ?? peerOf(raw)
   }

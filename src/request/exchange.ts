@@ -15,27 +15,27 @@ export class Exchange {
   readonly outcome = new Outcome()
   /** When the request arrived, on the monotonic clock in milliseconds. */
   readonly startedAt = performance.now()
-  /** Stage 1: the target of the request. */
+  /** Stage `target`: the target of the request. */
   target: Target | undefined
-  /** Stage 2: the client that sent the request. */
+  /** Stage `client-address`: the client that sent the request. */
   client: Client | undefined
-  /** Stage 2: the scheme by which the client reached the first proxy, or this gateway. */
+  /** Stage `client-address`: the scheme by which the client reached the first proxy, or this gateway. */
   scheme: 'http' | 'https' = 'http'
-  /** Stage 3: the requested host. */
+  /** Stage `host`: the requested host. */
   authority: Authority | undefined
-  /** Stage 5: the credential that counts, and whether it is valid. */
+  /** Stage `credential`: the credential that counts, and whether it is valid. */
   credential: Credential | undefined
-  /** Stage 5: whether `Authorization` holds a credential for this gateway, which no service may see. */
+  /** Stage `credential`: whether `Authorization` holds a credential for this gateway, which no service may see. */
   dropAuthorization = false
-  /** Stage 6: whether the request was counted in a budget. */
+  /** Stage `rate-limit`: whether the request was counted in a budget. */
   counted = false
-  /** Stage 6: the response fields that tell what is left of the budget; names and values in turn. */
+  /** Stage `rate-limit`: the response fields that tell what is left of the budget; names and values in turn. */
   budgetFields = NO_FIELDS
-  /** Stage 6: the password for the terminal that the request carries, until the terminal has accepted or refused it. */
+  /** Stage `rate-limit`: the password for the terminal that the request carries, until the terminal has accepted or refused it. */
   passwordTry: PasswordTry | undefined
-  /** Stage 7: the person or program that is signed in. */
+  /** Stage `authentication`: the person or program that is signed in. */
   principal: Principal | undefined
-  /** Before stage 0: the allowed foreign origin that sent the request. */
+  /** Before the first stage: the allowed foreign origin that sent the request. */
   allowOrigin: string | undefined
   /** Sign-in: the checked path to return to afterwards, also when the first token was wrong. */
   returnTo: string | undefined
@@ -65,8 +65,8 @@ declare module 'fastify' {
     /** Whether the route needs no sign-in. test/request-path.test.ts lists every such route. */
     public?: boolean
     /**
-     * Whether stage 6 does not count a request. `true`: never, for `/health`, because a 429 there would take the workspace
-     * down. `without-credential`: for probes; with a credential, the response would tell for free whether it is valid.
+     * Whether the stage `rate-limit` does not count a request. `true`: never, for `/health`, because a 429 there would take the
+     * workspace down. `without-credential`: for probes; with a credential, the response would tell for free whether it is valid.
      * `signed-in`: with a valid session, for signing out. `sign-in`: with a token, because the route itself counts failures.
      */
     uncounted?: boolean | 'without-credential' | 'signed-in' | 'sign-in'

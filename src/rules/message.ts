@@ -42,7 +42,7 @@ export function messageProblem(
   return isHandshake(request) ? closing('bad-request', 'upgrade behind another request') : undefined
 }
 
-/** The refusal of a handshake that is not of WebSocket version 13, on a GET without a body (RFC 6455 section 4.2.1). */
+/** Refuses every WebSocket handshake but one of version 13, on a GET without a body (RFC 6455 section 4.2.1). */
 function handshakeProblem(request: IncomingMessage): GatewayError | undefined {
   const { rawHeaders, method, httpVersionMinor } = request
   if (method !== 'GET' || httpVersionMinor === 0 || hasBody(rawHeaders))

@@ -45,12 +45,15 @@ export interface ServiceRow<Key extends string = string> {
    * otherwise. `none`: the route is not in those lists; only for a route of the gateway's own, which says what it counts.
    */
   readonly budget: 'session' | 'address' | 'none'
-  /** How doctor speaks of it. Undefined: neither doctor nor `/_gateway/ready` nor status looks, since another row does. */
+  /** How doctor speaks of it. Undefined when another row has the same program: doctor, `/_gateway/ready` and status look there. */
   readonly doctor: DoctorWords | undefined
 
   // What few services need.
 
-  /** Whether OpenClaw's control UI is here, which must not be told to connect elsewhere. `when-kept`: unless `path` is taken off. */
+  /**
+   * Whether OpenClaw's control UI is here. Then a request must not give its page the address of another gateway
+   * (src/rules/isolation.ts). `when-kept`: unless `path` is taken off.
+   */
   readonly controlUi?: true | 'when-kept'
   /** Whether Next.js's own fetches are for this service: prefetches, and `X-Nextjs-Data` below `/_next/data/`. */
   readonly nextRouter?: true

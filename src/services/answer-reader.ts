@@ -17,7 +17,7 @@ export const MAX_INFORMATIONAL_BYTES = 256 * 1024
 /** A response that is not HTTP/1.1. The message says what is wrong, and quotes no byte of the response. */
 export class MalformedAnswer extends Error {}
 
-/** Bytes that belong to no response: behind the end of one, or while none is expected. */
+/** Bytes that belong to no response: behind the end of one, or while none is expected. pool.ts counts them. */
 export class StrayBytes extends MalformedAnswer {
   /** The number of these bytes in this read. */
   readonly count: number

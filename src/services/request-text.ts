@@ -1,4 +1,7 @@
-/** How is a request's head written to a service? As text; and the request's form says how the connection may go on. */
+/**
+ * How is a request's head written to a service? As text. The form of the request (its method and how its body is framed) decides
+ * whether the connection can be kept afterwards, and whether the request may be sent again.
+ */
 import { GatewayError } from '../answers/errors.ts'
 import { fieldLines, isFieldName, isFieldValue } from '../http/fields.ts'
 
@@ -12,7 +15,7 @@ export interface RequestHead {
   readonly hasBody: boolean
 }
 
-/** What the way in which a request is written means for its connection. */
+/** How a request is written, and what that means for its connection. */
 export interface RequestForm {
   readonly hasBody: boolean
   /** Whether the body is sent in chunks. */

@@ -1,4 +1,4 @@
-/** Is the gateway on its way out? One object holds the answer, because stages, routes and open WebSockets depend on it. */
+/** Does the gateway drain? One object holds the answer, because stages, routes and open WebSockets depend on it. */
 import { RESTARTING, type OpenSockets } from './open-sockets.ts'
 
 /** Whether the gateway serves on, drains, or has been replaced. */

@@ -1,4 +1,8 @@
-/** Which WebSockets are open, and when does the gateway close them? Each belongs to a session, and ends with it. */
+/**
+ * Which WebSockets are open, and when does the gateway close them? Each belongs to a session and ends with it: when the token
+ * expires (relay.ts compares `endsAt` with the clock twice a second), at sign-out (routes/gateway.ts) and when the key of the
+ * token is removed (src/process/lifecycle.ts). All of them end when the gateway stops (drain-state.ts).
+ */
 import type { Principal } from '../identity/token.ts'
 
 /** Why the gateway closes a socket: the close code and its reason (RFC 6455 section 7.4). */

@@ -150,7 +150,7 @@ type DirectionState =
   | 'open'
   /** The current frame still passes, then the last frame is sent → over. An illegal frame → over, without the last frame. */
   | 'finishing'
-  /** Whole frames have passed, and then an illegal one came. `endWith` → over: the sink is told why. */
+  /** Whole frames have passed, and then an illegal one came. `endWith` → over, with a last frame that tells the sink why. */
   | 'illegal'
   /** Nothing passes any more; what comes is read and dropped. */
   | 'over'

@@ -1,6 +1,8 @@
 /**
  * Which Basic credentials did the terminal accept from a session? They are remembered here, because Safari sends none on a
  * WebSocket handshake (WebKit bug 80362). The gateway adds the remembered credentials to such a handshake of the same session.
+ * To drop the feature, delete this file, docs/safari.md, test/terminals/safari-password.test.ts and
+ * test/wire/safari-terminal.test.ts; the compiler and test/links.test.ts then name what uses them.
  */
 import type { Exchange } from '../request/exchange.ts'
 import { fieldLines, type RawHeaders } from '../http/fields.ts'

@@ -1,4 +1,4 @@
-/** Which user and password open the terminal? Those in a file in the state folder, created on the first start. */
+/** Which user and password open the terminal? Those in a file in the state folder, created when it is first asked for. */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import {

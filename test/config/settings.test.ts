@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import t from 'tap'
 import { loadConfig, type Config } from '../../src/config/load.ts'
 import { SETTINGS } from '../../src/config/settings.ts'
+import { ADDRESS_SETTINGS } from '../../src/rules/services.ts'
 import {
   BASE,
   CONFIG_SECRET as SECRET,
@@ -230,7 +231,7 @@ const VALUES: { [Name in keyof Config]: Spellings } = {
     good: [['/run/gateway.sock']],
     bad: ['gateway.sock', './gateway.sock', 'unix:/run/x', `/${'x'.repeat(107)}`],
   },
-  ...serviceValues(['dashboardUrl', 'apiUrl', 'terminalUrl', 'healthUrl']),
+  ...serviceValues(ADDRESS_SETTINGS.map(({ key }) => key)),
   openclawToken: {
     good: [['a'], ['sk-abc_DEF.123~+/=']],
     bad: ['a b', 'a\r\nX-Evil: 1', 'tok\u00e9n', ' ', '\t', 'a\u0000'],

@@ -8,7 +8,9 @@ import { startBuiltInTerminal } from '../../embedded/terminal-built-in.ts'
 import { Examination, type Examine } from '../../src/commands/doctor/examination.ts'
 import type { Finding } from '../../src/commands/doctor/finding.ts'
 import { loadConfig } from '../../src/config/load.ts'
+import { ADDRESS_SETTINGS } from '../../src/rules/services.ts'
 import { testSettings } from './gateway.ts'
+import { startUpstream } from './upstream.ts'
 
 /** The terminal's credential in tests. */
 export const CREDENTIAL = 'user:test-password-of-the-terminal'
@@ -25,7 +27,9 @@ export async function startStandIns(t: Test, options: Parameters<typeof startAge
     env: {},
     onUnexpectedExit: () => {},
   }
+  const { url } = await startUpstream(t) // for a service that has no stand-in of its own
   return {
+    ...Object.fromEntries(ADDRESS_SETTINGS.map(({ env }) => [env, url])),
     GATEWAY_DASHBOARD_URL: stop(await startDashboard()),
     GATEWAY_API_URL: stop(await startAgentApi(options)),
     GATEWAY_TERMINAL_URL: stop(await startBuiltInTerminal(terminal)),

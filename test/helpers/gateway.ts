@@ -6,7 +6,12 @@ import type { Test } from 'tap'
 import { loadConfig, type Config } from '../../src/config/load.ts'
 import { startGateway, type RunningGateway } from '../../src/process/lifecycle.ts'
 import { mintToken } from '../../src/identity/mint.ts'
-import { ADDRESS_SETTINGS } from '../../src/rules/services.ts'
+import {
+  ADDRESS_SETTINGS,
+  PROBED_SERVICES,
+  SERVICES,
+  type ProbedService,
+} from '../../src/rules/services.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 import { Arrivals, eventually } from './waiting.ts'
 
@@ -73,27 +78,16 @@ export async function startTestGateway(
   }
 }
 
-/** Starts a gateway with all four services. Each is an echo that counts its connections. */
+/** Starts a gateway with all services of src/rules/services.ts. Each is an echo that counts its connections. */
 export async function startWorkspace(t: Test, overrides: Record<string, string | undefined> = {}) {
-  const [dashboard, api, terminal, health] = await Promise.all([
-    startUpstream(t),
-    startUpstream(t),
-    startUpstream(t),
-    startUpstream(t),
-  ])
+  const started = await Promise.all(
+    PROBED_SERVICES.map(async (name) => [name, await startUpstream(t)] as const),
+  )
+  const services = Object.fromEntries(started) as Record<ProbedService, Upstream>
   const gateway = await startTestGateway(t, {
-    GATEWAY_DASHBOARD_URL: dashboard.url,
-    GATEWAY_API_URL: api.url,
-    GATEWAY_TERMINAL_URL: terminal.url,
-    GATEWAY_HEALTH_URL: health.url,
+    ...Object.fromEntries(started.map(([name, { url }]) => [SERVICES[name].address.env, url])),
     ...overrides,
   })
-  const services: Record<'dashboard' | 'api' | 'terminal' | 'health', Upstream> = {
-    dashboard,
-    api,
-    terminal,
-    health,
-  }
   /** The connections that all services together have accepted. */
   const dials = () => Object.values(services).reduce((sum, service) => sum + service.dials(), 0)
   return { ...gateway, services, dials }

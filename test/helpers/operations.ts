@@ -14,7 +14,7 @@ export function recordingLogger() {
   return { logger, lines: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>) }
 }
 
-/** Starts a gateway with four services and a state folder of its own. Everything stops when the test ends. */
+/** Starts a gateway with all services and a state folder of its own. Everything stops when the test ends. */
 export async function startOperated(
   t: Test,
   settings: Record<string, string | undefined> = {},

@@ -1,5 +1,6 @@
 /** Do probes tell a supervisor the truth, at once and as often as it asks, and a stranger nothing? */
 import t from 'tap'
+import { ADDRESS_SETTINGS, PROBED_SERVICES } from '../../src/rules/services.ts'
 import { assertRefused, client, cookie, HTTPS, NAVIGATION } from '../helpers/door.ts'
 import { startTestGateway, startWorkspace, token } from '../helpers/gateway.ts'
 import { closedPort, startDeafUpstream, startUpstream } from '../helpers/upstream.ts'
@@ -35,16 +36,20 @@ t.test('everybody gets the verdict, and no service is dialled for it', async (t)
 
 t.test('a signed-in user gets the state of each service', async (t) => {
   const up = await startUpstream(t)
+  const nobody = `http://127.0.0.1:${await closedPort()}`
   const workspace = await startTestGateway(t, {
+    ...Object.fromEntries(ADDRESS_SETTINGS.map(({ env }) => [env, nobody])),
     GATEWAY_DASHBOARD_URL: up.url,
-    GATEWAY_API_URL: `http://127.0.0.1:${await closedPort()}`,
     GATEWAY_TERMINAL_URL: (await startDeafUpstream(t)).url,
     GATEWAY_HEALTH_URL: 'unix:/nonexistent/stats.sock',
   })
   const good = await token()
   const expected = {
     status: 'ready',
-    services: { dashboard: 'up', terminal: 'down', api: 'down', health: 'down' },
+    services: {
+      ...Object.fromEntries(PROBED_SERVICES.map((name) => [name, 'down'])),
+      dashboard: 'up',
+    },
   }
   for (const headers of [[`Authorization: Bearer ${good}`], [cookie(good), HTTPS]]) {
     const startedAt = performance.now()
