@@ -54,8 +54,14 @@ export type Hook = (
 export function stageHook(name: Stage, decide: Decide): Hook {
   const hook: Hook = (request, reply, done) => {
     request.exchange.outcome.stage = name
-    const verdict = decide(request, reply)
-    if (verdict instanceof Promise) verdict.then((settled) => end(settled, done), done)
+    let verdict: ReturnType<Decide>
+    try {
+      verdict = decide(request, reply)
+    } catch (cause) {
+      done(faultOf(cause))
+      return
+    }
+    if (verdict instanceof Promise) void endLater(verdict, done)
     else end(verdict, done)
   }
   return Object.defineProperty(hook, 'name', { value: decide.name })
@@ -63,4 +69,20 @@ export function stageHook(name: Stage, decide: Decide): Hook {
 
 function end(verdict: Verdict, done: HookHandlerDoneFunction): void {
   if (verdict !== ANSWERED) done(verdict)
+}
+
+async function endLater(verdict: Promise<Verdict>, done: HookHandlerDoneFunction): Promise<void> {
+  let settled: Verdict
+  try {
+    settled = await verdict
+  } catch (cause) {
+    done(faultOf(cause))
+    return
+  }
+  end(settled, done)
+}
+
+/** What a failed decision refuses the request with: always an error, because Fastify takes a hook that ends without one for passed. */
+function faultOf(cause: unknown): Error {
+  return cause instanceof Error ? cause : new Error('a decision failed', { cause })
 }

@@ -208,4 +208,5 @@ t.test('the known variables and the secret variables are listed', async (t) => {
   ])
   for (const name of SECRET_VARIABLES) t.ok(KNOWN_VARIABLES.includes(`${name}_FILE`))
   t.equal(KNOWN_VARIABLES.length, Object.keys(SETTINGS).length + SECRET_VARIABLES.length)
+  t.equal(new Set(KNOWN_VARIABLES).size, KNOWN_VARIABLES.length, 'no two settings share one')
 })

@@ -48,6 +48,20 @@ t.test('a decision passes the request on or refuses it, at once or later', async
   }
 })
 
+t.test('a decision that fails without an error refuses the request too', async (t) => {
+  for (const nothing of [undefined, null, false, 0, '']) {
+    const fail = () => {
+      // oxlint-disable-next-line only-throw-error -- what a library may throw
+      throw nothing
+    }
+    for (const decide of [fail, async () => fail()]) {
+      const { app, handled } = await startStage(t, decide)
+      t.equal((await app.inject('/')).statusCode, 500, String(nothing))
+      t.equal(handled.length, 0)
+    }
+  }
+})
+
 t.test('a stage that answers the request itself ends it, at once or later', async (t) => {
   const answer: Decide = (_request, reply) => {
     reply.hijack()

@@ -33,6 +33,11 @@ t.test('each service has the path that its row claims', async (t) => {
   }
   const paths = rows.map(({ path }) => path)
   t.same(withoutRepeats(paths), paths)
+  // Stage 1 gives the router `/` for a target that is none.
+  t.same(
+    rows.filter(({ path }) => path === '/').map(({ claims }) => claims),
+    ['rest'],
+  )
 })
 
 t.test('what cannot be done with the path of a row is not asked for', async (t) => {
@@ -53,6 +58,8 @@ t.test('a route of the gateway’s own takes no part in what is relayed', async 
 t.test('each address is one setting, and its program is looked at once', async (t) => {
   const settings = ADDRESS_SETTINGS.map(({ key, env }) => [key, env])
   t.same(withoutRepeats(settings.flat()), settings.flat())
+  for (const { name, address } of rows)
+    t.ok(ADDRESS_SETTINGS.includes(address), `${name} has the one object of its setting`)
   for (const { key, env, default: url } of ADDRESS_SETTINGS) {
     t.ok(KNOWN_VARIABLES.includes(env), env)
     t.match(SETTINGS[key], { env, default: url, required: false, secret: false })

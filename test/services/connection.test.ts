@@ -321,13 +321,64 @@ t.test('a connection whose large body was lent copies a small one', async (t) =>
   t.equal(service.dials(), 1)
 })
 
+t.test('a response before the kernel has the whole request closes the connection', async (t) => {
+  const sockets: Socket[] = []
+  const { url } = await startRawUpstream(t, (socket) => {
+    sockets.push(socket)
+    // The service reads no body, so the kernel's buffers fill up, and the rest stays in the gateway.
+    socket.once('data', () => socket.pause().write(HI))
+  })
+  const pool = poolOf(t, url)
+  const body = Buffer.alloc(64 * 1024 * 1024)
+  const headers = ['Host', 'a', 'Content-Length', String(body.length)]
+  t.match(await ask(pool, { method: 'POST', headers }, [body]), { status: 200, body: 'hi' })
+  t.equal(pool.size, 0)
+  t.match(await ask(pool), { status: 200, body: 'hi' })
+  t.equal(sockets.length, 2)
+})
+
+t.test('a response that begins before the end of the request and ends after it', async (t) => {
+  const sockets: Socket[] = []
+  const { url } = await startRawUpstream(t, (socket) => {
+    sockets.push(socket)
+    socket.once('data', () => {
+      socket.write(HI.slice(0, -1))
+      socket.on('data', () => socket.write('i'))
+    })
+  })
+  const pool = poolOf(t, url)
+  const connection = pool.take()
+  const headers = ['Host', 'a', 'Content-Length', '3']
+  const { promise, resolve } = Promise.withResolvers<void>()
+  connection.send(
+    { method: 'POST', path: '/', headers, hasBody: true },
+    {
+      onConnect: () => void connection.write([Buffer.from('ab')]),
+      onInformational() {},
+      onHead: () => false,
+      onBody(piece) {
+        if (piece.toString() !== 'h') return true
+        connection.write([Buffer.from('c')])
+        connection.finish()
+        return true
+      },
+      onEnd: resolve,
+      onError: (error) => t.fail(error.message),
+    },
+  )
+  await promise
+  t.equal(pool.size, 1)
+  t.not(connection.idleUntil, 0, 'the connection waits for its next request')
+})
+
 t.test('no state of one request is left to the next', async (t) => {
   for (const answer of [HI, `${HI} and more`]) {
-    const { pool } = await answering(t, answer)
+    const { pool, sockets } = await answering(t, answer)
     const heard: string[] = []
     const connection = pool.take()
+    const headers = ['Host', 'a', 'Content-Length', '0'] // in chunks, the connection would not be used again
     connection.send(
-      { method: 'POST', path: '/', headers: ['Host', 'a'], hasBody: true },
+      { method: 'POST', path: '/', headers, hasBody: true },
       {
         onConnect() {
           connection.onWritable = () => heard.push('writable')
@@ -344,6 +395,7 @@ t.test('no state of one request is left to the next', async (t) => {
     t.equal(connection.onWritable, undefined)
     t.match(await ask(pool), { status: 200, body: 'hi' }, 'a connection that is not paused')
     t.same(heard, ['end'])
+    t.equal(sockets.length, answer === HI ? 1 : 2)
   }
 })
 
