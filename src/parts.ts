@@ -112,7 +112,7 @@ export function makeParts(config: Config, log: Log): Parts {
   }
 }
 
-/** Stops what the parts have running, once the server has let go of them. */
+/** Stops the timers and connections of the parts when the application closes. In production src/process/drain.ts drained it. */
 export function closeParts({
   watchdog,
   services,
