@@ -54,35 +54,24 @@ export type Hook = (
 export function stageHook(name: Stage, decide: Decide): Hook {
   const hook: Hook = (request, reply, done) => {
     request.exchange.outcome.stage = name
-    let verdict: ReturnType<Decide>
+    let verdict: ReturnType<Decide> | Error
     try {
       verdict = decide(request, reply)
     } catch (cause) {
-      done(faultOf(cause))
-      return
+      verdict = faultOf(cause)
     }
-    if (verdict instanceof Promise) void endLater(verdict, done)
+    if (verdict instanceof Promise)
+      void verdict.catch(faultOf).then((settled) => end(settled, done))
     else end(verdict, done)
   }
   return Object.defineProperty(hook, 'name', { value: decide.name })
 }
 
-function end(verdict: Verdict, done: HookHandlerDoneFunction): void {
+function end(verdict: Verdict | Error, done: HookHandlerDoneFunction): void {
   if (verdict !== ANSWERED) done(verdict)
 }
 
-async function endLater(verdict: Promise<Verdict>, done: HookHandlerDoneFunction): Promise<void> {
-  let settled: Verdict
-  try {
-    settled = await verdict
-  } catch (cause) {
-    done(faultOf(cause))
-    return
-  }
-  end(settled, done)
-}
-
-/** What a failed decision refuses the request with: always an error, because Fastify takes a hook that ends without one for passed. */
+/** The error of a refusal by a failed decision. Never undefined, because a hook without an error passes the request on. */
 function faultOf(cause: unknown): Error {
   return cause instanceof Error ? cause : new Error('a decision failed', { cause })
 }
