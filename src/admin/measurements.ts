@@ -1,17 +1,14 @@
 /** What do the metrics read at the moment of asking? The counters of ended requests, and the gateway's parts as they are now. */
 import { exposition } from '../observe/metrics.ts'
 import type { Parts } from '../parts.ts'
+import { byService } from '../rules/services.ts'
 
 /** The metrics of a gateway, in the text format of Prometheus. */
 export function renderMetrics(parts: Parts): string {
   return exposition(parts.metrics, {
     openWebSockets: parts.openSockets.size,
-    inFlight: Object.fromEntries(
-      Object.values(parts.services).map(({ name, inFlight }) => [name, inFlight]),
-    ),
-    strayBytes: Object.fromEntries(
-      Object.values(parts.services).map(({ name, pool }) => [name, pool.strayBytes]),
-    ),
+    inFlight: byService((name) => parts.services[name].inFlight),
+    strayBytes: byService((name) => parts.services[name].pool.strayBytes),
     limiterKeys: { addresses: parts.addresses.size, sessions: parts.sessions.size },
     rememberedTokens: parts.verifier.size,
     isDraining: parts.drain.isDraining,
