@@ -72,8 +72,7 @@ export function buildUpstream(
     const { exchange, raw } = request
     const hidden = hiddenReason(service, raw)
     if (hidden !== undefined) {
-      exchange.outcome.code = 'not-found'
-      exchange.outcome.reason = hidden
+      exchange.outcome.noteError({ code: 'not-found', reason: hidden, cause: undefined })
       exchange.passwordTry?.settle(undefined)
       app.writeAnswer(request, reply, nothingHere(request))
       return

@@ -202,9 +202,7 @@ export function takeUpgrades(
 /** Notes for the log that the gateway itself failed to join the two sockets. */
 function noteFault(outcome: Outcome, cause: unknown): void {
   outcome.status = 500
-  outcome.code = 'internal-error'
-  outcome.reason = 'the sockets were not joined'
-  outcome.cause = cause
+  outcome.noteError({ code: 'internal-error', reason: 'the sockets were not joined', cause })
 }
 
 function clientLeft(): GatewayError {
