@@ -1,7 +1,13 @@
 /** Which settings are there? Those in SETTINGS, each declared once (contract, section 9). */
 import { parseHostRule } from '../rules/host.ts'
 import { parseFilePattern } from '../rules/sensitive.ts'
-import { ADDRESS_SETTINGS, SERVICE_NAMES, SERVICES, type AddressKey } from '../rules/services.ts'
+import {
+  ADDRESS_SETTINGS,
+  COUNTED_SERVICES,
+  SERVICE_NAMES,
+  SERVICES,
+  type AddressKey,
+} from '../rules/services.ts'
 import {
   listOf,
   oneOf,
@@ -43,12 +49,9 @@ const serviceAddresses = Object.fromEntries(
   ]),
 ) as Record<AddressKey, Setting<ServiceAddress>>
 
-/** The services whose requests are counted, for a list in words. */
-const COUNTED = SERVICE_NAMES.filter((name) => SERVICES[name].budget !== 'none')
-
 /** A list of routes that have a service. An empty list is written `none`, because an empty variable is always an error. */
 const routeList = {
-  accepts: `a comma-separated list of ${COUNTED.slice(0, -1).join(', ')} and ${COUNTED.at(-1)}; or none`,
+  accepts: `a comma-separated list of ${COUNTED_SERVICES.slice(0, -1).join(', ')} and ${COUNTED_SERVICES.at(-1)}; or none`,
   parse: (text: string) => (text === 'none' ? [] : listOf(parseServiceRoute)(text)),
 }
 

@@ -2,7 +2,7 @@
 import { isAbsolute, join, resolve } from 'node:path'
 import { parseNetworks, type Cidr } from '../http/address.ts'
 import { parseAuthority } from '../rules/host.ts'
-import { SERVICE_NAMES, SERVICES, type ServiceName } from '../rules/services.ts'
+import { COUNTED_SERVICES, type ServiceName } from '../rules/services.ts'
 import { RESERVED_PREFIXES } from '../rules/site-map.ts'
 import { listOf } from './setting.ts'
 
@@ -113,7 +113,7 @@ export function parsePrefix(text: string): string {
 
 /** Parses a route that has a budget. The error quotes the text, because it is one element of a list. */
 export function parseServiceRoute(text: string): ServiceName {
-  const route = SERVICE_NAMES.find((name) => name === text && SERVICES[name].budget !== 'none')
+  const route = COUNTED_SERVICES.find((name) => name === text)
   if (route === undefined) throw new Error(`"${text}" is not the name of a route`)
   return route
 }

@@ -217,6 +217,9 @@ export const SERVICE_NAMES = Object.keys(ROWS) as readonly ServiceName[]
 
 export const PROBED_SERVICES = SERVICE_NAMES.filter(isProbed)
 
+/** The services whose requests are counted, and which the settings of budgets may therefore name. */
+export const COUNTED_SERVICES = SERVICE_NAMES.filter((name) => SERVICES[name].budget !== 'none')
+
 /** What doctor says about a service. */
 export function doctorWords(name: ProbedService): DoctorWords {
   return ROWS[name].doctor
