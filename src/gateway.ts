@@ -59,7 +59,12 @@ export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
   await app.register(endConnections, { drain })
 
   await app.register(listener, {
-    ...{ log, metrics, decisions, watchdog, trustedProxies, allowedOrigins },
+    log,
+    metrics,
+    decisions,
+    watchdog,
+    trustedProxies,
+    allowedOrigins,
   })
   await app.register(target, {})
   await app.register(clientAddress, { clients })
@@ -70,18 +75,28 @@ export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
   await app.register(rateLimit, { budgets, sessionRoutes, programRoutes, allowedOrigins })
   await app.register(authentication, { allowedOrigins, drain, waitingRoom })
   const dial = takeUpgrades(app.websocketServer, {
-    ...{ openSockets, watchdog, drain, basicMemory },
+    openSockets,
+    watchdog,
+    drain,
+    basicMemory,
     leewaySeconds: config.jwtLeewaySeconds,
     idleMs: config.idleSeconds * 1000,
   })
   const forwardTo = buildUpstream(app, { config, watchdog, basicMemory, dial }) // 8: for the routes of services
 
   await app.register(health, {
-    ...{ service: services.health, drain, host: publicHost, strict: config.healthStrict },
+    service: services.health,
+    drain,
+    host: publicHost,
+    strict: config.healthStrict,
   })
   await app.register(probes, { services, drain })
   await app.register(gatewayRoutes, {
-    ...{ verifier, watchdog, waitingRoom, openSockets, basicMemory },
+    verifier,
+    watchdog,
+    waitingRoom,
+    openSockets,
+    basicMemory,
     payForGuess: (request) => budgets.spendAddress(request),
   })
   await app.register(proxied, { siteMap, services, forwardTo })
