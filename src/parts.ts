@@ -112,7 +112,7 @@ export function makeParts(config: Config, log: Log): Parts {
   }
 }
 
-/** Stops the timers and connections of the parts when the application closes. In production src/process/drain.ts drained it. */
+/** Stops the timers and connections of the parts when the application closes, after src/process/drain.ts drained the gateway. */
 export function closeParts({
   watchdog,
   services,

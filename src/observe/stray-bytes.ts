@@ -1,6 +1,7 @@
 /**
- * Which service sends bytes that belong to no response? One log line a minute for each service names it, and how many. The bytes
- * are noticed in src/services/answer-reader.ts and counted in src/services/pool.ts, for `gateway_stray_bytes_total`.
+ * Which service sends bytes that belong to no response? A log line names the service and the number of bytes, at most once a
+ * minute for each service. src/services/answer-reader.ts notices such bytes, and src/services/pool.ts counts them for
+ * `gateway_stray_bytes_total`.
  */
 import type { Logger } from 'pino'
 
