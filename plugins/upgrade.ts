@@ -137,8 +137,15 @@ export function takeUpgrades(
       const answer = switchingAnswer(switched, request.id, service.isolatedAt)
       const address = client.budgetKey
       const relay = openRelay({
-        ...{ client: socket, clientHead, service: switched.socket, serviceHead: switched.head },
-        ...{ principal, address, endsAt, outcome, answer },
+        client: socket,
+        clientHead,
+        service: switched.socket,
+        serviceHead: switched.head,
+        principal,
+        address,
+        endsAt,
+        outcome,
+        answer,
       })
       const endedBy = place.endedBy ?? (drain.isReplaced ? RESTARTING : undefined)
       if (endedBy !== undefined) relay.close(endedBy)
