@@ -4,9 +4,7 @@ import { METHODS } from '../src/http/methods.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { verifiedPrincipal } from '../src/request/exchange.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'
-import { ServiceProbe } from '../src/services/probe.ts'
-import type { ServiceName } from '../src/rules/services.ts'
-import type { Service } from '../src/services/service.ts'
+import type { ServiceProbe } from '../src/services/probe.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /**
@@ -17,16 +15,14 @@ const PROBE = { public: true, uncounted: 'without-credential' } as const
 
 /** What the routes need besides the request. */
 export interface ProbesOptions {
-  readonly services: Readonly<Record<ServiceName, Service>>
+  readonly probe: ServiceProbe
   readonly drain: DrainState
 }
 
 export default async function probes(
   app: FastifyInstance,
-  { services, drain }: ProbesOptions,
+  { probe, drain }: ProbesOptions,
 ): Promise<void> {
-  const probe = new ServiceProbe(services)
-
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _body, done) => {
     done(null) // a method with a body is answered 405, whatever the body

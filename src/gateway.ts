@@ -90,7 +90,7 @@ export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
     host: publicHost,
     strict: config.healthStrict,
   })
-  await app.register(probes, { services, drain })
+  await app.register(probes, { probe: parts.probe, drain })
   await app.register(gatewayRoutes, {
     verifier,
     watchdog,

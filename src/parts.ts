@@ -12,6 +12,7 @@ import { Decisions } from './observe/recent.ts'
 import { StrayBytesLog } from './observe/stray-bytes.ts'
 import { ClientFinder } from './request/client-finder.ts'
 import type { ServiceName } from './rules/services.ts'
+import { ServiceProbe } from './services/probe.ts'
 import { openServices, type Service } from './services/service.ts'
 import { DrainState } from './sockets/drain-state.ts'
 import { OpenSockets } from './sockets/open-sockets.ts'
@@ -39,6 +40,8 @@ export interface Parts {
   readonly watchdog: Watchdog
   /** The closed table of services. */
   readonly services: Readonly<Record<ServiceName, Service>>
+  /** Which services are up, looked at once a second at most, whoever asks. */
+  readonly probe: ServiceProbe
   /** Logs bytes of services that belong to no response. */
   readonly strayBytes: StrayBytesLog
   /** Every open WebSocket. */
@@ -75,6 +78,9 @@ export function makeParts(config: Config, log: Log): Parts {
   const openSockets = new OpenSockets()
   const basicMemory = new BasicMemory()
   const strayBytes = new StrayBytesLog(logger)
+  const services = openServices(config, {
+    onStrayBytes: (service, count) => strayBytes.note(service, count),
+  })
   watchdog.add(basicMemory) // it forgets credentials in time
   return {
     log,
@@ -99,9 +105,8 @@ export function makeParts(config: Config, log: Log): Parts {
     }),
     waitingRoom: new WaitingRoom((error) => logger.error({ err: error }, 'a refusal failed')),
     watchdog,
-    services: openServices(config, {
-      onStrayBytes: (service, count) => strayBytes.note(service, count),
-    }),
+    services,
+    probe: new ServiceProbe(services),
     strayBytes,
     openSockets,
     drain: new DrainState(openSockets),

@@ -2,7 +2,6 @@
 import { GatewayError } from '../answers/errors.ts'
 import type { Config } from '../config/load.ts'
 import { explainDecision, type Explanation } from '../observe/explanation.ts'
-import { ServiceProbe } from '../services/probe.ts'
 import type { Gateway } from '../parts.ts'
 import { renderMetrics } from './measurements.ts'
 import { statusOf } from './status.ts'
@@ -23,7 +22,6 @@ export interface AdminActions {
 /** The actions on a gateway. */
 export function adminActions(gateway: Gateway, config: Config): AdminActions {
   const { parts } = gateway
-  const probe = new ServiceProbe(parts.services)
   return {
     explain(id) {
       const decision = parts.decisions.find(id)
@@ -33,6 +31,6 @@ export function adminActions(gateway: Gateway, config: Config): AdminActions {
       })
     },
     metrics: () => renderMetrics(parts),
-    status: () => statusOf(gateway, config, probe),
+    status: () => statusOf(gateway, config),
   }
 }

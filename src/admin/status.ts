@@ -2,15 +2,10 @@
 import { VERSION } from '../answers/version.ts'
 import type { Config } from '../config/load.ts'
 import type { Gateway } from '../parts.ts'
-import type { ServiceProbe } from '../services/probe.ts'
 
 /** The status of a gateway. The states of the services are at most a second old. */
-export async function statusOf(
-  { app, parts }: Gateway,
-  { workspace }: Config,
-  probe: ServiceProbe,
-): Promise<object> {
-  const states = await probe.states()
+export async function statusOf({ app, parts }: Gateway, { workspace }: Config): Promise<object> {
+  const states = await parts.probe.states()
   const { services, openSockets, addresses, sessions, verifier, drain } = parts
   return {
     workspace,
