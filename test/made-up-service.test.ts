@@ -3,7 +3,7 @@
  * else in the copy is changed.
  */
 import { execFile } from 'node:child_process'
-import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
@@ -18,7 +18,7 @@ import { SETTINGS as TREE } from '../src/config/settings.ts'
 import { ADDRESS_SETTINGS } from '../src/rules/services.ts'
 import { runCommand } from './helpers/command.ts'
 import { cookie, HTTPS, NAVIGATION } from './helpers/door.ts'
-import { temporaryFolder } from './helpers/process.ts'
+import { copyOfProject, temporaryFolder } from './helpers/process.ts'
 import { closedPort, startUpstream } from './helpers/upstream.ts'
 import { send, upgrade } from './helpers/wire.ts'
 
@@ -70,11 +70,9 @@ const MADE_UP = `
 
 /** The whole tree with the rows in it, in a folder of its own. */
 function copyWithRows(t: Test): string {
-  const copy = temporaryFolder(t)
-  for (const part of ['src', 'plugins', 'routes', 'embedded', 'docs/generate.ts', 'test/helpers'])
-    cpSync(join(ROOT, part), join(copy, part), { recursive: true })
-  for (const file of ['package.json', 'tsconfig.json']) cpSync(join(ROOT, file), join(copy, file))
-  symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
+  const folders = ['src', 'plugins', 'routes', 'embedded', 'test/helpers']
+  const files = ['docs/generate.ts', 'package.json', 'tsconfig.json']
+  const copy = copyOfProject(t, [...folders, ...files])
   const list = readFileSync(join(copy, LIST), 'utf8')
   const changed = list.replace(END_OF_ROWS, () => MADE_UP + END_OF_ROWS)
   if (changed === list) throw new Error(`${LIST} does not have ${END_OF_ROWS}`)

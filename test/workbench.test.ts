@@ -1,11 +1,11 @@
 /** Do the files for editors, containers and version managers agree with the project, and does what they start run? */
 import { spawn } from 'node:child_process'
-import { appendFileSync, cpSync, globSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { PATH_WITHOUT_NPM, workspaceIsUp } from './helpers/npm-start.ts'
-import { temporaryFolder, watch } from './helpers/process.ts'
+import { copyOfProject, temporaryFolder, watch } from './helpers/process.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '')
 
@@ -87,12 +87,10 @@ t.test('every npm script that a file names exists', async (t) => {
 })
 
 t.test('npm run unused finds a planted export, file and dependency', async (t) => {
-  const folder = temporaryFolder(t)
   const copied = globSync(['{src,plugins,routes,embedded,build,bench,docs,test}', '*.json'], {
     cwd: ROOT,
   })
-  for (const name of copied) cpSync(join(ROOT, name), join(folder, name), { recursive: true })
-  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
+  const folder = copyOfProject(t, copied)
   appendFileSync(join(folder, 'src/limits/memo.ts'), 'export const plantedExport = 1\n')
   writeFileSync(join(folder, 'src/limits/planted-file.ts'), 'export {}\n')
   appendFileSync(join(folder, 'src/limits/budget.ts'), "import 'planted-package'\n")

@@ -1,27 +1,18 @@
 /** Does `npm run dev` start again when a source file changes, and does it leave nothing running? Against a copy of the project. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { PATH_WITHOUT_NPM, START_MS } from '../helpers/npm-start.ts'
-import { temporaryFolder } from '../helpers/process.ts'
+import { copyOfProject } from '../helpers/process.ts'
 import { eventually } from '../helpers/waiting.ts'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 /** The folders of everything that runs. */
 const WATCHED = ['src', 'plugins', 'routes', 'embedded']
-
-/** Copies the sources, so that no other test and no running `npm run dev` sees the changes. */
-function copyOfProject(t: Test): string {
-  const folder = temporaryFolder(t)
-  for (const name of [...WATCHED, 'package.json'])
-    cpSync(join(ROOT, name), join(folder, name), { recursive: true })
-  symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
-  return folder
-}
 
 /** Runs `npm run dev` in a process group of its own, as a terminal does. */
 function startDev(t: Test, folder: string) {
@@ -73,7 +64,7 @@ t.test('the folders that hold what runs are watched', async (t) => {
 t.test(
   'what was changed is served after a restart; a mistake does not end the watch',
   async (t) => {
-    const folder = copyOfProject(t)
+    const folder = copyOfProject(t, [...WATCHED, 'package.json'])
     const dev = startDev(t, folder)
     await dev.started(1)
 
@@ -95,7 +86,7 @@ t.test(
 )
 
 t.test('Ctrl+C ends all processes', async (t) => {
-  const dev = startDev(t, copyOfProject(t))
+  const dev = startDev(t, copyOfProject(t, [...WATCHED, 'package.json']))
   await dev.started(1)
   process.kill(-(dev.child.pid ?? 0), 'SIGINT') // a terminal sends it to every process of the group
   await dev.closed

@@ -1,7 +1,7 @@
 /** How does a test run the real program? As a child process, with its arguments, environment, signals and exit code. */
 import { spawn, type ChildProcess, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import type { Readable } from 'node:stream'
 import { join } from 'node:path'
@@ -35,6 +35,15 @@ export function temporaryFolder(t: Test): string {
   const path = mkdtempSync(join(tmpdir(), 'workspace-gateway-test-'))
   t.teardown(() => rmSync(path, { recursive: true, force: true }))
   return path
+}
+
+/** Copies parts of the project to a folder that is removed when the test ends, and links node_modules there. */
+export function copyOfProject(t: Test, parts: readonly string[]): string {
+  const root = new URL('../..', import.meta.url).pathname
+  const folder = temporaryFolder(t)
+  for (const part of parts) cpSync(join(root, part), join(folder, part), { recursive: true })
+  symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
+  return folder
 }
 
 /**
