@@ -43,9 +43,13 @@ export class RequestBudgets {
   readonly #clients: ClientFinder
   readonly #passwords = new PasswordTries()
 
-  constructor({ addresses, sessions, clients }: Pick<Parts, 'addresses' | 'sessions' | 'clients'>) {
-    this.#addresses = addresses
-    this.#sessions = sessions
+  constructor({
+    addressBudgets,
+    sessionBudgets,
+    clients,
+  }: Pick<Parts, 'addressBudgets' | 'sessionBudgets' | 'clients'>) {
+    this.#addresses = addressBudgets
+    this.#sessions = sessionBudgets
     this.#clients = clients
   }
 
@@ -87,7 +91,7 @@ export class RequestBudgets {
       giveBack: () => borrowed?.giveBack(),
     }
     const attempt = this.#passwords.begin(
-      principal.sessionId,
+      principal.session.id,
       authorization,
       isPaid ? undefined : budget,
     )
@@ -134,9 +138,9 @@ export default stage(
       if (principal === undefined || exchange.target === undefined) return undefined
       const { route } = exchange.target
       if (exchange.credential?.kind !== 'cookie')
-        return programRoutes.includes(route) ? principal.sessionId : undefined
+        return programRoutes.includes(route) ? principal.session.id : undefined
       return sessionRoutes.includes(pageOf(request, route)) && isOfOwnBrowser(request)
-        ? principal.sessionId
+        ? principal.session.id
         : undefined
     }
 

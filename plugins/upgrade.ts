@@ -20,7 +20,7 @@ import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-clie
 import type { Watchdog } from '../src/limits/watchdog.ts'
 import type { Service } from '../src/services/service.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
-import { RESTARTING, socketEndsAt, type OpenSockets } from '../src/sockets/open-sockets.ts'
+import { RESTARTING, type OpenSockets } from '../src/sockets/open-sockets.ts'
 import {
   dialWebSocket,
   offeredProtocols,
@@ -36,7 +36,6 @@ export interface UpgradeOptions {
   readonly watchdog: Watchdog
   readonly drain: DrainState
   readonly basicMemory: BasicMemory
-  readonly leewaySeconds: number
   /** How long a service may pause within a response that refuses a handshake, in milliseconds. */
   readonly idleMs: number
 }
@@ -63,7 +62,7 @@ type Takeover = (socket: Duplex, head: Buffer) => void
  */
 export function takeUpgrades(
   websockets: WebSocketServer,
-  { openSockets, watchdog, drain, basicMemory, leewaySeconds, idleMs }: UpgradeOptions,
+  { openSockets, watchdog, drain, basicMemory, idleMs }: UpgradeOptions,
 ): Dial {
   const takeovers = new WeakMap<IncomingMessage, Takeover>()
 
@@ -80,7 +79,7 @@ export function takeUpgrades(
     const { principal, client, target, outcome } = exchange
     if (principal === undefined || client === undefined || target === undefined)
       throw new GatewayError('internal-error', { reason: 'undecided upgrade' })
-    if (!openSockets.hasRoom(principal.sessionId, client.budgetKey)) {
+    if (!openSockets.hasRoom(principal.session.id, client.budgetKey)) {
       throw new GatewayError('upstream-busy', {
         reason: 'too many sockets',
         detail: TOO_MANY_SOCKETS_DETAIL,
@@ -133,7 +132,6 @@ export function takeUpgrades(
     const switched = result
     const splice: Takeover = (socket, head) => {
       const clientHead = Buffer.concat([head, early.take()])
-      const endsAt = socketEndsAt(principal, leewaySeconds, Date.now())
       const answer = switchingAnswer(switched, request.id, service.isolatedAt)
       const address = client.budgetKey
       const relay = openRelay({
@@ -143,7 +141,6 @@ export function takeUpgrades(
         serviceHead: switched.head,
         principal,
         address,
-        endsAt,
         outcome,
         answer,
       })

@@ -12,20 +12,21 @@ import { ownHeaders, withBody, type Answer } from '../src/answers/problem.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import type { Watchdog } from '../src/limits/watchdog.ts'
-import { SESSION_ENDED, type OpenSockets } from '../src/sockets/open-sockets.ts'
-import type { BasicMemory } from '../src/terminals/safari-password.ts'
-import type { Principal } from '../src/identity/token.ts'
+import type { KeyRing } from '../src/identity/key-ring.ts'
+import { mintSessionToken } from '../src/identity/mint.ts'
+import { newName, type Sessions, type Ticket } from '../src/identity/sessions.ts'
 import type { TokenVerifier } from '../src/identity/verifier.ts'
 
 /** What the routes need besides the request. */
 export interface GatewayRoutesOptions {
+  readonly keys: KeyRing
+  readonly workspace: string
+  readonly sessions: Sessions
   readonly verifier: TokenVerifier
   /** Ends the request when a form arrives too slowly. */
   readonly watchdog: Watchdog
   /** Tokens wait here before they are verified. */
   readonly waitingRoom: WaitingRoom
-  readonly openSockets: OpenSockets
-  readonly basicMemory: BasicMemory
   /**
    * Takes one from the budget of the client address, when a request that was free has turned out to be a wrong guess.
    * @returns the refusal when nothing was left
@@ -41,8 +42,9 @@ const SIGN_OUT = '/_gateway/sign-out'
 
 export default async function gatewayRoutes(
   app: FastifyInstance,
-  { verifier, watchdog, waitingRoom, openSockets, basicMemory, payForGuess }: GatewayRoutesOptions,
+  options: GatewayRoutesOptions,
 ): Promise<void> {
+  const { keys, workspace, sessions, verifier, watchdog, waitingRoom, payForGuess } = options
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/x-www-form-urlencoded', async ({ raw }: FastifyRequest) => {
     return new URLSearchParams(await readOwnBody(raw, MAX_FORM_BYTES, watchdog))
@@ -87,9 +89,8 @@ export default async function gatewayRoutes(
     async function signOut(request, reply) {
       const { exchange, id } = request
       exchange.outcome.stage = 'sign-out'
-      const sessionId = exchange.principal?.sessionId
-      openSockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === sessionId)
-      basicMemory.forget((principal) => principal.sessionId === sessionId)
+      const session = exchange.principal?.session
+      if (session !== undefined) sessions.end([session], 'signed-out')
       const expired = expiredSessionCookies(usesSecureCookie(exchange)).flatMap((cookie) => [
         'Set-Cookie',
         cookie,
@@ -99,10 +100,13 @@ export default async function gatewayRoutes(
     },
   )
 
-  /** The principal of a token, or the error that refuses it. */
-  async function verified(token: string): Promise<Principal | GatewayError> {
+  /** The ticket in a form, or the error that refuses it. */
+  async function ticketIn(form: URLSearchParams, inUrl: boolean): Promise<Ticket | GatewayError> {
+    const [token, ...more] = form.getAll('token')
+    await waitingRoom.turn() // verifying takes time, and anybody can send forged tokens
+    if (token === undefined || more.length > 0) return NOT_ONE_TOKEN
     try {
-      return await verifier.verify(token)
+      return await verifier.verifyTicket(token.trim(), inUrl)
     } catch (error) {
       if (error instanceof GatewayError) return error
       throw error
@@ -122,24 +126,34 @@ export default async function gatewayRoutes(
     exchange.outcome.stage = 'sign-in'
     const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
     exchange.returnTo = returnTo // a wrong token shows the form again, which returns to the same page
-    const [token, ...more] = form.getAll('token')
-    await waitingRoom.turn() // verifying takes time, and anybody can send forged tokens
-    const principal =
-      token === undefined || more.length > 0 ? NOT_ONE_TOKEN : await verified(token.trim())
+    const ticket = await ticketIn(form, request.method !== 'POST')
     // Only failures count, so that the guesses of others at the same address never lock out a client with a valid token.
-    if (principal instanceof GatewayError) throw payForGuess(request) ?? principal
-    exchange.principal = principal
-    const secure = usesSecureCookie(exchange)
-    app.writeAnswer(
-      request,
-      reply,
-      redirect(returnTo, [
-        ...ownHeaders(id),
-        'Set-Cookie',
-        newSession(token?.trim() ?? '', principal, secure),
-      ]),
-    )
+    if (ticket instanceof GatewayError) throw payForGuess(request) ?? ticket
+    const cookie = await startSession(ticket, request)
+    app.writeAnswer(request, reply, redirect(returnTo, [...ownHeaders(id), 'Set-Cookie', cookie]))
     return reply
+  }
+
+  /** Starts a session. @returns its cookie */
+  async function startSession(ticket: Ticket, { exchange, raw }: FastifyRequest): Promise<string> {
+    const key = keys.signing
+    const [sessionId, tokenId] = [newName(), newName()]
+    const { subject, methods } = ticket.claims
+    const issuedAt = Date.now()
+    const endsAt = sessions.endOf(ticket.claims)
+    const device = {
+      name: raw.headers['user-agent'] ?? '',
+      address: exchange.client?.address ?? '',
+    }
+    const claims = { workspace, subject, sessionId, tokenId, issuedAt, endsAt, methods }
+    const authenticatedAt = sessions.authenticatedAt(ticket.claims)
+    const token = await mintSessionToken(key, { ...claims, authenticatedAt })
+    const cookie = sessionCookie(usesSecureCookie(exchange), token, (endsAt - issuedAt) / 1000)
+    if (cookie === undefined) throw TOO_LONG
+    sessions.start(ticket, { id: sessionId, tokenId, kid: key.kid }, device)
+    if (ticket.oneTimeId !== undefined)
+      verifier.forget(({ ticketId }) => ticketId === ticket.oneTimeId)
+    return cookie
   }
 }
 
@@ -148,15 +162,10 @@ const NOT_ONE_TOKEN = new GatewayError('bad-request', {
   detail: ONE_TOKEN_DETAIL,
 })
 
-/** The session cookie. @throws {GatewayError} `token-invalid` when the token is too long for a browser to keep as a cookie */
-function newSession(token: string, principal: Principal, secure: boolean): string {
-  const cookie = sessionCookie(secure, token, principal.expiresAt - Date.now() / 1000)
-  if (cookie !== undefined) return cookie
-  throw new GatewayError('token-invalid', {
-    reason: 'too long for a cookie',
-    detail: COOKIE_TOO_LONG_DETAIL,
-  })
-}
+const TOO_LONG = new GatewayError('token-invalid', {
+  reason: 'too long for a cookie',
+  detail: COOKIE_TOO_LONG_DETAIL,
+})
 
 function redirect(location: string, headers: readonly string[]): Answer {
   return {

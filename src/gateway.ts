@@ -28,11 +28,19 @@ import { buildServer } from './http/server.ts'
 import type { Log } from './observe/log.ts'
 import { closeParts, makeParts, type Gateway } from './parts.ts'
 import { siteMapOf } from './rules/site-map.ts'
+import { State } from './store/state.ts'
 
-/** Builds a gateway that is ready to listen. Tests and production call exactly this. */
-export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
-  const parts = makeParts(config, log)
-  const { clients, verifier, waitingRoom, watchdog, services } = parts
+/**
+ * Builds a gateway that is ready to listen. Tests and production call exactly this.
+ * @param state where sessions and API tokens are kept; by default in memory only
+ */
+export async function buildGateway(
+  config: Config,
+  log: Log,
+  state = State.inMemory(),
+): Promise<Gateway> {
+  const parts = makeParts(config, log, state)
+  const { clients, sessions, verifier, waitingRoom, watchdog, services } = parts
   const { openSockets, drain, basicMemory, metrics, decisions } = parts
   const { allowedOrigins, trustedProxies, sessionRoutes, programRoutes } = config
   const publicHost = `${config.workspace}.${config.domain}`
@@ -49,6 +57,11 @@ export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
     schemaController: NO_SCHEMAS,
   })
   app.addHook('onClose', async () => closeParts(parts))
+  // Whatever hangs on a session ends with it. What is checked twice a second anyway (relayed answers) asks the session itself.
+  sessions.onEnded(() => {
+    openSockets.closeEnded()
+    basicMemory.forgetEnded()
+  })
 
   // @fastify/websocket owns the server's `upgrade` event and makes each upgrade a request (`request.ws`) that passes the same
   // stages as any other. It would then accept the upgrade with ws, which plugins/upgrade.ts prevents: the service accepts it.
@@ -79,7 +92,6 @@ export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
     watchdog,
     drain,
     basicMemory,
-    leewaySeconds: config.jwtLeewaySeconds,
     idleMs: config.idleSeconds * 1000,
   })
   const forwardTo = buildUpstream(app, { config, watchdog, basicMemory, dial }) // 8: for the routes of services
@@ -92,11 +104,12 @@ export async function buildGateway(config: Config, log: Log): Promise<Gateway> {
   })
   await app.register(probes, { probe: parts.probe, drain })
   await app.register(gatewayRoutes, {
+    keys: parts.keys,
+    workspace: config.workspace,
+    sessions,
     verifier,
     watchdog,
     waitingRoom,
-    openSockets,
-    basicMemory,
     payForGuess: (request) => budgets.spendAddress(request),
   })
   await app.register(proxied, { siteMap, services, forwardTo })

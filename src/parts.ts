@@ -1,7 +1,10 @@
 /** What lives as long as the gateway? Everything here: made once, and passed to the stages and routes that need it. */
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config/load.ts'
-import { buildTokenVerifier, type KeyRing, type TokenVerifier } from './identity/verifier.ts'
+import { ApiTokens } from './identity/api-tokens.ts'
+import { KeyRing, type Secrets } from './identity/key-ring.ts'
+import { Sessions } from './identity/sessions.ts'
+import { TokenVerifier } from './identity/verifier.ts'
 import { SlidingWindowLimiter } from './limits/budget.ts'
 import { WaitingRoom } from './limits/waiting-room.ts'
 import { Watchdog } from './limits/watchdog.ts'
@@ -16,6 +19,7 @@ import { ServiceProbe } from './services/probe.ts'
 import { openServices, type Service } from './services/service.ts'
 import { DrainState } from './sockets/drain-state.ts'
 import { OpenSockets } from './sockets/open-sockets.ts'
+import type { State } from './store/state.ts'
 import { BasicMemory } from './terminals/safari-password.ts'
 
 /** How many client addresses have a budget of their own. */
@@ -29,11 +33,17 @@ export interface Parts {
   readonly log: Log
   /** Finds the client of a request. */
   readonly clients: ClientFinder
+  /** The state file. */
+  readonly state: State
+  /** The keys that sign and verify tokens. */
+  readonly keys: KeyRing
+  readonly sessions: Sessions
+  readonly apiTokens: ApiTokens
   readonly verifier: TokenVerifier
   /** Budgets of client addresses. */
-  readonly addresses: SlidingWindowLimiter
+  readonly addressBudgets: SlidingWindowLimiter
   /** Budgets of sessions. */
-  readonly sessions: SlidingWindowLimiter
+  readonly sessionBudgets: SlidingWindowLimiter
   /** Where refusals wait, so that they do not delay requests that may pass. */
   readonly waitingRoom: WaitingRoom
   /** Checks everything under way twice a second. */
@@ -62,16 +72,16 @@ export interface Gateway {
   readonly parts: Parts
 }
 
-/** The keys of a configuration, the signing one first. */
-export function keyRing({
+/** The secrets of a configuration, the signing one first. */
+export function secretsOf({
   jwtSecret,
   jwtPreviousSecrets,
-}: Pick<Config, 'jwtSecret' | 'jwtPreviousSecrets'>): KeyRing {
+}: Pick<Config, 'jwtSecret' | 'jwtPreviousSecrets'>): Secrets {
   return [jwtSecret, ...jwtPreviousSecrets]
 }
 
 /** Makes the parts of a gateway. */
-export function makeParts(config: Config, log: Log): Parts {
+export function makeParts(config: Config, log: Log, state: State): Parts {
   const { logger } = log
   const windowSeconds = config.rateLimitSeconds
   const watchdog = new Watchdog((error) => logger.error({ err: error }, 'a check failed'))
@@ -82,23 +92,29 @@ export function makeParts(config: Config, log: Log): Parts {
     onStrayBytes: (service, count) => strayBytes.note(service, count),
   })
   watchdog.add(basicMemory) // it forgets credentials in time
+  const keys = new KeyRing(secretsOf(config))
+  const { sessionMaxSeconds: maxSeconds, jwtLeewaySeconds: leewaySeconds } = config
+  const sessions = new Sessions(state, { maxSeconds, leewaySeconds })
+  const apiTokens = new ApiTokens(state)
+  sessions.load((kid) => keys.find(kid) !== undefined)
+  watchdog.add(sessions) // it notices those whose time is over
   return {
     log,
     clients: new ClientFinder(config.trustedProxies),
-    verifier: buildTokenVerifier(
-      {
-        workspace: config.workspace,
-        issuer: config.jwtIssuer,
-        leewaySeconds: config.jwtLeewaySeconds,
-      },
-      keyRing(config),
-    ),
-    addresses: new SlidingWindowLimiter({
+    state,
+    keys,
+    sessions,
+    apiTokens,
+    verifier: new TokenVerifier({
+      rules: { workspace: config.workspace, issuer: config.jwtIssuer, leewaySeconds },
+      ...{ keys, sessions, apiTokens },
+    }),
+    addressBudgets: new SlidingWindowLimiter({
       limit: config.rateLimit,
       windowSeconds,
       capacity: ADDRESS_CAPACITY,
     }),
-    sessions: new SlidingWindowLimiter({
+    sessionBudgets: new SlidingWindowLimiter({
       limit: config.sessionRateLimit,
       windowSeconds,
       capacity: SESSION_CAPACITY,
@@ -124,10 +140,12 @@ export function closeParts({
   strayBytes,
   eventLoop,
   waitingRoom,
+  state,
 }: Parts): void {
   watchdog.close()
   for (const { pool } of Object.values(services)) pool.close()
   strayBytes.close()
   eventLoop.stop()
   waitingRoom.empty() // those who still wait are answered
+  state.close()
 }

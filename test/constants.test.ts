@@ -13,7 +13,7 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/terminals/safari-password.ts', 'REMEMBERED_SESSIONS', 1000],
   ['src/terminals/safari-password.ts', 'MAX_LENGTH', 1024],
   ['src/identity/token.ts', 'MAX_TOKEN_LENGTH', 4096],
-  ['src/identity/token.ts', 'MAX_SUBJECT_LENGTH', 256],
+  ['src/rules/subject.ts', 'MAX_SUBJECT_LENGTH', 256],
   ['src/identity/token.ts', 'MAX_ISSUED_AHEAD_SECONDS', 300],
   ['src/identity/verifier.ts', 'REMEMBERED_TOKENS', 10_000],
   ['src/identity/token.ts', 'LAST_DATE', 253_402_300_799],

@@ -9,7 +9,7 @@ export function renderMetrics(parts: Parts): string {
     openWebSockets: parts.openSockets.size,
     inFlight: byService((name) => parts.services[name].inFlight),
     strayBytes: byService((name) => parts.services[name].pool.strayBytes),
-    limiterKeys: { addresses: parts.addresses.size, sessions: parts.sessions.size },
+    limiterKeys: { addresses: parts.addressBudgets.size, sessions: parts.sessionBudgets.size },
     rememberedTokens: parts.verifier.size,
     isDraining: parts.drain.isDraining,
     eventLoopDelay: parts.eventLoop.read(),

@@ -11,13 +11,24 @@ export const DETAILS: Readonly<Record<ErrorCode, string>> = {
   'bad-request':
     'The message breaks a rule of HTTP, or says two things at once. If a link or a form brought you here, go back and try again; reloading also clears a damaged session.',
   'bad-target': 'The address breaks a rule. Check it for stray characters.',
+  'token-in-url':
+    'An API token stands in the address, where it is logged on the way. Send it in the Authorization field, and replace it: whoever has read the address can use it.',
   'sign-in-required': 'Sign in, or send a token of this workspace as a Bearer token.',
   'token-invalid':
     'The token is not valid for this workspace; copy the whole token again, or get a new one.',
   'token-expired': 'The session has expired. Sign in again with a new token.',
+  'ticket-used':
+    'A sign-in link works once, and this one was used before. Sign in again with a new one.',
+  'step-up-required':
+    'This needs a sign-in that is not older than 10 minutes. Sign out, sign in again, and repeat it.',
   'sensitive-file': 'Files that hold secrets are not reachable through this door, for anyone.',
   'origin-not-allowed':
     'The page that sent this request does not belong to this workspace. Open the workspace itself and try there.',
+  'scope-missing':
+    'The token has no scope for this route and method. Make one that has, or use another.',
+  'address-not-allowed':
+    'The token is allowed from other addresses only. Use it from there, or make another.',
+  'other-subject': 'Renew with a token of the same person, or sign out first.',
   'not-found': 'Check the address.',
   'method-not-allowed':
     'This address takes other methods, which the Allow field names. In a browser, go back and use the button or form there.',
@@ -33,6 +44,8 @@ export const DETAILS: Readonly<Record<ErrorCode, string>> = {
   'upstream-unreachable': 'The service may still be starting. Try again in a few seconds.',
   draining: 'The workspace will be back in a few seconds. Try again then.',
   'upstream-busy': 'Try again in a few seconds.',
+  'state-unavailable':
+    'Nothing was changed. Try again in a few seconds; if it happens again, the disk of the workspace may be full.',
   'upstream-timeout': 'Try again later.',
 }
 

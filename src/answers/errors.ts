@@ -34,6 +34,11 @@ export const ERRORS = {
     title: 'The address in the request is malformed',
     when: 'The address has dot segments, a backslash, control characters, bad escapes or invalid UTF-8, or reads differently once decoded.',
   },
+  'token-in-url': {
+    status: 400,
+    title: 'The address contains an API token',
+    when: 'The path or the query contains an API token that is in force. It is marked as exposed, because addresses are logged on the way; send it in a header.',
+  },
   'sign-in-required': {
     status: 401,
     title: 'Sign in to use this workspace',
@@ -49,6 +54,16 @@ export const ERRORS = {
     title: 'The session has expired',
     when: 'The token that decides has expired.',
   },
+  'ticket-used': {
+    status: 401,
+    title: 'This sign-in link was used before',
+    when: 'The token has signed in before. It signs in once and is refused everywhere from then on.',
+  },
+  'step-up-required': {
+    status: 401,
+    title: 'Sign in again to do this',
+    when: 'The action needs a sign-in that is not older than 10 minutes, which an API token cannot be.',
+  },
   'sensitive-file': {
     status: 403,
     title: 'This file is never served',
@@ -58,6 +73,21 @@ export const ERRORS = {
     status: 403,
     title: 'Requests from this origin are not allowed',
     when: 'A page of another origin sent a request that changes something with the session cookie, or opened a WebSocket.',
+  },
+  'scope-missing': {
+    status: 403,
+    title: 'This token may not do that',
+    when: 'The API token has no scope for the route and method, or the person is no owner of the workspace (`GATEWAY_OWNERS`).',
+  },
+  'address-not-allowed': {
+    status: 403,
+    title: 'This token may not be used from here',
+    when: 'The API token is allowed from other client addresses only.',
+  },
+  'other-subject': {
+    status: 403,
+    title: 'This token belongs to somebody else',
+    when: 'The token of a renewal names another person than the session. Nothing changes and the token is not used up.',
   },
   'not-found': {
     status: 404,
@@ -130,6 +160,12 @@ export const ERRORS = {
     title: 'The service behind this address is busy',
     when: 'The service has 1,024 requests under way, or the session or the address has too many WebSockets open.',
     retryAfter: { request: 1, webSocket: 5 },
+  },
+  'state-unavailable': {
+    status: 503,
+    title: 'The workspace cannot save this now',
+    when: 'The state file cannot be written, for example because the disk is full, and the action must be on the disk before it counts: a sign-in with a one-time token, or an API token that is made or changed.',
+    retryAfter: 10,
   },
   'upstream-timeout': {
     status: 504,

@@ -19,6 +19,7 @@ import {
   type Setting,
 } from './setting.ts'
 import {
+  MAX_PREVIOUS_SECRETS,
   parseAbsolutePath,
   parseBearerToken,
   parseDomain,
@@ -26,7 +27,9 @@ import {
   parseOrigin,
   parsePath,
   parsePrefix,
+  parsePreviousSecrets,
   parseSecret,
+  parseSubject,
   parseServiceRoute,
   parseServiceUrl,
   parseSocketPath,
@@ -84,8 +87,8 @@ export const SETTINGS = {
   jwtPreviousSecrets: withDefault('', {
     env: 'GATEWAY_JWT_PREVIOUS_SECRETS',
     description: 'Secrets that still verify, but no longer sign, while a rotation lasts.',
-    accepts: 'a comma-separated list of secrets, each of at least 32 bytes',
-    parse: (text) => (text === '' ? [] : listOf(parseSecret)(text)),
+    accepts: `a comma-separated list of at most ${MAX_PREVIOUS_SECRETS} secrets, each of at least 32 bytes`,
+    parse: parsePreviousSecrets,
     secret: true,
   }),
   jwtIssuer: optional({
@@ -98,6 +101,19 @@ export const SETTINGS = {
     env: 'GATEWAY_JWT_LEEWAY_SECONDS',
     description: 'The clock skew allowed on exp and nbf, in seconds.',
     ...wholeNumber(0, 120),
+  }),
+  owners: withDefault('', {
+    env: 'GATEWAY_OWNERS',
+    description:
+      'Who may see and end the sessions of others, and manage API tokens: the sub of each. Everybody who may sign in when not set.',
+    accepts: 'a comma-separated list of subjects',
+    parse: (text) => (text === '' ? [] : listOf(parseSubject)(text)),
+  }),
+  sessionMaxSeconds: withDefault('2592000', {
+    env: 'GATEWAY_SESSION_MAX_SECONDS',
+    description:
+      'The longest time from when a person proved who they are to the end of the session, in seconds, whatever the login service says.',
+    ...wholeNumber(60, 34_560_000),
   }),
   host: withDefault('::', {
     env: 'GATEWAY_HOST',

@@ -4,6 +4,7 @@ import { parseNetworks, type Cidr } from '../http/address.ts'
 import { parseAuthority } from '../rules/host.ts'
 import { COUNTED_SERVICES, type ServiceName } from '../rules/services.ts'
 import { RESERVED_PREFIXES } from '../rules/site-map.ts'
+import { isSubject, MAX_SUBJECT_LENGTH } from '../rules/subject.ts'
 import { listOf } from './setting.ts'
 
 /** The address of a service. */
@@ -66,6 +67,25 @@ export function parseSecret(text: string): string {
   if (text !== text.trim()) throw new Error('has white space at an end')
   if (PLACEHOLDER.test(text)) throw new Error('looks like a placeholder')
   if (new Set(text).size < 5) throw new Error('repeats a few characters: it can be guessed')
+  return text
+}
+
+/** How many secrets may verify besides the one that signs: each costs a verification for every token of a stranger. */
+export const MAX_PREVIOUS_SECRETS = 3
+
+/** Parses the secrets that only verify. */
+export function parsePreviousSecrets(text: string): readonly string[] {
+  if (text === '') return []
+  const secrets = listOf(parseSecret)(text)
+  if (secrets.length > MAX_PREVIOUS_SECRETS) throw new Error('names too many secrets')
+  if (new Set(secrets).size < secrets.length) throw new Error('names a secret twice')
+  return secrets
+}
+
+/** Parses the `sub` of a person or program. */
+export function parseSubject(text: string): string {
+  if (!isSubject(text))
+    throw new Error(`has a subject that is no text of 1 to ${MAX_SUBJECT_LENGTH} characters`)
   return text
 }
 

@@ -1,6 +1,8 @@
 /** How is a token made? It gets the claims that token.ts requires and a signature with HS256. */
 import { SignJWT } from 'jose/jwt/sign'
-import { isNumericDate, isSubject, MAX_SUBJECT_LENGTH } from './token.ts'
+import type { Key } from './key-ring.ts'
+import { isSubject, MAX_SUBJECT_LENGTH } from '../rules/subject.ts'
+import { isNumericDate, SESSION_USE } from './token.ts'
 
 /** The claims of a new token, and the secret that signs it. */
 export interface MintOptions {
@@ -38,4 +40,38 @@ export async function mintToken({
     .setJti(crypto.randomUUID())
   if (issuer !== undefined) token.setIssuer(issuer)
   return token.sign(new TextEncoder().encode(secret))
+}
+
+/** What a session token says. Times are in milliseconds since 1970. */
+export interface SessionClaims {
+  readonly workspace: string
+  readonly subject: string
+  /** `sid` */
+  readonly sessionId: string
+  /** `jti` */
+  readonly tokenId: string
+  readonly issuedAt: number
+  readonly authenticatedAt: number
+  readonly endsAt: number
+  /** `amr` */
+  readonly methods: readonly string[]
+}
+
+/** Mints the token of a session, which its cookie holds. */
+export async function mintSessionToken(key: Key, claims: SessionClaims): Promise<string> {
+  const { workspace, subject, sessionId, tokenId, issuedAt, authenticatedAt, endsAt } = claims
+  const { methods } = claims
+  return new SignJWT({
+    sid: sessionId,
+    use: SESSION_USE,
+    auth_time: Math.floor(authenticatedAt / 1000),
+    ...(methods.length === 0 ? {} : { amr: methods }),
+  })
+    .setProtectedHeader({ alg: 'HS256', typ: 'JWT', kid: key.kid })
+    .setSubject(subject)
+    .setAudience(workspace)
+    .setIssuedAt(Math.floor(issuedAt / 1000))
+    .setExpirationTime(Math.floor(endsAt / 1000))
+    .setJti(tokenId)
+    .sign(await key.imported)
 }

@@ -4,24 +4,31 @@
  * the signature.
  */
 import { GatewayError } from '../answers/errors.ts'
+import { isSubject } from '../rules/subject.ts'
+import type { ApiToken } from './api-tokens.ts'
+import type { Key } from './key-ring.ts'
+import type { Session } from './session.ts'
 
-/** The person or program that a verified token identifies. */
+/** The person or program that a verified credential identifies. */
 export interface Principal {
   /** `sub`: the name of the person or program. */
   readonly subject: string
-  /** `exp`: when the token expires, in seconds since 1970. */
-  readonly expiresAt: number
-  /** The name of the session in memory and in limits. It is a digest of the token, which is useless as a credential. */
-  readonly sessionId: string
-  /** The name of the key that verified the token, so that the session ends when that key is removed. */
-  readonly keyId: string
+  /** What ends everywhere at once. Limits, memory and sockets go by its id. */
+  readonly session: Session
+  /** Until when the credential is accepted, in milliseconds since 1970: its expiry with the leeway, or less. */
+  readonly acceptedUntil: number
+  /** The key that verified the token; undefined for an API token, which is no signed one. */
+  readonly key: Key | undefined
+  /** The API token of a program that has one. */
+  readonly apiToken: ApiToken | undefined
+  /** The name under which the token is remembered once it has signed in; undefined for tokens that cannot sign in. */
+  readonly ticketId: string | undefined
+  /** When the person proved who they are, in milliseconds since 1970: `auth_time`, else `iat`; undefined when the token does not say. */
+  readonly authenticatedAt: number | undefined
 }
 
 /** The longest token, in characters, which are all ASCII. */
 export const MAX_TOKEN_LENGTH = 4096
-
-/** The longest subject, in UTF-16 code units. */
-export const MAX_SUBJECT_LENGTH = 256
 
 const JWS_COMPACT = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*$/
 // Header parameters that would let a token choose how it is verified (RFC 8725 section 3; CVE-2026-22817 and its kin).
@@ -50,20 +57,27 @@ export interface TokenRules {
 
 type JsonObject = Readonly<Record<string, unknown>>
 
-/** Checks what can be checked before the signature: the spelling and the header. @returns the payload, not yet trusted */
-export function readClaims(token: string): JsonObject {
+/** A token that was read and is not yet trusted: neither its signature nor its claims were checked. */
+export interface UnverifiedToken {
+  readonly payload: JsonObject
+  /** `kid` of the header: which key is said to have signed. */
+  readonly kid: string | undefined
+}
+
+/** Checks what can be checked before the signature: the spelling and the header. */
+export function readToken(token: string): UnverifiedToken {
   if (token.length > MAX_TOKEN_LENGTH) throw invalidToken('too long')
   if (!JWS_COMPACT.test(token)) throw invalidToken('not a compact JWS')
   const parts = token.split('.')
   // Node also decodes base64url with stray bits or characters. A token has one spelling, because its text names the session.
   if (parts.some((part) => Buffer.from(part, 'base64url').toString('base64url') !== part))
     throw invalidToken('not canonical base64url')
-  checkHeader(readObject(parts[0] ?? '', 'header'))
-  return readObject(parts[1] ?? '', 'payload')
+  const kid = checkHeader(readObject(parts[0] ?? '', 'header'))
+  return { payload: readObject(parts[1] ?? '', 'payload'), kid }
 }
 
-/** Checks the header. `kid` must be a string and is otherwise ignored, because every key of the ring is tried anyway. */
-function checkHeader(header: JsonObject): void {
+/** Checks the header. @returns `kid`, which must be a string and chooses among the keys of the ring and nothing else */
+function checkHeader(header: JsonObject): string | undefined {
   const { alg, typ, kid } = header
   if (alg !== 'HS256') throw invalidToken('alg')
   if (Object.keys(header).some((name) => FORBIDDEN_HEADER_FIELD.test(name)))
@@ -71,6 +85,7 @@ function checkHeader(header: JsonObject): void {
   if (typ !== undefined && (typeof typ !== 'string' || typ.toUpperCase() !== 'JWT'))
     throw invalidToken('typ')
   if (kid !== undefined && typeof kid !== 'string') throw invalidToken('kid')
+  return kid
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -107,37 +122,83 @@ function hasDuplicateKeys(validJson: string): boolean {
   return false
 }
 
-/**
- * Checks the claims of a token whose signature is valid (RFC 7519 section 4.1). @returns whom it identifies and until when
- */
+/** The value of `use` in the tokens that the gateway mints at sign-in. */
+export const SESSION_USE = 'session'
+
+/** The claims of a token whose signature is valid, checked. Times are in seconds since 1970. */
+export interface Claims {
+  readonly subject: string
+  /** `exp` */
+  readonly expiresAt: number
+  /** `iat` */
+  readonly issuedAt: number | undefined
+  /** `jti`: the name of this one token. */
+  readonly tokenId: string | undefined
+  /** `sid`: the name of the session that the token belongs to. */
+  readonly sessionId: string | undefined
+  /** `auth_time`: when the person proved who they are. */
+  readonly authenticatedAt: number | undefined
+  /** `amr`: how (RFC 8176). */
+  readonly methods: readonly string[]
+  /** `session_exp`: when the session ends that this token starts. */
+  readonly sessionExpiresAt: number | undefined
+  /** Whether the gateway minted the token for a session (`use: "session"`). */
+  readonly isSessionToken: boolean
+}
+
+/** Checks the claims of a token whose signature is valid (RFC 7519 section 4.1). @param now seconds since 1970 */
 export function checkClaims(
-  { iss, aud, sub, exp, nbf, iat }: JsonObject,
+  payload: JsonObject,
   { workspace, issuer, leewaySeconds }: TokenRules,
   now: number,
-): Pick<Principal, 'subject' | 'expiresAt'> {
-  if (issuer !== undefined && iss !== issuer) throw invalidToken('iss')
-  const audience: readonly unknown[] = Array.isArray(aud) ? aud : [aud]
-  if (!audience.includes(workspace) || !audience.every((name) => typeof name === 'string'))
-    throw invalidToken('aud')
+): Claims {
+  const { iss, aud, sub, exp, nbf, iat, jti, sid, use, amr } = payload
+  const { auth_time: authTime, session_exp: sessionExp } = payload
+  const isSessionToken = use === SESSION_USE
+  // A session token is the gateway's own: for this workspace alone, and without the issuer of the login service.
+  if (isSessionToken) {
+    if (aud !== workspace) throw invalidToken('aud')
+  } else {
+    if (issuer !== undefined && iss !== issuer) throw invalidToken('iss')
+    const audience: readonly unknown[] = Array.isArray(aud) ? aud : [aud]
+    if (!audience.includes(workspace) || !audience.every((name) => typeof name === 'string'))
+      throw invalidToken('aud')
+  }
   if (!isSubject(sub)) throw invalidToken('sub')
   if (!isNumericDate(exp)) throw invalidToken('exp')
   if (nbf !== undefined && !(isNumericDate(nbf) && nbf <= now + leewaySeconds))
     throw invalidToken('nbf')
-  if (iat !== undefined && !(isNumericDate(iat) && iat <= now + MAX_ISSUED_AHEAD_SECONDS))
+  if (iat !== undefined && !isNumericDate(iat)) throw invalidToken('iat')
+  // Not asked of a session token: it was issued here, so a clock that has stepped back must not sign anybody out.
+  if (!isSessionToken && iat !== undefined && iat > now + MAX_ISSUED_AHEAD_SECONDS)
     throw invalidToken('iat')
-  if (now >= exp + leewaySeconds) throw new GatewayError('token-expired', { reason: 'exp' })
-  return { subject: sub, expiresAt: exp }
+  if (jti !== undefined && !isName(jti)) throw invalidToken('jti')
+  if (sid !== undefined && !isName(sid)) throw invalidToken('sid')
+  if (authTime !== undefined && !isNumericDate(authTime)) throw invalidToken('auth_time')
+  if (sessionExp !== undefined && !isNumericDate(sessionExp)) throw invalidToken('session_exp')
+  if (amr !== undefined && !isNameList(amr)) throw invalidToken('amr')
+  // The leeway is for another machine's clock; a session token was minted by this one.
+  if (now >= exp + (isSessionToken ? 0 : leewaySeconds))
+    throw new GatewayError('token-expired', { reason: 'exp' })
+  return {
+    subject: sub,
+    expiresAt: exp,
+    issuedAt: iat,
+    tokenId: jti,
+    sessionId: sid,
+    authenticatedAt: authTime,
+    methods: amr ?? [],
+    sessionExpiresAt: sessionExp,
+    isSessionToken,
+  }
 }
 
-/** Whether a subject can be written to a log and, encoded, to a header field and still be the same name. */
-export function isSubject(value: unknown): value is string {
-  return (
-    typeof value === 'string' &&
-    value !== '' &&
-    value.length <= MAX_SUBJECT_LENGTH &&
-    value.isWellFormed() &&
-    !/\p{Cc}/u.test(value)
-  )
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && value !== ''
+}
+
+function isNameList(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every(isName)
 }
 
 /**

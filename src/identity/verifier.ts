@@ -1,99 +1,154 @@
 /**
- * Did one of our keys sign this token, and is the token valid now? jose checks the signature, token.ts the rest; valid
- * tokens are cached.
+ * Is a credential valid now, and whose is it? jose checks the signature, token.ts the claims, sessions.ts whether the session
+ * still lives, api-tokens.ts the API tokens. Good verdicts are cached, so that a request costs one look-up.
  */
-import { createHash, type webcrypto } from 'node:crypto'
 import { compactVerify } from 'jose/jws/compact/verify'
-import { codeOf, GatewayError } from '../answers/errors.ts'
-import { checkClaims, invalidToken, readClaims, type Principal, type TokenRules } from './token.ts'
+import { codeOf } from '../answers/errors.ts'
+import type { ApiTokens } from './api-tokens.ts'
+import type { Key, KeyRing } from './key-ring.ts'
+import { digestOf, ticketIdOf, type Sessions, type Ticket } from './sessions.ts'
+import {
+  checkClaims,
+  invalidToken,
+  readToken,
+  SESSION_USE,
+  type Claims,
+  type Principal,
+  type TokenRules,
+} from './token.ts'
 
-/** HMAC secrets. The first one signs and verifies; the others only verify, during a rotation. */
-export type KeyRing = readonly [string, ...string[]]
-
-/** Verifies tokens and caches the valid ones until they expire. */
-export interface TokenVerifier {
-  /** The principal of a token that is cached and has not expired. It costs one look-up. */
-  recall(token: string): Principal | undefined
-  /** Verifies a token. @throws {GatewayError} `token-invalid` or `token-expired` */
-  verify(token: string): Promise<Principal>
-  /** Replaces the keys and empties the cache, whose tokens were verified with the old keys. */
-  setKeys(keys: KeyRing): void
-  /** Whether a key is still in the ring. */
-  hasKey(keyId: string): boolean
-  /** The number of cached tokens. */
-  readonly size: number
-}
-
-interface Key {
-  readonly id: string
-  /** Imported once, because importing the key for each token would take longer than the verification itself. */
-  readonly imported: Promise<webcrypto.CryptoKey>
+/** What verdicts are made from. */
+export interface VerifierParts {
+  readonly rules: TokenRules
+  readonly keys: KeyRing
+  readonly sessions: Sessions
+  readonly apiTokens: ApiTokens
+  /** The wall clock in milliseconds, because `exp` is wall-clock time. */
+  readonly now?: () => number
 }
 
 /** The capacity of the cache; the oldest token is dropped first. A workspace has one user and a handful of agents. */
 const REMEMBERED_TOKENS = 10_000
 
-/** Makes a verifier. @param now the wall clock in milliseconds, because `exp` is wall-clock time */
-export function buildTokenVerifier(
-  rules: TokenRules,
-  keys: KeyRing,
-  now: () => number = Date.now,
-): TokenVerifier {
-  let ring = keys.map(toKey)
-  let remembered = new Map<string, Principal>()
+/** Verifies credentials and caches the valid ones. */
+export class TokenVerifier {
+  readonly #rules: TokenRules
+  readonly #keys: KeyRing
+  readonly #sessions: Sessions
+  readonly #apiTokens: ApiTokens
+  readonly #now: () => number
+  readonly #remembered = new Map<string, Principal>()
 
-  async function verify(token: string): Promise<Principal> {
-    const known = recall(token)
-    if (known !== undefined) return known
-    const claims = readClaims(token)
-    const keysTried = ring
-    for (const key of keysTried) {
-      if (!(await isSignedWith(key, token))) continue
-      // setKeys() may have run during the await. A token whose key is no longer in the ring is not valid and not cached.
-      if (ring !== keysTried && !ring.some(({ id }) => id === key.id)) break
-      const principal = { ...checkClaims(claims, rules, now() / 1000), ...namesOf(token, key) }
-      if (remembered.size >= REMEMBERED_TOKENS) {
-        const oldest = remembered.keys().next()
-        if (oldest.done !== true) remembered.delete(oldest.value)
-      }
-      remembered.set(token, principal)
-      return principal
-    }
-    throw new GatewayError('token-invalid', { reason: 'signature' })
+  constructor({ rules, keys, sessions, apiTokens, now = Date.now }: VerifierParts) {
+    this.#rules = rules
+    this.#keys = keys
+    this.#sessions = sessions
+    this.#apiTokens = apiTokens
+    this.#now = now
   }
 
-  function recall(token: string): Principal | undefined {
-    const principal = remembered.get(token)
+  /** How many tokens are cached. */
+  get size(): number {
+    return this.#remembered.size
+  }
+
+  /** The principal of a token that is cached and still valid. It costs one look-up, and notes that the session was seen. */
+  recall(token: string): Principal | undefined {
+    const principal = this.#remembered.get(token)
     if (principal === undefined) return undefined
-    if (now() / 1000 < principal.expiresAt + rules.leewaySeconds) return principal
-    remembered.delete(token)
-    return undefined
+    const now = this.#now()
+    const { session, key, acceptedUntil } = principal
+    if (now >= acceptedUntil || session.endedBy !== undefined) {
+      this.#remembered.delete(token)
+      return undefined
+    }
+    session.lastSeenAt = now
+    key?.noteUse(now)
+    return principal
   }
 
-  return {
-    recall,
-    verify,
-    setKeys(next) {
-      ring = next.map(toKey)
-      remembered = new Map()
-    },
-    hasKey: (keyId) => ring.some(({ id }) => id === keyId),
-    get size() {
-      return remembered.size
-    },
+  /** Verifies a token. @throws {GatewayError} `token-invalid`, `token-expired` or `ticket-used` */
+  async verify(token: string): Promise<Principal> {
+    const known = this.recall(token)
+    if (known !== undefined) return known
+    const principal = token.startsWith('hub_')
+      ? this.#judgeApiToken(token)
+      : await this.#judgeJwt(token)
+    if (this.#remembered.size >= REMEMBERED_TOKENS) {
+      const oldest = this.#remembered.keys().next()
+      if (oldest.done !== true) this.#remembered.delete(oldest.value)
+    }
+    this.#remembered.set(token, principal)
+    return this.recall(token) ?? principal
   }
-}
 
-function toKey(secret: string): Key {
-  const algorithm = { name: 'HMAC', hash: 'SHA-256' }
-  return {
-    id: digest(secret),
-    imported: crypto.subtle.importKey('raw', Buffer.from(secret), algorithm, false, ['verify']),
+  /**
+   * Verifies a ticket: a token that may start a session, and is no session token itself.
+   * @param inUrl whether it came in a URL, which browsers and proxies remember: it then works once, also without `jti`
+   * @throws {GatewayError} `token-invalid`, `token-expired` or `ticket-used`
+   */
+  async verifyTicket(token: string, inUrl: boolean): Promise<Ticket> {
+    const { claims, key } = await this.#readJwt(token)
+    if (claims.isSessionToken) throw invalidToken('a session token is no ticket')
+    const digest = digestOf(token)
+    this.#sessions.admitProgram(claims, digest, key.kid)
+    const isOneTime = claims.tokenId !== undefined || inUrl
+    return { claims, oneTimeId: isOneTime ? ticketIdOf(claims, digest) : undefined }
   }
-}
 
-function digest(text: string): string {
-  return createHash('sha256').update(text).digest('base64url').slice(0, 22)
+  /** Forgets what was decided on the tokens that match a condition, so that it is decided again. */
+  forget(matches: (principal: Principal) => boolean): void {
+    for (const [token, principal] of this.#remembered)
+      if (matches(principal)) this.#remembered.delete(token)
+  }
+
+  async #judgeJwt(token: string): Promise<Principal> {
+    const { claims, key } = await this.#readJwt(token)
+    const common = { subject: claims.subject, key, apiToken: undefined }
+    if (claims.isSessionToken) {
+      const { browser, acceptedUntil } = this.#sessions.admit(claims)
+      const { session, authenticatedAt } = browser
+      return { ...common, session, acceptedUntil, authenticatedAt, ticketId: undefined }
+    }
+    const digest = digestOf(token)
+    const session = this.#sessions.admitProgram(claims, digest, key.kid)
+    const since = claims.authenticatedAt ?? claims.issuedAt
+    return {
+      ...common,
+      session,
+      acceptedUntil: (claims.expiresAt + this.#rules.leewaySeconds) * 1000,
+      authenticatedAt: since === undefined ? undefined : since * 1000,
+      ticketId: ticketIdOf(claims, digest),
+    }
+  }
+
+  #judgeApiToken(token: string): Principal {
+    const apiToken = this.#apiTokens.find(token)
+    if (apiToken === undefined) throw invalidToken('unknown API token')
+    const { session } = apiToken
+    if (session.endedBy !== undefined) throw invalidToken('API token revoked')
+    if (this.#now() >= session.endsAt) throw invalidToken('API token expired')
+    const { subject, endsAt: acceptedUntil } = session
+    return {
+      ...{ subject, session, acceptedUntil, apiToken },
+      ...{ key: undefined, ticketId: undefined, authenticatedAt: undefined },
+    }
+  }
+
+  /** The claims of a token that one of our keys has signed and that is valid now. */
+  async #readJwt(token: string): Promise<{ claims: Claims; key: Key }> {
+    const { payload, kid } = readToken(token)
+    const named = kid === undefined ? undefined : this.#keys.find(kid)
+    // A session token names its key. Other issuers may use names of their own, which say nothing here.
+    if (named === undefined && payload['use'] === SESSION_USE) throw invalidToken('unknown kid')
+    for (const key of named === undefined ? this.#keys.keys : [named]) {
+      if (!(await isSignedWith(key, token))) continue
+      // The keys may have been replaced during the await. A token whose key is no longer in the ring is not valid.
+      if (this.#keys.find(key.kid) === undefined) break
+      return { claims: checkClaims(payload, this.#rules, this.#now() / 1000), key }
+    }
+    throw invalidToken('signature')
+  }
 }
 
 async function isSignedWith({ imported }: Key, token: string): Promise<boolean> {
@@ -105,8 +160,4 @@ async function isSignedWith({ imported }: Key, token: string): Promise<boolean> 
     if (code === 'ERR_JWS_SIGNATURE_VERIFICATION_FAILED') return false
     throw invalidToken(code, cause)
   }
-}
-
-function namesOf(token: string, { id }: Key): Pick<Principal, 'sessionId' | 'keyId'> {
-  return { sessionId: digest(token), keyId: id }
 }

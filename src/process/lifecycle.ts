@@ -8,9 +8,9 @@ import { buildGateway } from '../gateway.ts'
 import { openLog, type LogDestination } from '../observe/log.ts'
 import { startOperations } from '../admin/routes.ts'
 import { setOpenclawToken } from '../services/service.ts'
-import { SESSION_ENDED } from '../sockets/open-sockets.ts'
 import { openStateDir, restoreBudgets, saveBudgets } from '../store/budgets.ts'
-import type { KeyRing } from '../identity/verifier.ts'
+import { State } from '../store/state.ts'
+import type { Secrets } from '../identity/key-ring.ts'
 import type { Gateway } from '../parts.ts'
 import { VERSION } from '../answers/version.ts'
 import { retireGateway, stopGateway, trackConnections, type StopOptions } from './drain.ts'
@@ -37,7 +37,7 @@ export interface ServerOptions {
 export interface RunningGateway extends Gateway {
   readonly address: ListenAddress
   /** Replaces the signing keys. Sessions whose key is gone lose their WebSockets and their remembered terminal passwords. */
-  setKeys(keys: KeyRing): void
+  setKeys(secrets: Secrets): void
   /** Replaces the token that is sent to OpenClaw; undefined sends none. */
   setOpenclawToken(token: string | undefined): void
   /** Stops the gateway, in the steps of drain.ts. Another call returns the same promise. */
@@ -71,10 +71,12 @@ export async function startGateway(
 ): Promise<RunningGateway> {
   const log = openLog(config.logLevel, logDestination)
   const { logger } = log
-  const gateway = await buildGateway(config, log)
+  const hasState = openStateDir(config.stateDir, logger)
+  const state = hasState ? State.open(config.stateDir) : State.inMemory()
+  const gateway = await buildGateway(config, log, state)
   const { app, parts } = gateway
-  const { verifier, openSockets, basicMemory, services } = parts
-  const budgets = { addresses: parts.addresses, sessions: parts.sessions }
+  const { keys, sessions, verifier, services } = parts
+  const budgets = { addresses: parts.addressBudgets, sessions: parts.sessionBudgets }
   const connections = trackConnections(gateway)
   let address: ListenAddress
   try {
@@ -83,7 +85,6 @@ export async function startGateway(
     await app.close()
     throw error
   }
-  const hasState = openStateDir(config.stateDir, logger)
   if (hasState) restoreBudgets(config.stateDir, budgets, logger)
   for (const warning of configWarnings(config)) logger.warn(warning)
   logger.info(
@@ -118,11 +119,12 @@ export async function startGateway(
     address,
     app,
     parts,
-    setKeys(keys) {
-      verifier.setKeys(keys)
-      openSockets.close(SESSION_ENDED, ({ principal }) => !verifier.hasKey(principal.keyId))
-      basicMemory.forget(({ keyId }) => !verifier.hasKey(keyId))
-      logger.info({ keys: keys.length }, 'keys replaced')
+    setKeys(secrets) {
+      keys.replace(secrets)
+      const hasKey = (kid: string) => keys.find(kid) !== undefined
+      verifier.forget(({ key }) => key !== undefined && !hasKey(key.kid))
+      sessions.endWithoutKey(hasKey)
+      logger.info({ keys: secrets.length }, 'keys replaced')
     },
     setOpenclawToken(token) {
       setOpenclawToken(services, token)

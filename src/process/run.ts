@@ -5,7 +5,7 @@ import { endProcess } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
 import { handedDownListener } from './handed-down.ts'
 import { isKept, takesOver, tellKeeper, type ToGateway } from './port-keeper.ts'
-import { keyRing } from '../parts.ts'
+import { secretsOf } from '../parts.ts'
 import { startGateway, type RunningGateway } from './lifecycle.ts'
 
 /** What the process needs besides the settings. */
@@ -85,7 +85,7 @@ function surviveFaults({ app }: RunningGateway): void {
 function reloadSecrets(gateway: RunningGateway, sources: Environment): void {
   try {
     const config = loadConfig(sources)
-    gateway.setKeys(keyRing(config))
+    gateway.setKeys(secretsOf(config))
     gateway.setOpenclawToken(config.openclawToken)
   } catch (error) {
     gateway.app.log.error({ err: error }, 'secrets not reloaded; the old ones stay in force')

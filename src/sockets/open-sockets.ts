@@ -1,7 +1,7 @@
 /**
- * Which WebSockets are open, and when does the gateway close them? Each belongs to a session and ends with it: when the token
- * expires (relay.ts compares `endsAt` with the clock twice a second), at sign-out (routes/gateway.ts) and when the key of the
- * token is removed (src/process/lifecycle.ts). All of them end when the gateway stops (drain-state.ts).
+ * Which WebSockets are open, and when does the gateway close them? Each belongs to a session and ends with it: when its
+ * time is over (relay.ts asks the session twice a second), and when it is ended (gateway.ts wires `sessions.onEnded`). All of
+ * them end when the gateway stops (drain-state.ts).
  */
 import type { Principal } from '../identity/token.ts'
 
@@ -23,8 +23,6 @@ interface Owned {
 export interface OpenSocket extends Owned {
   /** The client's address, for the cap. */
   readonly address: string
-  /** When the session ends, in milliseconds since 1970. */
-  readonly endsAt: number
   /** Ends the connection between two frames. */
   close(reason: CloseReason): void
   /** Cuts the connection. */
@@ -64,7 +62,7 @@ export class OpenSockets {
 
   /** Reserves a place before the service is dialled, so that a burst of handshakes cannot pass the caps. */
   reserve(principal: Principal, address: string): Place {
-    const { sessionId } = principal
+    const sessionId = principal.session.id
     count(this.#perSession, sessionId, 1)
     count(this.#perAddress, address, 1)
     const place = {
@@ -94,6 +92,11 @@ export class OpenSockets {
     for (const socket of this.#sockets) if (condition(socket)) socket.close(reason)
   }
 
+  /** Closes the sockets whose session was ended, and those that are about to be opened under it. */
+  closeEnded(): void {
+    this.close(SESSION_ENDED, ({ principal }) => principal.session.endedBy !== undefined)
+  }
+
   /** Cuts every socket, without a close frame. */
   destroyAll(): void {
     for (const socket of this.#sockets) socket.destroy()
@@ -104,13 +107,4 @@ function count(counts: Map<string, number>, key: string, change: number): void {
   const next = (counts.get(key) ?? 0) + change
   if (next > 0) counts.set(key, next)
   else counts.delete(key)
-}
-
-/**
- * When a socket of this session ends, in milliseconds since 1970: at `exp`. A socket that is opened in the leeway after `exp`
- * ends with the leeway, because a terminal page reconnects at once, and would be let in and closed in a hot loop.
- */
-export function socketEndsAt(principal: Principal, leewaySeconds: number, nowMs: number): number {
-  const expiry = principal.expiresAt * 1000
-  return nowMs < expiry ? expiry : expiry + leewaySeconds * 1000
 }

@@ -29,7 +29,6 @@ export interface RelayPair {
   readonly serviceHead: Buffer
   readonly principal: Principal
   readonly address: string
-  readonly endsAt: number
   readonly outcome: Outcome
   /** The service's `101` response, as it is written to the client. */
   readonly answer: string
@@ -49,7 +48,7 @@ export class WebSocketRelay implements OpenSocket, Watched {
   place = -1
   readonly principal: Principal
   readonly address: string
-  readonly endsAt: number
+  readonly #openedAt = Date.now()
   readonly #client: Duplex
   readonly #service: Duplex
   readonly #outcome: Outcome
@@ -68,7 +67,6 @@ export class WebSocketRelay implements OpenSocket, Watched {
     this.#onEnd = pair.onEnd
     this.principal = pair.principal
     this.address = pair.address
-    this.endsAt = pair.endsAt
     for (const side of [client, service]) {
       side.on('error', () => side.destroy())
       side.once('end', this.#onSideEnd)
@@ -112,7 +110,7 @@ export class WebSocketRelay implements OpenSocket, Watched {
   }
 
   check(_now: number, wallClock: number): void {
-    if (wallClock >= this.endsAt) this.close(SESSION_ENDED)
+    if (this.principal.session.isOver(wallClock, this.#openedAt)) this.close(SESSION_ENDED)
   }
 
   // A WebSocket does not continue half-open: the other side gets the bytes that were read, and may send its close frame.

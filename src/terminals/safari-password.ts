@@ -6,7 +6,7 @@
  */
 import type { Exchange } from '../request/exchange.ts'
 import { fieldLines, type RawHeaders } from '../http/fields.ts'
-import type { Principal } from '../identity/token.ts'
+import type { Session } from '../identity/session.ts'
 import type { Watched } from '../limits/watchdog.ts'
 
 /**
@@ -40,7 +40,7 @@ export interface Loan {
 
 interface Entry {
   readonly authorization: string
-  readonly principal: Principal
+  readonly session: Session
   /** The number of the request with these credentials. Later requests have higher numbers. */
   readonly request: number
   /** When the terminal accepted the credentials, on the monotonic clock, in milliseconds. */
@@ -61,7 +61,7 @@ const REAL_CLOCKS: Clocks = { monotonic: () => performance.now(), wall: () => Da
 
 /**
  * Remembers one credential for each of a bounded number of sessions. Credentials are in memory only and in private fields, so
- * neither JSON nor `util.inspect` shows them. A session is one token, so a new token, even of the same user, has none.
+ * neither JSON nor `util.inspect` shows them. A new session, even of the same user, has none.
  */
 export class BasicMemory implements Watched {
   place = -1
@@ -69,8 +69,6 @@ export class BasicMemory implements Watched {
   readonly #entries = new Map<string, Entry>()
   readonly #clocks: Clocks
   #requests = 0
-  /** Requests up to this number were sent before a session ended and may belong to it, so they must not be remembered. */
-  #endedAt = 0
 
   constructor(clocks: Clocks = REAL_CLOCKS) {
     this.#clocks = clocks
@@ -88,15 +86,15 @@ export class BasicMemory implements Watched {
    * credentials of a browser, because its response then proves nothing
    */
   watch(exchange: Exchange, headers: RawHeaders): ((status: number) => void) | undefined {
-    const principal = browserSession(exchange)
+    const session = browserSession(exchange)
     const authorization = fieldLines(headers, 'authorization')[0]
-    if (principal === undefined || authorization === undefined) return undefined
+    if (session === undefined || authorization === undefined) return undefined
     if (authorization.length > MAX_LENGTH || !BASIC.test(authorization)) return undefined
     const request = ++this.#requests
     return (status) => {
       // A 404 proves nothing, because a service may send it before it checks credentials. ttyd's page is a 200, or a 302 to it.
-      if (status >= 200 && status < 400) this.#remember(principal, authorization, request)
-      else if (status === 401) this.#entries.delete(principal.sessionId)
+      if (status >= 200 && status < 400) this.#remember(session, authorization, request)
+      else if (status === 401) this.#entries.delete(session.id)
     }
   }
 
@@ -105,27 +103,25 @@ export class BasicMemory implements Watched {
    * @param raw the handshake as the client sent it
    */
   lend(exchange: Exchange, raw: RawHeaders): Loan | undefined {
-    const principal = browserSession(exchange)
-    if (principal === undefined || fieldLines(raw, 'authorization').length > 0) return undefined
-    const { sessionId } = principal
-    const entry = this.#entries.get(sessionId)
+    const session = browserSession(exchange)
+    if (session === undefined || fieldLines(raw, 'authorization').length > 0) return undefined
+    const entry = this.#entries.get(session.id)
     if (entry === undefined || isStale(entry, this.#clocks.monotonic(), this.#clocks.wall()))
       return undefined
-    if (--entry.loansLeft === 0) this.#entries.delete(sessionId)
+    if (--entry.loansLeft === 0) this.#entries.delete(session.id)
     return {
       authorization: entry.authorization,
       refused: () => {
         // Keep an entry that was accepted again, or replaced, in the meantime.
-        if (this.#entries.get(sessionId) === entry) this.#entries.delete(sessionId)
+        if (this.#entries.get(session.id) === entry) this.#entries.delete(session.id)
       },
     }
   }
 
-  /** Forgets the sessions that match a condition. Responses to requests in flight are no longer remembered either. */
-  forget(condition: (principal: Principal) => boolean): void {
-    this.#endedAt = this.#requests
-    for (const [sessionId, { principal }] of this.#entries)
-      if (condition(principal)) this.#entries.delete(sessionId)
+  /** Forgets the sessions that were ended. */
+  forgetEnded(): void {
+    for (const [id, { session }] of this.#entries)
+      if (session.endedBy !== undefined) this.#entries.delete(id)
   }
 
   check(now: number, wallClock: number): void {
@@ -133,18 +129,18 @@ export class BasicMemory implements Watched {
       if (isStale(entry, now, wallClock)) this.#entries.delete(sessionId)
   }
 
-  #remember(principal: Principal, authorization: string, request: number): void {
-    const { sessionId } = principal
-    const known = this.#entries.get(sessionId)
-    if (request <= this.#endedAt || (known !== undefined && known.request > request)) return
-    this.#entries.delete(sessionId)
+  #remember(session: Session, authorization: string, request: number): void {
+    const known = this.#entries.get(session.id)
+    // The session may have ended while the terminal answered.
+    if (session.endedBy !== undefined || (known !== undefined && known.request > request)) return
+    this.#entries.delete(session.id)
     if (this.#entries.size >= REMEMBERED_SESSIONS) {
       const oldest = this.#entries.keys().next()
       if (oldest.done !== true) this.#entries.delete(oldest.value)
     }
     const acceptedAt = this.#clocks.monotonic()
-    this.#entries.set(sessionId, {
-      ...{ authorization, principal, request, acceptedAt },
+    this.#entries.set(session.id, {
+      ...{ authorization, session, request, acceptedAt },
       loansLeft: LOANS,
     })
   }
@@ -154,10 +150,10 @@ export class BasicMemory implements Watched {
  * The session of a request that a browser sent with its cookie from the workspace's own page. Programs are excluded, because
  * they can send any header; so is an allowed foreign origin, which must send its own credentials.
  */
-function browserSession({ credential, principal, allowOrigin }: Exchange): Principal | undefined {
-  return credential?.kind === 'cookie' && allowOrigin === undefined ? principal : undefined
+function browserSession({ credential, principal, allowOrigin }: Exchange): Session | undefined {
+  return credential?.kind === 'cookie' && allowOrigin === undefined ? principal?.session : undefined
 }
 
-function isStale({ acceptedAt, principal }: Entry, now: number, wallClock: number): boolean {
-  return now >= acceptedAt + LENDING_MS || wallClock >= principal.expiresAt * 1000
+function isStale({ acceptedAt, session }: Entry, now: number, wallClock: number): boolean {
+  return now >= acceptedAt + LENDING_MS || session.isOver(wallClock, 0)
 }

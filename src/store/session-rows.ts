@@ -1,0 +1,113 @@
+/** How are sessions, endings and watermarks kept in the database? As rows; each function here is one statement. */
+import type { DatabaseSync } from 'node:sqlite'
+
+/** A session of a browser. Times are in milliseconds since 1970. */
+export interface SessionRow {
+  readonly id: string
+  readonly subject: string
+  readonly kid: string
+  readonly tokenId: string
+  /** The `jti` of each older token that is still accepted, and until when. */
+  readonly superseded: readonly (readonly [tokenId: string, until: number])[]
+  readonly createdAt: number
+  readonly authenticatedAt: number
+  readonly endsAt: number
+  readonly methods: readonly string[]
+  readonly device: string
+  readonly address: string
+  readonly lastSeenAt: number
+  readonly lastSeenFrom: string
+}
+
+const COLUMNS =
+  'id, subject, kid, token_id, superseded, created_at, authenticated_at, ends_at, methods, device, address, last_seen_at, last_seen_from'
+
+/** Adds a session, or replaces it. */
+export function putSession(database: DatabaseSync, row: SessionRow): void {
+  const { id, subject, kid, tokenId, superseded, createdAt, authenticatedAt, endsAt } = row
+  database
+    .prepare(
+      `INSERT OR REPLACE INTO sessions (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    )
+    .run(
+      ...[
+        id,
+        subject,
+        kid,
+        tokenId,
+        JSON.stringify(superseded),
+        createdAt,
+        authenticatedAt,
+        endsAt,
+      ],
+      ...[JSON.stringify(row.methods), row.device, row.address, row.lastSeenAt, row.lastSeenFrom],
+    )
+}
+
+export function deleteSession(database: DatabaseSync, id: string): void {
+  database.prepare('DELETE FROM sessions WHERE id = ?').run(id)
+}
+
+/** Every session. */
+export function allSessions(database: DatabaseSync): SessionRow[] {
+  return database
+    .prepare(`SELECT ${COLUMNS} FROM sessions`)
+    .all()
+    .map((row) => ({
+      id: String(row['id']),
+      subject: String(row['subject']),
+      kid: String(row['kid']),
+      tokenId: String(row['token_id']),
+      superseded: JSON.parse(String(row['superseded'])) as [string, number][],
+      createdAt: Number(row['created_at']),
+      authenticatedAt: Number(row['authenticated_at']),
+      endsAt: Number(row['ends_at']),
+      methods: JSON.parse(String(row['methods'])) as string[],
+      device: String(row['device']),
+      address: String(row['address']),
+      lastSeenAt: Number(row['last_seen_at']),
+      lastSeenFrom: String(row['last_seen_from']),
+    }))
+}
+
+/** Notes that something has ended, or was used up, until a time after which nothing could bring it back anyway. */
+export function putEnding(
+  database: DatabaseSync,
+  id: string,
+  cause: string,
+  keepUntil: number,
+): void {
+  database
+    .prepare('INSERT OR REPLACE INTO endings (id, cause, keep_until) VALUES (?, ?, ?)')
+    .run(id, cause, keepUntil)
+}
+
+/** Every ending as a triple of id, cause and the time until which it is kept. */
+export function allEndings(database: DatabaseSync): Iterable<[string, string, number]> {
+  const statement = database.prepare('SELECT id, cause, keep_until FROM endings')
+  statement.setReturnArrays(true)
+  return statement.iterate() as unknown as Iterable<[string, string, number]>
+}
+
+/** Deletes what has expired. @param now milliseconds since 1970 */
+export function sweepRows(database: DatabaseSync, now: number): void {
+  database.prepare('DELETE FROM endings WHERE keep_until <= ?').run(now)
+  database.prepare('DELETE FROM sessions WHERE ends_at <= ?').run(now)
+}
+
+/** Moves the watermark of a subject, or of everybody (an empty subject), forward. */
+export function putWatermark(database: DatabaseSync, subject: string, at: number): void {
+  database
+    .prepare(
+      'INSERT INTO watermarks (subject, at) VALUES (?, ?) ON CONFLICT (subject) DO UPDATE SET at = max(at, excluded.at)',
+    )
+    .run(subject, at)
+}
+
+/** Every watermark. */
+export function allWatermarks(database: DatabaseSync): [subject: string, at: number][] {
+  return database
+    .prepare('SELECT subject, at FROM watermarks')
+    .all()
+    .map((row) => [String(row['subject']), Number(row['at'])])
+}
