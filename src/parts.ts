@@ -96,7 +96,9 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
   const { sessionMaxSeconds: maxSeconds, jwtLeewaySeconds: leewaySeconds } = config
   const sessions = new Sessions(state, { maxSeconds, leewaySeconds })
   const apiTokens = new ApiTokens(state)
-  sessions.load((kid) => keys.find(kid) !== undefined)
+  const load = (): void => sessions.load((kid) => keys.find(kid) !== undefined)
+  state.onOpened(load) // again, when a predecessor has changed it, or when it could not be read before
+  load()
   watchdog.add(sessions) // it notices those whose time is over
   return {
     log,
@@ -107,7 +109,7 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
     apiTokens,
     verifier: new TokenVerifier({
       rules: { workspace: config.workspace, issuer: config.jwtIssuer, leewaySeconds },
-      ...{ keys, sessions, apiTokens },
+      ...{ keys, sessions, apiTokens, state },
     }),
     addressBudgets: new SlidingWindowLimiter({
       limit: config.rateLimit,
