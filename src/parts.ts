@@ -98,6 +98,8 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
   const apiTokens = new ApiTokens(state)
   sessions.load((kid) => keys.find(kid) !== undefined)
   watchdog.add(sessions) // it notices those whose time is over
+  apiTokens.load()
+  watchdog.add(apiTokens) // so do they
   return {
     log,
     clients: new ClientFinder(config.trustedProxies),
