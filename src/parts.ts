@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config/load.ts'
 import { ApiTokens } from './identity/api-tokens.ts'
+import { SessionIssuer } from './identity/issuer.ts'
 import { KeyRing, type Secrets } from './identity/key-ring.ts'
 import { Sessions } from './identity/sessions.ts'
 import { TokenVerifier } from './identity/verifier.ts'
@@ -40,6 +41,8 @@ export interface Parts {
   readonly sessions: Sessions
   readonly apiTokens: ApiTokens
   readonly verifier: TokenVerifier
+  /** Issues the tokens of sessions. */
+  readonly issuer: SessionIssuer
   /** Budgets of client addresses. */
   readonly addressBudgets: SlidingWindowLimiter
   /** Budgets of sessions. */
@@ -96,10 +99,18 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
   const { sessionMaxSeconds: maxSeconds, jwtLeewaySeconds: leewaySeconds } = config
   const sessions = new Sessions(state, { maxSeconds, leewaySeconds })
   const apiTokens = new ApiTokens(state)
-  const load = (): void => sessions.load((kid) => keys.find(kid) !== undefined)
+  const load = (): void => {
+    sessions.load((kid) => keys.has(kid))
+    apiTokens.load()
+  }
   state.onOpened(load) // again, when a predecessor has changed it, or when it could not be read before
   load()
+  const verifier = new TokenVerifier({
+    rules: { workspace: config.workspace, issuer: config.jwtIssuer, leewaySeconds },
+    ...{ keys, sessions, apiTokens, state },
+  })
   watchdog.add(sessions) // it notices those whose time is over
+  watchdog.add(apiTokens) // so do they
   return {
     log,
     clients: new ClientFinder(config.trustedProxies),
@@ -107,10 +118,8 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
     keys,
     sessions,
     apiTokens,
-    verifier: new TokenVerifier({
-      rules: { workspace: config.workspace, issuer: config.jwtIssuer, leewaySeconds },
-      ...{ keys, sessions, apiTokens, state },
-    }),
+    verifier,
+    issuer: new SessionIssuer({ keys, sessions, verifier, workspace: config.workspace }),
     addressBudgets: new SlidingWindowLimiter({
       limit: config.rateLimit,
       windowSeconds,

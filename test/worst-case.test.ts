@@ -4,7 +4,7 @@ import { isCookieBomb } from '../src/rules/client-error.ts'
 import { offeredProtocols } from '../src/sockets/dial.ts'
 import { clientFrom, parseAddress, parseNetworks } from '../src/http/address.ts'
 import { BasicMemory } from '../src/terminals/safari-password.ts'
-import { cookieValues, sanitizeSetCookie, withoutSessionCookies } from '../src/http/cookies.ts'
+import { cookieValues, sanitizeSetCookie, withoutOwnCookies } from '../src/http/cookies.ts'
 import { bearerToken, findCredential } from '../src/identity/credentials.ts'
 import { logFields } from '../src/observe/log-line.ts'
 import { rejectionOf } from '../src/observe/record.ts'
@@ -209,8 +209,8 @@ const READINGS: Readonly<Record<string, Reading>> = {
   'namesSensitiveFile, a long name': (text) => sensitive('/', `?${text}=.envx`),
   cookieValues: (text) =>
     cookieValues([text, `${text};${SESSION}=x`, `${SESSION}${text}`], SESSION),
-  withoutSessionCookies: (text) => withoutSessionCookies(`workspace_session${text};x`),
-  'withoutSessionCookies, at the end': (text) => withoutSessionCookies(`${text}workspace_session`),
+  withoutOwnCookies: (text) => withoutOwnCookies(`workspace_session${text};x`),
+  'withoutOwnCookies, at the end': (text) => withoutOwnCookies(`${text}workspace_session`),
   sanitizeSetCookie: (text) => [sanitizeSetCookie(text), sanitizeSetCookie(`a=1;${text}`)],
   'findCredential, X-Workspace-Token': (text) => findCredential(['X-Workspace-Token', text], true),
   'findCredential, Authorization': (text) =>
