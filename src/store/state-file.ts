@@ -81,11 +81,12 @@ export function openStateFile(
     if (keepsOlder && version > 0 && version < format.migrations.length)
       copyOf(database, path, version)
     migrate(database, format.migrations)
-    if (metaOf(database, 'written-by') !== format.program)
-      inTransaction(database, () => {
-        if (before === undefined) begin?.(database)
-        setMeta(database, 'written-by', format.program) // last: a state without it was not begun
-      })
+    // In any case a transaction, which a read-only disk refuses.
+    inTransaction(database, () => {
+      if (before === undefined) begin?.(database)
+      if (metaOf(database, 'written-by') !== format.program)
+        setMeta(database, 'written-by', format.program) // a state without it was not begun
+    })
     return { database, isNew: before === undefined }
   } catch (error) {
     database.close()

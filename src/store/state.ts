@@ -199,16 +199,17 @@ export class State {
 
   /** Makes a change now, or again and again until it succeeds. @returns whether it is on the disk when this returns */
   writeSurely(change: Change): boolean {
-    try {
-      this.write(change)
-      return true
-    } catch (error) {
-      if (this.#mode === 'closed' || this.#mode === 'retired') return false // nobody would write it
-      if (this.#waiting.length >= MAX_WAITING) this.#waiting.shift()
-      this.#waiting.push(change)
-      this.#noteFailure(error)
-      return false
-    }
+    if (this.#waiting.length === 0)
+      try {
+        this.write(change)
+        return true
+      } catch (error) {
+        if (this.#mode === 'closed' || this.#mode === 'retired') return false // nobody would write it
+        this.#noteFailure(error)
+      }
+    if (this.#waiting.length >= MAX_WAITING) this.#waiting.shift()
+    this.#waiting.push(change)
+    return false
   }
 
   /** Adds a change that is made every minute and at the end, such as when a token was last used. */
@@ -258,9 +259,14 @@ export class State {
     }
     let seen = this.read(versionOf)
     this.#watchTimer = setInterval(() => {
-      const version = this.read(versionOf)
-      if (version !== seen) this.#tellOpened()
-      seen = version
+      try {
+        const version = this.read(versionOf)
+        if (version !== seen) this.#tellOpened()
+        seen = version
+      } catch (error) {
+        this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
+        clearInterval(this.#watchTimer)
+      }
     }, WATCH_MS).unref()
   }
 
@@ -276,6 +282,12 @@ export class State {
     clearInterval(this.#flushTimer)
     clearTimeout(this.#retryTimer)
     this.flush()
+    if (this.#waiting.length > 0)
+      this.#logger?.error(
+        { path: this.#path, changes: this.#waiting.length },
+        'state not written before the end: what was ended in memory alone may come to life again',
+      )
+    this.#waiting = []
     this.#mode = mode
     this.#database?.close()
     this.#database = undefined
