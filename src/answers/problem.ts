@@ -41,6 +41,7 @@ const CHALLENGES: Partial<Record<ErrorCode, string>> = {
   'sign-in-required': 'Bearer realm="workspace"',
   'token-invalid': 'Bearer realm="workspace", error="invalid_token"',
   'token-expired': 'Bearer realm="workspace", error="invalid_token", error_description="expired"',
+  'scope-missing': 'Bearer realm="workspace", error="insufficient_scope"',
 }
 
 /**
