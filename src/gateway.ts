@@ -89,7 +89,7 @@ export async function buildGateway(
   await app.register(clientAddress, { clients })
   await app.register(host, { publicHost, rules: config.allowedHosts })
   await app.register(sensitiveFiles, { added: config.sensitiveFiles })
-  await app.register(credential, { verifier, domain: config.domain, waitingRoom })
+  await app.register(credential, { verifier, apiTokens, domain: config.domain, waitingRoom })
   const budgets = new RequestBudgets(parts)
   await app.register(rateLimit, { budgets, sessionRoutes, programRoutes, allowedOrigins })
   await app.register(authentication, { allowedOrigins, drain, waitingRoom })
