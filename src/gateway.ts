@@ -19,10 +19,12 @@ import endConnections from '../plugins/drain.ts'
 import problemDetails from '../plugins/problem-details.ts'
 import requestLog from '../plugins/request-log.ts'
 import { takeUpgrades } from '../plugins/upgrade.ts'
+import api from '../routes/api.ts'
 import gatewayRoutes from '../routes/gateway.ts'
 import health from '../routes/health.ts'
 import probes from '../routes/probes.ts'
 import proxied from '../routes/proxied.ts'
+import { livePartsOf } from './admin/live-parts.ts'
 import type { Config } from './config/load.ts'
 import { buildServer } from './http/server.ts'
 import type { Log } from './observe/log.ts'
@@ -111,6 +113,11 @@ export async function buildGateway(
     watchdog,
     waitingRoom,
     payForGuess: (request) => budgets.spendAddress(request),
+  })
+  await app.register(api, {
+    parts: livePartsOf({ app, parts }, config),
+    logger: log.logger,
+    watchdog,
   })
   await app.register(proxied, { siteMap, services, forwardTo })
   return { app, parts }

@@ -16,6 +16,7 @@ export const STAGES = [
   'sign-in',
   'sign-out',
   'probe',
+  'owner',
 ] as const
 
 export type Stage = (typeof STAGES)[number]
