@@ -6,24 +6,26 @@ import {
   OpenSockets,
   RESTARTING,
   SESSION_ENDED,
-  socketEndsAt,
   SOCKETS_PER_ADDRESS,
   SOCKETS_PER_SESSION,
   type CloseReason,
   type OpenSocket,
 } from '../../src/sockets/open-sockets.ts'
+import { browserSession, principalOf } from '../helpers/principal.ts'
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-const ALICE = { subject: 'alice', expiresAt: 1000, sessionId: 's1', keyId: 'k1' }
+/** Somebody with a session of this id. */
+const sessionOf = (id: string) => principalOf(browserSession(id))
+
+const ALICE = sessionOf('s1')
 
 /** A socket that records how it was closed. */
 function fakeSocket(sessionId: string, ends: string[]): OpenSocket {
   return {
-    principal: { ...ALICE, sessionId },
+    principal: sessionOf(sessionId),
     address: '203.0.113.9',
-    endsAt: 0,
     close: ({ code }: CloseReason) => ends.push(`${sessionId} ${code}`),
     destroy: () => ends.push(`${sessionId} cut`),
   }
@@ -37,7 +39,7 @@ t.test(
     t.notOk(sockets.hasRoom('s1', 'a2'), 'the session is full')
     t.ok(sockets.hasRoom('s2', 'a1'))
     for (let i = 0; i < SOCKETS_PER_ADDRESS - SOCKETS_PER_SESSION; i++)
-      sockets.reserve({ ...ALICE, sessionId: `t${i}` }, 'a1')
+      sockets.reserve(sessionOf(`t${i}`), 'a1')
     t.notOk(sockets.hasRoom('s2', 'a1'), 'the address is full')
     t.ok(sockets.hasRoom('s2', 'a2'))
 
@@ -47,7 +49,7 @@ t.test(
     sockets.reserve(ALICE, 'a2')
     t.notOk(sockets.hasRoom('s1', 'a2'), 'giving it back twice frees it once')
     t.ok(sockets.hasRoom('s2', 'a1'), 'the address has its place back, too')
-    sockets.reserve({ ...ALICE, sessionId: 's2' }, 'a1')
+    sockets.reserve(sessionOf('s2'), 'a1')
     t.notOk(sockets.hasRoom('s2', 'a1'), 'and one only')
   },
 )
@@ -56,7 +58,7 @@ t.test('sessions and addresses without sockets leave nothing in memory', async (
   const sockets = new OpenSockets()
   const comeAndGo = (count: number) => {
     for (let i = 0; i < count; i++)
-      sockets.reserve({ ...ALICE, sessionId: `session ${i}` }, `address ${i}`).release()
+      sockets.reserve(sessionOf(`session ${i}`), `address ${i}`).release()
   }
   comeAndGo(1000)
   collectGarbage()
@@ -74,7 +76,7 @@ t.test('only the sockets for which the condition holds are closed', async (t) =>
   const one = fakeSocket('s1', ends)
   for (const socket of [one, fakeSocket('s2', ends), fakeSocket('s1', ends)]) sockets.add(socket)
   t.equal(sockets.size, 3)
-  sockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === 's1')
+  sockets.close(SESSION_ENDED, ({ principal }) => principal.session.id === 's1')
   t.same(ends, ['s1 4401', 's1 4401'])
   sockets.delete(one)
   t.equal(sockets.size, 2)
@@ -91,11 +93,11 @@ t.test(
   async (t) => {
     const sockets = new OpenSockets()
     const place = sockets.reserve(ALICE, 'a1')
-    const other = sockets.reserve({ ...ALICE, sessionId: 's2' }, 'a1')
+    const other = sockets.reserve(sessionOf('s2'), 'a1')
     const released = sockets.reserve(ALICE, 'a1')
     released.release()
     t.equal(place.endedBy, undefined)
-    sockets.close(SESSION_ENDED, ({ principal }) => principal.sessionId === 's1')
+    sockets.close(SESSION_ENDED, ({ principal }) => principal.session.id === 's1')
     t.equal(place.endedBy, SESSION_ENDED)
     t.equal(other.endedBy, undefined)
     sockets.close(RESTARTING)
@@ -124,13 +126,3 @@ t.test('sockets may be deleted while all are being closed', async (t) => {
   t.equal(ends.length, 5)
   t.equal(sockets.size, 0)
 })
-
-t.test(
-  'a socket ends when its session does; one opened in the leeway ends with the leeway',
-  async (t) => {
-    t.equal(socketEndsAt(ALICE, 30, 0), 1_000_000)
-    t.equal(socketEndsAt(ALICE, 30, 999_999), 1_000_000)
-    t.equal(socketEndsAt(ALICE, 30, 1_000_000), 1_030_000)
-    t.equal(socketEndsAt(ALICE, 0, 1_000_000), 1_000_000)
-  },
-)

@@ -1,7 +1,7 @@
 /** Does a client that disconnects during its handshake leave a socket at the service, or a used place, behind? */
-import { createHash } from 'node:crypto'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
+import type { Principal } from '../../src/identity/token.ts'
 import { SOCKETS_PER_SESSION } from '../../src/sockets/open-sockets.ts'
 import { startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
@@ -50,9 +50,10 @@ async function startClients(t: Test, onHandshake: (accept: () => void) => void) 
     async assertGone(t: Test) {
       await gateway.settled()
       await eventually(() => atService.size === 0, 'no ghost at the service')
-      const { openSockets } = gateway.running.parts
+      const { openSockets, verifier } = gateway.running.parts
+      const principal = await verifier.verify(jwt)
       await eventually(
-        () => freePlaces(openSockets, jwt) === SOCKETS_PER_SESSION,
+        () => freePlaces(openSockets, principal) === SOCKETS_PER_SESSION,
         'places are free',
       )
       await gateway.settled()
@@ -66,12 +67,10 @@ async function startClients(t: Test, onHandshake: (accept: () => void) => void) 
 /** The number of WebSockets that the session can still open. */
 function freePlaces(
   openSockets: Awaited<ReturnType<typeof startBefore>>['running']['parts']['openSockets'],
-  jwt: string,
+  principal: Principal,
 ): number {
-  const sessionId = createHash('sha256').update(jwt).digest('base64url').slice(0, 22)
-  const principal = { subject: 'alice', expiresAt: 0, sessionId, keyId: '' }
   const taken: Array<() => void> = []
-  while (openSockets.hasRoom(sessionId, '127.0.0.1'))
+  while (openSockets.hasRoom(principal.session.id, '127.0.0.1'))
     taken.push(openSockets.reserve(principal, '127.0.0.1').release)
   for (const release of taken) release()
   return taken.length

@@ -1,7 +1,6 @@
 /** Does an open socket end with its session, properly, and with nothing else? */
 import t from 'tap'
 import { startPairs, TTY } from '../helpers/socket-pairs.ts'
-import { keyRing } from '../../src/parts.ts'
 import { SECRET, startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
 import { eventually, SOON_MS } from '../helpers/waiting.ts'
@@ -134,7 +133,7 @@ t.test('a key that goes takes its sockets along, a key that stays keeps them', a
   const gateway = await startPairs(t, { GATEWAY_JWT_PREVIOUS_SECRETS: previous })
   const old = await gateway.connect(bearer(await token({ secret: previous })))
   const current = await gateway.connect(gateway.auth)
-  gateway.running.setKeys(keyRing({ jwtSecret: SECRET, jwtPreviousSecrets: [] }))
+  gateway.running.setKeys([SECRET])
   old.client.socket.on('end', () => old.client.socket.end())
   await old.client.closed
   t.equal(closeCode(old.client), 4401)
@@ -265,11 +264,7 @@ t.test(
           ({ port }, jwt) =>
             void send(port, 'POST /_gateway/sign-out', [bearer(jwt), 'Content-Length: 0']),
         ],
-        [
-          'its key is gone',
-          4401,
-          ({ running }) => running.setKeys(keyRing({ jwtSecret: SECRET, jwtPreviousSecrets: [] })),
-        ],
+        ['its key is gone', 4401, ({ running }) => running.setKeys([SECRET])],
         ['the gateway stops', 1012, ({ running }) => void running.close()],
       ]
     for (const [what, code, end] of ends) {
