@@ -83,7 +83,7 @@ t.test('only after the last byte of a frame is the follower at a boundary', asyn
   }
 })
 
-t.test('with stopAtBoundary, only the rest of the current frame is read', async () => {
+t.test('told to stop at a frame’s end, only the rest of the current frame is read', async () => {
   fc.assert(
     fc.property(sender, frames, fc.nat(), (from, list, position) => {
       const all = list.map((frame) => bytesOf(from, frame))
@@ -93,20 +93,20 @@ t.test('with stopAtBoundary, only the rest of the current frame is read', async 
       follower.follow(bytes.subarray(0, start))
       let end = 0
       for (const one of all) if (end < start) end += one.length
-      const taken = follower.follow(bytes.subarray(start), true)
+      const taken = follower.follow(bytes.subarray(start), 'frame')
       return taken === end - start && follower.atBoundary
     }),
     { numRuns: 300 },
   )
 })
 
-t.test('with stopAtBoundary, nothing is read between two frames', async (t) => {
+t.test('told to stop at a frame’s end, nothing is read between two frames', async (t) => {
   const follower = new FrameFollower('server')
   const frame = bytesOf('server', { fin: true, rsv: 0, opcode: 1, length: 3 })
-  t.equal(follower.follow(frame, true), 0)
+  t.equal(follower.follow(frame, 'frame'), 0)
   t.equal(follower.follow(frame), frame.length)
-  t.equal(follower.follow(frame, true), 0)
-  t.equal(follower.follow(Buffer.alloc(0), true), 0)
+  t.equal(follower.follow(frame, 'frame'), 0)
+  t.equal(follower.follow(Buffer.alloc(0), 'frame'), 0)
   t.ok(follower.atBoundary)
 })
 
@@ -144,7 +144,7 @@ t.test('illegal frames are rejected, and nothing is relayed after one', async (t
       t.ok(results.includes(-1), `${why} (${from})`)
       t.notOk(follower.atBoundary)
       t.equal(follower.follow(bytesOf(from, { fin: true, rsv: 0, opcode: 1, length: 1 })), -1)
-      t.equal(follower.follow(Buffer.alloc(100, 0x81), true), -1, 'for good')
+      t.equal(follower.follow(Buffer.alloc(100, 0x81), 'frame'), -1, 'for good')
     }
   }
   const longest = new FrameFollower('server')
