@@ -310,12 +310,12 @@ t.test(
 
 t.test('a gateway that stops while the service thinks ends the socket as it opens', async (t) => {
   const gateway = await startHolding(t, { GATEWAY_DRAIN_SECONDS: '5' })
-  const handshake = upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])
+  const dialling = upgrade(gateway.port, '/terminal/ws', [gateway.auth, TTY])
   await eventually(() => gateway.waiting.length === 1, 'the handshake has arrived')
   void gateway.running.close()
   await gateway.logLine(({ msg }) => msg === 'draining')
   for (const goOn of gateway.waiting) goOn()
-  const client = await handshake
+  const client = await dialling
   t.equal(client.answer.status, 101)
   await client.closed
   t.equal(closeCode(client), 1012)
@@ -326,17 +326,14 @@ t.test('a session that ends as the service accepts ends the socket as it opens',
   const gateway = await startHolding(t)
   const jwt = await token()
   const { session } = await gateway.running.parts.verifier.verify(jwt)
-  const handshake = upgrade(gateway.port, '/api/ws', [bearer(jwt)])
+  const dialling = upgrade(gateway.port, '/api/ws', [bearer(jwt)])
   await eventually(() => gateway.waiting.length === 1, 'the handshake has arrived')
   // Between the service's answer and the client's, for which no event of the gateway's exists.
-  const { isOver } = session
-  session.isOver = (...args) => {
-    const isDialled = gateway.running.parts.openSockets.size > 0
-    return isDialled && isOver.apply(session, args)
-  }
+  const isOver = session.isOver.bind(session)
+  session.isOver = (...args) => gateway.running.parts.openSockets.size > 0 && isOver(...args)
   session.end('revoked')
   for (const goOn of gateway.waiting) goOn()
-  const client = await handshake
+  const client = await dialling
   t.equal(client.answer.status, 101)
   await client.closed
   t.equal(closeCode(client), 4401)
