@@ -40,7 +40,7 @@ export async function buildGateway(
   state = State.inMemory(),
 ): Promise<Gateway> {
   const parts = makeParts(config, log, state)
-  const { clients, sessions, verifier, waitingRoom, watchdog, services } = parts
+  const { clients, sessions, apiTokens, verifier, waitingRoom, watchdog, services } = parts
   const { openSockets, drain, basicMemory, metrics, decisions } = parts
   const { allowedOrigins, trustedProxies, sessionRoutes, programRoutes } = config
   const publicHost = `${config.workspace}.${config.domain}`
@@ -58,10 +58,12 @@ export async function buildGateway(
   })
   app.addHook('onClose', async () => closeParts(parts))
   // Whatever hangs on a session ends with it. What is checked twice a second anyway (relayed answers) asks the session itself.
-  sessions.onEnded(() => {
+  const endWhatHangsOnThem = () => {
     openSockets.closeEnded()
     basicMemory.forgetEnded()
-  })
+  }
+  sessions.onEnded(endWhatHangsOnThem)
+  apiTokens.onEnded(endWhatHangsOnThem)
 
   // @fastify/websocket owns the server's `upgrade` event and makes each upgrade a request (`request.ws`) that passes the same
   // stages as any other. It would then accept the upgrade with ws, which plugins/upgrade.ts prevents: the service accepts it.

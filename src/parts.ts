@@ -96,8 +96,10 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
   const { sessionMaxSeconds: maxSeconds, jwtLeewaySeconds: leewaySeconds } = config
   const sessions = new Sessions(state, { maxSeconds, leewaySeconds })
   const apiTokens = new ApiTokens(state)
-  sessions.load((kid) => keys.find(kid) !== undefined)
+  sessions.load((kid) => keys.has(kid))
   watchdog.add(sessions) // it notices those whose time is over
+  apiTokens.load()
+  watchdog.add(apiTokens) // so do they
   return {
     log,
     clients: new ClientFinder(config.trustedProxies),

@@ -37,7 +37,7 @@ export const ERRORS = {
   'token-in-url': {
     status: 400,
     title: 'The address contains an API token',
-    when: 'The path or the query contains an API token that is in force. It is marked as exposed, because addresses are logged on the way; send it in a header.',
+    when: 'The path or the query contains an API token that is in force, which is then marked as exposed, because addresses are logged on the way.',
   },
   'sign-in-required': {
     status: 401,
@@ -47,7 +47,7 @@ export const ERRORS = {
   'token-invalid': {
     status: 401,
     title: 'The token is not valid for this workspace',
-    when: 'The token that decides is malformed, is not signed with a key of this workspace, is for another workspace or from another issuer, or is too long for the cookie of a sign-in.',
+    when: 'The token that decides is malformed, is not signed with a key of this workspace, is for another workspace or from another issuer, is an API token that is unknown, revoked or expired, belongs to a session that has ended, or is too long for the cookie of a sign-in.',
   },
   'token-expired': {
     status: 401,
@@ -57,7 +57,7 @@ export const ERRORS = {
   'ticket-used': {
     status: 401,
     title: 'This sign-in link was used before',
-    when: 'The token has signed in before. It signs in once and is refused everywhere from then on.',
+    when: 'The token has signed in before: it signs in once, and is refused everywhere from then on.',
   },
   'step-up-required': {
     status: 401,
@@ -87,7 +87,7 @@ export const ERRORS = {
   'other-subject': {
     status: 403,
     title: 'This token belongs to somebody else',
-    when: 'The token of a renewal names another person than the session. Nothing changes and the token is not used up.',
+    when: 'The token of a renewal names another person than the session; nothing changes, and the token is not used up.',
   },
   'not-found': {
     status: 404,

@@ -11,7 +11,10 @@ export interface MintOptions {
   readonly workspace: string
   /** `sub` */
   readonly subject: string
+  /** How long the token is valid. */
   readonly ttlSeconds: number
+  /** `session_exp`: how long the session lasts that the token starts, from now on; as long as the token when undefined */
+  readonly sessionSeconds?: number | undefined
   /** `iss`; left out when undefined */
   readonly issuer?: string | undefined
 }
@@ -25,13 +28,16 @@ export async function mintToken({
   workspace,
   subject,
   ttlSeconds,
+  sessionSeconds,
   issuer,
 }: MintOptions): Promise<string> {
   const issuedAt = Math.floor(Date.now() / 1000)
   if (!isSubject(subject))
     throw new Error(`the subject takes 1 to ${MAX_SUBJECT_LENGTH} characters, none a control`)
   if (!isNumericDate(issuedAt + ttlSeconds)) throw new Error('the token would end after 9999')
-  const token = new SignJWT({})
+  const token = new SignJWT(
+    sessionSeconds === undefined ? {} : { session_exp: issuedAt + sessionSeconds },
+  )
     .setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
     .setSubject(subject)
     .setAudience(workspace)

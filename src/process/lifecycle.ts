@@ -121,7 +121,7 @@ export async function startGateway(
     parts,
     setKeys(secrets) {
       keys.replace(secrets)
-      const hasKey = (kid: string) => keys.find(kid) !== undefined
+      const hasKey = (kid: string) => keys.has(kid)
       verifier.forget(({ key }) => key !== undefined && !hasKey(key.kid))
       sessions.endWithoutKey(hasKey)
       logger.info({ keys: secrets.length }, 'keys replaced')

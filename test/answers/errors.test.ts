@@ -13,11 +13,17 @@ t.test('every code has the status in the contract', async (t) => {
   const statuses: Record<ErrorCode, number> = {
     'bad-request': 400,
     'bad-target': 400,
+    'token-in-url': 400,
     'sign-in-required': 401,
     'token-invalid': 401,
     'token-expired': 401,
+    'ticket-used': 401,
+    'step-up-required': 401,
     'sensitive-file': 403,
     'origin-not-allowed': 403,
+    'scope-missing': 403,
+    'address-not-allowed': 403,
+    'other-subject': 403,
     'not-found': 404,
     'method-not-allowed': 405,
     'request-timeout': 408,
@@ -31,6 +37,7 @@ t.test('every code has the status in the contract', async (t) => {
     'upstream-unreachable': 502,
     draining: 503,
     'upstream-busy': 503,
+    'state-unavailable': 503,
     'upstream-timeout': 504,
   }
   for (const code of Object.keys(ERRORS) as ErrorCode[]) {
@@ -55,6 +62,7 @@ t.test(
       'upstream-unreachable': 10,
       draining: 2,
       'upstream-busy': { request: 1, webSocket: 5 },
+      'state-unavailable': 10,
       'upstream-timeout': 30,
     }
     for (const code of Object.keys(ERRORS) as ErrorCode[]) {
@@ -75,7 +83,7 @@ t.test(
 
 t.test('the public texts contain no host, port, path or library', async (t) => {
   for (const { title } of Object.values(ERRORS)) {
-    t.match(title, /^[A-Z][A-Za-z0-9 ]+$/)
+    t.match(title, /^[A-Z][A-Za-z0-9 -]+$/)
     t.notMatch(title, /localhost|127|3001|undici|fastify|node|openclaw|ttyd|next/i)
   }
 })

@@ -35,12 +35,20 @@ const ask =
   ]
 
 /** Responses with each code, one for each case of its `Retry-After` at least. */
-const PROVOKED: Readonly<Record<ErrorCode, (t: Test) => Promise<RawAnswer[]>>> = {
+const PROVOKED: Readonly<Partial<Record<ErrorCode, (t: Test) => Promise<RawAnswer[]>>>> = {
   'bad-request': ask('POST /', async () => ['Transfer-Encoding: gzip, chunked']),
   'bad-target': ask('GET //x', async () => []),
   'sign-in-required': ask('GET /', async () => []),
   'token-invalid': ask('GET /', async () => ['X-Workspace-Token: x']),
   'token-expired': ask('GET /', async () => [await bearer({ ttlSeconds: -3600 })]),
+  async 'ticket-used'(t) {
+    const { port } = await startWorkspace(t)
+    const ticket = await token()
+    const signIn = () => send(port, `GET /_gateway/sign-in?token=${ticket}`)
+    t.equal((await signIn()).status, 303)
+    const asCookie = [cookie(ticket), HTTPS, `Origin: ${ORIGIN}`]
+    return [await signIn(), await knock(port, 'upgrade', '/', asCookie)]
+  },
   'sensitive-file': ask('GET /.env', async () => []),
   'origin-not-allowed': ask('POST /', async () => [
     ...[cookie(await token()), HTTPS, 'Origin: null', 'Content-Length: 0'],
@@ -102,6 +110,11 @@ const PROVOKED: Readonly<Record<ErrorCode, (t: Test) => Promise<RawAnswer[]>>> =
     const webSocket = await knock(port, 'upgrade', '/', headers)
     for (const { socket } of open) socket.destroy()
     return [request, webSocket]
+  },
+  async 'state-unavailable'(t) {
+    const { port, running } = await startWorkspace(t)
+    running.parts.state.close()
+    return [await send(port, `GET /_gateway/sign-in?token=${await token()}`)]
   },
   async 'upstream-timeout'(t) {
     const silent = await startRawUpstream(t, () => {})

@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import t from 'tap'
 import { loadConfig, type Config } from '../../src/config/load.ts'
 import { SETTINGS } from '../../src/config/settings.ts'
+import { isSubject } from '../../src/rules/subject.ts'
 import { ADDRESS_SETTINGS } from '../../src/rules/services.ts'
 import {
   BASE,
@@ -29,6 +30,8 @@ t.test(
       jwtPreviousSecrets: [],
       jwtIssuer: undefined,
       jwtLeewaySeconds: 30,
+      owners: [],
+      sessionMaxSeconds: 30 * 86_400,
       host: '::',
       port: 80,
       socket: undefined,
@@ -164,8 +167,11 @@ const VALUES: { [Name in keyof Config]: Spellings } = {
         `${OTHER_SECRET}, ${OTHER_SECRET.toLowerCase()}`,
         [OTHER_SECRET, OTHER_SECRET.toLowerCase()],
       ],
+      [otherSecrets(3).join(','), otherSecrets(3)],
     ],
     bad: [
+      otherSecrets(4).join(','),
+      `${OTHER_SECRET},${OTHER_SECRET}`,
       'brief',
       `${OTHER_SECRET},`,
       `,${OTHER_SECRET}`,
@@ -195,6 +201,22 @@ const VALUES: { [Name in keyof Config]: Spellings } = {
       'Infinity',
       '99999999999999999999',
     ],
+  },
+  owners: {
+    good: [
+      ['alice', ['alice']],
+      ['alice, user_2x:Y@hubify.com,Zoë Q', ['alice', 'user_2x:Y@hubify.com', 'Zoë Q']],
+      ['*', ['*']], // a name like any other
+      ['x'.repeat(256), ['x'.repeat(256)]],
+    ],
+    bad: ['alice,', ',', 'alice,,bob', 'a\u0000b', 'a\tb', 'x'.repeat(257), '\ud800'],
+  },
+  sessionMaxSeconds: {
+    good: [
+      ['60', 60],
+      ['34560000', 34_560_000], // 400 days, the longest that a browser keeps a cookie
+    ],
+    bad: ['59', '0', '34560001', '-60', '1h', '30d', 'never'],
   },
   host: {
     good: [
@@ -438,6 +460,11 @@ const VALUES: { [Name in keyof Config]: Spellings } = {
   logLevel: { good: [['trace'], ['silent']], bad: ['INFO', 'verbose', '30', 'warning', 'true'] },
 }
 
+/** Secrets that differ in their first character. */
+function otherSecrets(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `${i}${OTHER_SECRET}`)
+}
+
 function serviceValues<Name extends keyof Config>(names: readonly Name[]) {
   const values = {
     good: [
@@ -561,6 +588,7 @@ t.test('no setting accepts garbage', async (t) => {
     if (name === 'jwtIssuer' || name === 'sensitiveFiles') continue // any text is a valid issuer, and any name a valid file name
     for (const text of garbage) {
       if (name === 'openclawToken' && /^[\x21-\x7e]+$/.test(text)) continue
+      if (name === 'owners' && isSubject(text)) continue // any name is valid
       t.ok(problemsOf({ [env]: text }).length > 0, `${env}=${JSON.stringify(text)}`)
     }
   }
