@@ -28,13 +28,13 @@ import { parseTarget } from '../src/rules/target.ts'
 import { isTokenShaped } from '../src/identity/token.ts'
 import { ApiTokens } from '../src/identity/api-tokens.ts'
 import { KeyRing } from '../src/identity/key-ring.ts'
-import { Session } from '../src/identity/session.ts'
 import { Sessions } from '../src/identity/sessions.ts'
 import { TokenVerifier } from '../src/identity/verifier.ts'
 import { State } from '../src/store/state.ts'
 import { traceIdOf } from '../src/http/trace-context.ts'
 import { FORWARDED } from './helpers/forwarded.ts'
 import { SECRET } from './helpers/gateway.ts'
+import { browserSession, principalOf } from './helpers/principal.ts'
 import { growthProblem, type Reading } from './helpers/growth.ts'
 
 const SESSION = '__Host-workspace_session'
@@ -173,7 +173,7 @@ const verifier = new TokenVerifier({
   sessions: new Sessions(state, { maxSeconds: 3600, leewaySeconds: 30 }),
   apiTokens: new ApiTokens(state),
 })
-const PRINCIPAL = principalOf(new Session('s', 'browser', { subject: 'alice', endsAt: 4e12 }))
+const PRINCIPAL = principalOf(browserSession('s'))
 const BROWSER = Object.assign(new Exchange(), {
   principal: PRINCIPAL,
   credential: { kind: 'cookie', outcome: PRINCIPAL } as const,
