@@ -1,6 +1,5 @@
 /** Is the gateway itself alive, and ready? `/_gateway/live` and `/_gateway/ready` tell supervisors, whatever the services do. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { METHODS } from '../src/http/methods.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import type { Principal } from '../src/identity/token.ts'
 import { permits } from '../src/rules/scopes.ts'
@@ -8,6 +7,7 @@ import { verifiedPrincipal } from '../src/request/exchange.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'
 import type { ServiceProbe } from '../src/services/probe.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
+import { refuseOtherMethods } from './other-methods.ts'
 
 /**
  * Anybody may probe, without a limit, because a supervisor that gets 429 would restart a healthy gateway. Without a credential
@@ -57,14 +57,7 @@ export default async function probes(
   })
 
   for (const url of ['/_gateway/live', '/_gateway/ready'])
-    app.route({
-      url,
-      method: METHODS.filter((method) => method !== 'GET' && method !== 'HEAD'),
-      config: { public: true },
-      handler() {
-        throw new GatewayError('method-not-allowed', { headers: { Allow: 'GET, HEAD' } })
-      },
-    })
+    refuseOtherMethods(app, url, ['GET', 'HEAD'])
 
   function tell(request: FastifyRequest, reply: FastifyReply, what: object): FastifyReply {
     const body = `${JSON.stringify(what)}\n`

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config/load.ts'
 import { ApiTokens, MAX_API_TOKENS } from './identity/api-tokens.ts'
+import { SessionIssuer } from './identity/issuer.ts'
 import { KeyRing, type Secrets } from './identity/key-ring.ts'
 import { Sessions } from './identity/sessions.ts'
 import { TokenVerifier } from './identity/verifier.ts'
@@ -43,6 +44,8 @@ export interface Parts {
   readonly sessions: Sessions
   readonly apiTokens: ApiTokens
   readonly verifier: TokenVerifier
+  /** Issues the tokens of sessions. */
+  readonly issuer: SessionIssuer
   /** Budgets of client addresses. */
   readonly addressBudgets: SlidingWindowLimiter
   /** Budgets of sessions. */
@@ -102,6 +105,10 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
   const sessions = new Sessions(state, { maxSeconds, leewaySeconds })
   const apiTokens = new ApiTokens(state)
   sessions.load((kid) => keys.has(kid))
+  const verifier = new TokenVerifier({
+    rules: { workspace: config.workspace, issuer: config.jwtIssuer, leewaySeconds },
+    ...{ keys, sessions, apiTokens },
+  })
   watchdog.add(sessions) // it notices those whose time is over
   apiTokens.load()
   watchdog.add(apiTokens) // so do they
@@ -112,10 +119,8 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
     keys,
     sessions,
     apiTokens,
-    verifier: new TokenVerifier({
-      rules: { workspace: config.workspace, issuer: config.jwtIssuer, leewaySeconds },
-      ...{ keys, sessions, apiTokens },
-    }),
+    verifier,
+    issuer: new SessionIssuer({ keys, sessions, verifier, workspace: config.workspace }),
     addressBudgets: new SlidingWindowLimiter({
       limit: config.rateLimit,
       windowSeconds,

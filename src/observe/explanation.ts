@@ -73,7 +73,7 @@ export function explainDecision(decision: Decision): Explanation {
 }
 
 /** The stages that answer every request that reaches them. */
-type LastStage = 'upstream' | 'health' | 'sign-in' | 'sign-out' | 'probe'
+type LastStage = 'upstream' | 'health' | 'sign-in' | 'renew' | 'sign-out' | 'probe' | 'owner'
 
 type Finding = (decision: Decision) => string
 
