@@ -14,6 +14,7 @@ export const STAGES = [
   'upstream',
   'health',
   'sign-in',
+  'renew',
   'sign-out',
   'probe',
   'owner',
