@@ -82,6 +82,12 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       return (await import('./commands/doctor.ts')).doctor(args, process.env, IO)
     case 'explain':
       return (await import('./commands/explain.ts')).explain(args, process.env, IO)
+    case 'sign-in-link':
+      return (await import('./commands/sign-in-link.ts')).signInLink(args, process.env, IO)
+    case 'api-token':
+      return (await import('./commands/api-token.ts')).apiToken(args, process.env, IO)
+    case 'keys':
+      return (await import('./commands/keys.ts')).keys(args, process.env, IO)
     case 'sessions':
       return (await import('./commands/sessions.ts')).sessions(args, process.env, IO)
     case 'terminal-credential':
