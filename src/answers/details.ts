@@ -104,8 +104,16 @@ export const COOKIE_TOO_LONG_DETAIL =
 export const LENGTH_WANTED_DETAIL =
   'This service takes a body of more than 16 KiB only with a Content-Length. Send one.'
 
-/** The `detail` of a sign-in form with no token or several. */
+/** The `detail` of a form or JSON body, for a sign-in or a renewal, with no token or several. */
 export const ONE_TOKEN_DETAIL = 'Send the form again with exactly one token in it.'
+
+/** The `detail` of a renewal without a session of a browser. */
+export const RENEW_COOKIE_DETAIL =
+  'Only the session in the cookie of a browser can be renewed. Sign in with the token instead.'
+
+/** The `detail` when an API token signs out. */
+export const API_TOKEN_SIGN_OUT_DETAIL =
+  'An API token has no session to sign out of. Revoke it to end it.'
 
 /** The `detail` of a WebSocket handshake on a route without WebSockets. */
 export const NO_WEBSOCKET_DETAIL = 'There are no WebSockets at this address. Send a plain request.'

@@ -33,6 +33,8 @@ export interface ApiToken {
   readonly scopes: readonly Scope[]
   /** The networks from which the token is allowed, as text; empty for everywhere. */
   readonly addresses: readonly string[]
+  /** The same networks, parsed. */
+  readonly networks: readonly Cidr[]
   /** Requests a minute of its own; undefined when the token spends the budget of the client address. */
   readonly rate: number | undefined
   readonly createdAt: number
@@ -99,6 +101,9 @@ const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 /** The form of a token, as a scanner for secrets searches for it. */
 export const API_TOKEN_PATTERN = 'hub_[0-9A-Za-z]{32}'
 
+/** The length of a token, in characters. */
+export const API_TOKEN_LENGTH = 36
+
 const WHOLE_TOKEN = new RegExp(`^${API_TOKEN_PATTERN}$`)
 
 // A lookahead, because two candidates can overlap: the 32 characters of one may end in the `hub` of the next.
@@ -112,7 +117,6 @@ interface Kept extends ApiToken {
   replacedBy: string | undefined
   uses: number
   readonly digest: string
-  readonly networks: readonly Cidr[]
 }
 
 /** The scopes and the networks of many tokens are the same few, so equal ones are one object. */
@@ -180,17 +184,14 @@ export class ApiTokens implements Watched {
     return this.#byId.get(idOrName) ?? this.#liveNamed(idOrName)
   }
 
+  /** How many tokens are known, also those that are over. */
+  get size(): number {
+    return this.#byId.size
+  }
+
   /** Whether a token has neither expired nor been revoked. */
   isLive(apiToken: ApiToken): boolean {
     return this.#isLive(apiToken)
-  }
-
-  /** Whether a token may be used from a client address. */
-  isAllowedFrom({ id }: ApiToken, address: string): boolean {
-    const networks = this.#byId.get(id)?.networks
-    if (networks === undefined || networks.length === 0) return networks !== undefined
-    const bytes = parseAddress(address)
-    return bytes !== undefined && matchNetworks(bytes, networks)
   }
 
   /**
@@ -253,10 +254,7 @@ export class ApiTokens implements Watched {
     return { tokens, ...this.#end(tokens, 'revoked', true) }
   }
 
-  /**
-   * The first token in force that a text has, such as the address of a request.
-   * @param text with escapes decoded
-   */
+  /** The first token in force that a text has, such as the address of a request with its escapes decoded. */
   liveIn(text: string): ApiToken | undefined {
     for (const apiToken of this.#tokensIn(text, MAX_CANDIDATES))
       if (this.#isLive(apiToken)) return apiToken
@@ -424,6 +422,13 @@ export class ApiTokens implements Watched {
     if (ended.length === 0) return
     for (const listener of this.#listeners) listener(ended)
   }
+}
+
+/** Whether a token may be used from a client address. */
+export function isAllowedFrom({ networks }: ApiToken, address: string): boolean {
+  if (networks.length === 0) return true
+  const bytes = parseAddress(address)
+  return bytes !== undefined && matchNetworks(bytes, networks)
 }
 
 /** How many candidates of an address are looked up. Each costs a hash, and anybody may send an address full of them. */

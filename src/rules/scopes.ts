@@ -4,6 +4,7 @@
  */
 import { SERVICE_NAMES, SERVICES } from './services.ts'
 import type { RouteName } from './site-map.ts'
+import type { Target } from './target.ts'
 
 /** What a scope is about: a relayed service, the owner's side of the gateway, or the vault. */
 export type ScopeRoute = Exclude<RouteName, 'health' | 'gateway'> | 'owner' | 'vault'
@@ -22,6 +23,9 @@ export const MAX_SCOPES = 32
 
 /** The longest path in a scope, in characters. */
 const MAX_PREFIX_LENGTH = 256
+
+/** The path below which the scope `owner` counts. All else of the gateway's own is for people who are signed in. */
+const OWNERS_API = '/_gateway/v1'
 
 /** One scope. */
 export interface Scope {
@@ -106,6 +110,20 @@ export function permits(
     )
       return true
   return false
+}
+
+/**
+ * Whether scopes permit a request.
+ * @param isReading as in {@link permits}
+ */
+export function permitsRequest(
+  scopes: readonly Scope[],
+  { route, forwarded }: Target,
+  isReading: boolean,
+): boolean {
+  if (route === 'health') return false // answered for everybody, before anybody asks for a scope
+  if (route !== 'gateway') return permits(scopes, route, isReading, forwarded)
+  return isAtOrBelow(forwarded, OWNERS_API) && permits(scopes, 'owner', isReading, forwarded)
 }
 
 /**

@@ -41,10 +41,15 @@ export class OpenSockets {
     return this.#sockets.size
   }
 
+  /** How many a session has open, those included whose service is being dialled. */
+  of(sessionId: string): number {
+    return this.#perSession.get(sessionId) ?? 0
+  }
+
   /** Whether one more may be opened. */
   hasRoom(sessionId: string, address: string): boolean {
     return (
-      (this.#perSession.get(sessionId) ?? 0) < SOCKETS_PER_SESSION &&
+      this.of(sessionId) < SOCKETS_PER_SESSION &&
       (this.#perAddress.get(address) ?? 0) < SOCKETS_PER_ADDRESS
     )
   }
