@@ -4,7 +4,7 @@ import { isCookieBomb } from '../src/rules/client-error.ts'
 import { offeredProtocols } from '../src/sockets/dial.ts'
 import { clientFrom, parseAddress, parseNetworks } from '../src/http/address.ts'
 import { BasicMemory } from '../src/terminals/safari-password.ts'
-import { cookieValues, sanitizeSetCookie, withoutSessionCookies } from '../src/http/cookies.ts'
+import { cookieValues, sanitizeSetCookie, withoutOwnCookies } from '../src/http/cookies.ts'
 import { bearerToken, findCredential } from '../src/identity/credentials.ts'
 import { logFields } from '../src/observe/log-line.ts'
 import { rejectionOf } from '../src/observe/record.ts'
@@ -26,10 +26,15 @@ import { returnPath } from '../src/rules/return-to.ts'
 import { namesSensitiveFile, parseFilePattern } from '../src/rules/sensitive.ts'
 import { parseTarget } from '../src/rules/target.ts'
 import { isTokenShaped } from '../src/identity/token.ts'
-import { buildTokenVerifier } from '../src/identity/verifier.ts'
+import { ApiTokens } from '../src/identity/api-tokens.ts'
+import { KeyRing } from '../src/identity/key-ring.ts'
+import { Sessions } from '../src/identity/sessions.ts'
+import { TokenVerifier } from '../src/identity/verifier.ts'
+import { State } from '../src/store/state.ts'
 import { traceIdOf } from '../src/http/trace-context.ts'
 import { FORWARDED } from './helpers/forwarded.ts'
 import { SECRET } from './helpers/gateway.ts'
+import { browserSession, principalOf } from './helpers/principal.ts'
 import { growthProblem, type Reading } from './helpers/growth.ts'
 
 const SESSION = '__Host-workspace_session'
@@ -161,11 +166,14 @@ const ADDED = [
 const FLY = parseNetworks('fdaa::/16').concat(parseNetworks('loopback'))
 const ORIGIN = 'https://houston.hubify.com'
 const rewrite = buildLocationRewriter(['localhost'], '3001', '/api')
-const verifier = buildTokenVerifier(
-  { workspace: 'houston', issuer: undefined, leewaySeconds: 30 },
-  [SECRET],
-)
-const PRINCIPAL = { subject: 'alice', expiresAt: 4e9, sessionId: 's', keyId: 'k' }
+const state = State.inMemory()
+const verifier = new TokenVerifier({
+  rules: { workspace: 'houston', issuer: undefined, leewaySeconds: 30 },
+  keys: new KeyRing([SECRET]),
+  sessions: new Sessions(state, { maxSeconds: 3600, leewaySeconds: 30 }),
+  apiTokens: new ApiTokens(state),
+})
+const PRINCIPAL = principalOf(browserSession('s'))
 const BROWSER = Object.assign(new Exchange(), {
   principal: PRINCIPAL,
   credential: { kind: 'cookie', outcome: PRINCIPAL } as const,
@@ -209,8 +217,8 @@ const READINGS: Readonly<Record<string, Reading>> = {
   'namesSensitiveFile, a long name': (text) => sensitive('/', `?${text}=.envx`),
   cookieValues: (text) =>
     cookieValues([text, `${text};${SESSION}=x`, `${SESSION}${text}`], SESSION),
-  withoutSessionCookies: (text) => withoutSessionCookies(`workspace_session${text};x`),
-  'withoutSessionCookies, at the end': (text) => withoutSessionCookies(`${text}workspace_session`),
+  withoutOwnCookies: (text) => withoutOwnCookies(`workspace_session${text};x`),
+  'withoutOwnCookies, at the end': (text) => withoutOwnCookies(`${text}workspace_session`),
   sanitizeSetCookie: (text) => [sanitizeSetCookie(text), sanitizeSetCookie(`a=1;${text}`)],
   'findCredential, X-Workspace-Token': (text) => findCredential(['X-Workspace-Token', text], true),
   'findCredential, Authorization': (text) =>

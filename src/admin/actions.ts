@@ -1,10 +1,11 @@
-/** What may the machine's owner ask of a running gateway? One set of actions, whichever way the owner asks. */
+/**
+ * What may the machine's owner alone ask of a running gateway? What names clients, and the metrics. The actions that owners
+ * have in the JSON API too are in owner-actions.ts.
+ */
 import { GatewayError } from '../answers/errors.ts'
-import type { Config } from '../config/load.ts'
 import { explainDecision, type Explanation } from '../observe/explanation.ts'
 import type { Gateway } from '../parts.ts'
 import { renderMetrics } from './measurements.ts'
-import { statusOf } from './status.ts'
 
 /**
  * The actions. An action takes and returns plain values and knows no request and no response, so that the admin socket
@@ -15,13 +16,10 @@ export interface AdminActions {
   explain(id: string): Explanation
   /** The metrics, in the text format of Prometheus. */
   metrics(): string
-  /** How the gateway and its services are doing, as JSON. */
-  status(): Promise<object>
 }
 
 /** The actions on a gateway. */
-export function adminActions(gateway: Gateway, config: Config): AdminActions {
-  const { parts } = gateway
+export function adminActions({ parts }: Gateway): AdminActions {
   return {
     explain(id) {
       const decision = parts.decisions.find(id)
@@ -31,6 +29,5 @@ export function adminActions(gateway: Gateway, config: Config): AdminActions {
       })
     },
     metrics: () => renderMetrics(parts),
-    status: () => statusOf(gateway, config),
   }
 }

@@ -6,7 +6,7 @@ import type { Gateway } from '../parts.ts'
 /** The status of a gateway. The states of the services are at most a second old. */
 export async function statusOf({ app, parts }: Gateway, { workspace }: Config): Promise<object> {
   const states = await parts.probe.states()
-  const { services, openSockets, addressBudgets, sessionBudgets, verifier, drain } = parts
+  const { services, openSockets, addressBudgets, sessionBudgets, sessions, verifier, drain } = parts
   return {
     workspace,
     version: VERSION,
@@ -23,6 +23,7 @@ export async function statusOf({ app, parts }: Gateway, { workspace }: Config): 
     ),
     openWebSockets: openSockets.size,
     budgets: { addresses: addressBudgets.size, sessions: sessionBudgets.size },
+    sessions: sessions.counts(),
     rememberedTokens: verifier.size,
     residentBytes: process.memoryUsage.rss(),
   }

@@ -16,6 +16,12 @@ interface Command {
 
 const JSON_OPTION = '--json          everything as JSON, for a program'
 
+/** The exit codes of the commands that do an owner's action. */
+const OWNER_EXITS = [
+  'Needs GATEWAY_STATE_DIR alone.',
+  'Ends with 0, 1 when it was refused, 69 when the gateway or its state cannot be reached, 78 for a wrong setting.',
+] as const
+
 /** All commands, in the order of the overview. */
 export const COMMANDS = {
   serve: {
@@ -56,6 +62,17 @@ export const COMMANDS = {
       'ID              as in X-Request-Id, on an error page, or in the log',
       JSON_OPTION,
       'Ends with 0, 1 when the gateway does not know the request, 69 when no gateway runs.',
+    ],
+  },
+  sessions: {
+    usage: 'sessions list|end',
+    summary: 'list who is signed in, or end sessions; works with and without a running gateway',
+    details: [
+      'list [--json]     the sessions of browsers, and of programs seen since the start',
+      'end ID            end one session, wherever it is used',
+      'end --sub NAME    end every session of a person, and the workspace tokens of their programs',
+      'end --all         the same for everybody; API tokens stay',
+      ...OWNER_EXITS,
     ],
   },
   'terminal-credential': {

@@ -5,23 +5,29 @@ import { createHash, type webcrypto } from 'node:crypto'
 export type Secrets = readonly [string, ...string[]]
 
 const MINUTE_MS = 60_000
-const MINUTES_OF_A_DAY = 1440
+const HOUR_MINUTES = 60
+const DAY_MINUTES = 1440
 
-/** A key of the ring, and who still uses it. */
+/** A key of the ring, and how much it is used. Times are in milliseconds since 1970. */
 export class Key {
   /** The public name of the key: 8 characters of the base64url SHA-256 of the secret. It is derived, never configured. */
   readonly kid: string
   /** Imported once, because importing the key for each token would take longer than the verification itself. */
   readonly imported: Promise<webcrypto.CryptoKey>
-  /** How many requests had a token of this key since the start. */
+  /** Since when uses are counted: when this process got the key. */
+  readonly countedSince: number
+  /** How many requests had a token of this key since then. */
   uses = 0
-  /** When the last one came, in milliseconds since 1970; 0 for never. */
+  /** When the last one came; 0 for never. */
   lastUsedAt = 0
-  readonly #perMinute = new Uint32Array(MINUTES_OF_A_DAY)
-  #minute = 0
+  // A place for each minute of a day, and which minute it was last used for. So nothing has to be cleared as time passes, and a
+  // clock that is set forward and back again neither loses counts nor moves them.
+  readonly #counts = new Uint32Array(DAY_MINUTES)
+  readonly #minutes = new Uint32Array(DAY_MINUTES)
 
-  constructor(secret: string) {
-    this.kid = createHash('sha256').update(secret).digest('base64url').slice(0, 8)
+  constructor(secret: string, now = Date.now()) {
+    this.kid = kidOf(secret)
+    this.countedSince = now
     const algorithm = { name: 'HMAC', hash: 'SHA-256' }
     this.imported = crypto.subtle.importKey('raw', Buffer.from(secret), algorithm, false, [
       'sign',
@@ -33,26 +39,38 @@ export class Key {
   noteUse(now: number): void {
     this.uses++
     this.lastUsedAt = now
-    this.#rollTo(Math.floor(now / MINUTE_MS))
-    this.#perMinute[this.#minute % MINUTES_OF_A_DAY]! += 1
+    const minute = Math.floor(now / MINUTE_MS)
+    const place = minute % DAY_MINUTES
+    if (this.#minutes[place] === minute) this.#counts[place]! += 1
+    else {
+      this.#minutes[place] = minute
+      this.#counts[place] = 1
+    }
   }
 
-  /** How many requests had a token of this key in the last minutes, 1440 at most. */
-  usesIn(minutes: number, now: number): number {
-    this.#rollTo(Math.floor(now / MINUTE_MS))
+  /** How many requests had a token of this key in the last hour; the minute that has begun counts as one of its 60. */
+  usesInLastHour(now: number): number {
+    return this.#usesIn(HOUR_MINUTES, now)
+  }
+
+  /** How many requests had a token of this key in the last day. */
+  usesInLastDay(now: number): number {
+    return this.#usesIn(DAY_MINUTES, now)
+  }
+
+  #usesIn(minutes: number, now: number): number {
+    const last = Math.floor(now / MINUTE_MS)
     let sum = 0
-    for (let i = 0; i < minutes; i++)
-      sum += this.#perMinute[(this.#minute - i + MINUTES_OF_A_DAY) % MINUTES_OF_A_DAY] ?? 0
+    for (let minute = last; minute > last - minutes; minute--) {
+      const place = minute % DAY_MINUTES
+      if (this.#minutes[place] === minute) sum += this.#counts[place] ?? 0
+    }
     return sum
   }
+}
 
-  /** Clears the minutes since the last use, whose places hold counts of a day ago. A clock that steps back clears nothing. */
-  #rollTo(minute: number): void {
-    if (minute <= this.#minute) return
-    const steps = Math.min(minute - this.#minute, MINUTES_OF_A_DAY)
-    for (let i = 0; i < steps; i++) this.#perMinute[(minute - i) % MINUTES_OF_A_DAY] = 0
-    this.#minute = minute
-  }
+function kidOf(secret: string): string {
+  return createHash('sha256').update(secret).digest('base64url').slice(0, 8)
 }
 
 /** The keys of a gateway. */
@@ -60,7 +78,7 @@ export class KeyRing {
   #keys: readonly Key[]
 
   constructor(secrets: Secrets) {
-    this.#keys = secrets.map((secret) => new Key(secret))
+    this.#keys = keysOf(secrets, [])
   }
 
   /** The keys, the signing one first. */
@@ -78,11 +96,19 @@ export class KeyRing {
     return this.#keys.find((key) => key.kid === kid)
   }
 
+  /** Whether a key of this name is in the ring. */
+  has(kid: string): boolean {
+    return this.find(kid) !== undefined
+  }
+
   /** Replaces the keys. A key that stays keeps its counts, and what it is verifying at this moment goes on. */
   replace(secrets: Secrets): void {
-    this.#keys = secrets.map((secret) => {
-      const key = new Key(secret)
-      return this.find(key.kid) ?? key
-    })
+    this.#keys = keysOf(secrets, this.#keys)
   }
+}
+
+/** The keys of secrets, each once, because a secret may be configured twice during a rotation. */
+function keysOf(secrets: Secrets, known: readonly Key[]): readonly Key[] {
+  const kids = new Map(secrets.map((secret) => [kidOf(secret), secret]))
+  return [...kids].map(([kid, secret]) => known.find((key) => key.kid === kid) ?? new Key(secret))
 }

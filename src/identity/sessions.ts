@@ -106,6 +106,14 @@ export class Sessions implements Watched {
   /** The earliest end of a session of a browser, or less. */
   #nextEnd = Infinity
   #nextSweep = 0
+  #started = 0
+  readonly #endings: Record<EndCause, number> = {
+    expired: 0,
+    'signed-out': 0,
+    revoked: 0,
+    'key-removed': 0,
+    'all-ended': 0,
+  }
   /** When sessions that were seen were last written. */
   #savedAt = 0
 
@@ -147,6 +155,21 @@ export class Sessions implements Watched {
   /** How many browsers are signed in. */
   get size(): number {
     return this.#browsers.size
+  }
+
+  /** How many sessions are open, by kind. */
+  counts(): { browser: number; program: number } {
+    return { browser: this.#browsers.size, program: [...this.programs()].length }
+  }
+
+  /** How many browsers have signed in since the start. */
+  get started(): number {
+    return this.#started
+  }
+
+  /** How many sessions have ended since the start, by cause. Those of programs that expire are not noticed. */
+  get endings(): Readonly<Record<EndCause, number>> {
+    return this.#endings
   }
 
   /** The signed-in browsers. */
@@ -268,6 +291,7 @@ export class Sessions implements Watched {
     this.#useTicket({ claims, oneTimeId }, (database) => putSession(database, row))
     if (replaces !== undefined) this.end([replaces], 'signed-out')
     if (this.#browsers.size >= MAX_SESSIONS) this.#endLeastRecent()
+    this.#started++
     return this.#add(row)
   }
 
@@ -465,6 +489,7 @@ export class Sessions implements Watched {
   }
 
   #tell(ended: readonly Session[]): void {
+    for (const { endedBy } of ended) if (endedBy !== undefined) this.#endings[endedBy]++
     for (const listener of this.#listeners) listener(ended)
   }
 

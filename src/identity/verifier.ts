@@ -126,8 +126,11 @@ export class TokenVerifier {
     const apiToken = this.#apiTokens.find(token)
     if (apiToken === undefined) throw invalidToken('unknown API token')
     const { session } = apiToken
-    if (session.endedBy !== undefined) throw invalidToken('API token revoked')
-    if (this.#now() >= session.endsAt) throw invalidToken('API token expired')
+    const { endedBy } = session
+    if (endedBy !== undefined && endedBy !== 'expired')
+      throw invalidToken(`API token ${apiToken.name} is revoked`)
+    if (endedBy !== undefined || this.#now() >= session.endsAt)
+      throw invalidToken(`API token ${apiToken.name} has expired`)
     const { subject, endsAt: acceptedUntil } = session
     return {
       ...{ subject, session, acceptedUntil, apiToken },

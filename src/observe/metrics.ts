@@ -43,7 +43,21 @@ export const METRICS = {
     type: 'gauge',
     help: 'Client addresses and sessions that have a budget in use, by table.',
   },
+  gateway_tokens_verified_total: {
+    type: 'counter',
+    help: 'Requests with a valid signed token, by the kid of the key that verified it. A key that is no longer used can be removed.',
+  },
+  gateway_sessions: {
+    type: 'gauge',
+    help: 'Sessions that are open, by kind: signed-in browsers, and programs whose token was seen.',
+  },
+  gateway_sessions_started_total: { type: 'counter', help: 'Sign-ins of browsers.' },
+  gateway_sessions_ended_total: { type: 'counter', help: 'Sessions that ended, by cause.' },
   gateway_remembered_tokens: { type: 'gauge', help: 'Verified tokens that are remembered.' },
+  gateway_api_token_requests_total: {
+    type: 'counter',
+    help: 'Requests with an API token, good or refused, by the name of the token; only those that were used since the start.',
+  },
   gateway_draining: { type: 'gauge', help: '1 while the gateway is stopping.' },
   gateway_event_loop_delay_seconds: {
     type: 'gauge',
@@ -206,7 +220,16 @@ export interface Readings {
   readonly strayBytes: Readonly<Record<string, number>>
   /** By table. */
   readonly limiterKeys: Readonly<Record<string, number>>
+  /** By kid. */
+  readonly tokensVerified: Readonly<Record<string, number>>
+  /** By kind. */
+  readonly sessions: Readonly<Record<string, number>>
+  readonly sessionsStarted: number
+  /** By cause. */
+  readonly sessionsEnded: Readonly<Record<string, number>>
   readonly rememberedTokens: number
+  /** By name. */
+  readonly apiTokenUses: Readonly<Record<string, number>>
   readonly isDraining: boolean
   /** In seconds, by quantile. */
   readonly eventLoopDelay: Readonly<Record<string, number>>
@@ -231,7 +254,12 @@ export function exposition(counted: RequestMetrics, readings: Readings): string 
     ...by('gateway_in_flight_requests', 'service', readings.inFlight),
     ...by('gateway_stray_bytes_total', 'service', readings.strayBytes),
     ...by('gateway_limiter_keys', 'table', readings.limiterKeys),
+    ...by('gateway_tokens_verified_total', 'kid', readings.tokensVerified),
+    ...by('gateway_sessions', 'kind', readings.sessions),
+    ...one('gateway_sessions_started_total', readings.sessionsStarted),
+    ...by('gateway_sessions_ended_total', 'cause', readings.sessionsEnded),
     ...one('gateway_remembered_tokens', readings.rememberedTokens),
+    ...by('gateway_api_token_requests_total', 'token', readings.apiTokenUses),
     ...one('gateway_draining', readings.isDraining ? 1 : 0),
     ...by('gateway_event_loop_delay_seconds', 'quantile', readings.eventLoopDelay),
     ...one('process_resident_memory_bytes', rss),

@@ -76,7 +76,8 @@ export async function startGateway(
   const gateway = await buildGateway(config, log, state)
   const { app, parts } = gateway
   const { keys, sessions, verifier, services } = parts
-  const budgets = { addresses: parts.addressBudgets, sessions: parts.sessionBudgets }
+  const { addressBudgets: addresses, sessionBudgets: sessionTable, tokenBudgets: tokens } = parts
+  const budgets = { addresses, sessions: sessionTable, tokens }
   const connections = trackConnections(gateway)
   let address: ListenAddress
   try {
@@ -121,7 +122,7 @@ export async function startGateway(
     parts,
     setKeys(secrets) {
       keys.replace(secrets)
-      const hasKey = (kid: string) => keys.find(kid) !== undefined
+      const hasKey = (kid: string) => keys.has(kid)
       verifier.forget(({ key }) => key !== undefined && !hasKey(key.kid))
       sessions.endWithoutKey(hasKey)
       logger.info({ keys: secrets.length }, 'keys replaced')

@@ -8,7 +8,7 @@ import {
   sanitizeSetCookie,
   SECURE_SESSION_COOKIE,
   sessionCookie,
-  withoutSessionCookies,
+  withoutOwnCookies,
 } from '../../src/http/cookies.ts'
 import { cpuMs, LINEAR_MS } from '../helpers/cpu-time.ts'
 
@@ -122,11 +122,11 @@ t.test('no service receives the session cookie, in any spelling', async (t) => {
   t.ok(tests.length >= 200, `${tests.length} pairs`)
   const seen = tests.filter(
     ([, pair]) =>
-      withoutSessionCookies(pair) !== undefined ||
-      withoutSessionCookies(`a=1;${pair}; b=2`) !== 'a=1; b=2' ||
-      withoutSessionCookies(`${pair};a=1`) !== 'a=1' ||
-      withoutSessionCookies(`a=1;${pair}`) !== 'a=1' ||
-      withoutSessionCookies(`${pair};${pair};${pair}`) !== undefined,
+      withoutOwnCookies(pair) !== undefined ||
+      withoutOwnCookies(`a=1;${pair}; b=2`) !== 'a=1; b=2' ||
+      withoutOwnCookies(`${pair};a=1`) !== 'a=1' ||
+      withoutOwnCookies(`a=1;${pair}`) !== 'a=1' ||
+      withoutOwnCookies(`${pair};${pair};${pair}`) !== undefined,
   )
   t.same(seen, [])
 })
@@ -139,7 +139,7 @@ t.test(
     )
     fc.assert(
       fc.property(fc.array(piece, { maxLength: 10 }), (pieces) => {
-        const rest = withoutSessionCookies(pieces.join(''))
+        const rest = withoutOwnCookies(pieces.join(''))
         return [S, L].every(
           (name) => cookieValues(rest === undefined ? [] : [rest], name).length === 0,
         )
@@ -183,15 +183,15 @@ t.test('all other cookies reach the service byte for byte', async (t) => {
     '$Version=1; a=b; $Path=/',
   ]
   t.same(
-    others.filter((line) => withoutSessionCookies(line) !== line),
+    others.filter((line) => withoutOwnCookies(line) !== line),
     [],
   )
   const mixed = others.filter((line) => {
     const rest = line.replace(/^[ \t]+|[ \t]+$/g, '')
     return (
-      withoutSessionCookies(`${S}=x; ${line}`) !== rest ||
-      withoutSessionCookies(`${line}; ${S}=x`) !== rest ||
-      withoutSessionCookies(`${L}=y;${line};${S}=x`) !== rest
+      withoutOwnCookies(`${S}=x; ${line}`) !== rest ||
+      withoutOwnCookies(`${line}; ${S}=x`) !== rest ||
+      withoutOwnCookies(`${L}=y;${line};${S}=x`) !== rest
     )
   })
   t.same(mixed, [], 'beside ours, too')
@@ -376,7 +376,7 @@ t.test('16 KiB of hostile cookies are parsed in linear time', async (t) => {
     const cost = cpuMs(() => {
       for (const text of [line, `${line}${S}=x`, `${S}${line}x`]) {
         cookieValues([text], S)
-        withoutSessionCookies(text)
+        withoutOwnCookies(text)
         sanitizeSetCookie(text)
       }
     })

@@ -85,17 +85,16 @@ t.test('a page of an allowed origin reads when to come back after a 429', async 
 t.test('answers that are no refusals can be read as well', async (t) => {
   const workspace = await startWorkspace(t, ALLOWED)
   const { port } = workspace
-  const good = await token()
-  const session = [HTTPS, cookie(good)]
+  const session = [HTTPS, cookie(await token())]
+  const leaving = [HTTPS, cookie(await token()), 'Content-Length: 0']
   const rows: Array<[status: number, requestLine: string, headers: string[]]> = [
     [200, 'GET /health', []],
     [200, 'GET /_gateway/live', []],
     [200, 'GET /_gateway/ready', session],
     [200, 'GET /_gateway/sign-in', []],
-    [303, `GET /_gateway/sign-in?token=${good}`, []],
-    [303, 'POST /_gateway/sign-out', [...session, 'Content-Length: 0']],
     [200, 'GET /api/x', session],
     [200, 'POST /', [...session, 'Content-Length: 0']],
+    [303, 'POST /_gateway/sign-out', leaving],
   ]
   for (const [status, requestLine, headers] of rows) {
     const answer = await send(port, requestLine, [FROM_APP, ...headers])

@@ -10,12 +10,13 @@ import {
 } from '../../src/terminals/safari-password.ts'
 import { Exchange } from '../../src/request/exchange.ts'
 import type { Principal } from '../../src/identity/token.ts'
+import { browserSession, principalOf } from '../helpers/principal.ts'
 
 const BASIC = 'Basic dXNlcjpwYXNz'
 const OTHER_BASIC = 'Basic dXNlcjpuZXc='
 
-function principal(sessionId: string, overrides: Partial<Principal> = {}): Principal {
-  return { subject: 'alice', expiresAt: 10_000, sessionId, keyId: 'k1', ...overrides }
+function principal(id: string, { subject = 'alice', endsAt = 10_000_000 } = {}): Principal {
+  return principalOf(browserSession(id, { subject, endsAt }))
 }
 
 /** A request of a signed-in browser. */
@@ -198,7 +199,7 @@ t.test(
 
 t.test('credentials are forgotten when the session’s token expires', async (t) => {
   const { clock, answered, lent, memory } = startMemory()
-  answered(200, browser(principal('s1', { expiresAt: 1010 })))
+  answered(200, browser(principal('s1', { endsAt: 1_010_000 })))
   answered(200, browser('s2'))
   clock.wall = 1_009_999
   t.equal(lent(), BASIC)
@@ -213,16 +214,19 @@ t.test('credentials are forgotten when the session’s token expires', async (t)
 
 t.test('an ended session is forgotten, also for responses that arrive later', async (t) => {
   const { answered, lent, memory } = startMemory()
-  answered(200)
-  answered(200, browser(principal('s2', { keyId: 'k2' })))
-  const underWay = memory.watch(browser(), ['Authorization', BASIC])
-  memory.forget(({ keyId }) => keyId === 'k1')
-  t.equal(lent(), undefined)
+  const ending = principal('s1')
+  answered(200, browser(ending))
+  answered(200, browser('s2'))
+  const underWay = memory.watch(browser(ending), ['Authorization', BASIC])
+  ending.session.end('signed-out')
+  t.equal(lent(browser(ending)), undefined, 'at once')
+  t.equal(memory.size, 2)
+  memory.forgetEnded()
+  t.equal(memory.size, 1, 'nor is it kept')
   t.equal(lent(browser('s2')), BASIC)
   underWay?.(200)
-  t.equal(lent(), undefined, 'the answer to a request from before')
-  answered(200)
-  t.equal(lent(), BASIC, 'a request from after counts again')
+  t.equal(memory.size, 1, 'the answer to a request from before')
+  t.equal(lent(browser(ending)), undefined)
 })
 
 t.test(
@@ -313,43 +317,49 @@ t.test(
         const sent: Array<{
           session: number
           password: number
-          at: number
+          by: Principal | undefined
           answer: (status: number) => void
         }> = []
         /** For each session, the acceptances that can still be valid. */
         const accepted = new Map<number, Array<{ password: number; until: number }>>()
-        const ends = new Map<number, number>()
-        for (const [at, event] of list.entries()) {
+        /** Who is signed in at present; an ended session is followed by a new one. */
+        let ended = 0
+        const people = [0, 1, 2, 3].map((session) => principal(`s${session}`))
+        const browserOf = (session: number) => browser(people[session])
+        for (const event of list) {
           if (event.kind === 'request') {
             const { session, password } = event
             const fields = ['Authorization', `Basic ${session}-${password}`]
-            const answer = memory.watch(browser(`s${session}`), fields)
+            const answer = memory.watch(browserOf(session), fields)
             if (answer === undefined) throw new Error('not watched')
-            sent.push({ session, password, at, answer })
+            sent.push({ session, password, by: people[session], answer })
           } else if (event.kind === 'answer') {
             const [request] = sent.splice(event.which % Math.max(1, sent.length), 1)
             if (request === undefined) continue
             request.answer(event.status)
-            const { session, password } = request
+            const { session, password, by } = request
+            if (by !== people[session]) continue
             if (event.status === 401) accepted.delete(session)
-            if (event.status >= 400 || request.at < (ends.get(session) ?? 0)) continue
+            if (event.status >= 400) continue
             const until = clock.monotonic + LENDING_MS
             accepted.set(session, [...(accepted.get(session) ?? []), { password, until }])
           } else if (event.kind === 'refuse') {
-            memory.lend(browser(`s${event.session}`), [])?.refused()
-            if (lent(browser(`s${event.session}`)) !== undefined) return false
+            memory.lend(browserOf(event.session), [])?.refused()
+            if (lent(browserOf(event.session)) !== undefined) return false
             accepted.delete(event.session)
           } else if (event.kind === 'end') {
-            memory.forget(({ sessionId }) => sessionId === `s${event.session}`)
+            people[event.session]?.session.end('revoked')
+            if (lent(browserOf(event.session)) !== undefined) return false
+            memory.forgetEnded()
             accepted.delete(event.session)
-            ends.set(event.session, at)
+            people[event.session] = principal(`s${event.session}-${++ended}`)
           } else if (event.kind === 'wait') {
             clock.monotonic += event.ms
             clock.wall += event.ms
           } else memory.check(clock.monotonic, clock.wall)
           if (memory.size > 4) return false
           for (const session of [0, 1, 2, 3]) {
-            const loan = lent(browser(`s${session}`))
+            const loan = lent(browserOf(session))
             if (loan === undefined) continue
             loans++
             if (clock.wall >= 10_000_000) return false

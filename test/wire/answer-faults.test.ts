@@ -123,7 +123,7 @@ t.test(
     })
     const session = cookie(await token())
     const page = ['Sec-Fetch-Mode: navigate', 'Accept: text/html']
-    const requests: Readonly<Record<string, string>> = {
+    const requests = async (): Promise<Readonly<Record<string, string>>> => ({
       'a refusal': requestBytes('GET /'),
       'a redirect to sign in': requestBytes('GET /', [HTTPS, ...page]),
       'a refusal of a known session': requestBytes('POST /', [session, HTTPS, 'Content-Length: 0']),
@@ -133,16 +133,19 @@ t.test(
         'Access-Control-Request-Method: PUT',
       ]),
       'the sign-in page': requestBytes('GET /_gateway/sign-in'),
-      'signing out': requestBytes('POST /_gateway/sign-out', [gateway.auth, 'Content-Length: 0']),
+      'signing out': requestBytes('POST /_gateway/sign-out', [
+        `Authorization: Bearer ${await token()}`,
+        'Content-Length: 0',
+      ]),
       health: requestBytes('GET /health'),
       'nothing for a prefetch': requestBytes('GET /api/x', [gateway.auth, 'RSC: 1']),
       'a small answer': requestBytes('GET /', [gateway.auth]),
       'a large answer': requestBytes('GET /large', [gateway.auth]),
       'an answer in chunks': requestBytes('GET /chunks', [gateway.auth]),
       'a service that refuses a handshake': requestBytes('GET /api/ws', handshake([gateway.auth])),
-    }
-    for (const [name, bytes] of Object.entries(requests))
-      for (const times of [1, Infinity]) {
+    })
+    for (const times of [1, Infinity])
+      for (const [name, bytes] of Object.entries(await requests())) {
         const before = gateway.logLines().length
         const mend = breakWriting(t, times)
         const { text } = await over(gateway.port, bytes)

@@ -1,5 +1,4 @@
 /** Does a client that disconnects during its handshake leave a socket at the service, or a used place, behind? */
-import { createHash } from 'node:crypto'
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { SOCKETS_PER_SESSION } from '../../src/sockets/open-sockets.ts'
@@ -50,9 +49,10 @@ async function startClients(t: Test, onHandshake: (accept: () => void) => void) 
     async assertGone(t: Test) {
       await gateway.settled()
       await eventually(() => atService.size === 0, 'no ghost at the service')
-      const { openSockets } = gateway.running.parts
+      const { openSockets, verifier } = gateway.running.parts
+      const { session } = await verifier.verify(jwt)
       await eventually(
-        () => freePlaces(openSockets, jwt) === SOCKETS_PER_SESSION,
+        () => freePlaces(openSockets, session.id) === SOCKETS_PER_SESSION,
         'places are free',
       )
       await gateway.settled()
@@ -66,13 +66,11 @@ async function startClients(t: Test, onHandshake: (accept: () => void) => void) 
 /** The number of WebSockets that the session can still open. */
 function freePlaces(
   openSockets: Awaited<ReturnType<typeof startBefore>>['running']['parts']['openSockets'],
-  jwt: string,
+  sessionId: string,
 ): number {
-  const sessionId = createHash('sha256').update(jwt).digest('base64url').slice(0, 22)
-  const principal = { subject: 'alice', expiresAt: 0, sessionId, keyId: '' }
   const taken: Array<() => void> = []
   while (openSockets.hasRoom(sessionId, '127.0.0.1'))
-    taken.push(openSockets.reserve(principal, '127.0.0.1').release)
+    taken.push(openSockets.reserve(sessionId, '127.0.0.1'))
   for (const release of taken) release()
   return taken.length
 }

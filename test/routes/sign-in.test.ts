@@ -1,10 +1,10 @@
-/** Can people sign in and out, and can nobody be sent elsewhere, signed in as someone else or robbed of a token on the way? */
+/** Can people sign in, and can nobody be sent elsewhere, signed in as someone else or robbed of a token on the way? */
 import { SignJWT } from 'jose/jwt/sign'
 import t from 'tap'
 import { DETAILS } from '../../src/answers/details.ts'
-import { assertRefused, cookie, HTTPS, NAVIGATION, ORIGIN } from '../helpers/door.ts'
+import { assertRefused, cookie, HTTPS, NAVIGATION, ORIGIN, TYPED } from '../helpers/door.ts'
 import { SECRET, startWorkspace, token } from '../helpers/gateway.ts'
-import { send, serverFrame, upgrade } from '../helpers/wire.ts'
+import { send } from '../helpers/wire.ts'
 
 const FORM = 'Content-Type: application/x-www-form-urlencoded'
 
@@ -28,14 +28,15 @@ t.test(
       const answer =
         how === 'form'
           ? await post(port, fields)
-          : await send(port, `GET /_gateway/sign-in?${fields}`, [HTTPS])
+          : await send(port, `GET /_gateway/sign-in?${fields}`, [HTTPS, ...TYPED])
       t.equal(answer.status, 303)
       t.equal(answer.headers['location'], '/logs?a=1&b=2#c')
       t.equal(answer.headers['cache-control'], 'no-store')
       t.equal(answer.headers['referrer-policy'], 'no-referrer')
       t.equal(answer.body, '')
       const [pair = '', ...attributes] = (answer.headers['set-cookie'] ?? '').split('; ')
-      t.equal(pair, `__Host-workspace_session=${good}`)
+      t.match(pair, /^__Host-workspace_session=[\w-]+\.[\w-]+\.[\w-]+$/)
+      t.notMatch(answer.raw, good, 'the session has a token of its own')
       const age = Number(attributes[0]?.replace('Max-Age=', ''))
       t.ok(age > 590 && age <= 600, 'it ends with the token')
       t.same(attributes.slice(1), ['Path=/', 'HttpOnly', 'SameSite=Lax', 'Secure'])
@@ -123,26 +124,27 @@ t.test('a token that is not good starts no session', async (t) => {
 })
 
 t.test(
-  'a token that no browser keeps as a cookie is refused at sign-in, with the reason',
+  'a token whose session no browser keeps as a cookie is refused at sign-in, with the reason',
   async (t) => {
     const workspace = await startWorkspace(t)
-    const withNote = (length: number) =>
-      new SignJWT({ note: 'x'.repeat(length) })
+    const withMethods = (length: number) =>
+      new SignJWT({ amr: ['x'.repeat(length)], jti: `of-${length}` })
         .setProtectedHeader({ alg: 'HS256' })
         .setSubject('alice')
         .setAudience('houston')
         .setExpirationTime('1h')
         .sign(new TextEncoder().encode(SECRET))
-    const long = await withNote(2940)
-    t.ok(long.length > 4010 && long.length <= 4096, `${long.length} characters`)
+    const long = await withMethods(2900)
+    t.ok(long.length <= 4096, `${long.length} characters`)
     const answers = [
       await post(workspace.port, `token=${long}`, [HTTPS, FORM]),
-      await send(workspace.port, `GET /_gateway/sign-in?token=${long}`, [HTTPS]),
+      await send(workspace.port, `GET /_gateway/sign-in?token=${long}`, [HTTPS, ...TYPED]),
     ]
-    for (const answer of answers) {
+    for (const [i, answer] of answers.entries()) {
       const line = await assertRefused(t, workspace, answer, {
         code: 'token-invalid',
         stage: 'sign-in',
+        page: i === 1,
       })
       t.equal(line['reason'], 'too long for a cookie')
       t.equal(answer.headers['set-cookie'], undefined)
@@ -150,7 +152,7 @@ t.test(
     }
     const bearer = await send(workspace.port, 'GET /', [`Authorization: Bearer ${long}`])
     t.equal(bearer.status, 200, 'it is good for programs')
-    const shorter = await post(workspace.port, `token=${await withNote(2600)}`, [HTTPS, FORM])
+    const shorter = await post(workspace.port, `token=${await withMethods(2500)}`, [HTTPS, FORM])
     t.equal(shorter.status, 303)
   },
 )
@@ -253,7 +255,7 @@ t.test('signing in takes exactly one token, in a form', async (t) => {
     'Content-Type: application/x-www-form-urlencoded; charset=UTF-8',
   ])
   t.equal(charset.status, 303)
-  const spaced = await post(port, `token=+%0A${good}%0D%0A+`)
+  const spaced = await post(port, `token=+%0A${await token()}%0D%0A+`)
   t.equal(spaced.status, 303, 'white space from pasting does no harm')
 })
 
@@ -336,12 +338,12 @@ const ELSEWHERE = [
 
 t.test('nobody is sent elsewhere after signing in', async (t) => {
   const { port } = await startWorkspace(t)
-  const good = await token()
   for (const returnTo of ELSEWHERE) {
-    const fields = new URLSearchParams({ token: good, return_to: returnTo }).toString()
+    const fields = async () =>
+      new URLSearchParams({ token: await token(), return_to: returnTo }).toString()
     for (const answer of [
-      await post(port, fields),
-      await send(port, `GET /_gateway/sign-in?${fields}`, [HTTPS]),
+      await post(port, await fields()),
+      await send(port, `GET /_gateway/sign-in?${await fields()}`, [HTTPS, ...TYPED]),
     ]) {
       t.equal(answer.status, 303, JSON.stringify(returnTo))
       const location = answer.headers['location'] ?? ''
@@ -357,7 +359,7 @@ t.test('nobody is sent elsewhere after signing in', async (t) => {
     const field = /name="return_to" value="([^"]*)"/.exec(body)?.[1] ?? 'none'
     t.equal(new URL(field, ORIGIN).origin, ORIGIN)
   }
-  const twice = await post(port, `token=${good}&return_to=/a&return_to=//evil.example`)
+  const twice = await post(port, `token=${await token()}&return_to=/a&return_to=//evil.example`)
   t.equal(twice.headers['location'], '/a')
   for (const [returnTo, location] of [
     ['/logs', '/logs'],
@@ -369,8 +371,12 @@ t.test('nobody is sent elsewhere after signing in', async (t) => {
     ['/caf\u00e9', '/caf%C3%A9'],
   ] as const)
     t.equal(
-      (await post(port, new URLSearchParams({ token: good, return_to: returnTo }).toString()))
-        .headers['location'],
+      (
+        await post(
+          port,
+          new URLSearchParams({ token: await token(), return_to: returnTo }).toString(),
+        )
+      ).headers['location'],
       location,
     )
 })
@@ -398,181 +404,9 @@ t.test('the sign-in page is for everybody, and signs nobody in', async (t) => {
   t.equal(workspace.dials(), 0)
 })
 
-t.test(
-  'signing out expires the cookie, ends the session’s sockets (4401), and nobody else’s',
-  async (t) => {
-    const workspace = await startWorkspace(t)
-    const { port } = workspace
-    const mine = [cookie(await token()), HTTPS, `Origin: ${ORIGIN}`]
-    const others = [cookie(await token({ subject: 'bob' })), HTTPS, `Origin: ${ORIGIN}`]
-    const first = await upgrade(port, '/', mine)
-    const second = await upgrade(port, '/terminal/ws', [...mine, 'Sec-WebSocket-Protocol: tty'])
-    const foreign = await upgrade(port, '/', others)
-    t.same(
-      [first, second, foreign].map(({ answer }) => answer.status),
-      [101, 101, 101],
-    )
-
-    const answer = await send(port, 'POST /_gateway/sign-out', [...mine, 'Content-Length: 0'])
-    t.equal(answer.status, 303)
-    t.equal(answer.headers['location'], '/')
-    t.equal(
-      answer.headers['set-cookie'],
-      '__Host-workspace_session=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Path=/; HttpOnly; SameSite=Lax; Secure',
-    )
-    const line = await workspace.logLine(({ id }) => id === answer.headers['x-request-id'])
-    t.match(line, { stage: 'sign-out', status: 303, user: 'alice' })
-    const goodbye = serverFrame(
-      8,
-      Buffer.concat([Buffer.from([4401 >> 8, 4401 & 0xff]), Buffer.from('session ended')]),
-    )
-    for (const { until, closed } of [first, second]) {
-      t.same((await until(goodbye.length)).subarray(0, goodbye.length), goodbye)
-      await closed
-    }
-    t.equal(foreign.received().length, 0)
-    t.notOk(foreign.socket.destroyed)
-    foreign.socket.destroy()
-    await foreign.closed
-  },
-)
-
-t.test('nobody is signed out by another page, or by a link', async (t) => {
-  const workspace = await startWorkspace(t)
-  const { port } = workspace
-  const mine = [cookie(await token()), HTTPS]
-  const { answer: open, socket } = await upgrade(port, '/', [...mine, `Origin: ${ORIGIN}`])
-  t.equal(open.status, 101)
-  const dials = workspace.dials()
-  for (const headers of [
-    [],
-    ['Origin: https://evil.example'],
-    ['Origin: null'],
-    ['Origin: https://research.hubify.com'],
-    ['Sec-Fetch-Site: cross-site'],
-  ]) {
-    const answer = await send(port, 'POST /_gateway/sign-out', [
-      ...mine,
-      ...headers,
-      'Content-Length: 0',
-    ])
-    await assertRefused(t, workspace, answer, {
-      code: 'origin-not-allowed',
-      stage: 'authentication',
-      dials,
-    })
-    t.equal(answer.headers['set-cookie'], undefined)
-  }
-  const link = await send(port, 'GET /_gateway/sign-out', mine)
-  t.equal(link.status, 405)
-  t.equal(link.headers['set-cookie'], undefined)
-  t.equal(workspace.running.parts.openSockets.size, 1)
-  socket.destroy()
-  const nobody = await send(port, 'POST /_gateway/sign-out', ['Content-Length: 0'])
-  await assertRefused(t, workspace, nobody, {
-    code: 'sign-in-required',
-    stage: 'authentication',
-    dials,
-  })
-})
-
-t.test('a sign-out with a body of any type is a sign-out', async (t) => {
+t.test('a token that names itself signs in once', async (t) => {
   const { port } = await startWorkspace(t)
-  const mine = [cookie(await token()), HTTPS, `Origin: ${ORIGIN}`]
-  for (const type of [
-    FORM,
-    'Content-Type: application/json',
-    'Content-Type: text/plain',
-    'X-Typeless: yes',
-  ]) {
-    for (const body of ['', 'a=b', '{"broken']) {
-      const headers = [...mine, type, `Content-Length: ${body.length}`]
-      t.equal(
-        (await send(port, 'POST /_gateway/sign-out', headers, body)).status,
-        303,
-        `${type} ${body}`,
-      )
-    }
-  }
-  t.equal((await send(port, 'POST /_gateway/sign-out', mine)).status, 303)
+  const good = await token()
+  t.equal((await post(port, `token=${good}`)).status, 303)
+  t.equal((await post(port, `token=${good}`)).status, 401)
 })
-
-t.test('a method that an address has no use for is answered 405 with those it has', async (t) => {
-  const workspace = await startWorkspace(t)
-  const { port } = workspace
-  for (const [path, allowed, others] of [
-    ['/_gateway/sign-in', 'GET, HEAD, POST', ['PUT', 'PATCH', 'DELETE', 'OPTIONS']],
-    ['/_gateway/sign-out', 'POST', ['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']],
-  ] as const) {
-    for (const method of others) {
-      const answer = await send(port, `${method} ${path}`)
-      t.equal(answer.status, 405, `${method} ${path}`)
-      t.equal(answer.headers['x-gateway-error'], 'method-not-allowed')
-      t.equal(answer.headers['allow'], allowed)
-      const headers = ['Content-Type: application/json', 'Content-Length: 8']
-      t.equal(
-        (await send(port, `${method} ${path}`, headers, '{"broken')).status,
-        405,
-        'whatever its body',
-      )
-    }
-  }
-  t.equal(workspace.dials(), 0)
-})
-
-t.test(
-  'addresses that the gateway does not have are nobody’s: 401 outside, 404 inside',
-  async (t) => {
-    const workspace = await startWorkspace(t)
-    const bearer = `Authorization: Bearer ${await token()}`
-    for (const path of [
-      '/_gateway',
-      '/_gateway/',
-      '/_gateway/x',
-      '/_gateway/sign-in/',
-      '/_gateway/sign-in/x',
-      '/_gateway/Sign-In',
-      '/_gateway//sign-in',
-      '/_gateway/health',
-      '/_gateway/terminal',
-    ]) {
-      for (const method of ['GET', 'POST']) {
-        const outside = await send(workspace.port, `${method} ${path}`, ['Content-Length: 0'])
-        await assertRefused(t, workspace, outside, {
-          code: 'sign-in-required',
-          stage: 'authentication',
-        })
-        const inside = await send(workspace.port, `${method} ${path}`, [
-          bearer,
-          'Content-Length: 0',
-        ])
-        await assertRefused(t, workspace, inside, { code: 'not-found', stage: 'authentication' })
-      }
-    }
-  },
-)
-
-t.test(
-  'a token that names itself signs in once',
-  { todo: 'used tokens are not kept yet' },
-  async (t) => {
-    const { port } = await startWorkspace(t)
-    const good = await token()
-    t.equal((await post(port, `token=${good}`)).status, 303)
-    t.equal((await post(port, `token=${good}`)).status, 401)
-  },
-)
-
-t.test(
-  'a session that was signed out is over, whoever kept its cookie',
-  { todo: 'revoked sessions are not kept yet' },
-  async (t) => {
-    const { port } = await startWorkspace(t)
-    const mine = [cookie(await token()), HTTPS, `Origin: ${ORIGIN}`]
-    t.equal(
-      (await send(port, 'POST /_gateway/sign-out', [...mine, 'Content-Length: 0'])).status,
-      303,
-    )
-    t.equal((await send(port, 'GET /', mine)).status, 401)
-  },
-)
