@@ -1,6 +1,8 @@
 /** Is the gateway itself alive, and ready? `/_gateway/live` and `/_gateway/ready` tell supervisors, whatever the services do. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError } from '../src/answers/errors.ts'
+import type { Principal } from '../src/identity/token.ts'
+import { permits } from '../src/rules/scopes.ts'
 import { verifiedPrincipal } from '../src/request/exchange.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'
 import type { ServiceProbe } from '../src/services/probe.ts'
@@ -13,6 +15,11 @@ import { refuseOtherMethods } from './other-methods.ts'
  * the response tells nothing and dials nothing. With a credential, the request is counted like any other.
  */
 const PROBE = { public: true, uncounted: 'without-credential' } as const
+
+/** Whether the response tells how the services are: an API token needs the owner's scope for that. */
+function mayLook({ apiToken }: Principal): boolean {
+  return apiToken === undefined || permits(apiToken.scopes, 'owner', true, '')
+}
 
 /** What the routes need besides the request. */
 export interface ProbesOptions {
@@ -46,7 +53,7 @@ export default async function probes(
       return reply
     }
     const owner = verifiedPrincipal(exchange)
-    if (owner === undefined) return tell(request, reply, { status: 'ready' })
+    if (owner === undefined || !mayLook(owner)) return tell(request, reply, { status: 'ready' })
     exchange.principal = owner
     // For information only: the gateway is ready although a service is down, or its state cannot be written.
     const services = await probe.states()

@@ -19,12 +19,14 @@ import endConnections from '../plugins/drain.ts'
 import problemDetails from '../plugins/problem-details.ts'
 import requestLog from '../plugins/request-log.ts'
 import { takeUpgrades } from '../plugins/upgrade.ts'
+import api from '../routes/api.ts'
 import health from '../routes/health.ts'
 import probes from '../routes/probes.ts'
 import proxied from '../routes/proxied.ts'
 import renewRoutes from '../routes/renew.ts'
 import signInRoutes from '../routes/sign-in.ts'
 import signOutRoutes from '../routes/sign-out.ts'
+import { livePartsOf } from './admin/live-parts.ts'
 import type { Config } from './config/load.ts'
 import { buildServer } from './http/server.ts'
 import type { Log } from './observe/log.ts'
@@ -89,7 +91,7 @@ export async function buildGateway(
   await app.register(clientAddress, { clients })
   await app.register(host, { publicHost, rules: config.allowedHosts })
   await app.register(sensitiveFiles, { added: config.sensitiveFiles })
-  await app.register(credential, { verifier, domain: config.domain, waitingRoom })
+  await app.register(credential, { verifier, apiTokens, domain: config.domain, waitingRoom })
   const budgets = new RequestBudgets(parts)
   await app.register(rateLimit, { budgets, sessionRoutes, programRoutes, allowedOrigins })
   await app.register(authentication, { allowedOrigins, drain, waitingRoom })
@@ -116,6 +118,11 @@ export async function buildGateway(
   await app.register(signInRoutes, forSessions)
   await app.register(renewRoutes, forSessions)
   await app.register(signOutRoutes, { sessions, watchdog, drain })
+  await app.register(api, {
+    parts: livePartsOf({ app, parts }, config),
+    logger: log.logger,
+    watchdog,
+  })
   await app.register(proxied, { siteMap, services, forwardTo })
   return { app, parts }
 }

@@ -1,7 +1,7 @@
 /** What lives as long as the gateway? Everything here: made once, and passed to the stages and routes that need it. */
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config/load.ts'
-import { ApiTokens } from './identity/api-tokens.ts'
+import { ApiTokens, MAX_API_TOKENS } from './identity/api-tokens.ts'
 import { SessionIssuer } from './identity/issuer.ts'
 import { KeyRing, type Secrets } from './identity/key-ring.ts'
 import { Sessions } from './identity/sessions.ts'
@@ -29,6 +29,9 @@ const ADDRESS_CAPACITY = 100_000
 /** How many sessions have a budget of their own; each needs a token that we signed. */
 const SESSION_CAPACITY = 10_000
 
+/** The window of an API token's own rate, which is a number of requests a minute. */
+const TOKEN_WINDOW_SECONDS = 60
+
 /** The long-lived parts of a gateway. */
 export interface Parts {
   readonly log: Log
@@ -47,6 +50,8 @@ export interface Parts {
   readonly addressBudgets: SlidingWindowLimiter
   /** Budgets of sessions. */
   readonly sessionBudgets: SlidingWindowLimiter
+  /** Budgets of the API tokens that have a rate of their own. */
+  readonly tokenBudgets: SlidingWindowLimiter
   /** Where refusals wait, so that they do not delay requests that may pass. */
   readonly waitingRoom: WaitingRoom
   /** Checks everything under way twice a second. */
@@ -129,6 +134,11 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
       limit: config.sessionRateLimit,
       windowSeconds,
       capacity: SESSION_CAPACITY,
+    }),
+    tokenBudgets: new SlidingWindowLimiter({
+      limit: 1, // each token has its own
+      windowSeconds: TOKEN_WINDOW_SECONDS,
+      capacity: MAX_API_TOKENS,
     }),
     waitingRoom: new WaitingRoom((error) => logger.error({ err: error }, 'a refusal failed')),
     watchdog,

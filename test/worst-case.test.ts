@@ -26,10 +26,15 @@ import { returnPath } from '../src/rules/return-to.ts'
 import { namesSensitiveFile, parseFilePattern } from '../src/rules/sensitive.ts'
 import { parseTarget } from '../src/rules/target.ts'
 import { isTokenShaped } from '../src/identity/token.ts'
-import { buildTokenVerifier } from '../src/identity/verifier.ts'
+import { ApiTokens } from '../src/identity/api-tokens.ts'
+import { KeyRing } from '../src/identity/key-ring.ts'
+import { Sessions } from '../src/identity/sessions.ts'
+import { TokenVerifier } from '../src/identity/verifier.ts'
+import { State } from '../src/store/state.ts'
 import { traceIdOf } from '../src/http/trace-context.ts'
 import { FORWARDED } from './helpers/forwarded.ts'
 import { SECRET } from './helpers/gateway.ts'
+import { browserSession, principalOf } from './helpers/principal.ts'
 import { growthProblem, type Reading } from './helpers/growth.ts'
 
 const SESSION = '__Host-workspace_session'
@@ -161,11 +166,14 @@ const ADDED = [
 const FLY = parseNetworks('fdaa::/16').concat(parseNetworks('loopback'))
 const ORIGIN = 'https://houston.hubify.com'
 const rewrite = buildLocationRewriter(['localhost'], '3001', '/api')
-const verifier = buildTokenVerifier(
-  { workspace: 'houston', issuer: undefined, leewaySeconds: 30 },
-  [SECRET],
-)
-const PRINCIPAL = { subject: 'alice', expiresAt: 4e9, sessionId: 's', keyId: 'k' }
+const state = State.inMemory()
+const verifier = new TokenVerifier({
+  rules: { workspace: 'houston', issuer: undefined, leewaySeconds: 30 },
+  keys: new KeyRing([SECRET]),
+  sessions: new Sessions(state, { maxSeconds: 3600, leewaySeconds: 30 }),
+  apiTokens: new ApiTokens(state),
+})
+const PRINCIPAL = principalOf(browserSession('s'))
 const BROWSER = Object.assign(new Exchange(), {
   principal: PRINCIPAL,
   credential: { kind: 'cookie', outcome: PRINCIPAL } as const,

@@ -43,6 +43,7 @@ const CHALLENGES: Partial<Record<ErrorCode, string>> = {
   // RFC 9470 section 3; 10 minutes
   'step-up-required':
     'Bearer realm="workspace", error="insufficient_user_authentication", max_age=600',
+  'scope-missing': 'Bearer realm="workspace", error="insufficient_scope"',
 }
 
 /**

@@ -33,6 +33,8 @@ export interface ApiToken {
   readonly scopes: readonly Scope[]
   /** The networks from which the token is allowed, as text; empty for everywhere. */
   readonly addresses: readonly string[]
+  /** The same networks, parsed. */
+  readonly networks: readonly Cidr[]
   /** Requests a minute of its own; undefined when the token spends the budget of the client address. */
   readonly rate: number | undefined
   readonly createdAt: number
@@ -99,6 +101,9 @@ const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 /** The form of a token, as a scanner for secrets searches for it. */
 export const API_TOKEN_PATTERN = 'hub_[0-9A-Za-z]{32}'
 
+/** The length of a token, in characters. */
+export const API_TOKEN_LENGTH = 36
+
 const WHOLE_TOKEN = new RegExp(`^${API_TOKEN_PATTERN}$`)
 
 // A lookahead, because two candidates can overlap: the 32 characters of one may end in the `hub` of the next.
@@ -112,7 +117,8 @@ interface Kept extends ApiToken {
   replacedBy: string | undefined
   uses: number
   readonly digest: string
-  readonly networks: readonly Cidr[]
+  /** The last use that was written. */
+  savedUseAt: number
 }
 
 /** The scopes and the networks of many tokens are the same few, so equal ones are one object. */
@@ -129,8 +135,6 @@ export class ApiTokens implements Watched {
   readonly #listeners: ((ended: readonly Session[]) => void)[] = []
   /** The earliest end of a token in force, or less. */
   #nextEnd = Infinity
-  /** When last uses were last written. */
-  #savedAt = 0
 
   /** @param options.now the wall clock in milliseconds */
   constructor(state: State, { now = Date.now }: { readonly now?: () => number } = {}) {
@@ -180,17 +184,14 @@ export class ApiTokens implements Watched {
     return this.#byId.get(idOrName) ?? this.#liveNamed(idOrName)
   }
 
+  /** How many tokens are known, also those that are over. */
+  get size(): number {
+    return this.#byId.size
+  }
+
   /** Whether a token has neither expired nor been revoked. */
   isLive(apiToken: ApiToken): boolean {
     return this.#isLive(apiToken)
-  }
-
-  /** Whether a token may be used from a client address. */
-  isAllowedFrom({ id }: ApiToken, address: string): boolean {
-    const networks = this.#byId.get(id)?.networks
-    if (networks === undefined || networks.length === 0) return networks !== undefined
-    const bytes = parseAddress(address)
-    return bytes !== undefined && matchNetworks(bytes, networks)
   }
 
   /**
@@ -253,10 +254,7 @@ export class ApiTokens implements Watched {
     return { tokens, ...this.#end(tokens, 'revoked', true) }
   }
 
-  /**
-   * The first token in force that a text has, such as the address of a request.
-   * @param text with escapes decoded
-   */
+  /** The first token in force that a text has, such as the address of a request with its escapes decoded. */
   liveIn(text: string): ApiToken | undefined {
     for (const apiToken of this.#tokensIn(text, MAX_CANDIDATES))
       if (this.#isLive(apiToken)) return apiToken
@@ -371,7 +369,7 @@ export class ApiTokens implements Watched {
     if (revokedAt !== undefined) session.end('revoked')
     const kept: Kept = {
       ...{ id, name, last4, addresses: row.addresses, rate, createdAt, exposedAt, revokedAt },
-      ...{ replacedBy, uses: 0, session },
+      ...{ replacedBy, uses: 0, savedUseAt: session.lastSeenAt, session },
       scopes: scopesOf.of(JSON.stringify(row.scopes)),
       networks: networksOf.of(JSON.stringify(row.addresses)),
       digest: Buffer.from(row.digest).toString('latin1'),
@@ -391,9 +389,11 @@ export class ApiTokens implements Watched {
     kept.replacedBy = row.replacedBy
     session.endsAt = row.expiresAt ?? Infinity
     this.#nextEnd = Math.min(this.#nextEnd, session.endsAt)
-    if ((row.lastUsedAt ?? 0) > session.lastSeenAt) {
-      session.lastSeenAt = row.lastUsedAt ?? 0
-      session.lastSeenFrom = row.lastUsedFrom ?? ''
+    const { lastUsedAt = 0, lastUsedFrom = '' } = row
+    if (lastUsedAt > session.lastSeenAt) {
+      session.lastSeenAt = lastUsedAt
+      session.lastSeenFrom = lastUsedFrom
+      kept.savedUseAt = lastUsedAt
     }
     if (kept.revokedAt === undefined || session.endedBy !== undefined) return false
     session.end('revoked')
@@ -413,17 +413,24 @@ export class ApiTokens implements Watched {
       if ((revokedAt ?? session.endsAt) + KEPT_MS <= now) {
         deleteApiToken(database, id)
         this.#remove(kept)
-      } else if (session.lastSeenAt >= this.#savedAt && session.lastSeenAt > 0) {
+      } else if (session.lastSeenAt !== kept.savedUseAt) {
         putApiTokenUse(database, id, session.lastSeenAt, session.lastSeenFrom)
+        kept.savedUseAt = session.lastSeenAt
       }
     }
-    this.#savedAt = now
   }
 
   #tell(ended: readonly Session[]): void {
     if (ended.length === 0) return
     for (const listener of this.#listeners) listener(ended)
   }
+}
+
+/** Whether a token may be used from a client address. */
+export function isAllowedFrom({ networks }: ApiToken, address: string): boolean {
+  if (networks.length === 0) return true
+  const bytes = parseAddress(address)
+  return bytes !== undefined && matchNetworks(bytes, networks)
 }
 
 /** How many candidates of an address are looked up. Each costs a hash, and anybody may send an address full of them. */

@@ -79,7 +79,8 @@ export async function startGateway(
   const gateway = await buildGateway(config, log, state)
   const { app, parts } = gateway
   const { keys, sessions, verifier, services } = parts
-  const budgets = { addresses: parts.addressBudgets, sessions: parts.sessionBudgets }
+  const { addressBudgets: addresses, sessionBudgets: sessionTable, tokenBudgets: tokens } = parts
+  const budgets = { addresses, sessions: sessionTable, tokens }
   const connections = trackConnections(gateway)
   let address: ListenAddress
   try {

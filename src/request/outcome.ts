@@ -17,6 +17,7 @@ export const STAGES = [
   'renew',
   'sign-out',
   'probe',
+  'owner',
 ] as const
 
 export type Stage = (typeof STAGES)[number]

@@ -44,6 +44,18 @@ export function putSession(database: DatabaseSync, row: SessionRow): void {
     )
 }
 
+/** Updates when and from where sessions were last seen. */
+export function updateSeen(
+  database: DatabaseSync,
+  sessions: readonly Pick<SessionRow, 'id' | 'lastSeenAt' | 'lastSeenFrom'>[],
+): void {
+  const statement = database.prepare(
+    'UPDATE sessions SET last_seen_at = ?, last_seen_from = ? WHERE id = ?',
+  )
+  for (const { id, lastSeenAt, lastSeenFrom } of sessions)
+    statement.run(lastSeenAt, lastSeenFrom, id)
+}
+
 export function deleteSession(database: DatabaseSync, id: string): void {
   database.prepare('DELETE FROM sessions WHERE id = ?').run(id)
 }
