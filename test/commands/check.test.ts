@@ -8,6 +8,7 @@ import { KNOWN_VARIABLES, type Environment } from '../../src/config/load.ts'
 import { SETTINGS } from '../../src/config/settings.ts'
 import { runCommand } from '../helpers/command.ts'
 import { temporaryFolder } from '../helpers/process.ts'
+import { fileIn, openState } from '../helpers/state.ts'
 
 const SECRET = 'k8f2mD5xQ9vB1nR7tY3wL6pZ0sH4jC8a'
 const OLD_SECRET = 'Zq4Wm7Xn2Cv5Bb8Nk1Lj3Hg6Fd9Sa0Pe-older'
@@ -215,3 +216,28 @@ t.test('unknown arguments are a usage error', async (t) => {
   await t.rejects(run(BASE, '--jsn'), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' })
   await t.rejects(run(BASE, 'now'), { code: 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL' })
 })
+
+t.test(
+  'a state that is or was damaged is named, and one of a newer program is an error',
+  async (t) => {
+    const stateDir = temporaryFolder(t)
+    const env = { GATEWAY_STATE_DIR: stateDir }
+    writeFileSync(fileIn(stateDir), 'x'.repeat(5000))
+    t.match(await warningsOf(env), [
+      /is damaged \(other users can use it .*the next start moves it aside/,
+    ])
+    const { state } = await openState(t, stateDir)
+    t.match(await warningsOf(env), [/was damaged when it was opened at .*API tokens are gone/])
+    state.close()
+    const again = await openState(t, stateDir)
+    t.same(await warningsOf(env), [])
+    again.state.write((database) =>
+      database.exec("PRAGMA user_version = 99; UPDATE meta SET value = '7.8.9'"),
+    )
+    const { code, err } = await run({ ...BASE, ...env })
+    t.equal(code, 78)
+    t.match(err, /^workspace-gateway: .*written by workspace-gateway 7\.8\.9[^\n]*\n$/)
+    const { out } = await run({ ...BASE, ...env }, '--json')
+    t.match(JSON.parse(out), { valid: false, problems: [/7\.8\.9/] })
+  },
+)
