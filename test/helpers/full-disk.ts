@@ -4,7 +4,7 @@ import type { State } from '../../src/store/state.ts'
 
 /** Makes every write of a state fail. @returns a function that frees the disk */
 export function breakWrites(state: State): () => void {
-  const { write } = state
+  const write = state.write.bind(state)
   state.write = () => {
     throw new GatewayError('state-unavailable', { reason: 'the disk is full' })
   }

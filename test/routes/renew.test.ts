@@ -248,9 +248,9 @@ t.test('a session that ends while its renewal is under way is not revived', asyn
   const { port, running } = await startWorkspace(t)
   const mine = await signIn(port, await token())
   const { sessions, issuer } = running.parts
-  const { draft } = issuer
+  const draft = issuer.draft.bind(issuer)
   issuer.draft = async (...parts) => {
-    const made = await draft.apply(issuer, parts)
+    const made = await draft(...parts)
     sessions.endAll('all-ended')
     return made
   }

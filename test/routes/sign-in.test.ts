@@ -590,6 +590,24 @@ t.test(
   },
 )
 
+t.test(
+  'where people sign in with an account, the page leads there, and takes a token as well',
+  async (t) => {
+    const { port } = await startWorkspace(t, { GATEWAY_LOGIN_URL: 'https://hubify.com/login' })
+    for (const [target, status] of [
+      ['/_gateway/sign-in?return_to=/logs', 200],
+      ['/_gateway/sign-in?return_to=/logs&token=mistyped', 401],
+    ] as const) {
+      const page = await send(port, `GET ${target}`, [HTTPS, ...NAVIGATION])
+      t.equal(page.status, status)
+      const [, state = ''] = /__Host-workspace_signin=([\w-]{22});/.exec(page.raw) ?? []
+      const back = 'return_to=https%3A%2F%2Fhouston.hubify.com%2Flogs'
+      t.ok(page.body.includes(`href="https://hubify.com/login?${back}&#38;state=${state}"`))
+      t.match(page.body, '<input id="token"')
+    }
+  },
+)
+
 t.test('previews and prefetches are answered, and use nothing up', async (t) => {
   const { port } = await startWorkspace(t)
   const looks: Array<[method: string, headers: string[]]> = [
