@@ -192,6 +192,6 @@ t.test('keys are told without their secrets', async (t) => {
   const workspace = await startWorkspace(t)
   const page = await pageOf(workspace)
   const { keys } = jsonOf(t, await call(workspace, 'GET /keys', page)) as { keys: object[] }
-  t.match(keys, [{ kid: /^[\w-]{8}$/, role: 'signs', lastHour: 1, openSessions: Number }])
+  t.match(keys, [{ kid: /^[\w-]{8}$/, role: 'signs', lastHour: Number, openSessions: 1 }])
   t.equal(keys.length, 1)
 })

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import t from 'tap'
 import { apiToken } from '../../src/commands/api-token.ts'
+import { State } from '../../src/store/state.ts'
 import { runCommand } from '../helpers/command.ts'
 import { MAIN, run, serve, temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
@@ -14,7 +15,12 @@ import { send } from '../helpers/wire.ts'
 function commandIn(stateDir: string, more: Record<string, string> = {}) {
   const env = { GATEWAY_STATE_DIR: stateDir, ...more }
   const leaked = (...pieces: string[]) =>
-    runCommand(apiToken, ['revoke', '--leaked', '-'], env, Readable.from(pieces.map(Buffer.from)))
+    runCommand(
+      apiToken,
+      ['revoke', '--leaked', '-'],
+      env,
+      Readable.from(pieces.map((piece) => Buffer.from(piece))),
+    )
   return {
     command: (...args: string[]) => runCommand(apiToken, args, env, Readable.from([])),
     leaked: (...pieces: string[]) => leaked(...pieces),
@@ -31,9 +37,22 @@ t.test('a token is made without a gateway, counts at the next, and is revoked th
   const stateDir = temporaryFolder(t)
   const { command } = commandIn(stateDir)
   t.match(await command('list'), { code: 0, out: '', err: /there are no API tokens/ })
-  const made = await command('create', '--name', 'ci', '--scope', 'api,chat:read', '--ttl', '2h')
+  const made = await command(
+    'create',
+    '--name',
+    'ci',
+    '--scope',
+    'api,chat:read',
+    '--ttl',
+    '2h',
+    '--from',
+    '127.0.0.0/8, ::1',
+  )
   t.match(made, { code: 0, out: /^hub_[0-9A-Za-z]{32}\n$/ })
-  t.match(made.err, /made ci \(…\w{4}\) for owner: api, chat:read, until 20.*shown once/)
+  t.match(
+    made.err,
+    /made ci \(…\w{4}\) for owner: api, chat:read, from 127\.0\.0\.0\/8, ::1, until 20.*shown once/,
+  )
   t.match(made.err, /shares the requests of its client address .*--rate N/)
   t.notMatch(made.err, made.out.trim())
   const service = await startUpstream(t)
@@ -145,6 +164,16 @@ t.test('standard output is the token alone, so that a shell can take it', async 
     encoding: 'utf8',
   })
   t.match(out, /^ci \(…\w{4}\) revoked\n$/)
+})
+
+t.test('a state that another process writes is not touched', async (t) => {
+  const stateDir = temporaryFolder(t)
+  const state = await State.openForCommand(stateDir)
+  t.teardown(() => state.close())
+  const program = run(t, ['api-token', 'create', '--name', 'a'], { GATEWAY_STATE_DIR: stateDir })
+  t.equal(await program.exited, 69)
+  t.match(program.stderr(), /^workspace-gateway: GATEWAY_STATE_DIR .* is in use/)
+  t.equal(program.stdout(), '')
 })
 
 t.test('wrong usage and refusals are told apart', async (t) => {
