@@ -27,6 +27,7 @@ import {
   writePidFile,
 } from './process/pid-file.ts'
 import { VERSION } from './answers/version.ts'
+import { NewerStateError, StateAccessError, StateBusyError } from './store/state-errors.ts'
 
 const IO: Io = {
   out: (text) => void commandOutput().write(text),
@@ -81,6 +82,12 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       return (await import('./commands/doctor.ts')).doctor(args, process.env, IO)
     case 'explain':
       return (await import('./commands/explain.ts')).explain(args, process.env, IO)
+    case 'sign-in-link':
+      return (await import('./commands/sign-in-link.ts')).signInLink(args, process.env, IO)
+    case 'api-token':
+      return (await import('./commands/api-token.ts')).apiToken(args, process.env, IO)
+    case 'keys':
+      return (await import('./commands/keys.ts')).keys(args, process.env, IO)
     case 'sessions':
       return (await import('./commands/sessions.ts')).sessions(args, process.env, IO)
     case 'terminal-credential':
@@ -162,6 +169,9 @@ function describeFailure(error: unknown): Failure {
   if (error instanceof UsageError || code.startsWith('ERR_PARSE_ARGS'))
     return { text: `${message}\nTry "workspace-gateway help".`, exitCode: EXIT.usage }
   if (error instanceof ConfigError) return { text: message, exitCode: EXIT.config }
+  if (error instanceof NewerStateError) return { text: message, exitCode: EXIT.config }
+  if (error instanceof StateBusyError || error instanceof StateAccessError)
+    return { text: message, exitCode: EXIT.unavailable }
   if (error instanceof AlreadyRunningError) return { text: message, exitCode: EXIT.unavailable }
   if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code))
     return { text: describeAddressFailure(code), exitCode: EXIT.unavailable }

@@ -104,13 +104,17 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
   const { sessionMaxSeconds: maxSeconds, jwtLeewaySeconds: leewaySeconds } = config
   const sessions = new Sessions(state, { maxSeconds, leewaySeconds })
   const apiTokens = new ApiTokens(state)
-  sessions.load((kid) => keys.has(kid))
+  const load = (): void => {
+    sessions.load((kid) => keys.has(kid))
+    apiTokens.load()
+  }
+  state.onOpened(load) // again, when a predecessor has changed it, or when it could not be read before
+  load()
   const verifier = new TokenVerifier({
     rules: { workspace: config.workspace, issuer: config.jwtIssuer, leewaySeconds },
-    ...{ keys, sessions, apiTokens },
+    ...{ keys, sessions, apiTokens, state },
   })
   watchdog.add(sessions) // it notices those whose time is over
-  apiTokens.load()
   watchdog.add(apiTokens) // so do they
   return {
     log,

@@ -14,7 +14,7 @@ export interface AdminRoute {
   readonly method: 'GET' | 'POST' | 'DELETE'
   /** The path. One segment may be `:name`, which matches any one segment. */
   readonly path: `/${string}`
-  /** Handles a request. @throws {GatewayError} whose reason is sent to the client */
+  /** Handles a request. @throws {GatewayError} whose detail, else its reason, is sent to the client */
   readonly answer: (question: AdminQuestion) => AdminAnswer | Promise<AdminAnswer>
 }
 
@@ -146,12 +146,10 @@ async function respond(
     write(response, 200, type ?? 'application/json', type === undefined ? json(body) : String(body))
   } catch (error) {
     if (!(error instanceof GatewayError)) logger.error({ err: error }, 'admin door failed')
-    const { code, reason } =
-      error instanceof GatewayError
-        ? error
-        : { code: 'internal-error' as ErrorCode, reason: codeOf(error) }
+    const code: ErrorCode = error instanceof GatewayError ? error.code : 'internal-error'
+    const detail = error instanceof GatewayError ? (error.detail ?? error.reason) : codeOf(error)
     const { status, title } = ERRORS[code]
-    const problem = { type: `urn:workspace-gateway:${code}`, title, status, code, detail: reason }
+    const problem = { type: `urn:workspace-gateway:${code}`, title, status, code, detail }
     write(response, status, 'application/problem+json', json(problem))
   }
 }

@@ -35,6 +35,30 @@ export function subjectIn(value: unknown, name: string): string {
   throw wrongInput(`The member ${name} is the sub of a person: a text without control characters.`)
 }
 
+/** A text. @throws {GatewayError} `bad-request` */
+export function textIn(value: unknown, name: string): string {
+  if (typeof value === 'string') return value
+  throw wrongInput(`The member ${name} is a text.`)
+}
+
+/** A list of texts; undefined when left out. @throws {GatewayError} `bad-request` */
+export function textsIn(value: unknown, name: string): readonly string[] | undefined {
+  if (value === undefined) return undefined
+  if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value
+  throw wrongInput(`The member ${name} is a list of texts.`)
+}
+
+/** A number of seconds, or of requests; undefined when left out. @throws {GatewayError} `bad-request` */
+export function countIn(value: unknown, name: string): number | undefined {
+  if (value === undefined) return undefined
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_COUNT)
+    return value
+  throw wrongInput(`The member ${name} is a whole number from 0 to ${MAX_COUNT}.`)
+}
+
+/** The largest count. As seconds from now on, it is still a date that ISO 8601 can write with four digits. */
+const MAX_COUNT = 100_000_000_000
+
 /**
  * The refusal of a request that an action cannot understand.
  * @param detail what the action takes: a fixed text, without any part of the request

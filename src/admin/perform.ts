@@ -1,7 +1,7 @@
 /** How is an owner's action done? The caller must be allowed to, and each change is one line of the log, whichever way it came. */
 import type { Logger } from 'pino'
 import { callerName, refusalOf, type Caller } from './caller.ts'
-import type { ActionInput, OwnerAction, StateParts } from './owner-actions.ts'
+import type { ActionInput, OwnerAction, StateParts } from './action.ts'
 
 /** How many of the things that an action changed are named in its log line. */
 const MAX_NAMED = 50
@@ -20,17 +20,25 @@ export async function perform<Parts extends StateParts>(
   const refusal = refusalOf(action, caller, parts.owners, Date.now())
   if (refusal !== undefined) throw refusal
   const { answer, changed } = await action.run(parts, input, caller)
-  if (changed !== undefined) {
-    const { door, address: client, principal } = caller
-    logger?.info(
-      {
-        ...{ action: name, by: callerName(caller), user: principal?.subject, door, client },
-        ...{ count: changed.length, changed: changed.slice(0, MAX_NAMED) },
-      },
-      'owner acted',
-    )
-  }
+  if (changed !== undefined && logger !== undefined) logAct(logger, name, caller, changed)
   return answer
+}
+
+/** Logs that somebody has changed something. @param changed ids of sessions, names of tokens or persons; never a secret */
+export function logAct(
+  logger: Logger,
+  action: string,
+  caller: Caller,
+  changed: readonly string[],
+): void {
+  const { door, address: client, principal } = caller
+  logger.info(
+    {
+      ...{ action, by: callerName(caller), user: principal?.subject, door, client },
+      ...{ count: changed.length, changed: changed.slice(0, MAX_NAMED) },
+    },
+    'owner acted',
+  )
 }
 
 /** Who does an action on what. */

@@ -7,13 +7,15 @@ import type { Logger } from 'pino'
 import type { Config } from '../config/load.ts'
 import { EXPOSITION_TYPE } from '../observe/metrics.ts'
 import type { Gateway } from '../parts.ts'
+import type { LiveParts, OwnerAction } from './action.ts'
 import { adminActions, type AdminActions } from './actions.ts'
 import { MACHINE } from './caller.ts'
 import { startAdmin, type AdminRoute } from './door.ts'
 import { livePartsOf } from './live-parts.ts'
 import { startMetricsPort } from './metrics-port.ts'
-import { OWNER_ACTIONS, type LiveParts, type OwnerAction } from './owner-actions.ts'
-import { perform } from './perform.ts'
+import { OWNER_ACTIONS } from './owner-actions.ts'
+import { membersOf, subjectIn } from './members.ts'
+import { logAct, perform } from './perform.ts'
 
 /** The routes of the admin socket: each names one action. */
 export function adminRoutes(actions: AdminActions, parts: LiveParts, logger: Logger): AdminRoute[] {
@@ -27,6 +29,16 @@ export function adminRoutes(actions: AdminActions, parts: LiveParts, logger: Log
       method: 'GET',
       path: '/metrics',
       answer: () => ({ body: actions.metrics(), type: EXPOSITION_TYPE }),
+    },
+    {
+      method: 'POST',
+      path: '/sign-in-link',
+      async answer({ body }) {
+        const subject = subjectIn(membersOf(body, ['sub']).sub, 'sub')
+        const link = await actions.signInLink(subject)
+        logAct(logger, 'make-sign-in-link', MACHINE, [subject])
+        return { body: link }
+      },
     },
     ...Object.entries<OwnerAction<LiveParts>>(OWNER_ACTIONS).map(([name, action]): AdminRoute => ({
       method: action.method,
@@ -66,7 +78,7 @@ export async function startOperations(
   { logger, takesOver = false, hasState = true }: OperationsOptions,
 ): Promise<Operations> {
   const { stateDir, metricsPort } = config
-  const actions = adminActions(gateway)
+  const actions = adminActions(gateway, config)
   const admin = hasState
     ? await startAdmin({
         ...{ stateDir, logger, takesOver },

@@ -5,19 +5,19 @@
 import { existsSync } from 'node:fs'
 import { askAdmin, GatewayNotReachedError } from '../admin/ask.ts'
 import { MACHINE } from '../admin/caller.ts'
+import type { OwnerAction, StateParts } from '../admin/action.ts'
 import {
   OWNER_ACTIONS,
   STATE_ACTIONS,
   type ActionName,
-  type OwnerAction,
   type StateActionName,
-  type StateParts,
 } from '../admin/owner-actions.ts'
 import { perform } from '../admin/perform.ts'
 import { GatewayError } from '../answers/errors.ts'
 import { readSetting, type Environment } from '../config/load.ts'
 import type { Setting } from '../config/setting.ts'
 import { SETTINGS } from '../config/settings.ts'
+import { ApiTokens } from '../identity/api-tokens.ts'
 import { Sessions } from '../identity/sessions.ts'
 import { EXIT } from '../process/exit-codes.ts'
 import { State } from '../store/state.ts'
@@ -37,6 +37,10 @@ export class CommandError extends Error {
 export function wrongUsage(command: string, message: string): CommandError {
   return new CommandError(`${message}\nTry "workspace-gateway help ${command}".`, EXIT.usage)
 }
+
+/** What is said of a change that holds in memory and could not be written. */
+export const NOT_SAVED =
+  'it is not on the disk yet, which may be full: it holds while the gateway runs, which writes it as soon as it can'
 
 /** Does the work of a command. @returns 0, or the exit code of the failure, which is printed */
 export async function exitCodeOf(io: Io, work: () => Promise<void>): Promise<number> {
@@ -144,7 +148,9 @@ async function doOnStateFile(
     return JSON.parse(JSON.stringify(answer)) as unknown // as if the gateway had answered
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error
-    throw new CommandError(error.reason ?? error.message, EXIT.failed, { cause: error })
+    throw new CommandError(error.detail ?? error.reason ?? error.message, EXIT.failed, {
+      cause: error,
+    })
   } finally {
     state.close()
   }
@@ -157,5 +163,7 @@ function statePartsOf(state: State, env: Environment): StateParts {
     leewaySeconds: settingOf(SETTINGS.jwtLeewaySeconds, env),
   })
   sessions.load(() => true) // the gateway ends the sessions whose key is gone, when it starts
-  return { owners: settingOf(SETTINGS.owners, env), sessions, socketsOf: () => 0 }
+  const apiTokens = new ApiTokens(state)
+  apiTokens.load()
+  return { owners: settingOf(SETTINGS.owners, env), sessions, apiTokens, socketsOf: () => 0 }
 }

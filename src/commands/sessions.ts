@@ -1,9 +1,9 @@
 /** `workspace-gateway sessions`: who is signed in, and who shall no longer be? */
 import { parseArgs } from 'node:util'
-import type { SessionView } from '../admin/owner-actions.ts'
+import type { SessionView } from '../admin/session-actions.ts'
 import type { Environment } from '../config/load.ts'
 import type { Io } from './io.ts'
-import { doAction, exitCodeOf, wrongUsage } from './owner.ts'
+import { doAction, exitCodeOf, NOT_SAVED, wrongUsage } from './owner.ts'
 import { minuteText, tableText } from './printable.ts'
 
 /**
@@ -64,6 +64,3 @@ async function end(args: readonly string[], env: Environment, io: Io): Promise<v
   io.out(`${ended === 1 ? '1 session' : `${ended} sessions`} ended\n`)
   if (!saved) io.err(`workspace-gateway: ${NOT_SAVED}\n`)
 }
-
-const NOT_SAVED =
-  'it is not on the disk yet, which may be full: it holds while the gateway runs, which writes it as soon as it can'

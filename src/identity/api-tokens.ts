@@ -117,6 +117,8 @@ interface Kept extends ApiToken {
   replacedBy: string | undefined
   uses: number
   readonly digest: string
+  /** The last use that was written. */
+  savedUseAt: number
 }
 
 /** The scopes and the networks of many tokens are the same few, so equal ones are one object. */
@@ -133,8 +135,6 @@ export class ApiTokens implements Watched {
   readonly #listeners: ((ended: readonly Session[]) => void)[] = []
   /** The earliest end of a token in force, or less. */
   #nextEnd = Infinity
-  /** When last uses were last written. */
-  #savedAt = 0
 
   /** @param options.now the wall clock in milliseconds */
   constructor(state: State, { now = Date.now }: { readonly now?: () => number } = {}) {
@@ -369,7 +369,7 @@ export class ApiTokens implements Watched {
     if (revokedAt !== undefined) session.end('revoked')
     const kept: Kept = {
       ...{ id, name, last4, addresses: row.addresses, rate, createdAt, exposedAt, revokedAt },
-      ...{ replacedBy, uses: 0, session },
+      ...{ replacedBy, uses: 0, savedUseAt: session.lastSeenAt, session },
       scopes: scopesOf.of(JSON.stringify(row.scopes)),
       networks: networksOf.of(JSON.stringify(row.addresses)),
       digest: Buffer.from(row.digest).toString('latin1'),
@@ -389,9 +389,11 @@ export class ApiTokens implements Watched {
     kept.replacedBy = row.replacedBy
     session.endsAt = row.expiresAt ?? Infinity
     this.#nextEnd = Math.min(this.#nextEnd, session.endsAt)
-    if ((row.lastUsedAt ?? 0) > session.lastSeenAt) {
-      session.lastSeenAt = row.lastUsedAt ?? 0
-      session.lastSeenFrom = row.lastUsedFrom ?? ''
+    const { lastUsedAt = 0, lastUsedFrom = '' } = row
+    if (lastUsedAt > session.lastSeenAt) {
+      session.lastSeenAt = lastUsedAt
+      session.lastSeenFrom = lastUsedFrom
+      kept.savedUseAt = lastUsedAt
     }
     if (kept.revokedAt === undefined || session.endedBy !== undefined) return false
     session.end('revoked')
@@ -411,11 +413,11 @@ export class ApiTokens implements Watched {
       if ((revokedAt ?? session.endsAt) + KEPT_MS <= now) {
         deleteApiToken(database, id)
         this.#remove(kept)
-      } else if (session.lastSeenAt >= this.#savedAt && session.lastSeenAt > 0) {
+      } else if (session.lastSeenAt !== kept.savedUseAt) {
         putApiTokenUse(database, id, session.lastSeenAt, session.lastSeenFrom)
+        kept.savedUseAt = session.lastSeenAt
       }
     }
-    this.#savedAt = now
   }
 
   #tell(ended: readonly Session[]): void {

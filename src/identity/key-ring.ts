@@ -21,7 +21,7 @@ export class Key {
   /** When the last one came; 0 for never. */
   lastUsedAt = 0
   // A place for each minute of a day, and which minute it was last used for. So nothing has to be cleared as time passes, and a
-  // clock that is set forward and back again neither loses counts nor moves them.
+  // clock that is set forward and back again spoils one minute at most.
   readonly #counts = new Uint32Array(DAY_MINUTES)
   readonly #minutes = new Uint32Array(DAY_MINUTES)
 

@@ -5,19 +5,20 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { DatabaseSync } from 'node:sqlite'
 import { GatewayError } from '../answers/errors.ts'
+import { Remembered } from '../limits/memo.ts'
 import type { Watched } from '../limits/watchdog.ts'
 import type { Change, State } from '../store/state.ts'
 import {
-  allEndings,
   allSessions,
-  allWatermarks,
   deleteSession,
   putEnding,
   putSession,
   putWatermark,
   sweepRows,
+  updateSeen,
   type SessionRow,
 } from '../store/session-rows.ts'
+import { Endings, type Refusal } from './endings.ts'
 import { Session, type EndCause } from './session.ts'
 import { invalidToken, type Claims } from './token.ts'
 
@@ -26,6 +27,8 @@ export interface Ticket {
   readonly claims: Claims
   /** The name under which the ticket is remembered once it is used; undefined when it may be used again. */
   readonly oneTimeId: string | undefined
+  /** The session that a program with this token would have. If that was ended, the token cannot sign in either. */
+  readonly programId: string
 }
 
 /** The browser that signs in. */
@@ -34,6 +37,14 @@ export interface Device {
   readonly name: string
   /** The client address. */
   readonly address: string
+}
+
+/** Tokens that count for less than before: verdicts on them must be made again. */
+export interface Superseded {
+  /** The ticket that has signed in. */
+  readonly ticketId: string | undefined
+  /** The session that got a new token. */
+  readonly session: Session | undefined
 }
 
 /** A session of a browser, with what is shown of it. */
@@ -78,16 +89,18 @@ export const SUPERSEDED_MS = 60_000
 /** For how long endings are kept beyond the expiry of their tokens, so that a clock set forward and back revives none. */
 const CLOCK_MARGIN_MS = 86_400_000
 
-/** How often endings are looked through for those that need no longer be remembered (milliseconds). */
-const SWEEP_MS = 3_600_000
+/** For how long the ending of a program's session with a `sid` is kept at least: other tokens may name that session too. */
+const SID_KEPT_MS = 400 * 86_400_000
 
 /** The longest part of a `User-Agent` that is kept, in characters. */
 const MAX_DEVICE_LENGTH = 256
 
-const EVERYBODY = ''
+/** Names of browsers, people and keys are the same few in many sessions, so equal ones are one string. */
+const shared = new Remembered((text) => text)
+const methodsOf = new Remembered((json) => JSON.parse(json) as readonly string[])
 
-/** Why a remembered id is refused: an ending, or a ticket that has signed in. */
-type Refusal = EndCause | 'used'
+/** For sessions without older tokens, which are nearly all of them. */
+const NONE_SUPERSEDED: ReadonlyMap<string, number> = new Map()
 
 /** The sessions of a workspace. */
 export class Sessions implements Watched {
@@ -100,12 +113,18 @@ export class Sessions implements Watched {
   /** Sessions of programs. Weak, because whatever hangs on such a session holds it, and nothing else needs to be ended. */
   readonly #programs = new Map<string, WeakRef<Session>>()
   #programsAtSweep = 0
-  readonly #refused = new Map<string, readonly [cause: Refusal, keepUntil: number]>()
-  readonly #watermarks = new Map<string, number>()
+  /** The sessions of programs that a `sid` names. */
+  readonly #namedBySid = new WeakSet<Session>()
+  readonly #refused = new Endings()
   readonly #listeners: ((ended: readonly Session[]) => void)[] = []
+  readonly #supersededListeners: ((tokens: Superseded) => void)[] = []
+  #hasKey: (kid: string) => boolean = () => true
+  /** The sessions that this process has changed and that the state file may not have. */
+  readonly #unsaved = new Set<string>()
   /** The earliest end of a session of a browser, or less. */
   #nextEnd = Infinity
-  #nextSweep = 0
+  /** Whether rows that have expired may be deleted with the next write. */
+  #maySweep = false
   #started = 0
   readonly #endings: Record<EndCause, number> = {
     expired: 0,
@@ -131,18 +150,24 @@ export class Sessions implements Watched {
    * @param hasKey whether a key is in the ring; sessions of other keys have ended while this process did not run
    */
   load(hasKey: (kid: string) => boolean): void {
-    this.#state.read((database) => {
-      for (const [id, cause, keepUntil] of allEndings(database))
-        this.#refused.set(id, [cause as Refusal, keepUntil])
-      for (const [subject, at] of allWatermarks(database)) this.#raise(subject, at)
-      const rows = allSessions(database)
-      const ids = new Set(rows.map(({ id }) => id))
-      const gone = [...this.#browsers.values()].filter(({ session }) => !ids.has(session.id))
-      this.#tell(gone.map(({ session }) => this.#drop(session)))
-      for (const row of rows) this.#add(row)
+    this.#hasKey = hasKey
+    const rows = this.#state.read((database) => {
+      this.#refused.load(database)
+      return allSessions(database)
     })
+    if (rows === undefined) return
+    const now = this.#now()
+    const alive = rows.filter(
+      ({ id, endsAt }) => endsAt > now && this.#refused.of(id) === undefined,
+    )
+    const ids = new Set(alive.map(({ id }) => id))
+    const gone = [...this.#browsers.values()].filter(
+      ({ session: { id } }) => !ids.has(id) && !this.#unsaved.has(id),
+    )
+    this.#tell(gone.map(({ session }) => this.#drop(session)))
+    for (const row of alive) if (!this.#unsaved.has(row.id)) this.#add(row)
     const isDead = ({ session, createdAt }: BrowserSession) =>
-      createdAt <= this.#watermarkOf(session.subject)
+      createdAt <= this.#refused.watermarkOf(session.subject)
     this.end(this.#sessionsWhere(isDead), 'all-ended')
     this.endWithoutKey(hasKey)
   }
@@ -150,6 +175,11 @@ export class Sessions implements Watched {
   /** Calls a function with the sessions that have ended, as soon as they have, whatever the cause. */
   onEnded(listener: (ended: readonly Session[]) => void): void {
     this.#listeners.push(listener)
+  }
+
+  /** Calls a function when tokens count for less than before, so that cached verdicts on them are forgotten. */
+  onSuperseded(listener: (tokens: Superseded) => void): void {
+    this.#supersededListeners.push(listener)
   }
 
   /** How many browsers are signed in. */
@@ -177,17 +207,20 @@ export class Sessions implements Watched {
     return this.#browsers.values()
   }
 
-  /** The sessions of programs that something hangs on. */
+  /** The sessions of programs that something hangs on, also those that are accepted for the last seconds of the leeway. */
   *programs(): Iterable<Session> {
+    const now = this.#now()
     for (const reference of this.#programs.values()) {
       const session = reference.deref()
-      if (session !== undefined && !session.isOver(this.#now(), 0)) yield session
+      if (session?.endedBy === undefined && session !== undefined && now < session.acceptedUntil)
+        yield session
     }
   }
 
-  /** A session of a browser or of a program by its id; undefined when there is none. */
+  /** A session of a browser or of a program that has not ended, by its id; undefined when there is none. */
   find(id: string): Session | undefined {
-    return this.#browsers.get(id)?.session ?? this.#programs.get(id)?.deref()
+    const session = this.#browsers.get(id)?.session ?? this.#programs.get(id)?.deref()
+    return session?.endedBy === undefined ? session : undefined
   }
 
   /** The signed-in browser with this session; undefined when there is none. */
@@ -197,22 +230,29 @@ export class Sessions implements Watched {
 
   /**
    * The session of a session token, which only the gateway mints.
+   * @param kid the key that verified it
    * @returns the session, and until when this token of it is accepted
    * @throws {GatewayError} `token-invalid` when the session has ended or is not known
    */
-  admit({ sessionId = '', tokenId = '', subject }: Claims): {
-    browser: BrowserSession
-    acceptedUntil: number
-  } {
+  admit(
+    { sessionId = '', tokenId = '', subject, expiresAt }: Claims,
+    kid: string,
+  ): { browser: BrowserSession; acceptedUntil: number } {
     const browser = this.#browsers.get(sessionId)
-    if (browser === undefined)
-      throw invalidToken(reasonOf(this.#refused.get(sessionId)?.[0]) ?? 'unknown session')
+    if (browser === undefined) {
+      const refusal = this.#refused.of(sessionId)
+      throw invalidToken(refusal === undefined ? 'unknown session' : REASONS[refusal])
+    }
     const { session, superseded } = browser
     if (session.subject !== subject) throw invalidToken('sub of another session')
-    if (browser.tokenId === tokenId) return { browser, acceptedUntil: session.endsAt }
+    const endsAt = Math.min(expiresAt * 1000, session.endsAt)
+    if (browser.tokenId === tokenId) {
+      if (session.kid !== kid) throw invalidToken('key of another session')
+      return { browser, acceptedUntil: endsAt }
+    }
     const until = superseded.get(tokenId) ?? 0
     if (this.#now() >= until) throw invalidToken('superseded')
-    return { browser, acceptedUntil: Math.min(until, session.endsAt) }
+    return { browser, acceptedUntil: Math.min(until, endsAt) }
   }
 
   /**
@@ -222,37 +262,33 @@ export class Sessions implements Watched {
    * @throws {GatewayError} `ticket-used` when the token has signed in, `token-invalid` when its session has ended
    */
   admitProgram(claims: Claims, digest: string, kid: string): Session {
-    const { subject, expiresAt } = claims
-    const used = this.#refused.get(ticketIdOf(claims, digest))?.[0]
-    if (used === 'used') throw new GatewayError('ticket-used', { reason: 'has signed in' })
-    const id = programIdOf(claims, digest)
-    const refused = this.#refused.get(id)?.[0]
-    if (refused !== undefined) throw invalidToken(reasonOf(refused) ?? refused)
-    if (this.#isBeforeWatermark(claims))
-      throw invalidToken('issued before everybody was signed out')
-    const endsAt = expiresAt * 1000
-    const known = this.#programs.get(id)?.deref()
-    if (known !== undefined) {
-      known.endsAt = Math.max(known.endsAt, endsAt)
-      known.kid = kid
-      return known
-    }
-    const session = new Session(id, 'program', { subject, endsAt, kid, graceMs: this.#graceMs })
-    if (this.#programs.size > 2 * this.#programsAtSweep + 1000) this.#sweepPrograms()
-    this.#programs.set(id, new WeakRef(session))
-    return session
+    this.#checkToken(claims, ticketIdOf(claims, digest), programIdOf(claims, digest))
+    return this.#program(claims, programIdOf(claims, digest), kid)
+  }
+
+  /**
+   * A token as a ticket. It starts no session of a program.
+   * @param digest of the whole token
+   * @param isOneTime whether it can be used once only
+   * @throws {GatewayError} what {@link admitProgram} throws
+   */
+  ticket(claims: Claims, digest: string, isOneTime: boolean): Ticket {
+    const [ticketId, programId] = [ticketIdOf(claims, digest), programIdOf(claims, digest)]
+    this.#checkToken(claims, ticketId, programId)
+    return { claims, programId, oneTimeId: isOneTime ? ticketId : undefined }
   }
 
   /** When a session that this ticket starts would end, in milliseconds since 1970. @throws {GatewayError} `token-expired` */
-  endOf({ authenticatedAt, issuedAt, sessionExpiresAt, expiresAt }: Claims): number {
-    const now = this.#now()
-    const since = (authenticatedAt ?? issuedAt ?? now / 1000) * 1000
-    const end = Math.min((sessionExpiresAt ?? expiresAt) * 1000, since + this.#maxMs)
-    if (end <= now) throw new GatewayError('token-expired', { reason: 'its session would be over' })
+  endOf(claims: Claims): number {
+    const { sessionExpiresAt, expiresAt } = claims
+    const latest = this.authenticatedAt(claims) + this.#maxMs
+    const end = Math.min((sessionExpiresAt ?? expiresAt) * 1000, latest)
+    if (end <= this.#now())
+      throw new GatewayError('token-expired', { reason: 'its session would be over' })
     return Math.floor(end / 1000) * 1000
   }
 
-  /** When the person with this ticket proved who they are, in milliseconds since 1970. */
+  /** When the person with this ticket proved who they are, in milliseconds since 1970, and never in the future. */
   authenticatedAt({ authenticatedAt, issuedAt }: Claims): number {
     const now = this.#now()
     return Math.floor(Math.min((authenticatedAt ?? issuedAt ?? now / 1000) * 1000, now))
@@ -266,12 +302,13 @@ export class Sessions implements Watched {
    * @throws {GatewayError} `ticket-used`; `token-expired`; `state-unavailable` for a ticket that works once
    */
   start(
-    { claims, oneTimeId }: Ticket,
+    ticket: Ticket,
     { id, tokenId, kid }: { id: string; tokenId: string; kid: string },
     device: Device,
     replaces?: Session,
   ): BrowserSession {
-    this.#checkTicket({ claims, oneTimeId })
+    const { claims } = ticket
+    this.#checkTicket(ticket, kid)
     const now = this.#now()
     const row: SessionRow = {
       id,
@@ -288,11 +325,18 @@ export class Sessions implements Watched {
       lastSeenAt: now,
       lastSeenFrom: device.address,
     }
-    this.#useTicket({ claims, oneTimeId }, (database) => putSession(database, row))
-    if (replaces !== undefined) this.end([replaces], 'signed-out')
+    const replaced = endable(replaces === undefined ? [] : [replaces])
+    this.#useTicket(ticket, id, (database) => {
+      putSession(database, row)
+      this.#writeEndings(database, replaced, 'signed-out')
+    })
+    this.#forget(replaced, 'signed-out')
     if (this.#browsers.size >= MAX_SESSIONS) this.#endLeastRecent()
     this.#started++
-    return this.#add(row)
+    const browser = this.#add(row)
+    this.#tell(replaced)
+    this.#tellSuperseded({ ticketId: ticket.oneTimeId, session: undefined })
+    return browser
   }
 
   /**
@@ -301,41 +345,52 @@ export class Sessions implements Watched {
    */
   renew(
     { session }: BrowserSession,
-    { claims, oneTimeId }: Ticket,
+    ticket: Ticket,
     { tokenId, kid }: { tokenId: string; kid: string },
   ): BrowserSession {
+    const { claims } = ticket
     const known = this.#browsers.get(session.id)
     if (known === undefined) throw invalidToken('unknown session')
     if (claims.subject !== session.subject)
       throw new GatewayError('other-subject', { reason: 'renewal by another subject' })
-    this.#checkTicket({ claims, oneTimeId })
+    this.#checkTicket(ticket, kid)
     const now = this.#now()
     const superseded = [...known.superseded, [known.tokenId, now + SUPERSEDED_MS] as const].filter(
       ([, until]) => until > now,
     )
     const row: SessionRow = {
       ...rowOf(known),
-      kid,
-      tokenId,
-      superseded,
-      authenticatedAt: Math.max(known.authenticatedAt, this.authenticatedAt(claims)),
+      ...this.proofAfter(known, claims),
+      ...{ kid, tokenId, superseded },
       endsAt: Math.max(session.endsAt, this.endOf(claims)),
-      methods: claims.methods,
     }
-    this.#useTicket({ claims, oneTimeId }, (database) => putSession(database, row))
-    return this.#add(row)
+    this.#useTicket(ticket, session.id, (database) => putSession(database, row))
+    const browser = this.#add(row)
+    this.#tellSuperseded({ ticketId: ticket.oneTimeId, session })
+    return browser
   }
 
-  /** Ends sessions for good, wherever they are used. */
+  /**
+   * When and how the person proved who they are, after a renewal with a ticket: what is more recent. The two belong together,
+   * so that the time of one proof never stands beside the methods of another.
+   */
+  proofAfter(
+    { authenticatedAt, methods }: BrowserSession,
+    claims: Claims,
+  ): Pick<BrowserSession, 'authenticatedAt' | 'methods'> {
+    const since = this.authenticatedAt(claims)
+    return since < authenticatedAt
+      ? { authenticatedAt, methods }
+      : { authenticatedAt: since, methods: claims.methods }
+  }
+
+  /** Ends sessions of browsers and of programs for good, wherever they are used. API tokens end in api-tokens.ts. */
   end(sessions: readonly Session[], cause: EndCause): Ending {
-    const ended = sessions.filter((session) => session.endedBy === undefined)
+    const ended = endable(sessions)
     if (ended.length === 0) return { ended, isSaved: true }
-    const keepUntil = this.#forget(ended, cause)
+    this.#forget(ended, cause)
     const isSaved = this.#state.writeSurely((database) => {
-      for (const { id } of ended) {
-        deleteSession(database, id)
-        putEnding(database, id, cause, keepUntil.get(id) ?? Infinity)
-      }
+      this.#writeEndings(database, ended, cause)
     })
     this.#tell(ended)
     return { ended, isSaved }
@@ -346,19 +401,16 @@ export class Sessions implements Watched {
    * issued until now no longer count. API tokens stay.
    */
   endAll(cause: EndCause, subject?: string): Ending {
+    if (subject === '') return { ended: [], isSaved: true } // nobody's name, and not everybody's either
     const at = this.#now()
-    this.#raise(subject ?? EVERYBODY, at)
+    this.#refused.raise(subject, at)
     const isOf = (session: Session) => subject === undefined || session.subject === subject
-    const programs = [...this.programs()].filter(isOf)
-    const browsers = [...this.#browsers.values()].map(({ session }) => session).filter(isOf)
-    const ended = [...browsers, ...programs]
-    const keepUntil = this.#forget(ended, cause)
+    const browsers = [...this.#browsers.values()].map(({ session }) => session)
+    const ended = endable([...browsers, ...this.programs()].filter(isOf))
+    this.#forget(ended, cause)
     const isSaved = this.#state.writeSurely((database) => {
-      putWatermark(database, subject ?? EVERYBODY, at)
-      for (const { id } of browsers) {
-        deleteSession(database, id)
-        putEnding(database, id, cause, keepUntil.get(id) ?? Infinity)
-      }
+      putWatermark(database, subject ?? '', at)
+      this.#writeEndings(database, ended, cause)
     })
     this.#tell(ended)
     return { ended, isSaved }
@@ -382,12 +434,8 @@ export class Sessions implements Watched {
   }
 
   /** Notices sessions whose time is over, twice a second. */
-  check(_now: number, wallClock: number): void {
-    if (wallClock >= this.#nextSweep) {
-      this.#nextSweep = wallClock + SWEEP_MS
-      for (const [id, [, keepUntil]] of this.#refused)
-        if (wallClock >= keepUntil) this.#refused.delete(id)
-    }
+  check(now: number, wallClock: number): void {
+    if (this.#refused.sweep(now, wallClock)) this.#maySweep = true
     if (wallClock < this.#nextEnd) return
     const over: Session[] = []
     this.#nextEnd = Infinity
@@ -398,6 +446,7 @@ export class Sessions implements Watched {
     for (const session of over) {
       session.end('expired')
       this.#browsers.delete(session.id)
+      this.#unsaved.delete(session.id)
     }
     this.#tell(over)
   }
@@ -409,15 +458,17 @@ export class Sessions implements Watched {
   /** Writes when and from where sessions were seen, and deletes rows that have expired. Part of each minute's write. */
   #save(database: DatabaseSync): void {
     const now = this.#now()
-    for (const browser of this.#browsers.values())
-      if (browser.session.lastSeenAt >= this.#savedAt) putSession(database, rowOf(browser))
-    sweepRows(database, now)
+    const since = now < this.#savedAt ? 0 : this.#savedAt // all of them, when the clock has stepped back
+    const seen = this.#sessionsWhere(({ session }) => session.lastSeenAt >= since)
+    if (seen.length > 0) updateSeen(database, seen)
+    if (this.#maySweep) sweepRows(database, now)
+    this.#maySweep = false
     this.#savedAt = now
   }
 
   /** Removes a session from memory that a predecessor has ended. */
   #drop(session: Session): Session {
-    const cause = this.#refused.get(session.id)?.[0]
+    const cause = this.#refused.of(session.id)
     session.end(cause === undefined || cause === 'used' ? 'expired' : cause)
     this.#browsers.delete(session.id)
     return session
@@ -430,86 +481,122 @@ export class Sessions implements Watched {
   }
 
   #add(row: SessionRow): BrowserSession {
-    const { id, subject, endsAt, createdAt, device, address } = row
+    const { id, endsAt, createdAt } = row
     const session =
-      this.#browsers.get(id)?.session ?? new Session(id, 'browser', { subject, endsAt })
+      this.#browsers.get(id)?.session ??
+      new Session(id, 'browser', { subject: shared.of(row.subject), endsAt })
     session.endsAt = endsAt
-    session.kid = row.kid
+    session.kid = shared.of(row.kid)
     if (row.lastSeenAt > session.lastSeenAt) {
       session.lastSeenAt = row.lastSeenAt
-      session.lastSeenFrom = row.lastSeenFrom
+      session.lastSeenFrom = shared.of(row.lastSeenFrom)
     }
     const browser: BrowserSession = {
       session,
       createdAt,
-      device: { name: device, address },
+      device: { name: shared.of(row.device), address: shared.of(row.address) },
       tokenId: row.tokenId,
       authenticatedAt: row.authenticatedAt,
-      methods: row.methods,
-      superseded: new Map(row.superseded),
+      methods: methodsOf.of(JSON.stringify(row.methods)),
+      superseded: row.superseded.length === 0 ? NONE_SUPERSEDED : new Map(row.superseded),
     }
     this.#browsers.set(id, browser)
     this.#nextEnd = Math.min(this.#nextEnd, endsAt)
     return browser
   }
 
-  /** @throws {GatewayError} when the ticket cannot sign in, because it has, or because everybody was signed out since */
-  #checkTicket({ claims, oneTimeId }: Ticket): void {
-    if (oneTimeId !== undefined && this.#refused.get(oneTimeId)?.[0] === 'used')
-      throw new GatewayError('ticket-used', { reason: 'has signed in' })
-    if (this.#isBeforeWatermark(claims))
-      throw invalidToken('issued before everybody was signed out')
+  /** The session of a program, which all tokens with the same `sid` share. */
+  #program(claims: Claims, id: string, kid: string): Session {
+    const { subject, expiresAt, sessionId } = claims
+    const endsAt = expiresAt * 1000
+    const known = this.#programs.get(id)?.deref()
+    if (known?.endedBy !== undefined) throw invalidToken(REASONS[known.endedBy])
+    if (known !== undefined) {
+      if (endsAt >= known.endsAt) known.kid = kid // it ends with the key of the token that lasts longest
+      known.endsAt = Math.max(known.endsAt, endsAt)
+      return known
+    }
+    const session = new Session(id, 'program', { subject, endsAt, kid, graceMs: this.#graceMs })
+    if (sessionId !== undefined) this.#namedBySid.add(session)
+    if (this.#programs.size > 2 * this.#programsAtSweep + 1000) this.#sweepPrograms()
+    this.#programs.set(id, new WeakRef(session))
+    return session
   }
 
-  /** Uses a ticket up and makes a change with it, both in one write. No two callers can use one ticket: nothing waits here. */
-  #useTicket({ claims, oneTimeId }: Ticket, change: Change): void {
+  /** @throws {GatewayError} when a token of another issuer no longer counts, whatever it is used for */
+  #checkToken(claims: Claims, ticketId: string | undefined, programId: string): void {
+    if (ticketId !== undefined && this.#refused.of(ticketId) === 'used')
+      throw new GatewayError('ticket-used', { reason: REASONS.used })
+    const refusal = this.#refused.of(programId)
+    if (refusal !== undefined) throw invalidToken(REASONS[refusal])
+    if (this.#refused.isBeforeWatermark(claims)) throw invalidToken(REASONS['all-ended'])
+  }
+
+  /**
+   * Checks a ticket again, because its token was minted since it was verified.
+   * @throws {GatewayError} when the ticket cannot sign in any more; `state-unavailable`, which asks for another try, when the
+   * key is no longer in the ring
+   */
+  #checkTicket({ claims, oneTimeId, programId }: Ticket, kid: string): void {
+    this.#checkToken(claims, oneTimeId, programId)
+    if (!this.#hasKey(kid))
+      throw new GatewayError('state-unavailable', { reason: REASONS['key-removed'] })
+  }
+
+  /**
+   * Uses a ticket up and makes a change with it, both in one write. No two callers can use one ticket: nothing waits here. A
+   * ticket that can be used again needs no write to be safe, so it also works while the disk is full.
+   * @param id the session that changes
+   */
+  #useTicket({ claims, oneTimeId }: Ticket, id: string, change: Change): void {
     if (oneTimeId === undefined) {
-      this.#state.writeSurely(change)
+      if (!this.#state.writeSurely(change)) this.#unsaved.add(id)
       return
     }
-    const keepUntil = claims.expiresAt * 1000 + this.#graceMs + CLOCK_MARGIN_MS
+    const keepUntil = Math.ceil(claims.expiresAt * 1000) + this.#graceMs + CLOCK_MARGIN_MS
     this.#state.write((database) => {
       change(database)
       putEnding(database, oneTimeId, 'used', keepUntil)
     })
-    this.#refused.set(oneTimeId, ['used', keepUntil])
+    this.#refused.add(oneTimeId, 'used', keepUntil)
   }
 
-  /** Removes sessions from memory. @returns until when each must be remembered as ended */
-  #forget(ended: readonly Session[], cause: EndCause): Map<string, number> {
-    const keepUntil = new Map<string, number>()
+  /** Until when a session must be remembered as ended: as long as a token of it could bring it back. */
+  #keepUntil(session: Session): number {
+    const until = Math.ceil(session.acceptedUntil) + CLOCK_MARGIN_MS // whole: `exp` may have a fraction
+    return this.#namedBySid.has(session) ? Math.max(until, this.#now() + SID_KEPT_MS) : until
+  }
+
+  /** Removes sessions from memory, before anything is written, so that a full disk does not keep them open. */
+  #forget(ended: readonly Session[], cause: EndCause): void {
     for (const session of ended) {
-      const until = Math.min(session.acceptedUntil + CLOCK_MARGIN_MS, Number.MAX_SAFE_INTEGER)
-      keepUntil.set(session.id, until)
       session.end(cause)
       this.#browsers.delete(session.id)
-      this.#refused.set(session.id, [cause, until])
+      this.#unsaved.delete(session.id)
+      this.#refused.add(session.id, cause, this.#keepUntil(session))
     }
-    return keepUntil
+  }
+
+  #writeEndings(database: DatabaseSync, ended: readonly Session[], cause: EndCause): void {
+    for (const session of ended) {
+      deleteSession(database, session.id)
+      putEnding(database, session.id, cause, this.#keepUntil(session))
+    }
   }
 
   #tell(ended: readonly Session[]): void {
+    if (ended.length === 0) return
     for (const { endedBy } of ended) if (endedBy !== undefined) this.#endings[endedBy]++
     for (const listener of this.#listeners) listener(ended)
   }
 
+  #tellSuperseded(tokens: Superseded): void {
+    for (const listener of this.#supersededListeners) listener(tokens)
+  }
+
   /** The time of a new session: later than every watermark that concerns it, also when the clock has stepped back. */
   #sessionTime(subject: string, now: number): number {
-    return Math.max(now, this.#watermarkOf(subject) + 1)
-  }
-
-  #watermarkOf(subject: string): number {
-    return Math.max(this.#watermarks.get(EVERYBODY) ?? 0, this.#watermarks.get(subject) ?? 0)
-  }
-
-  #raise(subject: string, at: number): void {
-    this.#watermarks.set(subject, Math.max(this.#watermarks.get(subject) ?? 0, at))
-  }
-
-  /** Whether a token was issued before its subject was signed out everywhere. One without `iat` cannot prove that it was not. */
-  #isBeforeWatermark({ subject, issuedAt }: Claims): boolean {
-    const watermark = this.#watermarkOf(subject)
-    return watermark > 0 && (issuedAt === undefined || issuedAt * 1000 <= watermark)
+    return Math.max(now, this.#refused.watermarkOf(subject) + 1)
   }
 
   #sweepPrograms(): void {
@@ -517,6 +604,13 @@ export class Sessions implements Watched {
       if (reference.deref() === undefined) this.#programs.delete(id)
     this.#programsAtSweep = this.#programs.size
   }
+}
+
+/** The sessions of a list that can be ended here and have not been, each once. */
+function endable(sessions: readonly Session[]): Session[] {
+  return [...new Set(sessions)].filter(
+    ({ kind, endedBy }) => kind !== 'api-token' && endedBy === undefined,
+  )
 }
 
 /** A name of a new session or of a new token: 128 random bits. */
@@ -540,18 +634,15 @@ function programIdOf({ subject, sessionId, tokenId }: Claims, digest: string): s
   return tokenId === undefined ? digest : digestOf(`program\0${subject}\0${tokenId}`)
 }
 
-function reasonOf(cause: Refusal | undefined): string | undefined {
-  if (cause === undefined) return undefined
-  const reasons = {
-    expired: 'session expired',
-    'signed-out': 'signed out',
-    revoked: 'session revoked',
-    'key-removed': 'key removed',
-    'all-ended': 'everybody was signed out',
-    used: 'has signed in',
-  } as const satisfies Record<Refusal, string>
-  return reasons[cause]
-}
+/** What `explain` says of a token that is refused. */
+const REASONS = {
+  expired: 'session expired',
+  'signed-out': 'signed out',
+  revoked: 'session revoked',
+  'key-removed': 'key removed',
+  'all-ended': 'issued before everybody was signed out',
+  used: 'has signed in',
+} as const satisfies Record<Refusal, string>
 
 function rowOf(browser: BrowserSession): SessionRow {
   const { session, createdAt, device, tokenId, authenticatedAt, methods, superseded } = browser

@@ -4,6 +4,7 @@
  */
 import { compactVerify } from 'jose/jws/compact/verify'
 import { codeOf } from '../answers/errors.ts'
+import type { State } from '../store/state.ts'
 import type { ApiTokens } from './api-tokens.ts'
 import type { Key, KeyRing } from './key-ring.ts'
 import { digestOf, ticketIdOf, type Sessions, type Ticket } from './sessions.ts'
@@ -15,6 +16,7 @@ import {
   type Claims,
   type Principal,
   type TokenRules,
+  type UnverifiedToken,
 } from './token.ts'
 
 /** What verdicts are made from. */
@@ -23,6 +25,8 @@ export interface VerifierParts {
   readonly keys: KeyRing
   readonly sessions: Sessions
   readonly apiTokens: ApiTokens
+  /** Nothing is judged before it is ready. By default it is. */
+  readonly state?: Pick<State, 'ready'>
   /** The wall clock in milliseconds, because `exp` is wall-clock time. */
   readonly now?: () => number
 }
@@ -36,15 +40,24 @@ export class TokenVerifier {
   readonly #keys: KeyRing
   readonly #sessions: Sessions
   readonly #apiTokens: ApiTokens
+  readonly #state: Pick<State, 'ready'> | undefined
   readonly #now: () => number
   readonly #remembered = new Map<string, Principal>()
 
-  constructor({ rules, keys, sessions, apiTokens, now = Date.now }: VerifierParts) {
+  constructor({ rules, keys, sessions, apiTokens, state, now = Date.now }: VerifierParts) {
     this.#rules = rules
     this.#keys = keys
     this.#sessions = sessions
     this.#apiTokens = apiTokens
+    this.#state = state
     this.#now = now
+    sessions.onEnded(() => {
+      this.forget(({ session }) => session.endedBy !== undefined)
+    })
+    sessions.onSuperseded((tokens) => {
+      const isTicket = (id: string | undefined) => id !== undefined && id === tokens.ticketId
+      this.forget(({ session, ticketId }) => session === tokens.session || isTicket(ticketId))
+    })
   }
 
   /** How many tokens are cached. */
@@ -57,13 +70,11 @@ export class TokenVerifier {
     const principal = this.#remembered.get(token)
     if (principal === undefined) return undefined
     const now = this.#now()
-    const { session, key, acceptedUntil } = principal
-    if (now >= acceptedUntil || session.endedBy !== undefined) {
+    if (now >= principal.acceptedUntil || principal.session.endedBy !== undefined) {
       this.#remembered.delete(token)
       return undefined
     }
-    session.lastSeenAt = now
-    key?.noteUse(now)
+    noteSeen(principal, now)
     return principal
   }
 
@@ -71,15 +82,19 @@ export class TokenVerifier {
   async verify(token: string): Promise<Principal> {
     const known = this.recall(token)
     if (known !== undefined) return known
+    await this.#state?.ready // while a predecessor may still end sessions, none is judged, and none is in the cache
+    // After the last await, the verdict and its place in the cache are one step. Otherwise a ticket could be used, a session
+    // revoked or a key removed between the two, and the cache would go on with what was true before.
     const principal = token.startsWith('hub_')
       ? this.#judgeApiToken(token)
-      : await this.#judgeJwt(token)
+      : this.#judgeJwt(token, await this.#signed(token))
     if (this.#remembered.size >= REMEMBERED_TOKENS) {
       const oldest = this.#remembered.keys().next()
       if (oldest.done !== true) this.#remembered.delete(oldest.value)
     }
     this.#remembered.set(token, principal)
-    return this.recall(token) ?? principal
+    noteSeen(principal, this.#now())
+    return principal
   }
 
   /**
@@ -88,12 +103,13 @@ export class TokenVerifier {
    * @throws {GatewayError} `token-invalid`, `token-expired` or `ticket-used`
    */
   async verifyTicket(token: string, inUrl: boolean): Promise<Ticket> {
-    const { claims, key } = await this.#readJwt(token)
+    await this.#state?.ready
+    const { claims, key } = this.#claimsOf(await this.#signed(token))
     if (claims.isSessionToken) throw invalidToken('a session token is no ticket')
-    const digest = digestOf(token)
-    this.#sessions.admitProgram(claims, digest, key.kid)
     const isOneTime = claims.tokenId !== undefined || inUrl
-    return { claims, oneTimeId: isOneTime ? ticketIdOf(claims, digest) : undefined }
+    const ticket = this.#sessions.ticket(claims, digestOf(token), isOneTime)
+    key.noteUse(this.#now()) // a login service that signs with an old key still uses that key
+    return ticket
   }
 
   /** Forgets what was decided on the tokens that match a condition, so that it is decided again. */
@@ -102,22 +118,22 @@ export class TokenVerifier {
       if (matches(principal)) this.#remembered.delete(token)
   }
 
-  async #judgeJwt(token: string): Promise<Principal> {
-    const { claims, key } = await this.#readJwt(token)
+  #judgeJwt(token: string, signed: SignedToken): Principal {
+    const { claims, key } = this.#claimsOf(signed)
     const common = { subject: claims.subject, key, apiToken: undefined }
     if (claims.isSessionToken) {
-      const { browser, acceptedUntil } = this.#sessions.admit(claims)
+      const { browser, acceptedUntil } = this.#sessions.admit(claims, key.kid)
       const { session, authenticatedAt } = browser
       return { ...common, session, acceptedUntil, authenticatedAt, ticketId: undefined }
     }
     const digest = digestOf(token)
     const session = this.#sessions.admitProgram(claims, digest, key.kid)
-    const since = claims.authenticatedAt ?? claims.issuedAt
+    const isDated = claims.authenticatedAt !== undefined || claims.issuedAt !== undefined
     return {
       ...common,
       session,
       acceptedUntil: (claims.expiresAt + this.#rules.leewaySeconds) * 1000,
-      authenticatedAt: since === undefined ? undefined : since * 1000,
+      authenticatedAt: isDated ? this.#sessions.authenticatedAt(claims) : undefined,
       ticketId: ticketIdOf(claims, digest),
     }
   }
@@ -138,20 +154,34 @@ export class TokenVerifier {
     }
   }
 
-  /** The claims of a token that one of our keys has signed and that is valid now. */
-  async #readJwt(token: string): Promise<{ claims: Claims; key: Key }> {
+  /** A token that one of the keys has signed. Its claims are not checked yet. */
+  async #signed(token: string): Promise<SignedToken> {
     const { payload, kid } = readToken(token)
     const named = kid === undefined ? undefined : this.#keys.find(kid)
     // A session token names its key. Other issuers may use names of their own, which say nothing here.
     if (named === undefined && payload['use'] === SESSION_USE) throw invalidToken('unknown kid')
-    for (const key of named === undefined ? this.#keys.keys : [named]) {
-      if (!(await isSignedWith(key, token))) continue
-      // The keys may have been replaced during the await. A token whose key is no longer in the ring is not valid.
-      if (this.#keys.find(key.kid) === undefined) break
-      return { claims: checkClaims(payload, this.#rules, this.#now() / 1000), key }
-    }
+    for (const key of named === undefined ? this.#keys.keys : [named])
+      if (await isSignedWith(key, token)) return { payload, key }
     throw invalidToken('signature')
   }
+
+  /** Checks the claims of a token. The keys may have been replaced since its signature was verified. */
+  #claimsOf({ payload, key }: SignedToken): { claims: Claims; key: Key } {
+    if (this.#keys.find(key.kid) !== key) throw invalidToken('signature')
+    return { claims: checkClaims(payload, this.#rules, this.#now() / 1000), key }
+  }
+}
+
+/** A token whose signature is valid, and the key that verified it. */
+interface SignedToken {
+  readonly payload: UnverifiedToken['payload']
+  readonly key: Key
+}
+
+/** Notes that a request came with a valid token. @param now milliseconds since 1970 */
+function noteSeen({ session, key }: Principal, now: number): void {
+  session.lastSeenAt = now
+  key?.noteUse(now)
 }
 
 async function isSignedWith({ imported }: Key, token: string): Promise<boolean> {

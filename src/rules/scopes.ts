@@ -4,7 +4,7 @@
  */
 import { SERVICE_NAMES, SERVICES } from './services.ts'
 import type { RouteName } from './site-map.ts'
-import type { Target } from './target.ts'
+import { decodeFully, type Target } from './target.ts'
 
 /** What a scope is about: a relayed service, the owner's side of the gateway, or the vault. */
 export type ScopeRoute = Exclude<RouteName, 'health' | 'gateway'> | 'owner' | 'vault'
@@ -129,14 +129,24 @@ export function permitsRequest(
 /**
  * Whether a target is a path, or below it. The bytes are compared as they are, and a prefix has no escapes: however often a
  * service decodes the target, and whether or not it merges slashes, it therefore begins with the prefix and then a slash.
- * What follows cannot lead back out, because a target with dot segments, at any level of decoding, was refused.
+ * What follows must not lead back out. A target with dot segments, at any level of decoding, was refused before; here it is
+ * one that a careless service could take for such.
  */
 function isAtOrBelow(target: string, prefix: string): boolean {
   if (!target.startsWith(prefix)) return false
-  if (target.length === prefix.length) return true
+  if (prefix === '' || target.length === prefix.length) return true
   const next = target.charCodeAt(prefix.length)
-  return next === SLASH || next === QUESTION_MARK
+  return (next === SLASH || next === QUESTION_MARK) && !mayLeadOut(target)
 }
 
 const SLASH = 0x2f
 const QUESTION_MARK = 0x3f
+
+/** Whether a segment begins with two dots or with something that Unicode normalization makes dots of: `..#`, which a URL parser cuts. */
+function mayLeadOut(target: string): boolean {
+  const queryAt = target.indexOf('?')
+  const path = queryAt < 0 ? target : target.slice(0, queryAt)
+  return LEADING_OUT.test(path.includes('%') ? decodeFully(path) : path)
+}
+
+const LEADING_OUT = /[/\uff0f\uff3c](?:\.\.|\.?[\u2024-\u2026\ufe52\uff0e])/

@@ -142,11 +142,13 @@ export class WebSocketRelay implements OpenSocket, Watched {
 
   // A WebSocket does not continue half-open: the other side gets the bytes that were read, and may send its close frame.
   readonly #onSideEnd = (): void => {
+    this.#fromService.forgoLine() // a service that ends will not end its message
     this.#destroyAfter(FLUSH_MS)
   }
 
   readonly #onSideClose = (): void => {
     const [client, service] = [this.#client, this.#service]
+    this.#fromService.forgoLine()
     // When one socket closes, the other one is ended, not destroyed: bytes that were read before still arrive.
     for (const side of [client, service]) {
       if (side.destroyed) continue

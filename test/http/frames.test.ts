@@ -173,15 +173,12 @@ t.test(
         const start = position % (bytes.length + 1)
         const follower = new FrameFollower(from)
         follower.follow(bytes.subarray(0, start))
-        const expected = follower.isBetweenMessages
-          ? 0
-          : [...bytes.subarray(start).keys()].find((length) => {
-              const probe = new FrameFollower(from)
-              probe.follow(bytes.subarray(0, start + length + 1))
-              return probe.isBetweenMessages
-            })
+        let end = start
+        const probe = new FrameFollower(from)
+        probe.follow(bytes.subarray(0, start))
+        while (!probe.isBetweenMessages) probe.follow(bytes.subarray(end, ++end))
         const taken = follower.follow(bytes.subarray(start), 'message')
-        return taken === (expected === 0 ? 0 : (expected ?? 0) + 1) && follower.isBetweenMessages
+        return taken === end - start && follower.isBetweenMessages
       }),
       { numRuns: 200 },
     )
@@ -193,8 +190,8 @@ t.test('told to stop at a message’s end, nothing is read of a close frame with
   const ping = bytesOf('server', { fin: true, rsv: 0, opcode: 9, length: 3 })
   const close = bytesOf('server', { fin: true, rsv: 0, opcode: 8, length: 2 })
   const follower = new FrameFollower('server')
-  const chunk = Buffer.concat([begun, ping, close])
-  t.equal(follower.follow(chunk, 'message'), begun.length + ping.length)
+  follower.follow(begun)
+  t.equal(follower.follow(Buffer.concat([ping, close]), 'message'), ping.length)
   t.ok(follower.atBoundary)
   t.notOk(follower.isBetweenMessages)
   t.equal(follower.follow(close), close.length, 'it is an ordinary frame otherwise')

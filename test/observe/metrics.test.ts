@@ -6,7 +6,7 @@ import { renderMetrics } from '../../src/admin/measurements.ts'
 import { METRICS, RequestMetrics } from '../../src/observe/metrics.ts'
 import { STAGES } from '../../src/request/outcome.ts'
 import { ROUTE_WORDS, type RouteName } from '../../src/rules/site-map.ts'
-import { client, cookie, HTTPS } from '../helpers/door.ts'
+import { client, cookie, HTTPS, TYPED } from '../helpers/door.ts'
 import { token } from '../helpers/gateway.ts'
 import { startOperated } from '../helpers/operations.ts'
 import { exchange, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
@@ -55,7 +55,7 @@ t.test('requests are counted by route, stage and status class, refusals by code'
     ['GET /_gateway/live', [], 'route="gateway",stage="probe",status="2xx"'],
     [
       `GET /_gateway/sign-in?token=${await token()}`,
-      [],
+      TYPED,
       'route="gateway",stage="sign-in",status="3xx"',
     ],
   ]

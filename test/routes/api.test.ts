@@ -1,7 +1,8 @@
 /** Does the JSON API tell and change exactly what its caller may see and change, and nothing for anybody else? */
 import type { Test } from 'tap'
 import t from 'tap'
-import { OWNER_ACTIONS, type OwnerAction, type LiveParts } from '../../src/admin/owner-actions.ts'
+import type { LiveParts, OwnerAction } from '../../src/admin/action.ts'
+import { OWNER_ACTIONS } from '../../src/admin/owner-actions.ts'
 import { assertRefused, client, cookie, HTTPS, ORIGIN, type Workspace } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { eventually } from '../helpers/waiting.ts'

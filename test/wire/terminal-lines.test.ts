@@ -2,13 +2,12 @@
 import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { once } from 'node:events'
-import { cookie, HTTPS, ORIGIN } from '../helpers/door.ts'
-import { startBefore } from '../helpers/gateway.ts'
+import { startBefore, type TestGateway } from '../helpers/gateway.ts'
 import { startPairs } from '../helpers/socket-pairs.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { SESSION_ENDED, RESTARTING } from '../../src/sockets/open-sockets.ts'
 import { serverFrame, type Upgraded } from '../helpers/wire.ts'
-import { signIn } from '../helpers/sign-in.ts'
+import { sessionOf, signIn } from '../helpers/sign-in.ts'
 import { eventually } from '../helpers/waiting.ts'
 
 t.setTimeout(30_000)
@@ -49,6 +48,13 @@ function shortOf(client: Upgraded): string[] {
     const text = opcode === 8 ? String(payload.readUInt16BE(0)) : payload.toString()
     return `${opcode}${fin ? '' : '+'} ${text.length > 200 ? text.length : text}`
   })
+}
+
+/** Waits until the watchdog has checked everything so many times. */
+async function checked({ running }: TestGateway, times: number): Promise<void> {
+  let checks = 0
+  running.parts.watchdog.add({ place: -1, check: () => checks++ })
+  await eventually(() => checks >= times, `${times} checks`)
 }
 
 /** Ends everything once both sides of a client's connection are closed. */
@@ -101,19 +107,21 @@ t.test('the line waits for the end of the current message, not of its fragment',
   await gateway.settled()
 })
 
-t.test(
-  'a message that does not end is not waited for: the close frame comes without a line',
-  async (t) => {
-    const gateway = await startPairs(t)
+t.test('a message that does not end is not waited for: there is no line then', async (t) => {
+  const gateway = await startPairs(t)
+  for (const how of ['silent', 'ending', 'reset'] as const) {
     const { client, service } = await gateway.connect()
+    if (how === 'silent') service.removeAllListeners('end') // it also hears the gateway's close frame, and goes on
     service.write(serverFrame(2, '0begun', false))
     await client.until(8)
     gateway.running.parts.openSockets.close(SESSION_ENDED)
+    if (how === 'reset') service.resetAndDestroy()
     await over(client)
-    t.same(shortOf(client), ['2+ 0begun', '8 4401'])
+    t.same(shortOf(client), ['2+ 0begun', '8 4401'], how)
+    service.destroy()
     await gateway.settled()
-  },
-)
+  }
+})
 
 t.test(
   'a service that closes within its message does not hide the gateway’s close code',
@@ -172,8 +180,8 @@ t.test(
   'a browser’s terminal is reminded between two messages, and again after a renewal',
   async (t) => {
     const gateway = await startPairs(t)
-    const { jwt, session } = await signIn(gateway, { sessionSeconds: 3600 })
-    const fields = [cookie(jwt), HTTPS, `Origin: ${ORIGIN}`].join('\r\n')
+    const { jwt, fields } = await signIn(gateway.port)
+    const session = await sessionOf(gateway, jwt)
     const { client, service } = await gateway.connect(fields)
     const other = await gateway.connect()
     const plain = await gateway.connect(fields, '/api/ws')
@@ -181,8 +189,7 @@ t.test(
     await client.until(8)
     const lines = () => shortOf(client).filter((frame) => frame.includes('Your session ends'))
     session.endsAt = Date.now() + 299_000
-    // Two checks of the watchdog: the first sees that the terminal is quiet, the second would remind.
-    await eventually(() => gateway.running.parts.openSockets.size === 3, 'three are open')
+    await checked(gateway, 4)
     service.write(serverFrame(0, 'last'))
     await eventually(() => lines().length === 1, 'the reminder')
     t.same(shortOf(client), [
@@ -204,16 +211,13 @@ t.test(
   'a reminder that waits within a message does not stop the service from closing',
   async (t) => {
     const gateway = await startPairs(t)
-    const { jwt, session } = await signIn(gateway, { sessionSeconds: 3600 })
-    const fields = [cookie(jwt), HTTPS, `Origin: ${ORIGIN}`].join('\r\n')
+    const { jwt, fields } = await signIn(gateway.port)
+    const session = await sessionOf(gateway, jwt)
     const { client, service } = await gateway.connect(fields)
-    const { watchdog } = gateway.running.parts
     service.write(serverFrame(2, '0begun', false))
     await client.until(8)
     session.endsAt = Date.now() + 299_000
-    let checks = 0
-    watchdog.add({ place: -1, check: () => checks++ })
-    await eventually(() => checks >= 4, 'the reminder is due')
+    await checked(gateway, 4)
     service.write(serverFrame(8, Buffer.from([0x03, 0xe8])))
     service.end()
     await over(client)

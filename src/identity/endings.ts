@@ -1,0 +1,82 @@
+/**
+ * What has ended, and since when do older tokens no longer count? The ids of sessions that ended before their time, the tickets
+ * that signed in, and the watermarks of those who were signed out everywhere, as the state file keeps them.
+ */
+import type { DatabaseSync } from 'node:sqlite'
+import { allEndings, allWatermarks } from '../store/session-rows.ts'
+import type { EndCause } from './session.ts'
+import type { Claims } from './token.ts'
+
+/** Why an id is refused: its session has ended, or the ticket has signed in. */
+export type Refusal = EndCause | 'used'
+
+/** How long the wall clock must have gone without a step before anything is forgotten, in milliseconds. */
+const STEADY_MS = 600_000
+
+/** A difference between the two clocks that counts as a step, in milliseconds: the clock was set, or the machine was suspended. */
+const STEP_MS = 3_600_000
+
+const EVERYBODY = ''
+
+/** The sessions that have ended, the tickets that were used, and the watermarks. */
+export class Endings {
+  readonly #ids = new Map<string, readonly [refusal: Refusal, keepUntil: number]>()
+  readonly #watermarks = new Map<string, number>()
+  /** How far the wall clock was ahead of the monotonic clock at the last look. */
+  #offset = NaN
+  #steadySince = 0
+
+  /** Adds what the state file has. */
+  load(database: DatabaseSync): void {
+    for (const [id, refusal, keepUntil] of allEndings(database))
+      this.#ids.set(id, [refusal as Refusal, keepUntil])
+    for (const [subject, at] of allWatermarks(database)) this.raise(subject, at)
+  }
+
+  /** Why an id is refused; undefined when it is not. */
+  of(id: string): Refusal | undefined {
+    return this.#ids.get(id)?.[0]
+  }
+
+  /** Remembers that an id is refused. @param keepUntil when it may be forgotten, in milliseconds since 1970 */
+  add(id: string, refusal: Refusal, keepUntil: number): void {
+    this.#ids.set(id, [refusal, keepUntil])
+  }
+
+  /** Raises the watermark of a subject, or of everybody. @param at milliseconds since 1970 */
+  raise(subject: string | undefined, at: number): void {
+    const name = subject ?? EVERYBODY
+    this.#watermarks.set(name, Math.max(this.#watermarks.get(name) ?? 0, at))
+  }
+
+  /** When a subject was last signed out everywhere, in milliseconds since 1970; 0 for never. */
+  watermarkOf(subject: string): number {
+    return Math.max(this.#watermarks.get(EVERYBODY) ?? 0, this.#watermarks.get(subject) ?? 0)
+  }
+
+  /**
+   * Whether a token was issued before its subject was signed out everywhere, or in the same second, because `iat` has no
+   * milliseconds. A token without `iat` cannot prove that it was not.
+   */
+  isBeforeWatermark({ subject, issuedAt }: Claims): boolean {
+    const watermark = this.watermarkOf(subject)
+    return watermark > 0 && (issuedAt === undefined || Math.floor(issuedAt) * 1000 <= watermark)
+  }
+
+  /**
+   * Forgets the ids that need no longer be refused, but only when the wall clock has been steady for some time: a clock that is
+   * set forward by a year, and back again, must not revive a session that was revoked.
+   * @param now the monotonic clock in milliseconds
+   * @param wallClock milliseconds since 1970
+   * @returns whether it did, so that the state file can do the same
+   */
+  sweep(now: number, wallClock: number): boolean {
+    const offset = wallClock - now
+    if (!(Math.abs(offset - this.#offset) <= STEP_MS)) this.#steadySince = now
+    this.#offset = offset
+    if (now - this.#steadySince < STEADY_MS) return false
+    this.#steadySince = now
+    for (const [id, [, keepUntil]] of this.#ids) if (wallClock >= keepUntil) this.#ids.delete(id)
+    return true
+  }
+}
