@@ -2,6 +2,7 @@
  * How does a command do an owner's action? It asks the running gateway at its admin socket. When none runs, it opens the state
  * file as its one writer and does the action itself.
  */
+import { openStateForCommand } from './open-state.ts'
 import { existsSync } from 'node:fs'
 import { askAdmin, GatewayNotReachedError } from '../admin/ask.ts'
 import { MACHINE } from '../admin/caller.ts'
@@ -20,7 +21,7 @@ import { SETTINGS } from '../config/settings.ts'
 import { ApiTokens } from '../identity/api-tokens.ts'
 import { Sessions } from '../identity/sessions.ts'
 import { EXIT } from '../process/exit-codes.ts'
-import { State } from '../store/state.ts'
+import type { State } from '../store/state.ts'
 import type { Io } from './io.ts'
 
 /** Why a command ends without having done what was asked: one line for standard error, and the exit code. */
@@ -136,7 +137,7 @@ async function doOnStateFile(
   env: Environment,
   { id = '', body }: Question,
 ): Promise<unknown> {
-  const state = State.open(settingOf(SETTINGS.stateDir, env))
+  const state = await openStateForCommand(settingOf(SETTINGS.stateDir, env))
   try {
     const parts = statePartsOf(state, env)
     const caller = { ...MACHINE, door: 'state-file' } as const
