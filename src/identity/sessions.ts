@@ -344,13 +344,14 @@ export class Sessions implements Watched {
    * @throws {GatewayError} `other-subject`; and what {@link start} throws
    */
   renew(
-    { session }: BrowserSession,
+    { session: { id } }: BrowserSession,
     ticket: Ticket,
     { tokenId, kid }: { tokenId: string; kid: string },
   ): BrowserSession {
     const { claims } = ticket
-    const known = this.#browsers.get(session.id)
+    const known = this.#browsers.get(id)
     if (known === undefined) throw invalidToken('unknown session')
+    const { session } = known
     if (claims.subject !== session.subject)
       throw new GatewayError('other-subject', { reason: 'renewal by another subject' })
     this.#checkTicket(ticket, kid)
@@ -364,7 +365,7 @@ export class Sessions implements Watched {
       ...{ kid, tokenId, superseded },
       endsAt: Math.max(session.endsAt, this.endOf(claims)),
     }
-    this.#useTicket(ticket, session.id, (database) => putSession(database, row))
+    this.#useTicket(ticket, id, (database) => putSession(database, row))
     const browser = this.#add(row)
     this.#tellSuperseded({ ticketId: ticket.oneTimeId, session })
     return browser
