@@ -25,10 +25,11 @@ Usage
 Settings are environment variables; docs/configuration.md lists them. These matter here:
   ${ADDRESS_SETTINGS.map(({ env }) => env).join(', ')}
                                  a service of your own instead of a stand-in, such as http://127.0.0.1:3001
-  GATEWAY_STATE_DIR              secrets, log and budgets (.workspace in this folder)
+  GATEWAY_STATE_DIR              sessions, secrets, log and budgets (.workspace in this folder); one
+                                 workspace at a time
 
 Exit codes
-  0 stopped   1 failed   64 wrong usage   69 the port is taken   78 wrong settings
+  0 stopped   1 failed   64 wrong usage   69 the port or the folder is taken   78 wrong settings
 `
 
 /** @throws {UsageError} */

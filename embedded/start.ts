@@ -5,7 +5,7 @@ import { SecretFileError } from '../src/store/secret-file.ts'
 import { readArguments, USAGE, UsageError } from './arguments.ts'
 import { silentServices } from './named-services.ts'
 import { listed, welcomeText } from './welcome.ts'
-import { AddressError, startWorkspace } from './workspace.ts'
+import { TakenError, startWorkspace } from './workspace.ts'
 
 /** npm forwards a Ctrl+C that the terminal has already sent to this process, so two signals this close are one. */
 const SAME_SIGNAL_MS = 500
@@ -43,7 +43,7 @@ try {
 function exitCodeOf(error: unknown): number {
   if (error instanceof ConfigError || error instanceof SecretFileError) return EXIT.config
   if (error instanceof UsageError) return EXIT.usage
-  return error instanceof AddressError ? EXIT.unavailable : EXIT.failed
+  return error instanceof TakenError ? EXIT.unavailable : EXIT.failed
 }
 
 /** Resolves on the first signal to stop, also during the start. A later signal ends the process at once. */

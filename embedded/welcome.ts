@@ -1,6 +1,7 @@
 /** What does the user read when everything runs? The text built here. */
 import { relative } from 'node:path'
 import type { NamedService } from './named-services.ts'
+import { STATE_FOLDER } from './running-workspace.ts'
 import type { Workspace } from './workspace.ts'
 
 /**
@@ -14,12 +15,15 @@ export function welcomeText(
   folder = process.cwd(),
 ): string {
   const { origin, signInLink, terminal } = workspace
+  const linkCommand = [...stateFolder(workspace, folder), 'npm run sign-in-link'].join(' ')
   const at = origin === '' ? '' : `: ${origin}`
   const lines = [
     ...(silent.length === 0 ? [`Your workspace is up${at}`] : partlyUp(silent, at)),
     '',
-    'Open this link to sign in, for 12 hours:',
+    'Open this link within 10 minutes to sign in, for 12 hours:',
     `  ${signInLink}`,
+    'It works once. Another one, also for another browser:',
+    `  ${linkCommand}`,
   ]
   if (terminal !== null) {
     const [user = '', ...password] = terminal.credential.split(':')
@@ -65,6 +69,12 @@ function tokenCommand({ workspace, secretFile }: Workspace, folder: string): str
     secretFile === null ? [] : [`GATEWAY_JWT_SECRET_FILE=${quoted(nearest(secretFile, folder))}`]
   const settings = [`GATEWAY_WORKSPACE=${workspace}`, ...secret].join(' ')
   return `TOKEN=$(${settings} npm run --silent token -- --sub me --ttl 1h)`
+}
+
+/** The setting that names the state folder, when it is not the one that every command takes here. */
+function stateFolder({ stateDir }: Workspace, folder: string): string[] {
+  const near = nearest(stateDir, folder)
+  return near === STATE_FOLDER ? [] : [`GATEWAY_STATE_DIR=${quoted(near)}`]
 }
 
 /** A path as a user in `folder` would write it: relative if it is below that folder. */

@@ -1,17 +1,17 @@
 /** What makes a whole workspace on one machine? The gateway, and a stand-in for each service that is not configured. */
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
-import { userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import { loadConfig, type Config, type Environment } from '../src/config/load.ts'
 import { ensureSecretFile } from '../src/store/secret-file.ts'
 import { ADDRESS_SETTINGS, PROBED_SERVICES, SERVICES } from '../src/rules/services.ts'
 import { startGateway, type RunningGateway } from '../src/process/lifecycle.ts'
 import { ensureTerminalCredential } from '../src/terminals/terminal-credential.ts'
-import { mintToken } from '../src/identity/mint.ts'
 import { startAgentApi } from './agent-api.ts'
 import { startDashboard } from './dashboard.ts'
 import type { NamedService } from './named-services.ts'
+import { runningWorkspace, STATE_FOLDER } from './running-workspace.ts'
+import { makeSignInLink, originOf } from './sign-in.ts'
 import { startStatsServer } from './stats-server.ts'
 import { startTerminal, type RunningTerminal } from './terminal.ts'
 
@@ -20,10 +20,12 @@ export interface Workspace {
   readonly workspace: string
   /** `http://localhost:<port>`; empty when the gateway listens on a Unix socket. */
   readonly origin: string
-  /** The link that signs a browser in. */
+  /** The link that signs a browser in. It works once, within ten minutes. */
   readonly signInLink: string
   /** The terminal that was started here, or null when the user configured one. */
   readonly terminal: { kind: RunningTerminal['kind']; credential: string } | null
+  /** The folder that keeps the sessions and secrets. */
+  readonly stateDir: string
   /** The file with the secret that signs tokens, or null when the user set the secret directly. */
   readonly secretFile: string | null
   /** The services that the user configured instead of stand-ins. They may not respond yet. */
@@ -34,14 +36,13 @@ export interface Workspace {
   readonly close: () => Promise<void>
 }
 
-/** The error when the gateway cannot listen on an address. Its message is complete text for a person. */
-export class AddressError extends Error {
-  override readonly name = 'AddressError'
+/** The error when an address or the state folder belongs to another program. Its message is complete text for a person. */
+export class TakenError extends Error {
+  override readonly name = 'TakenError'
 }
 
 const FIRST_PORT = 8080
 const LAST_PORT = 8179
-const SIGN_IN_SECONDS = 12 * 3600
 
 /**
  * Starts the workspace. If one part fails to start, the parts that already run are stopped.
@@ -56,6 +57,7 @@ export async function startWorkspace(
   const settings = withDefaults(env)
   assertUsable(settings)
   const stateDir = settings['GATEWAY_STATE_DIR'] as string
+  await assertNotRunning(stateDir)
   await mkdir(stateDir, { recursive: true, mode: 0o700 })
   const logFile = join(stateDir, 'gateway.log')
   const secretFile = await secretFileFor(settings, stateDir)
@@ -66,12 +68,16 @@ export async function startWorkspace(
       { ...settings, ...secret, ...standIns.urls },
       logFile,
     )
-    const { port } = gateway.address
-    const origin = port === 0 ? '' : `http://localhost:${port}`
+    const origin = originOf(gateway.address.port)
     return {
       workspace: config.workspace,
       origin,
-      signInLink: `${origin}/_gateway/sign-in?token=${await mintSignInToken(config)}`,
+      signInLink: await makeSignInLink(origin, {
+        secret: config.jwtSecret,
+        workspace: config.workspace,
+        issuer: config.jwtIssuer,
+      }),
+      stateDir,
       terminal: standIns.terminal,
       secretFile,
       named: namedServices(config, settings),
@@ -90,7 +96,7 @@ export async function startWorkspace(
 function withDefaults(env: Environment): Environment {
   return {
     GATEWAY_WORKSPACE: 'local',
-    GATEWAY_STATE_DIR: resolve('.workspace'),
+    GATEWAY_STATE_DIR: resolve(STATE_FOLDER),
     // A short drain time, because a user who pressed Ctrl+C on their own machine does not want to wait.
     GATEWAY_DRAIN_SECONDS: '1',
     ...(env['GATEWAY_SOCKET'] === undefined ? { GATEWAY_HOST: '127.0.0.1' } : {}),
@@ -118,6 +124,16 @@ function isSecretGiven(settings: Environment): boolean {
 
 function isAddressGiven(settings: Environment): boolean {
   return settings['GATEWAY_PORT'] !== undefined || settings['GATEWAY_SOCKET'] !== undefined
+}
+
+/** @throws {TakenError} when a workspace runs with this state folder, which has one owner at a time */
+async function assertNotRunning(stateDir: string): Promise<void> {
+  const running = await runningWorkspace(stateDir)
+  if (running === undefined) return
+  const at = running.origin === '' ? '' : ` at ${running.origin}`
+  throw new TakenError(
+    `A workspace runs with ${stateDir} already${at} (process ${running.pid}). "npm run sign-in-link" makes a sign-in link for it.\nTo start another workspace, give it a folder of its own: GATEWAY_STATE_DIR=.workspace-2 npm start`,
+  )
 }
 
 /** Returns the file with the secret, and creates it if necessary; null when the user set the secret directly. */
@@ -199,7 +215,7 @@ async function startOnFreePort(settings: Environment, logDestination: string): P
     const started = await start({ GATEWAY_PORT: String(port) }).catch(whenTaken(() => null))
     if (started !== null) return started
   }
-  throw new AddressError(
+  throw new TakenError(
     `All ports from ${FIRST_PORT} to ${LAST_PORT} are taken. Name another with --port.`,
   )
 }
@@ -210,11 +226,11 @@ function addressError(settings: Environment, { code }: NodeJS.ErrnoException) {
   const address = socket ?? `Port ${port}`
   const advice = socket === undefined ? ' Without --port and GATEWAY_PORT a free one is taken.' : ''
   if (code === 'EADDRINUSE')
-    return new AddressError(`${address} is taken by another program.${advice}`)
+    return new TakenError(`${address} is taken by another program.${advice}`)
   if (code === 'EACCES' || code === 'EPERM')
-    return new AddressError(`You have no right to listen on ${socket ?? `port ${port}`}.${advice}`)
+    return new TakenError(`You have no right to listen on ${socket ?? `port ${port}`}.${advice}`)
   if (code === 'EADDRNOTAVAIL')
-    return new AddressError(`GATEWAY_HOST ${host} is no address of this machine.`)
+    return new TakenError(`GATEWAY_HOST ${host} is no address of this machine.`)
   return undefined
 }
 
@@ -235,23 +251,4 @@ function namedServices(config: Config, settings: Environment): NamedService[] {
       setting: address.env,
       address: config[address.key],
     }))
-}
-
-async function mintSignInToken({ jwtSecret, workspace, jwtIssuer }: Config): Promise<string> {
-  return await mintToken({
-    secret: jwtSecret,
-    workspace,
-    subject: userName(),
-    ttlSeconds: SIGN_IN_SECONDS,
-    issuer: jwtIssuer,
-  })
-}
-
-function userName(): string {
-  try {
-    return userInfo().username
-  } catch {
-    // userInfo throws for an account without an entry in the user database.
-    return 'me'
-  }
 }

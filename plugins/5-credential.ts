@@ -1,6 +1,7 @@
 /**
  * Stage 5: which credential does the request carry, and is it valid? At most one credential counts. The result is noted and
- * nothing is refused yet, because the stage `rate-limit` must count wrong credentials first.
+ * not yet refused, because the stage `rate-limit` must count wrong credentials first. Refused at once is an API token in the
+ * address, where it is logged by every proxy on the way.
  */
 import { GatewayError } from '../src/answers/errors.ts'
 import { expiredPlantedCookie, expiredSessionCookies } from '../src/http/cookies.ts'
@@ -11,24 +12,45 @@ import {
   usesSecureCookie,
   type Candidate,
   type Credential,
+  type CredentialKind,
 } from '../src/identity/credentials.ts'
-import { isTokenShaped } from '../src/identity/token.ts'
+import { isTokenShaped, type Principal } from '../src/identity/token.ts'
+import {
+  API_TOKEN_LENGTH,
+  isAllowedFrom,
+  type ApiToken,
+  type ApiTokens,
+} from '../src/identity/api-tokens.ts'
 import type { TokenVerifier } from '../src/identity/verifier.ts'
 import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import type { Exchange } from '../src/request/exchange.ts'
 import { stage } from '../src/request/stage.ts'
+import { decodeFully, type Target } from '../src/rules/target.ts'
 
 /** What the stage needs besides the request. */
 interface CredentialOptions {
   readonly verifier: TokenVerifier
+  readonly apiTokens: ApiTokens
   /** The parent domain of all workspaces. A sibling workspace can plant cookies for it. */
   readonly domain: string
   /** Tokens that were not verified before wait here. */
   readonly waitingRoom: WaitingRoom
 }
 
-export default stage('credential', ({ verifier, domain, waitingRoom }: CredentialOptions) => {
+/** One error each for all refusals, because making an error is a large part of what a refusal costs. */
+const TOKEN_IN_URL = new GatewayError('token-in-url')
+const ADDRESS_NOT_ALLOWED = new GatewayError('address-not-allowed')
+const API_TOKEN_IN_COOKIE = new GatewayError('token-invalid', { reason: 'API token in a cookie' })
+
+export default stage('credential', (options: CredentialOptions) => {
+  const { verifier, apiTokens, domain, waitingRoom } = options
   return function findAndVerify({ exchange, raw }) {
+    const exposed = exchange.target === undefined ? undefined : tokenInAddress(exchange.target)
+    if (exposed !== undefined) {
+      apiTokens.markExposed(exposed)
+      exchange.apiToken = exposed
+      return TOKEN_IN_URL
+    }
     const secure = usesSecureCookie(exchange)
     const candidate = findCredential(raw.rawHeaders, secure)
     if (candidate === undefined) return undefined
@@ -46,10 +68,52 @@ export default stage('credential', ({ verifier, domain, waitingRoom }: Credentia
     const other = exchange.dropAuthorization ? undefined : bearer
     const known = verifier.recall(token)
     if (known !== undefined && (other === undefined || !isTokenShaped(other))) {
-      exchange.credential = { kind, outcome: known }
+      noteCredential(exchange, kind, known)
       return undefined
     }
     return verifyLater(candidate, other, exchange)
+  }
+
+  /** The API token in force that stands in the path or the query, plain or escaped. */
+  function tokenInAddress({ path, query }: Target): ApiToken | undefined {
+    if (apiTokens.size === 0) return undefined
+    return tokenInText(path) ?? tokenInText(query)
+  }
+
+  function tokenInText(text: string): ApiToken | undefined {
+    if (text.length < API_TOKEN_LENGTH) return undefined
+    if (text.includes('%')) return apiTokens.liveIn(decodeFully(text))
+    return text.includes('hub_') ? apiTokens.liveIn(text) : undefined
+  }
+
+  /** Notes the credential that counts, and for the owner's lists where its session or its API token was last used. */
+  function noteCredential(
+    exchange: Exchange,
+    kind: CredentialKind,
+    outcome: Credential['outcome'],
+  ): void {
+    exchange.credential = {
+      kind,
+      outcome: outcome instanceof GatewayError ? outcome : judged(exchange, kind, outcome),
+    }
+  }
+
+  function judged(
+    exchange: Exchange,
+    kind: CredentialKind,
+    principal: Principal,
+  ): Credential['outcome'] {
+    const { session, apiToken } = principal
+    const address = exchange.client?.address ?? ''
+    if (apiToken === undefined) {
+      session.lastSeenFrom = address
+      return principal
+    }
+    // Browsers send cookies by themselves, and their requests spend larger budgets: an API token is for programs.
+    if (kind === 'cookie') return API_TOKEN_IN_COOKIE
+    exchange.apiToken = apiToken
+    apiTokens.noteUse(apiToken, address)
+    return isAllowedFrom(apiToken, address) ? principal : ADDRESS_NOT_ALLOWED
   }
 
   /** Verifies an unknown token after the requests with known ones, because anybody can send forged tokens and each costs time. */
@@ -59,7 +123,7 @@ export default stage('credential', ({ verifier, domain, waitingRoom }: Credentia
     exchange: Exchange,
   ): Promise<undefined> {
     await waitingRoom.turn()
-    exchange.credential = { kind, outcome: await outcomeOf(token) }
+    noteCredential(exchange, kind, await outcomeOf(token))
     if (other !== undefined && isTokenShaped(other))
       exchange.dropAuthorization = isOurs(other, await outcomeOf(other))
   }

@@ -1,4 +1,7 @@
-/** Stage 6: is there budget for this request? A request spends from its session's budget or from its client address's. */
+/**
+ * Stage 6: is there budget for this request? A request spends from its session's budget, from that of an API token with a rate
+ * of its own, or from its client address's.
+ */
 import type { FastifyRequest } from 'fastify'
 import type { RateLimiterRes } from 'rate-limiter-flexible'
 import {
@@ -10,6 +13,8 @@ import {
 import { isPreflight } from '../src/rules/cors.ts'
 import { waitDetail } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
+import type { ApiToken } from '../src/identity/api-tokens.ts'
+import { EXPIRY_FIELD } from '../src/http/browser.ts'
 import type { Parts } from '../src/parts.ts'
 import type { ClientFinder } from '../src/request/client-finder.ts'
 import { ownOrigin, verifiedPrincipal } from '../src/request/exchange.ts'
@@ -36,20 +41,23 @@ interface RateLimitOptions {
   readonly allowedOrigins: readonly string[]
 }
 
-/** The budgets of client addresses and of sessions, and what requests spend from them. */
+/** The budgets of client addresses, of sessions and of API tokens, and what requests spend from them. */
 export class RequestBudgets {
   readonly #addresses: SlidingWindowLimiter
   readonly #sessions: SlidingWindowLimiter
+  readonly #tokens: SlidingWindowLimiter
   readonly #clients: ClientFinder
   readonly #passwords = new PasswordTries()
 
   constructor({
     addressBudgets,
     sessionBudgets,
+    tokenBudgets,
     clients,
-  }: Pick<Parts, 'addressBudgets' | 'sessionBudgets' | 'clients'>) {
+  }: Pick<Parts, 'addressBudgets' | 'sessionBudgets' | 'tokenBudgets' | 'clients'>) {
     this.#addresses = addressBudgets
     this.#sessions = sessionBudgets
+    this.#tokens = tokenBudgets
     this.#clients = clients
   }
 
@@ -61,6 +69,11 @@ export class RequestBudgets {
   /** Takes one from the budget of a session. @returns the refusal when nothing was left */
   spendSession(request: FastifyRequest, sessionId: string): GatewayError | undefined {
     return note(request, 'session', this.#sessions, this.#sessions.take(sessionId))
+  }
+
+  /** Takes one from the budget of an API token that has a rate of its own. @returns the refusal when nothing was left */
+  spendToken(request: FastifyRequest, { id }: ApiToken, rate: number): GatewayError | undefined {
+    return note(request, 'token', this.#tokens, this.#tokens.take(id, id, 1, rate), rate)
   }
 
   /** Takes one from the budget of the address for a request that was refused before this stage counted it. */
@@ -123,6 +136,13 @@ export default stage(
 
     return function spendBudget(request) {
       if (isFree(request)) return undefined
+      const apiToken = verifiedPrincipal(request.exchange)?.apiToken
+      const rate = apiToken?.rate
+      // Strangers at the same address spend nothing of this budget.
+      if (apiToken !== undefined && rate !== undefined)
+        return (
+          budgets.spendToken(request, apiToken, rate) ?? budgets.beginPasswordTry(request, false)
+        )
       const sessionId = sessionBudget(request)
       const refusal =
         sessionId === undefined
@@ -155,14 +175,27 @@ export default stage(
 /** Notes what was taken from a budget, for the response's fields. @returns the refusal when it was too much */
 function note(
   { exchange }: FastifyRequest,
-  policy: 'address' | 'session',
+  policy: 'address' | 'session' | 'token',
   limiter: SlidingWindowLimiter,
   result: RateLimiterRes,
+  limit = limiter.limit,
 ): GatewayError | undefined {
   exchange.counted = true
-  const [limit, rule] = rateLimitFields(policy, limiter, result)
-  exchange.budgetFields = ['RateLimit', limit, 'RateLimit-Policy', rule]
-  return result.consumedPoints > limiter.limit ? tooMany(result) : undefined
+  const [left, rule] = rateLimitFields(policy, limiter, result, limit)
+  const session = verifiedPrincipal(exchange)?.apiToken?.session
+  exchange.budgetFields =
+    session !== undefined && session.endsAt - session.lastSeenAt < EXPIRY_NOTICE_MS
+      ? ['RateLimit', left, 'RateLimit-Policy', rule, EXPIRY_FIELD, httpDate(session.endsAt)]
+      : ['RateLimit', left, 'RateLimit-Policy', rule]
+  return result.consumedPoints > limit ? tooMany(result) : undefined
+}
+
+/** For how long before an API token expires its responses say so, in milliseconds: 14 days. */
+const EXPIRY_NOTICE_MS = 14 * 86_400_000
+
+/** A time in the form of RFC 9110 section 5.6.7. @param time milliseconds since 1970 */
+function httpDate(time: number): string {
+  return new Date(time).toUTCString()
 }
 
 /** Whether this stage does not count the request: it is free, or its route decides what it costs. */

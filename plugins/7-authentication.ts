@@ -1,6 +1,6 @@
 /**
- * Stage 7: may this client use this route? It must be signed in, and a request with a cookie must come from a page of this
- * origin, because browsers send cookies on requests of foreign pages too.
+ * Stage 7: may this client use this route? It must be signed in, an API token must have a scope for the request, and a request
+ * with a cookie must come from a page of this origin, because browsers send cookies on requests of foreign pages too.
  */
 import type { FastifyRequest } from 'fastify'
 import { expiredSessionCookies } from '../src/http/cookies.ts'
@@ -10,8 +10,10 @@ import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin } from '../src/request/exchange.ts'
 import { ANSWERED, stage } from '../src/request/stage.ts'
 import { fieldLines } from '../src/http/fields.ts'
+import { permitsRequest } from '../src/rules/scopes.ts'
 import { isSafeMethod, isSameOrigin, judgeOrigin } from '../src/rules/origin.ts'
 import { ownHeaders, type Answer } from '../src/answers/problem.ts'
+import type { ApiToken } from '../src/identity/api-tokens.ts'
 import { usesSecureCookie } from '../src/identity/credentials.ts'
 import { METHODS } from '../src/http/methods.ts'
 import type { WaitingRoom } from '../src/limits/waiting-room.ts'
@@ -28,6 +30,7 @@ interface AuthenticationOptions {
 
 /** One error each for all refusals, because making an error is a large part of what a refusal costs. */
 const SIGN_IN_REQUIRED = new GatewayError('sign-in-required')
+const SCOPE_MISSING = new GatewayError('scope-missing')
 const ORIGIN_NOT_ALLOWED = new GatewayError('origin-not-allowed')
 
 const NO_WEBSOCKET = new GatewayError('bad-request', {
@@ -64,6 +67,8 @@ export default stage(
           ? withExpiredCookie(credential.outcome, request)
           : credential.outcome
       exchange.principal = credential.outcome
+      const { apiToken } = credential.outcome
+      if (apiToken !== undefined && !isInScope(apiToken, request)) return SCOPE_MISSING
       const mustBeSameOrigin = credential.kind === 'cookie' && (ws || !isSafeMethod(method))
       const isRefused = mustBeSameOrigin
         ? !isSameOrigin(provenance, rules)
@@ -71,6 +76,12 @@ export default stage(
       return isRefused ? ORIGIN_NOT_ALLOWED : undefined
     },
 )
+
+/** Whether an API token has a scope for a request. A handshake is no reading: what follows it goes both ways. */
+function isInScope({ scopes }: ApiToken, { exchange, method, ws }: FastifyRequest): boolean {
+  const { target } = exchange
+  return target !== undefined && permitsRequest(scopes, target, isSafeMethod(method) && !ws)
+}
 
 /** Deletes a cookie that was refused, because the browser would otherwise send it again and again until a person clears it. */
 function withExpiredCookie(error: GatewayError, { exchange }: FastifyRequest): GatewayError {

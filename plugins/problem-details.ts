@@ -6,18 +6,18 @@ import { serviceDetail } from '../src/answers/details.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
-import { problemAnswer, retryAfterOf, type Answer } from '../src/answers/problem.ts'
+import { problemAnswer, redirectAnswer, retryAfterOf, type Answer } from '../src/answers/problem.ts'
 import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import { answerFault } from '../src/request/answer-fault.ts'
 import { discardBody } from '../src/request/discard-body.ts'
+import { wayToLogin, type LoginOptions } from '../src/request/login.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /** What the plugin needs besides the request. */
 interface ProblemDetailsOptions {
-  /** The address to which a signed-out browser is redirected; undefined for the built-in page. */
-  readonly loginUrl: string | undefined
+  readonly login: LoginOptions
   /** Refusals wait here, so that they do not delay requests that may pass. */
   readonly waitingRoom: WaitingRoom
   readonly drain: DrainState
@@ -33,7 +33,7 @@ declare module 'fastify' {
 }
 
 export default fp(
-  async function problemDetails(app, { loginUrl, waitingRoom, drain }: ProblemDetailsOptions) {
+  async function problemDetails(app, { login, waitingRoom, drain }: ProblemDetailsOptions) {
     /** Refuses the request: at once when the client is signed in, else after waiting for its turn. */
     function refuse(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
@@ -71,20 +71,25 @@ export default fp(
       const { code, headers, retryAfter } = error
       exchange.outcome.noteError(error)
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
+      const returnTo = isPage ? returnHere(request) : '/'
+      const way =
+        isPage && leadsToLogin(exchange, error) ? wayToLogin(request, login, returnTo) : undefined
       const audience = {
         requestId: request.id,
         page: isPage,
         repeatable: isRepeatable(request),
-        returnTo: isPage ? returnHere(request) : '/',
+        returnTo,
+        renews: exchange.outcome.stage === 'renew',
+        loginHref: way?.location,
       }
       const detail = detailOf(error, exchange)
       const answer = problemAnswer({ code, headers, retryAfter, detail }, audience)
+      if (way === undefined) return writeAnswer(request, reply, answer)
+      const withState = { ...answer, headers: [...answer.headers, ...way.headers] }
       writeAnswer(
         request,
         reply,
-        isPage && loginUrl !== undefined && isSignedOut(exchange, error)
-          ? toLogin(request, answer, loginUrl)
-          : answer,
+        isSignedOut(exchange, error) ? toLogin(withState, way.location) : withState,
       )
     }
 
@@ -138,11 +143,25 @@ function toGatewayError(error: FastifyError | GatewayError): GatewayError {
   return new GatewayError(isClientFault ? 'bad-request' : 'internal-error', options)
 }
 
+/** The refusals of a cookie whose session is over. */
+const SIGNED_OUT_CODES: ReadonlySet<string> = new Set([
+  'token-expired',
+  'token-invalid',
+  'ticket-used',
+])
+
+/** Whether the response sends a browser to the login page: at once, or by a link on the page. */
+function leadsToLogin(exchange: Exchange, error: GatewayError): boolean {
+  const { stage } = exchange.outcome
+  if (stage === 'sign-in' || stage === 'renew') return error.statusCode === 401
+  return isSignedOut(exchange, error)
+}
+
 /** Whether a browser was refused because it has no session, or because the session in its cookie has ended. */
 function isSignedOut({ outcome, credential }: Exchange, { code }: GatewayError): boolean {
   if (outcome.stage !== 'authentication') return false // a token that fails at sign-in would be redirected in a loop
   if (code === 'sign-in-required') return true
-  return credential?.kind === 'cookie' && (code === 'token-expired' || code === 'token-invalid')
+  return credential?.kind === 'cookie' && SIGNED_OUT_CODES.has(code)
 }
 
 /** The sentence that says what was wrong: the error's own, or one that names the service; undefined to use the code's. */
@@ -163,9 +182,7 @@ function returnHere({ method, exchange }: FastifyRequest): string {
   return returnPath(exchange.target.path + exchange.target.query, ownOrigin(exchange))
 }
 
-function toLogin(request: FastifyRequest, { headers }: Answer, loginUrl: string): Answer {
-  const url = new URL(loginUrl)
-  url.searchParams.set('return_to', ownOrigin(request.exchange) + returnHere(request))
+function toLogin({ headers }: Answer, location: string): Answer {
   const kept: string[] = []
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] ?? ''
@@ -176,7 +193,7 @@ function toLogin(request: FastifyRequest, { headers }: Answer, loginUrl: string)
     )
       kept.push(name, headers[i + 1] ?? '')
   }
-  return { status: 302, headers: [...kept, 'Location', url.href, 'Content-Length', '0'], body: '' }
+  return redirectAnswer(302, kept, location)
 }
 
 /**

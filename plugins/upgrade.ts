@@ -15,8 +15,11 @@ import { replaceHandleUpgrade } from '../src/http/node-internals.ts'
 import { TOO_MANY_SOCKETS_DETAIL } from '../src/answers/details.ts'
 import { EarlyBytes, hasLeft } from '../src/sockets/early-bytes.ts'
 import { ERRORS, GatewayError } from '../src/answers/errors.ts'
+import { ownOrigin } from '../src/request/exchange.ts'
 import type { Outcome } from '../src/request/outcome.ts'
+import { SESSION_ENDED_REASON, sessionOver, SessionWatch } from '../src/request/session-over.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-client.ts'
+import type { Session } from '../src/identity/session.ts'
 import type { Watchdog } from '../src/limits/watchdog.ts'
 import type { Service } from '../src/services/service.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
@@ -28,6 +31,7 @@ import {
   type Switched,
 } from '../src/sockets/dial.ts'
 import { WebSocketRelay, type RelayPair } from '../src/sockets/relay.ts'
+import { TerminalLines } from '../src/sockets/terminal-lines.ts'
 import type { BasicMemory } from '../src/terminals/safari-password.ts'
 
 /** What an open WebSocket depends on. */
@@ -44,7 +48,8 @@ export interface UpgradeOptions {
  * Completes the handshake with the service. When the service accepts, the client's `101` follows as soon as the request
  * reaches its handler. When the service refuses, its response is on its way to the client when the promise resolves.
  * @param headers the request headers for the service
- * @throws {GatewayError} when the service cannot be reached, the client has left, or too many WebSockets are open
+ * @throws {GatewayError} when the service cannot be reached, the client has left, its session is over, or too many WebSockets
+ * are open
  */
 export type Dial = (
   service: Service,
@@ -88,39 +93,43 @@ export function takeUpgrades(
     }
     // The client may have left while its token was verified. Nothing reads the connection yet, so no event would say it again.
     if (hasLeft(raw.socket)) throw clientLeft()
-    const place = openSockets.reserve(principal, client.budgetKey)
-    raw.socket.once('close', place.release)
+    raw.socket.once('close', openSockets.reserve(principal.session.id, client.budgetKey))
     const gone = new AbortController()
+    let whyGone = clientLeft()
     const early = new EarlyBytes(raw.socket, () => gone.abort())
+    const watch = new SessionWatch(principal.session, () => {
+      whyGone = sessionOver(principal.session)
+      gone.abort()
+    })
     const startedAt = performance.now()
     outcome.dialledAt = startedAt
     const loan = service.row.basicPassword ? basicMemory.lend(exchange, raw.rawHeaders) : undefined
     if (loan !== undefined) headers.push('Authorization', loan.authorization)
     const key = raw.headers['sec-websocket-key'] ?? ''
-    const result = await dialWebSocket(
-      service,
-      target.forwarded,
-      headers,
-      key,
-      offeredProtocols(raw),
-      gone.signal,
-    ).catch((error: unknown) => {
-      if (gone.signal.aborted) throw clientLeft()
+    const offered = offeredProtocols(raw)
+    let result: Switched | Refused
+    watchdog.add(watch)
+    try {
+      result = await dialWebSocket(service, target.forwarded, headers, key, offered, gone.signal)
+    } catch (error) {
+      if (gone.signal.aborted) throw whyGone
       loan?.refused() // ttyd refuses by closing the connection
       throw error
-    })
+    } finally {
+      watchdog.delete(watch)
+    }
     outcome.upstreamMs = performance.now() - startedAt
     if (gone.signal.aborted) {
-      // The client left after the service had answered: too late for the abort signal, so the connection is destroyed here.
+      // This came after the service had answered: too late for the abort signal, so the connection is destroyed here.
       ;(result.kind === 'switched' ? result.socket : result.answer).destroy()
-      throw clientLeft()
+      throw whyGone
     }
     if (result.kind === 'refused') {
       loan?.refused()
       exchange.passwordTry?.settleBy(result.answer.statusCode ?? 502)
       reply.hijack()
       try {
-        passRefusal(result, request, reply, service)
+        passRefusal(result, request, reply, { service, session: principal.session })
       } catch (cause) {
         result.answer.destroy()
         throw new GatewayError('upstream-unreachable', { reason: 'cannot be passed on', cause })
@@ -143,9 +152,14 @@ export function takeUpgrades(
         address,
         outcome,
         answer,
+        lines:
+          service.row.upgrades === 'ttyd'
+            ? new TerminalLines(ownOrigin(exchange), principal.session)
+            : undefined,
       })
-      const endedBy = place.endedBy ?? (drain.isReplaced ? RESTARTING : undefined)
-      if (endedBy !== undefined) relay.close(endedBy)
+      // The session may have ended, or the gateway begun to stop, while the service was dialled.
+      relay.check(performance.now(), Date.now())
+      if (drain.endsConnections) relay.close(RESTARTING)
     }
     takeovers.set(raw, (socket, head) => {
       try {
@@ -178,7 +192,7 @@ export function takeUpgrades(
     { answer }: Refused,
     { exchange, id }: FastifyRequest,
     { raw: response }: FastifyReply,
-    service: Service,
+    { service, session }: { service: Service; session: Session },
   ): void {
     const status = answer.statusCode ?? 502
     const headers = buildResponseHeaders(answer.rawHeaders, {
@@ -198,7 +212,15 @@ export function takeUpgrades(
     answer.on('error', () => {})
     answer.on('data', (chunk: Buffer) => (exchange.outcome.bytesOut += chunk.length))
     answer.setTimeout(idleMs, () => answer.destroy())
-    response.on('close', () => answer.destroy())
+    const watch = new SessionWatch(session, () => {
+      exchange.outcome.reason ??= SESSION_ENDED_REASON
+      cutAnswer(response)
+    })
+    watchdog.add(watch)
+    response.on('close', () => {
+      watchdog.delete(watch)
+      answer.destroy()
+    })
     answer.pipe(response)
   }
 }

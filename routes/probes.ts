@@ -1,11 +1,14 @@
 /** Is the gateway itself alive, and ready? `/_gateway/live` and `/_gateway/ready` tell supervisors, whatever the services do. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { METHODS } from '../src/http/methods.ts'
 import { GatewayError } from '../src/answers/errors.ts'
+import type { Principal } from '../src/identity/token.ts'
+import { permits } from '../src/rules/scopes.ts'
 import { verifiedPrincipal } from '../src/request/exchange.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'
 import type { ServiceProbe } from '../src/services/probe.ts'
+import type { State } from '../src/store/state.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
+import { refuseOtherMethods } from './other-methods.ts'
 
 /**
  * Anybody may probe, without a limit, because a supervisor that gets 429 would restart a healthy gateway. Without a credential
@@ -13,15 +16,22 @@ import type { DrainState } from '../src/sockets/drain-state.ts'
  */
 const PROBE = { public: true, uncounted: 'without-credential' } as const
 
+/** Whether the response tells how the services are: an API token needs the owner's scope for that. */
+function mayLook({ apiToken }: Principal): boolean {
+  return apiToken === undefined || permits(apiToken.scopes, 'owner', true, '')
+}
+
 /** What the routes need besides the request. */
 export interface ProbesOptions {
   readonly probe: ServiceProbe
   readonly drain: DrainState
+  /** Whether sessions and API tokens are kept is told to those who have a credential. */
+  readonly state: Pick<State, 'condition'>
 }
 
 export default async function probes(
   app: FastifyInstance,
-  { probe, drain }: ProbesOptions,
+  { probe, drain, state }: ProbesOptions,
 ): Promise<void> {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _body, done) => {
@@ -43,21 +53,15 @@ export default async function probes(
       return reply
     }
     const owner = verifiedPrincipal(exchange)
-    if (owner === undefined) return tell(request, reply, { status: 'ready' })
+    if (owner === undefined || !mayLook(owner)) return tell(request, reply, { status: 'ready' })
     exchange.principal = owner
-    // For information only: the gateway is ready although a service is down.
-    return tell(request, reply, { status: 'ready', services: await probe.states() })
+    // For information only: the gateway is ready although a service is down, or its state cannot be written.
+    const services = await probe.states()
+    return tell(request, reply, { status: 'ready', state: state.condition, services })
   })
 
   for (const url of ['/_gateway/live', '/_gateway/ready'])
-    app.route({
-      url,
-      method: METHODS.filter((method) => method !== 'GET' && method !== 'HEAD'),
-      config: { public: true },
-      handler() {
-        throw new GatewayError('method-not-allowed', { headers: { Allow: 'GET, HEAD' } })
-      },
-    })
+    refuseOtherMethods(app, url, ['GET', 'HEAD'])
 
   function tell(request: FastifyRequest, reply: FastifyReply, what: object): FastifyReply {
     const body = `${JSON.stringify(what)}\n`

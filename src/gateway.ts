@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import websocket from '@fastify/websocket'
-import Fastify, { LogController, type FastifyBaseLogger } from 'fastify'
+import Fastify, { LogController, type FastifyBaseLogger, type FastifyRequest } from 'fastify'
 import listener from '../plugins/0-listener.ts'
 import target, { buildRouting } from '../plugins/1-target.ts'
 import clientAddress from '../plugins/2-client-address.ts'
@@ -19,10 +19,14 @@ import endConnections from '../plugins/drain.ts'
 import problemDetails from '../plugins/problem-details.ts'
 import requestLog from '../plugins/request-log.ts'
 import { takeUpgrades } from '../plugins/upgrade.ts'
-import gatewayRoutes from '../routes/gateway.ts'
+import api from '../routes/api.ts'
 import health from '../routes/health.ts'
 import probes from '../routes/probes.ts'
 import proxied from '../routes/proxied.ts'
+import renewRoutes from '../routes/renew.ts'
+import signInRoutes from '../routes/sign-in.ts'
+import signOutRoutes from '../routes/sign-out.ts'
+import { livePartsOf } from './admin/live-parts.ts'
 import type { Config } from './config/load.ts'
 import { buildServer } from './http/server.ts'
 import type { Log } from './observe/log.ts'
@@ -40,7 +44,8 @@ export async function buildGateway(
   state = State.inMemory(),
 ): Promise<Gateway> {
   const parts = makeParts(config, log, state)
-  const { clients, sessions, verifier, waitingRoom, watchdog, services } = parts
+  const { clients, sessions, apiTokens, issuer, verifier, waitingRoom } = parts
+  const { watchdog, services } = parts
   const { openSockets, drain, basicMemory, metrics, decisions } = parts
   const { allowedOrigins, trustedProxies, sessionRoutes, programRoutes } = config
   const publicHost = `${config.workspace}.${config.domain}`
@@ -58,15 +63,18 @@ export async function buildGateway(
   })
   app.addHook('onClose', async () => closeParts(parts))
   // Whatever hangs on a session ends with it. What is checked twice a second anyway (relayed answers) asks the session itself.
-  sessions.onEnded(() => {
+  const endWhatHangsOnThem = () => {
     openSockets.closeEnded()
     basicMemory.forgetEnded()
-  })
+  }
+  sessions.onEnded(endWhatHangsOnThem)
+  apiTokens.onEnded(endWhatHangsOnThem)
 
   // @fastify/websocket owns the server's `upgrade` event and makes each upgrade a request (`request.ws`) that passes the same
   // stages as any other. It would then accept the upgrade with ws, which plugins/upgrade.ts prevents: the service accepts it.
   await app.register(websocket)
-  await app.register(problemDetails, { loginUrl: config.loginUrl, waitingRoom, drain })
+  const login = { loginUrl: config.loginUrl, domain: config.domain }
+  await app.register(problemDetails, { login, waitingRoom, drain })
   await app.register(requestLog, { log, metrics, decisions, clients, logProbes: config.logProbes })
   await app.register(cors, { allowedOrigins })
   await app.register(endConnections, { drain })
@@ -83,7 +91,7 @@ export async function buildGateway(
   await app.register(clientAddress, { clients })
   await app.register(host, { publicHost, rules: config.allowedHosts })
   await app.register(sensitiveFiles, { added: config.sensitiveFiles })
-  await app.register(credential, { verifier, domain: config.domain, waitingRoom })
+  await app.register(credential, { verifier, apiTokens, domain: config.domain, waitingRoom })
   const budgets = new RequestBudgets(parts)
   await app.register(rateLimit, { budgets, sessionRoutes, programRoutes, allowedOrigins })
   await app.register(authentication, { allowedOrigins, drain, waitingRoom })
@@ -102,15 +110,18 @@ export async function buildGateway(
     host: publicHost,
     strict: config.healthStrict,
   })
-  await app.register(probes, { probe: parts.probe, drain })
-  await app.register(gatewayRoutes, {
-    keys: parts.keys,
-    workspace: config.workspace,
-    sessions,
-    verifier,
+  await app.register(probes, { probe: parts.probe, drain, state })
+  const forSessions = {
+    ...{ issuer, sessions, login, verifier, watchdog, waitingRoom },
+    payForGuess: (request: FastifyRequest) => budgets.spendAddress(request),
+  }
+  await app.register(signInRoutes, forSessions)
+  await app.register(renewRoutes, forSessions)
+  await app.register(signOutRoutes, { sessions, watchdog, drain })
+  await app.register(api, {
+    parts: livePartsOf({ app, parts }, config),
+    logger: log.logger,
     watchdog,
-    waitingRoom,
-    payForGuess: (request) => budgets.spendAddress(request),
   })
   await app.register(proxied, { siteMap, services, forwardTo })
   return { app, parts }

@@ -16,6 +16,7 @@ import {
 import { SETTINGS } from './config/settings.ts'
 import { endProcess } from './process/ending.ts'
 import { codeOf } from './answers/errors.ts'
+import { parseDuration } from './commands/duration.ts'
 import { commandHelp, commandNamed, helpText, unknownCommand } from './commands/help.ts'
 import { isKept, keep } from './process/port-keeper.ts'
 import { LineOutput } from './observe/line-output.ts'
@@ -26,6 +27,7 @@ import {
   writePidFile,
 } from './process/pid-file.ts'
 import { VERSION } from './answers/version.ts'
+import { NewerStateError, StateAccessError, StateBusyError } from './store/state-errors.ts'
 
 const IO: Io = {
   out: (text) => void commandOutput().write(text),
@@ -80,6 +82,14 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       return (await import('./commands/doctor.ts')).doctor(args, process.env, IO)
     case 'explain':
       return (await import('./commands/explain.ts')).explain(args, process.env, IO)
+    case 'sign-in-link':
+      return (await import('./commands/sign-in-link.ts')).signInLink(args, process.env, IO)
+    case 'api-token':
+      return (await import('./commands/api-token.ts')).apiToken(args, process.env, IO)
+    case 'keys':
+      return (await import('./commands/keys.ts')).keys(args, process.env, IO)
+    case 'sessions':
+      return (await import('./commands/sessions.ts')).sessions(args, process.env, IO)
     case 'terminal-credential':
       return (await import('./commands/terminal-credential.ts')).terminalCredential(
         args,
@@ -146,13 +156,6 @@ async function token(args: readonly string[]): Promise<number> {
   return EXIT.ok
 }
 
-function parseDuration(text: string): number | undefined {
-  const match = /^([1-9][0-9]{0,7})(s|m|h|d)$/.exec(text)
-  if (match === null) return undefined
-  const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[match[2] ?? ''] ?? 1
-  return Number(match[1]) * unit
-}
-
 /** The message of a failure, and the exit code that tells a supervisor whether a restart can help. */
 interface Failure {
   readonly text: string
@@ -166,6 +169,9 @@ function describeFailure(error: unknown): Failure {
   if (error instanceof UsageError || code.startsWith('ERR_PARSE_ARGS'))
     return { text: `${message}\nTry "workspace-gateway help".`, exitCode: EXIT.usage }
   if (error instanceof ConfigError) return { text: message, exitCode: EXIT.config }
+  if (error instanceof NewerStateError) return { text: message, exitCode: EXIT.config }
+  if (error instanceof StateBusyError || error instanceof StateAccessError)
+    return { text: message, exitCode: EXIT.unavailable }
   if (error instanceof AlreadyRunningError) return { text: message, exitCode: EXIT.unavailable }
   if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code))
     return { text: describeAddressFailure(code), exitCode: EXIT.unavailable }

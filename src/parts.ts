@@ -1,7 +1,8 @@
 /** What lives as long as the gateway? Everything here: made once, and passed to the stages and routes that need it. */
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './config/load.ts'
-import { ApiTokens } from './identity/api-tokens.ts'
+import { ApiTokens, MAX_API_TOKENS } from './identity/api-tokens.ts'
+import { SessionIssuer } from './identity/issuer.ts'
 import { KeyRing, type Secrets } from './identity/key-ring.ts'
 import { Sessions } from './identity/sessions.ts'
 import { TokenVerifier } from './identity/verifier.ts'
@@ -28,6 +29,9 @@ const ADDRESS_CAPACITY = 100_000
 /** How many sessions have a budget of their own; each needs a token that we signed. */
 const SESSION_CAPACITY = 10_000
 
+/** The window of an API token's own rate, which is a number of requests a minute. */
+const TOKEN_WINDOW_SECONDS = 60
+
 /** The long-lived parts of a gateway. */
 export interface Parts {
   readonly log: Log
@@ -40,10 +44,14 @@ export interface Parts {
   readonly sessions: Sessions
   readonly apiTokens: ApiTokens
   readonly verifier: TokenVerifier
+  /** Issues the tokens of sessions. */
+  readonly issuer: SessionIssuer
   /** Budgets of client addresses. */
   readonly addressBudgets: SlidingWindowLimiter
   /** Budgets of sessions. */
   readonly sessionBudgets: SlidingWindowLimiter
+  /** Budgets of the API tokens that have a rate of their own. */
+  readonly tokenBudgets: SlidingWindowLimiter
   /** Where refusals wait, so that they do not delay requests that may pass. */
   readonly waitingRoom: WaitingRoom
   /** Checks everything under way twice a second. */
@@ -96,8 +104,18 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
   const { sessionMaxSeconds: maxSeconds, jwtLeewaySeconds: leewaySeconds } = config
   const sessions = new Sessions(state, { maxSeconds, leewaySeconds })
   const apiTokens = new ApiTokens(state)
-  sessions.load((kid) => keys.has(kid))
+  const load = (): void => {
+    sessions.load((kid) => keys.has(kid))
+    apiTokens.load()
+  }
+  state.onOpened(load) // again, when a predecessor has changed it, or when it could not be read before
+  load()
+  const verifier = new TokenVerifier({
+    rules: { workspace: config.workspace, issuer: config.jwtIssuer, leewaySeconds },
+    ...{ keys, sessions, apiTokens, state },
+  })
   watchdog.add(sessions) // it notices those whose time is over
+  watchdog.add(apiTokens) // so do they
   return {
     log,
     clients: new ClientFinder(config.trustedProxies),
@@ -105,10 +123,8 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
     keys,
     sessions,
     apiTokens,
-    verifier: new TokenVerifier({
-      rules: { workspace: config.workspace, issuer: config.jwtIssuer, leewaySeconds },
-      ...{ keys, sessions, apiTokens },
-    }),
+    verifier,
+    issuer: new SessionIssuer({ keys, sessions, verifier, workspace: config.workspace }),
     addressBudgets: new SlidingWindowLimiter({
       limit: config.rateLimit,
       windowSeconds,
@@ -118,6 +134,11 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
       limit: config.sessionRateLimit,
       windowSeconds,
       capacity: SESSION_CAPACITY,
+    }),
+    tokenBudgets: new SlidingWindowLimiter({
+      limit: 1, // each token has its own
+      windowSeconds: TOKEN_WINDOW_SECONDS,
+      capacity: MAX_API_TOKENS,
     }),
     waitingRoom: new WaitingRoom((error) => logger.error({ err: error }, 'a refusal failed')),
     watchdog,

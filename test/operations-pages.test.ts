@@ -11,7 +11,15 @@ const page = readFileSync('docs/log.md', 'utf8')
 t.test('every field of the request line is explained, and no other', async (t) => {
   const everything = {
     ...rejectionOf('id', 'client', 400, 'bad-request', 'reason'),
-    ...{ host: 'host', method: 'GET', path: '/', route: 'api', user: 'user', websocket: true },
+    ...{
+      host: 'host',
+      method: 'GET',
+      path: '/',
+      route: 'api',
+      user: 'user',
+      token: 'ci',
+      websocket: true,
+    },
     ...{ bytesIn: 1, upstreamMs: 1, trace: 'trace' },
   } as Decision
   const line = `{"level":"warn","time":""${logFields(everything)}${errorField(new Error('x'))},"msg":""}`

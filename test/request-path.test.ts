@@ -76,8 +76,10 @@ t.test(
       [
         ...allOf('/_gateway/live'),
         ...allOf('/_gateway/ready'),
+        ...allOf('/_gateway/renew').filter((route) => !/^(?:GET|HEAD|POST) /.test(route)), // 405
         ...allOf('/_gateway/sign-in'),
         ...allOf('/_gateway/sign-out').filter((route) => !route.startsWith('POST ')), // 405
+        ...allOf('/_gateway/signed-out'),
         ...allOf('/health'),
       ].toSorted(),
     )
@@ -85,10 +87,12 @@ t.test(
     t.same(having('uncounted', 'without-credential'), [
       'GET /_gateway/live',
       'GET /_gateway/ready',
+      'GET /_gateway/signed-out',
       'HEAD /_gateway/live',
       'HEAD /_gateway/ready',
+      'HEAD /_gateway/signed-out',
     ])
-    t.same(having('uncounted', 'signed-in'), ['POST /_gateway/sign-out'])
+    t.same(having('uncounted', 'signed-in'), ['POST /_gateway/renew', 'POST /_gateway/sign-out'])
     t.same(having('uncounted', 'sign-in'), [
       'GET /_gateway/sign-in',
       'HEAD /_gateway/sign-in',
@@ -194,7 +198,9 @@ t.test('an upgrade on a route without WebSockets is refused, signed in or not', 
     '/_gateway/live',
     '/_gateway/ready',
     '/_gateway/sign-in',
+    '/_gateway/renew',
     '/_gateway/sign-out',
+    '/_gateway/signed-out',
     '/_gateway/x',
   ])
     for (const headers of [[], [bearer]]) {
@@ -351,7 +357,7 @@ t.test(
     const words = (...lists: string[]) =>
       fc.constantFrom(...lists.flatMap((list) => list.split('|')))
     const path = words(
-      '/|/terminal|/terminal/ws|/api/x|/chat|/health|/_gateway/sign-in|/_gateway/sign-out|/x?y=z',
+      '/|/terminal|/terminal/ws|/api/x|/chat|/health|/_gateway/sign-in|/_gateway/sign-out|/_gateway/renew|/_gateway/signed-out|/x?y=z',
     )
     const pieces = words(
       '/|//|terminal|ws|api|chat|health|_gateway|sign-in|.|..|%2e|%2f|%5c|\\|#|?|&|;|%00|%ff|.env|*|http://|@|token=x|%25| ',

@@ -3,7 +3,8 @@ import t from 'tap'
 import { clientFrom, parseNetworks } from '../src/http/address.ts'
 import { BasicMemory } from '../src/terminals/safari-password.ts'
 import { SlidingWindowLimiter } from '../src/limits/budget.ts'
-import { sanitizeSetCookie, withoutSessionCookies } from '../src/http/cookies.ts'
+import { sanitizeSetCookie, withoutOwnCookies } from '../src/http/cookies.ts'
+import { browserSession, principalOf } from './helpers/principal.ts'
 import { Exchange } from '../src/request/exchange.ts'
 import { HOP_BY_HOP, removeNominated } from '../src/http/hop-by-hop.ts'
 import { parseAuthority } from '../src/rules/host.ts'
@@ -77,7 +78,7 @@ t.test('Proxy-Authentication-Info belongs to the hop, both ways', async (t) => {
 
 t.test('the memory of Basic credentials goes by the real clocks', async (t) => {
   const expiring = (expiresAt: number) => {
-    const principal = { subject: 'alice', expiresAt, sessionId: 's', keyId: 'k' }
+    const principal = principalOf(browserSession('s', { endsAt: expiresAt * 1000 }))
     const credential = { kind: 'cookie', outcome: principal } as const
     return Object.assign(new Exchange(), { credential, principal })
   }
@@ -130,7 +131,7 @@ t.test('a cookie whose name only ends like ours is somebody else’s', async (t)
     '$workspace_session',
     '!__Host-workspace_session',
   ]) {
-    t.equal(withoutSessionCookies(`${name}=a; b=c`), `${name}=a; b=c`, name)
+    t.equal(withoutOwnCookies(`${name}=a; b=c`), `${name}=a; b=c`, name)
     t.equal(sanitizeSetCookie(`${name}=a; Path=/`), `${name}=a; Path=/`, name)
   }
 })

@@ -4,7 +4,7 @@ import { isCookieBomb } from '../src/rules/client-error.ts'
 import { offeredProtocols } from '../src/sockets/dial.ts'
 import { clientFrom, parseAddress, parseNetworks } from '../src/http/address.ts'
 import { BasicMemory } from '../src/terminals/safari-password.ts'
-import { cookieValues, sanitizeSetCookie, withoutSessionCookies } from '../src/http/cookies.ts'
+import { cookieValues, sanitizeSetCookie, withoutOwnCookies } from '../src/http/cookies.ts'
 import { bearerToken, findCredential } from '../src/identity/credentials.ts'
 import { logFields } from '../src/observe/log-line.ts'
 import { rejectionOf } from '../src/observe/record.ts'
@@ -24,12 +24,18 @@ import { buildRequestHeaders, hasBody } from '../src/http/to-service.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-client.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import { namesSensitiveFile, parseFilePattern } from '../src/rules/sensitive.ts'
-import { parseTarget } from '../src/rules/target.ts'
+import { parseScopes, permits } from '../src/rules/scopes.ts'
+import { decodeFully, parseTarget } from '../src/rules/target.ts'
 import { isTokenShaped } from '../src/identity/token.ts'
-import { buildTokenVerifier } from '../src/identity/verifier.ts'
+import { ApiTokens } from '../src/identity/api-tokens.ts'
+import { KeyRing } from '../src/identity/key-ring.ts'
+import { Sessions } from '../src/identity/sessions.ts'
+import { TokenVerifier } from '../src/identity/verifier.ts'
+import { State } from '../src/store/state.ts'
 import { traceIdOf } from '../src/http/trace-context.ts'
 import { FORWARDED } from './helpers/forwarded.ts'
 import { SECRET } from './helpers/gateway.ts'
+import { browserSession, principalOf } from './helpers/principal.ts'
 import { growthProblem, type Reading } from './helpers/growth.ts'
 
 const SESSION = '__Host-workspace_session'
@@ -37,7 +43,19 @@ const SESSION = '__Host-workspace_session'
 /** What hostile texts consist of, repeated to 16 KiB. */
 const UNITS = [
   // Beginnings of tokens, which a search may begin anew at each.
-  ...['eyJ', 'eyJabcd.', 'eyJabcd.x', 'eyJa-_', 'hub_', 'hub_A1b2C3d4', 'a.', '.', '-', '_'],
+  ...[
+    'eyJ',
+    'eyJabcd.',
+    'eyJabcd.x',
+    'eyJa-_',
+    'hub_',
+    'hub_A1b2C3d4',
+    'hub_A1b2C3d4A1b2C3d4A1b2C3d4A1b2C3d4',
+    'a.',
+    '.',
+    '-',
+    '_',
+  ],
   // Separators of paths, queries, lists, cookies and fields, alone and with something between them.
   ...['/', '//', '/a', '/.', '/..', '../', '\\', '\\/', '&', 'a&', '=', 'a=', 'a=&', '?', '??'],
   ...[
@@ -161,11 +179,17 @@ const ADDED = [
 const FLY = parseNetworks('fdaa::/16').concat(parseNetworks('loopback'))
 const ORIGIN = 'https://houston.hubify.com'
 const rewrite = buildLocationRewriter(['localhost'], '3001', '/api')
-const verifier = buildTokenVerifier(
-  { workspace: 'houston', issuer: undefined, leewaySeconds: 30 },
-  [SECRET],
-)
-const PRINCIPAL = { subject: 'alice', expiresAt: 4e9, sessionId: 's', keyId: 'k' }
+const state = State.inMemory()
+const apiTokens = new ApiTokens(state)
+apiTokens.create({ name: 'ci', subject: 'alice', expiresAt: undefined })
+const PATH_SCOPE = parseScopes(['api:/v1'])
+const verifier = new TokenVerifier({
+  rules: { workspace: 'houston', issuer: undefined, leewaySeconds: 30 },
+  keys: new KeyRing([SECRET]),
+  sessions: new Sessions(state, { maxSeconds: 3600, leewaySeconds: 30 }),
+  apiTokens,
+})
+const PRINCIPAL = principalOf(browserSession('s'))
 const BROWSER = Object.assign(new Exchange(), {
   principal: PRINCIPAL,
   credential: { kind: 'cookie', outcome: PRINCIPAL } as const,
@@ -209,8 +233,8 @@ const READINGS: Readonly<Record<string, Reading>> = {
   'namesSensitiveFile, a long name': (text) => sensitive('/', `?${text}=.envx`),
   cookieValues: (text) =>
     cookieValues([text, `${text};${SESSION}=x`, `${SESSION}${text}`], SESSION),
-  withoutSessionCookies: (text) => withoutSessionCookies(`workspace_session${text};x`),
-  'withoutSessionCookies, at the end': (text) => withoutSessionCookies(`${text}workspace_session`),
+  withoutOwnCookies: (text) => withoutOwnCookies(`workspace_session${text};x`),
+  'withoutOwnCookies, at the end': (text) => withoutOwnCookies(`${text}workspace_session`),
   sanitizeSetCookie: (text) => [sanitizeSetCookie(text), sanitizeSetCookie(`a=1;${text}`)],
   'findCredential, X-Workspace-Token': (text) => findCredential(['X-Workspace-Token', text], true),
   'findCredential, Authorization': (text) =>
@@ -226,6 +250,12 @@ const READINGS: Readonly<Record<string, Reading>> = {
   'verify, payload': (text) =>
     judgeToken('{"alg":"HS256"}', `{"a":${JSON.stringify(text.slice(0, 900))},"a":1}`),
   'verify, anything': (text) => verifier.verify(text.slice(0, 4096)).catch(() => {}),
+  'ApiTokens, an address': (text) => apiTokens.liveIn(decodeFully(text)),
+  'ApiTokens, a token': (text) => [apiTokens.find(text), apiTokens.find(`hub_${text}`)],
+  permits: (text) => [
+    permits(PATH_SCOPE, 'api', true, `/v1${text}`),
+    permits(PATH_SCOPE, 'api', true, `/v1/${text}`),
+  ],
   fieldLines: (text) => fieldLines(manyFields(text), 'a'),
   trimOws: (text) => trimOws(`x${text}x`),
   listElements: (text) => listElements(text),

@@ -1,10 +1,14 @@
-/** What may the machine's owner ask of a running gateway? One set of actions, whichever way the owner asks. */
+/**
+ * What may the machine's owner alone ask of a running gateway? What names clients, the metrics, and links to sign in
+ * as anybody. The actions that owners
+ * have in the JSON API too are in owner-actions.ts.
+ */
 import { GatewayError } from '../answers/errors.ts'
 import type { Config } from '../config/load.ts'
 import { explainDecision, type Explanation } from '../observe/explanation.ts'
 import type { Gateway } from '../parts.ts'
 import { renderMetrics } from './measurements.ts'
-import { statusOf } from './status.ts'
+import { signInPath, type SignInLink } from './sign-in-link.ts'
 
 /**
  * The actions. An action takes and returns plain values and knows no request and no response, so that the admin socket
@@ -15,13 +19,12 @@ export interface AdminActions {
   explain(id: string): Explanation
   /** The metrics, in the text format of Prometheus. */
   metrics(): string
-  /** How the gateway and its services are doing, as JSON. */
-  status(): Promise<object>
+  /** A link with which a person signs in, once. */
+  signInLink(subject: string): Promise<SignInLink>
 }
 
 /** The actions on a gateway. */
-export function adminActions(gateway: Gateway, config: Config): AdminActions {
-  const { parts } = gateway
+export function adminActions({ parts }: Gateway, config: Config): AdminActions {
   return {
     explain(id) {
       const decision = parts.decisions.find(id)
@@ -31,6 +34,10 @@ export function adminActions(gateway: Gateway, config: Config): AdminActions {
       })
     },
     metrics: () => renderMetrics(parts),
-    status: () => statusOf(gateway, config),
+    async signInLink(subject) {
+      const { workspace, domain, jwtIssuer: issuer, sessionMaxSeconds } = config
+      const options = { secret: parts.keys.signing, workspace, issuer, sessionMaxSeconds }
+      return { path: await signInPath(subject, options), host: `${workspace}.${domain}` }
+    },
   }
 }

@@ -1,6 +1,6 @@
 /** How does a command ask the running gateway? It sends an HTTP request to the admin socket, whose server is door.ts. */
 import { request, type IncomingMessage } from 'node:http'
-import { adminSocketPath } from './door.ts'
+import { adminSocketPath, type AdminRoute } from './door.ts'
 import { codeOf } from '../answers/errors.ts'
 
 /** Time limit of a response, in milliseconds. */
@@ -8,16 +8,21 @@ const ANSWER_MS = 5000
 
 /** The gateway does not respond. The message names a remedy. */
 export class GatewayNotReachedError extends Error {
+  /** Whether no gateway runs, as far as one can see: there is no admin socket, or nobody listens on it. */
+  readonly isAbsent: boolean
+
   constructor(stateDir: string, cause: unknown) {
     const code = codeOf(cause)
+    const isAbsent = code === 'ENOENT' || code === 'ECONNREFUSED'
     const why =
       code === 'EACCES' || code === 'EPERM'
         ? 'its admin socket belongs to another user; run this command as the user that runs the gateway'
-        : code === 'ENOENT' || code === 'ECONNREFUSED'
+        : isAbsent
           ? 'no gateway is running with this state folder; GATEWAY_STATE_DIR must be the same as the gateway has'
           : 'it did not answer'
     super(`${adminSocketPath(stateDir)}: ${why}`, { cause })
     this.name = 'GatewayNotReachedError'
+    this.isAbsent = isAbsent
   }
 }
 
@@ -28,16 +33,23 @@ export interface AdminReply {
 }
 
 /**
- * Sends a GET request to the gateway that uses a state folder.
+ * Sends a request to the gateway that uses a state folder.
  * @param path such as `/status`
+ * @param body sent as JSON; nothing is sent when left out
  * @throws {GatewayNotReachedError} when there is no response
  */
-export async function askAdmin(stateDir: string, path: string): Promise<AdminReply> {
+export async function askAdmin(
+  stateDir: string,
+  path: string,
+  { method = 'GET', body }: { method?: AdminRoute['method']; body?: object | undefined } = {},
+): Promise<AdminReply> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   const signal = AbortSignal.timeout(ANSWER_MS)
-  request({ socketPath: adminSocketPath(stateDir), path, agent: false, signal }, resolve)
+  const headers = body === undefined ? {} : { 'Content-Type': 'application/json' }
+  const socketPath = adminSocketPath(stateDir)
+  request({ socketPath, method, path, headers, agent: false, signal }, resolve)
     .on('error', reject)
-    .end()
+    .end(body === undefined ? undefined : JSON.stringify(body))
   try {
     const answer = await promise
     const chunks: Buffer[] = []

@@ -12,9 +12,9 @@ import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../answers/errors.
 /** A route of the admin socket. */
 export interface AdminRoute {
   readonly method: 'GET' | 'POST' | 'DELETE'
-  /** The path. A last segment `:name` matches any one segment. */
+  /** The path. One segment may be `:name`, which matches any one segment. */
   readonly path: `/${string}`
-  /** Handles a request. @throws {GatewayError} whose reason is sent to the client */
+  /** Handles a request. @throws {GatewayError} whose detail, else its reason, is sent to the client */
   readonly answer: (question: AdminQuestion) => AdminAnswer | Promise<AdminAnswer>
 }
 
@@ -143,17 +143,13 @@ async function respond(
   response.on('error', () => response.destroy())
   try {
     const { type, body } = await answerTo(request, routes)
-    if (request.method !== 'GET')
-      logger.info({ method: request.method, path: request.url }, 'admin door used')
     write(response, 200, type ?? 'application/json', type === undefined ? json(body) : String(body))
   } catch (error) {
     if (!(error instanceof GatewayError)) logger.error({ err: error }, 'admin door failed')
-    const { code, reason } =
-      error instanceof GatewayError
-        ? error
-        : { code: 'internal-error' as ErrorCode, reason: codeOf(error) }
+    const code: ErrorCode = error instanceof GatewayError ? error.code : 'internal-error'
+    const detail = error instanceof GatewayError ? (error.detail ?? error.reason) : codeOf(error)
     const { status, title } = ERRORS[code]
-    const problem = { type: `urn:workspace-gateway:${code}`, title, status, code, detail: reason }
+    const problem = { type: `urn:workspace-gateway:${code}`, title, status, code, detail }
     write(response, status, 'application/problem+json', json(problem))
   }
 }
@@ -179,11 +175,13 @@ async function answerTo(
 
 /** The segment of a path that matches `:name` of a pattern; an empty string without `:name`, undefined without a match. */
 function matchPath(pattern: string, path: string): string | undefined {
-  const colon = pattern.indexOf(':')
-  if (colon < 0) return pattern === path ? '' : undefined
-  const name = path.slice(colon)
-  if (!path.startsWith(pattern.slice(0, colon)) || name === '' || name.includes('/'))
+  const segments = path.split('/')
+  const expected = pattern.split('/')
+  const isNamed = (segment: string) => segment.startsWith(':')
+  if (segments.length !== expected.length) return undefined
+  if (!expected.every((one, i) => (isNamed(one) ? segments[i] !== '' : one === segments[i])))
     return undefined
+  const name = segments[expected.findIndex(isNamed)] ?? ''
   try {
     return decodeURIComponent(name)
   } catch {

@@ -1,4 +1,5 @@
 /** What do the metrics read at the moment of asking? The counters of ended requests, and the gateway's parts as they are now. */
+import type { ApiTokens } from '../identity/api-tokens.ts'
 import { exposition } from '../observe/metrics.ts'
 import type { Parts } from '../parts.ts'
 import { byService } from '../rules/services.ts'
@@ -9,13 +10,26 @@ export function renderMetrics(parts: Parts): string {
     openWebSockets: parts.openSockets.size,
     inFlight: byService((name) => parts.services[name].inFlight),
     strayBytes: byService((name) => parts.services[name].pool.strayBytes),
-    limiterKeys: { addresses: parts.addressBudgets.size, sessions: parts.sessionBudgets.size },
+    limiterKeys: {
+      addresses: parts.addressBudgets.size,
+      sessions: parts.sessionBudgets.size,
+      tokens: parts.tokenBudgets.size,
+    },
     tokensVerified: Object.fromEntries(parts.keys.keys.map(({ kid, uses }) => [kid, uses])),
     sessions: parts.sessions.counts(),
     sessionsStarted: parts.sessions.started,
     sessionsEnded: parts.sessions.endings,
     rememberedTokens: parts.verifier.size,
+    apiTokenUses: usesByName(parts.apiTokens),
     isDraining: parts.drain.isDraining,
     eventLoopDelay: parts.eventLoop.read(),
   })
+}
+
+/** How often each API token was used since the start. A name is counted once, though several tokens may have had it. */
+function usesByName(apiTokens: ApiTokens): Record<string, number> {
+  const uses: Record<string, number> = {}
+  for (const { name, uses: count } of apiTokens.list())
+    if (count > 0) uses[name] = (uses[name] ?? 0) + count
+  return uses
 }

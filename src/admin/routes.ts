@@ -1,18 +1,24 @@
 /**
- * Which paths does the machine's owner have, and which action is behind each? The admin socket has a path for every action,
- * the metrics port has one.
+ * Which paths does the machine's owner have, and which action is behind each? The admin socket has a path for every action of
+ * actions.ts and of owner-actions.ts, the metrics port has one.
  */
 import type { AddressInfo } from 'node:net'
 import type { Logger } from 'pino'
 import type { Config } from '../config/load.ts'
 import { EXPOSITION_TYPE } from '../observe/metrics.ts'
 import type { Gateway } from '../parts.ts'
+import type { LiveParts, OwnerAction } from './action.ts'
 import { adminActions, type AdminActions } from './actions.ts'
+import { MACHINE } from './caller.ts'
 import { startAdmin, type AdminRoute } from './door.ts'
+import { livePartsOf } from './live-parts.ts'
 import { startMetricsPort } from './metrics-port.ts'
+import { OWNER_ACTIONS } from './owner-actions.ts'
+import { membersOf, subjectIn } from './members.ts'
+import { logAct, perform } from './perform.ts'
 
 /** The routes of the admin socket: each names one action. */
-function adminRoutes(actions: AdminActions): AdminRoute[] {
+export function adminRoutes(actions: AdminActions, parts: LiveParts, logger: Logger): AdminRoute[] {
   return [
     {
       method: 'GET',
@@ -25,10 +31,23 @@ function adminRoutes(actions: AdminActions): AdminRoute[] {
       answer: () => ({ body: actions.metrics(), type: EXPOSITION_TYPE }),
     },
     {
-      method: 'GET',
-      path: '/status',
-      answer: async () => ({ body: await actions.status() }),
+      method: 'POST',
+      path: '/sign-in-link',
+      async answer({ body }) {
+        const subject = subjectIn(membersOf(body, ['sub']).sub, 'sub')
+        const link = await actions.signInLink(subject)
+        logAct(logger, 'make-sign-in-link', MACHINE, [subject])
+        return { body: link }
+      },
     },
+    ...Object.entries<OwnerAction<LiveParts>>(OWNER_ACTIONS).map(([name, action]): AdminRoute => ({
+      method: action.method,
+      path: action.path,
+      answer: async ({ name: id, body }) => {
+        const input = { id, body }
+        return { body: await perform(name, action, { parts, input, caller: MACHINE, logger }) }
+      },
+    })),
   ]
 }
 
@@ -61,7 +80,10 @@ export async function startOperations(
   const { stateDir, metricsPort } = config
   const actions = adminActions(gateway, config)
   const admin = hasState
-    ? await startAdmin({ stateDir, logger, routes: adminRoutes(actions), takesOver })
+    ? await startAdmin({
+        ...{ stateDir, logger, takesOver },
+        routes: adminRoutes(actions, livePartsOf(gateway, config), logger),
+      })
     : undefined
   const metrics =
     metricsPort === undefined

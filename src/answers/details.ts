@@ -104,8 +104,16 @@ export const COOKIE_TOO_LONG_DETAIL =
 export const LENGTH_WANTED_DETAIL =
   'This service takes a body of more than 16 KiB only with a Content-Length. Send one.'
 
-/** The `detail` of a sign-in form with no token or several. */
+/** The `detail` of a form or JSON body, for a sign-in or a renewal, with no token or several. */
 export const ONE_TOKEN_DETAIL = 'Send the form again with exactly one token in it.'
+
+/** The `detail` of a renewal without a session of a browser. */
+export const RENEW_COOKIE_DETAIL =
+  'Only the session in the cookie of a browser can be renewed. Sign in with the token instead.'
+
+/** The `detail` when an API token signs out. */
+export const API_TOKEN_SIGN_OUT_DETAIL =
+  'An API token has no session to sign out of. Revoke it to end it.'
 
 /** The `detail` of a WebSocket handshake on a route without WebSockets. */
 export const NO_WEBSOCKET_DETAIL = 'There are no WebSockets at this address. Send a plain request.'
@@ -117,6 +125,23 @@ export const TERMINAL_WEBSOCKET_DETAIL =
 /** The `detail` when a session has too many WebSockets open. */
 export const TOO_MANY_SOCKETS_DETAIL =
   'Too many WebSockets are open. Close a tab of the terminal or the agent, then try again.'
+
+/** The `detail` when an API token cannot be made as it was asked for, by what is wrong. The keys are the `reason` texts. */
+export const API_TOKEN_DETAILS = {
+  'bad name':
+    'The name of a token takes a to z, 0 to 9 and hyphens, 64 at most, and begins with a letter or a digit.',
+  'name is taken':
+    'A token of this name is in force. Choose another name, revoke that token, or rotate it.',
+  'bad subject':
+    'The person or program that a token speaks for takes 1 to 256 characters, none a control.',
+  'bad scope':
+    'A scope is a route (api, dashboard, chat, terminal, owner, vault), then :read for reading alone, then :/path for a part of a service, as in api:read:/v1/models.',
+  'bad address': 'A token is allowed from addresses and CIDRs, 32 at most, such as 203.0.113.0/24.',
+  'bad rate': 'A rate is a whole number of requests a minute, 1 to 100,000.',
+  'bad expiry': 'A token must end later than now and before the year 10000.',
+  'too many tokens': 'There are 10,000 tokens in force. Revoke some that are not used.',
+  'not in force': 'The token has expired, was revoked or was replaced, so it cannot be rotated.',
+} as const
 
 /** A number of seconds as text, such as `1 second`. */
 export function inSeconds(seconds: number): string {

@@ -14,8 +14,8 @@ main{width:100%;max-width:26rem;background:var(--card);border:1px solid var(--li
 h1{font-size:1.35rem;line-height:1.25;margin:0 0 .5rem;letter-spacing:-.01em}p{margin:.5rem 0;color:var(--soft)}
 p.bad{color:var(--bad)}label{display:block;margin:1.25rem 0 .35rem;font-weight:600;font-size:.9rem}
 input{width:100%;padding:.65rem .75rem;font:inherit;color:inherit;background:var(--paper);border:1px solid var(--line);border-radius:8px}
-button{margin-top:1rem;width:100%;padding:.7rem;font:inherit;font-weight:600;color:var(--card);background:var(--accent);border:0;border-radius:8px;cursor:pointer}
-a{color:var(--accent)}:focus-visible{outline:3px solid var(--accent);outline-offset:2px}code{font-size:.85em;color:var(--soft)}
+button,a.button{display:block;margin-top:1rem;width:100%;padding:.7rem;font:inherit;font-weight:600;text-align:center;text-decoration:none;overflow-wrap:anywhere;color:var(--card);background:var(--accent);border:0;border-radius:8px;cursor:pointer}
+bdi{font-weight:600;overflow-wrap:anywhere}p bdi{color:var(--ink)}a{color:var(--accent)}:focus-visible{outline:3px solid var(--accent);outline-offset:2px}code{font-size:.85em;color:var(--soft)}
 `
 
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
@@ -63,21 +63,130 @@ function reloadNote(seconds: number): string {
   return `<p>This page tries again by itself in ${inSeconds(seconds)}.</p>`
 }
 
+/** What a page with a form for a token shows. */
+export interface TokenForm {
+  /** What went wrong; undefined when nothing did. */
+  readonly problem?: string | undefined
+  /** The path to return to, already verified. */
+  readonly returnTo: string
+  /** The address of the login page, from which the browser comes back; undefined when tokens are only pasted here. */
+  readonly loginHref?: string | undefined
+}
+
 /**
  * Builds the built-in sign-in page.
  * @param problem why the previous attempt failed, or undefined
  * @param returnTo a path on this origin, already verified
+ * @param loginHref the address of the login page, from which the browser comes back; undefined when there is none
  */
-export function signInPage(problem: string | undefined, returnTo: string): string {
-  const failed =
-    problem === undefined ? '' : `<p class="bad" role="alert">${escapeHtml(problem)}</p>`
+export function signInPage(
+  problem: string | undefined,
+  returnTo: string,
+  loginHref?: string,
+): string {
   return page(
     'Sign in to this workspace',
-    `<p>Paste the token of this workspace. It stays in a cookie of this browser until it expires.</p>${failed}
-<form method="post" action="/_gateway/sign-in"><input type="hidden" name="return_to" value="${escapeHtml(returnTo)}">
-<label for="token">Workspace token</label><input id="token" name="token" type="password" required autofocus autocomplete="current-password" spellcheck="false">
-<button>Sign in</button></form>`,
+    `${loginLink(loginHref)}<p>Paste the token of this workspace. It signs in once; the session stays in a cookie of this browser until it expires.</p>${alert(problem)}
+${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}`,
   )
+}
+
+/** Builds the page of a sign-in link that was used before. */
+export function usedTicketPage({ problem = '', returnTo, loginHref }: TokenForm): string {
+  const way =
+    loginHref === undefined
+      ? `<p>On the machine, <code>workspace-gateway sign-in-link</code> makes a new link. A new token can be pasted here:</p>
+${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}`
+      : button(loginHref, 'Sign in again')
+  return page(
+    ERRORS['ticket-used'].title,
+    `<p class="bad" role="alert">${escapeHtml(problem)}</p>${way}
+<p>Signed in already? <a href="${escapeHtml(returnTo)}">Go on to the workspace</a>.</p>`,
+  )
+}
+
+/** Builds the page with which a session is renewed. */
+export function renewPage({ problem, returnTo, loginHref }: TokenForm): string {
+  return page(
+    'Stay signed in',
+    `<p>A new token moves the end of this session. Open terminals and tabs go on.</p>${alert(problem)}${loginLink(loginHref)}
+${tokenForm('/_gateway/renew', returnTo, 'Stay signed in')}
+<p><a href="${escapeHtml(returnTo)}">Back</a></p>`,
+  )
+}
+
+/** A sign-in that the person shall confirm, because nothing proves that they asked for it. */
+export interface SignInQuestion {
+  /** `sub` of the ticket. */
+  readonly subject: string
+  /** The ticket, verified and not used up. */
+  readonly token: string
+  readonly returnTo: string
+  /** The state that the browser gets with this page. */
+  readonly state: string
+  /** Whether the ticket came in a URL, so that it works once. */
+  readonly inUrl: boolean
+  /** Whose session in this browser would end; undefined when there is none of another person. */
+  readonly replaced: string | undefined
+}
+
+/** Builds the page that asks whether this browser shall be signed in, with one button that posts the same fields. */
+export function signInQuestionPage(question: SignInQuestion): string {
+  const { subject, token, returnTo, state, inUrl, replaced } = question
+  const other =
+    replaced === undefined
+      ? ''
+      : `<p>You are signed in as ${personOf(replaced)} now. That session ends.</p>`
+  const fields = { token, return_to: returnTo, state, ...(inUrl ? { from: 'link' } : {}) }
+  return page(
+    'Sign in to this workspace?',
+    `<p>This signs you in as ${personOf(subject)}.</p>${other}
+<p>Go on only if you asked for it. A link from somebody else could sign you in as them, and they would see what you do.</p>
+<form method="post" action="/_gateway/sign-in">${hiddenFields(fields)}
+<button autofocus>Sign in as ${personOf(subject)}</button></form>`,
+  )
+}
+
+/** Builds the page after signing out. @param isSaved whether the end of the session is on the disk */
+export function signedOutPage(isSaved: boolean): string {
+  const unsaved = isSaved
+    ? ''
+    : '<p class="bad" role="alert">The workspace cannot write to its disk now. The session is over, and the workspace keeps trying to save that; until it has, a restart of the workspace could bring the session back.</p>'
+  return page(
+    'You are signed out',
+    `<p>The session is over: its terminals and connections were closed. API tokens of programs go on until they are revoked.</p>${unsaved}
+${button('/', 'Sign in again')}`,
+  )
+}
+
+function alert(problem: string | undefined): string {
+  return problem === undefined ? '' : `<p class="bad" role="alert">${escapeHtml(problem)}</p>`
+}
+
+function tokenForm(action: string, returnTo: string, label: string): string {
+  return `<form method="post" action="${action}">${hiddenFields({ return_to: returnTo })}
+<label for="token">Workspace token</label><input id="token" name="token" type="password" required autofocus autocomplete="current-password" spellcheck="false">
+<button>${label}</button></form>`
+}
+
+function hiddenFields(fields: Readonly<Record<string, string>>): string {
+  return Object.entries(fields)
+    .map(([name, value]) => `<input type="hidden" name="${name}" value="${escapeHtml(value)}">`)
+    .join('')
+}
+
+function loginLink(href: string | undefined): string {
+  return href === undefined ? '' : button(href, 'Sign in with your account')
+}
+
+/** A link that looks like a button. */
+function button(href: string, label: string): string {
+  return `<p><a class="button" href="${escapeHtml(href)}">${label}</a></p>`
+}
+
+/** A subject, kept apart from the text around it, which letters of another direction would else reorder. */
+function personOf(subject: string): string {
+  return `<bdi>${escapeHtml(subject)}</bdi>`
 }
 
 /** @param reloadSeconds seconds until the browser reloads the page, by a meta element, since the policy allows no script */

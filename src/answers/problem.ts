@@ -5,7 +5,7 @@
 import { STATUS_CODES } from 'node:http'
 import { DETAILS } from './details.ts'
 import { ERRORS, fixedRetryAfter, type ErrorCode, type GatewayError } from './errors.ts'
-import { errorPage, PAGE_POLICY, signInPage } from './pages.ts'
+import { errorPage, PAGE_POLICY, renewPage, signInPage, usedTicketPage } from './pages.ts'
 import { Remembered } from '../limits/memo.ts'
 
 /** The header that marks every error response of the gateway, so that a 403 of the gateway differs from a service's. */
@@ -28,19 +28,22 @@ export interface Audience {
   readonly repeatable?: boolean
   /** The verified path to which the user returns after signing in. */
   readonly returnTo: string
+  /** Whether the client wanted to renew a session, and so gets that form again. */
+  readonly renews?: boolean
+  /** The address of the login page; undefined when there is none, or when the client is not a browser. */
+  readonly loginHref?: string | undefined
 }
-
-const SIGN_IN_CODES: ReadonlySet<ErrorCode> = new Set([
-  'sign-in-required',
-  'token-invalid',
-  'token-expired',
-])
 
 // RFC 6750 section 3: no error attribute when no credential was sent.
 const CHALLENGES: Partial<Record<ErrorCode, string>> = {
   'sign-in-required': 'Bearer realm="workspace"',
   'token-invalid': 'Bearer realm="workspace", error="invalid_token"',
   'token-expired': 'Bearer realm="workspace", error="invalid_token", error_description="expired"',
+  'ticket-used': 'Bearer realm="workspace", error="invalid_token", error_description="used"',
+  // RFC 9470 section 3; 10 minutes
+  'step-up-required':
+    'Bearer realm="workspace", error="insufficient_user_authentication", max_age=600',
+  'scope-missing': 'Bearer realm="workspace", error="insufficient_scope"',
 }
 
 /**
@@ -70,18 +73,24 @@ export function problemAnswer(
       'application/problem+json',
       problemDocument(code, detail, audience.requestId),
     )
-  return withBody(
-    status,
-    [...headers, 'Content-Security-Policy', PAGE_POLICY],
-    'text/html; charset=utf-8',
-    SIGN_IN_CODES.has(code)
-      ? signInPage(code === 'sign-in-required' ? undefined : detail, audience.returnTo)
-      : errorPage(code, {
-          requestId: audience.requestId,
-          detail,
-          reloadSeconds: audience.repeatable === true ? retryAfter : undefined,
-        }),
-  )
+  return pageAnswer(status, headers, pageOf(code, detail, retryAfter, audience))
+}
+
+function pageOf(
+  code: ErrorCode,
+  detail: string,
+  retryAfter: number | undefined,
+  { requestId, repeatable, renews, returnTo, loginHref }: Audience,
+): string {
+  if (ERRORS[code].status !== 401) {
+    const reloadSeconds = repeatable === true ? retryAfter : undefined
+    return errorPage(code, { requestId, detail, reloadSeconds })
+  }
+  const form = { problem: code === 'sign-in-required' ? undefined : detail, returnTo, loginHref }
+  if (renews === true) return renewPage(form)
+  return code === 'ticket-used'
+    ? usedTicketPage(form)
+    : signInPage(form.problem, returnTo, loginHref)
 }
 
 /** The part of an error that the client may see. */
@@ -125,6 +134,25 @@ export function withBody(
     headers: [...headers, 'Content-Type', type, 'Content-Length', String(Buffer.byteLength(body))],
     body,
   }
+}
+
+/** Builds a response with a page of the gateway's own. */
+export function pageAnswer(status: number, headers: readonly string[], page: string): Answer {
+  return withBody(
+    status,
+    [...headers, 'Content-Security-Policy', PAGE_POLICY],
+    'text/html; charset=utf-8',
+    page,
+  )
+}
+
+/** Builds a redirect. @param location a verified path of ours, or the login page */
+export function redirectAnswer(
+  status: 302 | 303,
+  headers: readonly string[],
+  location: string,
+): Answer {
+  return { status, headers: [...headers, 'Location', location, 'Content-Length', '0'], body: '' }
 }
 
 /** @param requestId made by the gateway, so it contains nothing that JSON must escape */

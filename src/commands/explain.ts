@@ -1,11 +1,12 @@
 /** `workspace-gateway explain`: why did a request get its response? The running gateway reports the decision of each stage. */
 import { EXIT } from '../process/exit-codes.ts'
 import { parseArgs } from 'node:util'
-import { readSetting, type Environment } from '../config/load.ts'
+import type { Environment } from '../config/load.ts'
 import { SETTINGS } from '../config/settings.ts'
 import type { Explanation } from '../observe/explanation.ts'
-import { askAdmin, GatewayNotReachedError } from '../admin/ask.ts'
 import type { Io } from './io.ts'
+import { askForJson, exitCodeOf, settingOf } from './owner.ts'
+import { printable } from './printable.ts'
 
 const REQUEST_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
@@ -29,36 +30,11 @@ export async function explain(args: readonly string[], env: Environment, io: Io)
     )
     return EXIT.usage
   }
-  let stateDir: string
-  try {
-    stateDir = readSetting(SETTINGS.stateDir, env)
-  } catch (error) {
-    io.err(`workspace-gateway: ${error instanceof Error ? error.message : String(error)}\n`)
-    return EXIT.config
-  }
-  try {
-    const { status, body } = await askAdmin(stateDir, `/explain/${id}`)
-    if (status === 200) {
-      io.out(values.json ? body : chainText(JSON.parse(body) as Explanation))
-      return EXIT.ok
-    }
-    io.err(`workspace-gateway: ${detailOf(body) ?? `the gateway answered ${status}`}\n`)
-    return EXIT.failed
-  } catch (error) {
-    if (!(error instanceof GatewayNotReachedError)) throw error
-    io.err(`workspace-gateway: ${error.message}\n`)
-    return EXIT.unavailable
-  }
-}
-
-/** The `detail` of a problem document, if it has one. */
-function detailOf(body: string): string | undefined {
-  try {
-    const { detail } = JSON.parse(body) as { detail?: unknown }
-    return typeof detail === 'string' ? detail : undefined
-  } catch {
-    return undefined
-  }
+  return exitCodeOf(io, async () => {
+    const stateDir = settingOf(SETTINGS.stateDir, env)
+    const explanation = await askForJson(stateDir, `/explain/${id}`)
+    io.out(values.json ? `${JSON.stringify(explanation)}\n` : chainText(explanation as Explanation))
+  })
 }
 
 /** The chain of decisions as text for a person. */
@@ -79,12 +55,4 @@ function chainText(explanation: Explanation): string {
     ),
   ]
   return `${lines.map(printable).join('\n')}\n`
-}
-
-/** Escapes characters that could control a terminal, because a client can put any character into a request. */
-function printable(text: string): string {
-  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => {
-    const code = character.codePointAt(0) ?? 0
-    return `\\u{${code.toString(16)}}`
-  })
 }

@@ -16,6 +16,13 @@ interface Command {
 
 const JSON_OPTION = '--json          everything as JSON, for a program'
 
+const WITHOUT_GATEWAY =
+  'Works with a running gateway and without one. Needs GATEWAY_STATE_DIR alone.'
+
+/** The exit codes of the commands that do an owner's action. */
+const OWNER_EXITS =
+  'Ends with 0, 1 when it was refused, 69 when the gateway or its state cannot be reached, 78 for a wrong setting.'
+
 /** All commands, in the order of the overview. */
 export const COMMANDS = {
   serve: {
@@ -56,6 +63,56 @@ export const COMMANDS = {
       'ID              as in X-Request-Id, on an error page, or in the log',
       JSON_OPTION,
       'Ends with 0, 1 when the gateway does not know the request, 69 when no gateway runs.',
+    ],
+  },
+  'sign-in-link': {
+    usage: 'sign-in-link --sub NAME [--origin URL]',
+    summary: 'print a link that signs somebody in, once, within 10 minutes',
+    details: [
+      '--sub NAME      whom it signs in',
+      '--origin URL    where the workspace is reached; by default https:// and its public host',
+      'Without a running gateway it needs GATEWAY_WORKSPACE and GATEWAY_JWT_SECRET.',
+      OWNER_EXITS,
+    ],
+  },
+  sessions: {
+    usage: 'sessions list|end',
+    summary: 'list who is signed in, or end sessions',
+    details: [
+      'list [--json]     the sessions of browsers, and of programs seen since the start',
+      'end ID            end one session, wherever it is used',
+      'end --sub NAME    end every session of a person, and the workspace tokens of their programs',
+      'end --all         the same for everybody; API tokens stay',
+      WITHOUT_GATEWAY,
+      OWNER_EXITS,
+    ],
+  },
+  'api-token': {
+    usage: 'api-token create|list|revoke|rotate',
+    summary: 'make, list, revoke or replace the tokens of programs (hub_…)',
+    details: [
+      'create --name NAME   make a token, printed once, alone on standard output',
+      '  --scope SCOPE      what it may do: api (the default), dashboard, chat, terminal, owner; with :read for',
+      '                     reading alone, then :/path for a part; several by comma, or repeated',
+      '  --ttl TIME         how long it is valid: 90d (the default), 12h …; or --no-expiry',
+      '  --from CIDR        the addresses it may be used from; repeated for several',
+      '  --rate N           N requests a minute of its own; without it, it shares those of its address',
+      '  --sub NAME         whom services see as the user; by default the first of GATEWAY_OWNERS, or "owner"',
+      'list [--json]        all tokens, without their secrets; warns of unused and exposed ones',
+      'revoke NAME|ID       for good: the next request fails, what is open ends',
+      'revoke --leaked -    revoke every token in the text on standard input',
+      'rotate NAME|ID       make a new one; the old one is valid for --overlap 24h longer (0: ends at once)',
+      WITHOUT_GATEWAY,
+      OWNER_EXITS,
+    ],
+  },
+  keys: {
+    usage: 'keys [--json]',
+    summary: 'list the keys of the running gateway, and who still uses which',
+    details: [
+      JSON_OPTION,
+      'A key that only verifies can be removed when it has no sessions and nobody has used it.',
+      'Ends with 0, 69 when no gateway runs, 78 for a wrong setting.',
     ],
   },
   'terminal-credential': {

@@ -77,6 +77,9 @@ export function speaksForOrigin(name: string, value: string): boolean {
   return ORIGIN_WIDE.has(name)
 }
 
+/** The response header that tells a program when its API token expires. */
+export const EXPIRY_FIELD = 'X-Workspace-Token-Expires'
+
 /** The gateway's response headers that a cross-origin script may read, besides the CORS-safelisted ones. */
 export const EXPOSED_FIELDS =
-  'Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, X-Gateway-Error, WWW-Authenticate'
+  'Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, X-Gateway-Error, X-Workspace-Token-Expires, WWW-Authenticate'

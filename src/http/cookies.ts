@@ -1,4 +1,4 @@
-/** How are cookies read, filtered and written? Byte for byte, and with fixed attributes for the session cookie (RFC 6265bis). */
+/** How are cookies read, filtered and written? Byte for byte, and with fixed attributes for the gateway's own (RFC 6265bis). */
 import { trimOws } from './fields.ts'
 
 /**
@@ -10,11 +10,20 @@ export const SECURE_SESSION_COOKIE = '__Host-workspace_session'
 /** The session cookie's name on a loopback host over plain http, where browsers reject `Secure` cookies. */
 export const LOOPBACK_SESSION_COOKIE = 'workspace_session'
 
-// Matches the session cookie's names in any case, with any characters around them that cannot be part of a cookie name
+/** The name over https of the cookie that remembers that this browser went away to sign in (src/request/login.ts). */
+export const SECURE_SIGN_IN_COOKIE = '__Host-workspace_signin'
+
+/** Its name on a loopback host over plain http. */
+export const LOOPBACK_SIGN_IN_COOKIE = 'workspace_signin'
+
+/** For how long a browser may be away to sign in, in seconds. */
+export const SIGN_IN_COOKIE_SECONDS = 600
+
+// Matches the names of the gateway's cookies in any case, with any characters around them that cannot be part of a cookie name
 // (RFC 9110 section 5.6.2): Unicode white space, quotes, control characters, and the `=` of a nameless cookie, which browsers
 // send as the bare value.
-const SESSION_COOKIE =
-  /^[^\w!#$%&'*+.^`|~-]*(?:__host-)?workspace_session[^\w!#$%&'*+.^`|~-]*(?:=|$)/i
+const OWN_COOKIE =
+  /^[^\w!#$%&'*+.^`|~-]*(?:__host-)?workspace_(?:session|signin)[^\w!#$%&'*+.^`|~-]*(?:=|$)/i
 
 /** The longest lifetime that browsers allow for a cookie: 400 days (RFC 6265bis section 5.5), in seconds. */
 const MAX_AGE_SECONDS = 400 * 86_400
@@ -40,14 +49,14 @@ export function cookieValues(lines: readonly string[], name: string): string[] {
  * Removes the gateway's cookies from a `Cookie` value, in every spelling that a lenient parser could accept for them.
  * @returns undefined when nothing is left
  */
-export function withoutSessionCookies(line: string): string | undefined {
-  if (!/workspace_session/i.test(line)) return line
-  const kept = line.split(';').filter((pair) => !SESSION_COOKIE.test(pair))
+export function withoutOwnCookies(line: string): string | undefined {
+  if (!/workspace_s(?:ession|ignin)/i.test(line)) return line
+  const kept = line.split(';').filter((pair) => !OWN_COOKIE.test(pair))
   const rest = trimOws(kept.join(';'))
   return rest === '' ? undefined : rest
 }
 
-// Matches the prefix `__Host-` in any case, in a name or in the bare value of a nameless cookie, like SESSION_COOKIE.
+// Matches the prefix `__Host-` in any case, in a name or in the bare value of a nameless cookie, like OWN_COOKIE.
 const HOST_PREFIX = /^[^\w!#$%&'*+.^`|~-]*__host-/i
 
 /**
@@ -58,7 +67,7 @@ const HOST_PREFIX = /^[^\w!#$%&'*+.^`|~-]*__host-/i
  */
 export function sanitizeSetCookie(value: string, below?: string): string | undefined {
   const [pair = '', ...attributes] = value.split(';')
-  if (SESSION_COOKIE.test(pair)) return undefined
+  if (OWN_COOKIE.test(pair)) return undefined
   if (below === undefined)
     return [pair, ...attributes.filter((one) => attributeName(one) !== 'domain')].join(';')
   if (HOST_PREFIX.test(pair)) return undefined // browsers accept it only with `Path=/`
@@ -129,10 +138,31 @@ export function expiredPlantedCookie(secure: boolean, domain: string): string {
   return `${nameAndValue(secure, '')}; Max-Age=0; Domain=${domain}${flags(secure)}`
 }
 
+/**
+ * Builds the `Set-Cookie` value of a browser that goes away to sign in. A login service may send the browser back with a form,
+ * which is a POST from another site, so the cookie is `SameSite=None`. That needs `Secure`; without it, `Lax` must do.
+ */
+export function signInCookie(secure: boolean, state: string): string {
+  return `${signInCookieName(secure)}=${state}; Max-Age=${SIGN_IN_COOKIE_SECONDS}${signInFlags(secure)}`
+}
+
+/** Builds the `Set-Cookie` value that deletes such a cookie which a sibling workspace set for the whole domain. */
+export function expiredPlantedSignInCookie(secure: boolean, domain: string): string {
+  return `${signInCookieName(secure)}=; Max-Age=0; Domain=${domain}${signInFlags(secure)}`
+}
+
+export function signInCookieName(secure: boolean): string {
+  return secure ? SECURE_SIGN_IN_COOKIE : LOOPBACK_SIGN_IN_COOKIE
+}
+
 function nameAndValue(secure: boolean, value: string): string {
   return `${secure ? SECURE_SESSION_COOKIE : LOOPBACK_SESSION_COOKIE}=${value}`
 }
 
 function flags(secure: boolean): string {
   return `; Path=/; HttpOnly; SameSite=Lax${secure ? '; Secure' : ''}`
+}
+
+function signInFlags(secure: boolean): string {
+  return `; Path=/; HttpOnly; SameSite=${secure ? 'None; Secure' : 'Lax'}`
 }

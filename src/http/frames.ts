@@ -1,10 +1,18 @@
-/** Where does a WebSocket frame end? FrameFollower reads frame headers only (RFC 6455 section 5.2), never payloads. */
+/** Where do a WebSocket frame and a message end? FrameFollower reads frame headers only (RFC 6455 section 5.2), never payloads. */
 
 /** The sender of the frames: a client must mask them, a server must not. */
 export type FrameSender = 'client' | 'server'
 
 /** The longest frame header, in bytes: 2, plus 8 for a 64-bit length, plus 4 for the mask. */
 const MAX_HEADER_BYTES = 14
+
+const CLOSE = 0x8
+
+/**
+ * Where {@link FrameFollower.follow} stops. `frame`: at the end of the current frame. `message`: at the end of the current
+ * message, which has several frames when it is fragmented, or before a close frame, which ends the connection.
+ */
+export type StopAt = 'frame' | 'message'
 
 /**
  * Tracks the frame boundaries of one direction, in chunks of any size. It rejects bytes that are not legal frames, so an HTTP
@@ -15,26 +23,33 @@ export class FrameFollower {
   readonly #header = Buffer.alloc(MAX_HEADER_BYTES)
   #headerBytes = 0
   #payloadLeft = 0
+  /** Whether a message has begun and its last frame has not. Control frames may come in between (RFC 6455 section 5.4). */
+  #isInMessage = false
   #broken = false
 
   constructor(sender: FrameSender) {
     this.#masked = sender === 'client'
   }
 
-  /** Whether no frame is incomplete. Only then can the gateway insert a frame of its own. */
+  /** Whether no frame is incomplete. Only then can the gateway insert a control frame of its own. */
   get atBoundary(): boolean {
     return this.#headerBytes === 0 && this.#payloadLeft === 0 && !this.#broken
   }
 
+  /** Whether no message is incomplete either. Only then can the gateway insert a message of its own. */
+  get isBetweenMessages(): boolean {
+    return this.atBoundary && !this.#isInMessage
+  }
+
   /**
    * Reads the next bytes.
-   * @param stopAtBoundary read only up to the end of the current frame; reads nothing when no frame has begun
+   * @param stopAt where to stop reading; reads nothing when the follower is there already
    * @returns the number of bytes read, or -1 when they are not legal frames: then relay nothing more
    */
-  follow(chunk: Uint8Array, stopAtBoundary = false): number {
+  follow(chunk: Uint8Array, stopAt?: StopAt): number {
     let at = 0
     while (at < chunk.length) {
-      if (stopAtBoundary && this.atBoundary) return at
+      if (stopAt !== undefined && this.#isAtStop(stopAt, chunk[at])) return at
       if (this.#payloadLeft > 0) {
         const skipped = Math.min(this.#payloadLeft, chunk.length - at)
         this.#payloadLeft -= skipped
@@ -46,6 +61,11 @@ export class FrameFollower {
       if (this.#broken) return -1
     }
     return at
+  }
+
+  #isAtStop(stopAt: StopAt, next = 0): boolean {
+    if (stopAt === 'frame' || (next & 0x0f) === CLOSE) return this.atBoundary
+    return this.isBetweenMessages
   }
 
   #readHeader(): void {
@@ -67,6 +87,7 @@ export class FrameFollower {
           : length7
     this.#headerBytes = 0
     this.#payloadLeft = length
+    if (!isControl(first)) this.#isInMessage = (first & 0x80) === 0
     if (!Number.isSafeInteger(length)) this.#broken = true
   }
 }
@@ -80,8 +101,20 @@ function isLegal(
   const opcode = first & 0x0f
   if (isMasked !== mustBeMasked) return false
   if ((opcode > 0x2 && opcode < 0x8) || opcode > 0xa) return false
-  const isControl = opcode >= 0x8
-  return !isControl || ((first & 0x80) !== 0 && length7 <= 125)
+  return !isControl(first) || ((first & 0x80) !== 0 && length7 <= 125)
+}
+
+/** @param first the first byte of a frame */
+function isControl(first: number): boolean {
+  return (first & 0x08) !== 0
+}
+
+/** Builds a binary message as a server sends it, in one frame. With permessage-deflate it is legal too: not every message must be compressed (RFC 7692 section 6). */
+export function binaryMessage(payload: Buffer): Buffer {
+  const { length } = payload
+  if (length < 126) return Buffer.concat([Buffer.from([0x82, length]), payload])
+  if (length > 0xffff) throw new Error('a message of the gateway has at most 65,535 bytes')
+  return Buffer.concat([Buffer.from([0x82, 126, length >> 8, length & 0xff]), payload])
 }
 
 /** Builds a close frame (RFC 6455 section 5.5.1). @param mask required towards a service, where the gateway is the client */

@@ -47,6 +47,7 @@ const NEVER_FROM_SERVICE: ReadonlySet<string> = new Set([
   ...HOP_BY_HOP,
   'x-gateway-error',
   'x-request-id',
+  'x-workspace-token-expires',
 ])
 
 const responseFieldKinds = new Remembered(kindOfResponseField)

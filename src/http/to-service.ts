@@ -1,5 +1,5 @@
 /** Which request headers does a service get? The client's, filtered, plus the gateway's own (contract, section 6). */
-import { withoutSessionCookies } from './cookies.ts'
+import { withoutOwnCookies } from './cookies.ts'
 import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
 import { Remembered } from '../limits/memo.ts'
 import { fieldLines, listElements, type RawHeaders } from './fields.ts'
@@ -154,7 +154,7 @@ export function buildRequestHeaders(raw: RawHeaders, about: ForwardedRequest): s
         headers.push(name, value)
         break
       case COOKIE: {
-        const kept = withoutSessionCookies(value)
+        const kept = withoutOwnCookies(value)
         if (kept !== undefined) headers.push(name, kept)
         break
       }

@@ -4,9 +4,9 @@ import type { Key } from './key-ring.ts'
 import { isSubject, MAX_SUBJECT_LENGTH } from '../rules/subject.ts'
 import { isNumericDate, SESSION_USE } from './token.ts'
 
-/** The claims of a new token, and the secret that signs it. */
+/** The claims of a new token, and the secret that signs it, or the key that was made of it. */
 export interface MintOptions {
-  readonly secret: string
+  readonly secret: string | Key
   /** `aud` */
   readonly workspace: string
   /** `sub` */
@@ -45,7 +45,9 @@ export async function mintToken({
     .setExpirationTime(issuedAt + ttlSeconds)
     .setJti(crypto.randomUUID())
   if (issuer !== undefined) token.setIssuer(issuer)
-  return token.sign(new TextEncoder().encode(secret))
+  return token.sign(
+    typeof secret === 'string' ? new TextEncoder().encode(secret) : await secret.imported,
+  )
 }
 
 /** What a session token says. Times are in milliseconds since 1970. */

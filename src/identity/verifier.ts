@@ -4,6 +4,7 @@
  */
 import { compactVerify } from 'jose/jws/compact/verify'
 import { codeOf } from '../answers/errors.ts'
+import type { State } from '../store/state.ts'
 import type { ApiTokens } from './api-tokens.ts'
 import type { Key, KeyRing } from './key-ring.ts'
 import { digestOf, ticketIdOf, type Sessions, type Ticket } from './sessions.ts'
@@ -24,6 +25,8 @@ export interface VerifierParts {
   readonly keys: KeyRing
   readonly sessions: Sessions
   readonly apiTokens: ApiTokens
+  /** Nothing is judged before it is ready. By default it is. */
+  readonly state?: Pick<State, 'ready'>
   /** The wall clock in milliseconds, because `exp` is wall-clock time. */
   readonly now?: () => number
 }
@@ -37,14 +40,16 @@ export class TokenVerifier {
   readonly #keys: KeyRing
   readonly #sessions: Sessions
   readonly #apiTokens: ApiTokens
+  readonly #state: Pick<State, 'ready'> | undefined
   readonly #now: () => number
   readonly #remembered = new Map<string, Principal>()
 
-  constructor({ rules, keys, sessions, apiTokens, now = Date.now }: VerifierParts) {
+  constructor({ rules, keys, sessions, apiTokens, state, now = Date.now }: VerifierParts) {
     this.#rules = rules
     this.#keys = keys
     this.#sessions = sessions
     this.#apiTokens = apiTokens
+    this.#state = state
     this.#now = now
     sessions.onEnded(() => {
       this.forget(({ session }) => session.endedBy !== undefined)
@@ -77,6 +82,7 @@ export class TokenVerifier {
   async verify(token: string): Promise<Principal> {
     const known = this.recall(token)
     if (known !== undefined) return known
+    await this.#state?.ready // while a predecessor may still end sessions, none is judged, and none is in the cache
     // After the last await, the verdict and its place in the cache are one step. Otherwise a ticket could be used, a session
     // revoked or a key removed between the two, and the cache would go on with what was true before.
     const principal = token.startsWith('hub_')
@@ -97,6 +103,7 @@ export class TokenVerifier {
    * @throws {GatewayError} `token-invalid`, `token-expired` or `ticket-used`
    */
   async verifyTicket(token: string, inUrl: boolean): Promise<Ticket> {
+    await this.#state?.ready
     const { claims, key } = this.#claimsOf(await this.#signed(token))
     if (claims.isSessionToken) throw invalidToken('a session token is no ticket')
     const isOneTime = claims.tokenId !== undefined || inUrl
@@ -135,8 +142,11 @@ export class TokenVerifier {
     const apiToken = this.#apiTokens.find(token)
     if (apiToken === undefined) throw invalidToken('unknown API token')
     const { session } = apiToken
-    if (session.endedBy !== undefined) throw invalidToken('API token revoked')
-    if (this.#now() >= session.endsAt) throw invalidToken('API token expired')
+    const { endedBy } = session
+    if (endedBy !== undefined && endedBy !== 'expired')
+      throw invalidToken(`API token ${apiToken.name} is revoked`)
+    if (endedBy !== undefined || this.#now() >= session.endsAt)
+      throw invalidToken(`API token ${apiToken.name} has expired`)
     const { subject, endsAt: acceptedUntil } = session
     return {
       ...{ subject, session, acceptedUntil, apiToken },

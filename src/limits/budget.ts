@@ -106,17 +106,23 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
    * pass the check before one of them is counted. The request is refused when `consumedPoints` is more than the limit.
    * @param sharedKey the key whose budget is used instead when the table is full and does not contain the first one
    * @param points how much the request costs
+   * @param limit the limit of this key, if it differs from that of the table; the same at each call
    */
-  take(key: string, sharedKey: string = EVERYONE_ELSE, points = 1): RateLimiterRes {
+  take(
+    key: string,
+    sharedKey: string = EVERYONE_ELSE,
+    points = 1,
+    limit = this.limit,
+  ): RateLimiterRes {
     const now = this.#now()
     const { logs, name, log } = this.#find(key, sharedKey, now)
     this.#forget(log, now)
-    if (log.total + points > this.limit)
-      return this.#result(log.total + points, this.#msUntilRoom(log, points, now))
+    if (log.total + points > limit)
+      return this.#result(log.total + points, this.#msUntilRoom(log, points, now, limit), limit)
     this.#record(log, points, now)
     logs.delete(name)
     logs.set(name, log)
-    return this.#result(log.total, this.#msUntilFresh(log, now))
+    return this.#result(log.total, this.#msUntilFresh(log, now), limit)
   }
 
   /** Counts one request as {@link take} does, and lets the caller uncount it later. */
@@ -167,7 +173,8 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
     if (log === undefined) return null
     const now = this.#now()
     this.#forget(log, now)
-    return log.total === 0 ? null : this.#result(log.total, this.#msUntilFresh(log, now))
+    if (log.total === 0) return null
+    return this.#result(log.total, this.#msUntilFresh(log, now), this.limit)
   }
 
   /** Removes a key. @returns whether the table contained it */
@@ -252,23 +259,18 @@ export class SlidingWindowLimiter extends RateLimiterCompatibleAbstract {
   }
 
   /** Milliseconds until enough requests have left the window for one that was refused. */
-  #msUntilRoom(log: Log, points: number, now: number): number {
+  #msUntilRoom(log: Log, points: number, now: number, limit: number): number {
     let total = log.total + points
     let leaving = now
-    for (let i = 0; i < log.times.length && total > this.limit; i++) {
+    for (let i = 0; i < log.times.length && total > limit; i++) {
       total -= log.counts[i] ?? 0
       leaving = log.times[i] ?? now
     }
     return Math.max(0, leaving + this.windowMs - now)
   }
 
-  #result(consumed: number, msBeforeNext: number): RateLimiterRes {
-    return new RateLimiterRes(
-      Math.max(0, this.limit - consumed),
-      msBeforeNext,
-      consumed,
-      consumed === 1,
-    )
+  #result(consumed: number, msBeforeNext: number, limit: number): RateLimiterRes {
+    return new RateLimiterRes(Math.max(0, limit - consumed), msBeforeNext, consumed, consumed === 1)
   }
 }
 
@@ -300,15 +302,17 @@ export function retryAfterSeconds(result: RateLimiterRes): number {
 
 /**
  * The values of `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
- * @param policy the name of the budget: `address` or `session`
+ * @param policy the name of the budget: `address`, `session` or `token`
+ * @param limit the limit that `take` was called with
  */
 export function rateLimitFields(
   policy: string,
   limiter: SlidingWindowLimiter,
   result: RateLimiterRes,
+  limit = limiter.limit,
 ): [string, string] {
   return [
     `"${policy}";r=${result.remainingPoints};t=${retryAfterSeconds(result)}`,
-    `"${policy}";q=${limiter.limit};w=${limiter.windowMs / 1000}`,
+    `"${policy}";q=${limit};w=${limiter.windowMs / 1000}`,
   ]
 }

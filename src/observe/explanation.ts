@@ -24,6 +24,8 @@ export interface Explanation {
   readonly route: string | undefined
   readonly websocket: boolean
   readonly user: string | undefined
+  /** The name of an API token. */
+  readonly token: string | undefined
   readonly trace: string | undefined
   /** 0 when the client closed the connection before there was a response. */
   readonly status: number
@@ -37,7 +39,7 @@ const UPSTREAM = STAGES.indexOf('upstream')
 /** Puts a record into words, stage by stage. */
 export function explainDecision(decision: Decision): Explanation {
   const { id, at, ms, upstreamMs, client, peer, scheme, host, method, path } = decision
-  const { route, websocket, user, trace, stage, status, code, reason } = decision
+  const { route, websocket, user, token, trace, stage, status, code, reason } = decision
   const answeredAt = STAGES.indexOf(stage)
   // The last stage is the service, or the route of the gateway itself that responded in place of a service.
   const stages = STAGES.filter((_, i) => i < UPSTREAM || i === Math.max(answeredAt, UPSTREAM))
@@ -61,6 +63,7 @@ export function explainDecision(decision: Decision): Explanation {
     route,
     websocket,
     user,
+    token,
     trace,
     status,
     code,
@@ -70,7 +73,7 @@ export function explainDecision(decision: Decision): Explanation {
 }
 
 /** The stages that answer every request that reaches them. */
-type LastStage = 'upstream' | 'health' | 'sign-in' | 'sign-out' | 'probe'
+type LastStage = 'upstream' | 'health' | 'sign-in' | 'renew' | 'sign-out' | 'probe' | 'owner'
 
 type Finding = (decision: Decision) => string
 
@@ -95,13 +98,15 @@ function clientFinding({ client, peer, viaProxy }: Decision): string {
     : `${client}, told by the trusted proxy ${proxy}`
 }
 
-function credentialFinding({ credential, credentialError, credentialReason }: Decision): string {
+function credentialFinding(decision: Decision): string {
+  const { credential, credentialError, credentialReason, token } = decision
   if (credential === undefined) return 'none of ours'
   const kind = { header: 'X-Workspace-Token', bearer: 'Authorization', cookie: 'session cookie' }[
     credential
   ]
-  if (credentialError === undefined) return `${kind}, good`
-  return `${kind}, ${credentialError}${credentialReason === undefined ? '' : ` (${credentialReason})`}`
+  const named = token === undefined ? kind : `${kind}, API token ${token}`
+  if (credentialError === undefined) return `${named}, good`
+  return `${named}, ${credentialError}${credentialReason === undefined ? '' : ` (${credentialReason})`}`
 }
 
 /** A RateLimit header such as `"address";r=9;t=60` in words. */

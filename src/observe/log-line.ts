@@ -7,7 +7,7 @@ import type { Decision } from './record.ts'
  */
 export function logFields(decision: Decision): string {
   const { id, client, host, method, path, route, stage, status, code, reason, user } = decision
-  const { websocket, bytes, bytesIn, ms, upstreamMs, trace } = decision
+  const { token, websocket, bytes, bytesIn, ms, upstreamMs, trace } = decision
   return (
     `,"id":"${id}"` +
     textField('client', client) +
@@ -19,6 +19,7 @@ export function logFields(decision: Decision): string {
     textField('code', code) +
     textField('reason', reason) +
     textField('user', user) +
+    textField('token', token) +
     (websocket ? ',"websocket":true' : '') +
     `,"bytes":${bytes}` +
     numberField('bytesIn', bytesIn) +

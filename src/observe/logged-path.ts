@@ -22,21 +22,33 @@ export function loggedPath(path: string): string {
   return `${withoutHiddenTokens(path.slice(0, MAX_LOGGED_PATH), true)}…`
 }
 
-/** A percent-escape of a printable ASCII character, whose own `%` may be escaped any number of times. */
-const ESCAPE = /%(?:25)*([2-7][0-9A-Fa-f])/g
-
 /**
  * Removes tokens, also tokens with escaped characters. If the path has such a token, the whole path is returned unescaped.
  */
 function withoutHiddenTokens(path: string, isCut: boolean): string {
   const kept = withoutTokens(path, isCut)
   if (!kept.includes('%')) return kept
-  const bare = kept.replace(ESCAPE, (_escape, hex: string) =>
-    String.fromCharCode(Number.parseInt(hex, 16)),
-  )
+  const bare = unescaped(kept)
   const bareKept = withoutTokens(bare, isCut)
   return bareKept === bare ? kept : bareKept
 }
+
+/** Decodes escapes of printable ASCII characters, as often as there are any: a character may complete another escape. */
+function unescaped(text: string): string {
+  const characters: string[] = []
+  for (const character of text) {
+    characters.push(character)
+    while (characters.at(-3) === '%') {
+      const hex = `${characters.at(-2)}${characters.at(-1)}`
+      if (!PRINTABLE.test(hex)) break
+      characters.splice(-3, 3, String.fromCharCode(Number.parseInt(hex, 16)))
+    }
+  }
+  return characters.join('')
+}
+
+/** The hexadecimal number of a printable ASCII character. */
+const PRINTABLE = /^[2-7][0-9A-Fa-f]$/
 
 /**
  * Removes tokens from a text: each compact JWS (`eyJ….….…`) and each API token (`hub_…`). It makes one pass over the runs.

@@ -54,6 +54,10 @@ export const METRICS = {
   gateway_sessions_started_total: { type: 'counter', help: 'Sign-ins of browsers.' },
   gateway_sessions_ended_total: { type: 'counter', help: 'Sessions that ended, by cause.' },
   gateway_remembered_tokens: { type: 'gauge', help: 'Verified tokens that are remembered.' },
+  gateway_api_token_requests_total: {
+    type: 'counter',
+    help: 'Requests with an API token, good or refused, by the name of the token; only those that were used since the start.',
+  },
   gateway_draining: { type: 'gauge', help: '1 while the gateway is stopping.' },
   gateway_event_loop_delay_seconds: {
     type: 'gauge',
@@ -224,6 +228,8 @@ export interface Readings {
   /** By cause. */
   readonly sessionsEnded: Readonly<Record<string, number>>
   readonly rememberedTokens: number
+  /** By name. */
+  readonly apiTokenUses: Readonly<Record<string, number>>
   readonly isDraining: boolean
   /** In seconds, by quantile. */
   readonly eventLoopDelay: Readonly<Record<string, number>>
@@ -253,6 +259,7 @@ export function exposition(counted: RequestMetrics, readings: Readings): string 
     ...one('gateway_sessions_started_total', readings.sessionsStarted),
     ...by('gateway_sessions_ended_total', 'cause', readings.sessionsEnded),
     ...one('gateway_remembered_tokens', readings.rememberedTokens),
+    ...by('gateway_api_token_requests_total', 'token', readings.apiTokenUses),
     ...one('gateway_draining', readings.isDraining ? 1 : 0),
     ...by('gateway_event_loop_delay_seconds', 'quantile', readings.eventLoopDelay),
     ...one('process_resident_memory_bytes', rss),

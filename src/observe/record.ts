@@ -38,6 +38,8 @@ export interface Decision {
   readonly credentialError: ErrorCode | undefined
   readonly credentialReason: string | undefined
   readonly user: string | undefined
+  /** The name of the API token that the request carried, also in its address. */
+  readonly token: string | undefined
   /** The `RateLimit` header of the response; undefined when the request was not counted. */
   readonly budget: string | undefined
   readonly websocket: boolean
@@ -93,6 +95,7 @@ export function decisionOf({
     credentialError: refusal?.code,
     credentialReason: refusal?.reason,
     user: principal?.subject,
+    token: exchange.apiToken?.name,
     budget: exchange.budgetFields[1],
     websocket,
     bytes: exchange.outcome.bytesOut,
@@ -130,6 +133,7 @@ export function rejectionOf(
     credentialError: undefined,
     credentialReason: undefined,
     user: undefined,
+    token: undefined,
     budget: undefined,
     websocket: false,
     bytes: 0,

@@ -132,6 +132,7 @@ export function retireGateway(options: StopOptions, onBudgetsSaved: () => void):
   return stopGateway(options, async () => {
     const drained = drainReplaced(options)
     options.saveBudgets()
+    options.gateway.parts.state.handOver() // before the successor hears of it, because one process writes at a time
     onBudgetsSaved()
     await drained
   })

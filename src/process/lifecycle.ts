@@ -51,7 +51,10 @@ export interface RunningGateway extends Gateway {
   retire(onBudgetsSaved: () => void): Promise<void>
   /** Saves the budgets to the state folder, for a successor. */
   saveBudgets(): void
-  /** Adds what a predecessor has saved in the state folder since the budgets were last read from there. */
+  /**
+   * Adds the budgets that a predecessor has saved since they were last read, and becomes the writer of the state, which the
+   * predecessor has closed.
+   */
   takeBudgets(): void
 }
 
@@ -72,11 +75,12 @@ export async function startGateway(
   const log = openLog(config.logLevel, logDestination)
   const { logger } = log
   const hasState = openStateDir(config.stateDir, logger)
-  const state = hasState ? State.open(config.stateDir) : State.inMemory()
+  const state = await State.open(config.stateDir, { logger, isUsable: hasState, takesOver })
   const gateway = await buildGateway(config, log, state)
   const { app, parts } = gateway
   const { keys, sessions, verifier, services } = parts
-  const budgets = { addresses: parts.addressBudgets, sessions: parts.sessionBudgets }
+  const { addressBudgets: addresses, sessionBudgets: sessionTable, tokenBudgets: tokens } = parts
+  const budgets = { addresses, sessions: sessionTable, tokens }
   const connections = trackConnections(gateway)
   let address: ListenAddress
   try {
@@ -132,6 +136,7 @@ export async function startGateway(
     saveBudgets: save,
     takeBudgets() {
       if (hasState) restoreBudgets(config.stateDir, budgets, logger)
+      void state.takeOver()
     },
     close() {
       closing ??= stopGateway(stopOptions)

@@ -3,6 +3,7 @@ import type { Client } from '../http/address.ts'
 import type { Authority } from '../rules/host.ts'
 import type { PasswordTry } from '../limits/password-tries.ts'
 import type { Target } from '../rules/target.ts'
+import type { ApiToken } from '../identity/api-tokens.ts'
 import type { Credential } from '../identity/credentials.ts'
 import type { Principal } from '../identity/token.ts'
 import { Outcome } from './outcome.ts'
@@ -25,11 +26,16 @@ export class Exchange {
   authority: Authority | undefined
   /** Stage `credential`: the credential that counts, and whether it is valid. */
   credential: Credential | undefined
+  /** Stage `credential`: the API token that the request carries, also one in its address; undefined for one not in force. */
+  apiToken: ApiToken | undefined
   /** Stage `credential`: whether `Authorization` holds a credential for this gateway, which no service may see. */
   dropAuthorization = false
   /** Stage `rate-limit`: whether the request was counted in a budget. */
   counted = false
-  /** Stage `rate-limit`: the response fields that tell what is left of the budget; names and values in turn. */
+  /**
+   * Stage `rate-limit`: the response fields that tell what is left of the budget, and of an API token's time; names and values
+   * in turn.
+   */
   budgetFields = NO_FIELDS
   /** Stage `rate-limit`: the password for the terminal that the request carries, until the terminal has accepted or refused it. */
   passwordTry: PasswordTry | undefined

@@ -14,8 +14,10 @@ export const STAGES = [
   'upstream',
   'health',
   'sign-in',
+  'renew',
   'sign-out',
   'probe',
+  'owner',
 ] as const
 
 export type Stage = (typeof STAGES)[number]

@@ -12,3 +12,13 @@ export function isNavigation(method: string, headers: IncomingHttpHeaders): bool
 export function isRouterFetch(headers: IncomingHttpHeaders): boolean {
   return headers['rsc'] !== undefined || headers['next-router-prefetch'] !== undefined
 }
+
+/**
+ * Whether a browser fetches a page before a person has asked for it, or only looks at it for a preview. Such a request must
+ * change nothing that a later visit needs.
+ */
+export function isPrefetch(headers: IncomingHttpHeaders): boolean {
+  return ['sec-purpose', 'purpose', 'x-purpose', 'x-moz'].some(
+    (name) => headers[name] !== undefined,
+  )
+}

@@ -91,7 +91,7 @@ function decodeOnce(text: string): string | undefined {
  * forbidden character that appears at any level is still present at the end. The work is one linear pass: when a decoded
  * character completes another escape, that escape is always at the end of the output.
  */
-function decodeFully(text: string): string {
+export function decodeFully(text: string): string {
   const bytes = Buffer.from(text, 'latin1')
   let end = 0
   for (const byte of bytes) {

@@ -9,6 +9,7 @@ import { LENGTH_WANTED_DETAIL } from '../answers/details.ts'
 import { ERRORS, GatewayError, upstreamErrorFrom } from '../answers/errors.ts'
 import { discardBody } from '../request/discard-body.ts'
 import type { Exchange } from '../request/exchange.ts'
+import { SESSION_ENDED_REASON, sessionOver } from '../request/session-over.ts'
 import { fieldLines } from '../http/fields.ts'
 import { buildInformationalHeaders, buildResponseHeaders } from '../http/to-client.ts'
 import { RequestBody, type BodyOwner } from './request-body.ts'
@@ -62,7 +63,8 @@ export function relayRequest(job: RelayJob): void {
 
 /**
  * The phase of a relayed request. In the first four, the request is on its way to the service; in the next six, the response is
- * on its way to the client. From each of these ten, an error, a time limit, or the client's leaving leads to done.
+ * on its way to the client. From each of these ten, an error, a time limit, the client's leaving, or the end of its session leads
+ * to done.
  */
 type Phase =
   /** Only with a body: waits for proof that the service takes connections. `onConnect` → awaiting. */
@@ -97,6 +99,8 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   place = -1
   readonly #job: RelayJob
   readonly #body: RequestBody | undefined
+  /** In milliseconds since 1970, because sessions end by the wall clock. */
+  readonly #openedAt = Date.now()
   /** When the request was handed to a connection; with a body, that is when the body began. */
   #askedAt = performance.now()
   /** The connection to the service, as long as the relay needs it. */
@@ -263,14 +267,19 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
       this.#ask(this.#job.service.pool.dial(), false)
       return
     }
+    this.#fail(failure, `${this.#job.service.name} broke off: ${failure.reason ?? failure.code}`)
+  }
+
+  /** @param reason for the log, when the response has begun */
+  #fail(failure: GatewayError, reason: string): void {
     this.#finish()
-    const { raw, response, fail, exchange, service } = this.#job
+    const { raw, response, fail, exchange } = this.#job
     if (!response.headersSent) {
       fail(failure)
       return
     }
     // The status was sent: a cut connection is the only honest end of an incomplete response.
-    exchange.outcome.reason = `${service.name} broke off: ${failure.reason ?? failure.code}`
+    exchange.outcome.reason = reason
     exchange.outcome.cause = failure.cause
     // HTTP/1.0 takes a connection that is closed properly for a whole response, so it is reset. A Unix socket has no reset.
     const { socket } = response
@@ -278,9 +287,14 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     else cutAnswer(response)
   }
 
-  check(now: number): void {
-    if (this.#job.raw.socket.destroyed) {
+  check(now: number, wallClock: number): void {
+    const { raw, exchange } = this.#job
+    const session = exchange.principal?.session
+    if (raw.socket.destroyed) {
       this.#onClientClose() // a response that waits behind others of a pipeline gets no event when the client leaves
+    } else if (session?.isOver(wallClock, this.#openedAt) === true) {
+      this.#connection?.destroy()
+      this.#fail(sessionOver(session), SESSION_ENDED_REASON)
     } else {
       const failure = this.#overdue(now)
       if (failure !== undefined) this.#stop(failure)

@@ -1,14 +1,18 @@
 /** How does an open WebSocket pass bytes? Unchanged, with back-pressure; the gateway closes it only between two frames. */
 import { randomBytes } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import { closeFrame, FrameFollower, type FrameSender } from '../http/frames.ts'
+import { closeFrame, FrameFollower, type FrameSender, type StopAt } from '../http/frames.ts'
 import type { Outcome } from '../request/outcome.ts'
-import { SESSION_ENDED, type OpenSocket } from './open-sockets.ts'
+import { SESSION_ENDED, type CloseReason, type OpenSocket } from './open-sockets.ts'
+import type { TerminalLines } from './terminal-lines.ts'
 import type { Principal } from '../identity/token.ts'
 import type { Watched } from '../limits/watchdog.ts'
 
 /** How long a closing connection waits for the end of the current frame, and then for the client's close frame, in milliseconds. */
 const CLOSE_MS = 1000
+
+/** Of that time, how long a terminal's last line waits for the end of the current message, in milliseconds. */
+const LINE_MS = 500
 
 /** After one side has ended: how long bytes that were already read may take to reach the other side, in milliseconds. */
 const FLUSH_MS = 5000
@@ -32,6 +36,8 @@ export interface RelayPair {
   readonly outcome: Outcome
   /** The service's `101` response, as it is written to the client. */
   readonly answer: string
+  /** What the gateway says to the person at the client; undefined unless the service is a terminal. */
+  readonly lines: TerminalLines | undefined
   /** Called once, when both sockets are closed. */
   readonly onEnd: () => void
 }
@@ -55,6 +61,9 @@ export class WebSocketRelay implements OpenSocket, Watched {
   readonly #onEnd: () => void
   readonly #fromClient: Direction
   readonly #fromService: Direction
+  readonly #lines: TerminalLines | undefined
+  /** How many bytes the service had sent at the last check; -1 before the first. */
+  #bytesAtCheck = -1
   #timer: NodeJS.Timeout | undefined
   #state: RelayState = 'open'
 
@@ -65,6 +74,7 @@ export class WebSocketRelay implements OpenSocket, Watched {
     this.#service = service
     this.#outcome = outcome
     this.#onEnd = pair.onEnd
+    this.#lines = pair.lines
     this.principal = pair.principal
     this.address = pair.address
     for (const side of [client, service]) {
@@ -99,27 +109,46 @@ export class WebSocketRelay implements OpenSocket, Watched {
       process.nextTick(this.#onSideClose)
   }
 
-  /** Ends the connection: sends each side a close frame as soon as the current frame has passed, then ends the sockets. */
-  close({ code, reason }: { code: number; reason: string }): void {
+  /**
+   * Ends the connection: sends each side a close frame as soon as the current frame has passed, then ends the sockets. A
+   * terminal's client gets a line before that, which needs the end of the current message.
+   */
+  close(why: CloseReason): void {
     if (this.#state !== 'open') return
     this.#state = 'closing'
+    const { code, reason } = why
     this.#outcome.reason ??= reason
-    this.#fromService.endWith(closeFrame(code, reason), () => this.#client.end())
+    const line = this.#lines?.farewell(why)
+    this.#fromService.endWith(closeFrame(code, reason), () => this.#client.end(), line)
     this.#fromClient.endWith(closeFrame(1001, '', randomBytes(4)), () => this.#service.end())
-    this.#destroyAfter(CLOSE_MS)
+    this.#timer ??= setTimeout(() => {
+      this.#fromService.forgoLine()
+      this.#timer = setTimeout(() => this.destroy(), CLOSE_MS - LINE_MS)
+    }, LINE_MS)
   }
 
   check(_now: number, wallClock: number): void {
     if (this.principal.session.isOver(wallClock, this.#openedAt)) this.close(SESSION_ENDED)
+    else if (this.#lines !== undefined) this.#remind(this.#lines, wallClock)
+  }
+
+  #remind(lines: TerminalLines, wallClock: number): void {
+    const [before, { bytesOut }] = [this.#bytesAtCheck, this.#outcome]
+    this.#bytesAtCheck = bytesOut
+    if (before < 0 || this.#state !== 'open') return
+    const reminder = lines.reminder(wallClock, bytesOut === before)
+    if (reminder !== undefined) this.#fromService.insert(reminder)
   }
 
   // A WebSocket does not continue half-open: the other side gets the bytes that were read, and may send its close frame.
   readonly #onSideEnd = (): void => {
+    this.#fromService.forgoLine() // a service that ends will not end its message
     this.#destroyAfter(FLUSH_MS)
   }
 
   readonly #onSideClose = (): void => {
     const [client, service] = [this.#client, this.#service]
+    this.#fromService.forgoLine()
     // When one socket closes, the other one is ended, not destroyed: bytes that were read before still arrive.
     for (const side of [client, service]) {
       if (side.destroyed) continue
@@ -144,9 +173,9 @@ export class WebSocketRelay implements OpenSocket, Watched {
 }
 
 type DirectionState =
-  /** `endWith` between two frames → over, within one → finishing. An illegal frame → illegal, or over within another frame. */
+  /** `endWith` at the place for its last frame → over, else → finishing. An illegal frame → illegal, or over within another frame. */
   | 'open'
-  /** The current frame still passes, then the last frame is sent → over. An illegal frame → over, without the last frame. */
+  /** Bytes still pass up to the place for the last frame → over. An illegal frame → over, without a last line. */
   | 'finishing'
   /** Whole frames have passed, and then an illegal one came. `endWith` → over, with a last frame that tells the sink why. */
   | 'illegal'
@@ -154,6 +183,8 @@ type DirectionState =
   | 'over'
 
 interface LastFrame {
+  /** A message before the frame, if a message of the source does not have to be interrupted for it. */
+  readonly line: Buffer | undefined
   readonly frame: Buffer
   readonly onSent: () => void
 }
@@ -168,6 +199,10 @@ class Direction {
   #state: DirectionState = 'open'
   /** The last frame, while the direction is finishing. */
   #lastFrame: LastFrame | undefined
+  /** A message of the gateway that waits for the end of the current message of the source. */
+  #inserted: Buffer | undefined
+  /** Where to stop reading, because something of the gateway's own is to be sent there. */
+  #stopAt: StopAt | undefined
   #discarded = 0
 
   constructor(
@@ -193,21 +228,28 @@ class Direction {
     this.#sink.on('drain', () => this.#source.resume())
   }
 
-  /** Writes a last frame once the current frame has passed; nothing after it. */
-  endWith(frame: Buffer, onSent: () => void): void {
+  /** Writes a message of the gateway's own between two messages of the source, now or as soon as the current one has passed. */
+  insert(message: Buffer): void {
+    if (this.#state !== 'open') return
+    this.#inserted = message
+    this.#stopAt = 'message'
+    if (this.#follower.isBetweenMessages) this.#writeInserted()
+  }
+
+  /** Writes a last frame once the current frame has passed, or the current message if there is a line; nothing after it. */
+  endWith(frame: Buffer, onSent: () => void, line?: Buffer): void {
+    const lastFrame = { line, frame, onSent }
     switch (this.#state) {
       case 'open':
         this.#source.resume()
-        if (this.#follower.atBoundary) {
-          this.#finish({ frame, onSent })
-        } else {
-          this.#state = 'finishing'
-          this.#lastFrame = { frame, onSent }
-        }
+        this.#state = 'finishing'
+        this.#lastFrame = lastFrame
+        this.#stopAt = line === undefined ? 'frame' : 'message'
+        if (this.#isAtStop) this.#finish(lastFrame)
         break
       case 'illegal':
         this.#source.resume()
-        this.#finish({ frame, onSent })
+        this.#finish(lastFrame)
         break
       case 'finishing':
         break
@@ -217,17 +259,27 @@ class Direction {
     }
   }
 
+  /** Waits no longer for the end of the current message: the last frame needs the end of the current frame only. */
+  forgoLine(): void {
+    if (this.#lastFrame === undefined) return
+    this.#stopAt = 'frame'
+    if (this.#isAtStop) this.#finish(this.#lastFrame)
+  }
+
+  get #isAtStop(): boolean {
+    const { atBoundary, isBetweenMessages } = this.#follower
+    return this.#stopAt === 'frame' ? atBoundary : isBetweenMessages
+  }
+
   #relay(chunk: Buffer): void {
     if (this.#state === 'over' || this.#sink.destroyed) {
       this.#discard(chunk)
       return
     }
     const { atBoundary } = this.#follower
-    const taken = this.#follower.follow(chunk, this.#state === 'finishing')
+    const taken = this.#follower.follow(chunk, this.#stopAt)
     if (taken < 0) {
-      // Nothing of this chunk passes. The sink is told why, unless that would fall into the middle of a frame.
-      this.#state = atBoundary ? 'illegal' : 'over'
-      this.#onIllegal()
+      this.#onIllegalFrame(atBoundary)
       return
     }
     this.#count(taken)
@@ -237,7 +289,32 @@ class Direction {
     ) {
       this.#source.pause()
     }
-    if (this.#lastFrame !== undefined && this.#follower.atBoundary) this.#finish(this.#lastFrame)
+    if (this.#stopAt === undefined || (taken === chunk.length && !this.#isAtStop)) return
+    if (this.#lastFrame !== undefined) {
+      this.#finish(this.#lastFrame)
+    } else {
+      this.#writeInserted()
+      if (taken < chunk.length) this.#relay(chunk.subarray(taken))
+    }
+  }
+
+  /** Nothing of the chunk passes. The sink is told why, unless that would fall into the middle of a frame. */
+  #onIllegalFrame(wasAtBoundary: boolean): void {
+    if (wasAtBoundary && this.#lastFrame !== undefined) this.#finish(this.#lastFrame)
+    else this.#state = wasAtBoundary ? 'illegal' : 'over'
+    this.#onIllegal()
+  }
+
+  /** Writes the message that waits, or drops it when the source closes the connection in the middle of its own. */
+  #writeInserted(): void {
+    if (
+      this.#inserted !== undefined &&
+      this.#follower.isBetweenMessages &&
+      !this.#sink.writableEnded
+    )
+      this.#sink.write(this.#inserted)
+    this.#inserted = undefined
+    this.#stopAt = undefined
   }
 
   /** Reads on, because a close frame may come; a sender that does not stop is cut. */
@@ -246,10 +323,14 @@ class Direction {
     if (this.#discarded > MAX_DISCARDED_BYTES) this.#source.destroy()
   }
 
-  #finish({ frame, onSent }: LastFrame): void {
+  #finish({ line, frame, onSent }: LastFrame): void {
     this.#state = 'over'
     this.#lastFrame = undefined
-    if (!this.#sink.writableEnded) this.#sink.write(frame)
+    this.#inserted = undefined
+    if (!this.#sink.writableEnded) {
+      if (line !== undefined && this.#follower.isBetweenMessages) this.#sink.write(line)
+      this.#sink.write(frame)
+    }
     onSent()
   }
 }

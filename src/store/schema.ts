@@ -1,8 +1,11 @@
 /** Which tables does the state have? One migration a version; `user_version` says how many a database has had. */
 import type { DatabaseSync } from 'node:sqlite'
 
+/** `application_id` of every state file, so that a database of another program is told apart ("wsgt" in ASCII). */
+export const APPLICATION_ID = 0x77_73_67_74
+
 /** The migrations in order. One that was released never changes. */
-const MIGRATIONS: readonly string[] = [
+export const MIGRATIONS: readonly string[] = [
   `CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
   CREATE TABLE sessions (
     id TEXT PRIMARY KEY,
@@ -47,11 +50,77 @@ const MIGRATIONS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;`,
 ]
 
-/** Brings a database to the newest version. */
-export function migrate(database: DatabaseSync): void {
-  const { user_version: version } = database.prepare('PRAGMA user_version').get() as {
-    user_version: number
+/** What a database says of itself. */
+export interface Stamp {
+  readonly applicationId: number
+  /** How many migrations it has had. */
+  readonly version: number
+  /** How many tables it has. A new database has none. */
+  readonly tables: number
+}
+
+/** @param schema the name under which the database is attached */
+export function stampOf(database: DatabaseSync, schema = 'main'): Stamp {
+  const tables = `SELECT count(*) FROM ${schema}.sqlite_schema WHERE type = 'table'`
+  return {
+    applicationId: numberIn(database, `PRAGMA ${schema}.application_id`),
+    version: numberIn(database, `PRAGMA ${schema}.user_version`),
+    tables: numberIn(database, tables),
   }
-  for (let i = version; i < MIGRATIONS.length; i++)
-    database.exec(`BEGIN IMMEDIATE; ${MIGRATIONS[i]}; PRAGMA user_version = ${i + 1}; COMMIT`)
+}
+
+function numberIn(database: DatabaseSync, query: string): number {
+  return Number(Object.values(database.prepare(query).get() ?? {})[0])
+}
+
+/** Brings a database to the newest version, each migration in a transaction of its own. */
+export function migrate(database: DatabaseSync, migrations: readonly string[] = MIGRATIONS): void {
+  for (let { version } = stampOf(database); version < migrations.length; version++)
+    inTransaction(database, () => {
+      database.exec(
+        `${migrations[version]}; PRAGMA user_version = ${version + 1}; PRAGMA application_id = ${APPLICATION_ID}`,
+      )
+    })
+}
+
+/** Runs statements in one transaction, which is rolled back when one of them throws. */
+export function inTransaction(database: DatabaseSync, work: () => void): void {
+  database.exec('BEGIN IMMEDIATE')
+  try {
+    work()
+    database.exec('COMMIT')
+  } catch (error) {
+    if (database.isTransaction) database.exec('ROLLBACK')
+    throw error
+  }
+}
+
+/** What the table `meta` holds: the version of the program that wrote the file, and what happened to the file before it. */
+export type MetaName = 'written-by' | 'damaged'
+
+/** An entry of the table `meta`; undefined when there is none. */
+export function metaOf(database: DatabaseSync, name: MetaName): string | undefined {
+  const row = database.prepare('SELECT value FROM meta WHERE name = ?').get(name)
+  return row === undefined ? undefined : String(row['value'])
+}
+
+/** Sets an entry of the table `meta`; undefined deletes it. */
+export function setMeta(database: DatabaseSync, name: MetaName, value: string | undefined): void {
+  if (value === undefined) database.prepare('DELETE FROM meta WHERE name = ?').run(name)
+  else database.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(name, value)
+}
+
+/** What became of a state that could not be trusted. */
+export interface Damage {
+  /** When it was found, in ISO 8601. */
+  readonly at: string
+  readonly reason: string
+  /** The name in the state folder under which the file was kept; undefined when it was gone. */
+  readonly movedTo?: string | undefined
+}
+
+/** The damage of the state before this one; undefined when there was none, or a start has found this one sound since. */
+export function damageOf(database: DatabaseSync): Damage | undefined {
+  const damage = metaOf(database, 'damaged')
+  return damage === undefined ? undefined : (JSON.parse(damage) as Damage)
 }

@@ -95,10 +95,11 @@ export function putEnding(
 }
 
 /** Every ending as a triple of id, cause and the time until which it is kept. */
-export function allEndings(database: DatabaseSync): Iterable<[string, string, number]> {
+export function allEndings(database: DatabaseSync): [string, string, number][] {
   const statement = database.prepare('SELECT id, cause, keep_until FROM endings')
   statement.setReturnArrays(true)
-  return statement.iterate() as unknown as Iterable<[string, string, number]>
+  // All at once, which takes half the time of one by one: there may be 100,000, and a start waits for them.
+  return statement.all() as unknown as [string, string, number][]
 }
 
 /** Deletes what has expired. @param now milliseconds since 1970 */

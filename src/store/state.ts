@@ -1,90 +1,487 @@
 /**
  * What survives a restart, and how is it written? One SQLite file in the state folder (node:sqlite): sessions, revocations,
- * one-time sign-ins and API tokens. Requests never read it; it is loaded at the start and written when something changes.
+ * one-time sign-ins and API tokens. Requests never read it; it is loaded at the start and written when something changes. A
+ * gateway whose state cannot be written goes on: what must be on the disk is refused, the rest waits in memory.
  */
-import { closeSync, existsSync, openSync } from 'node:fs'
-import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { setTimeout as pause } from 'node:timers/promises'
+import type { Logger } from 'pino'
 import { GatewayError } from '../answers/errors.ts'
-import { migrate } from './schema.ts'
+import { damageOf, inTransaction, migrate, setMeta, type Damage } from './schema.ts'
+import { putWatermark } from './session-rows.ts'
+import { isTrouble } from './sqlite.ts'
+import { DamagedStateError, NewerStateError, StateBusyError } from './state-errors.ts'
+import {
+  asDamage,
+  copyInMemory,
+  mayHaveState,
+  moveAside,
+  openStateFile,
+  readStateFile,
+  stateFile,
+} from './state-file.ts'
+import { takeStateLock, type StateLock } from './state-lock.ts'
 
-/** A change of the database: statements that run in one transaction. */
+/** A change of the database: statements that run in one transaction. It may be made again, so it must bear repetition. */
 export type Change = (database: DatabaseSync) => void
+
+/** How the state is doing, for the machine's owner. */
+export interface StateCondition {
+  /**
+   * `damaged`: a new one was begun since the last start. `unsaved`: something was not written yet. `unavailable`: there is no
+   * file that could be written. `in-memory`: nothing is kept.
+   */
+  readonly health: 'ok' | 'damaged' | 'unsaved' | 'unavailable' | 'in-memory'
+  readonly damage?: Damage
+}
+
+/** How the state of a gateway is opened. */
+export interface StateOptions {
+  readonly logger: Logger
+  /** Whether the state folder can be used. Default: true. */
+  readonly isUsable?: boolean
+  /** Whether a predecessor still writes the state, until {@link State.takeOver}. Default: false. */
+  readonly takesOver?: boolean
+}
+
+/** A start waits this long for another process that has the lock, such as a command (milliseconds). */
+const LOCK_MS = 2000
+
+/** How often the lock is tried (milliseconds). */
+const LOCK_STEP_MS = 50
+
+/** How often what was not written is tried again, in milliseconds. */
+const RETRY_MS = 5000
+
+/** How often the changes of each minute are made, in milliseconds. */
+const FLUSH_MS = 60_000
+
+/** How often a process that a successor has replaced looks whether something was written, in milliseconds. */
+const WATCH_MS = 1000
+
+/** How many changes wait to be written. When more are to wait, the oldest are given up, because memory is bounded too. */
+const MAX_WAITING = 10_000
 
 /** The state of a gateway. */
 export class State {
+  readonly #stateDir: string
+  readonly #logger: Logger | undefined
+  /** What is read: the file, or without one a database in memory. */
   #database: DatabaseSync | undefined
+  /** Held while this process writes the file. */
+  #lock: StateLock | undefined
+  /**
+   * `reader`: a predecessor writes the file. `retired`: a successor does. `unavailable`: the file cannot be written, and this
+   * is tried again and again.
+   */
+  #mode: 'writer' | 'reader' | 'retired' | 'unavailable' | 'in-memory' | 'closed'
+  #damage: Damage | undefined
+  /** Whether this process found the damage. */
+  #beganAnew = false
+  /** Changes that could not be written, in their order. */
+  #waiting: Change[] = []
+  /** Whether writing fails at present, which is logged once. */
+  #isFailing = false
   readonly #chores: Change[] = []
-  readonly #retries: Change[] = []
+  readonly #listeners: (() => void)[] = []
+  #flushTimer: NodeJS.Timeout | undefined
+  #retryTimer: NodeJS.Timeout | undefined
+  #watchTimer: NodeJS.Timeout | undefined
+  readonly #ready = Promise.withResolvers<void>()
 
-  private constructor(database: DatabaseSync | undefined) {
-    this.#database = database
+  private constructor(stateDir: string, mode: 'unavailable' | 'in-memory', logger?: Logger) {
+    this.#stateDir = stateDir
+    this.#mode = mode
+    this.#logger = logger
+    this.#ready.promise.catch(() => {}) // nobody may be waiting when it is closed
   }
 
   /** State that nothing keeps, for tests and for commands that need none. */
   static inMemory(): State {
-    const database = new DatabaseSync(':memory:')
-    migrate(database)
-    return new State(database)
+    const state = new State('', 'in-memory')
+    state.#database = databaseInMemory()
+    state.#ready.resolve()
+    return state
   }
 
-  /** Opens the state of a folder. */
-  static open(stateDir: string): State {
-    const path = join(stateDir, 'state.db')
-    if (!existsSync(path)) closeSync(openSync(path, 'wx', 0o600)) // SQLite itself would make 644
-    const database = new DatabaseSync(path)
-    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
-    migrate(database)
-    return new State(database)
+  /**
+   * Opens the state of a gateway. A state that is damaged is moved aside and a new one begun, with which everybody is signed
+   * out. One that cannot be opened at all is tried again and again, and until then nothing is kept.
+   * @throws {StateBusyError} when another process writes it
+   * @throws {NewerStateError} when a newer program has written it
+   */
+  static async open(
+    stateDir: string,
+    { logger, isUsable = true, takesOver = false }: StateOptions,
+  ): Promise<State> {
+    const state = new State(stateDir, 'unavailable', logger)
+    if (!isUsable) state.#database = databaseInMemory()
+    else if (takesOver) state.#openForReading()
+    else {
+      await state.#openForWriting()
+      state.#forgetEarlierDamage()
+    }
+    if (state.#mode !== 'reader') state.#ready.resolve()
+    state.#flushTimer = setInterval(() => state.flush(), FLUSH_MS).unref()
+    return state
   }
 
-  /** Reads. @returns what `look` returns; undefined when there is no database to read */
+  /**
+   * Opens the state for a command, when no gateway runs.
+   * @throws {StateBusyError} {NewerStateError} {DamagedStateError} and errors of the system and of SQLite
+   */
+  static async openForCommand(stateDir: string): Promise<State> {
+    const state = new State(stateDir, 'unavailable')
+    const lock = await stateLock(stateDir)
+    try {
+      state.#become('writer', openStateFile(stateFile(stateDir)).database)
+      state.#lock = lock
+    } catch (error) {
+      lock.release()
+      throw error
+    }
+    state.#ready.resolve()
+    return state
+  }
+
+  /**
+   * Resolves when what is read is the state as a predecessor has left it, at once without a predecessor. Nothing may be
+   * decided from the state before that. Rejects with `state-unavailable` when the state is closed first.
+   */
+  get ready(): Promise<void> {
+    return this.#ready.promise
+  }
+
+  /** How the state is doing. */
+  get condition(): StateCondition {
+    const damage = this.#damage === undefined ? {} : { damage: this.#damage }
+    if (this.#mode === 'in-memory') return { health: 'in-memory' }
+    if (this.#mode !== 'writer') return { health: 'unavailable', ...damage }
+    if (this.#isFailing) return { health: 'unsaved', ...damage }
+    return { health: this.#damage === undefined ? 'ok' : 'damaged', ...damage }
+  }
+
+  /** Calls a function whenever the database that is read has become another one, because everything must be read again. */
+  onOpened(listener: () => void): void {
+    this.#listeners.push(listener)
+  }
+
+  /** Reads. @returns what `look` returns; undefined when the state is closed */
   read<T>(look: (database: DatabaseSync) => T): T | undefined {
-    return this.#database === undefined ? undefined : look(this.#database)
+    if (this.#database === undefined) return undefined
+    try {
+      return look(this.#database)
+    } catch (error) {
+      const damage = asDamage(error)
+      if (!(damage instanceof DamagedStateError) || this.#mode !== 'writer') throw error
+      this.#replace(damage)
+      return look(this.#database)
+    }
   }
 
   /** Makes a change, which is on the disk when this returns. @throws {GatewayError} `state-unavailable` */
   write(change: Change): void {
     const database = this.#database
-    if (database === undefined)
-      throw new GatewayError('state-unavailable', { reason: 'no database' })
+    if (database === undefined || (this.#mode !== 'writer' && this.#mode !== 'in-memory'))
+      throw new GatewayError('state-unavailable', { reason: `state ${this.#mode}` })
     try {
-      database.exec('BEGIN IMMEDIATE')
-      change(database)
-      database.exec('COMMIT')
+      inTransaction(database, () => {
+        for (const earlier of this.#waiting) this.#makeOrDrop(earlier, database)
+        change(database)
+      })
     } catch (cause) {
-      if (database.isTransaction) database.exec('ROLLBACK')
-      throw new GatewayError('state-unavailable', { reason: 'not written', cause })
+      throw new GatewayError('state-unavailable', { reason: 'state not written', cause })
     }
+    this.#waiting = []
+    if (this.#isFailing) this.#logger?.info({ path: this.#path }, 'state written again')
+    this.#isFailing = false
   }
 
   /** Makes a change now, or again and again until it succeeds. @returns whether it is on the disk when this returns */
   writeSurely(change: Change): boolean {
-    try {
-      this.write(change)
-      return true
-    } catch {
-      this.#retries.push(change)
-      return false
-    }
+    if (this.#waiting.length === 0)
+      try {
+        this.write(change)
+        return true
+      } catch (error) {
+        if (this.#mode === 'closed' || this.#mode === 'retired') return false // nobody would write it
+        this.#noteFailure(error)
+      }
+    if (this.#waiting.length >= MAX_WAITING) this.#waiting.shift()
+    this.#waiting.push(change)
+    return false
   }
 
-  /** Adds a change that is made every minute and at the end, such as when a token was last used. It must bear repetition. */
+  /** Adds a change that is made every minute and at the end, such as when a token was last used. */
   everyMinute(change: Change): void {
     this.#chores.push(change)
   }
 
   /** Makes the changes of each minute, and those that failed before. */
   flush(): void {
-    const changes = [...this.#retries.splice(0), ...this.#chores]
-    if (changes.length > 0)
-      this.writeSurely((database) => changes.forEach((change) => change(database)))
+    if (this.#mode !== 'writer' && this.#mode !== 'in-memory') return
+    try {
+      this.write((database) => this.#chores.forEach((change) => change(database)))
+    } catch (error) {
+      this.#noteFailure(error)
+    }
   }
 
-  /** Writes what waits and closes the database. */
+  /**
+   * Becomes the writer after the predecessor has closed the state, and has everything read again. Credentials wait for this.
+   * Without a predecessor it does nothing.
+   */
+  async takeOver(): Promise<void> {
+    if (this.#mode !== 'reader') return
+    this.#mode = 'unavailable'
+    try {
+      await this.#openForWriting()
+      if (this.#waiting.length > 0) this.write(() => {}) // first, or what was ended here would be read as alive
+    } catch (error) {
+      this.#noteFailure(error)
+    }
+    if (this.#database === undefined) return // closed meanwhile
+    this.#tellOpened()
+    this.#ready.resolve()
+  }
+
+  /**
+   * Writes what waits and lets a successor write the file. Until this is closed, it reads what the successor has written, so
+   * that what ends there ends here too. A change after this is refused, or not kept.
+   */
+  handOver(): void {
+    if (this.#mode !== 'writer') return
+    this.#stopWriting('retired')
+    try {
+      this.#database = readStateFile(this.#path)
+    } catch (error) {
+      this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
+    }
+    let seen = this.read(versionOf)
+    this.#watchTimer = setInterval(() => {
+      try {
+        const version = this.read(versionOf)
+        if (version !== seen) this.#tellOpened()
+        seen = version
+      } catch (error) {
+        this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
+        clearInterval(this.#watchTimer)
+      }
+    }, WATCH_MS).unref()
+  }
+
+  /** Writes what waits and closes the database. A change after this is not kept. */
   close(): void {
+    if (this.#mode === 'closed') return
+    clearInterval(this.#watchTimer)
+    this.#stopWriting('closed')
+    this.#ready.reject(new GatewayError('state-unavailable', { reason: 'state closed' }))
+  }
+
+  #stopWriting(mode: 'retired' | 'closed'): void {
+    clearInterval(this.#flushTimer)
+    clearTimeout(this.#retryTimer)
     this.flush()
+    if (this.#waiting.length > 0)
+      this.#logger?.error(
+        { path: this.#path, changes: this.#waiting.length },
+        'state not written before the end: what was ended in memory alone may come to life again',
+      )
+    this.#waiting = []
+    this.#mode = mode
     this.#database?.close()
     this.#database = undefined
+    this.#lock?.release()
+    this.#lock = undefined
   }
+
+  get #path(): string {
+    return stateFile(this.#stateDir)
+  }
+
+  /** Reads what the predecessor has written so far. */
+  #openForReading(): void {
+    this.#mode = 'reader'
+    try {
+      const database = readStateFile(this.#path)
+      if (database !== undefined) this.#become('reader', database)
+    } catch (error) {
+      if (error instanceof NewerStateError) throw error
+      this.#logger?.warn({ err: error, path: this.#path }, 'state of the predecessor not read')
+    }
+    this.#database ??= databaseInMemory()
+  }
+
+  /**
+   * Takes the lock and opens the file. When that fails, what can be read of it is read, and it is tried again.
+   * @throws {StateBusyError} {NewerStateError}
+   */
+  async #openForWriting(): Promise<void> {
+    try {
+      const lock = await stateLock(this.#stateDir)
+      if (this.#mode === 'closed') lock.release()
+      else this.#openWith(lock)
+    } catch (error) {
+      if (error instanceof StateBusyError || error instanceof NewerStateError) throw error
+      this.#database ??= this.#beganAnew ? signedOutInMemory() : readableOf(this.#path)
+      this.#noteFailure(error)
+    }
+  }
+
+  /** Opens the file under a lock, which is released when that fails. */
+  #openWith(lock: StateLock): void {
+    try {
+      this.#become('writer', this.#openOrBeginAnew())
+      this.#lock = lock
+    } catch (error) {
+      lock.release()
+      throw error
+    }
+  }
+
+  #openOrBeginAnew(): DatabaseSync {
+    try {
+      const { database, isNew } = openStateFile(this.#path)
+      if (isNew) this.#logger?.warn({ path: this.#path }, 'no state yet: nobody is signed in')
+      return database
+    } catch (error) {
+      if (!(error instanceof DamagedStateError)) throw error
+      return this.#beginAnew(error)
+    }
+  }
+
+  /** Moves a damaged file aside and begins a new one, for which every session and ticket until now is invalid. */
+  #beginAnew({ message: reason }: DamagedStateError): DatabaseSync {
+    this.#beganAnew = true
+    const damage: Damage = {
+      at: new Date().toISOString(),
+      reason,
+      movedTo: moveAside(this.#path),
+    }
+    const { database } = openStateFile(this.#path, {
+      begin(fresh) {
+        putWatermark(fresh, '', Date.parse(damage.at))
+        setMeta(fresh, 'damaged', JSON.stringify(damage))
+      },
+    })
+    this.#logger?.error(
+      { path: this.#path, ...damage },
+      'state was damaged: everybody is signed out, and API tokens are gone',
+    )
+    return database
+  }
+
+  /** Begins a new state in place of one that turned out to be damaged when it was read. */
+  #replace(damage: DamagedStateError): void {
+    this.#database?.close()
+    try {
+      this.#become('writer', this.#beginAnew(damage))
+    } catch (error) {
+      this.#database = signedOutInMemory()
+      this.#mode = 'unavailable'
+      this.#lock?.release()
+      this.#lock = undefined
+      this.#noteFailure(error)
+    }
+  }
+
+  /** Uses another database from now on. */
+  #become(mode: 'writer' | 'reader', database: DatabaseSync): void {
+    if (this.#database?.isOpen === true) this.#database.close()
+    this.#database = database
+    this.#mode = mode
+    this.#damage = damageOf(database)
+  }
+
+  /** A start that finds a sound state no longer tells of the damage that an earlier start found. */
+  #forgetEarlierDamage(): void {
+    if (this.#damage === undefined || this.#beganAnew) return
+    this.#damage = undefined
+    this.writeSurely((database) => setMeta(database, 'damaged', undefined))
+  }
+
+  /** Makes a change that could not be made before, or gives it up when it can never be made. */
+  #makeOrDrop(change: Change, database: DatabaseSync): void {
+    database.exec('SAVEPOINT earlier')
+    try {
+      change(database)
+    } catch (error) {
+      if (isTrouble(error)) throw error
+      database.exec('ROLLBACK TO earlier')
+      this.#logger?.error({ err: error, path: this.#path }, 'change of the state given up')
+    }
+    database.exec('RELEASE earlier')
+  }
+
+  /** Logs the first failure of several, and tries again soon. While a predecessor writes, waiting is no failure. */
+  #noteFailure(error: unknown): void {
+    if (this.#mode === 'reader') return
+    if (!this.#isFailing)
+      this.#logger?.error(
+        { err: error, path: this.#path },
+        'state not written; one-time sign-ins are refused, and revocations wait in memory',
+      )
+    this.#isFailing = true
+    if (this.#stateDir === '') return
+    this.#retryTimer ??= setTimeout(() => {
+      this.#retryTimer = undefined
+      this.#tryAgain()
+    }, RETRY_MS).unref()
+  }
+
+  #tryAgain(): void {
+    try {
+      if (this.#mode === 'unavailable') this.#reopen()
+      else this.write(() => {})
+    } catch (error) {
+      this.#noteFailure(error)
+    }
+  }
+
+  /** Opens the file after all, writes what waits, and has everything read again. */
+  #reopen(): void {
+    const lock = takeStateLock(this.#stateDir)
+    if (lock === undefined) throw new StateBusyError(this.#stateDir)
+    this.#openWith(lock)
+    this.write(() => {})
+    this.#tellOpened()
+  }
+
+  #tellOpened(): void {
+    for (const listener of this.#listeners) listener()
+  }
+}
+
+/** Waits for the lock of a state folder. @throws {StateBusyError} and errors of the system and of SQLite */
+async function stateLock(stateDir: string): Promise<StateLock> {
+  const deadline = performance.now() + LOCK_MS
+  for (;;) {
+    const lock = takeStateLock(stateDir)
+    if (lock !== undefined) return lock
+    if (performance.now() > deadline) throw new StateBusyError(stateDir)
+    await pause(LOCK_STEP_MS)
+  }
+}
+
+/** A number that changes when another process has written (https://sqlite.org/pragma.html#pragma_data_version). */
+function versionOf(database: DatabaseSync): number {
+  return Number(database.prepare('PRAGMA data_version').get()?.['data_version'])
+}
+
+function databaseInMemory(): DatabaseSync {
+  const database = new DatabaseSync(':memory:')
+  migrate(database)
+  return database
+}
+
+/** A state that knows nothing, for which every session and ticket until now is invalid. */
+function signedOutInMemory(): DatabaseSync {
+  const database = databaseInMemory()
+  putWatermark(database, '', Date.now())
+  return database
+}
+
+/** What can be known of a file that cannot be written. If it is there and cannot be read, everybody is signed out. */
+function readableOf(path: string): DatabaseSync {
+  return mayHaveState(path) ? (copyInMemory(path) ?? signedOutInMemory()) : databaseInMemory()
 }

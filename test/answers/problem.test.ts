@@ -67,11 +67,15 @@ t.test('a person gets a page without any active content', async (t) => {
   }
 })
 
-t.test('a client that is not signed in gets a challenge (RFC 6750)', async (t) => {
+t.test('a client that is not signed in gets a challenge (RFC 6750, RFC 9470)', async (t) => {
   const challenges: Partial<Record<ErrorCode, string>> = {
     'sign-in-required': 'Bearer realm="workspace"',
     'token-invalid': 'Bearer realm="workspace", error="invalid_token"',
     'token-expired': 'Bearer realm="workspace", error="invalid_token", error_description="expired"',
+    'ticket-used': 'Bearer realm="workspace", error="invalid_token", error_description="used"',
+    'step-up-required':
+      'Bearer realm="workspace", error="insufficient_user_authentication", max_age=600',
+    'scope-missing': 'Bearer realm="workspace", error="insufficient_scope"',
   }
   for (const code of CODES)
     for (const audience of [PROGRAM, PERSON]) {

@@ -64,6 +64,7 @@ t.test('a service that does not respond is reported, with what to do', (t) => {
     workspace: 'local',
     origin: 'http://localhost:8080',
     signInLink: 'http://localhost:8080/_gateway/sign-in?token=x',
+    stateDir: '/x',
     terminal: null,
     secretFile: null,
     named: [],
@@ -82,6 +83,6 @@ t.test('a service that does not respond is reported, with what to do', (t) => {
   t.match(one, 'whole as soon as it is started')
   const two = welcomeText(workspace, silent)
   t.match(two, 'the dashboard and the agent do not answer')
-  t.match(two, /whole as soon as all of them are started[^]*Open this link to sign in/)
+  t.match(two, /whole as soon as all of them are started[^]*Open this link within 10 minutes/)
   t.end()
 })

@@ -8,10 +8,16 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { NAVIGATION } from '../helpers/door.ts'
+import { makeSignInLink } from '../../embedded/sign-in.ts'
+import { SECRET } from '../helpers/gateway.ts'
+import { temporaryFolder } from '../helpers/process.ts'
 import { eventually } from '../helpers/waiting.ts'
+import { send, type RawAnswer } from '../helpers/wire.ts'
 import { openShell } from './terminal-client.ts'
 
 const START = fileURLToPath(new URL('../../embedded/start.ts', import.meta.url))
+const LINK = fileURLToPath(new URL('../../embedded/sign-in-link.ts', import.meta.url))
 
 interface Started {
   child: ChildProcessByStdio<null, Readable, Readable>
@@ -70,11 +76,30 @@ function start(
   }
 }
 
-/** Follows the sign-in link as a browser does, and returns the cookie. */
+/** Opens a sign-in link as a browser does in which it was typed or clicked. */
+async function openLink(link: string): Promise<RawAnswer> {
+  const { port, host, pathname, search } = new URL(link)
+  const headers = [`Host: ${host}`, 'Sec-Fetch-Site: none', ...NAVIGATION]
+  return send(Number(port), `GET ${pathname}${search}`, headers)
+}
+
+/** Follows the sign-in link, and returns the cookie. */
 async function signIn(link: string): Promise<{ cookie: string }> {
-  const answer = await fetch(link, { redirect: 'manual' })
-  const [cookie = ''] = answer.headers.getSetCookie().map((field) => field.split(';')[0] ?? '')
-  return { cookie }
+  const { headers } = await openLink(link)
+  return { cookie: /workspace_session=[^;]+/.exec(headers['set-cookie'] ?? '')?.[0] ?? '' }
+}
+
+/** Runs `embedded/sign-in-link.ts` in the folder of a workspace. */
+async function askForLink(folder: string, env: Record<string, string> = {}, args: string[] = []) {
+  const child = spawn(process.execPath, [LINK, ...args], {
+    cwd: folder,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const texts = Promise.all([child.stdout.toArray(), child.stderr.toArray()])
+  const [code] = (await once(child, 'close')) as [number]
+  const [out = '', errors = ''] = (await texts).map((chunks) => chunks.join(''))
+  return { code, out, errors }
 }
 
 t.test('a new user gets a working workspace, and Ctrl+C stops all of it', async (t) => {
@@ -161,9 +186,89 @@ t.test(
   },
 )
 
+t.test('the link works once; sign-in-link makes others for the workspace that runs', async (t) => {
+  const folder = temporaryFolder(t)
+  const first = start(t, { GATEWAY_PORT: '0' }, folder)
+  const { origin, link, text } = await first.welcome()
+  t.match(text, 'within 10 minutes')
+  t.match(text, '\n    npm run sign-in-link\n')
+  const headers = await signIn(link)
+  t.match(headers.cookie, /^workspace_session=/)
+  const again = await openLink(link)
+  t.match([again.status, again.headers['x-gateway-error']], [401, 'ticket-used'])
+
+  const { code, out, errors } = await askForLink(folder)
+  t.equal(code, 0)
+  t.match(errors, '10 minutes')
+  t.match(out, /^http:\S+\n$/, 'the link alone is on standard output')
+  t.equal(new URL(out).origin, origin, 'the port of the running workspace')
+  const other = await signIn(out.trim())
+  t.match(other.cookie, /^workspace_session=/)
+  t.not(other.cookie, headers.cookie)
+
+  first.child.kill('SIGTERM')
+  await first.ended
+  const second = start(t, { GATEWAY_PORT: '0' }, folder)
+  const restarted = await second.welcome()
+  const page = await fetch(restarted.origin, { headers })
+  t.equal(page.status, 200, 'a browser stays signed in')
+  t.equal((await openLink(link.replace(origin, restarted.origin))).status, 401, 'used for ever')
+})
+
+t.test('a link signs in for 12 hours', async (t) => {
+  const link = await makeSignInLink('', { secret: SECRET, workspace: 'local', issuer: undefined })
+  const claims = JSON.parse(Buffer.from(link.split('.')[1] ?? '', 'base64url').toString()) as {
+    iat: number
+    exp: number
+    session_exp: number
+  }
+  t.equal(claims.exp - claims.iat, 600)
+  t.equal(claims.session_exp - claims.iat, 12 * 3600)
+})
+
+t.test('sign-in-link says what it lacks', async (t) => {
+  const folder = t.testdir()
+  const { code, out, errors } = await askForLink(folder)
+  t.equal(code, 69)
+  t.equal(out, '')
+  t.match(errors, `No workspace is running with ${join(folder, '.workspace')}.`)
+  t.match(errors, 'npm start')
+  const wrong = await askForLink(folder, {}, ['--port', '9000'])
+  t.equal(wrong.code, 64)
+  t.match(wrong.errors, "Unknown option '--port'")
+  t.match(wrong.errors, 'sign-in-link -- --help')
+  const help = await askForLink(folder, {}, ['--help'])
+  t.equal(help.code, 0)
+  t.match(help.out, 'the running workspace tells its own port')
+  t.equal((await askForLink(folder, { GATEWAY_STATE_DIR: '../x' })).code, 78)
+})
+
+t.test('a workspace on a socket gets a link without an origin', async (t) => {
+  const folder = temporaryFolder(t)
+  const socket = join(folder, 'gateway.sock')
+  const { welcome } = start(t, { GATEWAY_SOCKET: socket }, folder)
+  const { text } = await welcome()
+  t.match(text, /\n {4}\/_gateway\/sign-in\?token=/)
+  const { code, out } = await askForLink(folder)
+  t.equal(code, 0)
+  t.match(out, /^\/_gateway\/sign-in\?token=\S+\n$/)
+})
+
+t.test('a state folder has one workspace at a time', async (t) => {
+  const folder = temporaryFolder(t)
+  const { origin } = await start(t, { GATEWAY_PORT: '0' }, folder).welcome()
+  const { code, errors } = await start(t, { GATEWAY_PORT: '0' }, folder).ended
+  t.equal(code, 69)
+  t.match(errors, `A workspace runs with ${join(folder, '.workspace')} already at ${origin}`)
+  t.match(errors, 'npm run sign-in-link')
+  t.match(errors, 'GATEWAY_STATE_DIR=.workspace-2 npm start')
+  t.equal((await fetch(`${origin}/health`)).status, 200, 'the first goes on')
+})
+
 t.test('without a configured port, the next free port is used', async (t) => {
-  const first = start(t)
-  const second = start(t, {}, join(first.folder, '.'))
+  const folder = t.testdir({ first: {}, second: {} })
+  const first = start(t, {}, join(folder, 'first'))
+  const second = start(t, {}, join(folder, 'second'))
   const [a, b] = await Promise.all([first.welcome(), second.welcome()])
   t.not(a.origin, b.origin)
   for (const { origin } of [a, b]) t.ok(Number(new URL(origin).port) >= 8080)
@@ -293,7 +398,11 @@ t.test('a configured service gets no stand-in', async (t) => {
   t.same(await readdir(folder), ['elsewhere'])
   child.kill('SIGTERM')
   t.equal((await ended).code, 0)
-  t.same((await readdir(state)).toSorted(), ['budgets.json', 'gateway.log'], 'no secret was made')
+  t.same(
+    (await readdir(state)).toSorted(),
+    ['budgets.json', 'gateway.log', 'state.db'],
+    'no secret was made',
+  )
 })
 
 t.test('ending npm ends the workspace, and no process remains', async (t) => {

@@ -23,6 +23,34 @@ export const client = (address: string) => `X-Forwarded-For: ${address}`
 /** The session cookie over https. */
 export const cookie = (token: string) => `Cookie: __Host-workspace_session=${token}`
 
+/** The headers that a browser sends when the user opens an address by hand, or by a link of another program. */
+export const TYPED = [
+  'Sec-Fetch-Site: none',
+  'Sec-Fetch-Mode: navigate',
+  'Sec-Fetch-Dest: document',
+]
+
+/** Signs in over https as a program does. @returns the header line with the session's cookie */
+export async function signIn(
+  port: number,
+  token: string,
+  more: readonly string[] = [],
+): Promise<string> {
+  const body = `token=${token}`
+  const answer = await send(
+    port,
+    'POST /_gateway/sign-in',
+    [
+      ...[HTTPS, 'Content-Type: application/x-www-form-urlencoded'],
+      ...[`Content-Length: ${body.length}`, ...more],
+    ],
+    body,
+  )
+  const [pair] = (answer.headers['set-cookie'] ?? '').split(';')
+  if (answer.status !== 303) throw new Error(`not signed in: ${answer.raw}`)
+  return `Cookie: ${pair}`
+}
+
 /** The headers that a browser sends when the user opens an address. */
 export const NAVIGATION = [
   'Sec-Fetch-Mode: navigate',

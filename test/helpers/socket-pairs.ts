@@ -23,10 +23,10 @@ export async function startPairs(t: Test, overrides: Record<string, string | und
   const gateway = await startBefore(t, service, overrides)
   return {
     ...gateway,
-    /** Opens the terminal's WebSocket, and waits until the service has its end. A refused client has no service. */
-    async connect(credential = gateway.auth) {
+    /** Opens the terminal's WebSocket or another one, and waits until the service has its end. A refused client has no service. */
+    async connect(credential: string | readonly string[] = gateway.auth, path = '/terminal/ws') {
       const at = sockets.length
-      const client = await upgrade(gateway.port, '/terminal/ws', [credential, TTY])
+      const client = await upgrade(gateway.port, path, [credential, TTY].flat())
       if (client.answer.status === 101)
         await eventually(() => sockets.length === at + 1, 'switched')
       return {

@@ -1,7 +1,12 @@
 /** Are the boundaries of WebSocket frames found exactly, and are illegal frames rejected? */
 import * as fc from 'fast-check'
 import t from 'tap'
-import { closeFrame, FrameFollower, type FrameSender } from '../../src/http/frames.ts'
+import {
+  binaryMessage,
+  closeFrame,
+  FrameFollower,
+  type FrameSender,
+} from '../../src/http/frames.ts'
 
 interface Frame {
   fin: boolean
@@ -83,7 +88,7 @@ t.test('only after the last byte of a frame is the follower at a boundary', asyn
   }
 })
 
-t.test('with stopAtBoundary, only the rest of the current frame is read', async () => {
+t.test('told to stop at a frame’s end, only the rest of the current frame is read', async () => {
   fc.assert(
     fc.property(sender, frames, fc.nat(), (from, list, position) => {
       const all = list.map((frame) => bytesOf(from, frame))
@@ -93,21 +98,120 @@ t.test('with stopAtBoundary, only the rest of the current frame is read', async 
       follower.follow(bytes.subarray(0, start))
       let end = 0
       for (const one of all) if (end < start) end += one.length
-      const taken = follower.follow(bytes.subarray(start), true)
+      const taken = follower.follow(bytes.subarray(start), 'frame')
       return taken === end - start && follower.atBoundary
     }),
     { numRuns: 300 },
   )
 })
 
-t.test('with stopAtBoundary, nothing is read between two frames', async (t) => {
+t.test('told to stop at a frame’s end, nothing is read between two frames', async (t) => {
   const follower = new FrameFollower('server')
   const frame = bytesOf('server', { fin: true, rsv: 0, opcode: 1, length: 3 })
-  t.equal(follower.follow(frame, true), 0)
+  t.equal(follower.follow(frame, 'frame'), 0)
   t.equal(follower.follow(frame), frame.length)
-  t.equal(follower.follow(frame, true), 0)
-  t.equal(follower.follow(Buffer.alloc(0), true), 0)
+  t.equal(follower.follow(frame, 'frame'), 0)
+  t.equal(follower.follow(Buffer.alloc(0), 'frame'), 0)
   t.ok(follower.atBoundary)
+})
+
+/** A legal sequence of frames: messages in one or several frames, with control frames between them and within them. */
+const messages = fc
+  .array(fc.array(fc.array(control, { maxLength: 2 }), { minLength: 1, maxLength: 4 }), {
+    minLength: 1,
+    maxLength: 4,
+  })
+  .map((list) =>
+    list.flatMap((fragments) =>
+      fragments.flatMap((controls, i) => [
+        ...controls.filter(({ opcode }) => opcode !== 8),
+        { fin: i === fragments.length - 1, rsv: 0, opcode: i === 0 ? 2 : 0, length: 7 * i },
+      ]),
+    ),
+  )
+
+t.test(
+  'the ends of messages are found exactly, however they are fragmented and split',
+  async () => {
+    fc.assert(
+      fc.property(
+        sender,
+        messages,
+        fc.array(fc.nat(), { maxLength: 20 }),
+        (from, list, positions) => {
+          const ends = new Set([0])
+          let at = 0
+          let isOpen = false
+          for (const frame of list) {
+            at += bytesOf(from, frame).length
+            if (frame.opcode < 8) isOpen = !frame.fin
+            if (!isOpen) ends.add(at)
+          }
+          const bytes = Buffer.concat(list.map((frame) => bytesOf(from, frame)))
+          const follower = new FrameFollower(from)
+          let seen = 0
+          for (const chunk of cut(bytes, positions)) {
+            follower.follow(chunk)
+            seen += chunk.length
+            if (follower.isBetweenMessages !== ends.has(seen)) return false
+          }
+          return follower.isBetweenMessages
+        },
+      ),
+      { numRuns: 300 },
+    )
+  },
+)
+
+t.test(
+  'told to stop at a message’s end, only the rest of the current message is read',
+  async () => {
+    fc.assert(
+      fc.property(sender, messages, fc.nat(), (from, list, position) => {
+        const all = list.map((frame) => bytesOf(from, frame))
+        const bytes = Buffer.concat(all)
+        const start = position % (bytes.length + 1)
+        const follower = new FrameFollower(from)
+        follower.follow(bytes.subarray(0, start))
+        let end = start
+        const probe = new FrameFollower(from)
+        probe.follow(bytes.subarray(0, start))
+        while (!probe.isBetweenMessages) probe.follow(bytes.subarray(end, ++end))
+        const taken = follower.follow(bytes.subarray(start), 'message')
+        return taken === end - start && follower.isBetweenMessages
+      }),
+      { numRuns: 200 },
+    )
+  },
+)
+
+t.test('told to stop at a message’s end, nothing is read of a close frame within it', async (t) => {
+  const begun = bytesOf('server', { fin: false, rsv: 4, opcode: 1, length: 3 })
+  const ping = bytesOf('server', { fin: true, rsv: 0, opcode: 9, length: 3 })
+  const close = bytesOf('server', { fin: true, rsv: 0, opcode: 8, length: 2 })
+  const follower = new FrameFollower('server')
+  follower.follow(begun)
+  t.equal(follower.follow(Buffer.concat([ping, close]), 'message'), ping.length)
+  t.ok(follower.atBoundary)
+  t.notOk(follower.isBetweenMessages)
+  t.equal(follower.follow(close), close.length, 'it is an ordinary frame otherwise')
+  const within = new FrameFollower('server')
+  within.follow(begun.subarray(0, 2))
+  const payload = Buffer.concat([Buffer.from([0x88, 0x88, 0x88]), close])
+  t.equal(within.follow(payload, 'message'), 3, 'a payload may look like one')
+})
+
+t.test('a message of the gateway is one legal frame, whatever its length', async (t) => {
+  for (const length of [0, 1, 125, 126, 300, 65_535]) {
+    const payload = Buffer.alloc(length, 'x')
+    const frame = binaryMessage(payload)
+    const follower = new FrameFollower('server')
+    t.equal(follower.follow(frame), frame.length)
+    t.ok(follower.isBetweenMessages)
+    t.equal(frame[0], 0x82, 'binary, whole and not compressed')
+    t.ok(frame.subarray(frame.length - length).equals(payload))
+  }
+  t.throws(() => binaryMessage(Buffer.alloc(65_536)))
 })
 
 t.test('illegal frames are rejected, and nothing is relayed after one', async (t) => {
@@ -144,7 +248,7 @@ t.test('illegal frames are rejected, and nothing is relayed after one', async (t
       t.ok(results.includes(-1), `${why} (${from})`)
       t.notOk(follower.atBoundary)
       t.equal(follower.follow(bytesOf(from, { fin: true, rsv: 0, opcode: 1, length: 1 })), -1)
-      t.equal(follower.follow(Buffer.alloc(100, 0x81), true), -1, 'for good')
+      t.equal(follower.follow(Buffer.alloc(100, 0x81), 'frame'), -1, 'for good')
     }
   }
   const longest = new FrameFollower('server')

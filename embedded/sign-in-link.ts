@@ -1,0 +1,72 @@
+/** What does `npm run sign-in-link` do? It prints another sign-in link for the workspace that `npm start` runs. */
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { readSetting, type Environment } from '../src/config/load.ts'
+import { SETTINGS } from '../src/config/settings.ts'
+import { EXIT } from '../src/process/exit-codes.ts'
+import { runningWorkspace, STATE_FOLDER } from './running-workspace.ts'
+import { makeSignInLink } from './sign-in.ts'
+
+const USAGE = `npm run sign-in-link: another sign-in link for the workspace that npm start runs
+
+It takes no arguments: the running workspace tells its own port. GATEWAY_STATE_DIR must be the same
+as at npm start, if it was set there. The link alone goes to standard output; with --silent behind
+"npm run", nothing else does.
+
+Exit codes
+  0 printed   1 failed   64 wrong usage   69 no workspace is running   78 wrong settings
+`
+
+process.exitCode = await run(process.argv.slice(2), process.env)
+
+async function run(args: readonly string[], env: Environment): Promise<number> {
+  try {
+    const { help } = parseArgs({
+      args: [...args],
+      options: { help: { type: 'boolean', short: 'h', default: false } },
+    }).values
+    if (help) {
+      process.stdout.write(USAGE)
+      return EXIT.ok
+    }
+  } catch (error) {
+    return fail(`${messageOf(error)}\nTry "npm run sign-in-link -- --help".`, EXIT.usage)
+  }
+  try {
+    return await printLink(env)
+  } catch (error) {
+    return fail(messageOf(error), EXIT.config)
+  }
+}
+
+async function printLink(env: Environment): Promise<number> {
+  const stateDir = readSetting(SETTINGS.stateDir, {
+    ...env,
+    GATEWAY_STATE_DIR: env['GATEWAY_STATE_DIR'] ?? resolve(STATE_FOLDER),
+  })
+  const running = await runningWorkspace(stateDir)
+  if (running === undefined)
+    return fail(
+      `No workspace is running with ${stateDir}. Start one with "npm start"; if it was started with GATEWAY_STATE_DIR, set the same here.`,
+      EXIT.unavailable,
+    )
+  const { workspace, origin } = running
+  const isSecretSet = env['GATEWAY_JWT_SECRET'] ?? env['GATEWAY_JWT_SECRET_FILE']
+  const secret = readSetting(SETTINGS.jwtSecret, {
+    ...env,
+    ...(isSecretSet === undefined ? { GATEWAY_JWT_SECRET_FILE: join(stateDir, 'jwt-secret') } : {}),
+  })
+  const issuer = readSetting(SETTINGS.jwtIssuer, env)
+  process.stderr.write('Open this link within 10 minutes. It signs one browser in, once.\n')
+  process.stdout.write(`${await makeSignInLink(origin, { secret, workspace, issuer })}\n`)
+  return EXIT.ok
+}
+
+function fail(message: string, exitCode: number): number {
+  process.stderr.write(`${message}\n`)
+  return exitCode
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}

@@ -1,0 +1,94 @@
+/**
+ * What does an owner's page, or an owner's program, ask and change? The JSON API below `/_gateway/v1`: one route for each of the
+ * owner's actions (src/admin/owner-actions.ts).
+ */
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Logger } from 'pino'
+import type { Caller } from '../src/admin/caller.ts'
+import { wrongInput } from '../src/admin/members.ts'
+import type { LiveParts, OwnerAction } from '../src/admin/action.ts'
+import { OWNER_ACTIONS } from '../src/admin/owner-actions.ts'
+import { perform } from '../src/admin/perform.ts'
+import { GatewayError } from '../src/answers/errors.ts'
+import { ownHeaders, withBody } from '../src/answers/problem.ts'
+import { METHODS } from '../src/http/methods.ts'
+import type { Watchdog } from '../src/limits/watchdog.ts'
+import { readOwnBody } from '../src/request/own-body.ts'
+
+/** What the routes need besides the request. */
+export interface ApiOptions {
+  readonly parts: LiveParts
+  readonly logger: Logger
+  /** Ends a request whose body arrives too slowly. */
+  readonly watchdog: Watchdog
+}
+
+/** Below which path the routes are. */
+const PREFIX = '/_gateway/v1'
+
+/** The largest request body in bytes. */
+const MAX_BODY_BYTES = 64 * 1024
+
+export default async function api(
+  app: FastifyInstance,
+  { parts, logger, watchdog }: ApiOptions,
+): Promise<void> {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', async ({ raw }: FastifyRequest) => {
+    return parseJson(await readOwnBody(raw, MAX_BODY_BYTES, watchdog))
+  })
+  // A form of a foreign page can send text/plain without a preflight, so what is not declared as JSON is never read as JSON.
+  app.addContentTypeParser('*', (_request, _body, done) => {
+    done(NOT_JSON)
+  })
+
+  const allowed = new Map<string, string[]>()
+  for (const [name, action] of Object.entries<OwnerAction<LiveParts>>(OWNER_ACTIONS)) {
+    const url = `${PREFIX}${action.path}`
+    const methods = action.method === 'GET' ? ['GET', 'HEAD'] : [action.method]
+    allowed.set(url, [...(allowed.get(url) ?? []), ...methods])
+    app.route<{ Params: { id?: string } }>({
+      url,
+      method: action.method,
+      async handler(request, reply) {
+        request.exchange.outcome.stage = 'owner'
+        const input = { id: request.params.id ?? '', body: request.body }
+        const caller = callerOf(request)
+        const answer = await perform(name, action, { parts, input, caller, logger })
+        const body = `${JSON.stringify(answer)}\n`
+        const headers = ownHeaders(request.id)
+        app.writeAnswer(request, reply, withBody(200, headers, 'application/json', body))
+        return reply
+      },
+    })
+  }
+  for (const [url, methods] of allowed)
+    app.route({
+      url,
+      method: METHODS.filter((method) => !methods.includes(method)),
+      handler({ exchange }) {
+        exchange.outcome.stage = 'owner'
+        throw new GatewayError('method-not-allowed', { headers: { Allow: methods.join(', ') } })
+      },
+    })
+}
+
+/** Who sent a request that has passed the stage `authentication`. */
+function callerOf({ exchange }: FastifyRequest): Caller {
+  const { principal, credential, client } = exchange
+  // The caller without a principal is the machine's owner, who may do everything. No request over TCP is from them.
+  if (principal === undefined) throw new GatewayError('sign-in-required')
+  const isBrowser = credential?.kind === 'cookie' || principal.session.kind === 'browser'
+  return { door: 'api', principal, isBrowser, address: client?.address }
+}
+
+function parseJson(text: string): unknown {
+  if (text === '') return undefined
+  try {
+    return JSON.parse(text) as unknown
+  } catch {
+    throw NOT_JSON
+  }
+}
+
+const NOT_JSON = wrongInput('The body is JSON, with Content-Type: application/json.')

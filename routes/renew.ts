@@ -1,0 +1,91 @@
+/**
+ * How does a session last longer? With a fresh token of the same person, at `/_gateway/renew`: the session gets a later end and
+ * a new token, and what is open goes on. A browser that comes without a token is sent to the login page and back.
+ */
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { RENEW_COOKIE_DETAIL } from '../src/answers/details.ts'
+import { GatewayError } from '../src/answers/errors.ts'
+import { renewPage } from '../src/answers/pages.ts'
+import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
+import type { BrowserSession } from '../src/identity/sessions.ts'
+import { ownOrigin } from '../src/request/exchange.ts'
+import { wayToLogin } from '../src/request/login.ts'
+import { returnPath } from '../src/rules/return-to.ts'
+import { formOf, jsonOf, takeForms } from './forms.ts'
+import { refuseOtherMethods } from './other-methods.ts'
+import {
+  answerUnsaved,
+  cookieOf,
+  cookieSession,
+  ticketIn,
+  type SessionRouteOptions,
+} from './session-forms.ts'
+
+const RENEW = '/_gateway/renew'
+
+export default async function renewRoutes(
+  app: FastifyInstance,
+  options: SessionRouteOptions,
+): Promise<void> {
+  const { issuer, sessions, login, watchdog, payForGuess } = options
+  takeForms(app, watchdog)
+
+  app.get(RENEW, async function goAndComeBack(request, reply) {
+    const { exchange, id } = request
+    exchange.outcome.stage = 'renew'
+    const query = new URLSearchParams(exchange.target?.query)
+    const returnTo = returnPath(query.get('return_to') ?? undefined, ownOrigin(exchange))
+    const headers = ownHeaders(id)
+    const way = wayToLogin(request, login, returnTo)
+    app.writeAnswer(
+      request,
+      reply,
+      way === undefined
+        ? pageAnswer(200, headers, renewPage({ returnTo }))
+        : redirectAnswer(302, [...headers, ...way.headers], way.location),
+    )
+    return reply
+  })
+
+  app.post(RENEW, { config: { uncounted: 'signed-in' } }, async function renew(request, reply) {
+    const { exchange, id } = request
+    exchange.outcome.stage = 'renew'
+    const json = jsonOf(request)
+    const form = json ?? formOf(request)
+    const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
+    exchange.returnTo = returnTo
+    const known = browserOf(request)
+    const ticket = await ticketIn(form, false, options)
+    if (ticket instanceof GatewayError) throw payForGuess(request) ?? ticket
+    const draft = await issuer.draft(ticket, known)
+    const cookie = cookieOf(draft, request)
+    try {
+      exchange.principal = issuer.renew(draft, known)
+    } catch (error) {
+      return answerUnsaved(app, request, reply, error)
+    }
+    const headers = [...ownHeaders(id), 'Set-Cookie', cookie]
+    app.writeAnswer(
+      request,
+      reply,
+      json === undefined
+        ? redirectAnswer(303, headers, returnTo)
+        : { status: 204, headers, body: '' },
+    )
+    return reply
+  })
+
+  refuseOtherMethods(app, RENEW, ['GET', 'HEAD', 'POST'])
+
+  /** The session to renew. @throws {GatewayError} `bad-request` when the request has no cookie of such a session */
+  function browserOf(request: FastifyRequest): BrowserSession {
+    const browser = sessions.browser(cookieSession(request)?.id ?? '')
+    if (browser === undefined) throw NO_SESSION
+    return browser
+  }
+}
+
+const NO_SESSION = new GatewayError('bad-request', {
+  reason: 'no session cookie to renew',
+  detail: RENEW_COOKIE_DETAIL,
+})

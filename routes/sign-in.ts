@@ -1,0 +1,163 @@
+/**
+ * How does a browser sign in? With a token in a form or a link, at `/_gateway/sign-in`. The token is only a ticket: it works
+ * once, and the session gets a token of its own, in a cookie. Where nothing proves that the person asked for it, a page asks.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { GatewayError } from '../src/answers/errors.ts'
+import { signInPage, signInQuestionPage } from '../src/answers/pages.ts'
+import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
+import { fieldLines } from '../src/http/fields.ts'
+import type { Session } from '../src/identity/session.ts'
+import type { BrowserSession, Ticket } from '../src/identity/sessions.ts'
+import { ownOrigin } from '../src/request/exchange.ts'
+import { giveState, isStateOf, wayToLogin } from '../src/request/login.ts'
+import { isPrefetch } from '../src/request/request-facts.ts'
+import { judgeOrigin } from '../src/rules/origin.ts'
+import { returnPath } from '../src/rules/return-to.ts'
+import { formOf, takeForms } from './forms.ts'
+import { refuseOtherMethods } from './other-methods.ts'
+import {
+  answerUnsaved,
+  cookieOf,
+  cookieSession,
+  ticketIn,
+  type SessionRouteOptions,
+} from './session-forms.ts'
+
+const SIGN_IN = '/_gateway/sign-in'
+
+/** The value of `from` in the form that a page posts when its token came in a link. */
+const FROM_LINK = 'link'
+
+export default async function signInRoutes(
+  app: FastifyInstance,
+  options: SessionRouteOptions,
+): Promise<void> {
+  const { issuer, sessions, login, watchdog, payForGuess } = options
+  takeForms(app, watchdog)
+
+  const SIGN_IN_ROUTE = { config: { public: true, uncounted: 'sign-in' } } as const
+
+  app.get(SIGN_IN, SIGN_IN_ROUTE, async function showOrSignIn(request, reply) {
+    const query = new URLSearchParams(request.exchange.target?.query)
+    if (query.has('token')) return signIn(request, reply, query, true)
+    const { exchange, id } = request
+    exchange.outcome.stage = 'sign-in'
+    const returnTo = returnPath(query.get('return_to') ?? undefined, ownOrigin(exchange))
+    const way = wayToLogin(request, login, returnTo)
+    const page = signInPage(undefined, returnTo, way?.location)
+    const headers = [...ownHeaders(id), ...(way?.headers ?? [])]
+    app.writeAnswer(request, reply, pageAnswer(200, headers, page))
+    return reply
+  })
+
+  app.post(SIGN_IN, SIGN_IN_ROUTE, async function signInByForm(request, reply) {
+    const form = formOf(request)
+    return signIn(request, reply, form, form.get('from') === FROM_LINK)
+  })
+
+  refuseOtherMethods(app, SIGN_IN, ['GET', 'HEAD', 'POST'])
+
+  /** Verifies the token, and signs the browser in or asks the person. @param inUrl whether the token came in a URL */
+  async function signIn(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    form: URLSearchParams,
+    inUrl: boolean,
+  ): Promise<FastifyReply> {
+    const { exchange } = request
+    exchange.outcome.stage = 'sign-in'
+    const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
+    exchange.returnTo = returnTo // a wrong token shows the form again, which returns to the same page
+    const ticket = await ticketIn(form, inUrl, options)
+    // Only failures count, so that the guesses of others at the same address never lock out a client with a valid token.
+    if (ticket instanceof GatewayError) throw payForGuess(request) ?? ticket
+    if (isLook(request)) return ask(request, reply, form, ticket, inUrl)
+    const hasState = isStateOf(request, form.get('state') ?? undefined)
+    if (!hasState && !isAskedFor(request)) return ask(request, reply, form, ticket, inUrl)
+    return startOrRenew(request, reply, ticket, hasState)
+  }
+
+  /** Answers with the page that asks the person. Nothing is used up. */
+  function ask(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    form: URLSearchParams,
+    { claims: { subject } }: Ticket,
+    inUrl: boolean,
+  ): FastifyReply {
+    const { exchange, id } = request
+    const { state, headers } = giveState(request, login.domain)
+    const page = signInQuestionPage({
+      ...{ subject, state, inUrl },
+      token: form.get('token')?.trim() ?? '',
+      returnTo: exchange.returnTo ?? '/',
+      replaced: sessionOfOther(request, subject)?.subject,
+    })
+    app.writeAnswer(request, reply, pageAnswer(200, [...ownHeaders(id), ...headers], page))
+    return reply
+  }
+
+  /** @param returned whether the browser went away to sign in, so that a session of the same person is renewed */
+  async function startOrRenew(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    ticket: Ticket,
+    returned: boolean,
+  ): Promise<FastifyReply> {
+    const { exchange, id } = request
+    const known = returned ? sessionOf(request, ticket.claims.subject) : undefined
+    const draft = await issuer.draft(ticket, known)
+    const cookie = cookieOf(draft, request)
+    try {
+      exchange.principal =
+        known === undefined
+          ? issuer.start(
+              draft,
+              {
+                name: request.headers['user-agent'] ?? '',
+                address: exchange.client?.address ?? '',
+              },
+              sessionOfOther(request, ticket.claims.subject),
+            )
+          : issuer.renew(draft, known)
+    } catch (error) {
+      return answerUnsaved(app, request, reply, error)
+    }
+    const headers = [...ownHeaders(id), 'Set-Cookie', cookie]
+    app.writeAnswer(request, reply, redirectAnswer(303, headers, exchange.returnTo ?? '/'))
+    return reply
+  }
+
+  /** The session of a person in this browser, which a sign-in renews; undefined when there is none. */
+  function sessionOf(request: FastifyRequest, subject: string): BrowserSession | undefined {
+    const session = cookieSession(request)
+    return session?.subject === subject ? sessions.browser(session.id) : undefined
+  }
+}
+
+/** The session of another person in this browser, which a sign-in ends; undefined when there is none. */
+function sessionOfOther(request: FastifyRequest, subject: string): Session | undefined {
+  const session = cookieSession(request)
+  return session?.subject === subject ? undefined : session
+}
+
+/** Whether a request only looks at a sign-in link: a preview in a chat, a scanner of mail, a browser that fetches ahead. */
+function isLook({ method, raw: { headers } }: FastifyRequest): boolean {
+  return method === 'HEAD' || isPrefetch(headers)
+}
+
+/**
+ * Whether the person asked for the sign-in: by the address bar or a link of another program, by a page of ours, or with a
+ * program that is no browser. A link on any other page, also of a sibling workspace, may be somebody else's idea.
+ */
+function isAskedFor({ method, raw: { headers, rawHeaders }, exchange }: FastifyRequest): boolean {
+  const fetchSite = headers['sec-fetch-site']?.toString()
+  const origins = fieldLines(rawHeaders, 'origin')
+  const origin = judgeOrigin({ origins, fetchSite }, { own: ownOrigin(exchange), allowed: [] })
+  if (origin === 'foreign') return false
+  if (headers['sec-fetch-mode'] === 'navigate')
+    return fetchSite === 'none' || fetchSite === 'same-origin'
+  if (method !== 'POST') return false
+  return origin === 'own' || !Object.keys(headers).some((name) => name.startsWith('sec-fetch-'))
+}

@@ -1,0 +1,84 @@
+/** How does a person sign out? With a form at `/_gateway/sign-out`, which ends the session, or all of the person's, for good. */
+import type { FastifyInstance } from 'fastify'
+import { API_TOKEN_SIGN_OUT_DETAIL } from '../src/answers/details.ts'
+import { GatewayError } from '../src/answers/errors.ts'
+import { signedOutPage } from '../src/answers/pages.ts'
+import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
+import { expiredSessionCookies } from '../src/http/cookies.ts'
+import { usesSecureCookie } from '../src/identity/credentials.ts'
+import { formOf, takeForms } from './forms.ts'
+import { refuseOtherMethods } from './other-methods.ts'
+import type { DrainState } from '../src/sockets/drain-state.ts'
+import type { SessionRouteOptions } from './session-forms.ts'
+
+const SIGN_OUT = '/_gateway/sign-out'
+const SIGNED_OUT = '/_gateway/signed-out'
+
+/** The query of the page when the end of the session is not on the disk yet. */
+const UNSAVED = '?saved=no'
+
+/** What the routes need besides the request. */
+interface SignOutOptions extends Pick<SessionRouteOptions, 'sessions' | 'watchdog'> {
+  readonly drain: Pick<DrainState, 'isReplaced'>
+}
+
+export default async function signOutRoutes(
+  app: FastifyInstance,
+  { sessions, watchdog, drain }: SignOutOptions,
+): Promise<void> {
+  takeForms(app, watchdog)
+
+  app.post(
+    SIGN_OUT,
+    { config: { uncounted: 'signed-in' } },
+    async function signOut(request, reply) {
+      const { exchange, id } = request
+      exchange.outcome.stage = 'sign-out'
+      const { principal } = exchange
+      if (principal?.apiToken !== undefined) throw API_TOKEN
+      let isSaved = true
+      if (principal !== undefined)
+        ({ isSaved } =
+          formOf(request).get('all') === 'true'
+            ? sessions.endAll('signed-out', principal.subject)
+            : sessions.end([principal.session], 'signed-out'))
+      // The session would live on in the successor, so the browser keeps its cookie and signs out there.
+      if (!isSaved && drain.isReplaced) throw REPLACED
+      if (!isSaved) exchange.outcome.reason = 'signed out in memory only, and not on the disk yet'
+      const cookies = expiredSessionCookies(usesSecureCookie(exchange))
+      const headers = [
+        ...ownHeaders(id),
+        ...cookies.flatMap((cookie) => ['Set-Cookie', cookie]),
+        // Not "cookies", which clears those of the whole domain, nor "storage", which holds what the dashboard keeps.
+        ...['Clear-Site-Data', '"cache"'],
+      ]
+      const page = isSaved ? SIGNED_OUT : SIGNED_OUT + UNSAVED
+      app.writeAnswer(request, reply, redirectAnswer(303, headers, page))
+      return reply
+    },
+  )
+
+  // Free without a credential, like the probes: whoever was let out sees it, also with the budget of the address used up.
+  const SIGNED_OUT_ROUTE = { config: { public: true, uncounted: 'without-credential' } } as const
+
+  app.get(SIGNED_OUT, SIGNED_OUT_ROUTE, async function saySignedOut(request, reply) {
+    const { exchange, id } = request
+    exchange.outcome.stage = 'sign-out'
+    const isSaved = exchange.target?.query !== UNSAVED
+    app.writeAnswer(request, reply, pageAnswer(200, ownHeaders(id), signedOutPage(isSaved)))
+    return reply
+  })
+
+  refuseOtherMethods(app, SIGN_OUT, ['POST'])
+  refuseOtherMethods(app, SIGNED_OUT, ['GET', 'HEAD'])
+}
+
+const REPLACED = new GatewayError('state-unavailable', {
+  reason: 'a successor keeps the sessions',
+  retryAfter: 1,
+})
+
+const API_TOKEN = new GatewayError('scope-missing', {
+  reason: 'an API token cannot sign out',
+  detail: API_TOKEN_SIGN_OUT_DETAIL,
+})

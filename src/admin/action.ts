@@ -1,0 +1,56 @@
+/** What is an owner's action? A row of the table in owner-actions.ts: where it is, who may do it, and what it does. */
+import type { ApiTokens } from '../identity/api-tokens.ts'
+import type { KeyRing } from '../identity/key-ring.ts'
+import type { Sessions } from '../identity/sessions.ts'
+import type { Caller } from './caller.ts'
+
+/** What the actions on the state need. A running gateway has it, and so has a command that opened the state file itself. */
+export interface StateParts {
+  /** GATEWAY_OWNERS; empty: everybody */
+  readonly owners: readonly string[]
+  readonly sessions: Sessions
+  readonly apiTokens: ApiTokens
+  /** How many WebSockets of a session are open. */
+  readonly socketsOf: (sessionId: string) => number
+}
+
+/** What the other actions need besides: they ask what only a running gateway knows. */
+export interface LiveParts extends StateParts {
+  readonly workspace: string
+  readonly keys: KeyRing
+  /** How the gateway and its services are doing. */
+  readonly status: () => Promise<object>
+}
+
+/** What a request to an action says. */
+export interface ActionInput {
+  /** The segment of the path that matched `:id`; an empty string when the path has none. */
+  readonly id: string
+  /** The parsed JSON of the request body; undefined without a body. */
+  readonly body: unknown
+}
+
+/** The result of an action. */
+export interface ActionResult {
+  /** What the caller gets, as JSON. */
+  readonly answer: object
+  /** What the action changed, for the log: ids of sessions and names of tokens. Undefined for an action that only reads. */
+  readonly changed?: readonly string[]
+}
+
+/** One action. */
+export interface OwnerAction<Parts extends StateParts> {
+  readonly method: 'GET' | 'POST' | 'DELETE'
+  /** The path at the admin socket, and below `/_gateway/v1` in the JSON API. */
+  readonly path: `/${string}`
+  /** Who may: `self`, whoever is signed in, because it concerns their own session alone; `owner`, an owner of the workspace. */
+  readonly who: 'self' | 'owner'
+  /** Whether it is an owner's act, which wants a sign-in that is not older than 10 minutes. */
+  readonly isAct: boolean
+  /** @throws {GatewayError} whose `detail`, a fixed text, tells the caller what to change */
+  readonly run: (
+    parts: Parts,
+    input: ActionInput,
+    caller: Caller,
+  ) => ActionResult | Promise<ActionResult>
+}

@@ -1,0 +1,109 @@
+/** What does an owner see of the API tokens, and how are they made, replaced and revoked? */
+import { GatewayError } from '../answers/errors.ts'
+import { describe, type ListedApiToken } from '../identity/api-token-list.ts'
+import {
+  DEFAULT_API_TOKEN_MS,
+  DEFAULT_OVERLAP_MS,
+  type ApiToken,
+  type ApiTokens,
+} from '../identity/api-tokens.ts'
+import type { ActionInput, ActionResult, StateParts } from './action.ts'
+import type { Caller } from './caller.ts'
+import { countIn, membersOf, subjectIn, textIn, textsIn, wrongInput } from './members.ts'
+
+/** The answer when a token was made: what is listed of it, and the token itself, which nobody can be shown again. */
+export interface MadeTokenView extends ListedApiToken {
+  readonly token: string
+}
+
+/** The answer when a token was replaced. */
+export interface RotatedTokenView extends MadeTokenView {
+  /** The old token, which counts until it expires. */
+  readonly replaces: ListedApiToken
+}
+
+/** The answer when tokens were revoked. */
+export interface RevokedView {
+  readonly revoked: readonly ListedApiToken[]
+  /** Whether it is on the disk. If not, it holds in memory and is written as soon as that is possible. */
+  readonly saved: boolean
+}
+
+/** The person for whom the machine makes tokens when it names nobody and GATEWAY_OWNERS does neither. */
+const DEFAULT_SUBJECT = 'owner'
+
+export function listTokens({ apiTokens }: StateParts): ActionResult {
+  return { answer: { apiTokens: apiTokens.list().map(describe) } }
+}
+
+const TOKEN_MEMBERS = ['name', 'scopes', 'ttlSeconds', 'from', 'rate', 'sub'] as const
+
+/** Makes a token for the person who asks. The machine may say for whom. */
+export function createToken(
+  { apiTokens, owners }: StateParts,
+  { body }: ActionInput,
+  { principal }: Caller,
+): ActionResult {
+  const { name, scopes, ttlSeconds, from, rate, sub } = membersOf(body, TOKEN_MEMBERS)
+  if (sub !== undefined && principal !== undefined) throw FOR_ONESELF
+  const subject = principal?.subject ?? owners[0] ?? DEFAULT_SUBJECT
+  const { token, apiToken } = apiTokens.create({
+    name: textIn(name, 'name'),
+    subject: sub === undefined ? subject : subjectIn(sub, 'sub'),
+    scopes: textsIn(scopes, 'scopes') ?? [],
+    addresses: textsIn(from, 'from') ?? [],
+    rate: countIn(rate, 'rate'),
+    expiresAt: expiryOf(ttlSeconds),
+  })
+  const answer: MadeTokenView = { token, ...describe(apiToken) }
+  return { answer, changed: [apiToken.name] }
+}
+
+const FOR_ONESELF = wrongInput(
+  'The member sub is for the machine: a token that a person makes speaks for that person.',
+)
+
+/** When a token expires, in milliseconds since 1970. @param ttlSeconds null for never; undefined for the default */
+function expiryOf(ttlSeconds: unknown): number | undefined {
+  if (ttlSeconds === null) return undefined
+  const seconds = countIn(ttlSeconds, 'ttlSeconds')
+  return Date.now() + (seconds === undefined ? DEFAULT_API_TOKEN_MS : seconds * 1000)
+}
+
+/** Replaces a token. The old one still counts for a while, so that programs can be changed over. */
+export function rotateToken({ apiTokens }: StateParts, { id, body }: ActionInput): ActionResult {
+  const { overlapSeconds } = body === undefined ? {} : membersOf(body, ['overlapSeconds'])
+  const seconds = countIn(overlapSeconds, 'overlapSeconds')
+  const old = named(apiTokens, id)
+  const overlap = seconds === undefined ? DEFAULT_OVERLAP_MS : seconds * 1000
+  const { token, apiToken } = apiTokens.rotate(old, overlap)
+  const answer: RotatedTokenView = { token, ...describe(apiToken), replaces: describe(old) }
+  return { answer, changed: [apiToken.name, old.name] }
+}
+
+export function revokeToken({ apiTokens }: StateParts, { id }: ActionInput): ActionResult {
+  const apiToken = named(apiTokens, id)
+  return revoked([apiToken], apiTokens.revoke(apiToken).isSaved)
+}
+
+/** Revokes every token that a text has which others may have read, such as a log or a repository. */
+export function revokeLeaked({ apiTokens }: StateParts, { body }: ActionInput): ActionResult {
+  const { text } = membersOf(body, ['text'])
+  const { tokens, isSaved } = apiTokens.revokeLeaked(textIn(text, 'text'))
+  return revoked(tokens, isSaved)
+}
+
+function revoked(apiTokens: readonly ApiToken[], saved: boolean): ActionResult {
+  const answer: RevokedView = { revoked: apiTokens.map(describe), saved }
+  return { answer, changed: apiTokens.map(({ name }) => name) }
+}
+
+/** @throws {GatewayError} `not-found` */
+function named(apiTokens: ApiTokens, idOrName: string): ApiToken {
+  const apiToken = apiTokens.named(idOrName)
+  if (apiToken === undefined)
+    throw new GatewayError('not-found', { reason: NO_TOKEN, detail: NO_TOKEN })
+  return apiToken
+}
+
+const NO_TOKEN = 'No API token has this id, and none in force has this name.'

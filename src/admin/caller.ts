@@ -1,0 +1,85 @@
+/**
+ * Who asks for an action, and may they? The machine's owner may do everything. Others may end their own session, and the
+ * rest if they are an owner of the workspace: with the session of a browser, or with an API token.
+ */
+import { GatewayError } from '../answers/errors.ts'
+import type { Principal } from '../identity/token.ts'
+
+/** Who asks for an action. */
+export interface Caller {
+  /** How they reached the gateway; `state-file` for a command that needed no gateway. */
+  readonly door: 'admin-socket' | 'api' | 'state-file'
+  /** The verified credential; undefined for the machine's owner, whom the permissions of a file prove. */
+  readonly principal: Principal | undefined
+  /** Whether a person's browser asks, with the cookie or the token of its session. */
+  readonly isBrowser: boolean
+  /** The client address; undefined for the machine's owner. */
+  readonly address: string | undefined
+}
+
+/** The machine's owner at the admin socket. */
+export const MACHINE: Caller = {
+  door: 'admin-socket',
+  principal: undefined,
+  isBrowser: false,
+  address: undefined,
+}
+
+/** The oldest sign-in with which an owner's act is done, in milliseconds: 10 minutes, as `step-up-required` says. */
+const FRESH_MS = 600_000
+
+/** What of an action decides who may do it. */
+interface Guarded {
+  readonly who: 'self' | 'owner'
+  readonly isAct: boolean
+}
+
+/** The caller's name for the log. */
+export function callerName({ principal }: Caller): string {
+  return principal?.apiToken?.name ?? principal?.subject ?? 'machine'
+}
+
+/** Whether the caller is an owner of the workspace. @param owners GATEWAY_OWNERS; empty: everybody */
+export function isOwner({ principal }: Caller, owners: readonly string[]): boolean {
+  return principal === undefined || owners.length === 0 || owners.includes(principal.subject)
+}
+
+/**
+ * Why a caller may not do an action; undefined when they may.
+ * @param now milliseconds since 1970
+ */
+export function refusalOf(
+  { who, isAct }: Guarded,
+  caller: Caller,
+  owners: readonly string[],
+  now: number,
+): GatewayError | undefined {
+  const { principal, isBrowser } = caller
+  if (principal === undefined) return undefined
+  if (who === 'owner') {
+    if (!isOwner(caller, owners)) return NO_OWNER
+    // A workspace token that was given to a program would otherwise manage the sessions and tokens of its person.
+    if (!isBrowser && principal.apiToken === undefined) return NO_SCOPE
+  }
+  if (isAct && !(isBrowser && isFresh(principal, now))) return STEP_UP
+  return undefined
+}
+
+/** Whether the person signed in a short time ago. A time far ahead is wrong, and must not count for ever. */
+function isFresh({ authenticatedAt }: Principal, now: number): boolean {
+  return authenticatedAt !== undefined && Math.abs(now - authenticatedAt) <= FRESH_MS
+}
+
+const NO_OWNER = new GatewayError('scope-missing', {
+  reason: 'not in GATEWAY_OWNERS',
+  detail:
+    'Only an owner of this workspace (GATEWAY_OWNERS) may see or change more than their own session.',
+})
+
+const NO_SCOPE = new GatewayError('scope-missing', {
+  reason: 'a workspace token of a program',
+  detail:
+    'This takes the session of a browser, or an API token with the scope owner; a workspace token of a program may see and end its own session only.',
+})
+
+const STEP_UP = new GatewayError('step-up-required')

@@ -1,0 +1,17 @@
+/** What of a running gateway do the owner's actions need? Its parts, as the table of actions names them. */
+import type { Config } from '../config/load.ts'
+import type { Gateway } from '../parts.ts'
+import type { LiveParts } from './action.ts'
+import { statusOf } from './status.ts'
+
+/** The parts of a running gateway that the actions need. */
+export function livePartsOf(gateway: Gateway, config: Config): LiveParts {
+  const { sessions, apiTokens, keys, openSockets } = gateway.parts
+  return {
+    workspace: config.workspace,
+    owners: config.owners,
+    ...{ sessions, apiTokens, keys },
+    socketsOf: (sessionId) => openSockets.of(sessionId),
+    status: () => statusOf(gateway, config),
+  }
+}

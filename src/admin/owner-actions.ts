@@ -1,0 +1,116 @@
+/**
+ * What may an owner do with the sessions, keys and API tokens of a workspace? One table of actions. The admin socket
+ * (routes.ts), the JSON API (routes/api.ts) and the commands are made from it, so that all of them offer the same.
+ */
+import { keysReport } from '../identity/key-report.ts'
+import type { LiveParts, OwnerAction, StateParts } from './action.ts'
+import {
+  createToken,
+  listTokens,
+  revokeLeaked,
+  revokeToken,
+  rotateToken,
+} from './api-token-actions.ts'
+import { endMany, endOne, listSessions, ownSession } from './session-actions.ts'
+
+/** The actions on what the state file holds. Commands can do them without a gateway too. */
+export const STATE_ACTIONS = {
+  'list-sessions': {
+    method: 'GET',
+    path: '/sessions',
+    who: 'owner',
+    isAct: false,
+    run: (parts, _input, caller) => ({ answer: { sessions: listSessions(parts, caller) } }),
+  },
+  'end-session': {
+    method: 'DELETE',
+    path: '/sessions/:id',
+    who: 'owner',
+    isAct: false,
+    run: ({ sessions }, { id }) => endOne(sessions, id, 'revoked'),
+  },
+  'end-sessions': {
+    method: 'POST',
+    path: '/sessions/end',
+    who: 'owner',
+    isAct: false,
+    run: ({ sessions }, { body }, caller) => endMany(sessions, body, caller),
+  },
+  'list-api-tokens': {
+    method: 'GET',
+    path: '/api-tokens',
+    who: 'owner',
+    isAct: false,
+    run: listTokens,
+  },
+  'create-api-token': {
+    method: 'POST',
+    path: '/api-tokens',
+    who: 'owner',
+    isAct: true,
+    run: createToken,
+  },
+  'revoke-api-token': {
+    method: 'DELETE',
+    path: '/api-tokens/:id',
+    who: 'owner',
+    isAct: false,
+    run: revokeToken,
+  },
+  'rotate-api-token': {
+    method: 'POST',
+    path: '/api-tokens/:id/rotate',
+    who: 'owner',
+    isAct: true,
+    run: rotateToken,
+  },
+  'revoke-leaked-api-tokens': {
+    method: 'POST',
+    path: '/leaked-api-tokens',
+    who: 'owner',
+    isAct: false,
+    run: revokeLeaked,
+  },
+} as const satisfies Record<string, OwnerAction<StateParts>>
+
+/** The actions that ask a running gateway about itself, or about the caller's own session. */
+const LIVE_ACTIONS = {
+  'show-session': {
+    method: 'GET',
+    path: '/session',
+    who: 'self',
+    isAct: false,
+    run: (parts, _input, caller) => ({ answer: ownSession(parts, caller) }),
+  },
+  'end-own-session': {
+    method: 'DELETE',
+    path: '/session',
+    who: 'self',
+    isAct: false,
+    run: ({ sessions }, _input, { principal }) =>
+      endOne(sessions, principal?.session.id ?? '', 'signed-out'),
+  },
+  'list-keys': {
+    method: 'GET',
+    path: '/keys',
+    who: 'owner',
+    isAct: false,
+    run: ({ keys, sessions }) => ({ answer: { keys: keysReport(keys, sessions) } }),
+  },
+  'show-status': {
+    method: 'GET',
+    path: '/status',
+    who: 'owner',
+    isAct: false,
+    run: async ({ status }) => ({ answer: await status() }),
+  },
+} as const satisfies Record<string, OwnerAction<LiveParts>>
+
+/** Every action, by the name that the log has. */
+export const OWNER_ACTIONS = { ...LIVE_ACTIONS, ...STATE_ACTIONS }
+
+/** The name of an action that a command can do without a gateway too. */
+export type StateActionName = keyof typeof STATE_ACTIONS
+
+/** The name of an action. */
+export type ActionName = keyof typeof OWNER_ACTIONS

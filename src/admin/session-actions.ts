@@ -1,0 +1,118 @@
+/** What does an owner see of the sessions, and how are they ended? */
+import { GatewayError } from '../answers/errors.ts'
+import type { BrowserSession, Ending, Sessions } from '../identity/sessions.ts'
+import type { Session } from '../identity/session.ts'
+import type { ActionResult, LiveParts, StateParts } from './action.ts'
+import { isOwner, type Caller } from './caller.ts'
+import { membersOf, subjectIn, wrongInput } from './members.ts'
+
+/** A session as an owner sees it. Times are ISO 8601; null for what is not known, as of a program's token. */
+export interface SessionView {
+  readonly id: string
+  readonly sub: string
+  readonly kind: Session['kind']
+  readonly createdAt: string | null
+  readonly expiresAt: string | null
+  /** `User-Agent` of the browser that signed in, and its client address. */
+  readonly device: string | null
+  readonly address: string | null
+  readonly lastSeenAt: string | null
+  readonly lastSeenFrom: string | null
+  /** How many WebSockets are open. */
+  readonly sockets: number
+  /** Whether it is the caller's own session. */
+  readonly current: boolean
+}
+
+/** The sessions that live, the one that was seen last first. */
+export function listSessions(parts: StateParts, { principal }: Caller): SessionView[] {
+  const own = principal?.session.id
+  const view = (session: Session, browser?: BrowserSession): SessionView => ({
+    id: session.id,
+    sub: session.subject,
+    kind: session.kind,
+    createdAt: timeText(browser?.createdAt),
+    expiresAt: timeText(session.endsAt),
+    device: browser?.device.name ?? null,
+    address: browser?.device.address ?? null,
+    lastSeenAt: timeText(session.lastSeenAt),
+    lastSeenFrom: session.lastSeenFrom === '' ? null : session.lastSeenFrom,
+    sockets: parts.socketsOf(session.id),
+    current: session.id === own,
+  })
+  return livingSessions(parts.sessions)
+    .toSorted(([a], [b]) => b.lastSeenAt - a.lastSeenAt)
+    .map(([session, browser]) => view(session, browser))
+}
+
+/** The sessions of browsers, and those of programs that were seen. */
+function livingSessions(sessions: Sessions): Array<[Session, BrowserSession?]> {
+  return [
+    ...Array.from(sessions.browsers(), (browser): [Session, BrowserSession] => [
+      browser.session,
+      browser,
+    ]),
+    ...Array.from(sessions.programs(), (session): [Session] => [session]),
+  ]
+}
+
+/** Who the caller is, and until when. */
+export function ownSession(parts: LiveParts, caller: Caller): object {
+  const { workspace, owners, sessions } = parts
+  const { principal } = caller
+  const session = principal?.session
+  const browser = session === undefined ? undefined : sessions.browser(session.id)
+  return {
+    workspace,
+    sub: principal?.subject ?? null,
+    kind: session?.kind ?? 'machine',
+    id: session?.id ?? null,
+    createdAt: timeText(browser?.createdAt),
+    expiresAt: timeText(session?.endsAt),
+    authenticatedAt: timeText(principal?.authenticatedAt),
+    isOwner: isOwner(caller, owners),
+  }
+}
+
+/** @throws {GatewayError} `not-found` */
+export function endOne(
+  sessions: Sessions,
+  id: string,
+  cause: 'revoked' | 'signed-out',
+): ActionResult {
+  const session = sessions.find(id)
+  if (session === undefined || session.endedBy !== undefined)
+    throw new GatewayError('not-found', { reason: NO_SESSION, detail: NO_SESSION })
+  return resultOf(sessions.end([session], cause))
+}
+
+const NO_SESSION =
+  'No session has this id: it has ended, or it is an API token, which is revoked instead.'
+
+/** Ends the sessions that one member of the request names. */
+export function endMany(sessions: Sessions, body: unknown, { principal }: Caller): ActionResult {
+  const { sub, others, all } = membersOf(body, ['sub', 'others', 'all'])
+  if ([sub, others, all].filter((value) => value !== undefined).length !== 1) throw WHICH_SESSIONS
+  if (sub !== undefined) return resultOf(sessions.endAll('revoked', subjectIn(sub, 'sub')))
+  if (all === true) return resultOf(sessions.endAll('all-ended'))
+  if (others !== true || principal === undefined) throw WHICH_SESSIONS
+  const { subject, session: own } = principal
+  const isOther = ({ id, subject: theirs }: Session) => theirs === subject && id !== own.id
+  const living = livingSessions(sessions).map(([session]) => session)
+  return resultOf(sessions.end(living.filter(isOther), 'revoked'))
+}
+
+const WHICH_SESSIONS = wrongInput(
+  'Exactly one of these says which sessions end: "sub" with a name, "others": true for the other ones of the person who asks, or "all": true.',
+)
+
+function resultOf({ ended, isSaved }: Ending): ActionResult {
+  return { answer: { ended: ended.length, saved: isSaved }, changed: ended.map(({ id }) => id) }
+}
+
+/** A time as ISO 8601; null for none, for never, and for the end of what does not end. */
+function timeText(time: number | undefined): string | null {
+  return time === undefined || time === 0 || !Number.isFinite(time)
+    ? null
+    : new Date(time).toISOString()
+}

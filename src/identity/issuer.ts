@@ -1,0 +1,108 @@
+/** How does a session get its token? The token is minted first and comes into force when its session begins or is renewed. */
+import type { Key, KeyRing } from './key-ring.ts'
+import { mintSessionToken } from './mint.ts'
+import {
+  newName,
+  type BrowserSession,
+  type Device,
+  type Sessions,
+  type Ticket,
+} from './sessions.ts'
+import type { Session } from './session.ts'
+import type { Principal } from './token.ts'
+import type { TokenVerifier } from './verifier.ts'
+
+/** A session token that is not in force yet. */
+export interface Draft {
+  readonly ticket: Ticket
+  readonly token: string
+  readonly key: Key
+  /** `sid` */
+  readonly sessionId: string
+  /** `jti` */
+  readonly tokenId: string
+  /** When the token expires, in milliseconds since 1970. */
+  readonly endsAt: number
+}
+
+/** What the issuer works with. */
+export interface IssuerParts {
+  readonly keys: KeyRing
+  readonly sessions: Sessions
+  readonly verifier: TokenVerifier
+  /** `aud` of the tokens */
+  readonly workspace: string
+}
+
+/** Issues session tokens for tickets. */
+export class SessionIssuer {
+  readonly #keys: KeyRing
+  readonly #sessions: Sessions
+  readonly #verifier: TokenVerifier
+  readonly #workspace: string
+
+  constructor({ keys, sessions, verifier, workspace }: IssuerParts) {
+    this.#keys = keys
+    this.#sessions = sessions
+    this.#verifier = verifier
+    this.#workspace = workspace
+  }
+
+  /**
+   * Mints a session token. Nothing is used up yet.
+   * @param renewed the session that it renews; undefined for a new session
+   * @throws {GatewayError} `token-expired` when the session would be over
+   */
+  async draft(ticket: Ticket, renewed?: BrowserSession): Promise<Draft> {
+    const { claims } = ticket
+    const sessionId = renewed?.session.id ?? newName()
+    const tokenId = newName()
+    const endsAt = Math.max(this.#sessions.endOf(claims), renewed?.session.endsAt ?? 0)
+    const authenticatedAt = Math.max(
+      this.#sessions.authenticatedAt(claims),
+      renewed?.authenticatedAt ?? 0,
+    )
+    const key = this.#keys.signing
+    const token = await mintSessionToken(key, {
+      ...{ workspace: this.#workspace, subject: claims.subject, methods: claims.methods },
+      ...{ sessionId, tokenId, issuedAt: Date.now(), authenticatedAt, endsAt },
+    })
+    // The keys may have been replaced meanwhile, and a session under a removed key would be over before it begins.
+    return this.#keys.signing === key
+      ? { ticket, token, key, sessionId, tokenId, endsAt }
+      : this.draft(ticket, renewed)
+  }
+
+  /**
+   * Starts the session of a draft, and uses its ticket up.
+   * @param replaces the session that this browser had until now, which ends
+   * @throws {GatewayError} what {@link Sessions.start} throws
+   */
+  start(draft: Draft, device: Device, replaces?: Session): Principal {
+    const { ticket, key, sessionId: id, tokenId } = draft
+    const ids = { id, tokenId, kid: key.kid }
+    return this.#issued(draft, this.#sessions.start(ticket, ids, device, replaces))
+  }
+
+  /**
+   * Renews a session with a draft that was made for it, and uses its ticket up.
+   * @throws {GatewayError} what {@link Sessions.renew} throws
+   */
+  renew(draft: Draft, known: BrowserSession): Principal {
+    const { ticket, key, tokenId } = draft
+    const browser = this.#sessions.renew(known, ticket, { tokenId, kid: key.kid })
+    // Its older tokens were cached until their expiry, and are now accepted for one minute.
+    this.#verifier.forget(({ session }) => session === browser.session)
+    return this.#issued(draft, browser)
+  }
+
+  #issued({ ticket, key }: Draft, { session, authenticatedAt }: BrowserSession): Principal {
+    const { oneTimeId } = ticket
+    if (oneTimeId !== undefined) this.#verifier.forget(({ ticketId }) => ticketId === oneTimeId)
+    const { subject, endsAt: acceptedUntil } = session
+    return {
+      ...{ subject, session, acceptedUntil, key, authenticatedAt },
+      ...{ apiToken: undefined, ticketId: undefined },
+    }
+  }
+}

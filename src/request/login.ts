@@ -1,0 +1,89 @@
+/**
+ * How does a browser go away to sign in, and how does it prove on its return that it asked for that? With a random state, in a
+ * cookie and in the address of the login page. Without it, a link of somebody else could sign a browser in as that other person
+ * (login CSRF, RFC 6749 section 10.12).
+ */
+import { timingSafeEqual } from 'node:crypto'
+import type { FastifyRequest } from 'fastify'
+import {
+  cookieValues,
+  expiredPlantedSignInCookie,
+  signInCookie,
+  signInCookieName,
+} from '../http/cookies.ts'
+import { fieldLines } from '../http/fields.ts'
+import { usesSecureCookie } from '../identity/credentials.ts'
+import { newName } from '../identity/sessions.ts'
+import { ownOrigin } from './exchange.ts'
+
+/** Where people sign in. */
+export interface LoginOptions {
+  /** GATEWAY_LOGIN_URL; undefined when the built-in page is used. */
+  readonly loginUrl: string | undefined
+  /** The parent domain of all workspaces. A sibling workspace can plant cookies for it. */
+  readonly domain: string
+}
+
+/** A state that was given to a browser. */
+export interface GivenState {
+  readonly state: string
+  /** The response headers that give it, names and values in turn. */
+  readonly headers: readonly string[]
+}
+
+/** The form of a state: 128 random bits. Another value is not sent back to the browser. */
+const STATE = /^[\w-]{22}$/
+
+/**
+ * Gives the browser a state. Several tabs share one, so that each can come back; it lives for ten minutes from now.
+ */
+export function giveState({ exchange, raw }: FastifyRequest, domain: string): GivenState {
+  const secure = usesSecureCookie(exchange)
+  const sent = sentStates(raw.rawHeaders, secure)
+  const known = sent.length === 1 && STATE.test(sent[0] ?? '') ? sent[0] : undefined
+  const state = known ?? newName()
+  const cookies = [signInCookie(secure, state)]
+  if (sent.length > 1) cookies.unshift(expiredPlantedSignInCookie(secure, domain))
+  return { state, headers: cookies.flatMap((cookie) => ['Set-Cookie', cookie]) }
+}
+
+/**
+ * Whether a state is the one that this browser got. A browser that sends two has one from elsewhere (cookie tossing), and then
+ * neither counts.
+ */
+export function isStateOf({ exchange, raw }: FastifyRequest, state: string | undefined): boolean {
+  const [sent = '', ...more] = sentStates(raw.rawHeaders, usesSecureCookie(exchange))
+  if (more.length > 0 || state === undefined || !STATE.test(sent) || !STATE.test(state))
+    return false
+  return timingSafeEqual(Buffer.from(sent), Buffer.from(state))
+}
+
+/** How a browser goes away to sign in. */
+export interface WayToLogin {
+  /** The address of the login page. */
+  readonly location: string
+  /** The response headers with which the browser can come back, names and values in turn. */
+  readonly headers: readonly string[]
+}
+
+/**
+ * The way to the login page, from where the browser comes back to a path.
+ * @param returnTo a verified path of ours
+ * @returns undefined when there is no login page
+ */
+export function wayToLogin(
+  request: FastifyRequest,
+  { loginUrl, domain }: LoginOptions,
+  returnTo: string,
+): WayToLogin | undefined {
+  if (loginUrl === undefined) return undefined
+  const { state, headers } = giveState(request, domain)
+  const url = new URL(loginUrl)
+  url.searchParams.set('return_to', ownOrigin(request.exchange) + returnTo)
+  url.searchParams.set('state', state)
+  return { location: url.href, headers }
+}
+
+function sentStates(rawHeaders: readonly string[], secure: boolean): string[] {
+  return cookieValues(fieldLines(rawHeaders, 'cookie'), signInCookieName(secure))
+}
