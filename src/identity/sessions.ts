@@ -18,7 +18,7 @@ import {
   updateSeen,
   type SessionRow,
 } from '../store/session-rows.ts'
-import { Endings, type Refusal } from './endings.ts'
+import { Endings, REASONS } from './endings.ts'
 import { Session, type EndCause } from './session.ts'
 import { invalidToken, type Claims } from './token.ts'
 
@@ -651,16 +651,6 @@ function programIdOf({ subject, sessionId, tokenId }: Claims, digest: string): s
   if (sessionId !== undefined) return digestOf(`sid\0${subject}\0${sessionId}`)
   return tokenId === undefined ? digest : digestOf(`program\0${subject}\0${tokenId}`)
 }
-
-/** What `explain` says of a token that is refused. */
-const REASONS = {
-  expired: 'session expired',
-  'signed-out': 'signed out',
-  revoked: 'session revoked',
-  'key-removed': 'key removed',
-  'all-ended': 'issued before everybody was signed out',
-  used: 'has signed in',
-} as const satisfies Record<Refusal, string>
 
 function rowOf(browser: BrowserSession): SessionRow {
   const { session, createdAt, device, tokenId, authenticatedAt, methods, superseded } = browser
