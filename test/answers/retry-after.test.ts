@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
 import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
-import { cookie, HTTPS, knock, NAVIGATION, ORIGIN } from '../helpers/door.ts'
+import { cookie, HTTPS, knock, NAVIGATION, ORIGIN, TYPED } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { closedPort, startRawUpstream } from '../helpers/upstream.ts'
 import {
@@ -44,7 +44,7 @@ const PROVOKED: Readonly<Partial<Record<ErrorCode, (t: Test) => Promise<RawAnswe
   async 'ticket-used'(t) {
     const { port } = await startWorkspace(t)
     const ticket = await token()
-    const signIn = () => send(port, `GET /_gateway/sign-in?token=${ticket}`)
+    const signIn = () => send(port, `GET /_gateway/sign-in?token=${ticket}`, TYPED)
     t.equal((await signIn()).status, 303)
     const asCookie = [cookie(ticket), HTTPS, `Origin: ${ORIGIN}`]
     return [await signIn(), await knock(port, 'upgrade', '/', asCookie)]
@@ -114,7 +114,7 @@ const PROVOKED: Readonly<Partial<Record<ErrorCode, (t: Test) => Promise<RawAnswe
   async 'state-unavailable'(t) {
     const { port, running } = await startWorkspace(t)
     running.parts.state.close()
-    return [await send(port, `GET /_gateway/sign-in?token=${await token()}`)]
+    return [await send(port, `GET /_gateway/sign-in?token=${await token()}`, TYPED)]
   },
   async 'upstream-timeout'(t) {
     const silent = await startRawUpstream(t, () => {})
