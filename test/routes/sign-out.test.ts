@@ -2,7 +2,7 @@
 import t from 'tap'
 import { assertRefused, cookie, HTTPS, ORIGIN, signIn } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
-import { send, serverFrame, upgrade } from '../helpers/wire.ts'
+import { send, closeCode, upgrade } from '../helpers/wire.ts'
 
 const FORM = 'Content-Type: application/x-www-form-urlencoded'
 
@@ -31,14 +31,11 @@ t.test(
     )
     const line = await workspace.logLine(({ id }) => id === answer.headers['x-request-id'])
     t.match(line, { stage: 'sign-out', status: 303, user: 'alice' })
-    const goodbye = serverFrame(
-      8,
-      Buffer.concat([Buffer.from([4401 >> 8, 4401 & 0xff]), Buffer.from('session ended')]),
-    )
-    for (const { until, closed } of [first, second]) {
-      t.same((await until(goodbye.length)).subarray(0, goodbye.length), goodbye)
-      await closed
+    for (const client of [first, second]) {
+      await client.closed
+      t.equal(closeCode(client), 4401)
     }
+    t.match(second.received().toString(), 'Your session has ended.', 'the terminal says so')
     t.equal(foreign.received().length, 0)
     t.notOk(foreign.socket.destroyed)
     foreign.socket.destroy()

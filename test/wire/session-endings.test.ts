@@ -1,6 +1,5 @@
 /** Whatever ends a session: does exactly that end within two seconds which hangs on it, and do all others not notice? */
 import t from 'tap'
-import type { Watched } from '../../src/limits/watchdog.ts'
 import {
   assertEnded,
   assertUnaware,
@@ -12,6 +11,7 @@ import {
 import { SECRET, startBefore, token } from '../helpers/gateway.ts'
 import { signIn } from '../helpers/sign-in.ts'
 import { eventually, SOON_MS } from '../helpers/waiting.ts'
+import { countWatched } from '../helpers/watched.ts'
 import { send } from '../helpers/wire.ts'
 
 t.setTimeout(60_000)
@@ -129,7 +129,7 @@ for (const [what, { settings = {}, begin, end }] of Object.entries(ENDINGS))
     const service = await startCrowdService(t)
     const gateway = await startBefore(t, service, settings)
     const { openSockets } = gateway.running.parts
-    const watched = countWatched(gateway)
+    const watched = countWatched(gateway.running.parts.watchdog)
     const credentials = await (begin?.(gateway) ?? browsers(gateway, 10))
     const [first = []] = credentials
     const [ending, ...others] = await Promise.all(
@@ -208,19 +208,3 @@ t.test('three renewals close nothing, also beyond the first end of the session',
   for (const one of [member, older]) await assertEnded(t, one, begun, BOUND_MS)
   await gateway.settled()
 })
-
-/** Counts what the watchdog checks from now on. */
-function countWatched({ running }: Gateway): () => number {
-  const { watchdog } = running.parts
-  const watched = new Set<Watched>()
-  const [add, remove] = [watchdog.add.bind(watchdog), watchdog.delete.bind(watchdog)]
-  watchdog.add = (one) => {
-    watched.add(one)
-    add(one)
-  }
-  watchdog.delete = (one) => {
-    watched.delete(one)
-    remove(one)
-  }
-  return () => watched.size
-}
