@@ -1,9 +1,8 @@
 /** Does what a service answers end with the session it is for, visibly incomplete, and with nothing else? */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
-import { NAVIGATION } from '../helpers/door.ts'
+import { NAVIGATION, signInPage } from '../helpers/door.ts'
 import { startBefore, token } from '../helpers/gateway.ts'
-import { signIn } from '../helpers/sign-in.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { eventually, SOON_MS } from '../helpers/waiting.ts'
 import { countWatched } from '../helpers/watched.ts'
@@ -207,7 +206,7 @@ t.test('an answer ends when its token expires, and not before', async (t) => {
 
 t.test('half a request to the gateway itself cannot be finished after its session', async (t) => {
   const gateway = await start(t, () => {})
-  const { apiTokens } = gateway.running.parts
+  const { apiTokens, sessions } = gateway.running.parts
   const body = JSON.stringify({ name: 'ci' })
   const head = (fields: readonly string[]) =>
     requestBytes('POST /_gateway/v1/api-tokens', [
@@ -215,11 +214,12 @@ t.test('half a request to the gateway itself cannot be finished after its sessio
       `Content-Length: ${body.length}`,
     ])
   for (const ends of ['while it waits', 'as its rest arrives', 'never'] as const) {
-    const { jwt, fields } = await signIn(gateway.port)
+    const fields = await signInPage(gateway.port, await token())
     const watched = gateway.watched()
     const { received, socket } = await gateway.ask(head(fields) + body.slice(0, 5))
     await eventually(() => gateway.watched() >= watched + 2, 'the rest of the body is awaited')
-    if (ends !== 'never') await gateway.end(jwt)
+    const signedIn = [...sessions.browsers()].map(({ session }) => session)
+    if (ends !== 'never') sessions.end(signedIn, 'revoked')
     if (ends !== 'while it waits') socket.write(body.slice(5))
     const answer = parseAnswer(await received.until((text) => text.includes('\r\n\r\n')))
     t.equal(answer.status, ends === 'never' ? 200 : 401, ends)
