@@ -6,6 +6,7 @@ import { permits } from '../src/rules/scopes.ts'
 import { verifiedPrincipal } from '../src/request/exchange.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'
 import type { ServiceProbe } from '../src/services/probe.ts'
+import type { State } from '../src/store/state.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 
@@ -24,11 +25,13 @@ function mayLook({ apiToken }: Principal): boolean {
 export interface ProbesOptions {
   readonly probe: ServiceProbe
   readonly drain: DrainState
+  /** Whether sessions and API tokens are kept is told to those who have a credential. */
+  readonly state: Pick<State, 'condition'>
 }
 
 export default async function probes(
   app: FastifyInstance,
-  { probe, drain }: ProbesOptions,
+  { probe, drain, state }: ProbesOptions,
 ): Promise<void> {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _body, done) => {
@@ -52,8 +55,9 @@ export default async function probes(
     const owner = verifiedPrincipal(exchange)
     if (owner === undefined || !mayLook(owner)) return tell(request, reply, { status: 'ready' })
     exchange.principal = owner
-    // For information only: the gateway is ready although a service is down.
-    return tell(request, reply, { status: 'ready', services: await probe.states() })
+    // For information only: the gateway is ready although a service is down, or its state cannot be written.
+    const services = await probe.states()
+    return tell(request, reply, { status: 'ready', state: state.condition, services })
   })
 
   for (const url of ['/_gateway/live', '/_gateway/ready'])

@@ -9,7 +9,7 @@ import { renewPage } from '../src/answers/pages.ts'
 import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
 import type { BrowserSession } from '../src/identity/sessions.ts'
 import { ownOrigin } from '../src/request/exchange.ts'
-import { giveState, loginAddress } from '../src/request/login.ts'
+import { wayToLogin } from '../src/request/login.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import { formOf, jsonOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
@@ -36,13 +36,14 @@ export default async function renewRoutes(
     const query = new URLSearchParams(exchange.target?.query)
     const returnTo = returnPath(query.get('return_to') ?? undefined, ownOrigin(exchange))
     const headers = ownHeaders(id)
-    if (login.loginUrl === undefined) {
-      app.writeAnswer(request, reply, pageAnswer(200, headers, renewPage({ returnTo })))
-      return reply
-    }
-    const { state, headers: given } = giveState(request, login.domain)
-    const address = loginAddress(request, login.loginUrl, state, returnTo)
-    app.writeAnswer(request, reply, redirectAnswer(302, [...headers, ...given], address))
+    const way = wayToLogin(request, login, returnTo)
+    app.writeAnswer(
+      request,
+      reply,
+      way === undefined
+        ? pageAnswer(200, headers, renewPage({ returnTo }))
+        : redirectAnswer(302, [...headers, ...way.headers], way.location),
+    )
     return reply
   })
 

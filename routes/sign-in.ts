@@ -10,7 +10,7 @@ import { fieldLines } from '../src/http/fields.ts'
 import type { Session } from '../src/identity/session.ts'
 import type { BrowserSession, Ticket } from '../src/identity/sessions.ts'
 import { ownOrigin } from '../src/request/exchange.ts'
-import { giveState, isStateOf } from '../src/request/login.ts'
+import { giveState, isStateOf, wayToLogin } from '../src/request/login.ts'
 import { isPrefetch } from '../src/request/request-facts.ts'
 import { judgeOrigin } from '../src/rules/origin.ts'
 import { returnPath } from '../src/rules/return-to.ts'
@@ -44,11 +44,10 @@ export default async function signInRoutes(
     const { exchange, id } = request
     exchange.outcome.stage = 'sign-in'
     const returnTo = returnPath(query.get('return_to') ?? undefined, ownOrigin(exchange))
-    app.writeAnswer(
-      request,
-      reply,
-      pageAnswer(200, ownHeaders(id), signInPage(undefined, returnTo)),
-    )
+    const way = wayToLogin(request, login, returnTo)
+    const page = signInPage(undefined, returnTo, way?.location)
+    const headers = [...ownHeaders(id), ...(way?.headers ?? [])]
+    app.writeAnswer(request, reply, pageAnswer(200, headers, page))
     return reply
   })
 

@@ -110,14 +110,14 @@ export async function buildGateway(
     host: publicHost,
     strict: config.healthStrict,
   })
-  await app.register(probes, { probe: parts.probe, drain })
+  await app.register(probes, { probe: parts.probe, drain, state })
   const forSessions = {
     ...{ issuer, sessions, login, verifier, watchdog, waitingRoom },
     payForGuess: (request: FastifyRequest) => budgets.spendAddress(request),
   }
   await app.register(signInRoutes, forSessions)
   await app.register(renewRoutes, forSessions)
-  await app.register(signOutRoutes, forSessions)
+  await app.register(signOutRoutes, { sessions, watchdog, drain })
   await app.register(api, {
     parts: livePartsOf({ app, parts }, config),
     logger: log.logger,

@@ -45,15 +45,14 @@ export function listSessions(parts: StateParts, { principal }: Caller): SessionV
     .map(([session, browser]) => view(session, browser))
 }
 
-/** The sessions of browsers, and those of programs. A ticket that only signed in is no program. */
+/** The sessions of browsers, and those of programs that were seen. */
 function livingSessions(sessions: Sessions): Array<[Session, BrowserSession?]> {
-  const programs = Array.from(sessions.programs()).filter(({ lastSeenAt }) => lastSeenAt > 0)
   return [
     ...Array.from(sessions.browsers(), (browser): [Session, BrowserSession] => [
       browser.session,
       browser,
     ]),
-    ...programs.map((session): [Session] => [session]),
+    ...Array.from(sessions.programs(), (session): [Session] => [session]),
   ]
 }
 
@@ -108,8 +107,7 @@ const WHICH_SESSIONS = wrongInput(
 )
 
 function resultOf({ ended, isSaved }: Ending): ActionResult {
-  const seen = ended.filter(({ lastSeenAt }) => lastSeenAt > 0)
-  return { answer: { ended: seen.length, saved: isSaved }, changed: seen.map(({ id }) => id) }
+  return { answer: { ended: ended.length, saved: isSaved }, changed: ended.map(({ id }) => id) }
 }
 
 /** A time as ISO 8601; null for none, for never, and for the end of what does not end. */

@@ -15,6 +15,7 @@ export async function statusOf({ app, parts }: Gateway, { workspace }: Config): 
     startedAt: new Date(performance.timeOrigin).toISOString(),
     listening: app.server.address(),
     draining: drain.isDraining,
+    state: parts.state.condition,
     services: Object.fromEntries(
       Object.entries(states).map(([name, state]) => {
         const { address, inFlight } = services[name as keyof typeof states]

@@ -127,7 +127,7 @@ export const ERRORS = {
   'rate-limited': {
     status: 429,
     title: 'Too many requests',
-    when: 'The budget of the address, or of the session, is spent.',
+    when: 'The budget of the address, of the session, or of the API token with a rate of its own is spent.',
     retryAfter: {
       computed: 'seconds until the budget has room for one request, rounded up, at least 1',
     },

@@ -15,6 +15,7 @@ import type { Setting } from '../config/setting.ts'
 import { SETTINGS } from '../config/settings.ts'
 import { configAdvice } from './advice.ts'
 import type { Io } from './io.ts'
+import { damageText, lookAtState, type StateLook } from './state-look.ts'
 
 /** A setting in force. */
 interface Effective {
@@ -43,15 +44,34 @@ export async function check(args: readonly string[], env: Environment, io: Io): 
     config = loadConfig(env)
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
-    if (values.json) writeJson(io, { valid: false, problems: error.problems })
-    else io.err(`workspace-gateway: ${error.message}\n`)
-    return EXIT.config
+    return refuse(error.problems, error.message)
   }
+  const state = lookAtState(config.stateDir)
+  if (state.kind === 'newer') return refuse([state.why], state.why)
   const settings = effectiveSettings(config, env)
-  const warnings = configAdvice(config, env)
+  const warnings = [...configAdvice(config, env), ...stateAdvice(config.stateDir, state)]
   if (values.json) writeJson(io, { valid: true, problems: [], settings, warnings })
   else io.out(report(settings, warnings))
   return EXIT.ok
+
+  function refuse(problems: readonly string[], message: string): number {
+    if (values.json) writeJson(io, { valid: false, problems })
+    else io.err(`workspace-gateway: ${message}\n`)
+    return EXIT.config
+  }
+}
+
+/** What is wrong with the state, which does not keep the gateway from starting. */
+function stateAdvice(stateDir: string, state: StateLook): string[] {
+  const where = `the state in ${stateDir}`
+  if (state.kind === 'damaged')
+    return [
+      `${where} is damaged (${state.why}): the next start moves it aside, signs everybody out, and API tokens are gone; "workspace-gateway state restore FILE" restores a backup`,
+    ]
+  if (state.kind === 'unreadable') return [`${where} cannot be looked at: ${state.why}`]
+  if (state.kind === 'sound' && state.damage !== undefined)
+    return [`${where}: ${damageText(state.damage)}`]
+  return []
 }
 
 const DECLARED = Object.entries(SETTINGS) as ReadonlyArray<

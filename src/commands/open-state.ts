@@ -10,8 +10,9 @@ import { State } from '../store/state.ts'
  * @throws {StateBusyError} when a gateway or another command writes the state; {NewerStateError}; {StateAccessError}
  */
 export async function openStateForCommand(stateDir: string): Promise<State> {
-  becomeOwnerOf(stateDir)
   try {
+    mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+    becomeOwnerOf(stateDir)
     return await State.openForCommand(stateDir)
   } catch (error) {
     if (error instanceof DamagedStateError)
@@ -24,25 +25,50 @@ export async function openStateForCommand(stateDir: string): Promise<State> {
 }
 
 /**
- * Makes the process run as the owner of a folder for good. The folder is made when it is missing.
+ * Makes the process run as the owner of a folder for good.
  * @throws {StateAccessError} when it belongs to another user and this is not root
  */
 export function becomeOwnerOf(folder: string): void {
-  try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 })
-    const { uid, gid } = statSync(folder)
-    const own = process.geteuid?.()
-    if (own === undefined || uid === own) return
-    if (own !== 0)
-      throw new StateAccessError(
-        `${folder} belongs to another user (${uid}, and this is ${own}); run this as that user or as root`,
-      )
-    process.setgroups?.([])
-    process.setgid?.(gid)
-    process.setuid?.(uid)
-  } catch (error) {
-    throw codeOf(error) === '' ? error : unusable(folder, error)
+  const owner = ownerOf(folder)
+  if (owner === undefined) return
+  process.setgroups?.([])
+  process.setgid?.(owner.gid)
+  process.setuid?.(owner.uid)
+}
+
+/**
+ * Runs a function as the owner of a folder.
+ * @throws {StateAccessError} when it belongs to another user and this is not root
+ */
+export function asOwnerOf<T>(folder: string, work: () => T): T {
+  const owner = ownerOf(folder)
+  if (owner === undefined) return work()
+  const { euid, egid, groups } = {
+    euid: process.geteuid?.() ?? 0,
+    egid: process.getegid?.() ?? 0,
+    groups: process.getgroups?.() ?? [],
   }
+  process.setgroups?.([])
+  process.setegid?.(owner.gid)
+  process.seteuid?.(owner.uid)
+  try {
+    return work()
+  } finally {
+    process.seteuid?.(euid)
+    process.setegid?.(egid)
+    process.setgroups?.(groups)
+  }
+}
+
+/** The owner of a folder whom this process must become; undefined when it is the owner. */
+function ownerOf(folder: string): { readonly uid: number; readonly gid: number } | undefined {
+  const { uid, gid } = statSync(folder)
+  const own = process.geteuid?.()
+  if (own === undefined || uid === own) return undefined
+  if (own === 0) return { uid, gid }
+  throw new StateAccessError(
+    `${folder} belongs to another user (${uid}, and this is ${own}); run this as that user or as root`,
+  )
 }
 
 function unusable(folder: string, cause: unknown): StateAccessError {

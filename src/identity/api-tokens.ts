@@ -15,8 +15,9 @@ import {
   allApiTokens,
   deleteApiToken,
   putApiToken,
-  putApiTokenUse,
+  putApiTokenUses,
   type ApiTokenRow,
+  type ApiTokenUse,
 } from '../store/api-token-rows.ts'
 import type { State } from '../store/state.ts'
 import { Session, type EndCause } from './session.ts'
@@ -408,16 +409,19 @@ export class ApiTokens implements Watched {
   /** Writes last uses, and deletes tokens that were over long ago. Part of each minute's write. */
   #save(database: DatabaseSync): void {
     const now = this.#now()
+    const uses: ApiTokenUse[] = []
     for (const kept of this.#byId.values()) {
       const { id, session, revokedAt } = kept
+      const { lastSeenAt, lastSeenFrom } = session
       if ((revokedAt ?? session.endsAt) + KEPT_MS <= now) {
         deleteApiToken(database, id)
         this.#remove(kept)
-      } else if (session.lastSeenAt !== kept.savedUseAt) {
-        putApiTokenUse(database, id, session.lastSeenAt, session.lastSeenFrom)
-        kept.savedUseAt = session.lastSeenAt
+      } else if (lastSeenAt !== kept.savedUseAt) {
+        uses.push([id, lastSeenAt, lastSeenFrom])
+        kept.savedUseAt = lastSeenAt
       }
     }
+    putApiTokenUses(database, uses)
   }
 
   #tell(ended: readonly Session[]): void {

@@ -151,6 +151,9 @@ export class Sessions implements Watched {
    */
   load(hasKey: (kid: string) => boolean): void {
     this.#hasKey = hasKey
+    const programs = [...this.programs()].map(
+      (program) => [program, this.#refused.watermarkOf(program.subject)] as const,
+    )
     const rows = this.#state.read((database) => {
       this.#refused.load(database)
       return allSessions(database)
@@ -165,6 +168,7 @@ export class Sessions implements Watched {
       ({ session: { id } }) => !ids.has(id) && !this.#unsaved.has(id),
     )
     this.#tell(gone.map(({ session }) => this.#drop(session)))
+    this.#dropPrograms(programs)
     for (const row of alive) if (!this.#unsaved.has(row.id)) this.#add(row)
     const isDead = ({ session, createdAt }: BrowserSession) =>
       createdAt <= this.#refused.watermarkOf(session.subject)
@@ -472,6 +476,19 @@ export class Sessions implements Watched {
     session.end(cause === undefined || cause === 'used' ? 'expired' : cause)
     this.#browsers.delete(session.id)
     return session
+  }
+
+  /** Ends the sessions of programs that another process has ended. @param before the watermark of each until now */
+  #dropPrograms(programs: readonly (readonly [program: Session, before: number])[]): void {
+    const ended = programs.flatMap(([program, before]) => {
+      const { id, subject } = program
+      const isAllEnded = this.#refused.watermarkOf(subject) > before
+      const refusal = this.#refused.of(id) ?? (isAllEnded ? 'all-ended' : undefined)
+      if (refusal === undefined || refusal === 'used') return []
+      program.end(refusal)
+      return [program]
+    })
+    this.#tell(ended)
   }
 
   #endLeastRecent(): void {

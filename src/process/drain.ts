@@ -132,7 +132,7 @@ export function retireGateway(options: StopOptions, onBudgetsSaved: () => void):
   return stopGateway(options, async () => {
     const drained = drainReplaced(options)
     options.saveBudgets()
-    options.gateway.parts.state.close() // before the successor hears of it, because one process writes at a time
+    options.gateway.parts.state.handOver() // before the successor hears of it, because one process writes at a time
     onBudgetsSaved()
     await drained
   })

@@ -14,14 +14,17 @@ import { notifyReady, notifyStopping, type NotifyOptions } from './notify.ts'
  * The messages of the keeper to a gateway.
  * - `save-budgets`: a successor is about to start.
  * - `retire`: a successor has taken over.
- * - `take-budgets`: the predecessor has saved more.
+ * - `take-budgets`: the predecessor has saved more, and the state may be written.
  * - `stop`, and `stop-at-once`, which does not wait for requests. These are messages and not signals, because some
  *   supervisors signal every process of a service (systemd's KillMode=control-group): the gateway would count the keeper's
  *   signal as the second one and end at once.
  */
 export type ToGateway = 'save-budgets' | 'retire' | 'take-budgets' | 'stop' | 'stop-at-once'
 
-/** The messages of a gateway to its keeper: it accepts requests, or its budgets are in the state folder. */
+/**
+ * The messages of a gateway to its keeper: it accepts requests, or its budgets are in the state folder; a gateway that retires
+ * says the second when it has also closed the state for writing.
+ */
 export type ToKeeper = 'ready' | 'budgets-saved'
 
 /** The environment variable of a gateway that replaces another one. */
@@ -32,6 +35,9 @@ const READY_MS = 30_000
 
 /** A gateway that retires or stops is killed this long after its drain time (milliseconds). */
 const RETIRE_MS = 5000
+
+/** A gateway that is to retire and does not close the state within this time is killed, because its successor waits for that (milliseconds). */
+const HAND_OVER_MS = 10_000
 
 /** A gateway that got `stop-at-once` is killed after this time (milliseconds). */
 const AT_ONCE_MS = 1000
@@ -121,6 +127,8 @@ class Gateways {
   #current: Worker | undefined
   #successor: Worker | undefined
   #retiring: Worker | undefined
+  /** Whether the gateway that retires has closed the state for writing. */
+  #isHandedOver = false
   #isReady = false
   #isStopping = false
   /** Whether SIGUSR2 came again during a replacement. It is then repeated, since the program on the disk may be newer. */
@@ -201,8 +209,10 @@ class Gateways {
     if (message === 'ready') {
       if (gateway === this.#successor) this.#handOver(gateway)
       else if (!this.#isReady) this.#begin()
-    } else if (gateway === this.#retiring) this.#tell(this.#current, 'take-budgets')
-    else if (gateway === this.#current && this.#successor === undefined && !this.#isStopping) {
+    } else if (gateway === this.#retiring) {
+      this.#isHandedOver = true
+      this.#tell(this.#current, 'take-budgets')
+    } else if (gateway === this.#current && this.#successor === undefined && !this.#isStopping) {
       const successor = this.#fork(true)
       this.#successor = successor
       killUnless(successor, READY_MS, () => this.#successor !== successor)
@@ -219,9 +229,13 @@ class Gateways {
     this.#current = successor
     this.#successor = undefined
     this.#retiring = retiring
+    this.#isHandedOver = false
     this.#tell(retiring, 'retire')
-    if (retiring !== undefined)
-      killUnless(retiring, this.#drainMs + RETIRE_MS, () => this.#retiring !== retiring)
+    if (retiring !== undefined) {
+      const isGone = () => this.#retiring !== retiring
+      killUnless(retiring, HAND_OVER_MS, () => isGone() || this.#isHandedOver)
+      killUnless(retiring, this.#drainMs + RETIRE_MS, isGone)
+    }
     const [pid, predecessor] = [successor.process.pid, retiring?.process.pid]
     this.#logger.info({ pid, predecessor }, 'gateway replaced')
   }

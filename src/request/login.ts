@@ -58,17 +58,30 @@ export function isStateOf({ exchange, raw }: FastifyRequest, state: string | und
   return timingSafeEqual(Buffer.from(sent), Buffer.from(state))
 }
 
-/** The address of the login page, from where the browser comes back to a path. @param returnTo a verified path of ours */
-export function loginAddress(
-  { exchange }: FastifyRequest,
-  loginUrl: string,
-  state: string,
+/** How a browser goes away to sign in. */
+export interface WayToLogin {
+  /** The address of the login page. */
+  readonly location: string
+  /** The response headers with which the browser can come back, names and values in turn. */
+  readonly headers: readonly string[]
+}
+
+/**
+ * The way to the login page, from where the browser comes back to a path.
+ * @param returnTo a verified path of ours
+ * @returns undefined when there is no login page
+ */
+export function wayToLogin(
+  request: FastifyRequest,
+  { loginUrl, domain }: LoginOptions,
   returnTo: string,
-): string {
+): WayToLogin | undefined {
+  if (loginUrl === undefined) return undefined
+  const { state, headers } = giveState(request, domain)
   const url = new URL(loginUrl)
-  url.searchParams.set('return_to', ownOrigin(exchange) + returnTo)
+  url.searchParams.set('return_to', ownOrigin(request.exchange) + returnTo)
   url.searchParams.set('state', state)
-  return url.href
+  return { location: url.href, headers }
 }
 
 function sentStates(rawHeaders: readonly string[], secure: boolean): string[] {

@@ -109,3 +109,18 @@ export function setMeta(database: DatabaseSync, name: MetaName, value: string | 
   if (value === undefined) database.prepare('DELETE FROM meta WHERE name = ?').run(name)
   else database.prepare('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)').run(name, value)
 }
+
+/** What became of a state that could not be trusted. */
+export interface Damage {
+  /** When it was found, in ISO 8601. */
+  readonly at: string
+  readonly reason: string
+  /** The name in the state folder under which the file was kept; undefined when it was gone. */
+  readonly movedTo?: string | undefined
+}
+
+/** The damage of the state before this one; undefined when there was none, or a start has found this one sound since. */
+export function damageOf(database: DatabaseSync): Damage | undefined {
+  const damage = metaOf(database, 'damaged')
+  return damage === undefined ? undefined : (JSON.parse(damage) as Damage)
+}

@@ -9,12 +9,14 @@ import { pathToFileURL } from 'node:url'
 import { VERSION } from '../answers/version.ts'
 import {
   APPLICATION_ID,
+  damageOf,
   inTransaction,
   metaOf,
   migrate,
   MIGRATIONS,
   setMeta,
   stampOf,
+  type Damage,
   type Stamp,
 } from './schema.ts'
 import { DamagedStateError, NewerStateError } from './state-errors.ts'
@@ -53,6 +55,8 @@ export interface OpenOptions {
    * a state that is missing after a damaged one is refused as damaged.
    */
   readonly begin?: (database: DatabaseSync) => void
+  /** Whether the state before a migration is kept beside the file. Default: true. */
+  readonly keepsOlder?: boolean
   readonly format?: StateFormat
 }
 
@@ -63,7 +67,7 @@ export interface OpenOptions {
  */
 export function openStateFile(
   path: string,
-  { begin, format = FORMAT }: OpenOptions = {},
+  { begin, keepsOlder = true, format = FORMAT }: OpenOptions = {},
 ): { readonly database: DatabaseSync; readonly isNew: boolean } {
   const before = inspect(path, format, begin !== undefined)
   if (before === undefined) makePrivateFile(path)
@@ -74,13 +78,15 @@ export function openStateFile(
     )
     if (before !== undefined) refuseDamage(database)
     const { version } = stampOf(database)
-    if (version > 0 && version < format.migrations.length) copyOf(database, path, version)
+    if (keepsOlder && version > 0 && version < format.migrations.length)
+      copyOf(database, path, version)
     migrate(database, format.migrations)
-    if (metaOf(database, 'written-by') !== format.program)
-      inTransaction(database, () => {
-        if (before === undefined) begin?.(database)
-        setMeta(database, 'written-by', format.program) // last: a state without it was not begun
-      })
+    // In any case a transaction, which a read-only disk refuses.
+    inTransaction(database, () => {
+      if (before === undefined) begin?.(database)
+      if (metaOf(database, 'written-by') !== format.program)
+        setMeta(database, 'written-by', format.program) // a state without it was not begun
+    })
     return { database, isNew: before === undefined }
   } catch (error) {
     database.close()
@@ -129,6 +135,26 @@ export function inspect(path: string, format = FORMAT, followsDamage = false): S
     throw asDamage(error)
   } finally {
     database?.close()
+  }
+}
+
+/**
+ * What a file says of itself, without changing it.
+ * @returns undefined when there is none
+ * @throws as {@link inspect} does
+ */
+export function lookAtStateFile(
+  path: string,
+): { readonly writtenBy: string; readonly damage: Damage | undefined } | undefined {
+  if (inspect(path) === undefined) return undefined
+  const database = new DatabaseSync(path, { timeout: BUSY_MS, readOnly: true })
+  try {
+    refuseDamage(database)
+    return { writtenBy: metaOf(database, 'written-by') ?? '', damage: damageOf(database) }
+  } catch (error) {
+    throw asDamage(error)
+  } finally {
+    database.close()
   }
 }
 
@@ -232,7 +258,7 @@ export function moveAside(path: string): string | undefined {
 }
 
 /** The time as a part of a file's name, in UTC. */
-function timeName(): string {
+export function timeName(): string {
   return new Date().toISOString().replaceAll(/[-:.]/g, '')
 }
 

@@ -7,7 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { GatewayError } from '../answers/errors.ts'
-import { inTransaction, metaOf, migrate, setMeta } from './schema.ts'
+import { damageOf, inTransaction, migrate, setMeta, type Damage } from './schema.ts'
 import { putWatermark } from './session-rows.ts'
 import { isTrouble } from './sqlite.ts'
 import { DamagedStateError, NewerStateError, StateBusyError } from './state-errors.ts'
@@ -24,15 +24,6 @@ import { takeStateLock, type StateLock } from './state-lock.ts'
 
 /** A change of the database: statements that run in one transaction. It may be made again, so it must bear repetition. */
 export type Change = (database: DatabaseSync) => void
-
-/** What became of a state that could not be trusted. */
-export interface Damage {
-  /** When it was found, in ISO 8601. */
-  readonly at: string
-  readonly reason: string
-  /** The name in the state folder under which the file was kept; undefined when it was gone. */
-  readonly movedTo?: string | undefined
-}
 
 /** How the state is doing, for the machine's owner. */
 export interface StateCondition {
@@ -65,6 +56,9 @@ const RETRY_MS = 5000
 /** How often the changes of each minute are made, in milliseconds. */
 const FLUSH_MS = 60_000
 
+/** How often a process that a successor has replaced looks whether something was written, in milliseconds. */
+const WATCH_MS = 1000
+
 /** How many changes wait to be written. When more are to wait, the oldest are given up, because memory is bounded too. */
 const MAX_WAITING = 10_000
 
@@ -77,9 +71,10 @@ export class State {
   /** Held while this process writes the file. */
   #lock: StateLock | undefined
   /**
-   * `reader`: a predecessor writes the file. `unavailable`: the file cannot be written, and this is tried again and again.
+   * `reader`: a predecessor writes the file. `retired`: a successor does. `unavailable`: the file cannot be written, and this
+   * is tried again and again.
    */
-  #mode: 'writer' | 'reader' | 'unavailable' | 'in-memory' | 'closed'
+  #mode: 'writer' | 'reader' | 'retired' | 'unavailable' | 'in-memory' | 'closed'
   #damage: Damage | undefined
   /** Whether this process found the damage. */
   #beganAnew = false
@@ -91,6 +86,7 @@ export class State {
   readonly #listeners: (() => void)[] = []
   #flushTimer: NodeJS.Timeout | undefined
   #retryTimer: NodeJS.Timeout | undefined
+  #watchTimer: NodeJS.Timeout | undefined
   readonly #ready = Promise.withResolvers<void>()
 
   private constructor(stateDir: string, mode: 'unavailable' | 'in-memory', logger?: Logger) {
@@ -203,16 +199,17 @@ export class State {
 
   /** Makes a change now, or again and again until it succeeds. @returns whether it is on the disk when this returns */
   writeSurely(change: Change): boolean {
-    try {
-      this.write(change)
-      return true
-    } catch (error) {
-      if (this.#mode === 'closed') return false // the successor has the state, and a command or a test none
-      if (this.#waiting.length >= MAX_WAITING) this.#waiting.shift()
-      this.#waiting.push(change)
-      this.#noteFailure(error)
-      return false
-    }
+    if (this.#waiting.length === 0)
+      try {
+        this.write(change)
+        return true
+      } catch (error) {
+        if (this.#mode === 'closed' || this.#mode === 'retired') return false // nobody would write it
+        this.#noteFailure(error)
+      }
+    if (this.#waiting.length >= MAX_WAITING) this.#waiting.shift()
+    this.#waiting.push(change)
+    return false
   }
 
   /** Adds a change that is made every minute and at the end, such as when a token was last used. */
@@ -248,18 +245,54 @@ export class State {
     this.#ready.resolve()
   }
 
+  /**
+   * Writes what waits and lets a successor write the file. Until this is closed, it reads what the successor has written, so
+   * that what ends there ends here too. A change after this is refused, or not kept.
+   */
+  handOver(): void {
+    if (this.#mode !== 'writer') return
+    this.#stopWriting('retired')
+    try {
+      this.#database = readStateFile(this.#path)
+    } catch (error) {
+      this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
+    }
+    let seen = this.read(versionOf)
+    this.#watchTimer = setInterval(() => {
+      try {
+        const version = this.read(versionOf)
+        if (version !== seen) this.#tellOpened()
+        seen = version
+      } catch (error) {
+        this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
+        clearInterval(this.#watchTimer)
+      }
+    }, WATCH_MS).unref()
+  }
+
   /** Writes what waits and closes the database. A change after this is not kept. */
   close(): void {
     if (this.#mode === 'closed') return
+    clearInterval(this.#watchTimer)
+    this.#stopWriting('closed')
+    this.#ready.reject(new GatewayError('state-unavailable', { reason: 'state closed' }))
+  }
+
+  #stopWriting(mode: 'retired' | 'closed'): void {
     clearInterval(this.#flushTimer)
     clearTimeout(this.#retryTimer)
     this.flush()
-    this.#mode = 'closed'
+    if (this.#waiting.length > 0)
+      this.#logger?.error(
+        { path: this.#path, changes: this.#waiting.length },
+        'state not written before the end: what was ended in memory alone may come to life again',
+      )
+    this.#waiting = []
+    this.#mode = mode
     this.#database?.close()
     this.#database = undefined
     this.#lock?.release()
     this.#lock = undefined
-    this.#ready.reject(new GatewayError('state-unavailable', { reason: 'state closed' }))
   }
 
   get #path(): string {
@@ -430,6 +463,11 @@ async function stateLock(stateDir: string): Promise<StateLock> {
   }
 }
 
+/** A number that changes when another process has written (https://sqlite.org/pragma.html#pragma_data_version). */
+function versionOf(database: DatabaseSync): number {
+  return Number(database.prepare('PRAGMA data_version').get()?.['data_version'])
+}
+
 function databaseInMemory(): DatabaseSync {
   const database = new DatabaseSync(':memory:')
   migrate(database)
@@ -446,9 +484,4 @@ function signedOutInMemory(): DatabaseSync {
 /** What can be known of a file that cannot be written. If it is there and cannot be read, everybody is signed out. */
 function readableOf(path: string): DatabaseSync {
   return mayHaveState(path) ? (copyInMemory(path) ?? signedOutInMemory()) : databaseInMemory()
-}
-
-function damageOf(database: DatabaseSync): Damage | undefined {
-  const damage = metaOf(database, 'damaged')
-  return damage === undefined ? undefined : (JSON.parse(damage) as Damage)
 }

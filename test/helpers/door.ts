@@ -31,12 +31,19 @@ export const TYPED = [
 ]
 
 /** Signs in over https as a program does. @returns the header line with the session's cookie */
-export async function signIn(port: number, token: string): Promise<string> {
+export async function signIn(
+  port: number,
+  token: string,
+  more: readonly string[] = [],
+): Promise<string> {
   const body = `token=${token}`
   const answer = await send(
     port,
     'POST /_gateway/sign-in',
-    [HTTPS, 'Content-Type: application/x-www-form-urlencoded', `Content-Length: ${body.length}`],
+    [
+      ...[HTTPS, 'Content-Type: application/x-www-form-urlencoded'],
+      ...[`Content-Length: ${body.length}`, ...more],
+    ],
     body,
   )
   const [pair] = (answer.headers['set-cookie'] ?? '').split(';')

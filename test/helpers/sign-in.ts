@@ -12,11 +12,15 @@ export interface SignedIn {
   readonly fields: readonly string[]
 }
 
-/** Signs a browser in over https, with a new ticket. */
-export async function signIn(port: number, ticket?: string): Promise<SignedIn> {
+/** Signs a browser in over https, by default with a new ticket. @param extra further header lines, such as an older cookie */
+export async function signIn(
+  port: number,
+  ticket?: string,
+  extra: readonly string[] = [HTTPS],
+): Promise<SignedIn> {
   const form = `token=${ticket ?? (await token())}`
   const type = 'Content-Type: application/x-www-form-urlencoded'
-  const fields = [HTTPS, type, `Content-Length: ${form.length}`]
+  const fields = [...extra, type, `Content-Length: ${form.length}`]
   const answer = await send(port, 'POST /_gateway/sign-in', fields, form)
   const jwt = /__Host-workspace_session=([^;]+)/.exec(answer.headers['set-cookie'] ?? '')?.[1]
   if (jwt === undefined) throw new Error(`not signed in: ${answer.raw}`)

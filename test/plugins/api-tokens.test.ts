@@ -346,8 +346,7 @@ t.test(
     const { port, make, apiTokens, services } = workspace
     const good = await jwtOf()
     const { token: ours } = make({ rate: 1000 })
-    const escaped = (text: string) =>
-      [...text].map((one) => `%${one.charCodeAt(0).toString(16)}`).join('')
+    const escaped = (text: string) => Buffer.from(text).toString('hex').replace(/../g, '%$&')
     let address = 0
     for (const [form, of] of Object.entries({
       plain: (secret) => `/api/x?key=${secret}`,

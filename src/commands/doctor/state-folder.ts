@@ -1,14 +1,20 @@
-/** Is the state folder writable, and for this user alone? A test file and the modes of its files tell. */
+/**
+ * Is the state folder writable, and for this user alone? A test file and the modes of its files tell. Are sessions and API
+ * tokens kept in it? Their file and the running gateway tell.
+ */
 import { readdirSync, rmSync, statSync, writeFileSync, type Stats } from 'node:fs'
 import { basename, join } from 'node:path'
 import { codeOf } from '../../answers/errors.ts'
 import { terminalCredentialFile } from '../../terminals/terminal-credential.ts'
+import { askAdmin } from '../../admin/ask.ts'
 import { octal } from '../advice.ts'
+import { damageText, lookAtState } from '../state-look.ts'
 import type { Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'
 
 const PRIVATE = 'state-folder-private'
 const WRITABLE = 'state-folder-writable'
+const KEPT = 'state-kept'
 
 /** Permission bits of group and others. */
 const OTHERS = 0o077
@@ -27,6 +33,7 @@ export async function examineStateFolder({ config }: Examination): Promise<Findi
             'the gateway makes it when it starts; if it runs already, its log says why it could not',
           ),
           skip(WRITABLE, 'there is no state folder yet'),
+          skip(KEPT, 'there is no state folder yet'),
         ]
       : [
           fail(
@@ -35,15 +42,21 @@ export async function examineStateFolder({ config }: Examination): Promise<Findi
             'run this as the user that runs the gateway',
           ),
           skip(WRITABLE, 'the state folder cannot be looked at'),
+          skip(KEPT, 'the state folder cannot be looked at'),
         ]
   }
   if (!folder.isDirectory()) {
     return [
       fail(PRIVATE, `${stateDir} is not a folder`, 'set GATEWAY_STATE_DIR to a folder'),
       skip(WRITABLE, 'there is no state folder'),
+      skip(KEPT, 'there is no state folder'),
     ]
   }
-  return [examinePrivacy(stateDir, folder), examineWriting(stateDir, folder)]
+  return [
+    examinePrivacy(stateDir, folder),
+    examineWriting(stateDir, folder),
+    examineState(stateDir, await healthOf(stateDir)),
+  ]
 }
 
 function examinePrivacy(stateDir: string, { mode }: Stats): Finding {
@@ -94,6 +107,45 @@ function examineWriting(stateDir: string, { uid }: Stats): Finding {
       ? `${stateDir} can be written to`
       : `${stateDir} can be written to by this user (${own}); it belongs to user ${uid}`,
   )
+}
+
+/** What the running gateway says of its state; undefined when none runs with this folder. */
+async function healthOf(stateDir: string): Promise<string | undefined> {
+  try {
+    const { body } = await askAdmin(stateDir, '/status')
+    const { state } = JSON.parse(body) as { state?: { health?: string } }
+    return state?.health
+  } catch {
+    return undefined // other questions find out why
+  }
+}
+
+/** Looks at the file with the sessions and API tokens, and asks the gateway whether it can write it. */
+function examineState(stateDir: string, health: string | undefined): Finding {
+  const look = lookAtState(stateDir)
+  if (look.kind === 'newer') return fail(KEPT, look.why, 'start the program that wrote it')
+  if (look.kind === 'damaged')
+    return fail(
+      KEPT,
+      `the state in ${stateDir} is damaged: ${look.why}`,
+      'restart the gateway, which moves it aside and begins a new one; then "workspace-gateway state restore FILE", if there is a backup',
+    )
+  if (health === 'unsaved' || health === 'unavailable')
+    return fail(
+      KEPT,
+      'the gateway cannot write its state: one-time sign-ins are refused, and revocations are kept in memory alone',
+      'its log says why; free some space on that disk, or make it writable: the gateway then goes on by itself',
+    )
+  if (look.kind === 'unreadable')
+    return skip(KEPT, `the state in ${stateDir} cannot be looked at: ${look.why}`)
+  if (look.kind === 'none') return pass(KEPT, 'nobody has signed in yet')
+  if (look.damage !== undefined)
+    return warn(
+      KEPT,
+      `the state in ${stateDir}: ${damageText(look.damage)}`,
+      'stop the gateway and run "workspace-gateway state restore FILE", or make new API tokens; the next start forgets this line',
+    )
+  return pass(KEPT, `sessions and API tokens are kept, by workspace-gateway ${look.writtenBy}`)
 }
 
 function readdirSafely(path: string): string[] {
