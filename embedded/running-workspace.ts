@@ -7,29 +7,30 @@ export const STATE_FOLDER = '.workspace'
 
 /** A workspace that another process runs. */
 export interface RunningWorkspace {
-  readonly workspace: string
   /** `http://localhost:<port>`; empty when the gateway listens on a Unix socket. */
   readonly origin: string
   /** The process that runs it. */
   readonly pid: number
 }
 
-/** The workspace that runs with this state folder; undefined when none does. */
+/**
+ * The workspace that runs with this state folder; undefined when none does.
+ * @throws {GatewayNotReachedError} when one may run and cannot be asked, such as one of another user
+ */
 export async function runningWorkspace(stateDir: string): Promise<RunningWorkspace | undefined> {
   try {
     const { body } = await askAdmin(stateDir, '/status')
-    const { workspace, listening, pid } = JSON.parse(body) as Status
+    const { listening, pid } = JSON.parse(body) as Status
     const origin = originOf(typeof listening === 'object' ? (listening?.port ?? 0) : 0)
-    return { workspace, origin, pid }
+    return { origin, pid }
   } catch (error) {
-    if (error instanceof GatewayNotReachedError) return undefined
+    if (error instanceof GatewayNotReachedError && error.isAbsent) return undefined
     throw error
   }
 }
 
 /** What is used of the gateway's status. */
 interface Status {
-  readonly workspace: string
   readonly pid: number
   /** What `server.address()` returns: an object for a port, a path for a Unix socket. */
   readonly listening: { readonly port: number } | string | null

@@ -1,11 +1,13 @@
 /** What does `npm run sign-in-link` do? It prints another sign-in link for the workspace that `npm start` runs. */
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { askAdmin, GatewayNotReachedError } from '../src/admin/ask.ts'
+import type { SignInLink } from '../src/admin/sign-in-link.ts'
 import { readSetting, type Environment } from '../src/config/load.ts'
 import { SETTINGS } from '../src/config/settings.ts'
 import { EXIT } from '../src/process/exit-codes.ts'
 import { runningWorkspace, STATE_FOLDER } from './running-workspace.ts'
-import { makeSignInLink } from './sign-in.ts'
+import { userName } from './sign-in.ts'
 
 const USAGE = `npm run sign-in-link: another sign-in link for the workspace that npm start runs
 
@@ -35,7 +37,8 @@ async function run(args: readonly string[], env: Environment): Promise<number> {
   try {
     return await printLink(env)
   } catch (error) {
-    return fail(messageOf(error), EXIT.config)
+    const isUnavailable = error instanceof GatewayNotReachedError
+    return fail(messageOf(error), isUnavailable ? EXIT.unavailable : EXIT.config)
   }
 }
 
@@ -50,15 +53,15 @@ async function printLink(env: Environment): Promise<number> {
       `No workspace is running with ${stateDir}. Start one with "npm start"; if it was started with GATEWAY_STATE_DIR, set the same here.`,
       EXIT.unavailable,
     )
-  const { workspace, origin } = running
-  const isSecretSet = env['GATEWAY_JWT_SECRET'] ?? env['GATEWAY_JWT_SECRET_FILE']
-  const secret = readSetting(SETTINGS.jwtSecret, {
-    ...env,
-    ...(isSecretSet === undefined ? { GATEWAY_JWT_SECRET_FILE: join(stateDir, 'jwt-secret') } : {}),
+  const { status, body } = await askAdmin(stateDir, '/sign-in-link', {
+    method: 'POST',
+    body: { sub: userName() },
   })
-  const issuer = readSetting(SETTINGS.jwtIssuer, env)
+  if (status !== 200)
+    return fail(`The workspace could not make a link: ${body.trim()}`, EXIT.failed)
+  const { path } = JSON.parse(body) as SignInLink
   process.stderr.write('Open this link within 10 minutes. It signs one browser in, once.\n')
-  process.stdout.write(`${await makeSignInLink(origin, { secret, workspace, issuer })}\n`)
+  process.stdout.write(`${running.origin}${path}\n`)
   return EXIT.ok
 }
 

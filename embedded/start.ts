@@ -2,6 +2,8 @@
 import { EXIT } from '../src/process/exit-codes.ts'
 import { ConfigError, SECRET_VARIABLES } from '../src/config/load.ts'
 import { SecretFileError } from '../src/store/secret-file.ts'
+import { GatewayNotReachedError } from '../src/admin/ask.ts'
+import { NewerStateError, StateBusyError } from '../src/store/state-errors.ts'
 import { readArguments, USAGE, UsageError } from './arguments.ts'
 import { silentServices } from './named-services.ts'
 import { listed, welcomeText } from './welcome.ts'
@@ -42,8 +44,10 @@ try {
 
 function exitCodeOf(error: unknown): number {
   if (error instanceof ConfigError || error instanceof SecretFileError) return EXIT.config
+  if (error instanceof NewerStateError) return EXIT.config
   if (error instanceof UsageError) return EXIT.usage
-  return error instanceof TakenError ? EXIT.unavailable : EXIT.failed
+  const taken = [TakenError, StateBusyError, GatewayNotReachedError]
+  return taken.some((kind) => error instanceof kind) ? EXIT.unavailable : EXIT.failed
 }
 
 /** Resolves on the first signal to stop, also during the start. A later signal ends the process at once. */

@@ -15,15 +15,15 @@ export function welcomeText(
   folder = process.cwd(),
 ): string {
   const { origin, signInLink, terminal } = workspace
-  const linkCommand = [...stateFolder(workspace, folder), 'npm run sign-in-link'].join(' ')
   const at = origin === '' ? '' : `: ${origin}`
+  const inFolder = stateFolder(workspace, folder)
   const lines = [
     ...(silent.length === 0 ? [`Your workspace is up${at}`] : partlyUp(silent, at)),
     '',
-    'Open this link within 10 minutes to sign in, for 12 hours:',
+    `Open this link within 10 minutes to sign in, for ${lengthOf(workspace.sessionSeconds)}:`,
     `  ${signInLink}`,
     'It works once. Another one, also for another browser:',
-    `  ${linkCommand}`,
+    `  ${[...inFolder, 'npm run sign-in-link'].join(' ')}`,
   ]
   if (terminal !== null) {
     const [user = '', ...password] = terminal.credential.split(':')
@@ -36,8 +36,8 @@ export function welcomeText(
   }
   lines.push(
     '',
-    'A program signs in with a token of its own. This makes one:',
-    `  ${tokenCommand(workspace, folder)}`,
+    'A program signs in with a token of its own. This makes one, for the agent alone:',
+    `  TOKEN=$(${[...inFolder, 'npm run --silent api-token -- create --name me'].join(' ')})`,
   )
   if (origin !== '')
     lines.push('and uses it:', `  curl -H "Authorization: Bearer $TOKEN" ${origin}/api/v1/models`)
@@ -64,11 +64,15 @@ export function listed(services: readonly NamedService[]): string {
   return new Intl.ListFormat('en-GB').format(names)
 }
 
-function tokenCommand({ workspace, secretFile }: Workspace, folder: string): string {
-  const secret =
-    secretFile === null ? [] : [`GATEWAY_JWT_SECRET_FILE=${quoted(nearest(secretFile, folder))}`]
-  const settings = [`GATEWAY_WORKSPACE=${workspace}`, ...secret].join(' ')
-  return `TOKEN=$(${settings} npm run --silent token -- --sub me --ttl 1h)`
+/** A length of time in words: `12 hours`. */
+function lengthOf(seconds: number): string {
+  const [count, unit] =
+    seconds % 86_400 === 0
+      ? [seconds / 86_400, 'day']
+      : seconds % 3600 === 0
+        ? [seconds / 3600, 'hour']
+        : [Math.round(seconds / 60), 'minute']
+  return `${count} ${unit}${count === 1 ? '' : 's'}`
 }
 
 /** The setting that names the state folder, when it is not the one that every command takes here. */

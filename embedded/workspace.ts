@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { signInPath } from '../src/admin/sign-in-link.ts'
 import { loadConfig, type Config, type Environment } from '../src/config/load.ts'
 import { ensureSecretFile } from '../src/store/secret-file.ts'
 import { ADDRESS_SETTINGS, PROBED_SERVICES, SERVICES } from '../src/rules/services.ts'
@@ -11,7 +12,7 @@ import { startAgentApi } from './agent-api.ts'
 import { startDashboard } from './dashboard.ts'
 import type { NamedService } from './named-services.ts'
 import { runningWorkspace, STATE_FOLDER } from './running-workspace.ts'
-import { makeSignInLink, originOf } from './sign-in.ts'
+import { originOf, SESSION_SECONDS, userName } from './sign-in.ts'
 import { startStatsServer } from './stats-server.ts'
 import { startTerminal, type RunningTerminal } from './terminal.ts'
 
@@ -24,10 +25,10 @@ export interface Workspace {
   readonly signInLink: string
   /** The terminal that was started here, or null when the user configured one. */
   readonly terminal: { kind: RunningTerminal['kind']; credential: string } | null
+  /** How long the link signs in for. */
+  readonly sessionSeconds: number
   /** The folder that keeps the sessions and secrets. */
   readonly stateDir: string
-  /** The file with the secret that signs tokens, or null when the user set the secret directly. */
-  readonly secretFile: string | null
   /** The services that the user configured instead of stand-ins. They may not respond yet. */
   readonly named: readonly NamedService[]
   /** The file to which the gateway writes its log. */
@@ -60,8 +61,7 @@ export async function startWorkspace(
   await assertNotRunning(stateDir)
   await mkdir(stateDir, { recursive: true, mode: 0o700 })
   const logFile = join(stateDir, 'gateway.log')
-  const secretFile = await secretFileFor(settings, stateDir)
-  const secret = secretFile === null ? {} : { GATEWAY_JWT_SECRET_FILE: secretFile }
+  const secret = secretFor(settings, stateDir)
   const standIns = await startStandIns(settings, stateDir, onTrouble)
   try {
     const { gateway, config } = await startOnFreePort(
@@ -72,14 +72,10 @@ export async function startWorkspace(
     return {
       workspace: config.workspace,
       origin,
-      signInLink: await makeSignInLink(origin, {
-        secret: config.jwtSecret,
-        workspace: config.workspace,
-        issuer: config.jwtIssuer,
-      }),
+      signInLink: origin + (await signInPathOf(config)),
+      sessionSeconds: config.sessionMaxSeconds,
       stateDir,
       terminal: standIns.terminal,
-      secretFile,
       named: namedServices(config, settings),
       logFile,
       async close() {
@@ -97,6 +93,7 @@ function withDefaults(env: Environment): Environment {
   return {
     GATEWAY_WORKSPACE: 'local',
     GATEWAY_STATE_DIR: resolve(STATE_FOLDER),
+    GATEWAY_SESSION_MAX_SECONDS: String(SESSION_SECONDS),
     // A short drain time, because a user who pressed Ctrl+C on their own machine does not want to wait.
     GATEWAY_DRAIN_SECONDS: '1',
     ...(env['GATEWAY_SOCKET'] === undefined ? { GATEWAY_HOST: '127.0.0.1' } : {}),
@@ -136,12 +133,12 @@ async function assertNotRunning(stateDir: string): Promise<void> {
   )
 }
 
-/** Returns the file with the secret, and creates it if necessary; null when the user set the secret directly. */
-async function secretFileFor(settings: Environment, stateDir: string): Promise<string | null> {
-  if (isSecretGiven(settings)) return settings['GATEWAY_JWT_SECRET_FILE'] ?? null
+/** The setting of the secret that signs tokens: its file, which is made if necessary, unless the user set a secret. */
+function secretFor(settings: Environment, stateDir: string): Environment {
+  if (isSecretGiven(settings)) return {}
   const file = join(stateDir, 'jwt-secret')
   ensureSecretFile(file, newSecret)
-  return file
+  return { GATEWAY_JWT_SECRET_FILE: file }
 }
 
 function newSecret(): string {
@@ -251,4 +248,11 @@ function namedServices(config: Config, settings: Environment): NamedService[] {
       setting: address.env,
       address: config[address.key],
     }))
+}
+
+async function signInPathOf({ jwtSecret, workspace, jwtIssuer, sessionMaxSeconds }: Config) {
+  return await signInPath(userName(), {
+    ...{ secret: jwtSecret, workspace, sessionMaxSeconds },
+    issuer: jwtIssuer,
+  })
 }

@@ -10,7 +10,7 @@ import { problemAnswer, redirectAnswer, retryAfterOf, type Answer } from '../src
 import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import { answerFault } from '../src/request/answer-fault.ts'
 import { discardBody } from '../src/request/discard-body.ts'
-import { giveState, loginAddress, type LoginOptions } from '../src/request/login.ts'
+import { wayToLogin, type LoginOptions } from '../src/request/login.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
@@ -73,7 +73,7 @@ export default fp(
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
       const returnTo = isPage ? returnHere(request) : '/'
       const way =
-        isPage && leadsToLogin(exchange, error) ? wayToLogin(request, returnTo) : undefined
+        isPage && leadsToLogin(exchange, error) ? wayToLogin(request, login, returnTo) : undefined
       const audience = {
         requestId: request.id,
         page: isPage,
@@ -91,13 +91,6 @@ export default fp(
         reply,
         isSignedOut(exchange, error) ? toLogin(withState, way.location) : withState,
       )
-    }
-
-    /** The address of the login page, and the headers with which the browser can come back; undefined without such a page. */
-    function wayToLogin(request: FastifyRequest, returnTo: string) {
-      if (login.loginUrl === undefined) return undefined
-      const { state, headers } = giveState(request, login.domain)
-      return { location: loginAddress(request, login.loginUrl, state, returnTo), headers }
     }
 
     function write(
@@ -159,8 +152,9 @@ const SIGNED_OUT_CODES: ReadonlySet<string> = new Set([
 
 /** Whether the response sends a browser to the login page: at once, or by a link on the page. */
 function leadsToLogin(exchange: Exchange, error: GatewayError): boolean {
-  if (exchange.outcome.stage === 'renew') return error.statusCode === 401
-  return error.code === 'ticket-used' || isSignedOut(exchange, error)
+  const { stage } = exchange.outcome
+  if (stage === 'sign-in' || stage === 'renew') return error.statusCode === 401
+  return isSignedOut(exchange, error)
 }
 
 /** Whether a browser was refused because it has no session, or because the session in its cookie has ended. */

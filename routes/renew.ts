@@ -8,18 +8,12 @@ import { GatewayError } from '../src/answers/errors.ts'
 import { renewPage } from '../src/answers/pages.ts'
 import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
 import type { BrowserSession } from '../src/identity/sessions.ts'
-import { ownOrigin } from '../src/request/exchange.ts'
-import { giveState, loginAddress } from '../src/request/login.ts'
+import { cookieSession, ownOrigin } from '../src/request/exchange.ts'
+import { wayToLogin } from '../src/request/login.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import { formOf, jsonOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import {
-  answerUnsaved,
-  cookieOf,
-  cookieSession,
-  ticketIn,
-  type SessionRouteOptions,
-} from './session-forms.ts'
+import { answerUnsaved, cookieOf, ticketIn, type SessionRouteOptions } from './session-forms.ts'
 
 const RENEW = '/_gateway/renew'
 
@@ -36,13 +30,14 @@ export default async function renewRoutes(
     const query = new URLSearchParams(exchange.target?.query)
     const returnTo = returnPath(query.get('return_to') ?? undefined, ownOrigin(exchange))
     const headers = ownHeaders(id)
-    if (login.loginUrl === undefined) {
-      app.writeAnswer(request, reply, pageAnswer(200, headers, renewPage({ returnTo })))
-      return reply
-    }
-    const { state, headers: given } = giveState(request, login.domain)
-    const address = loginAddress(request, login.loginUrl, state, returnTo)
-    app.writeAnswer(request, reply, redirectAnswer(302, [...headers, ...given], address))
+    const way = wayToLogin(request, login, returnTo)
+    app.writeAnswer(
+      request,
+      reply,
+      way === undefined
+        ? pageAnswer(200, headers, renewPage({ returnTo }))
+        : redirectAnswer(302, [...headers, ...way.headers], way.location),
+    )
     return reply
   })
 
@@ -77,8 +72,8 @@ export default async function renewRoutes(
   refuseOtherMethods(app, RENEW, ['GET', 'HEAD', 'POST'])
 
   /** The session to renew. @throws {GatewayError} `bad-request` when the request has no cookie of such a session */
-  function browserOf(request: FastifyRequest): BrowserSession {
-    const browser = sessions.browser(cookieSession(request)?.id ?? '')
+  function browserOf({ exchange }: FastifyRequest): BrowserSession {
+    const browser = sessions.browser(cookieSession(exchange)?.id ?? '')
     if (browser === undefined) throw NO_SESSION
     return browser
   }

@@ -71,11 +71,11 @@ t.test('the table in the contract has the paths of every service', async (t) => 
     if (claims !== 'rest') t.match(read('docs/contract.md'), `| \`${path}\``, path)
 })
 
-t.test('every plugin and route is on the request path', async (t) => {
+t.test('every plugin and route is on the request path, or part of a route', async (t) => {
   const gateway = read('src/gateway.ts')
-  const proxied = read('routes/proxied.ts')
+  const routes = globSync('routes/*.ts').map(read).join('\n')
   const isOnPath = (path: string) =>
-    gateway.includes(`'../${path}'`) || proxied.includes(`'./${basename(path)}'`)
+    gateway.includes(`'../${path}'`) || routes.includes(`'./${basename(path)}'`)
   for (const path of globSync(['plugins/*.ts', 'routes/*.ts'])) t.ok(isOnPath(path), path)
 })
 

@@ -24,6 +24,7 @@ import { buildRequestHeaders, hasBody } from '../src/http/to-service.ts'
 import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-client.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import { namesSensitiveFile, parseFilePattern } from '../src/rules/sensitive.ts'
+import { parseScopes, permits } from '../src/rules/scopes.ts'
 import { parseTarget } from '../src/rules/target.ts'
 import { isTokenShaped } from '../src/identity/token.ts'
 import { ApiTokens } from '../src/identity/api-tokens.ts'
@@ -42,7 +43,19 @@ const SESSION = '__Host-workspace_session'
 /** What hostile texts consist of, repeated to 16 KiB. */
 const UNITS = [
   // Beginnings of tokens, which a search may begin anew at each.
-  ...['eyJ', 'eyJabcd.', 'eyJabcd.x', 'eyJa-_', 'hub_', 'hub_A1b2C3d4', 'a.', '.', '-', '_'],
+  ...[
+    'eyJ',
+    'eyJabcd.',
+    'eyJabcd.x',
+    'eyJa-_',
+    'hub_',
+    'hub_A1b2C3d4',
+    'hub_A1b2C3d4A1b2C3d4A1b2C3d4A1b2C3d4',
+    'a.',
+    '.',
+    '-',
+    '_',
+  ],
   // Separators of paths, queries, lists, cookies and fields, alone and with something between them.
   ...['/', '//', '/a', '/.', '/..', '../', '\\', '\\/', '&', 'a&', '=', 'a=', 'a=&', '?', '??'],
   ...[
@@ -167,11 +180,14 @@ const FLY = parseNetworks('fdaa::/16').concat(parseNetworks('loopback'))
 const ORIGIN = 'https://houston.hubify.com'
 const rewrite = buildLocationRewriter(['localhost'], '3001', '/api')
 const state = State.inMemory()
+const apiTokens = new ApiTokens(state)
+apiTokens.create({ name: 'ci', subject: 'alice', expiresAt: undefined })
+const PATH_SCOPE = parseScopes(['api:/v1'])
 const verifier = new TokenVerifier({
   rules: { workspace: 'houston', issuer: undefined, leewaySeconds: 30 },
   keys: new KeyRing([SECRET]),
   sessions: new Sessions(state, { maxSeconds: 3600, leewaySeconds: 30 }),
-  apiTokens: new ApiTokens(state),
+  apiTokens,
 })
 const PRINCIPAL = principalOf(browserSession('s'))
 const BROWSER = Object.assign(new Exchange(), {
@@ -234,6 +250,12 @@ const READINGS: Readonly<Record<string, Reading>> = {
   'verify, payload': (text) =>
     judgeToken('{"alg":"HS256"}', `{"a":${JSON.stringify(text.slice(0, 900))},"a":1}`),
   'verify, anything': (text) => verifier.verify(text.slice(0, 4096)).catch(() => {}),
+  'ApiTokens, an address': (text) => apiTokens.liveIn(text),
+  'ApiTokens, a token': (text) => [apiTokens.find(text), apiTokens.find(`hub_${text}`)],
+  permits: (text) => [
+    permits(PATH_SCOPE, 'api', true, `/v1${text}`),
+    permits(PATH_SCOPE, 'api', true, `/v1/${text}`),
+  ],
   fieldLines: (text) => fieldLines(manyFields(text), 'a'),
   trimOws: (text) => trimOws(`x${text}x`),
   listElements: (text) => listElements(text),

@@ -77,11 +77,16 @@ export interface TokenForm {
  * Builds the built-in sign-in page.
  * @param problem why the previous attempt failed, or undefined
  * @param returnTo a path on this origin, already verified
+ * @param loginHref the address of the login page, from which the browser comes back; undefined when there is none
  */
-export function signInPage(problem: string | undefined, returnTo: string): string {
+export function signInPage(
+  problem: string | undefined,
+  returnTo: string,
+  loginHref?: string,
+): string {
   return page(
     'Sign in to this workspace',
-    `<p>Paste the token of this workspace. It signs in once; the session stays in a cookie of this browser until it expires.</p>${alert(problem)}
+    `${loginLink(loginHref)}<p>${loginHref === undefined ? 'Paste' : 'Or paste'} the token of this workspace. It signs in once; the session stays in a cookie of this browser until it expires.</p>${alert(problem)}
 ${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}`,
   )
 }
@@ -102,10 +107,9 @@ ${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}`
 
 /** Builds the page with which a session is renewed. */
 export function renewPage({ problem, returnTo, loginHref }: TokenForm): string {
-  const elsewhere = loginHref === undefined ? '' : button(loginHref, 'Sign in again')
   return page(
     'Stay signed in',
-    `<p>A new token moves the end of this session. Open terminals and tabs go on.</p>${alert(problem)}${elsewhere}
+    `<p>A new token moves the end of this session. Open terminals and tabs go on.</p>${alert(problem)}${loginLink(loginHref)}
 ${tokenForm('/_gateway/renew', returnTo, 'Stay signed in')}
 <p><a href="${escapeHtml(returnTo)}">Back</a></p>`,
   )
@@ -126,7 +130,10 @@ export interface SignInQuestion {
   readonly replaced: string | undefined
 }
 
-/** Builds the page that asks whether this browser shall be signed in, with one button that posts the same fields. */
+/**
+ * Builds the page that asks whether this browser shall be signed in, with one button that posts the same fields. The button
+ * has no focus, so that a key that the person pressed on another page does not press it.
+ */
 export function signInQuestionPage(question: SignInQuestion): string {
   const { subject, token, returnTo, state, inUrl, replaced } = question
   const other =
@@ -139,7 +146,7 @@ export function signInQuestionPage(question: SignInQuestion): string {
     `<p>This signs you in as ${personOf(subject)}.</p>${other}
 <p>Go on only if you asked for it. A link from somebody else could sign you in as them, and they would see what you do.</p>
 <form method="post" action="/_gateway/sign-in">${hiddenFields(fields)}
-<button autofocus>Sign in as ${personOf(subject)}</button></form>`,
+<button>Sign in as ${personOf(subject)}</button></form>`,
   )
 }
 
@@ -169,6 +176,10 @@ function hiddenFields(fields: Readonly<Record<string, string>>): string {
   return Object.entries(fields)
     .map(([name, value]) => `<input type="hidden" name="${name}" value="${escapeHtml(value)}">`)
     .join('')
+}
+
+function loginLink(href: string | undefined): string {
+  return href === undefined ? '' : button(href, 'Sign in with your account')
 }
 
 /** A link that looks like a button. */

@@ -88,7 +88,9 @@ function pageOf(
   }
   const form = { problem: code === 'sign-in-required' ? undefined : detail, returnTo, loginHref }
   if (renews === true) return renewPage(form)
-  return code === 'ticket-used' ? usedTicketPage(form) : signInPage(form.problem, returnTo)
+  return code === 'ticket-used'
+    ? usedTicketPage(form)
+    : signInPage(form.problem, returnTo, loginHref)
 }
 
 /** The part of an error that the client may see. */

@@ -65,7 +65,8 @@ async function create({ args, env, out, say }: Context): Promise<void> {
   if (name === undefined) throw usage('api-token create needs --name NAME')
   if (noExpiry && ttl !== undefined) throw usage('--ttl and --no-expiry exclude each other')
   const ttlSeconds = noExpiry ? null : ttl === undefined ? undefined : durationOf('--ttl', ttl)
-  const body = { name, scopes, ttlSeconds, from, rate: rateOf(rate), sub }
+  const addresses = from?.flatMap((text) => text.split(',')).map((text) => text.trim())
+  const body = { name, scopes, ttlSeconds, from: addresses, rate: rateOf(rate), sub }
   const made = (await doAction('create-api-token', env, { body })) as MadeTokenView
   out(`${made.token}\n`)
   say(`made ${describe(made)}. It is shown once`)

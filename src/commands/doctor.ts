@@ -12,6 +12,7 @@ import { fail, pass, warn, type Finding, type Verdict } from './doctor/finding.t
 import { examineGateway } from './doctor/gateway.ts'
 import { examineOpenPorts } from './doctor/open-ports.ts'
 import { examineOpenclaw } from './doctor/openclaw.ts'
+import { examineOwner } from './doctor/owner.ts'
 import { examineStateFolder } from './doctor/state-folder.ts'
 import { examineStats } from './doctor/stats.ts'
 import { examineTerminal } from './doctor/terminal.ts'
@@ -41,6 +42,7 @@ const QUESTIONS: Readonly<Record<string, Examine>> = {
   'state-folder': examineStateFolder,
   gateway: examineGateway,
   'client-address': examineClientAddress,
+  owner: examineOwner,
   ...SERVICE_QUESTIONS,
   'open-ports': examineOpenPorts,
 }

@@ -2,11 +2,10 @@
  * How does a command do an owner's action? It asks the running gateway at its admin socket. When none runs, it opens the state
  * file as its one writer and does the action itself.
  */
-import { openStateForCommand } from './open-state.ts'
 import { existsSync } from 'node:fs'
+import type { OwnerAction, StateParts } from '../admin/action.ts'
 import { askAdmin, GatewayNotReachedError } from '../admin/ask.ts'
 import { MACHINE } from '../admin/caller.ts'
-import type { OwnerAction, StateParts } from '../admin/action.ts'
 import {
   OWNER_ACTIONS,
   STATE_ACTIONS,
@@ -21,8 +20,10 @@ import { SETTINGS } from '../config/settings.ts'
 import { ApiTokens } from '../identity/api-tokens.ts'
 import { Sessions } from '../identity/sessions.ts'
 import { EXIT } from '../process/exit-codes.ts'
+import { StateBusyError } from '../store/state-errors.ts'
 import type { State } from '../store/state.ts'
 import type { Io } from './io.ts'
+import { openStateForCommand } from './open-state.ts'
 
 /** Why a command ends without having done what was asked: one line for standard error, and the exit code. */
 export class CommandError extends Error {
@@ -116,28 +117,50 @@ function detailOf(body: string): string | undefined {
  * @returns what the action answers
  * @throws {CommandError}
  * @throws {GatewayNotReachedError} when a gateway may run, but cannot be asked
+ * @throws {StateBusyError} and other errors of the state, for which src/main.ts has the exit codes
  */
 export async function doAction(
   name: StateActionName,
   env: Environment,
   question: Question = {},
 ): Promise<unknown> {
+  const stateDir = settingOf(SETTINGS.stateDir, env)
   try {
     return await askGateway(name, env, question)
   } catch (error) {
-    const stateDir = settingOf(SETTINGS.stateDir, env)
     if (!(error instanceof GatewayNotReachedError && error.isAbsent && existsSync(stateDir)))
       throw error
   }
-  return doOnStateFile(name, env, question)
+  let state: State
+  try {
+    state = await openStateForCommand(stateDir)
+  } catch (error) {
+    if (!(error instanceof StateBusyError)) throw error
+    return askStarted(name, env, question, error)
+  }
+  return doOnState(state, name, env, question)
 }
 
-async function doOnStateFile(
+/** Asks once more: a gateway that is starting writes the state before it can be asked. */
+async function askStarted(
+  name: StateActionName,
+  env: Environment,
+  question: Question,
+  busy: StateBusyError,
+): Promise<unknown> {
+  try {
+    return await askGateway(name, env, question)
+  } catch (error) {
+    throw error instanceof GatewayNotReachedError ? busy : error
+  }
+}
+
+async function doOnState(
+  state: State,
   name: StateActionName,
   env: Environment,
   { id = '', body }: Question,
 ): Promise<unknown> {
-  const state = await openStateForCommand(settingOf(SETTINGS.stateDir, env))
   try {
     const parts = statePartsOf(state, env)
     const caller = { ...MACHINE, door: 'state-file' } as const

@@ -45,16 +45,16 @@ export function putApiToken(database: DatabaseSync, row: ApiTokenRow): void {
     .run(...values.map((value) => value ?? null))
 }
 
-/** Notes when and from where a token was last used. */
-export function putApiTokenUse(
-  database: DatabaseSync,
-  id: string,
-  lastUsedAt: number,
-  lastUsedFrom: string,
-): void {
-  database
-    .prepare('UPDATE api_tokens SET last_used_at = ?, last_used_from = ? WHERE id = ?')
-    .run(lastUsedAt, lastUsedFrom, id)
+/** A use of a token: its id, when it was used in milliseconds since 1970, and from where. */
+export type ApiTokenUse = readonly [id: string, at: number, from: string]
+
+/** Notes when and from where tokens were last used. */
+export function putApiTokenUses(database: DatabaseSync, uses: readonly ApiTokenUse[]): void {
+  if (uses.length === 0) return
+  const statement = database.prepare(
+    'UPDATE api_tokens SET last_used_at = ?, last_used_from = ? WHERE id = ?',
+  )
+  for (const [id, at, from] of uses) statement.run(at, from, id)
 }
 
 export function deleteApiToken(database: DatabaseSync, id: string): void {

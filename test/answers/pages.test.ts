@@ -4,10 +4,43 @@ import * as fc from 'fast-check'
 import t from 'tap'
 import { DETAILS } from '../../src/answers/details.ts'
 import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
-import { errorPage, escapeHtml, PAGE_POLICY, signInPage } from '../../src/answers/pages.ts'
+import {
+  errorPage,
+  escapeHtml,
+  PAGE_POLICY,
+  renewPage,
+  signedOutPage,
+  signInPage,
+  signInQuestionPage,
+  usedTicketPage,
+} from '../../src/answers/pages.ts'
 import { anyText } from '../helpers/any-text.ts'
 
 const CODES = Object.keys(ERRORS) as ErrorCode[]
+
+/** The page that asks before it signs in, with one text in every place that takes one. */
+const questionOf = (text: string) =>
+  signInQuestionPage({
+    subject: text,
+    token: text,
+    returnTo: text,
+    state: text,
+    inUrl: true,
+    replaced: text,
+  })
+
+/** The pages for people who sign in, stay in or sign out, with one text in every place that takes one. */
+const sessionPages = (text: string) => [
+  signInPage(text, text, text),
+  usedTicketPage({ problem: text, returnTo: text }),
+  usedTicketPage({ problem: text, returnTo: text, loginHref: text }),
+  renewPage({ problem: text, returnTo: text }),
+  renewPage({ returnTo: text, loginHref: text }),
+  questionOf(text),
+  signedOutPage(true),
+  signedOutPage(false),
+]
+
 const PAGES = [
   ...CODES.flatMap((code) => [
     errorPage(code, { requestId: 'id-1', detail: DETAILS[code] }),
@@ -16,6 +49,7 @@ const PAGES = [
   signInPage(undefined, '/'),
   signInPage(DETAILS['token-invalid'], '/'),
   signInPage(DETAILS['token-expired'], '/'),
+  ...sessionPages('/logs'),
 ]
 
 t.test('the policy allows the page’s own style, and nothing else', async (t) => {
@@ -74,7 +108,9 @@ t.test('pages have no script and load nothing', async (t) => {
       [...page.matchAll(/(?:href|action)="([^"]*)"/g)]
         .map(([, address = '']) => address)
         .filter((address) => !address.startsWith('data:'))
-        .filter((address) => address !== '/' && address !== '/_gateway/sign-in'),
+        .filter(
+          (address) => !['/', '/logs', '/_gateway/sign-in', '/_gateway/renew'].includes(address),
+        ),
       [],
     )
   }
@@ -100,6 +136,17 @@ t.test('the sign-in form posts the token, and never puts it into a URL', async (
   t.equal(page.match(/<form/g)?.length, 1)
 })
 
+t.test('the page that asks posts everything with one button, and names the person', async (t) => {
+  const page = questionOf('alice')
+  t.equal(page.match(/<form/g)?.length, 1)
+  t.equal(page.match(/<button/g)?.length, 1)
+  t.match(page, '<button>Sign in as <bdi>alice</bdi></button>', 'no key presses it by mistake')
+  for (const name of ['token', 'return_to', 'state'])
+    t.ok(page.includes(`<input type="hidden" name="${name}" value="alice">`), name)
+  t.ok(page.includes('<input type="hidden" name="from" value="link">'))
+  t.notMatch(page, '<a ')
+})
+
 t.test('no text that is inserted into a page can break its HTML', async (t) => {
   for (const text of [
     '<script>',
@@ -110,7 +157,7 @@ t.test('no text that is inserted into a page can break its HTML', async (t) => {
   ]) {
     for (const page of [
       errorPage('bad-request', { requestId: text, detail: text }),
-      signInPage(text, text),
+      ...sessionPages(text),
     ]) {
       t.notOk(page.includes(text), text)
       t.equal(page.match(/</g)?.length, page.match(/<(?=[a-z/!])/g)?.length)

@@ -75,6 +75,7 @@ t.test('a client that is not signed in gets a challenge (RFC 6750, RFC 9470)', a
     'ticket-used': 'Bearer realm="workspace", error="invalid_token", error_description="used"',
     'step-up-required':
       'Bearer realm="workspace", error="insufficient_user_authentication", max_age=600',
+    'scope-missing': 'Bearer realm="workspace", error="insufficient_scope"',
   }
   for (const code of CODES)
     for (const audience of [PROGRAM, PERSON]) {

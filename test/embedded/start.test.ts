@@ -4,19 +4,18 @@ import { once } from 'node:events'
 import { chmod, readFile, readdir, stat, writeFile } from 'node:fs/promises'
 import { createServer as createHttpServer } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { NAVIGATION } from '../helpers/door.ts'
-import { makeSignInLink } from '../../embedded/sign-in.ts'
-import { SECRET } from '../helpers/gateway.ts'
+import { cookieFrom, openLink } from '../helpers/npm-start.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { eventually } from '../helpers/waiting.ts'
-import { send, type RawAnswer } from '../helpers/wire.ts'
 import { openShell } from './terminal-client.ts'
 
 const START = fileURLToPath(new URL('../../embedded/start.ts', import.meta.url))
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const LINK = fileURLToPath(new URL('../../embedded/sign-in-link.ts', import.meta.url))
 
 interface Started {
@@ -76,31 +75,28 @@ function start(
   }
 }
 
-/** Opens a sign-in link as a browser does in which it was typed or clicked. */
-async function openLink(link: string): Promise<RawAnswer> {
-  const { port, host, pathname, search } = new URL(link)
-  const headers = [`Host: ${host}`, 'Sec-Fetch-Site: none', ...NAVIGATION]
-  return send(Number(port), `GET ${pathname}${search}`, headers)
+/** The claims of the token that a link or a cookie has. */
+function claimsIn(text: string) {
+  const json = Buffer.from(text.split('.')[1] ?? '', 'base64url').toString()
+  return JSON.parse(json) as { iat: number; exp: number }
 }
 
-/** Follows the sign-in link, and returns the cookie. */
-async function signIn(link: string): Promise<{ cookie: string }> {
-  const { headers } = await openLink(link)
-  return { cookie: /workspace_session=[^;]+/.exec(headers['set-cookie'] ?? '')?.[0] ?? '' }
-}
-
-/** Runs `embedded/sign-in-link.ts` in the folder of a workspace. */
-async function askForLink(folder: string, env: Record<string, string> = {}, args: string[] = []) {
-  const child = spawn(process.execPath, [LINK, ...args], {
-    cwd: folder,
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
+/** Runs a program to its end. */
+async function run(
+  program: string,
+  args: readonly string[],
+  options: { cwd: string; env: NodeJS.ProcessEnv },
+) {
+  const child = spawn(program, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] })
   const texts = Promise.all([child.stdout.toArray(), child.stderr.toArray()])
   const [code] = (await once(child, 'close')) as [number]
   const [out = '', errors = ''] = (await texts).map((chunks) => chunks.join(''))
   return { code, out, errors }
 }
+
+/** Runs `embedded/sign-in-link.ts` in the folder of a workspace. */
+const askForLink = (folder: string, env: Record<string, string> = {}, args: string[] = []) =>
+  run(process.execPath, [LINK, ...args], { cwd: folder, env })
 
 t.test('a new user gets a working workspace, and Ctrl+C stops all of it', async (t) => {
   const { child, folder, welcome, ended } = start(t, { GATEWAY_PORT: '0' })
@@ -110,7 +106,7 @@ t.test('a new user gets a working workspace, and Ctrl+C stops all of it', async 
   t.match(await (await fetch(`${origin}/health`)).json(), { status: 'ok' })
   t.equal((await fetch(origin, { redirect: 'manual' })).status, 401, 'a stranger sees nothing')
 
-  const headers = await signIn(link)
+  const headers = await cookieFrom(link)
   t.match(headers.cookie, /^workspace_session=/)
   const page = await (await fetch(origin, { headers })).text()
   t.match(page, /<title>Dashboard · local<\/title>/)
@@ -154,9 +150,9 @@ t.test('a new user gets a working workspace, and Ctrl+C stops all of it', async 
 })
 
 t.test(
-  'a second start has the same secrets, and the printed command makes a valid token',
+  'a second start has the same secrets, and the printed command makes a token of a program',
   async (t) => {
-    const folder = t.testdir()
+    const folder = temporaryFolder(t)
     const first = start(t, { GATEWAY_PORT: '0' }, folder)
     const { credential } = await first.welcome()
     first.child.kill('SIGTERM')
@@ -165,24 +161,15 @@ t.test(
     const second = start(t, { GATEWAY_PORT: '0' }, folder)
     const { origin, text, credential: again } = await second.welcome()
     t.equal(again, credential)
-    const settings =
-      /GATEWAY_WORKSPACE=(\S+) GATEWAY_JWT_SECRET_FILE=(\S+) npm run --silent token/.exec(text)
-    const minted = spawn(
-      process.execPath,
-      [join(START, '../../src/main.ts'), 'token', '--sub', 'me', '--ttl', '1h'],
-      {
-        cwd: folder,
-        env: { GATEWAY_WORKSPACE: settings?.[1], GATEWAY_JWT_SECRET_FILE: settings?.[2] },
-        stdio: ['ignore', 'pipe', 'inherit'],
-      },
-    )
-    const token = Buffer.concat(await minted.stdout.toArray())
-      .toString()
-      .trim()
-    const answer = await fetch(`${origin}/api/v1/models`, {
-      headers: { authorization: `Bearer ${token}` },
+    const [, command = ''] = /TOKEN=\$\((npm run --silent api-token -- .+)\)\n/.exec(text) ?? []
+    const made = run('sh', ['-c', command], {
+      cwd: ROOT,
+      env: { PATH: process.env['PATH'], GATEWAY_STATE_DIR: join(folder, '.workspace') },
     })
-    t.equal(answer.status, 200)
+    const [, token = ''] = /^(hub_\w{32})\n$/.exec((await made).out) ?? []
+    const headers = { authorization: `Bearer ${token}` }
+    t.equal((await fetch(`${origin}/api/v1/models`, { headers })).status, 200)
+    t.equal((await fetch(origin, { headers })).status, 403, 'the agent alone')
   },
 )
 
@@ -190,10 +177,13 @@ t.test('the link works once; sign-in-link makes others for the workspace that ru
   const folder = temporaryFolder(t)
   const first = start(t, { GATEWAY_PORT: '0' }, folder)
   const { origin, link, text } = await first.welcome()
-  t.match(text, 'within 10 minutes')
+  t.match(text, 'Open this link within 10 minutes to sign in, for 12 hours:')
   t.match(text, '\n    npm run sign-in-link\n')
-  const headers = await signIn(link)
-  t.match(headers.cookie, /^workspace_session=/)
+  const [ticket, headers] = [claimsIn(link), await cookieFrom(link)]
+  t.equal(ticket.exp - ticket.iat, 600)
+  const session = claimsIn(headers.cookie)
+  t.match(session, { use: 'session', sub: userInfo().username })
+  t.ok(Math.abs(session.exp - ticket.iat - 12 * 3600) < 60, 'signed in for 12 hours')
   const again = await openLink(link)
   t.match([again.status, again.headers['x-gateway-error']], [401, 'ticket-used'])
 
@@ -202,7 +192,7 @@ t.test('the link works once; sign-in-link makes others for the workspace that ru
   t.match(errors, '10 minutes')
   t.match(out, /^http:\S+\n$/, 'the link alone is on standard output')
   t.equal(new URL(out).origin, origin, 'the port of the running workspace')
-  const other = await signIn(out.trim())
+  const other = await cookieFrom(out.trim())
   t.match(other.cookie, /^workspace_session=/)
   t.not(other.cookie, headers.cookie)
 
@@ -213,17 +203,6 @@ t.test('the link works once; sign-in-link makes others for the workspace that ru
   const page = await fetch(restarted.origin, { headers })
   t.equal(page.status, 200, 'a browser stays signed in')
   t.equal((await openLink(link.replace(origin, restarted.origin))).status, 401, 'used for ever')
-})
-
-t.test('a link signs in for 12 hours', async (t) => {
-  const link = await makeSignInLink('', { secret: SECRET, workspace: 'local', issuer: undefined })
-  const claims = JSON.parse(Buffer.from(link.split('.')[1] ?? '', 'base64url').toString()) as {
-    iat: number
-    exp: number
-    session_exp: number
-  }
-  t.equal(claims.exp - claims.iat, 600)
-  t.equal(claims.session_exp - claims.iat, 12 * 3600)
 })
 
 t.test('sign-in-link says what it lacks', async (t) => {
@@ -392,15 +371,15 @@ t.test('a configured service gets no stand-in', async (t) => {
   const { origin, link, text } = await welcome()
   t.notMatch(text, 'password')
   t.notMatch(text, 'GATEWAY_JWT_SECRET')
-  t.match(text, 'GATEWAY_WORKSPACE=houston npm run')
-  const headers = await signIn(link)
+  t.match(text, 'GATEWAY_STATE_DIR=elsewhere npm run sign-in-link')
+  const headers = await cookieFrom(link)
   t.equal(await (await fetch(origin, { headers })).text(), 'mine')
   t.same(await readdir(folder), ['elsewhere'])
   child.kill('SIGTERM')
   t.equal((await ended).code, 0)
   t.same(
     (await readdir(state)).toSorted(),
-    ['budgets.json', 'gateway.log', 'state.db'],
+    ['budgets.json', 'gateway.log', 'state.db', 'state.lock'],
     'no secret was made',
   )
 })
@@ -408,7 +387,7 @@ t.test('a configured service gets no stand-in', async (t) => {
 t.test('ending npm ends the workspace, and no process remains', async (t) => {
   const folder = t.testdir()
   const child = spawn('npm', ['start', '--', '--port', '0'], {
-    cwd: fileURLToPath(new URL('../..', import.meta.url)),
+    cwd: ROOT,
     env: { PATH: process.env['PATH'], HOME: folder, GATEWAY_STATE_DIR: join(folder, 'state') },
     stdio: ['ignore', 'pipe', 'inherit'],
     detached: true,

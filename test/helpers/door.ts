@@ -31,17 +31,29 @@ export const TYPED = [
 ]
 
 /** Signs in over https as a program does. @returns the header line with the session's cookie */
-export async function signIn(port: number, token: string): Promise<string> {
+export async function signIn(
+  port: number,
+  token: string,
+  more: readonly string[] = [],
+): Promise<string> {
   const body = `token=${token}`
   const answer = await send(
     port,
     'POST /_gateway/sign-in',
-    [HTTPS, 'Content-Type: application/x-www-form-urlencoded', `Content-Length: ${body.length}`],
+    [
+      ...[HTTPS, 'Content-Type: application/x-www-form-urlencoded'],
+      ...[`Content-Length: ${body.length}`, ...more],
+    ],
     body,
   )
   const [pair] = (answer.headers['set-cookie'] ?? '').split(';')
   if (answer.status !== 303) throw new Error(`not signed in: ${answer.raw}`)
   return `Cookie: ${pair}`
+}
+
+/** Signs a browser in over https. @returns the header lines of its requests from a page of the workspace */
+export async function signInPage(port: number, token: string): Promise<string[]> {
+  return [await signIn(port, token), HTTPS, `Origin: ${ORIGIN}`]
 }
 
 /** The headers that a browser sends when the user opens an address. */
@@ -50,9 +62,6 @@ export const NAVIGATION = [
   'Sec-Fetch-Dest: document',
   'Accept: text/html',
 ]
-
-/** The headers that a browser sends when the user opens a link of another program, such as a mail reader. */
-export const OPENED = [...NAVIGATION, 'Sec-Fetch-Site: none']
 
 /** Sends one GET. An accepted upgrade is closed again. */
 export async function knock(

@@ -254,6 +254,16 @@ export async function upgrade(
   }
 }
 
+/** The code of the close frame that came last; undefined when none did. */
+export function closeCode({ received }: Upgraded): number | undefined {
+  const bytes = received()
+  for (let at = bytes.length - 4; at >= 0; at--) {
+    const length = bytes[at + 1] ?? 0
+    if (bytes[at] === 0x88 && at + 2 + length === bytes.length) return bytes.readUInt16BE(at + 2)
+  }
+  return undefined
+}
+
 /** Writes until the other side has taken nothing for a while, or up to a limit. @returns bytes that were written */
 export async function writeUntilStuck(
   to: Writable,

@@ -4,10 +4,14 @@ import t from 'tap'
 import {
   cookieValues,
   expiredSessionCookies,
+  expiredPlantedSignInCookie,
   LOOPBACK_SESSION_COOKIE,
+  LOOPBACK_SIGN_IN_COOKIE,
   sanitizeSetCookie,
   SECURE_SESSION_COOKIE,
+  SECURE_SIGN_IN_COOKIE,
   sessionCookie,
+  signInCookie,
   withoutOwnCookies,
 } from '../../src/http/cookies.ts'
 import { cpuMs, LINEAR_MS } from '../helpers/cpu-time.ts'
@@ -93,7 +97,7 @@ t.test('a cookie is found by its exact name, once for each time that it was sent
   t.same(cookieValues([`${S}=a; ${L}=b`], L), ['b'], 'the loopback name is not the prefixed one')
 })
 
-const SPELLINGS = [...spellingsOf(S), ...spellingsOf(L)]
+const SPELLINGS = [S, L, SECURE_SIGN_IN_COOKIE, LOOPBACK_SIGN_IN_COOKIE].flatMap(spellingsOf)
 
 function spellingsOf(name: string): string[] {
   return [
@@ -115,7 +119,7 @@ function spellingsOf(name: string): string[] {
   ]
 }
 
-t.test('no service receives the session cookie, in any spelling', async (t) => {
+t.test('no service receives a cookie of the gateway, in any spelling', async (t) => {
   const tests = SPELLINGS.flatMap((name) =>
     [`${name}=secret`, name, `${name}=`, `${name} ="secret"`].map((pair) => [name, pair] as const),
   )
@@ -175,6 +179,9 @@ t.test('all other cookies reach the service byte for byte', async (t) => {
     `${S}s=1`,
     `x${S}=1`,
     `__Secure-${L}=1`,
+    'workspace_signin_id=1',
+    'workspace_sign=1',
+    'xworkspace_signin=1',
     `a=${S}`,
     `a=${S}=1`,
     `a=1,${S}=2`,
@@ -198,7 +205,7 @@ t.test('all other cookies reach the service byte for byte', async (t) => {
 })
 
 t.test(
-  'a service can neither set the session cookie nor a cookie for the whole domain',
+  'a service can neither set a cookie of the gateway nor a cookie for the whole domain',
   async (t) => {
     const rows: ReadonlyArray<readonly [value: string, expected: string | undefined, why: string]> =
       [
@@ -356,6 +363,24 @@ t.test('a session cookie is expired under the same name, path and flags', async 
   t.match(expiredSessionCookies(false), [/^workspace_session=; Max-Age=0; .*; Path=\/;/])
 })
 
+t.test(
+  'the cookie of a browser that is away to sign in comes back with a form of another site',
+  async (t) => {
+    t.equal(
+      signInCookie(true, 'x'),
+      '__Host-workspace_signin=x; Max-Age=600; Path=/; HttpOnly; SameSite=None; Secure',
+    )
+    t.equal(
+      signInCookie(false, 'x'),
+      'workspace_signin=x; Max-Age=600; Path=/; HttpOnly; SameSite=Lax',
+    )
+    t.equal(
+      expiredPlantedSignInCookie(false, 'hubify.com'),
+      'workspace_signin=; Max-Age=0; Domain=hubify.com; Path=/; HttpOnly; SameSite=Lax',
+    )
+  },
+)
+
 t.test('16 KiB of hostile cookies are parsed in linear time', async (t) => {
   const units = [
     ';',
@@ -369,6 +394,7 @@ t.test('16 KiB of hostile cookies are parsed in linear time', async (t) => {
     '\xa0',
     'a=1;',
     `${L};`,
+    'workspace_signin;',
     '__host-',
   ]
   for (const unit of units) {

@@ -87,6 +87,27 @@ t.test(
   },
 )
 
+t.test('a key with a limit of its own has that limit, beside keys with others', async (t) => {
+  const { now, wait } = clock()
+  const subject = limiter({ now })
+  const taken = (key: string, limit: number) => subject.take(key, key, 1, limit)
+  for (const limit of [1, 3, 700]) {
+    const key = `a${limit}`
+    for (let i = 1; i <= limit; i++)
+      t.match(taken(key, limit), { consumedPoints: i, remainingPoints: limit - i })
+    wait(1000)
+    const refused = taken(key, limit)
+    t.equal(refused.consumedPoints, limit + 1)
+    t.equal(refused.msBeforeNext, 59_000)
+    t.same(rateLimitFields('token', subject, refused, limit), [
+      '"token";r=0;t=59',
+      `"token";q=${limit};w=60`,
+    ])
+  }
+  wait(59_000)
+  t.equal(taken('a1', 1).consumedPoints, 1)
+})
+
 t.test('a request that is given back costs nothing, and the others stay', async (t) => {
   const { now, wait } = clock()
   const subject = limiter({ limit: 3, now })

@@ -29,6 +29,9 @@ t.test('text that has the form of a token is removed, and nothing else', async (
     [`/a%20b/${jws.replaceAll('.', '%25252e')}/`, '/a b/[token]/'],
     [`/${API_TOKEN.replace('_', '%5f')}`, '/[token]'],
     ['/a%20b%2Ec', '/a%20b%2Ec'],
+    [`/%%368${API_TOKEN.slice(1)}/é`, '/[token]/é'],
+    [`/%2%35%32%35%36%38${API_TOKEN.slice(1)}`, '/[token]'],
+    ['/%%36é%2', '/%%36é%2'],
     ['/hub_1234567', '/hub_1234567'],
     ['/github_pages', '/github_pages'],
   ]
@@ -46,6 +49,27 @@ t.test('a long path is cut, and no part of a token remains at the cut', async (t
       const logged = loggedPath(path).replaceAll('/', '')
       t.ok(/^(?:\[token\]b{0,2}|e|ey|h|hu|hub|)…$/.test(logged), `${before}: ${logged}`)
     }
+})
+
+t.test('no escapes hide an API token, however often they are nested', async () => {
+  const escaped = (text: string) => Buffer.from(text).toString('hex').replaceAll(/../g, '%$&')
+  fc.assert(
+    fc.property(fc.array(fc.array(fc.boolean(), { minLength: 1 }), { maxLength: 3 }), (layers) => {
+      let text = API_TOKEN
+      for (const layer of layers)
+        text = Array.from(text.slice(0, 150), (one, i) =>
+          layer[i % layer.length] === true ? escaped(one) : one,
+        ).join('')
+      const logged = loggedPath(`/${text}/`.slice(0, MAX_LOGGED_PATH))
+      let bare = logged
+      for (let i = 0; i < 4; i++)
+        bare = bare.replace(/%[2-7][0-9a-f]/gi, (one) =>
+          String.fromCharCode(Number.parseInt(one.slice(1), 16)),
+        )
+      return !/hub_[A-Za-z0-9]{8}/.test(bare)
+    }),
+    { seed: 20_261_130, numRuns: 2000 },
+  )
 })
 
 t.test('every token that a regular expression finds is removed', async () => {

@@ -3,62 +3,11 @@ import type { Test } from 'tap'
 import t from 'tap'
 import type { LiveParts, OwnerAction } from '../../src/admin/action.ts'
 import { OWNER_ACTIONS } from '../../src/admin/owner-actions.ts'
-import { assertRefused, client, cookie, HTTPS, ORIGIN, type Workspace } from '../helpers/door.ts'
+import { call, jsonOf, OWN_PAGE, pageOf } from '../helpers/api.ts'
+import { assertRefused } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { send, type RawAnswer } from '../helpers/wire.ts'
-
-const OWN_PAGE = [HTTPS, `Origin: ${ORIGIN}`]
-
-/** Signs in with a new ticket. @returns the headers that a page of the workspace sends from then on */
-async function signIn(
-  t: Test,
-  { port }: Pick<Workspace, 'port'>,
-  subject = 'alice',
-  from = '203.0.113.9',
-): Promise<string[]> {
-  const form = `token=${await token({ subject })}`
-  const answer = await send(
-    port,
-    'POST /_gateway/sign-in',
-    [
-      ...OWN_PAGE,
-      client(from),
-      'User-Agent: Firefox',
-      'Content-Type: application/x-www-form-urlencoded',
-      `Content-Length: ${form.length}`,
-    ],
-    form,
-  )
-  t.equal(answer.status, 303, 'signed in')
-  const [, value = ''] =
-    /__Host-workspace_session=([^;]+)/.exec(answer.headers['set-cookie'] ?? '') ?? []
-  return [cookie(value), ...OWN_PAGE, client(from)]
-}
-
-/** Sends a request to the API, with a body when there is one. */
-function call(
-  { port }: Pick<Workspace, 'port'>,
-  requestLine: string,
-  headers: readonly string[],
-  body?: unknown,
-): Promise<RawAnswer> {
-  const [method, path] = requestLine.split(' ')
-  const text = body === undefined ? '' : JSON.stringify(body)
-  const fields =
-    body === undefined
-      ? []
-      : ['Content-Type: application/json', `Content-Length: ${Buffer.byteLength(text)}`]
-  return send(port, `${method} /_gateway/v1${path}`, [...headers, ...fields], text)
-}
-
-/** The JSON of an answer that must have succeeded. */
-function jsonOf(t: Test, answer: RawAnswer): Record<string, unknown> {
-  t.equal(answer.status, 200, answer.body)
-  t.equal(answer.headers['content-type'], 'application/json')
-  t.equal(answer.headers['cache-control'], 'no-store')
-  return JSON.parse(answer.body) as Record<string, unknown>
-}
 
 const listOf = (t: Test, answer: RawAnswer) =>
   jsonOf(t, answer)['sessions'] as Array<Record<string, unknown>>
@@ -69,7 +18,7 @@ t.test('whoever is signed in sees their own session', async (t) => {
     ['alice', true],
     ['bob', false],
   ] as const) {
-    const page = await signIn(t, workspace, subject)
+    const page = await pageOf(workspace, subject)
     const own = jsonOf(t, await call(workspace, 'GET /session', page))
     t.match(own, { workspace: 'houston', sub: subject, kind: 'browser', isOwner })
     for (const name of ['createdAt', 'expiresAt', 'authenticatedAt'])
@@ -86,8 +35,8 @@ t.test('whoever is signed in sees their own session', async (t) => {
 
 t.test('an owner sees the sessions of everybody', async (t) => {
   const workspace = await startWorkspace(t)
-  const alice = await signIn(t, workspace)
-  await signIn(t, workspace, 'bob', '2001:db8::7')
+  const alice = await pageOf(workspace)
+  await pageOf(workspace, 'bob', { from: '2001:db8::7' })
   await call(workspace, 'GET /session', [`Authorization: Bearer ${await token({ subject: 'ci' })}`])
   const sessions = listOf(t, await call(workspace, 'GET /sessions', alice))
   t.match(
@@ -111,7 +60,7 @@ t.test('an owner sees the sessions of everybody', async (t) => {
 
 t.test('one session is ended, and no other', async (t) => {
   const workspace = await startWorkspace(t)
-  const [alice, bob] = [await signIn(t, workspace), await signIn(t, workspace, 'bob')]
+  const [alice, bob] = [await pageOf(workspace), await pageOf(workspace, 'bob')]
   const sessions = listOf(t, await call(workspace, 'GET /sessions', alice))
   const id = String(sessions.find(({ sub }) => sub === 'bob')?.['id'])
   const ended = jsonOf(t, await call(workspace, `DELETE /sessions/${id}`, alice))
@@ -138,10 +87,10 @@ t.test(
   'the other sessions of a person, or all of a person, or of everybody are ended',
   async (t) => {
     const workspace = await startWorkspace(t)
-    const page = await signIn(t, workspace)
-    const other = await signIn(t, workspace)
+    const page = await pageOf(workspace)
+    const other = await pageOf(workspace)
     const program = [`Authorization: Bearer ${await token()}`]
-    const bob = await signIn(t, workspace, 'bob')
+    const bob = await pageOf(workspace, 'bob')
     const isIn = async (headers: string[]) =>
       (await call(workspace, 'GET /session', headers)).status === 200
     const who = async () => Promise.all([page, other, program, bob].map(isIn))
@@ -156,7 +105,7 @@ t.test(
     t.same(await who(), [false, false, false, false])
     const second = Math.floor(Date.now() / 1000)
     await eventually(() => Date.now() / 1000 >= second + 1, 'tickets of this second are dead too')
-    const again = await signIn(t, workspace)
+    const again = await pageOf(workspace)
     t.ok(await isIn(again), 'whoever signs in afterwards is in')
     t.same(jsonOf(t, await call(workspace, 'DELETE /session', again)), { ended: 1, saved: true })
     t.notOk(await isIn(again))
@@ -165,7 +114,7 @@ t.test(
 
 t.test('a request that is not understood changes nothing', async (t) => {
   const workspace = await startWorkspace(t)
-  const page = await signIn(t, workspace)
+  const page = await pageOf(workspace)
   const rows: unknown[] = [
     ...[{}, { sub: 'a', all: true }, { all: false }, { others: 'yes' }, { sub: 7 }, { sub: '' }],
     ...[
@@ -180,7 +129,7 @@ t.test('a request that is not understood changes nothing', async (t) => {
   for (const body of rows) {
     const answer = await call(workspace, 'POST /sessions/end', page, body)
     await assertRefused(t, workspace, answer, { code: 'bad-request', stage: 'owner' })
-    t.match(JSON.parse(answer.body), { detail: /sub.*others.*all|member sub/ })
+    t.match(JSON.parse(answer.body), { detail: /sub.*others.*all|member sub takes/ })
   }
   for (const [type, body] of [
     ['text/plain', '{"all":true}'],
@@ -209,7 +158,7 @@ t.test('a request that is not understood changes nothing', async (t) => {
 
 t.test('other methods and paths are refused', async (t) => {
   const workspace = await startWorkspace(t)
-  const page = await signIn(t, workspace)
+  const page = await pageOf(workspace)
   for (const [method, path, allow] of [
     ['POST', '/session', 'GET, HEAD, DELETE'],
     ['PUT', '/sessions', 'GET, HEAD'],
@@ -246,18 +195,36 @@ const ACTIONS = Object.entries<OwnerAction<LiveParts>>(OWNER_ACTIONS).map(
   },
 )
 
+type Action = (typeof ACTIONS)[number]
+
+/** What each scope permits: the error code, or `yes`. */
+const API_TOKENS: Array<[scope: string, may: (action: Action) => string]> = [
+  ['owner', ({ isAct }) => (isAct ? 'step-up-required' : 'yes')],
+  ['owner:read', ({ method }) => (method === 'GET' ? 'yes' : 'scope-missing')],
+  ...['api', 'dashboard', 'chat', 'terminal', 'vault'].map((scope): [string, () => string] => [
+    scope,
+    () => 'scope-missing',
+  ]),
+]
+
 t.test('who may do what', async (t) => {
   const workspace = await startWorkspace(t, { GATEWAY_OWNERS: 'alice,carol' })
+  const { apiTokens } = workspace.running.parts
   const ownSession = 'end-own-session' // would sign the caller out, so it has a new one each time
   const bearer = async (subject: string) => [`Authorization: Bearer ${await token({ subject })}`]
+  let made = 0
+  const apiToken = async (subject: string, scope: string) => {
+    const wanted = { name: `ci-${++made}`, subject, expiresAt: undefined, scopes: [scope] }
+    return [`Authorization: Bearer ${apiTokens.create(wanted).token}`]
+  }
   const callers: Array<
-    [who: string, headers: () => Promise<string[]>, may: (a: (typeof ACTIONS)[number]) => string]
+    [who: string, headers: () => Promise<string[]>, may: (action: Action) => string]
   > = [
     ['nobody', async () => OWN_PAGE, () => 'sign-in-required'],
-    ['an owner’s browser', () => signIn(t, workspace), () => 'yes'],
+    ['an owner’s browser', () => pageOf(workspace), () => 'yes'],
     [
       'another browser',
-      () => signIn(t, workspace, 'bob'),
+      () => pageOf(workspace, 'bob'),
       ({ who }) => (who === 'self' ? 'yes' : 'scope-missing'),
     ],
     [
@@ -272,13 +239,28 @@ t.test('who may do what', async (t) => {
     ],
     [
       'a foreign page',
-      async () => (await signIn(t, workspace)).with(2, 'Origin: https://research.hubify.com'),
+      async () => (await pageOf(workspace)).with(2, 'Origin: https://research.hubify.com'),
       ({ method }) => (method === 'GET' ? 'yes' : 'origin-not-allowed'),
     ],
     [
       'a page that does not say who it is',
-      async () => (await signIn(t, workspace)).toSpliced(2, 1),
+      async () => (await pageOf(workspace)).toSpliced(2, 1),
       ({ method }) => (method === 'GET' ? 'yes' : 'origin-not-allowed'),
+    ],
+    ...API_TOKENS.map(([scope, may]): (typeof callers)[number] => [
+      `an API token for ${scope}`,
+      () => apiToken('alice', scope),
+      may,
+    ]),
+    [
+      'an API token of another person',
+      () => apiToken('bob', 'owner'),
+      ({ who }) => (who === 'self' ? 'yes' : 'scope-missing'),
+    ],
+    [
+      'an owner who signed in an hour ago',
+      () => pageOf(workspace, 'alice', { minutesAgo: 59 }),
+      ({ isAct }) => (isAct ? 'step-up-required' : 'yes'),
     ],
     [
       'an unknown API token',

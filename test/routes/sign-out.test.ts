@@ -1,8 +1,9 @@
 /** Does signing out end what it says, at once and for good, and can nobody else do it? */
 import t from 'tap'
-import { assertRefused, cookie, HTTPS, ORIGIN, signIn } from '../helpers/door.ts'
+import { assertRefused, cookie, HTTPS, NAVIGATION, ORIGIN, signIn } from '../helpers/door.ts'
+import { breakWrites } from '../helpers/full-disk.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
-import { send, serverFrame, upgrade } from '../helpers/wire.ts'
+import { send, closeCode, upgrade } from '../helpers/wire.ts'
 
 const FORM = 'Content-Type: application/x-www-form-urlencoded'
 
@@ -31,14 +32,11 @@ t.test(
     )
     const line = await workspace.logLine(({ id }) => id === answer.headers['x-request-id'])
     t.match(line, { stage: 'sign-out', status: 303, user: 'alice' })
-    const goodbye = serverFrame(
-      8,
-      Buffer.concat([Buffer.from([4401 >> 8, 4401 & 0xff]), Buffer.from('session ended')]),
-    )
-    for (const { until, closed } of [first, second]) {
-      t.same((await until(goodbye.length)).subarray(0, goodbye.length), goodbye)
-      await closed
+    for (const client of [first, second]) {
+      await client.closed
+      t.equal(closeCode(client), 4401)
     }
+    t.match(second.received().toString(), 'Your session has ended.', 'the terminal says so')
     t.equal(foreign.received().length, 0)
     t.notOk(foreign.socket.destroyed)
     foreign.socket.destroy()
@@ -112,3 +110,103 @@ t.test('a session that was signed out is over, whoever kept its cookie', async (
   t.equal((await send(port, 'POST /_gateway/sign-out', [...mine, 'Content-Length: 0'])).status, 303)
   t.equal((await send(port, 'GET /', mine)).status, 401)
 })
+
+t.test(
+  'a session that was signed out is over for programs that copied its token, too',
+  async (t) => {
+    const workspace = await startWorkspace(t)
+    const { port } = workspace
+    const mine = await signIn(port, await token())
+    const bearer = `Authorization: Bearer ${mine.split('=')[1]}`
+    t.equal((await send(port, 'GET /', [bearer])).status, 200)
+    const dials = workspace.dials()
+    const headers = [mine, HTTPS, `Origin: ${ORIGIN}`, 'Content-Length: 0']
+    t.equal((await send(port, 'POST /_gateway/sign-out', headers)).status, 303)
+    const line = await assertRefused(t, workspace, await send(port, 'GET /', [bearer]), {
+      code: 'token-invalid',
+      stage: 'authentication',
+      dials,
+    })
+    t.equal(line['reason'], 'signed out')
+  },
+)
+
+t.test(
+  'all=true ends every session of the person, of programs too, and nobody else’s',
+  async (t) => {
+    const { port } = await startWorkspace(t)
+    const mine = await signIn(port, await token())
+    const phone = await signIn(port, await token())
+    const program = `Authorization: Bearer ${await token()}`
+    const bobs = await signIn(port, await token({ subject: 'bob' }))
+    const own = [HTTPS, `Origin: ${ORIGIN}`]
+    const open = await upgrade(port, '/', [...own, phone])
+    const body = 'all=true'
+    const answer = await send(
+      port,
+      'POST /_gateway/sign-out',
+      [...own, mine, FORM, `Content-Length: ${body.length}`],
+      body,
+    )
+    t.equal(answer.status, 303)
+    t.equal(answer.headers['location'], '/_gateway/signed-out')
+    await open.closed
+    for (const credential of [mine, phone, program])
+      t.equal((await send(port, 'GET /', [HTTPS, credential])).status, 401)
+    t.equal((await send(port, 'GET /', [HTTPS, bobs])).status, 200)
+  },
+)
+
+t.test('without all=true, other sessions of the person go on', async (t) => {
+  const { port } = await startWorkspace(t)
+  const phone = await signIn(port, await token())
+  for (const body of ['', 'all=false', 'all=', 'all=1']) {
+    const mine = await signIn(port, await token())
+    const headers = [mine, HTTPS, `Origin: ${ORIGIN}`, FORM, `Content-Length: ${body.length}`]
+    t.equal((await send(port, 'POST /_gateway/sign-out', headers, body)).status, 303)
+  }
+  t.equal((await send(port, 'GET /', [HTTPS, phone])).status, 200)
+})
+
+t.test('the page after signing out is for everybody, and says what goes on', async (t) => {
+  const workspace = await startWorkspace(t, { GATEWAY_RATE_LIMIT: '1' })
+  const { port } = workspace
+  for (let i = 0; i < 3; i++) {
+    const page = await send(port, 'GET /_gateway/signed-out', NAVIGATION)
+    t.equal(page.status, 200, 'also when the budget of the address is used up')
+    t.match(page.body, '<h1>You are signed out</h1>')
+    t.match(page.body, 'API tokens of programs go on until they are revoked')
+    t.match(page.body, '<a class="button" href="/">Sign in again</a>')
+    t.notMatch(page.body, 'role="alert"')
+  }
+  const guess = await send(port, 'GET /_gateway/signed-out', [cookie('x'), HTTPS])
+  t.equal(guess.status, 200)
+  t.equal((await send(port, 'GET /_gateway/signed-out', [cookie('x'), HTTPS])).status, 429)
+  t.equal(workspace.dials(), 0)
+})
+
+t.test(
+  'when the disk is full, signing out works at once, is saved later, and says so',
+  async (t) => {
+    const { port, running } = await startWorkspace(t)
+    const own = [HTTPS, `Origin: ${ORIGIN}`, 'Content-Length: 0']
+    const mine = await signIn(port, await token())
+    const open = await upgrade(port, '/', [HTTPS, `Origin: ${ORIGIN}`, mine])
+    const mend = breakWrites(running.parts.state)
+    const answer = await send(port, 'POST /_gateway/sign-out', [...own, mine])
+    t.equal(answer.status, 303)
+    t.match(answer.headers['set-cookie'], 'Max-Age=0')
+    await open.closed
+    t.equal((await send(port, 'GET /', [HTTPS, mine])).status, 401)
+    const page = await send(port, `GET ${answer.headers['location']}`, NAVIGATION)
+    t.match(page.body, 'role="alert">The workspace cannot write to its disk now.')
+    const rows = () =>
+      running.parts.state.read(
+        (database) => database.prepare('SELECT * FROM sessions').all().length,
+      )
+    t.equal(rows(), 1)
+    mend()
+    running.parts.state.flush()
+    t.equal(rows(), 0)
+  },
+)

@@ -31,7 +31,7 @@ t.test('a cross-origin script may read the headers about retries and errors', as
     'Access-Control-Allow-Origin': APP,
     'Access-Control-Allow-Credentials': 'true',
     'Access-Control-Expose-Headers':
-      'Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, X-Gateway-Error, WWW-Authenticate',
+      'Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, X-Gateway-Error, X-Workspace-Token-Expires, WWW-Authenticate',
     Vary: 'Origin',
   })
 })

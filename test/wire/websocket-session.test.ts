@@ -5,29 +5,19 @@ import { SECRET, startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream, switchingProtocols } from '../helpers/upstream.ts'
 import { eventually, SOON_MS } from '../helpers/waiting.ts'
 import {
+  closeCode,
   handshake,
   open as openSocket,
   requestBytes,
   send,
   serverFrame,
   upgrade,
-  type Upgraded,
 } from '../helpers/wire.ts'
 
 /** A second key. */
 const PREVIOUS = 'another-key-of-houston-81c0a7d6e5f4b392'
 
 const bearer = (jwt: string) => `Authorization: Bearer ${jwt}`
-
-/** The code of the close frame that came last. */
-function closeCode({ received }: Upgraded): number | undefined {
-  const bytes = received()
-  for (let at = bytes.length - 4; at >= 0; at--) {
-    const length = bytes[at + 1] ?? 0
-    if (bytes[at] === 0x88 && at + 2 + length === bytes.length) return bytes.readUInt16BE(at + 2)
-  }
-  return undefined
-}
 
 t.test('a socket ends with 4401 soon after its token has', { timeout: 30_000 }, async (t) => {
   const gateway = await startPairs(t)
