@@ -103,9 +103,9 @@ t.test('a valid but risky configuration gets advice', async (t) => {
   const writable = join(folder, 'openclaw')
   writeFileSync(writable, 'oc-token-1')
   chmodSync(writable, 0o620)
-  const openState = join(folder, 'state')
-  mkdirSync(openState)
-  chmodSync(openState, 0o755)
+  const openFolder = join(folder, 'state')
+  mkdirSync(openFolder)
+  chmodSync(openFolder, 0o755)
   const cases: Array<[Environment, RegExp]> = [
     [{ GATEWAY_ALLOWED_HOSTS: '*' }, /^GATEWAY_ALLOWED_HOSTS is \*/],
     [{ GATEWAY_TRUSTED_PROXIES: 'none' }, /^GATEWAY_TRUSTED_PROXIES is none while GATEWAY_HOST ::/],
@@ -120,7 +120,7 @@ t.test('a valid but risky configuration gets advice', async (t) => {
     [{ GATEWAY_API_URL: 'http://192.0.2.77:3000' }, /192\.0\.2\.77:3000 is not on this machine/],
     [{ GATEWAY_API_URL: 'http://0.0.0.0:3000' }, /^GATEWAY_API_URL .* names every address/],
     [{ GATEWAY_JWT_PREVIOUS_SECRETS: OLD_SECRET }, /^GATEWAY_JWT_PREVIOUS_SECRETS .* 1 secret:/],
-    [{ GATEWAY_STATE_DIR: openState }, /^GATEWAY_STATE_DIR .*\(mode 755\); chmod 700/],
+    [{ GATEWAY_STATE_DIR: openFolder }, /^GATEWAY_STATE_DIR .*\(mode 755\); chmod 700/],
     [{ GATEWAY_JWT_LEEWAY_SECONDS: '120' }, /^GATEWAY_JWT_LEEWAY_SECONDS is 120, the maximum/],
     [{ GATEWAY_LOGIN_URL: 'http://login.example.com/' }, /^GATEWAY_LOGIN_URL .* plain http/],
     [
