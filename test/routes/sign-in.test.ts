@@ -712,6 +712,29 @@ t.test(
   },
 )
 
+t.test('a script of an allowed origin cannot read the state of this browser', async (t) => {
+  const { port } = await startWorkspace(t, {
+    GATEWAY_LOGIN_URL: 'https://hubify.com/login',
+    GATEWAY_ALLOWED_ORIGINS: 'https://app.example.com',
+  })
+  const state = 'S'.repeat(22)
+  const fetched = [
+    HTTPS,
+    'Origin: https://app.example.com',
+    'Sec-Fetch-Site: cross-site',
+    'Sec-Fetch-Mode: cors',
+    'Accept: text/html',
+    `Cookie: ${stateCookie(state)}`,
+  ]
+  for (const target of ['/_gateway/sign-in', `/_gateway/sign-in?token=${await token()}`]) {
+    const answer = await send(port, `GET ${target}`, fetched)
+    t.equal(answer.status, 200)
+    t.equal(answer.headers['access-control-allow-origin'], 'https://app.example.com')
+    t.notMatch(answer.raw, state)
+    t.equal(answer.headers['set-cookie'], undefined)
+  }
+})
+
 t.test(
   'on a loopback host over plain http the state is in the cookie that browsers keep there',
   async (t) => {
