@@ -226,6 +226,21 @@ t.test(
   },
 )
 
+t.test(
+  'an overlap that is no time is refused, and fractions of a millisecond are cut off',
+  async (t) => {
+    const { apiTokens } = startApiTokens()
+    const { apiToken } = apiTokens.create(wanted({ expiresAt: START + 5000.5 }))
+    t.equal(apiToken.session.endsAt, START + 5000)
+    const BAD_OVERLAP = { code: 'bad-request', reason: 'bad overlap' }
+    for (const overlap of [NaN, -1, Infinity, -Infinity])
+      t.throws(() => apiTokens.rotate(apiToken, overlap), BAD_OVERLAP)
+    t.equal(apiToken.replacedBy, undefined)
+    apiTokens.rotate(apiToken, 1000.7)
+    t.equal(apiToken.session.endsAt, START + 1000)
+  },
+)
+
 t.test('a rotation makes nothing last longer than it would have', async (t) => {
   const { clock, apiTokens } = startApiTokens()
   const short = apiTokens.create(wanted({ expiresAt: START + 1000 })).apiToken
