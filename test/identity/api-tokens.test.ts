@@ -1,5 +1,6 @@
 /** Is an API token kept as a digest alone, and does it count from when it was made until it is over, and not longer? */
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import * as fc from 'fast-check'
 import t from 'tap'
 import { describe, tokenAdvice } from '../../src/identity/api-token-list.ts'
@@ -59,6 +60,10 @@ t.test('a token is hub_ and 32 letters and digits, each as likely as any other',
   // 61 degrees of freedom: beyond 150 once in a hundred million runs; with a byte modulo 62 it would be about 950.
   t.ok(chiSquare < 150, String(chiSquare))
   t.equal(new Set(apiTokens.list().map(({ id }) => id)).size, made)
+})
+
+t.test('the page for operators has the pattern for scanners', async (t) => {
+  t.ok(readFileSync('docs/api-tokens.md', 'utf8').includes(`\`${API_TOKEN_PATTERN}\``))
 })
 
 t.test('only its SHA-256 is kept, and everything else comes back after a restart', async (t) => {
