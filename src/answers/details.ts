@@ -139,6 +139,7 @@ export const API_TOKEN_DETAILS = {
   'bad address': 'A token is allowed from addresses and CIDRs, 32 at most, such as 203.0.113.0/24.',
   'bad rate': 'A rate is a whole number of requests a minute, 1 to 100,000.',
   'bad expiry': 'A token must end later than now and before the year 10000.',
+  'bad overlap': 'The overlap of a rotation is a time of zero or more, such as 24h.',
   'too many tokens': 'There are 10,000 tokens in force. Revoke some that are not used.',
   'not in force': 'The token has expired, was revoked or was replaced, so it cannot be rotated.',
 } as const
