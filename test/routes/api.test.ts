@@ -3,8 +3,9 @@ import type { Test } from 'tap'
 import t from 'tap'
 import type { LiveParts, OwnerAction } from '../../src/admin/action.ts'
 import { OWNER_ACTIONS } from '../../src/admin/owner-actions.ts'
+import { GatewayError } from '../../src/answers/errors.ts'
 import { call, jsonOf, OWN_PAGE, pageOf } from '../helpers/api.ts'
-import { assertRefused } from '../helpers/door.ts'
+import { assertRefused, client, cookie, HTTPS } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { send, type RawAnswer } from '../helpers/wire.ts'
@@ -168,7 +169,9 @@ t.test('other methods and paths are refused', async (t) => {
     ['OPTIONS', '/status', 'GET, HEAD'],
   ] as const) {
     const answer = await call(workspace, `${method} ${path}`, page)
-    await assertRefused(t, workspace, answer, { code: 'method-not-allowed', stage: 'owner' })
+    await assertRefused(t, workspace, answer, {
+      ...{ code: 'method-not-allowed', stage: 'authentication' },
+    })
     t.equal(answer.headers['allow'], allow, `${method} ${path}`)
   }
   for (const path of ['', '/', '/sessions/x/y', '/explain/x', '/metrics', '/SESSIONS'])
@@ -211,7 +214,7 @@ t.test('who may do what', async (t) => {
   const workspace = await startWorkspace(t, { GATEWAY_OWNERS: 'alice,carol' })
   const { apiTokens } = workspace.running.parts
   const ownSession = 'end-own-session' // would sign the caller out, so it has a new one each time
-  const bearer = async (subject: string) => [`Authorization: Bearer ${await token({ subject })}`]
+  const program = async (subject: string) => [`Authorization: Bearer ${await token({ subject })}`]
   let made = 0
   const apiToken = async (subject: string, scope: string) => {
     const wanted = { name: `ci-${++made}`, subject, expiresAt: undefined, scopes: [scope] }
@@ -229,12 +232,12 @@ t.test('who may do what', async (t) => {
     ],
     [
       'an owner’s program',
-      () => bearer('alice'),
+      () => program('alice'),
       ({ who }) => (who === 'self' ? 'yes' : 'scope-missing'),
     ],
     [
       'another program',
-      () => bearer('bob'),
+      () => program('bob'),
       ({ who }) => (who === 'self' ? 'yes' : 'scope-missing'),
     ],
     [
@@ -256,6 +259,23 @@ t.test('who may do what', async (t) => {
       'an API token of another person',
       () => apiToken('bob', 'owner'),
       ({ who }) => (who === 'self' ? 'yes' : 'scope-missing'),
+    ],
+    [
+      'an API token in the cookie',
+      async () => {
+        const [bearer = ''] = await apiToken('alice', 'owner')
+        return [cookie(bearer.split(' ')[2] ?? ''), ...OWN_PAGE]
+      },
+      () => 'token-invalid',
+    ],
+    ['a ticket in the cookie', async () => [cookie(await token()), ...OWN_PAGE], () => 'yes'],
+    [
+      'a session token as Bearer',
+      async () => {
+        const [line = ''] = await pageOf(workspace)
+        return [`Authorization: Bearer ${line.split('=')[1]}`, HTTPS]
+      },
+      () => 'yes',
     ],
     [
       'an owner who signed in an hour ago',
@@ -290,3 +310,40 @@ t.test('who may do what', async (t) => {
   const requests = Object.values(workspace.services).flatMap((service) => service.requests)
   t.same(requests, [], 'no service was asked; an owner’s status looks whether they listen')
 })
+
+t.test('a page spends the budget of its session, a program that of its address', async (t) => {
+  const workspace = await startWorkspace(t, { GATEWAY_RATE_LIMIT: '2' })
+  const page = await pageOf(workspace)
+  for (let i = 0; i < 5; i++) jsonOf(t, await call(workspace, 'GET /sessions', page))
+  const { token: program } = jsonOf(
+    t,
+    await call(workspace, 'POST /api-tokens', page, { name: 'ci', scopes: ['owner:read'] }),
+  )
+  const headers = [`Authorization: Bearer ${String(program)}`, client('198.51.100.7')]
+  const statuses: number[] = []
+  for (let i = 0; i < 3; i++)
+    statuses.push((await call(workspace, 'GET /sessions', headers)).status)
+  t.same(statuses, [200, 200, 429])
+})
+
+t.test(
+  'what cannot be written now is said, and what must be on the disk is not done',
+  async (t) => {
+    const workspace = await startWorkspace(t)
+    const page = await pageOf(workspace)
+    await pageOf(workspace, 'bob')
+    const { state } = workspace.running.parts
+    state.write = () => {
+      throw new GatewayError('state-unavailable', { reason: 'disk full' })
+    }
+    const made = await call(workspace, 'POST /api-tokens', page, { name: 'ci' })
+    await assertRefused(t, workspace, made, { code: 'state-unavailable', stage: 'owner' })
+    t.match(jsonOf(t, await call(workspace, 'GET /api-tokens', page)), { apiTokens: [] })
+    t.same(jsonOf(t, await call(workspace, 'POST /sessions/end', page, { sub: 'bob' })), {
+      ...{ ended: 1, saved: false },
+    })
+    t.equal(listOf(t, await call(workspace, 'GET /sessions', page)).length, 1)
+    const acts = workspace.logLines().filter(({ msg }) => msg === 'owner acted')
+    t.match(acts, [{ action: 'end-sessions', saved: false }])
+  },
+)
