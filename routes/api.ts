@@ -34,8 +34,8 @@ export default async function api(
   { parts, logger, watchdog }: ApiOptions,
 ): Promise<void> {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', async ({ raw }: FastifyRequest) => {
-    return parseJson(await readOwnBody(raw, MAX_BODY_BYTES, watchdog))
+  app.addContentTypeParser('application/json', async (request: FastifyRequest) => {
+    return parseJson(await readOwnBody(request, MAX_BODY_BYTES, watchdog))
   })
   // A form of a foreign page can send text/plain without a preflight, so what is not declared as JSON is never read as JSON.
   app.addContentTypeParser('*', (_request, _body, done) => {
