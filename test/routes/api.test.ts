@@ -56,6 +56,9 @@ t.test('an owner sees the sessions of everybody', async (t) => {
     ],
   )
   t.equal(sessions[0]?.['sub'], 'alice', 'the one that was seen last comes first')
+  const elsewhere = [alice[0] ?? '', ...OWN_PAGE, client('198.51.100.7')]
+  const [own] = listOf(t, await call(workspace, 'GET /sessions', elsewhere))
+  t.match(own, { address: '203.0.113.9', lastSeenFrom: '198.51.100.7' }, 'where it is seen now')
   t.equal(workspace.dials(), 0)
 })
 
@@ -134,6 +137,11 @@ t.test('a request that is not understood changes nothing', async (t) => {
   }
   for (const [type, body] of [
     ['text/plain', '{"all":true}'],
+    ['text/plain; application/json', '{"all":true}'],
+    ['text/plain, application/json', '{"all":true}'],
+    ['application/jsonp', '{"all":true}'],
+    ['application/merge-patch+json', '{"all":true}'],
+    ['multipart/form-data; boundary=application/json', '{"all":true}'],
     ['application/x-www-form-urlencoded', 'all=true'],
     ['application/json; charset=utf-8', '{"all":true'],
     ['', '{"all":true}'],
@@ -150,10 +158,19 @@ t.test('a request that is not understood changes nothing', async (t) => {
     )
     t.match(answer, { status: 400, headers: { 'x-gateway-error': 'bad-request' } }, type)
   }
+  const understood = await send(
+    workspace.port,
+    'POST /_gateway/v1/sessions/end',
+    [...page, 'Content-Type: Application/JSON; charset=utf-8', 'Transfer-Encoding: chunked'],
+    'e\r\n{"sub":"nobody\r\n2\r\n"}\r\n0\r\n\r\n',
+  )
+  t.same(jsonOf(t, understood), { ended: 0, saved: true })
   const long = await call(workspace, 'POST /sessions/end', page, { sub: 'x'.repeat(70_000) })
   t.match(long, { status: 413, headers: { 'x-gateway-error': 'body-too-large' } })
   jsonOf(t, await call(workspace, 'GET /session', page))
-  t.notOk(workspace.logLines().some(({ msg }) => msg === 'owner acted'))
+  const acts = workspace.logLines().filter(({ msg }) => msg === 'owner acted')
+  t.match(acts, [{ count: 0 }])
+  t.equal(acts.length, 1, 'the one that was understood, and ended nobody’s session')
   t.equal(workspace.dials(), 0)
 })
 
