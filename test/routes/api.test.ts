@@ -8,7 +8,7 @@ import { call, jsonOf, OWN_PAGE, pageOf } from '../helpers/api.ts'
 import { assertRefused, client, cookie, HTTPS } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { eventually } from '../helpers/waiting.ts'
-import { send, type RawAnswer } from '../helpers/wire.ts'
+import { send, upgrade, type RawAnswer } from '../helpers/wire.ts'
 
 const listOf = (t: Test, answer: RawAnswer) =>
   jsonOf(t, answer)['sessions'] as Array<Record<string, unknown>>
@@ -172,6 +172,20 @@ t.test('a request that is not understood changes nothing', async (t) => {
   t.match(acts, [{ count: 0 }])
   t.equal(acts.length, 1, 'the one that was understood, and ended nobody’s session')
   t.equal(workspace.dials(), 0)
+})
+
+t.test('the list counts the open WebSockets of a session, which end with it', async (t) => {
+  const workspace = await startWorkspace(t)
+  const [alice, bob] = [await pageOf(workspace), await pageOf(workspace, 'bob')]
+  const open = await Promise.all([1, 2].map(() => upgrade(workspace.port, '/', bob)))
+  for (const { answer } of open) t.equal(answer.status, 101)
+  const sessions = listOf(t, await call(workspace, 'GET /sessions', alice))
+  const row = sessions.find(({ sub }) => sub === 'bob')
+  t.match(row, { sockets: 2 })
+  jsonOf(t, await call(workspace, `DELETE /sessions/${String(row?.['id'])}`, alice))
+  await Promise.all(open.map(({ closed }) => closed))
+  const { openSockets } = workspace.running.parts
+  await eventually(() => openSockets.size === 0, 'no socket is left')
 })
 
 t.test('other methods and paths are refused', async (t) => {
