@@ -11,9 +11,9 @@ import { OWNER_ACTIONS } from '../src/admin/owner-actions.ts'
 import { perform } from '../src/admin/perform.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'
-import { METHODS } from '../src/http/methods.ts'
 import type { Watchdog } from '../src/limits/watchdog.ts'
 import { readOwnBody } from '../src/request/own-body.ts'
+import { refuseOtherMethods } from './other-methods.ts'
 
 /** What the routes need besides the request. */
 export interface ApiOptions {
@@ -62,15 +62,7 @@ export default async function api(
       },
     })
   }
-  for (const [url, methods] of allowed)
-    app.route({
-      url,
-      method: METHODS.filter((method) => !methods.includes(method)),
-      handler({ exchange }) {
-        exchange.outcome.stage = 'owner'
-        throw new GatewayError('method-not-allowed', { headers: { Allow: methods.join(', ') } })
-      },
-    })
+  for (const [url, methods] of allowed) refuseOtherMethods(app, url, methods, false)
 }
 
 /** Who sent a request that has passed the stage `authentication`. */
@@ -78,7 +70,9 @@ function callerOf({ exchange }: FastifyRequest): Caller {
   const { principal, credential, client } = exchange
   // The caller without a principal is the machine's owner, who may do everything. No request over TCP is from them.
   if (principal === undefined) throw new GatewayError('sign-in-required')
-  const isBrowser = credential?.kind === 'cookie' || principal.session.kind === 'browser'
+  const { kind } = principal.session
+  // A ticket of the login service may stand in the cookie. An API token there is still a program's.
+  const isBrowser = kind === 'browser' || (kind === 'program' && credential?.kind === 'cookie')
   return { door: 'api', principal, isBrowser, address: client?.address }
 }
 

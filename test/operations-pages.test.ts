@@ -4,7 +4,12 @@ import t from 'tap'
 import { logFields } from '../src/observe/log-line.ts'
 import { rejectionOf, type Decision } from '../src/observe/record.ts'
 import { STAGES } from '../src/request/outcome.ts'
+import { MACHINE } from '../src/admin/caller.ts'
+import { OWNER_ACTIONS } from '../src/admin/owner-actions.ts'
+import { logAct } from '../src/admin/perform.ts'
+import { COMMANDS } from '../src/commands/help.ts'
 import { errorField } from '../src/observe/log.ts'
+import { recordingLogger } from './helpers/operations.ts'
 
 const page = readFileSync('docs/log.md', 'utf8')
 
@@ -38,4 +43,23 @@ t.test('the index names every page for operators', async (t) => {
 
 t.test('what answers beside the numbered stages is named', async (t) => {
   for (const stage of STAGES.slice(STAGES.indexOf('upstream'))) t.match(page, `\`${stage}\``)
+})
+
+const commands = readFileSync('docs/commands.md', 'utf8')
+
+t.test('the page of the commands has every command, and every action of an owner', async (t) => {
+  const elsewhere = ['serve', 'token', 'terminal-credential', 'version', 'help']
+  for (const name of Object.keys(COMMANDS).filter((one) => !elsewhere.includes(one)))
+    t.match(commands, `workspace-gateway ${name}`)
+  for (const { method, path } of Object.values(OWNER_ACTIONS))
+    t.match(commands, `\`${method} ${path.replace(':id', 'ID')}`)
+})
+
+t.test('the page of the log explains the fields of what owners did', async (t) => {
+  const fields = new Set<string>()
+  const { logger, lines } = recordingLogger()
+  logAct(logger, 'end-session', { ...MACHINE, address: '203.0.113.9' }, ['id'], true)
+  for (const line of lines()) Object.keys(line).forEach((name) => fields.add(name))
+  t.ok(fields.size > 6)
+  for (const name of fields) t.match(page, `\`${name}\``)
 })

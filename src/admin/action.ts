@@ -36,6 +36,8 @@ export interface ActionResult {
   readonly answer: object
   /** What the action changed, for the log: ids of sessions and names of tokens. Undefined for an action that only reads. */
   readonly changed?: readonly string[]
+  /** Whether the change is on the disk, where it may be delayed. */
+  readonly isSaved?: boolean
 }
 
 /** One action. */

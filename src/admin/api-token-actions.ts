@@ -91,7 +91,7 @@ export function revokeLeaked({ apiTokens }: StateParts, { body }: ActionInput): 
 
 function revoked(apiTokens: readonly ApiToken[], saved: boolean): ActionResult {
   const answer: RevokedView = { revoked: apiTokens.map(describe), saved }
-  return { answer, changed: apiTokens.map(({ name }) => name) }
+  return { answer, changed: apiTokens.map(({ name }) => name), isSaved: saved }
 }
 
 /** @throws {GatewayError} `not-found` */

@@ -26,8 +26,8 @@ export const MACHINE: Caller = {
   address: undefined,
 }
 
-/** The oldest sign-in with which an owner's act is done, in milliseconds: 10 minutes, as `step-up-required` says. */
-const FRESH_MS = 600_000
+/** The oldest sign-in with which an owner's act is done, in seconds, as the challenge of `step-up-required` says. */
+const FRESH_SECONDS = 600
 
 /** What of an action decides who may do it. */
 interface Guarded {
@@ -68,7 +68,7 @@ export function refusalOf(
 
 /** Whether the person signed in a short time ago. A time far ahead is wrong, and must not count for ever. */
 function isFresh({ authenticatedAt }: Principal, now: number): boolean {
-  return authenticatedAt !== undefined && Math.abs(now - authenticatedAt) <= FRESH_MS
+  return authenticatedAt !== undefined && Math.abs(now - authenticatedAt) <= FRESH_SECONDS * 1000
 }
 
 const NOT_AN_OWNER = ownerRefusal('scope-missing', 'not an owner')

@@ -19,8 +19,8 @@ export async function perform<Parts extends StateParts>(
 ): Promise<object> {
   const refusal = refusalOf(action, caller, parts.owners, Date.now())
   if (refusal !== undefined) throw refusal
-  const { answer, changed } = await action.run(parts, input, caller)
-  if (changed !== undefined && logger !== undefined) logAct(logger, name, caller, changed)
+  const { answer, changed, isSaved } = await action.run(parts, input, caller)
+  if (changed !== undefined && logger !== undefined) logAct(logger, name, caller, changed, isSaved)
   return answer
 }
 
@@ -30,12 +30,13 @@ export function logAct(
   action: string,
   caller: Caller,
   changed: readonly string[],
+  saved?: boolean,
 ): void {
   const { door, address: client, principal } = caller
   logger.info(
     {
       ...{ action, by: callerName(caller), user: principal?.subject, door, client },
-      ...{ count: changed.length, changed: changed.slice(0, MAX_NAMED) },
+      ...{ count: changed.length, changed: changed.slice(0, MAX_NAMED), saved },
     },
     'owner acted',
   )

@@ -101,7 +101,8 @@ export function endMany(sessions: Sessions, body: unknown, { principal }: Caller
 const WHICH_SESSIONS = ownerRefusal('bad-request', 'which sessions')
 
 function resultOf({ ended, isSaved }: Ending): ActionResult {
-  return { answer: { ended: ended.length, saved: isSaved }, changed: ended.map(({ id }) => id) }
+  const changed = ended.map(({ id }) => id)
+  return { answer: { ended: ended.length, saved: isSaved }, changed, isSaved }
 }
 
 /** A time as ISO 8601; null for none, for never, and for the end of what does not end. */

@@ -4,9 +4,11 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import t from 'tap'
+import { startAdmin } from '../../src/admin/door.ts'
 import { apiToken } from '../../src/commands/api-token.ts'
 import { State } from '../../src/store/state.ts'
 import { runCommand } from '../helpers/command.ts'
+import { recordingLogger } from '../helpers/operations.ts'
 import { MAIN, run, serve, temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { send } from '../helpers/wire.ts'
@@ -174,6 +176,25 @@ t.test('a state that another process writes is not touched', async (t) => {
   t.equal(await program.exited, 69)
   t.match(program.stderr(), /^workspace-gateway: GATEWAY_STATE_DIR .* is in use/)
   t.equal(program.stdout(), '')
+})
+
+t.test('a gateway that is starting is asked as soon as it can be', async (t) => {
+  const stateDir = temporaryFolder(t)
+  const state = await State.openForCommand(stateDir)
+  t.teardown(() => state.close())
+  const listed = commandIn(stateDir).command('list', '--json')
+  await new Promise(setImmediate) // the command has found no admin socket, and now waits for the state
+  const apiTokens = [
+    { name: 'ci', lastUsedAt: null, revokedAt: null, expiresAt: null, exposedAt: null },
+  ]
+  const admin = await startAdmin({
+    ...{ stateDir, ...recordingLogger() },
+    routes: [{ method: 'GET', path: '/api-tokens', answer: () => ({ body: { apiTokens } }) }],
+  })
+  t.teardown(() => admin?.close())
+  const { code, out } = await listed
+  t.equal(code, 0)
+  t.same(JSON.parse(out), apiTokens)
 })
 
 t.test('wrong usage and refusals are told apart', async (t) => {

@@ -3,11 +3,12 @@ import type { Test } from 'tap'
 import t from 'tap'
 import type { LiveParts, OwnerAction } from '../../src/admin/action.ts'
 import { OWNER_ACTIONS } from '../../src/admin/owner-actions.ts'
+import { GatewayError } from '../../src/answers/errors.ts'
 import { call, jsonOf, OWN_PAGE, pageOf } from '../helpers/api.ts'
-import { assertRefused } from '../helpers/door.ts'
+import { assertRefused, client, cookie, HTTPS } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { eventually } from '../helpers/waiting.ts'
-import { send, type RawAnswer } from '../helpers/wire.ts'
+import { send, upgrade, type RawAnswer } from '../helpers/wire.ts'
 
 const listOf = (t: Test, answer: RawAnswer) =>
   jsonOf(t, answer)['sessions'] as Array<Record<string, unknown>>
@@ -55,6 +56,9 @@ t.test('an owner sees the sessions of everybody', async (t) => {
     ],
   )
   t.equal(sessions[0]?.['sub'], 'alice', 'the one that was seen last comes first')
+  const elsewhere = [alice[0] ?? '', ...OWN_PAGE, client('198.51.100.7')]
+  const [own] = listOf(t, await call(workspace, 'GET /sessions', elsewhere))
+  t.match(own, { address: '203.0.113.9', lastSeenFrom: '198.51.100.7' }, 'where it is seen now')
   t.equal(workspace.dials(), 0)
 })
 
@@ -133,6 +137,11 @@ t.test('a request that is not understood changes nothing', async (t) => {
   }
   for (const [type, body] of [
     ['text/plain', '{"all":true}'],
+    ['text/plain; application/json', '{"all":true}'],
+    ['text/plain, application/json', '{"all":true}'],
+    ['application/jsonp', '{"all":true}'],
+    ['application/merge-patch+json', '{"all":true}'],
+    ['multipart/form-data; boundary=application/json', '{"all":true}'],
     ['application/x-www-form-urlencoded', 'all=true'],
     ['application/json; charset=utf-8', '{"all":true'],
     ['', '{"all":true}'],
@@ -149,11 +158,34 @@ t.test('a request that is not understood changes nothing', async (t) => {
     )
     t.match(answer, { status: 400, headers: { 'x-gateway-error': 'bad-request' } }, type)
   }
+  const understood = await send(
+    workspace.port,
+    'POST /_gateway/v1/sessions/end',
+    [...page, 'Content-Type: Application/JSON; charset=utf-8', 'Transfer-Encoding: chunked'],
+    'e\r\n{"sub":"nobody\r\n2\r\n"}\r\n0\r\n\r\n',
+  )
+  t.same(jsonOf(t, understood), { ended: 0, saved: true })
   const long = await call(workspace, 'POST /sessions/end', page, { sub: 'x'.repeat(70_000) })
   t.match(long, { status: 413, headers: { 'x-gateway-error': 'body-too-large' } })
   jsonOf(t, await call(workspace, 'GET /session', page))
-  t.notOk(workspace.logLines().some(({ msg }) => msg === 'owner acted'))
+  const acts = workspace.logLines().filter(({ msg }) => msg === 'owner acted')
+  t.match(acts, [{ count: 0 }])
+  t.equal(acts.length, 1, 'the one that was understood, and ended nobody’s session')
   t.equal(workspace.dials(), 0)
+})
+
+t.test('the list counts the open WebSockets of a session, which end with it', async (t) => {
+  const workspace = await startWorkspace(t)
+  const [alice, bob] = [await pageOf(workspace), await pageOf(workspace, 'bob')]
+  const open = await Promise.all([1, 2].map(() => upgrade(workspace.port, '/', bob)))
+  for (const { answer } of open) t.equal(answer.status, 101)
+  const sessions = listOf(t, await call(workspace, 'GET /sessions', alice))
+  const row = sessions.find(({ sub }) => sub === 'bob')
+  t.match(row, { sockets: 2 })
+  jsonOf(t, await call(workspace, `DELETE /sessions/${String(row?.['id'])}`, alice))
+  await Promise.all(open.map(({ closed }) => closed))
+  const { openSockets } = workspace.running.parts
+  await eventually(() => openSockets.size === 0, 'no socket is left')
 })
 
 t.test('other methods and paths are refused', async (t) => {
@@ -168,7 +200,9 @@ t.test('other methods and paths are refused', async (t) => {
     ['OPTIONS', '/status', 'GET, HEAD'],
   ] as const) {
     const answer = await call(workspace, `${method} ${path}`, page)
-    await assertRefused(t, workspace, answer, { code: 'method-not-allowed', stage: 'owner' })
+    await assertRefused(t, workspace, answer, {
+      ...{ code: 'method-not-allowed', stage: 'authentication' },
+    })
     t.equal(answer.headers['allow'], allow, `${method} ${path}`)
   }
   for (const path of ['', '/', '/sessions/x/y', '/explain/x', '/metrics', '/SESSIONS'])
@@ -211,7 +245,7 @@ t.test('who may do what', async (t) => {
   const workspace = await startWorkspace(t, { GATEWAY_OWNERS: 'alice,carol' })
   const { apiTokens } = workspace.running.parts
   const ownSession = 'end-own-session' // would sign the caller out, so it has a new one each time
-  const bearer = async (subject: string) => [`Authorization: Bearer ${await token({ subject })}`]
+  const program = async (subject: string) => [`Authorization: Bearer ${await token({ subject })}`]
   let made = 0
   const apiToken = async (subject: string, scope: string) => {
     const wanted = { name: `ci-${++made}`, subject, expiresAt: undefined, scopes: [scope] }
@@ -229,12 +263,12 @@ t.test('who may do what', async (t) => {
     ],
     [
       'an owner’s program',
-      () => bearer('alice'),
+      () => program('alice'),
       ({ who }) => (who === 'self' ? 'yes' : 'scope-missing'),
     ],
     [
       'another program',
-      () => bearer('bob'),
+      () => program('bob'),
       ({ who }) => (who === 'self' ? 'yes' : 'scope-missing'),
     ],
     [
@@ -256,6 +290,23 @@ t.test('who may do what', async (t) => {
       'an API token of another person',
       () => apiToken('bob', 'owner'),
       ({ who }) => (who === 'self' ? 'yes' : 'scope-missing'),
+    ],
+    [
+      'an API token in the cookie',
+      async () => {
+        const [bearer = ''] = await apiToken('alice', 'owner')
+        return [cookie(bearer.split(' ')[2] ?? ''), ...OWN_PAGE]
+      },
+      () => 'token-invalid',
+    ],
+    ['a ticket in the cookie', async () => [cookie(await token()), ...OWN_PAGE], () => 'yes'],
+    [
+      'a session token as Bearer',
+      async () => {
+        const [line = ''] = await pageOf(workspace)
+        return [`Authorization: Bearer ${line.split('=')[1]}`, HTTPS]
+      },
+      () => 'yes',
     ],
     [
       'an owner who signed in an hour ago',
@@ -290,3 +341,40 @@ t.test('who may do what', async (t) => {
   const requests = Object.values(workspace.services).flatMap((service) => service.requests)
   t.same(requests, [], 'no service was asked; an owner’s status looks whether they listen')
 })
+
+t.test('a page spends the budget of its session, a program that of its address', async (t) => {
+  const workspace = await startWorkspace(t, { GATEWAY_RATE_LIMIT: '2' })
+  const page = await pageOf(workspace)
+  for (let i = 0; i < 5; i++) jsonOf(t, await call(workspace, 'GET /sessions', page))
+  const { token: program } = jsonOf(
+    t,
+    await call(workspace, 'POST /api-tokens', page, { name: 'ci', scopes: ['owner:read'] }),
+  )
+  const headers = [`Authorization: Bearer ${String(program)}`, client('198.51.100.7')]
+  const statuses: number[] = []
+  for (let i = 0; i < 3; i++)
+    statuses.push((await call(workspace, 'GET /sessions', headers)).status)
+  t.same(statuses, [200, 200, 429])
+})
+
+t.test(
+  'what cannot be written now is said, and what must be on the disk is not done',
+  async (t) => {
+    const workspace = await startWorkspace(t)
+    const page = await pageOf(workspace)
+    await pageOf(workspace, 'bob')
+    const { state } = workspace.running.parts
+    state.write = () => {
+      throw new GatewayError('state-unavailable', { reason: 'disk full' })
+    }
+    const made = await call(workspace, 'POST /api-tokens', page, { name: 'ci' })
+    await assertRefused(t, workspace, made, { code: 'state-unavailable', stage: 'owner' })
+    t.match(jsonOf(t, await call(workspace, 'GET /api-tokens', page)), { apiTokens: [] })
+    t.same(jsonOf(t, await call(workspace, 'POST /sessions/end', page, { sub: 'bob' })), {
+      ...{ ended: 1, saved: false },
+    })
+    t.equal(listOf(t, await call(workspace, 'GET /sessions', page)).length, 1)
+    const acts = workspace.logLines().filter(({ msg }) => msg === 'owner acted')
+    t.match(acts, [{ action: 'end-sessions', saved: false }])
+  },
+)
