@@ -13,7 +13,10 @@ export interface RunningWorkspace {
   readonly pid: number
 }
 
-/** The workspace that runs with this state folder; undefined when none does. */
+/**
+ * The workspace that runs with this state folder; undefined when none does.
+ * @throws {GatewayNotReachedError} when one may run and cannot be asked, such as one of another user
+ */
 export async function runningWorkspace(stateDir: string): Promise<RunningWorkspace | undefined> {
   try {
     const { body } = await askAdmin(stateDir, '/status')
@@ -21,7 +24,7 @@ export async function runningWorkspace(stateDir: string): Promise<RunningWorkspa
     const origin = originOf(typeof listening === 'object' ? (listening?.port ?? 0) : 0)
     return { origin, pid }
   } catch (error) {
-    if (error instanceof GatewayNotReachedError) return undefined
+    if (error instanceof GatewayNotReachedError && error.isAbsent) return undefined
     throw error
   }
 }

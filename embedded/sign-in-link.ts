@@ -1,7 +1,7 @@
 /** What does `npm run sign-in-link` do? It prints another sign-in link for the workspace that `npm start` runs. */
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { askAdmin } from '../src/admin/ask.ts'
+import { askAdmin, GatewayNotReachedError } from '../src/admin/ask.ts'
 import type { SignInLink } from '../src/admin/sign-in-link.ts'
 import { readSetting, type Environment } from '../src/config/load.ts'
 import { SETTINGS } from '../src/config/settings.ts'
@@ -37,7 +37,8 @@ async function run(args: readonly string[], env: Environment): Promise<number> {
   try {
     return await printLink(env)
   } catch (error) {
-    return fail(messageOf(error), EXIT.config)
+    const isUnavailable = error instanceof GatewayNotReachedError
+    return fail(messageOf(error), isUnavailable ? EXIT.unavailable : EXIT.config)
   }
 }
 

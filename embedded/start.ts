@@ -2,6 +2,7 @@
 import { EXIT } from '../src/process/exit-codes.ts'
 import { ConfigError, SECRET_VARIABLES } from '../src/config/load.ts'
 import { SecretFileError } from '../src/store/secret-file.ts'
+import { GatewayNotReachedError } from '../src/admin/ask.ts'
 import { NewerStateError, StateBusyError } from '../src/store/state-errors.ts'
 import { readArguments, USAGE, UsageError } from './arguments.ts'
 import { silentServices } from './named-services.ts'
@@ -45,8 +46,8 @@ function exitCodeOf(error: unknown): number {
   if (error instanceof ConfigError || error instanceof SecretFileError) return EXIT.config
   if (error instanceof NewerStateError) return EXIT.config
   if (error instanceof UsageError) return EXIT.usage
-  const isTaken = error instanceof TakenError || error instanceof StateBusyError
-  return isTaken ? EXIT.unavailable : EXIT.failed
+  const taken = [TakenError, StateBusyError, GatewayNotReachedError]
+  return taken.some((kind) => error instanceof kind) ? EXIT.unavailable : EXIT.failed
 }
 
 /** Resolves on the first signal to stop, also during the start. A later signal ends the process at once. */

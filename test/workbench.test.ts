@@ -82,7 +82,9 @@ t.test('every npm script that a file names exists', async (t) => {
     }),
   ]
   for (const file of files)
-    for (const [, name = ''] of read(file).matchAll(/npm run (?:--?[a-z]+ )*([a-z]+(?::[a-z]+)*)/g))
+    for (const [, name = ''] of read(file).matchAll(
+      /npm run (?:--?[a-z]+ )*([a-z]+(?:[:-][a-z]+)*)/g,
+    ))
       t.ok(name in PACKAGE.scripts, `${file}: npm run ${name}`)
 })
 

@@ -13,13 +13,16 @@ export class GatewayNotReachedError extends Error {
 
   constructor(stateDir: string, cause: unknown) {
     const code = codeOf(cause)
-    const isAbsent = code === 'ENOENT' || code === 'ECONNREFUSED'
+    const isTooLong = code === 'EINVAL' // of connect(2), for a path that no socket can have
+    const isAbsent = code === 'ENOENT' || code === 'ECONNREFUSED' || isTooLong
     const why =
       code === 'EACCES' || code === 'EPERM'
         ? 'its admin socket belongs to another user; run this command as the user that runs the gateway'
-        : isAbsent
-          ? 'no gateway is running with this state folder; GATEWAY_STATE_DIR must be the same as the gateway has'
-          : 'it did not answer'
+        : isTooLong
+          ? 'the path is too long for a socket; give the gateway a shorter GATEWAY_STATE_DIR'
+          : isAbsent
+            ? 'no gateway is running with this state folder; GATEWAY_STATE_DIR must be the same as the gateway has'
+            : 'it did not answer'
     super(`${adminSocketPath(stateDir)}: ${why}`, { cause })
     this.name = 'GatewayNotReachedError'
     this.isAbsent = isAbsent

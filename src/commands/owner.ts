@@ -117,7 +117,7 @@ function detailOf(body: string): string | undefined {
  * @returns what the action answers
  * @throws {CommandError}
  * @throws {GatewayNotReachedError} when a gateway may run, but cannot be asked
- * @throws {StateBusyError} and other errors of the state, for which main.ts has the exit codes
+ * @throws {StateBusyError} and other errors of the state, for which src/main.ts has the exit codes
  */
 export async function doAction(
   name: StateActionName,

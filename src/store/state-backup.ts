@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync } from './quiet-sqlite.ts'
 import { inTransaction } from './schema.ts'
 import { allEndings, putEnding, putWatermark } from './session-rows.ts'
 import { makePrivateFile } from './sqlite.ts'

@@ -4,7 +4,7 @@
  */
 import { chmodSync, lstatSync, readdirSync, renameSync, statSync, type Stats } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync } from './quiet-sqlite.ts'
 import { pathToFileURL } from 'node:url'
 import { VERSION } from '../answers/version.ts'
 import {

@@ -3,7 +3,7 @@
  * beside the state. The kernel releases the lock when the process ends, also by SIGKILL; readers need no lock.
  */
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync } from './quiet-sqlite.ts'
 import { makePrivateFile, sqliteCode, SQLITE } from './sqlite.ts'
 
 /** The lock that a process holds. */

@@ -3,7 +3,7 @@
  * one-time sign-ins and API tokens. Requests never read it; it is loaded at the start and written when something changes. A
  * gateway whose state cannot be written goes on: what must be on the disk is refused, the rest waits in memory.
  */
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync } from './quiet-sqlite.ts'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { GatewayError } from '../answers/errors.ts'

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs'
 import { ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
 import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
-import { cookie, HTTPS, knock, NAVIGATION, ORIGIN } from '../helpers/door.ts'
+import type { NewApiToken } from '../../src/identity/api-tokens.ts'
+import { cookie, HTTPS, knock, NAVIGATION, ORIGIN, signIn, signInPage } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { closedPort, startRawUpstream } from '../helpers/upstream.ts'
 import {
@@ -34,25 +35,70 @@ const ask =
     await send((await startWorkspace(t, settings)).port, requestLine, await headers()),
   ]
 
+/** A workspace with an API token, and the header of a program that has it. */
+async function withApiToken(t: Test, wanted: Partial<NewApiToken> = {}) {
+  const { port, running } = await startWorkspace(t)
+  const { token: apiToken } = running.parts.apiTokens.create({
+    ...{ name: 'ci', subject: 'alice', expiresAt: undefined },
+    ...wanted,
+  })
+  return { port, apiToken, headers: [`Authorization: Bearer ${apiToken}`] }
+}
+
 /** Responses with each code, one for each case of its `Retry-After` at least. */
-const PROVOKED: Readonly<Partial<Record<ErrorCode, (t: Test) => Promise<RawAnswer[]>>>> = {
+const PROVOKED: Readonly<Record<ErrorCode, (t: Test) => Promise<RawAnswer[]>>> = {
   'bad-request': ask('POST /', async () => ['Transfer-Encoding: gzip, chunked']),
   'bad-target': ask('GET //x', async () => []),
   'sign-in-required': ask('GET /', async () => []),
   'token-invalid': ask('GET /', async () => ['X-Workspace-Token: x']),
   'token-expired': ask('GET /', async () => [await bearer({ ttlSeconds: -3600 })]),
+  async 'token-in-url'(t) {
+    const { port, apiToken } = await withApiToken(t)
+    return [await send(port, `GET /?key=${apiToken}`), await knock(port, 'upgrade', `/${apiToken}`)]
+  },
   async 'ticket-used'(t) {
     const { port } = await startWorkspace(t)
     const ticket = await token()
-    const signIn = () => send(port, `GET /_gateway/sign-in?token=${ticket}`)
-    t.equal((await signIn()).status, 303)
+    await signIn(port, ticket)
     const asCookie = [cookie(ticket), HTTPS, `Origin: ${ORIGIN}`]
-    return [await signIn(), await knock(port, 'upgrade', '/', asCookie)]
+    return [
+      await send(port, `GET /_gateway/sign-in?token=${ticket}`),
+      await knock(port, 'upgrade', '/', asCookie),
+    ]
+  },
+  async 'step-up-required'(t) {
+    const { port, headers } = await withApiToken(t, { scopes: ['owner'] })
+    const json = ['Content-Type: application/json', 'Content-Length: 15']
+    const fields = [...headers, ...json]
+    return [await send(port, 'POST /_gateway/v1/api-tokens', fields, '{"name":"more"}')]
   },
   'sensitive-file': ask('GET /.env', async () => []),
   'origin-not-allowed': ask('POST /', async () => [
     ...[cookie(await token()), HTTPS, 'Origin: null', 'Content-Length: 0'],
   ]),
+  async 'scope-missing'(t) {
+    const { port, headers } = await withApiToken(t, { scopes: ['api:read'] })
+    return [
+      await send(port, 'GET /', headers),
+      await send(port, 'POST /api/x', [...headers, 'Content-Length: 0']),
+      await knock(port, 'upgrade', '/api/x', headers),
+    ]
+  },
+  async 'address-not-allowed'(t) {
+    const { port, headers } = await withApiToken(t, { addresses: ['203.0.113.0/24'] })
+    return [
+      await send(port, 'GET /api/x', headers),
+      await knock(port, 'upgrade', '/api/x', headers),
+    ]
+  },
+  async 'other-subject'(t) {
+    const { port } = await startWorkspace(t)
+    const fields = await signInPage(port, await token())
+    const form = `token=${await token({ subject: 'mallory' })}`
+    const type = 'Content-Type: application/x-www-form-urlencoded'
+    const headers = [...fields, type, `Content-Length: ${form.length}`]
+    return [await send(port, 'POST /_gateway/renew', headers, form)]
+  },
   'not-found': ask('GET /_gateway/x', async () => [await bearer()]),
   'method-not-allowed': ask('TRACE /', async () => []),
   async 'request-timeout'(t) {
@@ -114,7 +160,10 @@ const PROVOKED: Readonly<Partial<Record<ErrorCode, (t: Test) => Promise<RawAnswe
   async 'state-unavailable'(t) {
     const { port, running } = await startWorkspace(t)
     running.parts.state.close()
-    return [await send(port, `GET /_gateway/sign-in?token=${await token()}`)]
+    const form = `token=${await token()}`
+    const type = 'Content-Type: application/x-www-form-urlencoded'
+    const headers = [HTTPS, type, `Content-Length: ${form.length}`]
+    return [await send(port, 'POST /_gateway/sign-in', headers, form)]
   },
   async 'upstream-timeout'(t) {
     const silent = await startRawUpstream(t, () => {})

@@ -5,7 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { PATH_WITHOUT_NPM, START_MS } from '../helpers/npm-start.ts'
+import { cookieFrom, PATH_WITHOUT_NPM, START_MS } from '../helpers/npm-start.ts'
 import { copyOfProject } from '../helpers/process.ts'
 import { eventually } from '../helpers/waiting.ts'
 
@@ -67,12 +67,14 @@ t.test(
     const folder = copyOfProject(t, [...WATCHED, 'package.json'])
     const dev = startDev(t, folder)
     await dev.started(1)
+    const headers = await cookieFrom(/http\S+\/_gateway\/sign-in\S+/.exec(dev.output())?.[0] ?? '')
 
     const errors = join(folder, 'src/answers/errors.ts')
     const asBefore = readFileSync(errors, 'utf8')
     writeFileSync(errors, asBefore.replace('Sign in to use this workspace', 'It was changed'))
-    const answer = await fetch(await dev.started(2))
-    t.match(await answer.json(), { title: 'It was changed' })
+    const origin = await dev.started(2)
+    t.match(await (await fetch(origin)).json(), { title: 'It was changed' })
+    t.equal((await fetch(origin, { headers })).status, 200, 'a browser stays signed in')
 
     writeFileSync(errors, 'this is no TypeScript')
     await eventually(() => dev.output().includes('Failed running'), 'a report', START_MS)

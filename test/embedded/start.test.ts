@@ -9,10 +9,9 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { NAVIGATION } from '../helpers/door.ts'
+import { cookieFrom, openLink } from '../helpers/npm-start.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { eventually } from '../helpers/waiting.ts'
-import { send, type RawAnswer } from '../helpers/wire.ts'
 import { openShell } from './terminal-client.ts'
 
 const START = fileURLToPath(new URL('../../embedded/start.ts', import.meta.url))
@@ -76,19 +75,6 @@ function start(
   }
 }
 
-/** Opens a sign-in link as a browser does in which it was typed or clicked. */
-async function openLink(link: string): Promise<RawAnswer> {
-  const { port, host, pathname, search } = new URL(link)
-  const headers = [`Host: ${host}`, 'Sec-Fetch-Site: none', ...NAVIGATION]
-  return send(Number(port), `GET ${pathname}${search}`, headers)
-}
-
-/** Follows the sign-in link, and returns the cookie. */
-async function signIn(link: string): Promise<{ cookie: string }> {
-  const { headers } = await openLink(link)
-  return { cookie: /workspace_session=[^;]+/.exec(headers['set-cookie'] ?? '')?.[0] ?? '' }
-}
-
 /** The claims of the token that a link or a cookie has. */
 function claimsIn(text: string) {
   const json = Buffer.from(text.split('.')[1] ?? '', 'base64url').toString()
@@ -120,7 +106,7 @@ t.test('a new user gets a working workspace, and Ctrl+C stops all of it', async 
   t.match(await (await fetch(`${origin}/health`)).json(), { status: 'ok' })
   t.equal((await fetch(origin, { redirect: 'manual' })).status, 401, 'a stranger sees nothing')
 
-  const headers = await signIn(link)
+  const headers = await cookieFrom(link)
   t.match(headers.cookie, /^workspace_session=/)
   const page = await (await fetch(origin, { headers })).text()
   t.match(page, /<title>Dashboard · local<\/title>/)
@@ -193,7 +179,7 @@ t.test('the link works once; sign-in-link makes others for the workspace that ru
   const { origin, link, text } = await first.welcome()
   t.match(text, 'Open this link within 10 minutes to sign in, for 12 hours:')
   t.match(text, '\n    npm run sign-in-link\n')
-  const [ticket, headers] = [claimsIn(link), await signIn(link)]
+  const [ticket, headers] = [claimsIn(link), await cookieFrom(link)]
   t.equal(ticket.exp - ticket.iat, 600)
   const session = claimsIn(headers.cookie)
   t.match(session, { use: 'session', sub: userInfo().username })
@@ -206,7 +192,7 @@ t.test('the link works once; sign-in-link makes others for the workspace that ru
   t.match(errors, '10 minutes')
   t.match(out, /^http:\S+\n$/, 'the link alone is on standard output')
   t.equal(new URL(out).origin, origin, 'the port of the running workspace')
-  const other = await signIn(out.trim())
+  const other = await cookieFrom(out.trim())
   t.match(other.cookie, /^workspace_session=/)
   t.not(other.cookie, headers.cookie)
 
@@ -386,7 +372,7 @@ t.test('a configured service gets no stand-in', async (t) => {
   t.notMatch(text, 'password')
   t.notMatch(text, 'GATEWAY_JWT_SECRET')
   t.match(text, 'GATEWAY_STATE_DIR=elsewhere npm run sign-in-link')
-  const headers = await signIn(link)
+  const headers = await cookieFrom(link)
   t.equal(await (await fetch(origin, { headers })).text(), 'mine')
   t.same(await readdir(folder), ['elsewhere'])
   child.kill('SIGTERM')

@@ -1,0 +1,83 @@
+/** Does the page about sessions tell the truth? Its login service signs a browser in, and its causes are those of the code. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import t from 'tap'
+import { API_TOKEN_PATTERN } from '../src/identity/api-tokens.ts'
+import type { EndCause } from '../src/identity/session.ts'
+import { SCOPE_ROUTES, parseScopes } from '../src/rules/scopes.ts'
+import { HTTPS, NAVIGATION } from './helpers/door.ts'
+import { SECRET, startWorkspace } from './helpers/gateway.ts'
+import { send } from './helpers/wire.ts'
+
+const page = readFileSync('docs/sessions.md', 'utf8')
+const programs = readFileSync('docs/api-tokens.md', 'utf8')
+
+/** The login service of the page. */
+interface LoginService {
+  signInForm(
+    userId: string,
+    workspace: string,
+    secret: string,
+    params: URLSearchParams,
+  ): Promise<Record<string, string>>
+}
+
+t.test('a login service as the page shows it signs a browser in, straight and once', async (t) => {
+  const [, code = ''] = /```js\n([^]*?)```/.exec(page) ?? []
+  const file = join(t.testdir(), 'login-service.js')
+  writeFileSync(file, code)
+  const service = (await import(pathToFileURL(file).href)) as LoginService
+  const { port, dials } = await startWorkspace(t, {
+    GATEWAY_LOGIN_URL: 'https://login.example/in',
+  })
+  const browser = [HTTPS, ...NAVIGATION]
+  const away = await send(port, 'GET /notes?a=1', browser)
+  t.equal(away.status, 302)
+  const { searchParams } = new URL(away.headers['location'] ?? '')
+  const [state = ''] = /__Host-workspace_signin=[^;]+/.exec(away.headers['set-cookie'] ?? '') ?? []
+
+  const fields = await service.signInForm('alice', 'houston', SECRET, searchParams)
+  const form = new URLSearchParams(fields).toString()
+  const post = () =>
+    send(
+      port,
+      'POST /_gateway/sign-in',
+      [
+        ...[...browser, `Cookie: ${state}`, 'Origin: https://login.example'],
+        ...['Sec-Fetch-Site: cross-site', `Content-Length: ${form.length}`],
+        'Content-Type: application/x-www-form-urlencoded',
+      ],
+      form,
+    )
+  const back = await post()
+  t.equal(back.status, 303)
+  t.equal(back.headers['location'], '/notes?a=1')
+  t.match(back.headers['set-cookie'], /__Host-workspace_session=/)
+  const maxAge = Number(/__Host-workspace_session=.*Max-Age=(\d+)/.exec(back.raw)?.[1])
+  t.ok(Math.abs(maxAge - 7 * 86_400) < 10, 'as long as session_exp says')
+  t.equal((await post()).headers['x-gateway-error'], 'ticket-used')
+  t.equal(dials(), 0)
+})
+
+t.test('the page lists every cause of an end, and no other', async (t) => {
+  const causes: Record<EndCause, true> = {
+    expired: true,
+    'signed-out': true,
+    revoked: true,
+    'key-removed': true,
+    'all-ended': true,
+  }
+  const [, table = ''] = page.split('## What ends when')
+  const listed = [...table.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, cause]) => cause)
+  t.same(listed, Object.keys(causes))
+})
+
+t.test('the page about API tokens has valid scopes, and the pattern of a token', async (t) => {
+  t.match(programs, `\`${API_TOKEN_PATTERN}\``)
+  const [, section = ''] = programs.split('\n## Scopes\n')
+  const rows = [...(section.split('\n## ')[0] ?? '').matchAll(/^\| (`[^|]+) \|/gm)]
+  const texts = rows.map(([, cell = '']) => cell).join('')
+  const parsed = [...texts.matchAll(/`([^`]+)`/g)].map(([, one = '']) => parseScopes([one])[0])
+  t.same(new Set(parsed.map((scope) => scope?.route)), new Set(SCOPE_ROUTES))
+})
