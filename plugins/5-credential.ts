@@ -15,17 +15,11 @@ import {
   type CredentialKind,
 } from '../src/identity/credentials.ts'
 import { isTokenShaped, type Principal } from '../src/identity/token.ts'
-import {
-  API_TOKEN_LENGTH,
-  isAllowedFrom,
-  type ApiToken,
-  type ApiTokens,
-} from '../src/identity/api-tokens.ts'
+import { isAllowedFrom, type ApiTokens } from '../src/identity/api-tokens.ts'
 import type { TokenVerifier } from '../src/identity/verifier.ts'
 import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import type { Exchange } from '../src/request/exchange.ts'
 import { stage } from '../src/request/stage.ts'
-import { decodeFully, type Target } from '../src/rules/target.ts'
 
 /** What the stage needs besides the request. */
 interface CredentialOptions {
@@ -45,7 +39,8 @@ const API_TOKEN_IN_COOKIE = new GatewayError('token-invalid', { reason: 'API tok
 export default stage('credential', (options: CredentialOptions) => {
   const { verifier, apiTokens, domain, waitingRoom } = options
   return function findAndVerify({ exchange, raw }) {
-    const exposed = exchange.target === undefined ? undefined : tokenInAddress(exchange.target)
+    const { path = '', query = '' } = exchange.target ?? {}
+    const exposed = apiTokens.liveIn(path) ?? apiTokens.liveIn(query)
     if (exposed !== undefined) {
       apiTokens.markExposed(exposed)
       exchange.apiToken = exposed
@@ -72,18 +67,6 @@ export default stage('credential', (options: CredentialOptions) => {
       return undefined
     }
     return verifyLater(candidate, other, exchange)
-  }
-
-  /** The API token in force that stands in the path or the query, plain or escaped. */
-  function tokenInAddress({ path, query }: Target): ApiToken | undefined {
-    if (apiTokens.size === 0) return undefined
-    return tokenInText(path) ?? tokenInText(query)
-  }
-
-  function tokenInText(text: string): ApiToken | undefined {
-    if (text.length < API_TOKEN_LENGTH) return undefined
-    if (text.includes('%')) return apiTokens.liveIn(decodeFully(text))
-    return text.includes('hub_') ? apiTokens.liveIn(text) : undefined
   }
 
   /** Notes the credential that counts, and for the owner's lists where its session or its API token was last used. */

@@ -5,7 +5,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import type { Caller } from '../src/admin/caller.ts'
-import { wrongInput } from '../src/admin/members.ts'
+import { ownerRefusal } from '../src/admin/members.ts'
 import type { LiveParts, OwnerAction } from '../src/admin/action.ts'
 import { OWNER_ACTIONS } from '../src/admin/owner-actions.ts'
 import { perform } from '../src/admin/perform.ts'
@@ -34,8 +34,8 @@ export default async function api(
   { parts, logger, watchdog }: ApiOptions,
 ): Promise<void> {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', async ({ raw }: FastifyRequest) => {
-    return parseJson(await readOwnBody(raw, MAX_BODY_BYTES, watchdog))
+  app.addContentTypeParser('application/json', async (request: FastifyRequest) => {
+    return parseJson(await readOwnBody(request, MAX_BODY_BYTES, watchdog))
   })
   // A form of a foreign page can send text/plain without a preflight, so what is not declared as JSON is never read as JSON.
   app.addContentTypeParser('*', (_request, _body, done) => {
@@ -91,4 +91,4 @@ function parseJson(text: string): unknown {
   }
 }
 
-const NOT_JSON = wrongInput('The body is JSON, with Content-Type: application/json.')
+const NOT_JSON = ownerRefusal('bad-request', 'not JSON')

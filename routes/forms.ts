@@ -20,11 +20,11 @@ class JsonText {
 /** Makes a plugin read forms and JSON. Any other body is neither, and is not read. */
 export function takeForms(app: FastifyInstance, watchdog: Watchdog): void {
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/x-www-form-urlencoded', async ({ raw }: FastifyRequest) => {
-    return new URLSearchParams(await readOwnBody(raw, MAX_FORM_BYTES, watchdog))
+  app.addContentTypeParser('application/x-www-form-urlencoded', async (request: FastifyRequest) => {
+    return new URLSearchParams(await readOwnBody(request, MAX_FORM_BYTES, watchdog))
   })
-  app.addContentTypeParser('application/json', async ({ raw }: FastifyRequest) => {
-    return new JsonText(await readOwnBody(raw, MAX_FORM_BYTES, watchdog))
+  app.addContentTypeParser('application/json', async (request: FastifyRequest) => {
+    return new JsonText(await readOwnBody(request, MAX_FORM_BYTES, watchdog))
   })
   app.addContentTypeParser('*', (_request, _body, done) => {
     done(null)

@@ -8,18 +8,12 @@ import { GatewayError } from '../src/answers/errors.ts'
 import { renewPage } from '../src/answers/pages.ts'
 import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
 import type { BrowserSession } from '../src/identity/sessions.ts'
-import { ownOrigin } from '../src/request/exchange.ts'
+import { cookieSession, ownOrigin } from '../src/request/exchange.ts'
 import { wayToLogin } from '../src/request/login.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import { formOf, jsonOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import {
-  answerUnsaved,
-  cookieOf,
-  cookieSession,
-  ticketIn,
-  type SessionRouteOptions,
-} from './session-forms.ts'
+import { answerUnsaved, cookieOf, ticketIn, type SessionRouteOptions } from './session-forms.ts'
 
 const RENEW = '/_gateway/renew'
 
@@ -78,8 +72,8 @@ export default async function renewRoutes(
   refuseOtherMethods(app, RENEW, ['GET', 'HEAD', 'POST'])
 
   /** The session to renew. @throws {GatewayError} `bad-request` when the request has no cookie of such a session */
-  function browserOf(request: FastifyRequest): BrowserSession {
-    const browser = sessions.browser(cookieSession(request)?.id ?? '')
+  function browserOf({ exchange }: FastifyRequest): BrowserSession {
+    const browser = sessions.browser(cookieSession(exchange)?.id ?? '')
     if (browser === undefined) throw NO_SESSION
     return browser
   }

@@ -5,12 +5,10 @@ import { GatewayError } from '../src/answers/errors.ts'
 import { sessionCookie } from '../src/http/cookies.ts'
 import { usesSecureCookie } from '../src/identity/credentials.ts'
 import type { Draft, SessionIssuer } from '../src/identity/issuer.ts'
-import type { Session } from '../src/identity/session.ts'
 import type { Sessions, Ticket } from '../src/identity/sessions.ts'
 import type { TokenVerifier } from '../src/identity/verifier.ts'
 import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import type { Watchdog } from '../src/limits/watchdog.ts'
-import { verifiedPrincipal } from '../src/request/exchange.ts'
 import type { LoginOptions } from '../src/request/login.ts'
 import { NOT_ONE_TOKEN } from './forms.ts'
 
@@ -49,11 +47,6 @@ export async function ticketIn(
     if (!(error instanceof GatewayError)) throw error
     return error.code === 'token-expired' ? EXPIRED : error
   }
-}
-
-/** The session whose cookie the browser has. */
-export function cookieSession({ exchange }: FastifyRequest): Session | undefined {
-  return exchange.credential?.kind === 'cookie' ? verifiedPrincipal(exchange)?.session : undefined
 }
 
 /** The cookie of a session token. @throws {GatewayError} `token-invalid` for one that browsers would drop */

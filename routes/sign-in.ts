@@ -8,21 +8,15 @@ import { signInPage, signInQuestionPage } from '../src/answers/pages.ts'
 import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import type { Session } from '../src/identity/session.ts'
-import type { BrowserSession, Ticket } from '../src/identity/sessions.ts'
-import { ownOrigin } from '../src/request/exchange.ts'
-import { giveState, isStateOf, wayToLogin } from '../src/request/login.ts'
+import type { Ticket } from '../src/identity/sessions.ts'
+import { cookieSession, ownOrigin } from '../src/request/exchange.ts'
+import { giveState, isStateOf, sessionOfState, wayToLogin } from '../src/request/login.ts'
 import { isPrefetch } from '../src/request/request-facts.ts'
 import { judgeOrigin } from '../src/rules/origin.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import { formOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import {
-  answerUnsaved,
-  cookieOf,
-  cookieSession,
-  ticketIn,
-  type SessionRouteOptions,
-} from './session-forms.ts'
+import { answerUnsaved, cookieOf, ticketIn, type SessionRouteOptions } from './session-forms.ts'
 
 const SIGN_IN = '/_gateway/sign-in'
 
@@ -88,11 +82,12 @@ export default async function signInRoutes(
   ): FastifyReply {
     const { exchange, id } = request
     const { state, headers } = giveState(request, login.domain)
+    const here = cookieSession(exchange)
     const page = signInQuestionPage({
       ...{ subject, state, inUrl },
       token: form.get('token')?.trim() ?? '',
       returnTo: exchange.returnTo ?? '/',
-      replaced: sessionOfOther(request, subject)?.subject,
+      replaced: here?.subject === subject ? undefined : here?.subject,
     })
     app.writeAnswer(request, reply, pageAnswer(200, [...ownHeaders(id), ...headers], page))
     return reply
@@ -106,20 +101,19 @@ export default async function signInRoutes(
     returned: boolean,
   ): Promise<FastifyReply> {
     const { exchange, id } = request
-    const known = returned ? sessionOf(request, ticket.claims.subject) : undefined
+    const here = sessionHere(request, returned)
+    const isOther = here?.subject !== ticket.claims.subject
+    const known = here === undefined || isOther || !returned ? undefined : sessions.browser(here.id)
     const draft = await issuer.draft(ticket, known)
     const cookie = cookieOf(draft, request)
+    const device = {
+      name: request.headers['user-agent'] ?? '',
+      address: exchange.client?.address ?? '',
+    }
     try {
       exchange.principal =
         known === undefined
-          ? issuer.start(
-              draft,
-              {
-                name: request.headers['user-agent'] ?? '',
-                address: exchange.client?.address ?? '',
-              },
-              sessionOfOther(request, ticket.claims.subject),
-            )
+          ? issuer.start(draft, device, isOther ? here : undefined)
           : issuer.renew(draft, known)
     } catch (error) {
       return answerUnsaved(app, request, reply, error)
@@ -129,17 +123,15 @@ export default async function signInRoutes(
     return reply
   }
 
-  /** The session of a person in this browser, which a sign-in renews; undefined when there is none. */
-  function sessionOf(request: FastifyRequest, subject: string): BrowserSession | undefined {
-    const session = cookieSession(request)
-    return session?.subject === subject ? sessions.browser(session.id) : undefined
+  /**
+   * The session in this browser. Its cookie does not come with a form of another site, such as a login service's, but the
+   * state does.
+   */
+  function sessionHere(request: FastifyRequest, returned: boolean): Session | undefined {
+    const session = cookieSession(request.exchange)
+    if (session !== undefined || !returned) return session
+    return sessions.browser(sessionOfState(request) ?? '')?.session
   }
-}
-
-/** The session of another person in this browser, which a sign-in ends; undefined when there is none. */
-function sessionOfOther(request: FastifyRequest, subject: string): Session | undefined {
-  const session = cookieSession(request)
-  return session?.subject === subject ? undefined : session
 }
 
 /** Whether a request only looks at a sign-in link: a preview in a chat, a scanner of mail, a browser that fetches ahead. */

@@ -90,6 +90,8 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       return (await import('./commands/keys.ts')).keys(args, process.env, IO)
     case 'sessions':
       return (await import('./commands/sessions.ts')).sessions(args, process.env, IO)
+    case 'state':
+      return (await import('./commands/state.ts')).state(args, process.env, IO)
     case 'terminal-credential':
       return (await import('./commands/terminal-credential.ts')).terminalCredential(
         args,

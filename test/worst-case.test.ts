@@ -25,7 +25,7 @@ import { buildResponseHeaders, buildSwitchingHeaders } from '../src/http/to-clie
 import { returnPath } from '../src/rules/return-to.ts'
 import { namesSensitiveFile, parseFilePattern } from '../src/rules/sensitive.ts'
 import { parseScopes, permits } from '../src/rules/scopes.ts'
-import { decodeFully, parseTarget } from '../src/rules/target.ts'
+import { parseTarget } from '../src/rules/target.ts'
 import { isTokenShaped } from '../src/identity/token.ts'
 import { ApiTokens } from '../src/identity/api-tokens.ts'
 import { KeyRing } from '../src/identity/key-ring.ts'
@@ -250,7 +250,7 @@ const READINGS: Readonly<Record<string, Reading>> = {
   'verify, payload': (text) =>
     judgeToken('{"alg":"HS256"}', `{"a":${JSON.stringify(text.slice(0, 900))},"a":1}`),
   'verify, anything': (text) => verifier.verify(text.slice(0, 4096)).catch(() => {}),
-  'ApiTokens, an address': (text) => apiTokens.liveIn(decodeFully(text)),
+  'ApiTokens, an address': (text) => apiTokens.liveIn(text),
   'ApiTokens, a token': (text) => [apiTokens.find(text), apiTokens.find(`hub_${text}`)],
   permits: (text) => [
     permits(PATH_SCOPE, 'api', true, `/v1${text}`),

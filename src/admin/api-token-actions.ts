@@ -1,5 +1,4 @@
 /** What does an owner see of the API tokens, and how are they made, replaced and revoked? */
-import { GatewayError } from '../answers/errors.ts'
 import { describe, type ListedApiToken } from '../identity/api-token-list.ts'
 import {
   DEFAULT_API_TOKEN_MS,
@@ -9,7 +8,7 @@ import {
 } from '../identity/api-tokens.ts'
 import type { ActionInput, ActionResult, StateParts } from './action.ts'
 import type { Caller } from './caller.ts'
-import { countIn, membersOf, subjectIn, textIn, textsIn, wrongInput } from './members.ts'
+import { countIn, membersOf, ownerRefusal, subjectIn, textIn, textsIn } from './members.ts'
 
 /** The answer when a token was made: what is listed of it, and the token itself, which nobody can be shown again. */
 export interface MadeTokenView extends ListedApiToken {
@@ -45,7 +44,8 @@ export function createToken(
   { principal }: Caller,
 ): ActionResult {
   const { name, scopes, ttlSeconds, from, rate, sub } = membersOf(body, TOKEN_MEMBERS)
-  if (sub !== undefined && principal !== undefined) throw FOR_ONESELF
+  if (sub !== undefined && principal !== undefined)
+    throw ownerRefusal('bad-request', 'not for oneself')
   const subject = principal?.subject ?? owners[0] ?? DEFAULT_SUBJECT
   const { token, apiToken } = apiTokens.create({
     name: textIn(name, 'name'),
@@ -58,10 +58,6 @@ export function createToken(
   const answer: MadeTokenView = { token, ...describe(apiToken) }
   return { answer, changed: [apiToken.name] }
 }
-
-const FOR_ONESELF = wrongInput(
-  'The member sub is for the machine: a token that a person makes speaks for that person.',
-)
 
 /** When a token expires, in milliseconds since 1970. @param ttlSeconds null for never; undefined for the default */
 function expiryOf(ttlSeconds: unknown): number | undefined {
@@ -101,9 +97,6 @@ function revoked(apiTokens: readonly ApiToken[], saved: boolean): ActionResult {
 /** @throws {GatewayError} `not-found` */
 function named(apiTokens: ApiTokens, idOrName: string): ApiToken {
   const apiToken = apiTokens.named(idOrName)
-  if (apiToken === undefined)
-    throw new GatewayError('not-found', { reason: NO_TOKEN, detail: NO_TOKEN })
+  if (apiToken === undefined) throw ownerRefusal('not-found', 'no such token')
   return apiToken
 }
-
-const NO_TOKEN = 'No API token has this id, and none in force has this name.'

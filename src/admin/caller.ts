@@ -4,6 +4,7 @@
  */
 import { GatewayError } from '../answers/errors.ts'
 import type { Principal } from '../identity/token.ts'
+import { ownerRefusal } from './members.ts'
 
 /** Who asks for an action. */
 export interface Caller {
@@ -57,9 +58,9 @@ export function refusalOf(
   const { principal, isBrowser } = caller
   if (principal === undefined) return undefined
   if (who === 'owner') {
-    if (!isOwner(caller, owners)) return NO_OWNER
+    if (!isOwner(caller, owners)) return NOT_AN_OWNER
     // A workspace token that was given to a program would otherwise manage the sessions and tokens of its person.
-    if (!isBrowser && principal.apiToken === undefined) return NO_SCOPE
+    if (!isBrowser && principal.apiToken === undefined) return NOT_FOR_PROGRAMS
   }
   if (isAct && !(isBrowser && isFresh(principal, now))) return STEP_UP
   return undefined
@@ -70,16 +71,6 @@ function isFresh({ authenticatedAt }: Principal, now: number): boolean {
   return authenticatedAt !== undefined && Math.abs(now - authenticatedAt) <= FRESH_MS
 }
 
-const NO_OWNER = new GatewayError('scope-missing', {
-  reason: 'not in GATEWAY_OWNERS',
-  detail:
-    'Only an owner of this workspace (GATEWAY_OWNERS) may see or change more than their own session.',
-})
-
-const NO_SCOPE = new GatewayError('scope-missing', {
-  reason: 'a workspace token of a program',
-  detail:
-    'This takes the session of a browser, or an API token with the scope owner; a workspace token of a program may see and end its own session only.',
-})
-
+const NOT_AN_OWNER = ownerRefusal('scope-missing', 'not an owner')
+const NOT_FOR_PROGRAMS = ownerRefusal('scope-missing', 'not for programs')
 const STEP_UP = new GatewayError('step-up-required')

@@ -2,6 +2,7 @@
  * What does a request to an action say? The members of a JSON object, each checked, and none that the action does not take:
  * an owner who misspells `rate` must not get a token without one.
  */
+import { memberDetail, membersDetail, OWNER_DETAILS } from '../answers/details.ts'
 import { GatewayError } from '../answers/errors.ts'
 import { isSubject } from '../rules/subject.ts'
 
@@ -24,28 +25,26 @@ export function membersOf<const Name extends string>(
 }
 
 function notTheseMembers(names: readonly string[]): GatewayError {
-  return wrongInput(
-    `The body is a JSON object with no other members than these: ${names.join(', ')}.`,
-  )
+  return new GatewayError('bad-request', { reason: 'wrong members', detail: membersDetail(names) })
 }
 
 /** A subject. @throws {GatewayError} `bad-request` */
 export function subjectIn(value: unknown, name: string): string {
   if (isSubject(value)) return value
-  throw wrongInput(`The member ${name} is the sub of a person: a text without control characters.`)
+  throw wrongMember(name, 'the name of a person or program, without control characters')
 }
 
 /** A text. @throws {GatewayError} `bad-request` */
 export function textIn(value: unknown, name: string): string {
   if (typeof value === 'string') return value
-  throw wrongInput(`The member ${name} is a text.`)
+  throw wrongMember(name, 'a text')
 }
 
 /** A list of texts; undefined when left out. @throws {GatewayError} `bad-request` */
 export function textsIn(value: unknown, name: string): readonly string[] | undefined {
   if (value === undefined) return undefined
   if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value
-  throw wrongInput(`The member ${name} is a list of texts.`)
+  throw wrongMember(name, 'a list of texts')
 }
 
 /** A number of seconds, or of requests; undefined when left out. @throws {GatewayError} `bad-request` */
@@ -53,16 +52,21 @@ export function countIn(value: unknown, name: string): number | undefined {
   if (value === undefined) return undefined
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_COUNT)
     return value
-  throw wrongInput(`The member ${name} is a whole number from 0 to ${MAX_COUNT}.`)
+  throw wrongMember(name, `a whole number from 0 to ${MAX_COUNT}`)
 }
 
 /** The largest count. As seconds from now on, it is still a date that ISO 8601 can write with four digits. */
 const MAX_COUNT = 100_000_000_000
 
-/**
- * The refusal of a request that an action cannot understand.
- * @param detail what the action takes: a fixed text, without any part of the request
- */
-export function wrongInput(detail: string): GatewayError {
-  return new GatewayError('bad-request', { reason: detail, detail })
+function wrongMember(name: string, takes: string): GatewayError {
+  const detail = memberDetail(name, takes)
+  return new GatewayError('bad-request', { reason: `wrong ${name}`, detail })
+}
+
+/** The refusal of an owner's action, with the reason and what the caller is told. */
+export function ownerRefusal(
+  code: 'bad-request' | 'not-found' | 'scope-missing',
+  reason: keyof typeof OWNER_DETAILS,
+): GatewayError {
+  return new GatewayError(code, { reason, detail: OWNER_DETAILS[reason] })
 }

@@ -7,6 +7,7 @@ import type { Logger } from 'pino'
 import type { Config } from '../config/load.ts'
 import { EXPOSITION_TYPE } from '../observe/metrics.ts'
 import type { Gateway } from '../parts.ts'
+import type { State } from '../store/state.ts'
 import type { LiveParts, OwnerAction } from './action.ts'
 import { adminActions, type AdminActions } from './actions.ts'
 import { MACHINE } from './caller.ts'
@@ -18,7 +19,11 @@ import { membersOf, subjectIn } from './members.ts'
 import { logAct, perform } from './perform.ts'
 
 /** The routes of the admin socket: each names one action. */
-export function adminRoutes(actions: AdminActions, parts: LiveParts, logger: Logger): AdminRoute[] {
+export function adminRoutes(
+  actions: AdminActions,
+  parts: LiveParts,
+  { logger, state }: { readonly logger: Logger; readonly state: Pick<State, 'ready'> },
+): AdminRoute[] {
   return [
     {
       method: 'GET',
@@ -44,6 +49,7 @@ export function adminRoutes(actions: AdminActions, parts: LiveParts, logger: Log
       method: action.method,
       path: action.path,
       answer: async ({ name: id, body }) => {
+        await state.ready // a predecessor may still write it
         const input = { id, body }
         return { body: await perform(name, action, { parts, input, caller: MACHINE, logger }) }
       },
@@ -82,7 +88,9 @@ export async function startOperations(
   const admin = hasState
     ? await startAdmin({
         ...{ stateDir, logger, takesOver },
-        routes: adminRoutes(actions, livePartsOf(gateway, config), logger),
+        routes: adminRoutes(actions, livePartsOf(gateway, config), {
+          ...{ logger, state: gateway.parts.state },
+        }),
       })
     : undefined
   const metrics =

@@ -1,10 +1,9 @@
 /** What does an owner see of the sessions, and how are they ended? */
-import { GatewayError } from '../answers/errors.ts'
 import type { BrowserSession, Ending, Sessions } from '../identity/sessions.ts'
 import type { Session } from '../identity/session.ts'
 import type { ActionResult, LiveParts, StateParts } from './action.ts'
 import { isOwner, type Caller } from './caller.ts'
-import { membersOf, subjectIn, wrongInput } from './members.ts'
+import { membersOf, ownerRefusal, subjectIn } from './members.ts'
 
 /** A session as an owner sees it. Times are ISO 8601; null for what is not known, as of a program's token. */
 export interface SessionView {
@@ -82,12 +81,9 @@ export function endOne(
 ): ActionResult {
   const session = sessions.find(id)
   if (session === undefined || session.endedBy !== undefined)
-    throw new GatewayError('not-found', { reason: NO_SESSION, detail: NO_SESSION })
+    throw ownerRefusal('not-found', 'no such session')
   return resultOf(sessions.end([session], cause))
 }
-
-const NO_SESSION =
-  'No session has this id: it has ended, or it is an API token, which is revoked instead.'
 
 /** Ends the sessions that one member of the request names. */
 export function endMany(sessions: Sessions, body: unknown, { principal }: Caller): ActionResult {
@@ -102,9 +98,7 @@ export function endMany(sessions: Sessions, body: unknown, { principal }: Caller
   return resultOf(sessions.end(living.filter(isOther), 'revoked'))
 }
 
-const WHICH_SESSIONS = wrongInput(
-  'Exactly one of these says which sessions end: "sub" with a name, "others": true for the other ones of the person who asks, or "all": true.',
-)
+const WHICH_SESSIONS = ownerRefusal('bad-request', 'which sessions')
 
 function resultOf({ ended, isSaved }: Ending): ActionResult {
   return { answer: { ended: ended.length, saved: isSaved }, changed: ended.map(({ id }) => id) }

@@ -33,7 +33,7 @@ export const DETAILS: Readonly<Record<ErrorCode, string>> = {
   'method-not-allowed':
     'This address takes other methods, which the Allow field names. In a browser, go back and use the button or form there.',
   'request-timeout': 'The request came too slowly. Send it again.',
-  'body-too-large': 'A sign-in form takes 16 KiB at most. Send the token and nothing else.',
+  'body-too-large': 'A sign-in form takes 16 KiB at most, the JSON of an owner 64 KiB. Send less.',
   'expectation-failed': 'Leave the Expect field out, or send 100-continue.',
   'host-not-served': 'Check the name in the address bar.',
   'upgrade-required': 'Send the handshake with Sec-WebSocket-Version: 13.',
@@ -146,6 +146,32 @@ export const API_TOKEN_DETAILS = {
   'too many tokens': 'There are 10,000 tokens in force. Revoke some that are not used.',
   'not in force': 'The token has expired, was revoked or was replaced, so it cannot be rotated.',
 } as const
+
+/** The `detail` when an owner's action is refused. The keys are the `reason` texts in the log. */
+export const OWNER_DETAILS = {
+  'not an owner':
+    'Only an owner of this workspace (GATEWAY_OWNERS) may see or change more than their own session.',
+  'not for programs':
+    'This takes the session of a browser, or an API token with the scope owner. The workspace token of a program may see and end its own session only.',
+  'not JSON': 'The body is JSON, and the Content-Type says so.',
+  'no such session':
+    'No session has this id: it has ended, or it is an API token, which is revoked instead.',
+  'no such token': 'No API token has this id, and none in force has this name.',
+  'which sessions':
+    'One member says which sessions end: sub with a name, others (true) for the other ones of the person who asks, or all (true).',
+  'not for oneself':
+    'The member sub is for the machine. A token that a person makes speaks for that person.',
+} as const
+
+/** The `detail` of a body that is no JSON object, or has a member that the action does not take. */
+export function membersDetail(names: readonly string[]): string {
+  return `The body is a JSON object, with no other members than these: ${names.join(', ')}.`
+}
+
+/** The `detail` of a member with a wrong value. @param takes such as `a text` */
+export function memberDetail(name: string, takes: string): string {
+  return `The member ${name} takes ${takes}.`
+}
 
 /** A number of seconds as text, such as `1 second`. */
 export function inSeconds(seconds: number): string {

@@ -27,7 +27,7 @@ export const ERRORS = {
   'bad-request': {
     status: 400,
     title: 'The request is malformed',
-    when: 'The message breaks a rule of HTTP, repeats or contradicts a field, is a WebSocket handshake for an address without WebSockets or for the terminal without its subprotocol `tty`, is a sign-in without exactly one token, gives the agent’s page the address of another gateway, or came from a trusted proxy with fields that cannot be read.',
+    when: 'The message breaks a rule of HTTP, repeats or contradicts a field, is a WebSocket handshake for an address without WebSockets or for the terminal without its subprotocol `tty`, is a sign-in without exactly one token, gives the agent’s page the address of another gateway, is a body that an address below `/_gateway/v1` does not take, or came from a trusted proxy with fields that cannot be read.',
   },
   'bad-target': {
     status: 400,
@@ -92,7 +92,7 @@ export const ERRORS = {
   'not-found': {
     status: 404,
     title: 'There is nothing here',
-    when: 'The path is below `/_gateway` and does not exist, or the request prefetches a page that is not the dashboard’s (the body is empty then).',
+    when: 'The path is below `/_gateway` and does not exist, or names a session or an API token that does not exist, or the request prefetches a page that is not the dashboard’s (the body is empty then).',
   },
   'method-not-allowed': {
     status: 405,
@@ -107,7 +107,7 @@ export const ERRORS = {
   'body-too-large': {
     status: 413,
     title: 'The request body is too large',
-    when: 'A sign-in form has more than 16 KiB, or a body without a length has more than 16 KiB and is for the terminal, which reads no chunks; other bodies have no limit of the gateway.',
+    when: 'A sign-in form has more than 16 KiB, the JSON of an owner’s request more than 64 KiB, or a body without a length has more than 16 KiB and is for the terminal, which reads no chunks; other bodies have no limit of the gateway.',
   },
   'expectation-failed': {
     status: 417,

@@ -90,7 +90,7 @@ export function signInPage(
 ): string {
   return page(
     'Sign in to this workspace',
-    `${loginLink(loginHref)}<p>Paste the token of this workspace. It signs in once; the session stays in a cookie of this browser until it expires.</p>${alert(problem)}
+    `${loginLink(loginHref)}<p>${loginHref === undefined ? 'Paste' : 'Or paste'} the token of this workspace. It signs in once; the session stays in a cookie of this browser until it expires.</p>${alert(problem)}
 ${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}${loginHref === undefined ? NEW_LINK : ''}`,
   )
 }
@@ -134,7 +134,10 @@ export interface SignInQuestion {
   readonly replaced: string | undefined
 }
 
-/** Builds the page that asks whether this browser shall be signed in, with one button that posts the same fields. */
+/**
+ * Builds the page that asks whether this browser shall be signed in, with one button that posts the same fields. The button
+ * has no focus, so that a key that the person pressed on another page does not press it.
+ */
 export function signInQuestionPage(question: SignInQuestion): string {
   const { subject, token, returnTo, state, inUrl, replaced } = question
   const other =
@@ -147,7 +150,7 @@ export function signInQuestionPage(question: SignInQuestion): string {
     `<p>This signs you in as ${personOf(subject)}.</p>${other}
 <p>Go on only if you asked for it. A link from somebody else could sign you in as them, and they would see what you do.</p>
 <form method="post" action="/_gateway/sign-in">${hiddenFields(fields)}
-<button autofocus>Sign in as ${personOf(subject)}</button></form>`,
+<button>Sign in as ${personOf(subject)}</button></form>`,
   )
 }
 

@@ -115,6 +115,16 @@ export const COMMANDS = {
       'Ends with 0, 69 when no gateway runs, 78 for a wrong setting.',
     ],
   },
+  state: {
+    usage: 'state backup FILE | restore FILE',
+    summary: 'back up sessions and API tokens, or restore them, which signs everybody out',
+    details: [
+      'backup FILE     save the state to a new file, also while the gateway runs',
+      'restore FILE    replace the state by a backup, while no gateway runs; the state before is kept beside it',
+      'A backup has no key and no token. Needs GATEWAY_STATE_DIR alone.',
+      'Ends with 0, 1 when the file cannot be used, 69 when a gateway runs, 78 for a backup of a newer program.',
+    ],
+  },
   'terminal-credential': {
     usage: 'terminal-credential [--path] [--rotate]',
     summary: "print the terminal's user and password, which the first call makes",

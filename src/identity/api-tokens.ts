@@ -11,6 +11,7 @@ import { Remembered } from '../limits/memo.ts'
 import type { Watched } from '../limits/watchdog.ts'
 import { DEFAULT_SCOPES, parseScopes, scopeText, type Scope } from '../rules/scopes.ts'
 import { isSubject } from '../rules/subject.ts'
+import { decodeFully } from '../rules/target.ts'
 import {
   allApiTokens,
   deleteApiToken,
@@ -103,12 +104,18 @@ const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 export const API_TOKEN_PATTERN = 'hub_[0-9A-Za-z]{32}'
 
 /** The length of a token, in characters. */
-export const API_TOKEN_LENGTH = 36
+const API_TOKEN_LENGTH = 36
 
 const WHOLE_TOKEN = new RegExp(`^${API_TOKEN_PATTERN}$`)
 
 // A lookahead, because two candidates can overlap: the 32 characters of one may end in the `hub` of the next.
 const CANDIDATE = /(?=(hub_[0-9A-Za-z]{32}))hub_/g
+
+/**
+ * Escapes of which the beginning of a token can be made: of its characters, of the percent sign and of hexadecimal digits. A
+ * text that has neither these nor the beginning itself has no token however often it is decoded, and most queries have none.
+ */
+const HIDING = /%(?:25|3[0-9]|4[1-6]|5f|6[1-68]|75)/i
 
 /** What of a token can change. */
 interface Kept extends ApiToken {
@@ -255,9 +262,12 @@ export class ApiTokens implements Watched {
     return { tokens, ...this.#end(tokens, 'revoked', true) }
   }
 
-  /** The first token in force that a text has, such as the address of a request with its escapes decoded. */
+  /** The first token in force that a path or a query has, plain or escaped. */
   liveIn(text: string): ApiToken | undefined {
-    for (const apiToken of this.#tokensIn(text, MAX_CANDIDATES))
+    if (this.#byId.size === 0 || text.length < API_TOKEN_LENGTH) return undefined
+    if (!text.includes('hub_') && !HIDING.test(text)) return undefined
+    const bare = text.includes('%') ? decodeFully(text) : text
+    for (const apiToken of this.#tokensIn(bare, MAX_CANDIDATES))
       if (this.#isLive(apiToken)) return apiToken
     return undefined
   }

@@ -18,7 +18,7 @@ import {
   updateSeen,
   type SessionRow,
 } from '../store/session-rows.ts'
-import { Endings, type Refusal } from './endings.ts'
+import { Endings, REASONS } from './endings.ts'
 import { Session, type EndCause } from './session.ts'
 import { invalidToken, type Claims } from './token.ts'
 
@@ -348,13 +348,14 @@ export class Sessions implements Watched {
    * @throws {GatewayError} `other-subject`; and what {@link start} throws
    */
   renew(
-    { session }: BrowserSession,
+    { session: { id } }: BrowserSession,
     ticket: Ticket,
     { tokenId, kid }: { tokenId: string; kid: string },
   ): BrowserSession {
     const { claims } = ticket
-    const known = this.#browsers.get(session.id)
+    const known = this.#browsers.get(id)
     if (known === undefined) throw invalidToken('unknown session')
+    const { session } = known
     if (claims.subject !== session.subject)
       throw new GatewayError('other-subject', { reason: 'renewal by another subject' })
     this.#checkTicket(ticket, kid)
@@ -368,7 +369,7 @@ export class Sessions implements Watched {
       ...{ kid, tokenId, superseded },
       endsAt: Math.max(session.endsAt, this.endOf(claims)),
     }
-    this.#useTicket(ticket, session.id, (database) => putSession(database, row))
+    this.#useTicket(ticket, id, (database) => putSession(database, row))
     const browser = this.#add(row)
     this.#tellSuperseded({ ticketId: ticket.oneTimeId, session })
     return browser
@@ -650,16 +651,6 @@ function programIdOf({ subject, sessionId, tokenId }: Claims, digest: string): s
   if (sessionId !== undefined) return digestOf(`sid\0${subject}\0${sessionId}`)
   return tokenId === undefined ? digest : digestOf(`program\0${subject}\0${tokenId}`)
 }
-
-/** What `explain` says of a token that is refused. */
-const REASONS = {
-  expired: 'session expired',
-  'signed-out': 'signed out',
-  revoked: 'session revoked',
-  'key-removed': 'key removed',
-  'all-ended': 'issued before everybody was signed out',
-  used: 'has signed in',
-} as const satisfies Record<Refusal, string>
 
 function rowOf(browser: BrowserSession): SessionRow {
   const { session, createdAt, device, tokenId, authenticatedAt, methods, superseded } = browser

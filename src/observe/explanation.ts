@@ -123,13 +123,14 @@ function endOf({ status, code }: Decision): Step['result'] {
 
 /** The response in words: its status, its error code or service, and the reason. */
 function answerOf(decision: Decision): string {
-  const { status, code, reason, stage, route } = decision
+  const { status, code, reason, stage, route, token } = decision
   const answer = [
     status === 0 ? 'no answer' : status,
     code ?? (stage === 'upstream' && status > 0 ? `from ${route}` : ''),
   ]
   const budget = stage === 'rate-limit' && decision.budget !== undefined ? decision.budget : ''
-  return [answer.join(' ').trim(), reason, budget === '' ? '' : budgetFinding(budget)]
+  const exposed = stage === 'credential' && token !== undefined ? `API token ${token}` : ''
+  return [answer.join(' ').trim(), reason, exposed, budget === '' ? '' : budgetFinding(budget)]
     .filter((part) => part !== undefined && part !== '')
     .join('; ')
 }

@@ -5,6 +5,7 @@ import type { PasswordTry } from '../limits/password-tries.ts'
 import type { Target } from '../rules/target.ts'
 import type { ApiToken } from '../identity/api-tokens.ts'
 import type { Credential } from '../identity/credentials.ts'
+import type { Session } from '../identity/session.ts'
 import type { Principal } from '../identity/token.ts'
 import { Outcome } from './outcome.ts'
 
@@ -60,6 +61,11 @@ export function verifiedPrincipal({ credential }: Exchange): Principal | undefin
   return credential === undefined || credential.outcome instanceof Error
     ? undefined
     : credential.outcome
+}
+
+/** The session whose cookie the browser sent; undefined when there is none, or when another credential decides. */
+export function cookieSession(exchange: Exchange): Session | undefined {
+  return exchange.credential?.kind === 'cookie' ? verifiedPrincipal(exchange)?.session : undefined
 }
 
 declare module 'fastify' {

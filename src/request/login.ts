@@ -14,7 +14,7 @@ import {
 import { fieldLines } from '../http/fields.ts'
 import { usesSecureCookie } from '../identity/credentials.ts'
 import { newName } from '../identity/sessions.ts'
-import { ownOrigin } from './exchange.ts'
+import { cookieSession, ownOrigin } from './exchange.ts'
 
 /** Where people sign in. */
 export interface LoginOptions {
@@ -35,27 +35,49 @@ export interface GivenState {
 const STATE = /^[\w-]{22}$/
 
 /**
- * Gives the browser a state. Several tabs share one, so that each can come back; it lives for ten minutes from now.
+ * Gives the browser a state. Several tabs share one, so that each can come back; it lives for ten minutes from now. The cookie
+ * also says which session this browser has, because a login service may send it back without its session cookie.
  */
-export function giveState({ exchange, raw }: FastifyRequest, domain: string): GivenState {
+export function giveState(request: FastifyRequest, domain: string): GivenState {
+  const { exchange } = request
   const secure = usesSecureCookie(exchange)
-  const sent = sentStates(raw.rawHeaders, secure)
-  const known = sent.length === 1 && STATE.test(sent[0] ?? '') ? sent[0] : undefined
-  const state = known ?? newName()
-  const cookies = [signInCookie(secure, state)]
+  const sent = sentCookies(request)
+  const [known = '', knownSession] = partsOf(sent)
+  const state = STATE.test(known) ? known : newName()
+  const session = cookieSession(exchange)?.id ?? knownSession
+  const cookies = [signInCookie(secure, session === undefined ? state : `${state}.${session}`)]
   if (sent.length > 1) cookies.unshift(expiredPlantedSignInCookie(secure, domain))
   return { state, headers: cookies.flatMap((cookie) => ['Set-Cookie', cookie]) }
 }
 
+/** Whether a state is the one that this browser got. */
+export function isStateOf(request: FastifyRequest, state: string | undefined): boolean {
+  const [sent = ''] = partsOf(sentCookies(request))
+  if (state === undefined || !STATE.test(sent) || !STATE.test(state)) return false
+  return timingSafeEqual(Buffer.from(sent), Buffer.from(state))
+}
+
+/** The id of the session that this browser had when it got its state; undefined when it had none. */
+export function sessionOfState(request: FastifyRequest): string | undefined {
+  return partsOf(sentCookies(request))[1]
+}
+
 /**
- * Whether a state is the one that this browser got. A browser that sends two has one from elsewhere (cookie tossing), and then
+ * The state and the session in a cookie. A browser that sends two cookies has one from elsewhere (cookie tossing), and then
  * neither counts.
  */
-export function isStateOf({ exchange, raw }: FastifyRequest, state: string | undefined): boolean {
-  const [sent = '', ...more] = sentStates(raw.rawHeaders, usesSecureCookie(exchange))
-  if (more.length > 0 || state === undefined || !STATE.test(sent) || !STATE.test(state))
-    return false
-  return timingSafeEqual(Buffer.from(sent), Buffer.from(state))
+function partsOf(
+  sent: readonly string[],
+): readonly [state: string | undefined, session: string | undefined] {
+  const [state, session] = sent.length === 1 ? (sent[0] ?? '').split('.') : []
+  return [state, session !== undefined && STATE.test(session) ? session : undefined]
+}
+
+function sentCookies({ exchange, raw }: FastifyRequest): string[] {
+  return cookieValues(
+    fieldLines(raw.rawHeaders, 'cookie'),
+    signInCookieName(usesSecureCookie(exchange)),
+  )
 }
 
 /** How a browser goes away to sign in. */
@@ -82,8 +104,4 @@ export function wayToLogin(
   url.searchParams.set('return_to', ownOrigin(request.exchange) + returnTo)
   url.searchParams.set('state', state)
   return { location: url.href, headers }
-}
-
-function sentStates(rawHeaders: readonly string[], secure: boolean): string[] {
-  return cookieValues(fieldLines(rawHeaders, 'cookie'), signInCookieName(secure))
 }

@@ -19,7 +19,7 @@ export const SCOPE_ROUTES: readonly string[] = [...RELAYED, 'owner', 'vault']
 export const DEFAULT_SCOPES: readonly string[] = ['api']
 
 /** How many scopes one token can have. */
-export const MAX_SCOPES = 32
+const MAX_SCOPES = 32
 
 /** The longest path in a scope, in characters. */
 const MAX_PREFIX_LENGTH = 256

@@ -124,21 +124,21 @@ t.test('a token that cannot be made as asked is not made', async (t) => {
   const workspace = await startWorkspace(t)
   const page = await pageOf(workspace)
   const rows: Array<[body: unknown, detail: RegExp]> = [
-    [undefined, /JSON object .*name, scopes, ttlSeconds/],
-    [{}, /member name is a text/],
-    [{ name: 7 }, /member name is a text/],
+    [undefined, /JSON object.* name, scopes, ttlSeconds/],
+    [{}, /name takes a text/],
+    [{ name: 7 }, /name takes a text/],
     [{ name: 'No' }, /name of a token/],
     [{ name: 'a', scope: 'api' }, /no other members/],
-    [{ name: 'a', scopes: 'api' }, /scopes is a list/],
+    [{ name: 'a', scopes: 'api' }, /scopes takes a list/],
     [{ name: 'a', scopes: ['root'] }, /A scope is a route/],
-    [{ name: 'a', scopes: [['api']] }, /scopes is a list/],
+    [{ name: 'a', scopes: [['api']] }, /scopes takes a list/],
     [{ name: 'a', from: ['somewhere'] }, /addresses and CIDRs/],
     [{ name: 'a', rate: 0 }, /A rate is/],
-    [{ name: 'a', rate: '60' }, /rate is a whole number/],
-    [{ name: 'a', ttlSeconds: -1 }, /ttlSeconds is a whole number/],
+    [{ name: 'a', rate: '60' }, /rate takes a whole number/],
+    [{ name: 'a', ttlSeconds: -1 }, /ttlSeconds takes a whole number/],
     [{ name: 'a', ttlSeconds: 0 }, /must end later/],
-    [{ name: 'a', ttlSeconds: 1.5 }, /ttlSeconds is a whole number/],
-    [{ name: 'a', ttlSeconds: 1e300 }, /ttlSeconds is a whole number/],
+    [{ name: 'a', ttlSeconds: 1.5 }, /ttlSeconds takes a whole number/],
+    [{ name: 'a', ttlSeconds: 1e300 }, /ttlSeconds takes a whole number/],
     [{ name: 'a', sub: 'bob' }, /sub is for the machine/],
   ]
   for (const [body, detail] of rows) {

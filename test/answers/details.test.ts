@@ -4,18 +4,21 @@ import * as details from '../../src/answers/details.ts'
 import type { ErrorCode } from '../../src/answers/errors.ts'
 import { ROUTE_WORDS, type RouteName } from '../../src/rules/site-map.ts'
 
-const { DETAILS, TARGET_DETAILS, serviceDetail, waitDetail } = details
+const { DETAILS, OWNER_DETAILS, TARGET_DETAILS, serviceDetail, waitDetail } = details
 
 t.test('every text is a sentence that names no host, port, path or library', async (t) => {
   const texts = [
     ...Object.values(DETAILS),
     ...Object.values(TARGET_DETAILS),
+    ...Object.values(OWNER_DETAILS),
     ...Object.values(details).filter((one) => typeof one === 'string'),
     ...Object.values(ROUTE_WORDS).flatMap((words) =>
       (Object.keys(DETAILS) as ErrorCode[]).flatMap((code) => serviceDetail(code, words, 10) ?? []),
     ),
     waitDetail(1),
     waitDetail(60),
+    details.membersDetail(['name', 'rate']),
+    details.memberDetail('rate', 'a whole number'),
   ]
   t.ok(texts.length > 50)
   for (const text of texts) {

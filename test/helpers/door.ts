@@ -51,6 +51,11 @@ export async function signIn(
   return `Cookie: ${pair}`
 }
 
+/** Signs a browser in over https. @returns the header lines of its requests from a page of the workspace */
+export async function signInPage(port: number, token: string): Promise<string[]> {
+  return [await signIn(port, token), HTTPS, `Origin: ${ORIGIN}`]
+}
+
 /** The headers that a browser sends when the user opens an address. */
 export const NAVIGATION = [
   'Sec-Fetch-Mode: navigate',

@@ -145,9 +145,9 @@ export class FullDisk {
   readonly state = State.inMemory()
 
   constructor() {
-    const { write } = this.state
+    const write = this.state.write.bind(this.state)
     this.state.write = (change) => {
-      write.call(this.state, (database) => {
+      write((database) => {
         change(database)
         if (this.isFull) throw new Error('database or disk is full')
       })

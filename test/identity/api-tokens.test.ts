@@ -1,9 +1,9 @@
 /** Is an API token kept as a digest alone, and does it count from when it was made until it is over, and not longer? */
 import { createHash } from 'node:crypto'
+import * as fc from 'fast-check'
 import t from 'tap'
 import { describe, tokenAdvice } from '../../src/identity/api-token-list.ts'
 import {
-  API_TOKEN_LENGTH,
   API_TOKEN_PATTERN,
   ApiTokens,
   isAllowedFrom,
@@ -53,7 +53,6 @@ t.test('a token is hub_ and 32 letters and digits, each as likely as any other',
     if (apiToken.last4 !== token.slice(-4)) t.fail('last4')
     for (const character of token.slice(4)) counts.set(character, (counts.get(character) ?? 0) + 1)
   }
-  t.equal(`hub_${'x'.repeat(32)}`.length, API_TOKEN_LENGTH)
   t.equal(counts.size, 62)
   const expected = (made * 32) / 62
   const chiSquare = [...counts.values()].reduce((sum, n) => sum + (n - expected) ** 2 / expected, 0)
@@ -354,8 +353,46 @@ t.test('a token that begins within another candidate is found', async (t) => {
   const { apiTokens } = startApiTokens()
   const { token, apiToken } = apiTokens.create(wanted())
   const text = `hub_${'a'.repeat(29)}${token}`
-  t.match(text.slice(0, API_TOKEN_LENGTH), /^hub_a{29}hub$/)
+  t.match(text.slice(0, 36), /^hub_a{29}hub$/)
   t.equal(apiTokens.liveIn(text), apiToken)
+})
+
+t.test('a token in an address is found however it is escaped', async (t) => {
+  const { apiTokens } = startApiTokens()
+  const { token, apiToken } = apiTokens.create(wanted())
+  const escaped = (text: string, isUpper: boolean) => {
+    const hex = Buffer.from(text).toString('hex')
+    return (isUpper ? hex.toUpperCase() : hex).replaceAll(/../g, '%$&')
+  }
+  const layer = fc.array(fc.boolean(), { minLength: 1, maxLength: 7 })
+  fc.assert(
+    fc.property(fc.array(layer, { maxLength: 4 }), fc.boolean(), (layers, isUpper) => {
+      let text = token
+      for (const chosen of layers)
+        text = Array.from(text, (one, i) =>
+          chosen[i % chosen.length] === true ? escaped(one, isUpper) : one,
+        ).join('')
+      return apiTokens.liveIn(`/x%2Fy?a=${text}&b=%20`) === apiToken
+    }),
+    { seed: 20_261_201, numRuns: 2000 },
+  )
+  /** Every way to escape a character: as it is, or with each character of its escape escaped in turn. */
+  const forms = (character: string, depth: number): string[] => {
+    if (depth === 0) return [character]
+    const [high = '', low = ''] = Buffer.from(character).toString('hex')
+    const each = (one: string) => forms(one, depth - 1)
+    const escapes = each('%').flatMap((a) =>
+      each(high).flatMap((b) => each(low).map((c) => a + b + c)),
+    )
+    return [character, ...escapes]
+  }
+  for (const [i, character] of Array.from('hub_').entries())
+    for (const form of forms(character, 3))
+      for (const cased of [form, form.length === 1 ? form : form.toUpperCase()]) {
+        const text = token.slice(0, i) + cased + token.slice(i + 1)
+        if (apiTokens.liveIn(text) !== apiToken) t.fail(text)
+      }
+  t.equal(apiTokens.liveIn(token.replace('hub_', '%2568%u_')), undefined)
 })
 
 t.test('an address full of candidates costs a few look-ups', async (t) => {

@@ -299,3 +299,36 @@ t.test('exit gives a new shell', async (t) => {
   await terminal.ready(2)
   await terminal.ask('echo "now [$MINE]"', /^now \[\]$/m)
 })
+
+t.test('signing out in one tab ends the terminal in another one, which says so', async (t) => {
+  const { signIn, origin, workspace } = await startTerminal(t)
+  const page = await signIn()
+  const terminal = await TerminalPage.open(page, origin)
+  await terminal.ask('echo KEPT-$((6*7))', /^KEPT-42$/m)
+  const other = await page.context().newPage()
+  await other.goto(`${origin}/terminal/token`) // a page of the workspace that loads nothing
+  await other.evaluate(`{
+    const form = document.createElement('form')
+    Object.assign(form, { method: 'post', action: '/_gateway/sign-out' })
+    document.body.append(form)
+    form.submit()
+  }`)
+  await other.waitForURL(/signed-out/)
+  await terminal.page.getByText(/to Reconnect/).waitFor()
+  const text = await terminal.text()
+  t.match(text, `Your session has ended. Sign in again at ${origin}/_gateway/sign-in`)
+  t.match(text, /^KEPT-42$/m, 'what was on the screen stays')
+  await terminal.page.screenshot({ path: join(SCREENSHOTS, 'session-ended.png') })
+  await until('the line of the socket', () =>
+    workspace.requests('/terminal/ws').some(({ reason }) => reason === 'session ended'),
+  )
+  await elapse(3000, 'a loop would be 50 to 100 requests a second')
+  t.same(
+    workspace
+      .requests('/terminal/ws')
+      .map(({ status }) => status)
+      .toSorted(),
+    [101, 401],
+    'the page tried once more, and then waits',
+  )
+})

@@ -116,6 +116,53 @@ t.test('a refusal is explained at its stage, and later stages are not reached', 
   )
 })
 
+t.test('an API token is explained by its name, and never shown', async (t) => {
+  const workspace = await startWorkspace(t)
+  const { apiTokens } = workspace.running.parts
+  const make = (name: string, addresses: string[] = []) =>
+    apiTokens.create({ name, subject: 'alice', addresses, rate: 5, expiresAt: undefined }).token
+  const [ci, home, gone] = [make('ci'), make('home', ['192.0.2.0/24']), make('gone')]
+  apiTokens.revoke(apiTokens.named('gone')!)
+  const bearer = (secret: string) => [`Authorization: Bearer ${secret}`]
+  const rows: Array<
+    [requestLine: string, headers: string[], token: string | undefined, steps: string[]]
+  > = [
+    [
+      'GET /api/x',
+      bearer(ci),
+      'ci',
+      [
+        'credential passed: Authorization, API token ci, good',
+        'rate-limit passed: token budget, 4 left for 60 s',
+      ],
+    ],
+    ['GET /', bearer(ci), 'ci', ['authentication refused: 403 scope-missing']],
+    [
+      'GET /api/x',
+      bearer(home),
+      'home',
+      [
+        'credential passed: Authorization, API token home, address-not-allowed',
+        'authentication refused: 403 address-not-allowed',
+      ],
+    ],
+    [
+      'GET /api/x',
+      bearer(gone),
+      undefined,
+      ['authentication refused: 401 token-invalid; API token gone is revoked'],
+    ],
+    [`GET /?${ci}`, [], 'ci', ['credential refused: 400 token-in-url; API token ci']],
+    [`GET /?${gone}`, [], undefined, ['authentication refused: 401 sign-in-required']],
+  ]
+  for (const [requestLine, headers, name, steps] of rows) {
+    const explanation = await asked(workspace, requestLine, headers)
+    t.equal(explanation.token, name)
+    for (const step of steps) t.ok(told(explanation).includes(step), step)
+    for (const secret of [ci, home, gone]) t.notMatch(JSON.stringify(explanation), secret)
+  }
+})
+
 t.test('the finding of each stage is put into words', async (t) => {
   const workspace = await startWorkspace(t)
   const good = await token()

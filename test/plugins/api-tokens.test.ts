@@ -7,6 +7,7 @@ import { explainDecision } from '../../src/observe/explanation.ts'
 import { renderMetrics } from '../../src/admin/measurements.ts'
 import { assertRefused, client, cookie, DOORS, HTTPS, knock, ORIGIN } from '../helpers/door.ts'
 import { startWorkspace, token as jwtOf } from '../helpers/gateway.ts'
+import { temporaryFolder } from '../helpers/process.ts'
 import { send, type RawAnswer } from '../helpers/wire.ts'
 
 const DAY_MS = 86_400_000
@@ -430,6 +431,29 @@ t.test('last seen, and from where, is noted of every kind of session', async (t)
   t.equal(program?.lastSeenFrom, '203.0.113.3', 'of a token that was verified')
   await send(port, 'GET /api/x', [jwt, client('203.0.113.4')])
   t.equal(program?.lastSeenFrom, '203.0.113.4', 'and of one that was remembered')
+})
+
+t.test('tokens, revocations, rates and last uses survive a restart', async (t) => {
+  const settings = { GATEWAY_STATE_DIR: temporaryFolder(t), GATEWAY_RATE_LIMIT: undefined }
+  const first = await startTokens(t, settings)
+  const { token, apiToken } = first.make({ name: 'ci', rate: 3 })
+  const revoked = first.make({ name: 'revoked' })
+  first.apiTokens.revoke(revoked.apiToken)
+  for (let i = 0; i < 2; i++)
+    t.equal(
+      (await send(first.port, 'GET /api/x', [bearer(token), client('203.0.113.9')])).status,
+      200,
+    )
+  const { lastSeenAt } = apiToken.session
+  await first.running.close()
+  const next = await startTokens(t, settings)
+  const known = next.apiTokens.named('ci')
+  t.match(known, { id: apiToken.id, session: { lastSeenAt, lastSeenFrom: '203.0.113.9' } })
+  t.equal((await send(next.port, 'GET /api/x', [bearer(revoked.token)])).status, 401)
+  const answer = await send(next.port, 'GET /api/x', [bearer(token)])
+  t.equal(answer.status, 200)
+  t.match(answer.headers['ratelimit'], /^"token";r=0;/, 'the two from before count')
+  t.equal((await send(next.port, 'GET /api/x', [bearer(token)])).status, 429)
 })
 
 t.test('no file, log line, metric or record has a token', async (t) => {

@@ -1,9 +1,9 @@
 /** Does a session that ends while the gateway's process is stopped end everywhere as soon as the process goes on? */
 import t from 'tap'
 import { assertEnded, assertUnaware, join, leave, startCrowdService } from '../helpers/crowd.ts'
+import { signInPage } from '../helpers/door.ts'
 import { token } from '../helpers/gateway.ts'
 import { serve } from '../helpers/process.ts'
-import { signIn } from '../helpers/sign-in.ts'
 import { elapse, SOON_MS } from '../helpers/waiting.ts'
 import { send } from '../helpers/wire.ts'
 
@@ -20,13 +20,13 @@ t.test('after SIGSTOP across its end, a session ends at once, and no other', asy
   })
   const { port } = gateway
   const endsAt = Date.now() + SHORT_SECONDS * 1000
-  const short = await signIn(port, await token({ sessionSeconds: SHORT_SECONDS }))
+  const short = await signInPage(port, await token({ sessionSeconds: SHORT_SECONDS }))
   const program = await token({ ttlSeconds: SHORT_SECONDS })
-  const lasting = await signIn(port)
+  const lasting = await signInPage(port, await token())
   const [ending, endingToo, other] = await Promise.all([
-    join(t, port, short.fields),
+    join(t, port, short),
     join(t, port, [`Authorization: Bearer ${program}`]),
-    join(t, port, lasting.fields),
+    join(t, port, lasting),
   ])
   await assertUnaware(t, [ending, endingToo, other], service)
 
@@ -41,6 +41,6 @@ t.test('after SIGSTOP across its end, a session ends at once, and no other', asy
   await assertEnded(t, ending, begun, SOON_MS)
   await assertEnded(t, endingToo, begun, SOON_MS)
   await assertUnaware(t, [other], service)
-  t.equal((await send(port, 'GET /api/', short.fields)).status, 401)
+  t.equal((await send(port, 'GET /api/', short)).status, 401)
   leave([other])
 })

@@ -129,7 +129,7 @@ t.test('a request that is not understood changes nothing', async (t) => {
   for (const body of rows) {
     const answer = await call(workspace, 'POST /sessions/end', page, body)
     await assertRefused(t, workspace, answer, { code: 'bad-request', stage: 'owner' })
-    t.match(JSON.parse(answer.body), { detail: /sub.*others.*all|member sub/ })
+    t.match(JSON.parse(answer.body), { detail: /sub.*others.*all|member sub takes/ })
   }
   for (const [type, body] of [
     ['text/plain', '{"all":true}'],

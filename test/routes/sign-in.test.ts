@@ -415,7 +415,7 @@ const fieldsOf = (body: string) =>
   )
 
 /** The cookies that an answer sets, as a browser sends them. */
-const cookiesOf = ({ headers }: RawAnswer) =>
+const cookiesOf = ({ headers }: Pick<RawAnswer, 'headers'>) =>
   (headers['set-cookie'] ?? '').split('\n').map((line) => line.split(';')[0] ?? '')
 
 /** Whether a token can still sign in. */
@@ -734,7 +734,7 @@ t.test(
 )
 
 /** The claims in the session cookie of an answer. */
-function claimsOf(answer: RawAnswer): Record<string, unknown> {
+function claimsOf(answer: Pick<RawAnswer, 'headers'>): Record<string, unknown> {
   const [, payload = ''] = (cookiesOf(answer)[0] ?? '').split('.')
   return JSON.parse(Buffer.from(payload, 'base64url').toString()) as Record<string, unknown>
 }
@@ -769,6 +769,38 @@ t.test(
     t.notOk(socket.destroyed, 'what is open goes on')
     t.equal(running.parts.openSockets.size, 1)
     socket.destroy()
+  },
+)
+
+t.test(
+  'a login service that posts from another site renews, too: the state knows the session',
+  async (t) => {
+    const { port } = await startWorkspace(t, { GATEWAY_LOGIN_URL: 'https://login.example/' })
+    const mine = await signIn(port, await token({ ttlSeconds: 600 }))
+    const away = await send(port, 'GET /_gateway/renew', [HTTPS, mine, ...NAVIGATION])
+    const state = new URL(away.headers['location'] ?? '').searchParams.get('state')
+    const [remembered = ''] = cookiesOf(away)
+    t.match(remembered, new RegExp(`^__Host-workspace_signin=${state}\\.[\\w-]{22}$`))
+    const { sid } = claimsOf({ headers: { 'set-cookie': mine.slice('Cookie: '.length) } })
+    // Browsers send no SameSite=Lax cookie with a form of another site.
+    const back = async (subject: string) =>
+      post(port, `token=${await token({ subject, ttlSeconds: 7200 })}&state=${state}`, [
+        HTTPS,
+        FORM,
+        'Origin: https://login.example',
+        'Sec-Fetch-Site: cross-site',
+        `Cookie: ${remembered}`,
+      ])
+    const renewed = await back('alice')
+    t.equal(renewed.status, 303)
+    t.equal(claimsOf(renewed)['sid'], sid)
+    const other = await back('bob')
+    t.equal(other.status, 303)
+    t.not(claimsOf(other)['sid'], sid)
+    t.equal((await send(port, 'GET /', [HTTPS, mine])).status, 401, 'alice is signed out')
+    const again = await back('alice')
+    t.equal(again.status, 303)
+    t.not(claimsOf(again)['sid'], sid, 'an ended session is not revived')
   },
 )
 

@@ -1,10 +1,11 @@
 /** Does what a service answers end with the session it is for, visibly incomplete, and with nothing else? */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
-import { NAVIGATION } from '../helpers/door.ts'
+import { NAVIGATION, signInPage } from '../helpers/door.ts'
 import { startBefore, token } from '../helpers/gateway.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { eventually, SOON_MS } from '../helpers/waiting.ts'
+import { countWatched } from '../helpers/watched.ts'
 import { dechunk, gather, open, parseAnswer, requestBytes } from '../helpers/wire.ts'
 
 t.setTimeout(30_000)
@@ -21,12 +22,13 @@ async function start(t: Test, begin: (response: ServerResponse, request: Incomin
     begin(response, request)
   })
   const gateway = await startBefore(t, service)
-  const { sessions, verifier } = gateway.running.parts
+  const { sessions, verifier, watchdog } = gateway.running.parts
   const [mine, other] = [await token(), await token()]
   return {
     ...gateway,
     held,
     closed,
+    watched: countWatched(watchdog),
     mine,
     other,
     /** Sends bytes on a connection of its own. */
@@ -202,26 +204,40 @@ t.test('an answer ends when its token expires, and not before', async (t) => {
   await gateway.settled()
 })
 
+t.test('half a request to the gateway itself cannot be finished after its session', async (t) => {
+  const gateway = await start(t, () => {})
+  const { apiTokens, sessions } = gateway.running.parts
+  const body = JSON.stringify({ name: 'ci' })
+  const head = (fields: readonly string[]) =>
+    requestBytes('POST /_gateway/v1/api-tokens', [
+      ...[...fields, 'Content-Type: application/json'],
+      `Content-Length: ${body.length}`,
+    ])
+  for (const ends of ['while it waits', 'as its rest arrives', 'never'] as const) {
+    const fields = await signInPage(gateway.port, await token())
+    const watched = gateway.watched()
+    const { received, socket } = await gateway.ask(head(fields) + body.slice(0, 5))
+    await eventually(() => gateway.watched() >= watched + 2, 'the rest of the body is awaited')
+    const signedIn = [...sessions.browsers()].map(({ session }) => session)
+    if (ends !== 'never') sessions.end(signedIn, 'revoked')
+    if (ends !== 'while it waits') socket.write(body.slice(5))
+    const answer = parseAnswer(await received.until((text) => text.includes('\r\n\r\n')))
+    t.equal(answer.status, ends === 'never' ? 200 : 401, ends)
+    socket.destroy()
+    t.equal(apiTokens.list().length, ends === 'never' ? 1 : 0)
+  }
+  await eventually(() => gateway.watched() === 0, 'nothing is awaited any more')
+})
+
 t.test('nothing of an ended answer is kept', async (t) => {
   const gateway = await start(t, (response) => void response.write('begin'))
-  const { watchdog } = gateway.running.parts
-  let watched = 0
-  const [add, remove] = [watchdog.add.bind(watchdog), watchdog.delete.bind(watchdog)]
-  watchdog.add = (one) => {
-    watched++
-    add(one)
-  }
-  watchdog.delete = (one) => {
-    if (one.place >= 0) watched--
-    remove(one)
-  }
   const asked = await Promise.all(
     Array.from({ length: 20 }, () => gateway.ask(requestBytes('GET /', [bearer(gateway.mine)]))),
   )
   await Promise.all(asked.map(({ received }) => received.until((text) => text.includes('begin'))))
-  t.ok(watched >= 20)
+  t.ok(gateway.watched() >= 20)
   await gateway.end()
   await Promise.all(asked.map(({ received }) => received.over))
   await gateway.settled()
-  await eventually(() => watched === 0, 'the watchdog watches none of them any more')
+  await eventually(() => gateway.watched() === 0, 'the watchdog watches none of them any more')
 })

@@ -1,6 +1,5 @@
 /** Whatever ends a session: does exactly that end within two seconds which hangs on it, and do all others not notice? */
 import t from 'tap'
-import type { Watched } from '../../src/limits/watchdog.ts'
 import {
   assertEnded,
   assertUnaware,
@@ -9,9 +8,10 @@ import {
   startCrowdService,
   type CrowdService,
 } from '../helpers/crowd.ts'
+import { signIn, signInPage } from '../helpers/door.ts'
 import { SECRET, startBefore, token } from '../helpers/gateway.ts'
-import { signIn } from '../helpers/sign-in.ts'
 import { eventually, SOON_MS } from '../helpers/waiting.ts'
+import { countWatched } from '../helpers/watched.ts'
 import { send } from '../helpers/wire.ts'
 
 t.setTimeout(60_000)
@@ -46,7 +46,7 @@ interface Ending {
 }
 
 const browser = async ({ port }: Gateway, ticket = token()): Promise<Fields> =>
-  (await signIn(port, await ticket)).fields
+  signInPage(port, await ticket)
 
 const browsers = (gateway: Gateway, count: number): Promise<Fields[]> =>
   Promise.all(Array.from({ length: count }, () => browser(gateway)))
@@ -120,7 +120,8 @@ const ENDINGS: Readonly<Record<string, Ending>> = {
     end: () => (aheadMs = HOUR * 1000),
   },
   'another person’s sign-in in the same browser': {
-    end: async ({ port }, first) => signIn(port, await token({ subject: 'bob' }), first),
+    end: async ({ port }, first) =>
+      signIn(port, await token({ subject: 'bob' }), first.slice(0, 1)),
   },
 }
 
@@ -129,7 +130,7 @@ for (const [what, { settings = {}, begin, end }] of Object.entries(ENDINGS))
     const service = await startCrowdService(t)
     const gateway = await startBefore(t, service, settings)
     const { openSockets } = gateway.running.parts
-    const watched = countWatched(gateway)
+    const watched = countWatched(gateway.running.parts.watchdog)
     const credentials = await (begin?.(gateway) ?? browsers(gateway, 10))
     const [first = []] = credentials
     const [ending, ...others] = await Promise.all(
@@ -208,19 +209,3 @@ t.test('three renewals close nothing, also beyond the first end of the session',
   for (const one of [member, older]) await assertEnded(t, one, begun, BOUND_MS)
   await gateway.settled()
 })
-
-/** Counts what the watchdog checks from now on. */
-function countWatched({ running }: Gateway): () => number {
-  const { watchdog } = running.parts
-  const watched = new Set<Watched>()
-  const [add, remove] = [watchdog.add.bind(watchdog), watchdog.delete.bind(watchdog)]
-  watchdog.add = (one) => {
-    watched.add(one)
-    add(one)
-  }
-  watchdog.delete = (one) => {
-    watched.delete(one)
-    remove(one)
-  }
-  return () => watched.size
-}

@@ -2,12 +2,13 @@
 import t from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { once } from 'node:events'
-import { startBefore, type TestGateway } from '../helpers/gateway.ts'
+import { signInPage } from '../helpers/door.ts'
+import { startBefore, token, type TestGateway } from '../helpers/gateway.ts'
 import { startPairs } from '../helpers/socket-pairs.ts'
 import { startUpstream } from '../helpers/upstream.ts'
+import type { Session } from '../../src/identity/session.ts'
 import { SESSION_ENDED, RESTARTING } from '../../src/sockets/open-sockets.ts'
 import { serverFrame, type Upgraded } from '../helpers/wire.ts'
-import { sessionOf, signIn } from '../helpers/sign-in.ts'
 import { eventually } from '../helpers/waiting.ts'
 
 t.setTimeout(30_000)
@@ -48,6 +49,13 @@ function shortOf(client: Upgraded): string[] {
     const text = opcode === 8 ? String(payload.readUInt16BE(0)) : payload.toString()
     return `${opcode}${fin ? '' : '+'} ${text.length > 200 ? text.length : text}`
   })
+}
+
+/** The session of the only browser that is signed in. */
+function onlySession({ running }: TestGateway): Session {
+  const [browser] = running.parts.sessions.browsers()
+  if (browser === undefined) throw new Error('nobody is signed in')
+  return browser.session
 }
 
 /** Waits until the watchdog has checked everything so many times. */
@@ -180,8 +188,8 @@ t.test(
   'a browser’s terminal is reminded between two messages, and again after a renewal',
   async (t) => {
     const gateway = await startPairs(t)
-    const { jwt, fields } = await signIn(gateway.port)
-    const session = await sessionOf(gateway, jwt)
+    const fields = await signInPage(gateway.port, await token())
+    const session = onlySession(gateway)
     const { client, service } = await gateway.connect(fields)
     const other = await gateway.connect()
     const plain = await gateway.connect(fields, '/api/ws')
@@ -211,8 +219,8 @@ t.test(
   'a reminder that waits within a message does not stop the service from closing',
   async (t) => {
     const gateway = await startPairs(t)
-    const { jwt, fields } = await signIn(gateway.port)
-    const session = await sessionOf(gateway, jwt)
+    const fields = await signInPage(gateway.port, await token())
+    const session = onlySession(gateway)
     const { client, service } = await gateway.connect(fields)
     service.write(serverFrame(2, '0begun', false))
     await client.until(8)

@@ -1,0 +1,199 @@
+/** Do sessions survive a restart and a replacement, does what has ended stay ended, and does one process at a time write? */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ServerResponse } from 'node:http'
+import t from 'tap'
+import { askAdmin } from '../../src/admin/ask.ts'
+import { HTTPS, ORIGIN, signIn } from '../helpers/door.ts'
+import { testSettings, token } from '../helpers/gateway.ts'
+import { PATIENCE_MS, serveKept } from '../helpers/keeper.ts'
+import { run, serve } from '../helpers/process.ts'
+import { startUpstream } from '../helpers/upstream.ts'
+import { eventually, within } from '../helpers/waiting.ts'
+import { gather, open, parseAnswer, requestBytes, send } from '../helpers/wire.ts'
+
+const PATIENT = { timeout: 85_000 }
+
+const FORM = 'Content-Type: application/x-www-form-urlencoded'
+
+const signOut = (cookie: string) => [cookie, HTTPS, `Origin: ${ORIGIN}`, 'Content-Length: 0']
+
+const refusalOf = async (port: number, headers: readonly string[]) =>
+  (await send(port, 'GET /', [HTTPS, ...headers])).headers['x-gateway-error']
+
+/** The process ids of the children of a process. */
+const childrenOf = (pid: number): number[] =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+
+t.test(
+  'sessions live on and endings hold, across restarts and replacements',
+  PATIENT,
+  async (t) => {
+    const service = await startUpstream(t)
+    const settings = { GATEWAY_DASHBOARD_URL: service.url }
+    const first = await serve(t, settings)
+    const ticket = await token()
+    const living = await signIn(first.port, ticket)
+    const ended = await signIn(first.port, await token())
+    t.equal((await send(first.port, 'POST /_gateway/sign-out', signOut(ended))).status, 303)
+
+    const second = run(t, ['serve'], testSettings({ GATEWAY_STATE_DIR: first.stateDir }))
+    t.equal(await second.exited, 69, 'a second process is refused')
+    t.match(second.stderr(), /^workspace-gateway: GATEWAY_STATE_DIR .* is in use[^\n]*\n$/)
+    first.child.kill('SIGKILL') // with the log of the database unread, as after a crash
+    await first.exited
+
+    const kept = await serveKept(t, { ...settings, GATEWAY_STATE_DIR: first.stateDir })
+    for (const round of ['restarted', 'replaced']) {
+      t.equal(await refusalOf(kept.port, [living]), undefined, round)
+      t.equal(await refusalOf(kept.port, [ended]), 'token-invalid')
+      t.equal(await refusalOf(kept.port, [`Authorization: Bearer ${ticket}`]), 'ticket-used')
+      if (round === 'restarted') await kept.replace()
+    }
+    t.equal((await send(kept.port, 'POST /_gateway/sign-out', signOut(living))).status, 303)
+    await kept.replace()
+    t.equal(await refusalOf(kept.port, [living]), 'token-invalid')
+    t.equal(await kept.stop(), 0)
+    t.same(
+      readdirSync(first.stateDir).filter((name) => name.startsWith('state')),
+      ['state.db', 'state.lock'],
+    )
+  },
+)
+
+t.test(
+  'in a gateway that was replaced nobody signs in or out: the next try reaches the successor',
+  PATIENT,
+  async (t) => {
+    const streams: ServerResponse[] = []
+    const service = await startUpstream(t, (request, response) => {
+      if (request.url !== '/stream') return void response.end('hello')
+      response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
+      streams.push(response)
+    })
+    const program = await serveKept(t, {
+      GATEWAY_DASHBOARD_URL: service.url,
+      GATEWAY_DRAIN_SECONDS: '60',
+    })
+    const { port } = program
+    const cookie = await signIn(port, await token())
+    const stream = await open(port)
+    const events = gather(stream)
+    stream.write(requestBytes('GET /stream', [cookie, HTTPS]))
+    await events.until((text) => text.includes('data: 1'))
+    const [toSignIn, toSignOut] = [await open(port), await open(port)]
+    const answers = [gather(toSignIn), gather(toSignOut)] as const
+    for (const [i, socket] of [toSignIn, toSignOut].entries()) {
+      socket.write(requestBytes('GET /_gateway/live'))
+      await answers[i as 0 | 1].until((text) => text.includes('live'))
+    }
+    await program.replace()
+    await program.said('draining')
+
+    const body = `token=${await token()}`
+    const length = `Content-Length: ${body.length}`
+    toSignIn.write(requestBytes('POST /_gateway/sign-in', [HTTPS, FORM, length], body))
+    toSignOut.write(requestBytes('POST /_gateway/sign-out', signOut(cookie)))
+    for (const { over } of answers) {
+      const { text } = await over
+      const answer = parseAnswer(text.slice(text.lastIndexOf('HTTP/1.1 ')))
+      t.equal(answer.status, 503)
+      t.equal(answer.headers['x-gateway-error'], 'state-unavailable')
+      t.equal(answer.headers['set-cookie'], undefined)
+      t.equal(answer.headers['connection'], 'close', 'the next try reaches the successor')
+    }
+    const again = await send(port, 'POST /_gateway/sign-in', [HTTPS, FORM, length], body)
+    t.equal(again.status, 303, 'the ticket was not used up')
+    t.equal((await send(port, 'POST /_gateway/sign-out', signOut(cookie))).status, 303)
+
+    await events.over
+    t.equal(await refusalOf(port, [cookie]), 'token-invalid')
+  },
+)
+
+t.test('a stream in the old gateway ends with its session in the new one', PATIENT, async (t) => {
+  const service = await startUpstream(t, (_request, response) => {
+    response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
+  })
+  const program = await serveKept(t, {
+    GATEWAY_DASHBOARD_URL: service.url,
+    GATEWAY_DRAIN_SECONDS: '60',
+  })
+  const { port, stateDir } = program
+  const [mine, others] = [await signIn(port, await token()), await signIn(port, await token())]
+  const open1 = await open(port)
+  const open2 = await open(port)
+  const [first, second] = [gather(open1), gather(open2)]
+  open1.write(requestBytes('GET /stream', [mine, HTTPS]))
+  open2.write(requestBytes('GET /stream', [others, HTTPS]))
+  for (const events of [first, second]) await events.until((text) => text.includes('data: 1'))
+  await program.replace()
+  await program.said('draining')
+  t.equal((await send(port, 'POST /_gateway/sign-out', signOut(mine))).status, 303)
+  await first.over
+  t.notOk(open2.destroyed, 'and no other stream does')
+  open2.destroy()
+  await second.over
+  t.match(JSON.parse((await askAdmin(stateDir, '/status')).body), { state: { health: 'ok' } })
+})
+
+t.test(
+  'a predecessor that dies silently holds nobody up for longer than it lives',
+  PATIENT,
+  async (t) => {
+    const service = await startUpstream(t)
+    const program = await serveKept(t, { GATEWAY_DASHBOARD_URL: service.url })
+    const cookie = await signIn(program.port, await token())
+    const old = await program.gatewayPid()
+    program.child.kill('SIGUSR2')
+    await eventually(() => childrenOf(program.pid).length === 2, 'the successor', PATIENCE_MS)
+    process.kill(old, 'SIGSTOP')
+    await program.said('gateway replaced')
+    const socket = await open(program.port)
+    const received = gather(socket)
+    socket.write(requestBytes('GET /', [cookie, HTTPS, 'Connection: close']))
+    t.notOk(await within(300, received.over), 'nothing is decided while the old one may write')
+    t.equal(service.requests.length, 0)
+    t.equal(
+      (await send(program.port, 'GET /_gateway/live')).status,
+      200,
+      'what needs no session goes on',
+    )
+    process.kill(old, 'SIGKILL')
+    t.match((await received.over).text, /^HTTP\/1\.1 200 /)
+    const ended = await signIn(program.port, await token())
+    t.equal((await send(program.port, 'POST /_gateway/sign-out', signOut(ended))).status, 303)
+  },
+)
+
+t.test('a successor that dies leaves the writer as it was', PATIENT, async (t) => {
+  const service = await startUpstream(t)
+  const program = await serveKept(t, { GATEWAY_DASHBOARD_URL: service.url })
+  const [old = 0] = childrenOf(program.pid)
+  program.child.kill('SIGUSR2')
+  await eventually(() => childrenOf(program.pid).length === 2, 'the successor', PATIENCE_MS)
+  process.kill(childrenOf(program.pid).find((pid) => pid !== old) ?? 0, 'SIGKILL')
+  await program.said('successor not ready; the gateway goes on')
+  const cookie = await signIn(program.port, await token())
+  t.equal(await refusalOf(program.port, [cookie]), undefined)
+  await program.replace()
+  t.equal(await refusalOf(program.port, [cookie]), undefined)
+})
+
+t.test('a state of a newer program keeps the gateway from starting (78)', PATIENT, async (t) => {
+  const first = await serve(t)
+  first.child.kill('SIGTERM')
+  await first.exited
+  const { DatabaseSync } = await import('node:sqlite')
+  const database = new DatabaseSync(join(first.stateDir, 'state.db'))
+  database.exec("PRAGMA user_version = 99; UPDATE meta SET value = '7.8.9'")
+  database.close()
+  for (const command of ['serve', 'check']) {
+    const program = run(t, [command], testSettings({ GATEWAY_STATE_DIR: first.stateDir }))
+    t.equal(await program.exited, 78)
+    t.match(
+      program.stderr(),
+      /^workspace-gateway: .* written by workspace-gateway 7\.8\.9[^\n]*\n$/,
+    )
+  }
+})
