@@ -4,9 +4,8 @@ import { ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
 import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
 import type { NewApiToken } from '../../src/identity/api-tokens.ts'
-import { cookie, HTTPS, knock, NAVIGATION, ORIGIN } from '../helpers/door.ts'
+import { cookie, HTTPS, knock, NAVIGATION, ORIGIN, signIn, signInPage } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
-import { signIn } from '../helpers/sign-in.ts'
 import { closedPort, startRawUpstream } from '../helpers/upstream.ts'
 import {
   exchange,
@@ -94,7 +93,7 @@ const PROVOKED: Readonly<Record<ErrorCode, (t: Test) => Promise<RawAnswer[]>>> =
   },
   async 'other-subject'(t) {
     const { port } = await startWorkspace(t)
-    const { fields } = await signIn(port)
+    const fields = await signInPage(port, await token())
     const form = `token=${await token({ subject: 'mallory' })}`
     const type = 'Content-Type: application/x-www-form-urlencoded'
     const headers = [...fields, type, `Content-Length: ${form.length}`]
