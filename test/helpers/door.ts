@@ -63,9 +63,6 @@ export const NAVIGATION = [
   'Accept: text/html',
 ]
 
-/** The headers that a browser sends when the user opens a link of another program, such as a mail reader. */
-export const OPENED = [...NAVIGATION, 'Sec-Fetch-Site: none']
-
 /** Sends one GET. An accepted upgrade is closed again. */
 export async function knock(
   port: number,

@@ -9,7 +9,7 @@ import {
   HTTPS,
   knock,
   NAVIGATION,
-  OPENED,
+  TYPED,
   ORIGIN,
 } from '../helpers/door.ts'
 import { startBefore, startWorkspace, token } from '../helpers/gateway.ts'
@@ -489,7 +489,7 @@ t.test('with GATEWAY_SESSION_ROUTES=none the ten hold literally for everybody', 
   const out = [...browser, ...OWN.act, 'Content-Length: 0']
   t.equal((await send(port, 'POST /_gateway/sign-out', out)).status, 303, 'but people get out')
   const link = `GET /_gateway/sign-in?token=${await token()}`
-  t.equal((await send(port, link, [...browser.slice(0, 2), ...OPENED])).status, 303, 'and in')
+  t.equal((await send(port, link, [...browser.slice(0, 2), ...TYPED])).status, 303, 'and in')
 })
 
 const FORM = 'Content-Type: application/x-www-form-urlencoded'
@@ -509,7 +509,7 @@ t.test('nobody with a valid session or token is kept in or out', async (t) => {
     t.equal((await send(port, 'GET /', from)).status, 429, 'nothing is left')
     for (let i = 0; i < 5; i++) {
       const address = `GET /_gateway/sign-in?token=${await token()}`
-      const link = await send(port, address, [...from, ...OPENED])
+      const link = await send(port, address, [...from, ...TYPED])
       t.equal(link.status, 303)
       t.equal(link.headers['ratelimit'], undefined, 'it is not counted')
       t.equal((await signIn(port, await token(), from)).status, 303)

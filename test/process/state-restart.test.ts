@@ -67,9 +67,10 @@ t.test(
   async (t) => {
     const streams: ServerResponse[] = []
     const service = await startUpstream(t, (request, response) => {
-      if (request.url !== '/stream') return void response.end('hello')
-      response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
-      streams.push(response)
+      if (request.url === '/stream') {
+        response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
+        streams.push(response)
+      } else response.end('hello')
     })
     const program = await serveKept(t, {
       GATEWAY_DASHBOARD_URL: service.url,

@@ -1,6 +1,6 @@
 /** Does a session end when its token does, however busy it is? */
 import t from 'tap'
-import { HTTPS, OPENED } from '../helpers/door.ts'
+import { HTTPS, TYPED } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { SOON_MS } from '../helpers/waiting.ts'
 import { send } from '../helpers/wire.ts'
@@ -14,7 +14,7 @@ t.test(
     })
     const good = await token({ ttlSeconds: 3 })
     const link = `GET /_gateway/sign-in?token=${good}`
-    const signedIn = await send(port, link, [HTTPS, ...OPENED])
+    const signedIn = await send(port, link, [HTTPS, ...TYPED])
     const [session = '', age = ''] = (signedIn.headers['set-cookie'] ?? '').split('; ')
     const maxAge = Number(age.replace('Max-Age=', ''))
     t.ok(maxAge <= 3, `the browser keeps it for ${maxAge} seconds`)
@@ -36,6 +36,6 @@ t.test(
     }
     t.ok(served > 0)
     t.ok(performance.now() - begun < SOON_MS)
-    t.equal((await send(port, link, [HTTPS, ...OPENED])).status, 401, 'nor does it sign in again')
+    t.equal((await send(port, link, [HTTPS, ...TYPED])).status, 401, 'nor does it sign in again')
   },
 )
