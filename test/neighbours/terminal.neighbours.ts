@@ -327,7 +327,7 @@ t.test('signing out in one tab ends the terminal in another one, which says so',
     workspace
       .requests('/terminal/ws')
       .map(({ status }) => status)
-      .toSorted(),
+      .toSorted((a, b) => a - b),
     [101, 401],
     'the page tried once more, and then waits',
   )
