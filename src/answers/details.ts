@@ -104,6 +104,10 @@ export const COOKIE_TOO_LONG_DETAIL =
 export const LENGTH_WANTED_DETAIL =
   'This service takes a body of more than 16 KiB only with a Content-Length. Send one.'
 
+/** The `detail` of a sign-in or a renewal whose token has expired, such as a link that was opened too late. */
+export const TICKET_EXPIRED_DETAIL =
+  'This sign-in link, or this token, has expired. Sign in with a new one.'
+
 /** The `detail` of a form or JSON body, for a sign-in or a renewal, with no token or several. */
 export const ONE_TOKEN_DETAIL = 'Send the form again with exactly one token in it.'
 
