@@ -1,6 +1,6 @@
 /** Does `api-token` make, list, replace and revoke tokens, through the running gateway and without one? */
 import { execFileSync, spawn } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import t from 'tap'
@@ -238,19 +238,20 @@ t.test('without a gateway, what a full disk does not take is not said to be revo
   const tokens: string[] = []
   for (let i = 0; i < 8; i++)
     tokens.push((await command('create', '--name', `t${i}`, '--scope', long)).out)
+  const text = join(temporaryFolder(t), 'text')
+  writeFileSync(text, tokens.join(''))
   // In blocks of 512 bytes: enough to open the state. Without the signal that comes with the limit, a write fails.
   const program = watch(
     t,
     spawn(
       'sh',
       [
-        ...['-c', 'trap "" XFSZ; ulimit -f 70; exec "$0" "$@"', process.execPath, MAIN],
+        ...['-c', 'trap "" XFSZ; ulimit -f 70; exec "$0" "$@" <"$LEAKED"', process.execPath, MAIN],
         ...['api-token', 'revoke', '--leaked', '-'],
       ],
-      { env: { GATEWAY_STATE_DIR: stateDir }, stdio: ['pipe', 'pipe', 'pipe'] },
+      { env: { GATEWAY_STATE_DIR: stateDir, LEAKED: text }, stdio: ['ignore', 'pipe', 'pipe'] },
     ),
   )
-  program.child.stdin?.end(tokens.join(''))
   t.equal(await program.exited, 1)
   t.equal(program.stdout(), '')
   t.match(program.stderr(), /^workspace-gateway: not done: the state could not be written.*\n$/)

@@ -32,7 +32,7 @@ t.test('sessions are listed and ended, with the gateway and without it', async (
   const command = (...args: string[]) => runCommand(sessions, args, env)
   t.match(await command('list'), { code: 0, out: '', err: /nobody is signed in/ })
   const cookies = {
-    alice: await signIn(port, 'alice', 'Firefox \u{202e}'),
+    alice: await signIn(port, 'alice', 'Firefox \u009b31m'),
     bob: await signIn(port, 'bob', 'x'.repeat(200)),
     carol: await signIn(port, 'carol', 'Safari'),
   }
@@ -49,7 +49,9 @@ t.test('sessions are listed and ended, with the gateway and without it', async (
     table,
     /^\S{22} +alice +browser( +20\d\d-\d\d-\d\d \d\d:\d\dZ){3} +203\.0\.113\.9 +0 +Fire/m,
   )
-  t.notMatch(table, /\u{202e}|x{61}/u)
+  t.notMatch(table, /\u{9b}|x{61}/u)
+  const { out: json } = await command('list', '--json')
+  t.match(json, 'Firefox \\u009b31m', 'nor does the JSON control a terminal')
 
   t.match(await command('end', await idOf('alice')), { code: 0, out: '1 session ended\n', err: '' })
   t.notOk(await isIn(port, cookies.alice))
