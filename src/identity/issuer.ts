@@ -10,7 +10,6 @@ import {
 } from './sessions.ts'
 import type { Session } from './session.ts'
 import type { Principal } from './token.ts'
-import type { TokenVerifier } from './verifier.ts'
 
 /** A session token that is not in force yet. */
 export interface Draft {
@@ -29,7 +28,6 @@ export interface Draft {
 export interface IssuerParts {
   readonly keys: KeyRing
   readonly sessions: Sessions
-  readonly verifier: TokenVerifier
   /** `aud` of the tokens */
   readonly workspace: string
 }
@@ -38,13 +36,11 @@ export interface IssuerParts {
 export class SessionIssuer {
   readonly #keys: KeyRing
   readonly #sessions: Sessions
-  readonly #verifier: TokenVerifier
   readonly #workspace: string
 
-  constructor({ keys, sessions, verifier, workspace }: IssuerParts) {
+  constructor({ keys, sessions, workspace }: IssuerParts) {
     this.#keys = keys
     this.#sessions = sessions
-    this.#verifier = verifier
     this.#workspace = workspace
   }
 
@@ -81,7 +77,7 @@ export class SessionIssuer {
   start(draft: Draft, device: Device, replaces?: Session): Principal {
     const { ticket, key, sessionId: id, tokenId } = draft
     const ids = { id, tokenId, kid: key.kid }
-    return this.#issued(draft, this.#sessions.start(ticket, ids, device, replaces))
+    return issuedTo(key, this.#sessions.start(ticket, ids, device, replaces))
   }
 
   /**
@@ -91,18 +87,15 @@ export class SessionIssuer {
   renew(draft: Draft, known: BrowserSession): Principal {
     const { ticket, key, tokenId } = draft
     const browser = this.#sessions.renew(known, ticket, { tokenId, kid: key.kid })
-    // Its older tokens were cached until their expiry, and are now accepted for one minute.
-    this.#verifier.forget(({ session }) => session === browser.session)
-    return this.#issued(draft, browser)
+    return issuedTo(key, browser)
   }
+}
 
-  #issued({ ticket, key }: Draft, { session, authenticatedAt }: BrowserSession): Principal {
-    const { oneTimeId } = ticket
-    if (oneTimeId !== undefined) this.#verifier.forget(({ ticketId }) => ticketId === oneTimeId)
-    const { subject, endsAt: acceptedUntil } = session
-    return {
-      ...{ subject, session, acceptedUntil, key, authenticatedAt },
-      ...{ apiToken: undefined, ticketId: undefined },
-    }
+/** The person with a token that was just issued. */
+function issuedTo(key: Key, { session, authenticatedAt }: BrowserSession): Principal {
+  const { subject, endsAt: acceptedUntil } = session
+  return {
+    ...{ subject, session, acceptedUntil, key, authenticatedAt },
+    ...{ apiToken: undefined, ticketId: undefined },
   }
 }
