@@ -1,6 +1,5 @@
 /** How does a person sign out? With a form at `/_gateway/sign-out`, which ends the session, or all of the person's, for good. */
 import type { FastifyInstance } from 'fastify'
-import { API_TOKEN_SIGN_OUT_DETAIL } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { signedOutPage } from '../src/answers/pages.ts'
 import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
@@ -35,7 +34,6 @@ export default async function signOutRoutes(
       const { exchange, id } = request
       exchange.outcome.stage = 'sign-out'
       const { principal } = exchange
-      if (principal?.apiToken !== undefined) throw API_TOKEN
       let isSaved = true
       if (principal !== undefined)
         ({ isSaved } =
@@ -76,9 +74,4 @@ export default async function signOutRoutes(
 const REPLACED = new GatewayError('state-unavailable', {
   reason: 'a successor keeps the sessions',
   retryAfter: 1,
-})
-
-const API_TOKEN = new GatewayError('scope-missing', {
-  reason: 'an API token cannot sign out',
-  detail: API_TOKEN_SIGN_OUT_DETAIL,
 })
