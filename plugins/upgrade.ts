@@ -141,7 +141,12 @@ export function takeUpgrades(
     const switched = result
     const splice: Takeover = (socket, head) => {
       const clientHead = Buffer.concat([head, early.take()])
-      const answer = switchingAnswer(switched, request.id, service.isolatedAt)
+      const answer = switchingAnswer(
+        switched,
+        request.id,
+        service.isolatedAt,
+        exchange.budgetFields,
+      )
       const address = client.budgetKey
       const relay = openRelay({
         client: socket,
@@ -240,8 +245,14 @@ function switchingAnswer(
   { rawHeaders }: Switched,
   requestId: string,
   isolatedAt: string | undefined,
+  budgetFields: readonly string[],
 ): string {
-  const headers = [...buildSwitchingHeaders(rawHeaders, isolatedAt), 'X-Request-Id', requestId]
+  const headers = [
+    ...buildSwitchingHeaders(rawHeaders, isolatedAt),
+    'X-Request-Id',
+    requestId,
+    ...budgetFields,
+  ]
   let text = 'HTTP/1.1 101 Switching Protocols\r\n'
   for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`
   return `${text}\r\n`

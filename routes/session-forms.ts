@@ -1,6 +1,6 @@
 /** What do the routes that begin, renew and end sessions have in common? The ticket in a form, the cookie, and a disk that is full. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { COOKIE_TOO_LONG_DETAIL } from '../src/answers/details.ts'
+import { COOKIE_TOO_LONG_DETAIL, TICKET_EXPIRED_DETAIL } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { sessionCookie } from '../src/http/cookies.ts'
 import { usesSecureCookie } from '../src/identity/credentials.ts'
@@ -44,8 +44,8 @@ export async function ticketIn(
   try {
     return await verifier.verifyTicket(token.trim(), inUrl)
   } catch (error) {
-    if (error instanceof GatewayError) return error
-    throw error
+    if (!(error instanceof GatewayError)) throw error
+    return error.code === 'token-expired' ? EXPIRED : error
   }
 }
 
@@ -67,6 +67,11 @@ export function answerUnsaved(
   app.answerProblem(request, reply, error)
   return reply
 }
+
+const EXPIRED = new GatewayError('token-expired', {
+  reason: 'exp',
+  detail: TICKET_EXPIRED_DETAIL,
+})
 
 const TOO_LONG = new GatewayError('token-invalid', {
   reason: 'too long for a cookie',

@@ -124,7 +124,7 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
     sessions,
     apiTokens,
     verifier,
-    issuer: new SessionIssuer({ keys, sessions, verifier, workspace: config.workspace }),
+    issuer: new SessionIssuer({ keys, sessions, workspace: config.workspace }),
     addressBudgets: new SlidingWindowLimiter({
       limit: config.rateLimit,
       windowSeconds,

@@ -1,8 +1,9 @@
-/** Does the page about sessions tell the truth? Its login service signs a browser in, and its causes are those of the code. */
+/** Do the pages about sessions, API tokens and commands tell the truth? Their login service signs in, their lists are those of the code. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
+import { OWNER_ACTIONS } from '../src/admin/owner-actions.ts'
 import { API_TOKEN_PATTERN } from '../src/identity/api-tokens.ts'
 import type { EndCause } from '../src/identity/session.ts'
 import { SCOPE_ROUTES, parseScopes } from '../src/rules/scopes.ts'
@@ -71,6 +72,17 @@ t.test('the page lists every cause of an end, and no other', async (t) => {
   const [, table = ''] = page.split('## What ends when')
   const listed = [...table.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, cause]) => cause)
   t.same(listed, Object.keys(causes))
+})
+
+t.test('the page about commands lists every action of the JSON API, and no other', async (t) => {
+  const commands = readFileSync('docs/commands.md', 'utf8')
+  const [, table = ''] = commands.split('\n## The same in JSON\n')
+  const rows = [...table.matchAll(/^\| (`(?:GET|POST|DELETE) .*?) \|/gm)].map(([, cell]) => cell)
+  const listed = [...rows.join('').matchAll(/`([A-Z]+ \/[^`]+)`/g)].map(([, action]) => action)
+  const actions = Object.values(OWNER_ACTIONS).map(
+    ({ method, path }) => `${method} ${path.replace(':id', 'ID')}`,
+  )
+  t.same(listed.toSorted(), actions.toSorted())
 })
 
 t.test('the page about API tokens has valid scopes, and the pattern of a token', async (t) => {

@@ -104,6 +104,10 @@ export const COOKIE_TOO_LONG_DETAIL =
 export const LENGTH_WANTED_DETAIL =
   'This service takes a body of more than 16 KiB only with a Content-Length. Send one.'
 
+/** The `detail` of a sign-in or a renewal whose token has expired, such as a link that was opened too late. */
+export const TICKET_EXPIRED_DETAIL =
+  'This sign-in link, or this token, has expired. Sign in with a new one.'
+
 /** The `detail` of a form or JSON body, for a sign-in or a renewal, with no token or several. */
 export const ONE_TOKEN_DETAIL = 'Send the form again with exactly one token in it.'
 
@@ -139,6 +143,7 @@ export const API_TOKEN_DETAILS = {
   'bad address': 'A token is allowed from addresses and CIDRs, 32 at most, such as 203.0.113.0/24.',
   'bad rate': 'A rate is a whole number of requests a minute, 1 to 100,000.',
   'bad expiry': 'A token must end later than now and before the year 10000.',
+  'bad overlap': 'The overlap of a rotation is a time of zero or more, such as 24h.',
   'too many tokens': 'There are 10,000 tokens in force. Revoke some that are not used.',
   'not in force': 'The token has expired, was revoked or was replaced, so it cannot be rotated.',
 } as const

@@ -73,6 +73,10 @@ export interface TokenForm {
   readonly loginHref?: string | undefined
 }
 
+/** How somebody without a token gets in. `npm start` is in a checkout, where the command has another name. */
+const NEW_LINK =
+  '<p>On the machine, <code>workspace-gateway sign-in-link</code> makes a link that signs in; after <code>npm start</code>, <code>npm run sign-in-link</code> does.</p>'
+
 /**
  * Builds the built-in sign-in page.
  * @param problem why the previous attempt failed, or undefined
@@ -87,7 +91,7 @@ export function signInPage(
   return page(
     'Sign in to this workspace',
     `${loginLink(loginHref)}<p>${loginHref === undefined ? 'Paste' : 'Or paste'} the token of this workspace. It signs in once; the session stays in a cookie of this browser until it expires.</p>${alert(problem)}
-${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}`,
+${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}${loginHref === undefined ? NEW_LINK : ''}`,
   )
 }
 
@@ -95,7 +99,7 @@ ${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}`,
 export function usedTicketPage({ problem = '', returnTo, loginHref }: TokenForm): string {
   const way =
     loginHref === undefined
-      ? `<p>On the machine, <code>workspace-gateway sign-in-link</code> makes a new link. A new token can be pasted here:</p>
+      ? `${NEW_LINK}<p>A new token can be pasted here:</p>
 ${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}`
       : button(loginHref, 'Sign in again')
   return page(

@@ -70,8 +70,9 @@ function backUp(stateDir: string, file: string): string {
 }
 
 function restore(stateDir: string, file: string): string {
-  const { size } = statSync(file)
-  if (size > MAX_BACKUP_BYTES) throw new DamagedStateError('it is too large')
+  const stats = statSync(file)
+  if (!stats.isFile()) throw new DamagedStateError('it is not a regular file')
+  if (stats.size > MAX_BACKUP_BYTES) throw new DamagedStateError('it is too large')
   const content = readFileSync(file)
   becomeOwnerOf(stateDir)
   const lock = takeStateLock(stateDir)

@@ -23,7 +23,10 @@ export class FrameFollower {
   readonly #header = Buffer.alloc(MAX_HEADER_BYTES)
   #headerBytes = 0
   #payloadLeft = 0
-  /** Whether a message has begun and its last frame has not. Control frames may come in between (RFC 6455 section 5.4). */
+  /**
+   * Whether no message may be inserted: one has begun and its last frame has not come, with control frames in between (RFC 6455
+   * section 5.4), or a close frame has come, after which nothing is sent.
+   */
   #isInMessage = false
   #broken = false
 
@@ -88,6 +91,7 @@ export class FrameFollower {
     this.#headerBytes = 0
     this.#payloadLeft = length
     if (!isControl(first)) this.#isInMessage = (first & 0x80) === 0
+    else if ((first & 0x0f) === CLOSE) this.#isInMessage = true
     if (!Number.isSafeInteger(length)) this.#broken = true
   }
 }

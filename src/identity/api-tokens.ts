@@ -216,8 +216,9 @@ export class ApiTokens implements Watched {
       throw refusal('bad rate')
     if (expiresAt !== undefined && !(expiresAt > now && expiresAt < LAST_MS))
       throw refusal('bad expiry')
+    const end = expiresAt === undefined ? undefined : Math.floor(expiresAt)
     const row = newRow(
-      { name, subject, rate, expiresAt, addresses: checkedAddresses(addresses) },
+      { name, subject, rate, expiresAt: end, addresses: checkedAddresses(addresses) },
       checkedScopes(wanted.scopes ?? []),
       now,
     )
@@ -234,6 +235,7 @@ export class ApiTokens implements Watched {
     const old = this.#byId.get(id)
     if (old === undefined || !this.#isLive(old) || old.replacedBy !== undefined)
       throw refusal('not in force')
+    if (!(Number.isFinite(overlapMs) && overlapMs >= 0)) throw refusal('bad overlap')
     const now = this.#now()
     const { name, session, rate, addresses } = old
     const { subject, endsAt } = session
@@ -242,7 +244,7 @@ export class ApiTokens implements Watched {
     const retired: ApiTokenRow = {
       ...rowOf(old),
       name: this.#oldName(name),
-      expiresAt: Math.min(endsAt, now + Math.max(0, overlapMs)),
+      expiresAt: Math.min(endsAt, now + Math.floor(overlapMs)),
       replacedBy: row.row.id,
     }
     const made = this.#make(row, [retired])

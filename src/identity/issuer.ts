@@ -10,7 +10,6 @@ import {
 } from './sessions.ts'
 import type { Session } from './session.ts'
 import type { Principal } from './token.ts'
-import type { TokenVerifier } from './verifier.ts'
 
 /** A session token that is not in force yet. */
 export interface Draft {
@@ -29,7 +28,6 @@ export interface Draft {
 export interface IssuerParts {
   readonly keys: KeyRing
   readonly sessions: Sessions
-  readonly verifier: TokenVerifier
   /** `aud` of the tokens */
   readonly workspace: string
 }
@@ -38,13 +36,11 @@ export interface IssuerParts {
 export class SessionIssuer {
   readonly #keys: KeyRing
   readonly #sessions: Sessions
-  readonly #verifier: TokenVerifier
   readonly #workspace: string
 
-  constructor({ keys, sessions, verifier, workspace }: IssuerParts) {
+  constructor({ keys, sessions, workspace }: IssuerParts) {
     this.#keys = keys
     this.#sessions = sessions
-    this.#verifier = verifier
     this.#workspace = workspace
   }
 
@@ -58,13 +54,10 @@ export class SessionIssuer {
     const sessionId = renewed?.session.id ?? newName()
     const tokenId = newName()
     const endsAt = Math.max(this.#sessions.endOf(claims), renewed?.session.endsAt ?? 0)
-    const authenticatedAt = Math.max(
-      this.#sessions.authenticatedAt(claims),
-      renewed?.authenticatedAt ?? 0,
-    )
+    const { authenticatedAt, methods } = this.#sessions.proof(renewed, claims)
     const key = this.#keys.signing
     const token = await mintSessionToken(key, {
-      ...{ workspace: this.#workspace, subject: claims.subject, methods: claims.methods },
+      ...{ workspace: this.#workspace, subject: claims.subject, methods },
       ...{ sessionId, tokenId, issuedAt: Date.now(), authenticatedAt, endsAt },
     })
     // The keys may have been replaced meanwhile, and a session under a removed key would be over before it begins.
@@ -81,7 +74,7 @@ export class SessionIssuer {
   start(draft: Draft, device: Device, replaces?: Session): Principal {
     const { ticket, key, sessionId: id, tokenId } = draft
     const ids = { id, tokenId, kid: key.kid }
-    return this.#issued(draft, this.#sessions.start(ticket, ids, device, replaces))
+    return issued(key, this.#sessions.start(ticket, ids, device, replaces))
   }
 
   /**
@@ -90,19 +83,15 @@ export class SessionIssuer {
    */
   renew(draft: Draft, known: BrowserSession): Principal {
     const { ticket, key, tokenId } = draft
-    const browser = this.#sessions.renew(known, ticket, { tokenId, kid: key.kid })
-    // Its older tokens were cached until their expiry, and are now accepted for one minute.
-    this.#verifier.forget(({ session }) => session === browser.session)
-    return this.#issued(draft, browser)
+    return issued(key, this.#sessions.renew(known, ticket, { tokenId, kid: key.kid }))
   }
+}
 
-  #issued({ ticket, key }: Draft, { session, authenticatedAt }: BrowserSession): Principal {
-    const { oneTimeId } = ticket
-    if (oneTimeId !== undefined) this.#verifier.forget(({ ticketId }) => ticketId === oneTimeId)
-    const { subject, endsAt: acceptedUntil } = session
-    return {
-      ...{ subject, session, acceptedUntil, key, authenticatedAt },
-      ...{ apiToken: undefined, ticketId: undefined },
-    }
+/** Who has a session, for the record of the request that started or renewed it. */
+function issued(key: Key, { session, authenticatedAt }: BrowserSession): Principal {
+  const { subject, endsAt: acceptedUntil } = session
+  return {
+    ...{ subject, session, acceptedUntil, key, authenticatedAt },
+    ...{ apiToken: undefined, ticketId: undefined },
   }
 }

@@ -321,9 +321,8 @@ export class Sessions implements Watched {
       tokenId,
       superseded: [],
       createdAt: this.#sessionTime(claims.subject, now),
-      authenticatedAt: this.authenticatedAt(claims),
+      ...this.proof(undefined, claims),
       endsAt: this.endOf(claims),
-      methods: claims.methods,
       device: device.name.slice(0, MAX_DEVICE_LENGTH),
       address: device.address,
       lastSeenAt: now,
@@ -365,7 +364,7 @@ export class Sessions implements Watched {
     )
     const row: SessionRow = {
       ...rowOf(known),
-      ...this.proofAfter(known, claims),
+      ...this.proof(known, claims),
       ...{ kid, tokenId, superseded },
       endsAt: Math.max(session.endsAt, this.endOf(claims)),
     }
@@ -376,17 +375,17 @@ export class Sessions implements Watched {
   }
 
   /**
-   * When and how the person proved who they are, after a renewal with a ticket: what is more recent. The two belong together,
-   * so that the time of one proof never stands beside the methods of another.
+   * When and how the person with this ticket proved who they are; of a session that it renews, what is more recent. The two
+   * belong together, so that the time of one proof never stands beside the methods of another.
    */
-  proofAfter(
-    { authenticatedAt, methods }: BrowserSession,
+  proof(
+    renewed: BrowserSession | undefined,
     claims: Claims,
   ): Pick<BrowserSession, 'authenticatedAt' | 'methods'> {
-    const since = this.authenticatedAt(claims)
-    return since < authenticatedAt
-      ? { authenticatedAt, methods }
-      : { authenticatedAt: since, methods: claims.methods }
+    const authenticatedAt = this.authenticatedAt(claims)
+    return renewed !== undefined && authenticatedAt < renewed.authenticatedAt
+      ? { authenticatedAt: renewed.authenticatedAt, methods: renewed.methods }
+      : { authenticatedAt, methods: claims.methods }
   }
 
   /** Ends sessions of browsers and of programs for good, wherever they are used. API tokens end in api-tokens.ts. */

@@ -40,6 +40,8 @@ const STATE = /^[\w-]{22}$/
  */
 export function giveState(request: FastifyRequest, domain: string): GivenState {
   const { exchange } = request
+  // A script of an allowed origin can read the response, and so gets a state that is worth nothing.
+  if (exchange.allowOrigin !== undefined) return { state: newName(), headers: [] }
   const secure = usesSecureCookie(exchange)
   const sent = sentCookies(request)
   const [known = '', knownSession] = partsOf(sent)

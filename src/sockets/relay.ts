@@ -121,7 +121,8 @@ export class WebSocketRelay implements OpenSocket, Watched {
     const line = this.#lines?.farewell(why)
     this.#fromService.endWith(closeFrame(code, reason), () => this.#client.end(), line)
     this.#fromClient.endWith(closeFrame(1001, '', randomBytes(4)), () => this.#service.end())
-    this.#timer ??= setTimeout(() => {
+    clearTimeout(this.#timer) // of a side that has ended: its bytes had longer to reach the other side
+    this.#timer = setTimeout(() => {
       this.#fromService.forgoLine()
       this.#timer = setTimeout(() => this.destroy(), CLOSE_MS - LINE_MS)
     }, LINE_MS)

@@ -67,7 +67,6 @@ export function restoreBudgets(stateDir: string, tables: BudgetTables, logger: L
         typeof saved === 'object' && saved !== null
           ? (saved as Record<string, unknown>)[name]
           : undefined
-      if (entry === undefined) continue // an older release saved fewer tables
       if (isSavedBudgets(entry)) table.restore(entry)
       else logger.error({ path, table: name }, 'saved budgets are corrupt')
     }

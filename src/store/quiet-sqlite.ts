@@ -14,7 +14,7 @@ export function withoutSqliteWarning<T>(load: () => T): T {
   const { emitWarning } = process
   const filtered: typeof emitWarning = (warning: string | Error, ...rest: unknown[]) => {
     const isIt = rest[0] === 'ExperimentalWarning' && String(warning).startsWith('SQLite ')
-    if (!isIt) Reflect.apply(emitWarning, process, [warning, ...rest])
+    if (!isIt) (emitWarning as (...all: unknown[]) => void).call(process, warning, ...rest)
   }
   process.emitWarning = filtered
   try {

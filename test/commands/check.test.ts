@@ -8,6 +8,7 @@ import { KNOWN_VARIABLES, type Environment } from '../../src/config/load.ts'
 import { SETTINGS } from '../../src/config/settings.ts'
 import { runCommand } from '../helpers/command.ts'
 import { temporaryFolder } from '../helpers/process.ts'
+import { fileIn, openState } from '../helpers/state.ts'
 
 const SECRET = 'k8f2mD5xQ9vB1nR7tY3wL6pZ0sH4jC8a'
 const OLD_SECRET = 'Zq4Wm7Xn2Cv5Bb8Nk1Lj3Hg6Fd9Sa0Pe-older'
@@ -102,9 +103,9 @@ t.test('a valid but risky configuration gets advice', async (t) => {
   const writable = join(folder, 'openclaw')
   writeFileSync(writable, 'oc-token-1')
   chmodSync(writable, 0o620)
-  const openState = join(folder, 'state')
-  mkdirSync(openState)
-  chmodSync(openState, 0o755)
+  const openFolder = join(folder, 'state')
+  mkdirSync(openFolder)
+  chmodSync(openFolder, 0o755)
   const cases: Array<[Environment, RegExp]> = [
     [{ GATEWAY_ALLOWED_HOSTS: '*' }, /^GATEWAY_ALLOWED_HOSTS is \*/],
     [{ GATEWAY_TRUSTED_PROXIES: 'none' }, /^GATEWAY_TRUSTED_PROXIES is none while GATEWAY_HOST ::/],
@@ -119,7 +120,7 @@ t.test('a valid but risky configuration gets advice', async (t) => {
     [{ GATEWAY_API_URL: 'http://192.0.2.77:3000' }, /192\.0\.2\.77:3000 is not on this machine/],
     [{ GATEWAY_API_URL: 'http://0.0.0.0:3000' }, /^GATEWAY_API_URL .* names every address/],
     [{ GATEWAY_JWT_PREVIOUS_SECRETS: OLD_SECRET }, /^GATEWAY_JWT_PREVIOUS_SECRETS .* 1 secret:/],
-    [{ GATEWAY_STATE_DIR: openState }, /^GATEWAY_STATE_DIR .*\(mode 755\); chmod 700/],
+    [{ GATEWAY_STATE_DIR: openFolder }, /^GATEWAY_STATE_DIR .*\(mode 755\); chmod 700/],
     [{ GATEWAY_JWT_LEEWAY_SECONDS: '120' }, /^GATEWAY_JWT_LEEWAY_SECONDS is 120, the maximum/],
     [{ GATEWAY_LOGIN_URL: 'http://login.example.com/' }, /^GATEWAY_LOGIN_URL .* plain http/],
     [
@@ -215,3 +216,28 @@ t.test('unknown arguments are a usage error', async (t) => {
   await t.rejects(run(BASE, '--jsn'), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' })
   await t.rejects(run(BASE, 'now'), { code: 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL' })
 })
+
+t.test(
+  'a state that is or was damaged is named, and one of a newer program is an error',
+  async (t) => {
+    const stateDir = temporaryFolder(t)
+    const env = { GATEWAY_STATE_DIR: stateDir }
+    writeFileSync(fileIn(stateDir), 'x'.repeat(5000))
+    t.match(await warningsOf(env), [
+      /is damaged \(other users can use it .*the next start moves it aside/,
+    ])
+    const { state } = await openState(t, stateDir)
+    t.match(await warningsOf(env), [/was damaged when it was opened at .*API tokens are gone/])
+    state.close()
+    const again = await openState(t, stateDir)
+    t.same(await warningsOf(env), [])
+    again.state.write((database) =>
+      database.exec("PRAGMA user_version = 99; UPDATE meta SET value = '7.8.9'"),
+    )
+    const { code, err } = await run({ ...BASE, ...env })
+    t.equal(code, 78)
+    t.match(err, /^workspace-gateway: .*written by workspace-gateway 7\.8\.9[^\n]*\n$/)
+    const { out } = await run({ ...BASE, ...env }, '--json')
+    t.match(JSON.parse(out), { valid: false, problems: [/7\.8\.9/] })
+  },
+)

@@ -195,6 +195,8 @@ t.test('told to stop at a message’s end, nothing is read of a close frame with
   t.ok(follower.atBoundary)
   t.notOk(follower.isBetweenMessages)
   t.equal(follower.follow(close), close.length, 'it is an ordinary frame otherwise')
+  t.ok(follower.atBoundary)
+  t.notOk(follower.isBetweenMessages, 'nothing may follow it')
   const within = new FrameFollower('server')
   within.follow(begun.subarray(0, 2))
   const payload = Buffer.concat([Buffer.from([0x88, 0x88, 0x88]), close])

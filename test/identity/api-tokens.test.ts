@@ -1,5 +1,6 @@
 /** Is an API token kept as a digest alone, and does it count from when it was made until it is over, and not longer? */
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import * as fc from 'fast-check'
 import t from 'tap'
 import { describe, tokenAdvice } from '../../src/identity/api-token-list.ts'
@@ -59,6 +60,10 @@ t.test('a token is hub_ and 32 letters and digits, each as likely as any other',
   // 61 degrees of freedom: beyond 150 once in a hundred million runs; with a byte modulo 62 it would be about 950.
   t.ok(chiSquare < 150, String(chiSquare))
   t.equal(new Set(apiTokens.list().map(({ id }) => id)).size, made)
+})
+
+t.test('the page for operators has the pattern for scanners', async (t) => {
+  t.ok(readFileSync('docs/api-tokens.md', 'utf8').includes(`\`${API_TOKEN_PATTERN}\``))
 })
 
 t.test('only its SHA-256 is kept, and everything else comes back after a restart', async (t) => {
@@ -226,6 +231,21 @@ t.test(
   },
 )
 
+t.test(
+  'an overlap that is no time is refused, and fractions of a millisecond are cut off',
+  async (t) => {
+    const { apiTokens } = startApiTokens()
+    const { apiToken } = apiTokens.create(wanted({ expiresAt: START + 5000.5 }))
+    t.equal(apiToken.session.endsAt, START + 5000)
+    const BAD_OVERLAP = { code: 'bad-request', reason: 'bad overlap' }
+    for (const overlap of [NaN, -1, Infinity, -Infinity])
+      t.throws(() => apiTokens.rotate(apiToken, overlap), BAD_OVERLAP)
+    t.equal(apiToken.replacedBy, undefined)
+    apiTokens.rotate(apiToken, 1000.7)
+    t.equal(apiToken.session.endsAt, START + 1000)
+  },
+)
+
 t.test('a rotation makes nothing last longer than it would have', async (t) => {
   const { clock, apiTokens } = startApiTokens()
   const short = apiTokens.create(wanted({ expiresAt: START + 1000 })).apiToken
@@ -272,7 +292,7 @@ t.test('a write that comes late undoes nothing', async (t) => {
   setReadOnly(true)
   apiTokens.markExposed(apiToken)
   setReadOnly(false)
-  t.ok(apiTokens.revoke(apiToken).isSaved)
+  apiTokens.revoke(apiToken)
   state.flush()
   t.equal(reloaded(state).find(token)?.session.endedBy, 'revoked')
 })

@@ -6,7 +6,7 @@ import { renderMetrics } from '../../src/admin/measurements.ts'
 import { METRICS, RequestMetrics } from '../../src/observe/metrics.ts'
 import { STAGES } from '../../src/request/outcome.ts'
 import { ROUTE_WORDS, type RouteName } from '../../src/rules/site-map.ts'
-import { client, cookie, HTTPS, TYPED } from '../helpers/door.ts'
+import { client, cookie, HTTPS, TYPED, signIn } from '../helpers/door.ts'
 import { token } from '../helpers/gateway.ts'
 import { startOperated } from '../helpers/operations.ts'
 import { exchange, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
@@ -157,6 +157,32 @@ t.test('gauges are read when the metrics are asked for', async (t) => {
   socket.destroy()
   parts.drain.begin()
   t.equal(parse((await ask('/metrics')).body).get('gateway_draining'), 1)
+})
+
+t.test('sessions and their keys are counted, and named by nothing secret', async (t) => {
+  const { port, ask, parts } = await startOperated(t)
+  const { kid } = parts.keys.signing
+  const read = async () => parse((await ask('/metrics')).body)
+  t.equal((await read()).get(`gateway_tokens_verified_total{kid="${kid}"}`), 0)
+  const line = await signIn(port, await token())
+  for (let i = 0; i < 3; i++) await send(port, 'GET /', [HTTPS, line])
+  await send(port, 'GET /', [`Authorization: Bearer ${await token()}`])
+  const during = await read()
+  t.equal(
+    during.get(`gateway_tokens_verified_total{kid="${kid}"}`),
+    5,
+    'the ticket, and each request',
+  )
+  t.equal(during.get('gateway_sessions{kind="browser"}'), 1)
+  t.equal(during.get('gateway_sessions{kind="program"}'), 1)
+  t.equal(during.get('gateway_sessions_started_total'), 1)
+  t.match(JSON.parse((await ask('/status')).body), { sessions: { browser: 1, program: 1 } })
+  parts.sessions.endAll('revoked', 'alice')
+  const after = await read()
+  t.equal(after.get('gateway_sessions{kind="browser"}'), 0)
+  t.equal(after.get('gateway_sessions_ended_total{cause="revoked"}'), 2)
+  t.equal(after.get('gateway_sessions_ended_total{cause="expired"}'), 0)
+  t.notMatch((await ask('/metrics')).body, /alice|test-key/)
 })
 
 t.test('a delay of the event loop is reported once', async (t) => {

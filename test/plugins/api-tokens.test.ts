@@ -326,6 +326,8 @@ t.test(
         t.equal(answer.status, status)
         t.equal(answer.headers['x-workspace-token-expires'], date)
       }
+    const switched = await knock(port, 'upgrade', '/api/x', [bearer(token)])
+    t.match(switched, { status: 101, headers: { 'x-workspace-token-expires': date } })
     const readable = await send(port, 'GET /api/x', [bearer(token), 'Origin: https://app.example'])
     t.match(readable.headers['access-control-expose-headers'], 'X-Workspace-Token-Expires')
     for (const secret of [

@@ -24,9 +24,10 @@ t.test('a key is rotated under load without a failed request', { timeout: 85_000
   const folder = temporaryFolder(t)
   const [current, previous] = [join(folder, 'current'), join(folder, 'previous')]
   const service = await startUpstream(t, (request, response) => {
-    if (request.url !== '/events') return void response.end('an answer')
-    response.writeHead(200, { 'Content-Type': 'text/event-stream' })
-    response.write('data: begun\n\n')
+    if (request.url === '/events') {
+      response.writeHead(200, { 'Content-Type': 'text/event-stream' })
+      response.write('data: begun\n\n')
+    } else response.end('an answer')
   })
   writeFileSync(current, SECRET)
   writeFileSync(previous, UNUSED)

@@ -8,7 +8,7 @@ import { basic, safari, startTtyd } from '../helpers/ttyd.ts'
 import { TTY } from '../helpers/socket-pairs.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
-import { send, upgrade } from '../helpers/wire.ts'
+import { closeCode, send, upgrade } from '../helpers/wire.ts'
 
 const NEXT = 'the-next-key-of-houston-9d2b77c1e04f5a38'
 const bearer = async (secret: string) => `Authorization: Bearer ${await token({ secret })}`
@@ -56,7 +56,7 @@ t.test('SIGHUP replaces the key and closes the WebSockets of the old one', async
   t.equal((await send(program.port, 'GET /', [old])).status, 401)
   t.equal((await send(program.port, 'GET /', [next])).status, 200)
   await socket.closed
-  t.equal(socket.received().readUInt16BE(2), 4401)
+  t.equal(closeCode(socket), 4401)
   t.notMatch(program.stdout(), /of-houston/)
   program.child.kill('SIGTERM')
   t.equal(await program.exited, 0)

@@ -1,7 +1,6 @@
 /** Do sessions survive a restart and a replacement, does what has ended stay ended, and does one process at a time write? */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ServerResponse } from 'node:http'
 import t from 'tap'
 import { askAdmin } from '../../src/admin/ask.ts'
 import { HTTPS, ORIGIN, signIn } from '../helpers/door.ts'
@@ -65,11 +64,10 @@ t.test(
   'in a gateway that was replaced nobody signs in or out: the next try reaches the successor',
   PATIENT,
   async (t) => {
-    const streams: ServerResponse[] = []
     const service = await startUpstream(t, (request, response) => {
-      if (request.url !== '/stream') return void response.end('hello')
-      response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
-      streams.push(response)
+      if (request.url === '/stream') {
+        response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
+      } else response.end('hello')
     })
     const program = await serveKept(t, {
       GATEWAY_DASHBOARD_URL: service.url,

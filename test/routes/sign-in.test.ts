@@ -1,7 +1,7 @@
 /** Can people sign in, and can nobody be sent elsewhere, signed in as someone else or robbed of a token on the way? */
 import { SignJWT } from 'jose/jwt/sign'
 import t from 'tap'
-import { DETAILS } from '../../src/answers/details.ts'
+import { DETAILS, TICKET_EXPIRED_DETAIL } from '../../src/answers/details.ts'
 import { assertRefused, cookie, HTTPS, NAVIGATION, ORIGIN, signIn, TYPED } from '../helpers/door.ts'
 import { SECRET, startWorkspace, token } from '../helpers/gateway.ts'
 import { breakWrites } from '../helpers/full-disk.ts'
@@ -184,7 +184,7 @@ t.test('a mistyped token shows the form again, with the same way back', async (t
   ]
   const bad: Array<[text: string, words: string]> = [
     ['mistyped', DETAILS['token-invalid']],
-    [await token({ ttlSeconds: -3600 }), DETAILS['token-expired']],
+    [await token({ ttlSeconds: -3600 }), TICKET_EXPIRED_DETAIL],
   ]
   for (const [text, words] of bad)
     for (const [returnTo, kept] of rows) {
@@ -198,6 +198,7 @@ t.test('a mistyped token shows the form again, with the same way back', async (t
         t.equal(field(answer.body), kept, returnTo)
         t.ok(answer.body.includes(`<p class="bad" role="alert">${words}</p>`))
         t.notMatch(answer.body, 'http-equiv')
+        t.match(answer.body, 'workspace-gateway sign-in-link', 'the way to a new one')
       }
     }
   t.equal(workspace.dials(), 0)
@@ -711,6 +712,29 @@ t.test(
     t.notMatch(reflected.raw, 'script')
   },
 )
+
+t.test('a script of an allowed origin cannot read the state of this browser', async (t) => {
+  const { port } = await startWorkspace(t, {
+    GATEWAY_LOGIN_URL: 'https://hubify.com/login',
+    GATEWAY_ALLOWED_ORIGINS: 'https://app.example.com',
+  })
+  const state = 'S'.repeat(22)
+  const fetched = [
+    HTTPS,
+    'Origin: https://app.example.com',
+    'Sec-Fetch-Site: cross-site',
+    'Sec-Fetch-Mode: cors',
+    'Accept: text/html',
+    `Cookie: ${stateCookie(state)}`,
+  ]
+  for (const target of ['/_gateway/sign-in', `/_gateway/sign-in?token=${await token()}`]) {
+    const answer = await send(port, `GET ${target}`, fetched)
+    t.equal(answer.status, 200)
+    t.equal(answer.headers['access-control-allow-origin'], 'https://app.example.com')
+    t.notMatch(answer.raw, state)
+    t.equal(answer.headers['set-cookie'], undefined)
+  }
+})
 
 t.test(
   'on a loopback host over plain http the state is in the cookie that browsers keep there',

@@ -96,7 +96,7 @@ t.test(
   async (t) => {
     const stateDir = temporaryFolder(t)
     const old = await openState(t, stateDir)
-    for (const begin of [(_: State) => {}, (state: State) => void state.takeOver()]) {
+    for (const begin of [() => {}, (state: State) => void state.takeOver()]) {
       const next = await openState(t, stateDir, { takesOver: true })
       begin(next.state)
       next.state.close()

@@ -146,6 +146,18 @@ t.test(
   },
 )
 
+t.test('no line follows the close frame of a service', async (t) => {
+  const gateway = await startPairs(t)
+  const { client, service } = await gateway.connect()
+  service.write(serverFrame(8, Buffer.from([0x03, 0xe8])))
+  await client.until(4)
+  gateway.running.parts.openSockets.close(SESSION_ENDED)
+  await over(client)
+  t.match(shortOf(client), ['8 1000'])
+  t.notOk(shortOf(client).some((frame) => frame.startsWith('2')))
+  await gateway.settled()
+})
+
 t.test('an illegal frame while a line waits ends in a close frame too', async (t) => {
   const gateway = await startPairs(t)
   const { client, service } = await gateway.connect()
