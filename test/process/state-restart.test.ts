@@ -67,7 +67,6 @@ t.test(
     const service = await startUpstream(t, (request, response) => {
       if (request.url === '/stream') {
         response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
-        streams.push(response)
       } else response.end('hello')
     })
     const program = await serveKept(t, {
