@@ -44,6 +44,10 @@ export function wrongUsage(command: string, message: string): CommandError {
 export const NOT_SAVED =
   'it is not on the disk yet, which may be full: it holds while the gateway runs, which writes it as soon as it can'
 
+/** What is said of a change of the state file that could not be written, when no gateway runs that would try again. */
+const NOT_WRITTEN =
+  'nothing was changed: the state file cannot be written; the disk may be full, or the file read-only'
+
 /** Does the work of a command. @returns 0, or the exit code of the failure, which is printed */
 export async function exitCodeOf(io: Io, work: () => Promise<void>): Promise<number> {
   try {
@@ -169,6 +173,7 @@ async function doOnState(
       ...{ parts, caller, input: { id, body } },
       logger: undefined,
     })
+    if (state.condition.health === 'unsaved') throw new CommandError(NOT_WRITTEN, EXIT.failed)
     return JSON.parse(JSON.stringify(answer)) as unknown // as if the gateway had answered
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error
