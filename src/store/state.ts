@@ -63,6 +63,11 @@ const WATCH_MS = 1000
 /** How many changes wait to be written. When more are to wait, the oldest are given up, because memory is bounded too. */
 const MAX_WAITING = 10_000
 
+const HANDED_OVER = new GatewayError('state-unavailable', {
+  reason: 'a successor keeps the state',
+  retryAfter: 1,
+})
+
 /** The state of a gateway. */
 export class State {
   readonly #stateDir: string
@@ -164,6 +169,15 @@ export class State {
     if (this.#mode !== 'writer') return { health: 'unavailable', ...damage }
     if (this.#isFailing) return { health: 'unsaved', ...damage }
     return { health: this.#damage === undefined ? 'ok' : 'damaged', ...damage }
+  }
+
+  /**
+   * Refuses what must outlast this process when a successor has taken over the state: a change would not reach the successor,
+   * and an answer would promise what nobody keeps. The response is the last one of its connection, so the next try gets there.
+   * @throws {GatewayError} `state-unavailable`
+   */
+  refuseIfHandedOver(): void {
+    if (this.#mode === 'retired') throw HANDED_OVER
   }
 
   /** Calls a function whenever the database that is read has become another one, because everything must be read again. */

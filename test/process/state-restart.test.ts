@@ -1,6 +1,7 @@
 /** Do sessions survive a restart and a replacement, does what has ended stay ended, and does one process at a time write? */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { SignJWT } from 'jose/jwt/sign'
 import t from 'tap'
 import { askAdmin } from '../../src/admin/ask.ts'
 import { HTTPS, ORIGIN, signIn } from '../helpers/door.ts'
@@ -19,6 +20,12 @@ const signOut = (cookie: string) => [cookie, HTTPS, `Origin: ${ORIGIN}`, 'Conten
 
 const refusalOf = async (port: number, headers: readonly string[]) =>
   (await send(port, 'GET /', [HTTPS, ...headers])).headers['x-gateway-error']
+
+/** `sid` in a header line with a session cookie. */
+function sidOf(line: string): string {
+  const [, payload = ''] = line.split('.')
+  return (JSON.parse(Buffer.from(payload, 'base64url').toString()) as { sid: string }).sid
+}
 
 /** The process ids of the children of a process. */
 const childrenOf = (pid: number): number[] =>
@@ -61,7 +68,7 @@ t.test(
 )
 
 t.test(
-  'in a gateway that was replaced nobody signs in or out: the next try reaches the successor',
+  'a gateway that was replaced changes nothing: the next try reaches the successor',
   PATIENT,
   async (t) => {
     const service = await startUpstream(t, (request, response) => {
@@ -70,38 +77,72 @@ t.test(
       } else response.end('hello')
     })
     const program = await serveKept(t, {
-      GATEWAY_DASHBOARD_URL: service.url,
+      ...{ GATEWAY_DASHBOARD_URL: service.url, GATEWAY_API_URL: service.url },
       GATEWAY_DRAIN_SECONDS: '60',
     })
     const { port } = program
+    const own = [HTTPS, `Origin: ${ORIGIN}`]
     const cookie = await signIn(port, await token())
+    const bobs = await signIn(port, await token({ subject: 'bob' }))
+    const json = [...own, cookie, 'Content-Type: application/json']
+    const make = '{"name":"ci"}'
+    const made = await send(
+      port,
+      'POST /_gateway/v1/api-tokens',
+      [...json, `Content-Length: ${make.length}`],
+      make,
+    )
+    const apiToken = JSON.parse(made.body) as { id: string; token: string }
     const stream = await open(port)
     const events = gather(stream)
     stream.write(requestBytes('GET /stream', [cookie, HTTPS]))
     await events.until((text) => text.includes('data: 1'))
-    const [toSignIn, toSignOut] = [await open(port), await open(port)]
-    const answers = [gather(toSignIn), gather(toSignOut)] as const
-    for (const [i, socket] of [toSignIn, toSignOut].entries()) {
-      socket.write(requestBytes('GET /_gateway/live'))
-      await answers[i as 0 | 1].until((text) => text.includes('live'))
-    }
+
+    const ticket = await token()
+    const again = await new SignJWT() // without `jti` it may sign in again and again
+      .setProtectedHeader({ alg: 'HS256' })
+      .setSubject('bob')
+      .setAudience('houston')
+      .setExpirationTime('2h')
+      .sign(new TextEncoder().encode(SECRET))
+    const changes: Array<readonly [line: string, headers: readonly string[], body?: string]> = [
+      ['POST /_gateway/sign-in', [HTTPS, FORM], `token=${ticket}`],
+      ['POST /_gateway/sign-in', [HTTPS, FORM], `token=${again}`],
+      ['POST /_gateway/renew', [...own, bobs, FORM], `token=${again}`],
+      ['POST /_gateway/sign-out', [...own, cookie]],
+      ['POST /_gateway/sign-out', [...own, cookie, FORM], 'all=true'],
+      ['DELETE /_gateway/v1/session', [...own, cookie]],
+      [`DELETE /_gateway/v1/sessions/${sidOf(bobs)}`, [...own, cookie]],
+      ['POST /_gateway/v1/sessions/end', json, '{"all":true}'],
+      [`DELETE /_gateway/v1/api-tokens/${apiToken.id}`, [...own, cookie]],
+      ['POST /_gateway/v1/leaked-api-tokens', json, JSON.stringify({ text: apiToken.token })],
+    ]
+    const kept = await Promise.all(
+      changes.map(async () => {
+        const socket = await open(port)
+        const received = gather(socket)
+        socket.write(requestBytes('GET /_gateway/live'))
+        await received.until((text) => text.includes('live'))
+        return { socket, received }
+      }),
+    )
     await program.replace()
     await program.said('draining')
 
-    const body = `token=${await token()}`
-    const length = `Content-Length: ${body.length}`
-    toSignIn.write(requestBytes('POST /_gateway/sign-in', [HTTPS, FORM, length], body))
-    toSignOut.write(requestBytes('POST /_gateway/sign-out', signOut(cookie)))
-    for (const { over } of answers) {
-      const { text } = await over
+    for (const [i, [line, headers, body = '']] of changes.entries()) {
+      const { socket, received } = kept[i]!
+      socket.write(requestBytes(line, [...headers, `Content-Length: ${body.length}`], body))
+      const { text } = await received.over
       const answer = parseAnswer(text.slice(text.lastIndexOf('HTTP/1.1 ')))
-      t.equal(answer.status, 503)
+      t.equal(answer.status, 503, line)
       t.equal(answer.headers['x-gateway-error'], 'state-unavailable')
       t.equal(answer.headers['set-cookie'], undefined)
       t.equal(answer.headers['connection'], 'close', 'the next try reaches the successor')
     }
-    const again = await send(port, 'POST /_gateway/sign-in', [HTTPS, FORM, length], body)
-    t.equal(again.status, 303, 'the ticket was not used up')
+    t.notOk(stream.destroyed, 'nothing ended there')
+    for (const credential of [cookie, bobs, `Authorization: Bearer ${apiToken.token}`])
+      t.equal((await send(port, 'GET /api/x', [HTTPS, credential])).status, 200)
+    t.type(await signIn(port, ticket), 'string', 'the ticket was not used up')
     t.equal((await send(port, 'POST /_gateway/sign-out', signOut(cookie))).status, 303)
 
     await events.over
