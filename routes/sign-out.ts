@@ -1,6 +1,5 @@
 /** How does a person sign out? With a form at `/_gateway/sign-out`, which ends the session, or all of the person's, for good. */
 import type { FastifyInstance } from 'fastify'
-import { GatewayError } from '../src/answers/errors.ts'
 import { signedOutPage } from '../src/answers/pages.ts'
 import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
 import { expiredSessionCookies } from '../src/http/cookies.ts'

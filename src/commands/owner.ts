@@ -44,9 +44,9 @@ export function wrongUsage(command: string, message: string): CommandError {
 export const NOT_SAVED =
   'it is not on the disk yet, which may be full: it holds while the gateway runs, which writes it as soon as it can'
 
-/** What is said of a change of the state file that could not be written, when no gateway runs that would try again. */
-const NOT_WRITTEN =
-  'nothing was changed: the state file cannot be written; the disk may be full, or the file read-only'
+/** What is said of a change that could not be written, by a command that no gateway stands behind. */
+const NOT_DONE =
+  'not done: the state could not be written, and its disk may be full; free some space and run this again'
 
 /** Does the work of a command. @returns 0, or the exit code of the failure, which is printed */
 export async function exitCodeOf(io: Io, work: () => Promise<void>): Promise<number> {
@@ -173,7 +173,8 @@ async function doOnState(
       ...{ parts, caller, input: { id, body } },
       logger: undefined,
     })
-    if (state.condition.health === 'unsaved') throw new CommandError(NOT_WRITTEN, EXIT.failed)
+    // A gateway would hold it in memory and write it later. This process ends, and the change with it.
+    if ('saved' in answer && answer.saved === false) throw new CommandError(NOT_DONE, EXIT.failed)
     return JSON.parse(JSON.stringify(answer)) as unknown // as if the gateway had answered
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error
