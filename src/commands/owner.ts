@@ -195,5 +195,6 @@ function statePartsOf(state: State, env: Environment): StateParts {
   sessions.load(() => true) // the gateway ends the sessions whose key is gone, when it starts
   const apiTokens = new ApiTokens(state)
   apiTokens.load()
-  return { owners: settingOf(SETTINGS.owners, env), sessions, apiTokens, socketsOf: () => 0 }
+  const owners = settingOf(SETTINGS.owners, env)
+  return { owners, state, sessions, apiTokens, socketsOf: () => 0 }
 }

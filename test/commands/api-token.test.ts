@@ -13,7 +13,9 @@ import { MAIN, run, serve, temporaryFolder, watch } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { send } from '../helpers/wire.ts'
 
-/** The command with a state folder. The last argument of `revokeLeaked` is what it reads. */
+t.setTimeout(85_000) // the tests start programs, which a busy machine does slowly
+
+/** The command with a state folder; `leaked` revokes what stands in a text that comes in these pieces. */
 function commandIn(stateDir: string, more: Record<string, string> = {}) {
   const env = { GATEWAY_STATE_DIR: stateDir, ...more }
   const leaked = (...pieces: string[]) =>
@@ -25,7 +27,7 @@ function commandIn(stateDir: string, more: Record<string, string> = {}) {
     )
   return {
     command: (...args: string[]) => runCommand(apiToken, args, env, Readable.from([])),
-    leaked: (...pieces: string[]) => leaked(...pieces),
+    leaked,
   }
 }
 
