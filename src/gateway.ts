@@ -117,7 +117,7 @@ export async function buildGateway(
   }
   await app.register(signInRoutes, forSessions)
   await app.register(renewRoutes, forSessions)
-  await app.register(signOutRoutes, { sessions, watchdog, drain })
+  await app.register(signOutRoutes, { sessions, watchdog, state })
   await app.register(api, {
     parts: livePartsOf({ app, parts }, config),
     logger: log.logger,

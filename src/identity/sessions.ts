@@ -577,6 +577,7 @@ export class Sessions implements Watched {
    * @param id the session that changes
    */
   #useTicket({ claims, oneTimeId }: Ticket, id: string, change: Change): void {
+    this.#state.refuseIfHandedOver()
     if (oneTimeId === undefined) {
       if (!this.#state.writeSurely(change)) this.#unsaved.add(id)
       return
