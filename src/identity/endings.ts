@@ -3,7 +3,7 @@
  * that signed in, and the watermarks of those who were signed out everywhere, as the state file keeps them.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import { allEndings, allWatermarks } from '../store/session-rows.ts'
+import { allWatermarks, eachEnding } from '../store/session-rows.ts'
 import type { EndCause } from './session.ts'
 import type { Claims } from './token.ts'
 
@@ -44,8 +44,9 @@ export class Endings {
 
   /** Adds what the state file has. */
   load(database: DatabaseSync): void {
-    for (const [id, refusal, keepUntil] of allEndings(database))
-      this.#ids.set(id, [REFUSALS.get(refusal) ?? 'revoked', keepUntil])
+    eachEnding(database, ([id, refusal, keepUntil]) =>
+      this.add(id, REFUSALS.get(refusal) ?? 'revoked', keepUntil),
+    )
     for (const [subject, at] of allWatermarks(database)) this.raise(subject, at)
   }
 

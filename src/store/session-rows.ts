@@ -97,12 +97,29 @@ export function putEnding(database: DatabaseSync, ...ending: EndingRow): void {
   putEndings(database, [ending])
 }
 
+/** How many endings are read at once. One by one takes twice the time, and 100,000 at once cost 30 MiB more memory. */
+const PAGE = 2000
+
+/** Calls a function with every ending. There may be 100,000, and a start waits for them. */
+export function eachEnding(database: DatabaseSync, take: (ending: EndingRow) => void): void {
+  const statement = database.prepare(
+    `SELECT id, cause, keep_until FROM endings WHERE id > ? ORDER BY id LIMIT ${PAGE}`,
+  )
+  statement.setReturnArrays(true)
+  let page: EndingRow[]
+  let after = ''
+  do {
+    page = statement.all(after) as unknown as EndingRow[]
+    page.forEach(take)
+    after = page.at(-1)?.[0] ?? ''
+  } while (page.length === PAGE)
+}
+
 /** Every ending. */
 export function allEndings(database: DatabaseSync): EndingRow[] {
-  const statement = database.prepare('SELECT id, cause, keep_until FROM endings')
-  statement.setReturnArrays(true)
-  // All at once, which takes half the time of one by one: there may be 100,000, and a start waits for them.
-  return statement.all() as unknown as EndingRow[]
+  const rows: EndingRow[] = []
+  eachEnding(database, (row) => rows.push(row))
+  return rows
 }
 
 /** Deletes what has expired. @param now milliseconds since 1970 */
