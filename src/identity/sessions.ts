@@ -290,10 +290,13 @@ export class Sessions implements Watched {
     return Math.floor(end / 1000) * 1000
   }
 
-  /** When the person with this ticket proved who they are, in milliseconds since 1970, and never in the future. */
+  /**
+   * When the person with this ticket proved who they are, in milliseconds since 1970: never in the future, nor after the ticket
+   * was issued, or a ticket with a wrong `auth_time` would always be fresh enough for an owner's act.
+   */
   authenticatedAt({ authenticatedAt, issuedAt }: Claims): number {
-    const now = this.#now()
-    return Math.floor(Math.min((authenticatedAt ?? issuedAt ?? now / 1000) * 1000, now))
+    const latest = Math.min((issuedAt ?? Infinity) * 1000, this.#now())
+    return Math.floor(Math.min((authenticatedAt ?? Infinity) * 1000, latest))
   }
 
   /**
