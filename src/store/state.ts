@@ -92,6 +92,8 @@ export class State {
   #flushTimer: NodeJS.Timeout | undefined
   #retryTimer: NodeJS.Timeout | undefined
   #watchTimer: NodeJS.Timeout | undefined
+  /** What the successor had written at the last look. */
+  #seenVersion: number | undefined
   readonly #ready = Promise.withResolvers<void>()
 
   private constructor(stateDir: string, mode: 'unavailable' | 'in-memory', logger?: Logger) {
@@ -271,23 +273,36 @@ export class State {
     } catch (error) {
       this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
     }
-    let seen = this.read(versionOf)
-    this.#watchTimer = setInterval(() => {
-      try {
-        const version = this.read(versionOf)
-        if (version !== seen) this.#tellOpened()
-        seen = version
-      } catch (error) {
-        this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
-        clearInterval(this.#watchTimer)
-      }
-    }, WATCH_MS).unref()
+    this.#seenVersion = this.read(versionOf)
+    this.#watchTimer = setInterval(() => this.catchUp(), WATCH_MS).unref()
+  }
+
+  /**
+   * Has everything read again if a successor has written since the last look. A process that was replaced asks before it
+   * refuses a credential, because who has signed in at the successor may send the next request on a connection to this one.
+   */
+  catchUp(): void {
+    if (this.#watchTimer === undefined) return
+    try {
+      const version = this.read(versionOf)
+      if (version === this.#seenVersion) return
+      this.#seenVersion = version
+      this.#tellOpened()
+    } catch (error) {
+      this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
+      this.#stopWatching()
+    }
+  }
+
+  #stopWatching(): void {
+    clearInterval(this.#watchTimer)
+    this.#watchTimer = undefined
   }
 
   /** Writes what waits and closes the database. A change after this is not kept. */
   close(): void {
     if (this.#mode === 'closed') return
-    clearInterval(this.#watchTimer)
+    this.#stopWatching()
     this.#stopWriting('closed')
     this.#ready.reject(new GatewayError('state-unavailable', { reason: 'state closed' }))
   }
