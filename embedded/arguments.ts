@@ -22,6 +22,12 @@ Usage
   npm start -- --port 9000       on this port; GATEWAY_PORT says the same
   npm start -- --help            this text
 
+While it runs
+  npm run sign-in-link           another sign-in link; each works once
+  npm run sessions -- list       who is signed in; "-- end --all" signs everybody out
+  npm run api-token -- create --name ci
+                                 a token for a program; "-- list", "-- revoke ci"
+
 Settings are environment variables; docs/configuration.md lists them. These matter here:
   ${ADDRESS_SETTINGS.map(({ env }) => env).join(', ')}
                                  a service of your own instead of a stand-in, such as http://127.0.0.1:3001

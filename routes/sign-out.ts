@@ -1,7 +1,5 @@
 /** How does a person sign out? With a form at `/_gateway/sign-out`, which ends the session, or all of the person's, for good. */
 import type { FastifyInstance } from 'fastify'
-import { API_TOKEN_SIGN_OUT_DETAIL } from '../src/answers/details.ts'
-import { GatewayError } from '../src/answers/errors.ts'
 import { signedOutPage } from '../src/answers/pages.ts'
 import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
 import { expiredSessionCookies } from '../src/http/cookies.ts'
@@ -35,7 +33,6 @@ export default async function signOutRoutes(
       const { exchange, id } = request
       exchange.outcome.stage = 'sign-out'
       const { principal } = exchange
-      if (principal?.apiToken !== undefined) throw API_TOKEN
       state.refuseIfHandedOver() // the browser keeps its cookie, and signs out in the successor
       let isSaved = true
       if (principal !== undefined)
@@ -71,8 +68,3 @@ export default async function signOutRoutes(
   refuseOtherMethods(app, SIGN_OUT, ['POST'])
   refuseOtherMethods(app, SIGNED_OUT, ['GET', 'HEAD'])
 }
-
-const API_TOKEN = new GatewayError('scope-missing', {
-  reason: 'an API token cannot sign out',
-  detail: API_TOKEN_SIGN_OUT_DETAIL,
-})

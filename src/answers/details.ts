@@ -115,10 +115,6 @@ export const ONE_TOKEN_DETAIL = 'Send the form again with exactly one token in i
 export const RENEW_COOKIE_DETAIL =
   'Only the session in the cookie of a browser can be renewed. Sign in with the token instead.'
 
-/** The `detail` when an API token signs out. */
-export const API_TOKEN_SIGN_OUT_DETAIL =
-  'An API token has no session to sign out of. Revoke it to end it.'
-
 /** The `detail` of a WebSocket handshake on a route without WebSockets. */
 export const NO_WEBSOCKET_DETAIL = 'There are no WebSockets at this address. Send a plain request.'
 

@@ -17,7 +17,7 @@ export const SECURE_SIGN_IN_COOKIE = '__Host-workspace_signin'
 export const LOOPBACK_SIGN_IN_COOKIE = 'workspace_signin'
 
 /** For how long a browser may be away to sign in, in seconds. */
-export const SIGN_IN_COOKIE_SECONDS = 600
+const SIGN_IN_COOKIE_SECONDS = 600
 
 // Matches the names of the gateway's cookies in any case, with any characters around them that cannot be part of a cookie name
 // (RFC 9110 section 5.6.2): Unicode white space, quotes, control characters, and the `=` of a nameless cookie, which browsers

@@ -8,6 +8,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { GatewayError } from '../answers/errors.ts'
 import { damageOf, inTransaction, migrate, setMeta, type Damage } from './schema.ts'
+import { foreignOwner } from './budgets.ts'
 import { putWatermark } from './session-rows.ts'
 import { isTrouble } from './sqlite.ts'
 import { DamagedStateError, NewerStateError, StateBusyError } from './state-errors.ts'
@@ -83,6 +84,8 @@ export class State {
   #damage: Damage | undefined
   /** Whether this process found the damage. */
   #beganAnew = false
+  /** Whether there is a folder in which the file may be opened, now or later. */
+  readonly #mayOpen: boolean
   /** Changes that could not be written, in their order. */
   #waiting: Change[] = []
   /** Whether writing fails at present, which is logged once. */
@@ -96,16 +99,18 @@ export class State {
   #seenVersion: number | undefined
   readonly #ready = Promise.withResolvers<void>()
 
-  private constructor(stateDir: string, mode: 'unavailable' | 'in-memory', logger?: Logger) {
-    this.#stateDir = stateDir
-    this.#mode = mode
+  private constructor(stateDir: string | undefined, logger?: Logger) {
+    this.#stateDir = stateDir ?? ''
+    this.#mayOpen = stateDir !== undefined
+    this.#mode = 'unavailable'
     this.#logger = logger
     this.#ready.promise.catch(() => {}) // nobody may be waiting when it is closed
   }
 
   /** State that nothing keeps, for tests and for commands that need none. */
   static inMemory(): State {
-    const state = new State('', 'in-memory')
+    const state = new State(undefined)
+    state.#mode = 'in-memory'
     state.#database = databaseInMemory()
     state.#ready.resolve()
     return state
@@ -121,7 +126,7 @@ export class State {
     stateDir: string,
     { logger, isUsable = true, takesOver = false }: StateOptions,
   ): Promise<State> {
-    const state = new State(stateDir, 'unavailable', logger)
+    const state = new State(isUsable ? stateDir : undefined, logger)
     if (!isUsable) state.#database = databaseInMemory()
     else if (takesOver) state.#openForReading()
     else {
@@ -138,7 +143,7 @@ export class State {
    * @throws {StateBusyError} {NewerStateError} {DamagedStateError} and errors of the system and of SQLite
    */
   static async openForCommand(stateDir: string): Promise<State> {
-    const state = new State(stateDir, 'unavailable')
+    const state = new State(stateDir)
     const lock = await stateLock(stateDir)
     try {
       state.#become('writer', openStateFile(stateFile(stateDir)).database)
@@ -220,7 +225,7 @@ export class State {
         this.write(change)
         return true
       } catch (error) {
-        if (this.#mode === 'closed' || this.#mode === 'retired') return false // nobody would write it
+        if (this.#hasEnded()) return false // nobody would write it
         this.#noteFailure(error)
       }
     if (this.#waiting.length >= MAX_WAITING) this.#waiting.shift()
@@ -237,7 +242,7 @@ export class State {
   flush(): void {
     if (this.#mode !== 'writer' && this.#mode !== 'in-memory') return
     try {
-      this.write((database) => this.#chores.forEach((change) => change(database)))
+      this.write((database) => this.#chores.forEach((chore) => this.#makeOrDrop(chore, database)))
     } catch (error) {
       this.#noteFailure(error)
     }
@@ -256,7 +261,7 @@ export class State {
     } catch (error) {
       this.#noteFailure(error)
     }
-    if (this.#database === undefined) return // closed meanwhile
+    if (this.#hasEnded()) return // meanwhile
     this.#tellOpened()
     this.#ready.resolve()
   }
@@ -266,8 +271,9 @@ export class State {
    * that what ends there ends here too. A change after this is refused, or not kept.
    */
   handOver(): void {
-    if (this.#mode !== 'writer') return
+    if (this.#mode === 'in-memory' || this.#hasEnded()) return
     this.#stopWriting('retired')
+    if (!this.#mayOpen) return
     try {
       this.#database = readStateFile(this.#path)
     } catch (error) {
@@ -304,7 +310,6 @@ export class State {
     if (this.#mode === 'closed') return
     this.#stopWatching()
     this.#stopWriting('closed')
-    this.#ready.reject(new GatewayError('state-unavailable', { reason: 'state closed' }))
   }
 
   #stopWriting(mode: 'retired' | 'closed'): void {
@@ -318,10 +323,16 @@ export class State {
       )
     this.#waiting = []
     this.#mode = mode
+    this.#ready.reject(new GatewayError('state-unavailable', { reason: `state ${mode}` }))
     this.#database?.close()
     this.#database = undefined
     this.#lock?.release()
     this.#lock = undefined
+  }
+
+  /** Whether this process writes no more. */
+  #hasEnded(): boolean {
+    return this.#mode === 'closed' || this.#mode === 'retired'
   }
 
   get #path(): string {
@@ -348,7 +359,7 @@ export class State {
   async #openForWriting(): Promise<void> {
     try {
       const lock = await stateLock(this.#stateDir)
-      if (this.#mode === 'closed') lock.release()
+      if (this.#mode !== 'unavailable') lock.release() // closed, or handed over, meanwhile
       else this.#openWith(lock)
     } catch (error) {
       if (error instanceof StateBusyError || error instanceof NewerStateError) throw error
@@ -451,7 +462,7 @@ export class State {
         'state not written; one-time sign-ins are refused, and revocations wait in memory',
       )
     this.#isFailing = true
-    if (this.#stateDir === '') return
+    if (!this.#mayOpen) return
     this.#retryTimer ??= setTimeout(() => {
       this.#retryTimer = undefined
       this.#tryAgain()
@@ -469,6 +480,8 @@ export class State {
 
   /** Opens the file after all, writes what waits, and has everything read again. */
   #reopen(): void {
+    const owner = foreignOwner(this.#stateDir)
+    if (owner !== undefined) throw new Error(`the state folder belongs to another user (${owner})`)
     const lock = takeStateLock(this.#stateDir)
     if (lock === undefined) throw new StateBusyError(this.#stateDir)
     this.#openWith(lock)

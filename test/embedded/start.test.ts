@@ -284,7 +284,8 @@ t.test('--help starts nothing', async (t) => {
   for (const option of ['--help', '-h']) {
     const { child, ended, folder } = start(t, {}, t.testdir(), [option])
     const text = (await child.stdout.toArray()).join('')
-    for (const word of ['--port', 'GATEWAY_DASHBOARD_URL', '.workspace', '69']) t.match(text, word)
+    for (const word of ['--port', 'sign-in-link', 'GATEWAY_DASHBOARD_URL', '.workspace', '69'])
+      t.match(text, word)
     t.same(await ended, { code: 0, errors: '' })
     t.same(await readdir(folder), [])
   }

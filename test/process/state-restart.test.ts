@@ -1,5 +1,5 @@
 /** Do sessions survive a restart and a replacement, does what has ended stay ended, and does one process at a time write? */
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SignJWT } from 'jose/jwt/sign'
 import t from 'tap'
@@ -7,7 +7,7 @@ import { askAdmin } from '../../src/admin/ask.ts'
 import { HTTPS, ORIGIN, signIn } from '../helpers/door.ts'
 import { SECRET, testSettings, token } from '../helpers/gateway.ts'
 import { PATIENCE_MS, serveKept } from '../helpers/keeper.ts'
-import { run, serve } from '../helpers/process.ts'
+import { run, serve, temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { eventually, within } from '../helpers/waiting.ts'
 import { gather, open, parseAnswer, requestBytes, send, type RawAnswer } from '../helpers/wire.ts'
@@ -209,38 +209,53 @@ t.test(
     const service = await startUpstream(t)
     const program = await serveKept(t, { GATEWAY_DASHBOARD_URL: service.url })
     const cookie = await signIn(program.port, await token())
-    const old = await program.gatewayPid()
-    program.child.kill('SIGUSR2')
-    await eventually(() => childrenOf(program.pid).length === 2, 'the successor', PATIENCE_MS)
-    process.kill(old, 'SIGSTOP')
-    await program.said('gateway replaced')
-    const socket = await open(program.port)
-    const received = gather(socket)
-    socket.write(requestBytes('GET /', [cookie, HTTPS, 'Connection: close']))
-    t.notOk(await within(300, received.over), 'nothing is decided while the old one may write')
-    t.equal(service.requests.length, 0)
-    t.equal(
-      (await send(program.port, 'GET /_gateway/live')).status,
-      200,
-      'what needs no session goes on',
-    )
-    process.kill(old, 'SIGKILL')
-    t.match((await received.over).text, /^HTTP\/1\.1 200 /)
+    let isHeld = false
+    // On a busy machine the old one may retire before it is stopped; then this is tried again.
+    for (let attempt = 1; attempt <= 5 && !isHeld; attempt++) {
+      const old = await program.gatewayPid()
+      const served = service.requests.length
+      program.child.kill('SIGUSR2')
+      await eventually(() => childrenOf(program.pid).length === 2, 'the successor', PATIENCE_MS)
+      process.kill(old, 'SIGSTOP')
+      await program.said('gateway replaced', attempt)
+      const socket = await open(program.port)
+      const received = gather(socket)
+      socket.write(requestBytes('GET /', [cookie, HTTPS, 'Connection: close']))
+      isHeld = !(await within(300, received.over))
+      if (isHeld) {
+        t.equal(service.requests.length, served, 'nothing is decided while the old one may write')
+        const live = await send(program.port, 'GET /_gateway/live')
+        t.equal(live.status, 200, 'what needs no session goes on')
+      }
+      process.kill(old, 'SIGKILL')
+      t.match((await received.over).text, /^HTTP\/1\.1 200 /)
+      await eventually(
+        () => childrenOf(program.pid).length === 1,
+        'the old one is gone',
+        PATIENCE_MS,
+      )
+    }
+    t.ok(isHeld)
     const ended = await signIn(program.port, await token())
     t.equal((await send(program.port, 'POST /_gateway/sign-out', signOut(ended))).status, 303)
   },
 )
 
-t.test('a successor that dies leaves the writer as it was', PATIENT, async (t) => {
+t.test('a successor that cannot start leaves the writer as it was', PATIENT, async (t) => {
+  const secretFile = join(temporaryFolder(t), 'secret')
+  writeFileSync(secretFile, SECRET)
   const service = await startUpstream(t)
-  const program = await serveKept(t, { GATEWAY_DASHBOARD_URL: service.url })
-  const [old = 0] = childrenOf(program.pid)
+  const program = await serveKept(t, {
+    GATEWAY_DASHBOARD_URL: service.url,
+    GATEWAY_JWT_SECRET: undefined,
+    GATEWAY_JWT_SECRET_FILE: secretFile,
+  })
+  writeFileSync(secretFile, 'too short')
   program.child.kill('SIGUSR2')
-  await eventually(() => childrenOf(program.pid).length === 2, 'the successor', PATIENCE_MS)
-  process.kill(childrenOf(program.pid).find((pid) => pid !== old) ?? 0, 'SIGKILL')
   await program.said('successor not ready; the gateway goes on')
   const cookie = await signIn(program.port, await token())
   t.equal(await refusalOf(program.port, [cookie]), undefined)
+  writeFileSync(secretFile, SECRET)
   await program.replace()
   t.equal(await refusalOf(program.port, [cookie]), undefined)
 })

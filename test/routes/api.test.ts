@@ -214,6 +214,28 @@ t.test('other methods and paths are refused', async (t) => {
   t.match(head, { status: 200, body: '' })
 })
 
+t.test('a segment of any length passes the stages, and is not reflected', async (t) => {
+  const workspace = await startWorkspace(t)
+  const page = await pageOf(workspace)
+  for (const length of [100, 101, 2000, 12_000])
+    for (const [method, path] of [
+      ['DELETE', '/sessions/'],
+      ['DELETE', '/api-tokens/'],
+      ['GET', '/api-tokens/'],
+    ] as const) {
+      const line = `${method} ${path}${'x'.repeat(length)}`
+      const stranger = await call(workspace, line, [])
+      await assertRefused(t, workspace, stranger, {
+        ...{ code: 'sign-in-required', stage: 'authentication' },
+      })
+      t.match(stranger.headers['ratelimit'], /^"address"/, 'it is counted')
+      t.notMatch(stranger.raw, 'xxx')
+      const answer = await call(workspace, line, page)
+      const code = method === 'GET' ? 'method-not-allowed' : 'not-found'
+      t.equal(answer.headers['x-gateway-error'], code, `${length} characters`)
+    }
+})
+
 /** Every action, with a path that names nothing that exists and a body that no action takes. */
 const ACTIONS = Object.entries<OwnerAction<LiveParts>>(OWNER_ACTIONS).map(
   ([name, { method, path, who, isAct }]) => {

@@ -57,6 +57,8 @@ t.test('a session is renewed by form and by JSON, and keeps its sid and its sock
     t.notMatch(answer.raw, fresh)
     const next = sessionOf(answer)
     t.equal(claimsOf(next)['sid'], sid)
+    const older = mine.split('=')[1] ?? ''
+    t.equal(running.parts.verifier.recall(older), undefined, 'it is judged anew: good for a minute')
     t.not(claimsOf(next)['jti'], claimsOf(mine)['jti'])
     t.ok(Number(claimsOf(next)['exp']) > Number(claimsOf(mine)['exp']))
     const maxAge = Number(/Max-Age=(\d+)/.exec(answer.headers['set-cookie'] ?? '')?.[1])

@@ -210,3 +210,24 @@ t.test(
     t.equal(rows(), 0)
   },
 )
+
+t.test(
+  'an API token signs nobody out, and stays when its person signs out everywhere',
+  async (t) => {
+    const workspace = await startWorkspace(t)
+    const { port, running } = workspace
+    const made = running.parts.apiTokens.create({
+      ...{ name: 'ci', subject: 'alice', scopes: ['dashboard', 'owner'], expiresAt: undefined },
+    })
+    const program = `Authorization: Bearer ${made.token}`
+    const mine = await signIn(port, await token())
+    const body = 'all=true'
+    const headers = [HTTPS, FORM, `Content-Length: ${body.length}`]
+    const refused = await send(port, 'POST /_gateway/sign-out', [...headers, program], body)
+    await assertRefused(t, workspace, refused, { code: 'scope-missing', stage: 'authentication' })
+    const own = [...headers, mine, `Origin: ${ORIGIN}`]
+    t.equal((await send(port, 'POST /_gateway/sign-out', own, body)).status, 303)
+    t.equal((await send(port, 'GET /', [HTTPS, mine])).status, 401)
+    t.equal((await send(port, 'GET /', [program])).status, 200)
+  },
+)

@@ -1,6 +1,7 @@
 /** Is the state private, kept, and mistrusted when it is damaged? */
 import {
   chmodSync,
+  existsSync,
   chownSync,
   copyFileSync,
   mkdirSync,
@@ -127,7 +128,7 @@ const DAMAGES: Record<string, [spoil: (path: string) => void, reason: RegExp]> =
     },
     /regular file/,
   ],
-  'open to others': [(path) => chmodSync(path, 0o640), /other users.*640/],
+  'open to others': [(path) => chmodSync(path, 0o646), /anybody can write it.*646/],
   ...(process.geteuid?.() === 0
     ? { 'another user’s': [(path: string) => chownSync(path, 12_345, 0), /another user.*12345/] }
     : {}),
@@ -167,6 +168,17 @@ for (const [name, [spoil, reason]] of Object.entries(DAMAGES))
       t.ok(Number(second.watermark()) >= startedAt, 'the watermark stays')
     },
   )
+
+t.test('a state that a mount has opened to a group is made private again, and kept', async (t) => {
+  const stateDir = await keptFolder(t)
+  const kept = [fileIn(stateDir), `${fileIn(stateDir)}-wal`].filter((path) => existsSync(path))
+  for (const path of kept) chmodSync(path, 0o664)
+  const { state, said, ended } = await openState(t, stateDir)
+  t.same(state.condition, { health: 'ok' })
+  t.same(said('error'), [])
+  t.not(ended().length, 0, 'what was kept is there')
+  for (const name of readdirSync(stateDir)) t.equal(modeOf(join(stateDir, name)), 0o600, name)
+})
 
 t.test('damage that shows only when the state is read is handled in the same way', async (t) => {
   const { state, said, watermark, end } = await openState(t, temporaryFolder(t))
