@@ -87,6 +87,9 @@ export const MAX_SESSIONS = 10_000
 /** For how long the token before a renewal is accepted, because requests of other tabs are on their way (milliseconds). */
 export const SUPERSEDED_MS = 60_000
 
+/** How many older tokens of a session are accepted, so that a page that renews again and again does not grow its row. */
+export const MAX_SUPERSEDED = 64
+
 /** For how long endings are kept beyond the expiry of their tokens, so that a clock set forward and back revives none. */
 const CLOCK_MARGIN_MS = 86_400_000
 
@@ -232,7 +235,9 @@ export class Sessions implements Watched {
 
   /** The signed-in browser with this session; undefined when there is none. */
   browser(id: string): BrowserSession | undefined {
-    return this.#browsers.get(id)
+    const browser = this.#browsers.get(id)
+    // Its end may not have been noticed yet, as when the machine was suspended. Nothing may renew it any more.
+    return browser !== undefined && this.#now() < browser.session.endsAt ? browser : undefined
   }
 
   /**
@@ -353,16 +358,16 @@ export class Sessions implements Watched {
     { tokenId, kid }: { tokenId: string; kid: string },
   ): BrowserSession {
     const { claims } = ticket
-    const known = this.#browsers.get(id)
+    const known = this.browser(id)
     if (known === undefined) throw invalidToken('unknown session')
     const { session } = known
     if (claims.subject !== session.subject)
       throw new GatewayError('other-subject', { reason: 'renewal by another subject' })
     this.#checkTicket(ticket, kid)
     const now = this.#now()
-    const superseded = [...known.superseded, [known.tokenId, now + SUPERSEDED_MS] as const].filter(
-      ([, until]) => until > now,
-    )
+    const superseded = [...known.superseded, [known.tokenId, now + SUPERSEDED_MS] as const]
+      .filter(([, until]) => until > now)
+      .slice(-MAX_SUPERSEDED)
     const row: SessionRow = {
       ...rowOf(known),
       ...this.proof(known, claims),

@@ -4,6 +4,7 @@
  * gateway whose state cannot be written goes on: what must be on the disk is refused, the rest waits in memory.
  */
 import { DatabaseSync } from './quiet-sqlite.ts'
+import { statSync, type Stats } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { GatewayError } from '../answers/errors.ts'
@@ -81,6 +82,8 @@ export class State {
    * is tried again and again.
    */
   #mode: 'writer' | 'reader' | 'retired' | 'unavailable' | 'in-memory' | 'closed'
+  /** The file that this process writes. */
+  #file: Stats | undefined
   #damage: Damage | undefined
   /** Whether this process found the damage. */
   #beganAnew = false
@@ -95,6 +98,8 @@ export class State {
   #flushTimer: NodeJS.Timeout | undefined
   #retryTimer: NodeJS.Timeout | undefined
   #watchTimer: NodeJS.Timeout | undefined
+  /** What the successor had written at the last look. */
+  #seenVersion: number | undefined
   readonly #ready = Promise.withResolvers<void>()
 
   private constructor(stateDir: string | undefined, logger?: Logger) {
@@ -203,6 +208,7 @@ export class State {
     const database = this.#database
     if (database === undefined || (this.#mode !== 'writer' && this.#mode !== 'in-memory'))
       throw new GatewayError('state-unavailable', { reason: `state ${this.#mode}` })
+    this.#refuseLostFile()
     try {
       inTransaction(database, () => {
         for (const earlier of this.#waiting) this.#makeOrDrop(earlier, database)
@@ -277,23 +283,36 @@ export class State {
     } catch (error) {
       this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
     }
-    let seen = this.read(versionOf)
-    this.#watchTimer = setInterval(() => {
-      try {
-        const version = this.read(versionOf)
-        if (version !== seen) this.#tellOpened()
-        seen = version
-      } catch (error) {
-        this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
-        clearInterval(this.#watchTimer)
-      }
-    }, WATCH_MS).unref()
+    this.#seenVersion = this.read(versionOf)
+    this.#watchTimer = setInterval(() => this.catchUp(), WATCH_MS).unref()
+  }
+
+  /**
+   * Has everything read again if a successor has written since the last look. A process that was replaced asks before it
+   * refuses a credential, because who has signed in at the successor may send the next request on a connection to this one.
+   */
+  catchUp(): void {
+    if (this.#watchTimer === undefined) return
+    try {
+      const version = this.read(versionOf)
+      if (version === this.#seenVersion) return
+      this.#seenVersion = version
+      this.#tellOpened()
+    } catch (error) {
+      this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
+      this.#stopWatching()
+    }
+  }
+
+  #stopWatching(): void {
+    clearInterval(this.#watchTimer)
+    this.#watchTimer = undefined
   }
 
   /** Writes what waits and closes the database. A change after this is not kept. */
   close(): void {
     if (this.#mode === 'closed') return
-    clearInterval(this.#watchTimer)
+    this.#stopWatching()
     this.#stopWriting('closed')
   }
 
@@ -410,11 +429,24 @@ export class State {
     }
   }
 
+  /**
+   * Refuses to write into a file that no longer has its name: nobody would find it again, and what an answer promises would be
+   * lost with the next start. A new state is begun, as after damage.
+   * @throws {GatewayError} `state-unavailable`
+   */
+  #refuseLostFile(): void {
+    if (this.#mode !== 'writer' || isFileStill(this.#path, this.#file)) return
+    this.#replace(new DamagedStateError('it was removed or replaced while it was in use'))
+    this.#tellOpened()
+    throw new GatewayError('state-unavailable', { reason: 'state was removed' })
+  }
+
   /** Uses another database from now on. */
   #become(mode: 'writer' | 'reader', database: DatabaseSync): void {
     if (this.#database?.isOpen === true) this.#database.close()
     this.#database = database
     this.#mode = mode
+    this.#file = mode === 'writer' ? statSync(this.#path, { throwIfNoEntry: false }) : undefined
     this.#damage = damageOf(database)
   }
 
@@ -487,6 +519,16 @@ async function stateLock(stateDir: string): Promise<StateLock> {
     if (lock !== undefined) return lock
     if (performance.now() > deadline) throw new StateBusyError(stateDir)
     await pause(LOCK_STEP_MS)
+  }
+}
+
+/** Whether a name still is that of a file that was opened. A folder that cannot be read at the moment tells nothing. */
+function isFileStill(path: string, opened: Stats | undefined): boolean {
+  try {
+    const entry = statSync(path, { throwIfNoEntry: false })
+    return entry !== undefined && entry.ino === opened?.ino && entry.dev === opened.dev
+  } catch {
+    return true
   }
 }
 

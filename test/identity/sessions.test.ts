@@ -3,7 +3,12 @@ import * as fc from 'fast-check'
 import t from 'tap'
 import { GatewayError } from '../../src/answers/errors.ts'
 import { Session, type EndCause } from '../../src/identity/session.ts'
-import { MAX_SESSIONS, newName, SUPERSEDED_MS } from '../../src/identity/sessions.ts'
+import {
+  MAX_SESSIONS,
+  MAX_SUPERSEDED,
+  newName,
+  SUPERSEDED_MS,
+} from '../../src/identity/sessions.ts'
 import {
   allEndings,
   allSessions,
@@ -295,6 +300,35 @@ t.test('of renewals in a row, each former token is good for a minute', async (t)
   t.equal(await verdict(second.token, later.verifier), 'alice', 'also across a restart')
   now += SUPERSEDED_MS
   t.equal(await fresh(later, second.token), 'token-invalid')
+})
+
+t.test(
+  'of many renewals in a minute, the latest tokens are good, and the row does not grow',
+  async (t) => {
+    const subject = identity({ now: () => START })
+    let known = await signIn(subject)
+    const tokens = [known.token]
+    for (let i = 0; i <= MAX_SUPERSEDED; i++) {
+      known = await renew(subject, known)
+      tokens.push(known.token)
+    }
+    t.equal(known.browser.superseded.size, MAX_SUPERSEDED)
+    t.equal(await fresh(subject, tokens[0] ?? ''), 'token-invalid')
+    for (const token of tokens.slice(1)) t.equal(await fresh(subject, token), 'alice')
+  },
+)
+
+t.test('a session that is over is not renewed, though nobody has noticed its end', async (t) => {
+  let now = START
+  const subject = identity({ now: () => now })
+  const first = await signIn(subject)
+  now = first.session.endsAt - 1
+  t.equal(subject.sessions.browser(first.session.id)?.session, first.session)
+  now++
+  t.equal(subject.sessions.browser(first.session.id), undefined)
+  const ticket = withClaims({ iat: now / 1000, exp: now / 1000 + 3600, jti: newName() })
+  t.equal(await outcome(() => renew(subject, first, ticket)), 'token-invalid')
+  t.type(await subject.verifier.verifyTicket(ticket, false), 'object', 'nothing is used up')
 })
 
 t.test('who was signed out everywhere is so until now, and not after', async (t) => {

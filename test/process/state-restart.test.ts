@@ -10,7 +10,7 @@ import { PATIENCE_MS, serveKept } from '../helpers/keeper.ts'
 import { run, serve, temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { eventually, within } from '../helpers/waiting.ts'
-import { gather, open, parseAnswer, requestBytes, send } from '../helpers/wire.ts'
+import { gather, open, parseAnswer, requestBytes, send, type RawAnswer } from '../helpers/wire.ts'
 
 const PATIENT = { timeout: 85_000 }
 
@@ -25,6 +25,19 @@ const refusalOf = async (port: number, headers: readonly string[]) =>
 function sidOf(line: string): string {
   const [, payload = ''] = line.split('.')
   return (JSON.parse(Buffer.from(payload, 'base64url').toString()) as { sid: string }).sid
+}
+
+/** Opens a connection that has had a request. @returns sends another one, and waits for the end of the connection */
+async function keepOpen(port: number): Promise<(bytes: string) => Promise<RawAnswer>> {
+  const socket = await open(port)
+  const received = gather(socket)
+  socket.write(requestBytes('GET /_gateway/live'))
+  await received.until((text) => text.includes('live'))
+  return async (bytes) => {
+    socket.write(bytes)
+    const { text } = await received.over
+    return parseAnswer(text.slice(text.lastIndexOf('HTTP/1.1 ')))
+  }
 }
 
 /** The process ids of the children of a process. */
@@ -117,23 +130,14 @@ t.test(
       [`DELETE /_gateway/v1/api-tokens/${apiToken.id}`, [...own, cookie]],
       ['POST /_gateway/v1/leaked-api-tokens', json, JSON.stringify({ text: apiToken.token })],
     ]
-    const kept = await Promise.all(
-      changes.map(async () => {
-        const socket = await open(port)
-        const received = gather(socket)
-        socket.write(requestBytes('GET /_gateway/live'))
-        await received.until((text) => text.includes('live'))
-        return { socket, received }
-      }),
-    )
+    const kept = await Promise.all(changes.map(() => keepOpen(port)))
     await program.replace()
     await program.said('draining')
 
     for (const [i, [line, headers, body = '']] of changes.entries()) {
-      const { socket, received } = kept[i]!
-      socket.write(requestBytes(line, [...headers, `Content-Length: ${body.length}`], body))
-      const { text } = await received.over
-      const answer = parseAnswer(text.slice(text.lastIndexOf('HTTP/1.1 ')))
+      const answer = await kept[i]!(
+        requestBytes(line, [...headers, `Content-Length: ${body.length}`], body),
+      )
       t.equal(answer.status, 503, line)
       t.equal(answer.headers['x-gateway-error'], 'state-unavailable')
       t.equal(answer.headers['set-cookie'], undefined)
@@ -147,6 +151,28 @@ t.test(
 
     await events.over
     t.equal(await refusalOf(port, [cookie]), 'token-invalid')
+  },
+)
+
+t.test(
+  'who signs in at the successor is known on connections to the old gateway',
+  PATIENT,
+  async (t) => {
+    const service = await startUpstream(t)
+    const program = await serveKept(t, {
+      GATEWAY_DASHBOARD_URL: service.url,
+      GATEWAY_DRAIN_SECONDS: '60',
+    })
+    const { port } = program
+    const kept = await Promise.all(Array.from({ length: 5 }, () => keepOpen(port)))
+    await program.replace()
+    await program.said('draining')
+    for (const ask of kept) {
+      const mine = await signIn(port, await token())
+      const answer = await ask(requestBytes('GET /', [HTTPS, mine]))
+      t.equal(answer.status, 200)
+      t.equal(answer.headers['connection'], 'close', 'it is the old one that answers')
+    }
   },
 )
 

@@ -206,6 +206,31 @@ t.test(
   },
 )
 
+for (const how of ['removed', 'removed with its log', 'replaced'])
+  t.test(`a state that is ${how} while it is in use is not written into the void`, async (t) => {
+    const stateDir = temporaryFolder(t)
+    const { state, said, end, endSurely, watermark } = await openState(t, stateDir)
+    let heard = 0
+    state.onOpened(() => heard++)
+    end('before')
+    const path = fileIn(stateDir)
+    if (how === 'replaced') copyFileSync(path, `${path}.new`)
+    for (const suffix of how === 'removed' ? [''] : ['', '-wal', '-shm'])
+      rmSync(path + suffix, { force: true })
+    if (how === 'replaced') renameSync(`${path}.new`, path)
+    t.throws(() => end('lost'), { code: 'state-unavailable' }, 'the answer promises nothing')
+    t.equal(heard, 1)
+    t.match(said('error'), [/^state was damaged/])
+    t.match(state.condition, { health: 'damaged', damage: { reason: /removed or replaced/ } })
+    const at = watermark() ?? 0
+    t.ok(at > 0, 'everybody is signed out')
+    t.ok(endSurely('after'))
+    state.close()
+    const again = await openState(t, stateDir)
+    t.same(again.ended(), ['after'], 'what was answered is there after a restart')
+    t.equal(again.watermark(), at)
+  })
+
 t.test('a state of a newer program is left alone, and its program is named', async (t) => {
   const stateDir = await keptFolder(t)
   const path = fileIn(stateDir)
