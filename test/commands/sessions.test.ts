@@ -17,6 +17,9 @@ const signInWith = async (port: number, subject: string, device: string) =>
 const isIn = async (port: number, cookie: string) =>
   (await send(port, 'GET /_gateway/v1/session', [cookie, HTTPS])).status === 200
 
+const CHROME =
+  'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/147.0.0.0 Safari/537.36 Edg/147.0'
+
 t.test('sessions are listed and ended, with the gateway and without it', async (t) => {
   const gateway = await serve(t)
   const { port, stateDir } = gateway
@@ -26,7 +29,7 @@ t.test('sessions are listed and ended, with the gateway and without it', async (
   const cookies = {
     alice: await signInWith(port, 'alice', 'Firefox \u{202e}'),
     bob: await signInWith(port, 'bob', 'x'.repeat(200)),
-    carol: await signInWith(port, 'carol', 'Safari'),
+    carol: await signInWith(port, 'carol', CHROME),
   }
   const list = async () => {
     const { code, out } = await command('list', '--json')
@@ -42,6 +45,7 @@ t.test('sessions are listed and ended, with the gateway and without it', async (
     /^\S{22} +alice +browser( +20\d\d-\d\d-\d\d \d\d:\d\dZ){3} +203\.0\.113\.9 +0 +Fire/m,
   )
   t.notMatch(table, /\u{202e}|x{61}/u)
+  t.match(table, /  \(X11; Linux x86_64\) Chrome\/147\.0\.0\.0 Safari\/537\.36 Edg\/147\.0$/m)
 
   t.match(await command('end', await idOf('alice')), { code: 0, out: '1 session ended\n', err: '' })
   t.notOk(await isIn(port, cookies.alice))
