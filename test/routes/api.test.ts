@@ -214,6 +214,32 @@ t.test('other methods and paths are refused', async (t) => {
   t.match(head, { status: 200, body: '' })
 })
 
+t.test('a page of an allowed origin is not the owner’s page', async (t) => {
+  const workspace = await startWorkspace(t, { GATEWAY_ALLOWED_ORIGINS: 'https://app.hubify.com' })
+  const own = await pageOf(workspace)
+  const fields = ['Origin: https://app.hubify.com', 'Sec-Fetch-Site: same-site']
+  const page = [...own.filter((line) => !line.startsWith('Origin')), ...fields]
+  for (const { requestLine, body } of ACTIONS) {
+    const answer = await call(workspace, requestLine, page, body)
+    await assertRefused(t, workspace, answer, {
+      ...{ code: 'origin-not-allowed', stage: 'authentication' },
+    })
+  }
+  await assertRefused(t, workspace, await call(workspace, 'HEAD /sessions', page), {
+    ...{ code: 'origin-not-allowed', stage: 'authentication' },
+  })
+  const renewal = await send(workspace.port, 'POST /_gateway/renew', [...page, 'Content-Length: 0'])
+  t.equal(renewal.headers['x-gateway-error'], 'origin-not-allowed')
+  const other = await send(workspace.port, 'GET /', page)
+  t.equal(other.status, 200, 'what the services have is open to it as before')
+  const bearer = [`Authorization: Bearer ${await token()}`, ...fields]
+  t.equal(
+    (await call(workspace, 'GET /session', bearer)).status,
+    200,
+    'so it is to a program there',
+  )
+})
+
 t.test('a segment of any length passes the stages, and is not reflected', async (t) => {
   const workspace = await startWorkspace(t)
   const page = await pageOf(workspace)
