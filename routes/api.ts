@@ -50,6 +50,7 @@ export default async function api(
     app.route<{ Params: { id?: string } }>({
       url,
       method: action.method,
+      config: { ownOrigin: true },
       async handler(request, reply) {
         request.exchange.outcome.stage = 'owner'
         const input = { id: request.params.id ?? '', body: request.body }

@@ -84,6 +84,8 @@ declare module 'fastify' {
     uncounted?: boolean | 'without-credential' | 'signed-in' | 'sign-in'
     /** Whether the route accepts any `Host`: only `/health`, because its prober sends the address that it dialled. */
     anyHost?: boolean
+    /** Whether a request with the cookie must come from the workspace's own origin: GATEWAY_ALLOWED_ORIGINS do not count. */
+    ownOrigin?: boolean
     /** Whether the route accepts WebSocket handshakes. */
     upgrades?: boolean
   }
