@@ -63,7 +63,10 @@ export function run(
 }
 
 /** Watches a program, or a supervisor that runs it. It is killed when the test ends. */
-export function watch(t: Test, child: ChildProcessByStdio<Writable | null, Readable, Readable>): Program {
+export function watch(
+  t: Test,
+  child: ChildProcessByStdio<Writable | null, Readable, Readable>,
+): Program {
   let stdout = ''
   let stderr = ''
   const arrivals = new Arrivals()
