@@ -75,7 +75,7 @@ export interface TokenForm {
 
 /** How somebody without a token gets in. `npm start` is in a checkout, where the command has another name. */
 const NEW_LINK =
-  '<p>On the machine, <code>workspace-gateway sign-in-link</code> makes a link that signs in; after <code>npm start</code>, <code>npm run sign-in-link</code> does.</p>'
+  '<p>On the machine, <code>workspace-gateway sign-in-link --sub NAME</code> prints a link that signs in; after <code>npm start</code>, <code>npm run sign-in-link</code> does. Open it in this browser.</p>'
 
 /**
  * Builds the built-in sign-in page.

@@ -104,7 +104,15 @@ async function list({ args, env, out, say }: Context): Promise<void> {
   else if (apiTokens.length === 0) say('there are no API tokens')
   else out(tableText(COLUMNS, apiTokens.map(rowOf)))
   const { exposed, neverUsed, unused } = tokenAdvice(apiTokens, Date.now())
-  warn('was in an address, and others may have read it: rotate it', exposed)
+  const inAddress = 'was in an address, and others may have read it'
+  warn(
+    `${inAddress}: rotate it`,
+    exposed.filter(({ replacedBy }) => replacedBy === null),
+  )
+  warn(
+    `${inAddress}: revoke it, its successor is there`,
+    exposed.filter(({ replacedBy }) => replacedBy !== null),
+  )
   warn('was never used', neverUsed)
   warn('was not used for 90 days', unused)
 

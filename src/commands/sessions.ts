@@ -37,12 +37,16 @@ const COLUMNS = 'ID,SUB,KIND,SINCE,UNTIL,LAST SEEN,FROM,SOCKETS,DEVICE'.split(',
 /** The longest `User-Agent` in the table, in characters. */
 const DEVICE_LENGTH = 60
 
+/** What every browser's `User-Agent` says, so that it tells none from the others. */
+const SAME_EVERYWHERE =
+  / ?(?:Mozilla\/5\.0|AppleWebKit\/[\d.]+|\(KHTML, like Gecko\)|Gecko\/\d+)(?= |$)/g
+
 function rowOf(session: SessionView): string[] {
   const { id, sub, kind, createdAt, expiresAt, lastSeenAt, lastSeenFrom, sockets, device } = session
   const times = [createdAt, expiresAt, lastSeenAt].map(minuteText)
   return [
     ...[id, sub, kind, ...times, lastSeenFrom ?? '-', String(sockets)],
-    device?.slice(0, DEVICE_LENGTH) ?? '-',
+    device?.replace(SAME_EVERYWHERE, '').trim().slice(0, DEVICE_LENGTH) ?? '-',
   ]
 }
 

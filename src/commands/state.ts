@@ -66,11 +66,12 @@ function backUp(stateDir: string, file: string): string {
   } finally {
     closeSync(fd)
   }
-  return `the state was saved to ${file} (${content.length} bytes); keep the signing secret elsewhere, it is not in it`
+  return `the state was saved to ${file} (${Math.ceil(content.length / 1024)} KiB); keep the signing secret elsewhere, it is not in it`
 }
 
 function restore(stateDir: string, file: string): string {
-  const stats = statSync(file)
+  const stats = statSync(file, { throwIfNoEntry: false })
+  if (stats === undefined) throw new Error(`${file} does not exist`)
   if (!stats.isFile()) throw new DamagedStateError('it is not a regular file')
   if (stats.size > MAX_BACKUP_BYTES) throw new DamagedStateError('it is too large')
   const content = readFileSync(file)

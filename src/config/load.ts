@@ -84,7 +84,10 @@ export function readSetting<T>(setting: Setting<T>, env: Environment): T {
       )
     return (defaultText === undefined ? undefined : setting.parse(defaultText)) as T
   }
-  if (text === '') throw new Error(`${source} is empty; unset it or give it ${accepts}`)
+  // A variable cannot be unset while the gateway runs, but the file of a list can be emptied before SIGHUP.
+  const isEmptyList = text === '' && source !== name && defaultText === ''
+  if (text === '' && !isEmptyList)
+    throw new Error(`${source} is empty; unset it or give it ${accepts}`)
   try {
     return setting.parse(text)
   } catch (error) {

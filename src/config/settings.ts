@@ -86,7 +86,8 @@ export const SETTINGS = {
   }),
   jwtPreviousSecrets: withDefault('', {
     env: 'GATEWAY_JWT_PREVIOUS_SECRETS',
-    description: 'Secrets that still verify, but no longer sign, while a rotation lasts.',
+    description:
+      'Secrets that still verify, but no longer sign, while a rotation lasts. An empty file means none.',
     accepts: `a comma-separated list of at most ${MAX_PREVIOUS_SECRETS} secrets, each of at least 32 bytes`,
     parse: parsePreviousSecrets,
     secret: true,

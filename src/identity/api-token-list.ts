@@ -68,10 +68,12 @@ export function tokenAdvice(list: readonly ListedApiToken[], now: number): Token
     ({ revokedAt, expiresAt }) =>
       revokedAt === null && (expiresAt === null || Date.parse(expiresAt) > now),
   )
+  // Nobody should use a replaced token any more.
+  const needed = live.filter(({ replacedBy }) => replacedBy === null)
   return {
     withoutEnd: live.filter(({ expiresAt }) => expiresAt === null),
-    neverUsed: live.filter(({ lastUsedAt }) => lastUsedAt === null),
-    unused: live.filter(
+    neverUsed: needed.filter(({ lastUsedAt }) => lastUsedAt === null),
+    unused: needed.filter(
       ({ lastUsedAt }) => lastUsedAt !== null && now - Date.parse(lastUsedAt) >= UNUSED_MS,
     ),
     exposed: live.filter(({ exposedAt }) => exposedAt !== null),

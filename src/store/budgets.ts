@@ -56,18 +56,19 @@ export function saveBudgets(stateDir: string, tables: BudgetTables, logger: Logg
 
 /**
  * Restores the budgets that another process saved, and removes the file, so that it is used once. A missing file means a first
- * start. A corrupt one is logged and ignored.
+ * start, and a missing table an older program, which had no such table. What is corrupt is logged and ignored.
  */
 export function restoreBudgets(stateDir: string, tables: BudgetTables, logger: Logger): void {
   const path = join(stateDir, BUDGETS_FILE)
   try {
     const saved: unknown = JSON.parse(readWholeFile(path, MAX_BUDGETS_BYTES))
+    const entries: Record<string, unknown> =
+      typeof saved === 'object' && saved !== null ? { ...saved } : {}
+    const isOlder = Object.keys(tables).some((name) => name in entries)
     for (const [name, table] of Object.entries(tables)) {
-      const entry =
-        typeof saved === 'object' && saved !== null
-          ? (saved as Record<string, unknown>)[name]
-          : undefined
+      const entry = entries[name]
       if (isSavedBudgets(entry)) table.restore(entry)
+      else if (entry === undefined && isOlder) continue
       else logger.error({ path, table: name }, 'saved budgets are corrupt')
     }
   } catch (error) {

@@ -7,7 +7,7 @@ export class NewerStateError extends Error {
 
   constructor(path: string, writtenBy: string) {
     super(
-      `${path} was written by workspace-gateway ${writtenBy}, and this is ${VERSION}, which cannot read it; start the newer one, or restore a backup that the older one has made`,
+      `${path} was written by workspace-gateway ${writtenBy}, and this is ${VERSION}, which cannot read it; start the newer one, or move its state.db files to another folder and restore a backup that this one has made`,
     )
   }
 }

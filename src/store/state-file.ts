@@ -38,10 +38,10 @@ const CACHE_KIB = 512
 const BUSY_MS = 250
 
 /** The files that belong to a database besides the file itself. */
-export const COMPANIONS = ['-wal', '-shm', '-journal'] as const
+const COMPANIONS = ['-wal', '-shm', '-journal'] as const
 
 /** What this program makes of the state. Tests give other values. */
-export interface StateFormat {
+interface StateFormat {
   readonly migrations: readonly string[]
   /** The version of this program. */
   readonly program: string

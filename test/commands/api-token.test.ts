@@ -248,7 +248,12 @@ t.test('without a gateway, what a full disk does not take is not said to be revo
     spawn(
       'sh',
       [
-        ...['-c', 'trap "" XFSZ; ulimit -f 70; exec "$0" "$@" <"$LEAKED"', process.execPath, MAIN],
+        ...[
+          '-c',
+          'unset NODE_OPTIONS; trap "" XFSZ; ulimit -f 70; exec "$0" "$@" <"$LEAKED"',
+          process.execPath,
+          MAIN,
+        ],
         ...['api-token', 'revoke', '--leaked', '-'],
       ],
       { env: { GATEWAY_STATE_DIR: stateDir, LEAKED: text }, stdio: ['ignore', 'pipe', 'pipe'] },

@@ -17,6 +17,9 @@ const signInWith = async (port: number, subject: string, device: string) =>
 const isIn = async (port: number, cookie: string) =>
   (await send(port, 'GET /_gateway/v1/session', [cookie, HTTPS])).status === 200
 
+const CHROME =
+  'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/147.0.0.0 Safari/537.36 Edg/147.0'
+
 t.test('sessions are listed and ended, with the gateway and without it', async (t) => {
   const gateway = await serve(t)
   const { port, stateDir } = gateway
@@ -26,7 +29,7 @@ t.test('sessions are listed and ended, with the gateway and without it', async (
   const cookies = {
     alice: await signInWith(port, 'alice', 'Firefox \u009b31m'),
     bob: await signInWith(port, 'bob', 'x'.repeat(200)),
-    carol: await signInWith(port, 'carol', 'Safari'),
+    carol: await signInWith(port, 'carol', CHROME),
   }
   const list = async () => {
     const { code, out } = await command('list', '--json')
@@ -44,6 +47,7 @@ t.test('sessions are listed and ended, with the gateway and without it', async (
   t.notMatch(table, /\u{9b}|x{61}/u)
   const { out: json } = await command('list', '--json')
   t.match(json, 'Firefox \\u009b31m', 'nor does the JSON control a terminal')
+  t.match(table, /  \(X11; Linux x86_64\) Chrome\/147\.0\.0\.0 Safari\/537\.36 Edg\/147\.0$/m)
 
   t.match(await command('end', await idOf('alice')), { code: 0, out: '1 session ended\n', err: '' })
   t.notOk(await isIn(port, cookies.alice))

@@ -155,6 +155,16 @@ t.test('a secret can be read from a file, without its final line break', async (
   )
 })
 
+t.test('an empty file of earlier secrets means none, an empty variable is a mistake', async (t) => {
+  const folder = t.testdir({ empty: '', line: '\n' })
+  for (const name of ['empty', 'line']) {
+    const path = join(folder, name)
+    t.same(loadConfig({ ...BASE, GATEWAY_JWT_PREVIOUS_SECRETS_FILE: path }), loadConfig(BASE))
+    t.match(failure({ ...BASE, GATEWAY_OPENCLAW_TOKEN_FILE: path }).problems, [/is empty/])
+  }
+  t.match(failure({ ...BASE, GATEWAY_JWT_PREVIOUS_SECRETS: '' }).problems, [/is empty; unset it/])
+})
+
 t.test('a secret file that cannot be read is an error, not a missing secret', async (t) => {
   const folder = t.testdir({ folder: {} })
   const cases: ReadonlyArray<readonly [path: string, problem: RegExp]> = [

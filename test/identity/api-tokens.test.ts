@@ -537,6 +537,7 @@ t.test('advice names the tokens in force that deserve a look', async (t) => {
   apiTokens.revoke(revoked)
   idle.session.lastSeenAt = START
   clock.now += 90 * DAY_MS
+  apiTokens.rotate(make('replaced'), DAY_MS).apiToken.session.lastSeenAt = clock.now
   for (const used of [busy, endless, exposed]) used.session.lastSeenAt = clock.now - 1
   const advice = tokenAdvice(apiTokens.list().map(describe), clock.now)
   const names = Object.entries(advice).map(([what, list]) => [

@@ -172,6 +172,18 @@ t.test('a corrupt table does not affect the other', async (t) => {
   t.equal(errors().length, 1)
 })
 
+t.test('a table that an older program did not have is no fault', async (t) => {
+  const { logger, lines } = capture()
+  const folder = t.testdir({
+    'budgets.json': `{"addresses":{"savedAt":${Date.now()},"clock":0,"entries":[["k",[0],[10]]]}}`,
+  })
+  const fresh = tables()
+  restoreBudgets(folder, fresh, logger)
+  t.equal(passing(fresh.addresses, 'k'), 0)
+  t.equal(passing(fresh.sessions, 'k'), 10)
+  t.same(lines, [])
+})
+
 t.test('a failure of the disk is logged, and never thrown', async (t) => {
   const { logger, errors } = capture()
   const folder = t.testdir({ file: 'x' })

@@ -40,7 +40,7 @@ function judgeTokens(tokens: readonly ListedApiToken[], now: number): Finding {
     return fail(
       TOKENS,
       `in force, although others may have read them in an address: ${namesOf(exposed)}`,
-      `"${name} rotate NAME --overlap 0" makes a new one and ends the old one`,
+      `"${name} rotate NAME --overlap 0" makes a new one and ends the old one; "${name} revoke NAME" ends one that was already replaced`,
     )
   const found = [
     { what: 'without expiry', which: withoutEnd },

@@ -138,6 +138,12 @@ function examineState(stateDir: string, health: string | undefined): Finding {
     )
   if (look.kind === 'unreadable')
     return skip(KEPT, `the state in ${stateDir} cannot be looked at: ${look.why}`)
+  if (look.kind === 'none' && (health === 'ok' || health === 'damaged'))
+    return fail(
+      KEPT,
+      'the state file was deleted while the gateway runs: sessions, API tokens and revocations are in memory alone',
+      'restart the gateway, which begins a new one: everybody signs in again; then make new API tokens, or "workspace-gateway state restore FILE" while it is stopped',
+    )
   if (look.kind === 'none') return pass(KEPT, 'nobody has signed in yet')
   if (look.damage !== undefined)
     return warn(

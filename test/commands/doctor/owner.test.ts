@@ -32,7 +32,7 @@ async function listing(
 }
 
 const GOOD = {
-  ...{ name: 'good', revokedAt: null, exposedAt: null },
+  ...{ name: 'good', revokedAt: null, exposedAt: null, replacedBy: null },
   ...{ expiresAt: ago(-30), lastUsedAt: ago(1) },
 }
 

@@ -1,5 +1,5 @@
 /** Is a state folder that others can read, or nobody can write, noticed? */
-import { chmodSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { examineStateFolder } from '../../../src/commands/doctor/state-folder.ts'
@@ -86,4 +86,13 @@ t.test('a gateway that cannot write its state is named', async (t) => {
   state.read((database) => database.prepare('PRAGMA max_page_count = 1').get())
   state.writeSurely((database) => setMeta(database, 'written-by', 'x'.repeat(20_000)))
   t.match((await look(folder))[KEPT], { verdict: 'fail', detail: /one-time sign-ins are refused/ })
+})
+
+t.test('a state file that was deleted while a gateway runs is a fault', async (t) => {
+  const folder = temporaryFolder(t)
+  await startTestGateway(t, testSettings({ GATEWAY_STATE_DIR: folder }))
+  t.match((await look(folder))[KEPT], { verdict: 'pass' })
+  for (const name of readdirSync(folder))
+    if (name.startsWith('state.db')) rmSync(join(folder, name))
+  t.match((await look(folder))[KEPT], { verdict: 'fail', detail: /deleted while the gateway runs/ })
 })
