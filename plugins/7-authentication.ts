@@ -75,6 +75,9 @@ export default stage(
       const isRefused = mustBeSameOrigin
         ? !isSameOrigin(provenance, rules)
         : ws && origin === 'foreign'
+      // An allowed origin uses the services. It gets no API token, no list of sessions and no renewal with a person's cookie.
+      if (config.ownOrigin === true && credential.kind === 'cookie' && origin === 'allowed')
+        return ORIGIN_NOT_ALLOWED
       return isRefused ? ORIGIN_NOT_ALLOWED : undefined
     },
 )

@@ -43,7 +43,11 @@ export default async function renewRoutes(
 
   app.post(
     RENEW,
+<<<<<<< HEAD
     { config: { uncounted: 'signed-in', ownPages: true } },
+=======
+    { config: { uncounted: 'signed-in', ownOrigin: true } },
+>>>>>>> eyes1
     async function renew(request, reply) {
       const { exchange, id } = request
       exchange.outcome.stage = 'renew'

@@ -326,9 +326,9 @@ t.test('a session that is over is not renewed, though nobody has noticed its end
   t.equal(subject.sessions.browser(first.session.id)?.session, first.session)
   now++
   t.equal(subject.sessions.browser(first.session.id), undefined)
-  const ticket = withClaims({ iat: now / 1000, exp: now / 1000 + 3600, jti: newName() })
-  t.equal(await outcome(() => renew(subject, first, ticket)), 'token-invalid')
-  t.type(await subject.verifier.verifyTicket(ticket, false), 'object', 'nothing is used up')
+  const late = withClaims({ iat: now / 1000, exp: now / 1000 + 3600, jti: newName() })
+  t.equal(await outcome(() => renew(subject, first, late)), 'token-invalid')
+  t.type(await subject.verifier.verifyTicket(late, false), 'object', 'nothing is used up')
 })
 
 t.test('who was signed out everywhere is so until now, and not after', async (t) => {

@@ -34,6 +34,21 @@ t.test('whoever is signed in sees their own session', async (t) => {
   t.equal(workspace.dials(), 0)
 })
 
+t.test('a page of an allowed origin gets nothing with the cookie of a person', async (t) => {
+  const foreign = 'https://app.example.com'
+  const workspace = await startWorkspace(t, { GATEWAY_ALLOWED_ORIGINS: foreign })
+  const page = await pageOf(workspace)
+  const fromThere = page.map((line) => (line.startsWith('Origin:') ? `Origin: ${foreign}` : line))
+  for (const [name, { method, path }] of Object.entries(OWNER_ACTIONS)) {
+    const answer = await call(workspace, `${method} ${path.replace(':id', 'x')}`, fromThere, {})
+    t.equal(answer.headers['x-gateway-error'], 'origin-not-allowed', name)
+  }
+  const made = await call(workspace, 'POST /api-tokens', page, { name: 'ci', scopes: ['owner'] })
+  const { token: apiToken } = jsonOf(t, made)
+  const program = [HTTPS, `Origin: ${foreign}`, `Authorization: Bearer ${String(apiToken)}`]
+  jsonOf(t, await call(workspace, 'GET /sessions', program))
+})
+
 t.test('an owner sees the sessions of everybody', async (t) => {
   const workspace = await startWorkspace(t)
   const alice = await pageOf(workspace)
