@@ -50,11 +50,7 @@ export default async function api(
     app.route<{ Params: { id?: string } }>({
       url,
       method: action.method,
-<<<<<<< HEAD
       config: { ownPages: true }, // an allowed foreign page must not make itself a token that outlives the session
-=======
-      config: { ownOrigin: true },
->>>>>>> eyes1
       async handler(request, reply) {
         request.exchange.outcome.stage = 'owner'
         const input = { id: request.params.id ?? '', body: request.body }

@@ -43,11 +43,7 @@ export default async function renewRoutes(
 
   app.post(
     RENEW,
-<<<<<<< HEAD
     { config: { uncounted: 'signed-in', ownPages: true } },
-=======
-    { config: { uncounted: 'signed-in', ownOrigin: true } },
->>>>>>> eyes1
     async function renew(request, reply) {
       const { exchange, id } = request
       exchange.outcome.stage = 'renew'

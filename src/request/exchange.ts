@@ -84,13 +84,8 @@ declare module 'fastify' {
     uncounted?: boolean | 'without-credential' | 'signed-in' | 'sign-in'
     /** Whether the route accepts any `Host`: only `/health`, because its prober sends the address that it dialled. */
     anyHost?: boolean
-<<<<<<< HEAD
     /** Whether a session cookie opens the route to pages of the workspace alone, not to those of GATEWAY_ALLOWED_ORIGINS. */
     ownPages?: boolean
-=======
-    /** Whether a request with the cookie must come from the workspace's own origin: GATEWAY_ALLOWED_ORIGINS do not count. */
-    ownOrigin?: boolean
->>>>>>> eyes1
     /** Whether the route accepts WebSocket handshakes. */
     upgrades?: boolean
   }
