@@ -289,10 +289,10 @@ export class Sessions implements Watched {
   endOf(claims: Claims): number {
     const { sessionExpiresAt, expiresAt } = claims
     const latest = this.authenticatedAt(claims) + this.#maxMs
-    const end = Math.min((sessionExpiresAt ?? expiresAt) * 1000, latest)
+    const end = Math.floor(Math.min(sessionExpiresAt ?? expiresAt, latest / 1000)) * 1000
     if (end <= this.#now())
       throw new GatewayError('token-expired', { reason: 'its session would be over' })
-    return Math.floor(end / 1000) * 1000
+    return end
   }
 
   /**
