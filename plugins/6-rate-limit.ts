@@ -17,7 +17,7 @@ import type { ApiToken } from '../src/identity/api-tokens.ts'
 import { EXPIRY_FIELD } from '../src/http/browser.ts'
 import type { Parts } from '../src/parts.ts'
 import type { ClientFinder } from '../src/request/client-finder.ts'
-import { ownOrigin, verifiedPrincipal } from '../src/request/exchange.ts'
+import { ownOrigin, verifiedPrincipal, type Exchange } from '../src/request/exchange.ts'
 import { stage } from '../src/request/stage.ts'
 import type { Client } from '../src/http/address.ts'
 import { fieldLines } from '../src/http/fields.ts'
@@ -204,7 +204,7 @@ function isFree(request: FastifyRequest): boolean {
   const { uncounted } = routeOptions.config
   if (uncounted === true) return true
   if (uncounted === 'without-credential' && exchange.credential === undefined) return true
-  if (uncounted === 'signed-in' && verifiedPrincipal(exchange) !== undefined) return true
+  if (uncounted === 'signed-in' && isSignedIn(exchange)) return true
   if (uncounted === 'sign-in' && isSignInTry(request)) return true
   return isAllowedPreflight(request)
 }
@@ -220,6 +220,12 @@ function isAllowedPreflight({ exchange, method, raw }: FastifyRequest): boolean 
     exchange.credential === undefined &&
     isPreflight(method, raw.headers)
   )
+}
+
+/** Whether the request belongs to a session that can be signed out or renewed. An API token is none. */
+function isSignedIn(exchange: Exchange): boolean {
+  const principal = verifiedPrincipal(exchange)
+  return principal !== undefined && principal.apiToken === undefined
 }
 
 /** Whether a request to the sign-in route carries a token. One without a token only asks for the page. */

@@ -70,6 +70,9 @@ export default stage(
       const { apiToken } = credential.outcome
       if (apiToken !== undefined && !isInScope(apiToken, request)) return SCOPE_MISSING
       const mustBeSameOrigin = credential.kind === 'cookie' && (ws || !isSafeMethod(method))
+      // An allowed origin uses the services. It gets no API token, no list of sessions and no renewal with a person's cookie.
+      if (config.ownPages === true && credential.kind === 'cookie' && origin === 'allowed')
+        return ORIGIN_NOT_ALLOWED
       const isRefused = mustBeSameOrigin
         ? !isSameOrigin(provenance, rules)
         : ws && origin === 'foreign'

@@ -50,6 +50,7 @@ export default async function api(
     app.route<{ Params: { id?: string } }>({
       url,
       method: action.method,
+      config: { ownPages: true }, // an allowed foreign page must not make itself a token that outlives the session
       async handler(request, reply) {
         request.exchange.outcome.stage = 'owner'
         const input = { id: request.params.id ?? '', body: request.body }

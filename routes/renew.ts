@@ -41,33 +41,37 @@ export default async function renewRoutes(
     return reply
   })
 
-  app.post(RENEW, { config: { uncounted: 'signed-in' } }, async function renew(request, reply) {
-    const { exchange, id } = request
-    exchange.outcome.stage = 'renew'
-    const json = jsonOf(request)
-    const form = json ?? formOf(request)
-    const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
-    exchange.returnTo = returnTo
-    const known = browserOf(request)
-    const ticket = await ticketIn(form, false, options)
-    if (ticket instanceof GatewayError) throw payForGuess(request) ?? ticket
-    const draft = await issuer.draft(ticket, known)
-    const cookie = cookieOf(draft, request)
-    try {
-      exchange.principal = issuer.renew(draft, known)
-    } catch (error) {
-      return answerUnsaved(app, request, reply, error)
-    }
-    const headers = [...ownHeaders(id), 'Set-Cookie', cookie]
-    app.writeAnswer(
-      request,
-      reply,
-      json === undefined
-        ? redirectAnswer(303, headers, returnTo)
-        : { status: 204, headers, body: '' },
-    )
-    return reply
-  })
+  app.post(
+    RENEW,
+    { config: { uncounted: 'signed-in', ownPages: true } },
+    async function renew(request, reply) {
+      const { exchange, id } = request
+      exchange.outcome.stage = 'renew'
+      const json = jsonOf(request)
+      const form = json ?? formOf(request)
+      const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
+      exchange.returnTo = returnTo
+      const known = browserOf(request)
+      const ticket = await ticketIn(form, false, options)
+      if (ticket instanceof GatewayError) throw payForGuess(request) ?? ticket
+      const draft = await issuer.draft(ticket, known)
+      const cookie = cookieOf(draft, request)
+      try {
+        exchange.principal = issuer.renew(draft, known)
+      } catch (error) {
+        return answerUnsaved(app, request, reply, error)
+      }
+      const headers = [...ownHeaders(id), 'Set-Cookie', cookie]
+      app.writeAnswer(
+        request,
+        reply,
+        json === undefined
+          ? redirectAnswer(303, headers, returnTo)
+          : { status: 204, headers, body: '' },
+      )
+      return reply
+    },
+  )
 
   refuseOtherMethods(app, RENEW, ['GET', 'HEAD', 'POST'])
 

@@ -1,13 +1,12 @@
 /** How does a person sign out? With a form at `/_gateway/sign-out`, which ends the session, or all of the person's, for good. */
 import type { FastifyInstance } from 'fastify'
-import { GatewayError } from '../src/answers/errors.ts'
 import { signedOutPage } from '../src/answers/pages.ts'
 import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
 import { expiredSessionCookies } from '../src/http/cookies.ts'
 import { usesSecureCookie } from '../src/identity/credentials.ts'
 import { formOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import type { DrainState } from '../src/sockets/drain-state.ts'
+import type { State } from '../src/store/state.ts'
 import type { SessionRouteOptions } from './session-forms.ts'
 
 const SIGN_OUT = '/_gateway/sign-out'
@@ -18,12 +17,12 @@ const UNSAVED = '?saved=no'
 
 /** What the routes need besides the request. */
 interface SignOutOptions extends Pick<SessionRouteOptions, 'sessions' | 'watchdog'> {
-  readonly drain: Pick<DrainState, 'isReplaced'>
+  readonly state: Pick<State, 'refuseIfHandedOver'>
 }
 
 export default async function signOutRoutes(
   app: FastifyInstance,
-  { sessions, watchdog, drain }: SignOutOptions,
+  { sessions, watchdog, state }: SignOutOptions,
 ): Promise<void> {
   takeForms(app, watchdog)
 
@@ -34,14 +33,13 @@ export default async function signOutRoutes(
       const { exchange, id } = request
       exchange.outcome.stage = 'sign-out'
       const { principal } = exchange
+      state.refuseIfHandedOver() // the browser keeps its cookie, and signs out in the successor
       let isSaved = true
       if (principal !== undefined)
         ({ isSaved } =
           formOf(request).get('all') === 'true'
             ? sessions.endAll('signed-out', principal.subject)
             : sessions.end([principal.session], 'signed-out'))
-      // The session would live on in the successor, so the browser keeps its cookie and signs out there.
-      if (!isSaved && drain.isReplaced) throw REPLACED
       if (!isSaved) exchange.outcome.reason = 'signed out in memory only, and not on the disk yet'
       const cookies = expiredSessionCookies(usesSecureCookie(exchange))
       const headers = [
@@ -70,8 +68,3 @@ export default async function signOutRoutes(
   refuseOtherMethods(app, SIGN_OUT, ['POST'])
   refuseOtherMethods(app, SIGNED_OUT, ['GET', 'HEAD'])
 }
-
-const REPLACED = new GatewayError('state-unavailable', {
-  reason: 'a successor keeps the sessions',
-  retryAfter: 1,
-})

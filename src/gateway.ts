@@ -28,7 +28,7 @@ import signInRoutes from '../routes/sign-in.ts'
 import signOutRoutes from '../routes/sign-out.ts'
 import { livePartsOf } from './admin/live-parts.ts'
 import type { Config } from './config/load.ts'
-import { buildServer } from './http/server.ts'
+import { buildServer, MAX_HEADER_BYTES } from './http/server.ts'
 import type { Log } from './observe/log.ts'
 import { closeParts, makeParts, type Gateway } from './parts.ts'
 import { siteMapOf } from './rules/site-map.ts'
@@ -53,6 +53,8 @@ export async function buildGateway(
   const app = Fastify({
     serverFactory: buildServer, // 0: the limits of the HTTP server
     rewriteUrl: buildRouting(siteMap), // 1: the canonical form of the target decides the route
+    // A longer segment would be answered by the router, before every stage and with the path in the answer. None is longer.
+    routerOptions: { maxParamLength: MAX_HEADER_BYTES },
     genReqId: () => randomUUID(),
     loggerInstance: frameworkLogger(log),
     childLoggerFactory: (parent) => parent,
@@ -117,7 +119,7 @@ export async function buildGateway(
   }
   await app.register(signInRoutes, forSessions)
   await app.register(renewRoutes, forSessions)
-  await app.register(signOutRoutes, { sessions, watchdog, drain })
+  await app.register(signOutRoutes, { sessions, watchdog, state })
   await app.register(api, {
     parts: livePartsOf({ app, parts }, config),
     logger: log.logger,

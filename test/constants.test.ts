@@ -20,6 +20,7 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/config/values.ts', 'MAX_PREVIOUS_SECRETS', 3],
   ['src/identity/sessions.ts', 'MAX_SESSIONS', 10_000],
   ['src/identity/sessions.ts', 'SUPERSEDED_MS', 60_000],
+  ['src/identity/sessions.ts', 'MAX_SUPERSEDED', 64],
   ['src/identity/sessions.ts', 'MAX_DEVICE_LENGTH', 256],
   ['src/identity/api-tokens.ts', 'MAX_API_TOKENS', 10_000],
   ['src/identity/api-tokens.ts', 'DEFAULT_API_TOKEN_MS', 7_776_000_000], // 90 days

@@ -82,7 +82,7 @@ t.test('the page about commands lists every action of the JSON API, and no other
   const actions = Object.values(OWNER_ACTIONS).map(
     ({ method, path }) => `${method} ${path.replace(':id', 'ID')}`,
   )
-  t.same(listed.toSorted(), actions.toSorted())
+  t.same(new Set(listed), new Set(actions))
 })
 
 t.test('the page about API tokens has valid scopes, and the pattern of a token', async (t) => {

@@ -2,12 +2,15 @@
 import type { ApiTokens } from '../identity/api-tokens.ts'
 import type { KeyRing } from '../identity/key-ring.ts'
 import type { Sessions } from '../identity/sessions.ts'
+import type { State } from '../store/state.ts'
 import type { Caller } from './caller.ts'
 
 /** What the actions on the state need. A running gateway has it, and so has a command that opened the state file itself. */
 export interface StateParts {
   /** GATEWAY_OWNERS; empty: everybody */
   readonly owners: readonly string[]
+  /** Keeps what the actions change. */
+  readonly state: Pick<State, 'refuseIfHandedOver'>
   readonly sessions: Sessions
   readonly apiTokens: ApiTokens
   /** How many WebSockets of a session are open. */

@@ -19,6 +19,7 @@ export async function perform<Parts extends StateParts>(
 ): Promise<object> {
   const refusal = refusalOf(action, caller, parts.owners, Date.now())
   if (refusal !== undefined) throw refusal
+  if (action.method !== 'GET') parts.state.refuseIfHandedOver()
   const { answer, changed, isSaved } = await action.run(parts, input, caller)
   if (changed !== undefined && logger !== undefined) logAct(logger, name, caller, changed, isSaved)
   return answer

@@ -19,7 +19,7 @@ import { membersOf, subjectIn } from './members.ts'
 import { logAct, perform } from './perform.ts'
 
 /** The routes of the admin socket: each names one action. */
-export function adminRoutes(
+function adminRoutes(
   actions: AdminActions,
   parts: LiveParts,
   { logger, state }: { readonly logger: Logger; readonly state: Pick<State, 'ready'> },

@@ -7,7 +7,7 @@ import { API_TOKEN_PATTERN } from '../identity/api-tokens.ts'
 import { parseDuration } from './duration.ts'
 import type { Io } from './io.ts'
 import { doAction, exitCodeOf, NOT_SAVED, wrongUsage } from './owner.ts'
-import { minuteText, printable, tableText } from './printable.ts'
+import { jsonText, minuteText, printable, tableText } from './printable.ts'
 
 /** Bytes that a command reads, in pieces. */
 type Input = AsyncIterable<Buffer | string>
@@ -100,7 +100,7 @@ function rateOf(text: string | undefined): number | undefined {
 async function list({ args, env, out, say }: Context): Promise<void> {
   const { values } = parseArgs({ args, options: { json: { type: 'boolean', default: false } } })
   const { apiTokens } = (await doAction('list-api-tokens', env)) as { apiTokens: ListedApiToken[] }
-  if (values.json) out(`${JSON.stringify(apiTokens, null, 2)}\n`)
+  if (values.json) out(jsonText(apiTokens))
   else if (apiTokens.length === 0) say('there are no API tokens')
   else out(tableText(COLUMNS, apiTokens.map(rowOf)))
   const { exposed, neverUsed, unused } = tokenAdvice(apiTokens, Date.now())

@@ -15,6 +15,7 @@ import type { Setting } from '../config/setting.ts'
 import { SETTINGS } from '../config/settings.ts'
 import { configAdvice } from './advice.ts'
 import type { Io } from './io.ts'
+import { jsonText } from './printable.ts'
 import { damageText, lookAtState, type StateLook } from './state-look.ts'
 
 /** A setting in force. */
@@ -50,12 +51,12 @@ export async function check(args: readonly string[], env: Environment, io: Io): 
   if (state.kind === 'newer') return refuse([state.why], state.why)
   const settings = effectiveSettings(config, env)
   const warnings = [...configAdvice(config, env), ...stateAdvice(config.stateDir, state)]
-  if (values.json) writeJson(io, { valid: true, problems: [], settings, warnings })
+  if (values.json) io.out(jsonText({ valid: true, problems: [], settings, warnings }))
   else io.out(report(settings, warnings))
   return EXIT.ok
 
   function refuse(problems: readonly string[], message: string): number {
-    if (values.json) writeJson(io, { valid: false, problems })
+    if (values.json) io.out(jsonText({ valid: false, problems }))
     else io.err(`workspace-gateway: ${message}\n`)
     return EXIT.config
   }
@@ -145,7 +146,7 @@ function explain(asked: string, env: Environment, io: Io, json: boolean): number
   const fallback = required ? 'none: it is required' : setting.default || 'not set'
   const now = valueNow(setting, env)
   if (json) {
-    writeJson(io, { name: variable, description, accepts, default: fallback, secret, now })
+    io.out(jsonText({ name: variable, description, accepts, default: fallback, secret, now }))
     return EXIT.ok
   }
   const lines = [
@@ -175,8 +176,4 @@ function valueNow(setting: Setting<unknown>, env: Environment): string {
 /** Makes a text safe to print on one line of a terminal: a text with control characters is printed as a JSON string. */
 function printable(text: string): string {
   return /^[^\p{C}]*$/u.test(text) ? text : JSON.stringify(text)
-}
-
-function writeJson(io: Io, value: unknown): void {
-  io.out(`${JSON.stringify(value, null, 2)}\n`)
 }

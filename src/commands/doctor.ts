@@ -18,6 +18,7 @@ import { examineStats } from './doctor/stats.ts'
 import { examineTerminal } from './doctor/terminal.ts'
 import { doctorWords, PROBED_SERVICES, type ProbedService } from '../rules/services.ts'
 import type { Io } from './io.ts'
+import { jsonText } from './printable.ts'
 
 /** The time limit for all questions together, in milliseconds. Each question has shorter limits of its own. */
 const DEADLINE_MS = 9000
@@ -70,7 +71,7 @@ export async function doctor(
   })
   const findings = await examine(env, outerAddresses)
   const isWell = findings.every(({ verdict }) => verdict !== 'fail')
-  io.out(values.json ? `${JSON.stringify({ ok: isWell, findings }, null, 2)}\n` : tableOf(findings))
+  io.out(values.json ? jsonText({ ok: isWell, findings }) : tableOf(findings))
   return isWell ? EXIT.ok : EXIT.failed
 }
 

@@ -6,7 +6,7 @@ import { SETTINGS } from '../config/settings.ts'
 import type { Explanation } from '../observe/explanation.ts'
 import type { Io } from './io.ts'
 import { askForJson, exitCodeOf, settingOf } from './owner.ts'
-import { printable } from './printable.ts'
+import { jsonText, printable } from './printable.ts'
 
 const REQUEST_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
@@ -33,7 +33,7 @@ export async function explain(args: readonly string[], env: Environment, io: Io)
   return exitCodeOf(io, async () => {
     const stateDir = settingOf(SETTINGS.stateDir, env)
     const explanation = await askForJson(stateDir, `/explain/${id}`)
-    io.out(values.json ? `${JSON.stringify(explanation)}\n` : chainText(explanation as Explanation))
+    io.out(values.json ? jsonText(explanation, 0) : chainText(explanation as Explanation))
   })
 }
 

@@ -4,7 +4,7 @@ import type { Environment } from '../config/load.ts'
 import type { KeyUse } from '../identity/key-report.ts'
 import type { Io } from './io.ts'
 import { askGateway, exitCodeOf } from './owner.ts'
-import { minuteText, tableText } from './printable.ts'
+import { jsonText, minuteText, tableText } from './printable.ts'
 
 /**
  * Lists the keys of the running gateway, without their secrets.
@@ -18,7 +18,7 @@ export async function keys(args: readonly string[], env: Environment, io: Io): P
   })
   return exitCodeOf(io, async () => {
     const { keys: all } = (await askGateway('list-keys', env)) as { keys: KeyUse[] }
-    io.out(values.json ? `${JSON.stringify(all, null, 2)}\n` : tableText(COLUMNS, all.map(rowOf)))
+    io.out(values.json ? jsonText(all) : tableText(COLUMNS, all.map(rowOf)))
   })
 }
 

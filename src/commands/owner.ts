@@ -44,6 +44,10 @@ export function wrongUsage(command: string, message: string): CommandError {
 export const NOT_SAVED =
   'it is not on the disk yet, which may be full: it holds while the gateway runs, which writes it as soon as it can'
 
+/** What is said of a change that could not be written, by a command that no gateway stands behind. */
+const NOT_DONE =
+  'not done: the state could not be written, and its disk may be full; free some space and run this again'
+
 /** Does the work of a command. @returns 0, or the exit code of the failure, which is printed */
 export async function exitCodeOf(io: Io, work: () => Promise<void>): Promise<number> {
   try {
@@ -169,6 +173,8 @@ async function doOnState(
       ...{ parts, caller, input: { id, body } },
       logger: undefined,
     })
+    // A gateway would hold it in memory and write it later. This process ends, and the change with it.
+    if ('saved' in answer && answer.saved === false) throw new CommandError(NOT_DONE, EXIT.failed)
     return JSON.parse(JSON.stringify(answer)) as unknown // as if the gateway had answered
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error
@@ -189,5 +195,6 @@ function statePartsOf(state: State, env: Environment): StateParts {
   sessions.load(() => true) // the gateway ends the sessions whose key is gone, when it starts
   const apiTokens = new ApiTokens(state)
   apiTokens.load()
-  return { owners: settingOf(SETTINGS.owners, env), sessions, apiTokens, socketsOf: () => 0 }
+  const owners = settingOf(SETTINGS.owners, env)
+  return { owners, state, sessions, apiTokens, socketsOf: () => 0 }
 }

@@ -1,11 +1,30 @@
 /** How does a command print what strangers wrote, such as a path or a `User-Agent`? Without characters that control a terminal. */
 
+/** Characters that could control a terminal, or that it does not show. */
+const CONTROLS = /[\p{C}\p{Zl}\p{Zp}]/gu
+
 /** Escapes characters that could control a terminal. */
 export function printable(text: string): string {
-  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => {
+  return text.replace(CONTROLS, (character) => {
     const code = character.codePointAt(0) ?? 0
     return `\\u{${code.toString(16)}}`
   })
+}
+
+/** A value as JSON on several lines, which a program can parse and a terminal can show. @param indent 0 for one line */
+export function jsonText(value: unknown, indent = 2): string {
+  // Between the tokens of JSON is none of these but the line feed, so each stands in a string, where it may be escaped.
+  const text = JSON.stringify(value, null, indent).replace(CONTROLS, (character) => {
+    return character === '\n' ? character : codeUnits(character)
+  })
+  return `${text}\n`
+}
+
+/** A character as JSON escapes it: one escape for each of its UTF-16 code units. */
+function codeUnits(character: string): string {
+  return Array.from({ length: character.length }, (_, i) => {
+    return `\\u${character.charCodeAt(i).toString(16).padStart(4, '0')}`
+  }).join('')
 }
 
 /**

@@ -4,7 +4,7 @@ import type { SessionView } from '../admin/session-actions.ts'
 import type { Environment } from '../config/load.ts'
 import type { Io } from './io.ts'
 import { doAction, exitCodeOf, NOT_SAVED, wrongUsage } from './owner.ts'
-import { minuteText, tableText } from './printable.ts'
+import { jsonText, minuteText, tableText } from './printable.ts'
 
 /**
  * Lists or ends sessions.
@@ -27,7 +27,7 @@ async function list(args: readonly string[], env: Environment, io: Io): Promise<
     options: { json: { type: 'boolean', default: false } },
   })
   const { sessions: all } = (await doAction('list-sessions', env)) as { sessions: SessionView[] }
-  if (values.json) io.out(`${JSON.stringify(all, null, 2)}\n`)
+  if (values.json) io.out(jsonText(all))
   else if (all.length === 0) io.err('workspace-gateway: nobody is signed in\n')
   else io.out(tableText(COLUMNS, all.map(rowOf)))
 }

@@ -13,10 +13,13 @@ import { currentResponse, responseOn } from './node-internals.ts'
 /** Connections that may be open at once. Further ones are closed when they arrive. */
 const MAX_CONNECTIONS = 10_000
 
+/** The largest request line and header section of a request, in bytes. */
+export const MAX_HEADER_BYTES = 16 * 1024
+
 /** Options of the HTTP server. */
 export const SERVER_OPTIONS: ServerOptions = {
   insecureHTTPParser: false,
-  maxHeaderSize: 16 * 1024,
+  maxHeaderSize: MAX_HEADER_BYTES,
   headersTimeout: 10_000,
   connectionsCheckingInterval: 1000,
   requestTimeout: 0, // an upload may take hours; src/services/request-body.ts bounds how slow it may be

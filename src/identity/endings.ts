@@ -3,7 +3,7 @@
  * that signed in, and the watermarks of those who were signed out everywhere, as the state file keeps them.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import { allEndings, allWatermarks } from '../store/session-rows.ts'
+import { allWatermarks, eachEnding } from '../store/session-rows.ts'
 import type { EndCause } from './session.ts'
 import type { Claims } from './token.ts'
 
@@ -31,9 +31,14 @@ const STEP_MS = 3_600_000
 
 const EVERYBODY = ''
 
+/** What `explain` says of a token whose subject, and not everybody, was signed out. */
+const SUBJECT_ENDED = 'issued before its subject was signed out everywhere'
+
 /** The sessions that have ended, the tickets that were used, and the watermarks. */
 export class Endings {
-  readonly #ids = new Map<string, readonly [refusal: Refusal, keepUntil: number]>()
+  /** Why each id is refused, and until when that is kept. Two maps of plain values need a third less memory than one of pairs. */
+  readonly #refusals = new Map<string, Refusal>()
+  readonly #kept = new Map<string, number>()
   readonly #watermarks = new Map<string, number>()
   /** How far the wall clock was ahead of the monotonic clock at the last look. */
   #offset = NaN
@@ -41,19 +46,21 @@ export class Endings {
 
   /** Adds what the state file has. */
   load(database: DatabaseSync): void {
-    for (const [id, refusal, keepUntil] of allEndings(database))
-      this.#ids.set(id, [REFUSALS.get(refusal) ?? 'revoked', keepUntil])
+    eachEnding(database, ([id, refusal, keepUntil]) =>
+      this.add(id, REFUSALS.get(refusal) ?? 'revoked', keepUntil),
+    )
     for (const [subject, at] of allWatermarks(database)) this.raise(subject, at)
   }
 
   /** Why an id is refused; undefined when it is not. */
   of(id: string): Refusal | undefined {
-    return this.#ids.get(id)?.[0]
+    return this.#refusals.get(id)
   }
 
   /** Remembers that an id is refused. @param keepUntil when it may be forgotten, in milliseconds since 1970 */
   add(id: string, refusal: Refusal, keepUntil: number): void {
-    this.#ids.set(id, [refusal, keepUntil])
+    this.#refusals.set(id, refusal)
+    this.#kept.set(id, keepUntil)
   }
 
   /** Raises the watermark of a subject, or of everybody. @param at milliseconds since 1970 */
@@ -67,13 +74,22 @@ export class Endings {
     return Math.max(this.#watermarks.get(EVERYBODY) ?? 0, this.#watermarks.get(subject) ?? 0)
   }
 
+  /** Whether a session was started before its subject was signed out everywhere. Such a session needs no ending of its own. */
+  covers(subject: string, createdAt: number): boolean {
+    return createdAt <= this.watermarkOf(subject)
+  }
+
   /**
-   * Whether a token was issued before its subject was signed out everywhere, or in the same second, because `iat` has no
+   * Why a token does not count because of a watermark: it was issued before, or in the same second, because `iat` has no
    * milliseconds. A token without `iat` cannot prove that it was not.
+   * @returns what `explain` says of it; undefined when no watermark forbids it
    */
-  isBeforeWatermark({ subject, issuedAt }: Claims): boolean {
-    const watermark = this.watermarkOf(subject)
-    return watermark > 0 && (issuedAt === undefined || Math.floor(issuedAt) * 1000 <= watermark)
+  reasonByWatermark({ subject, issuedAt }: Claims): string | undefined {
+    const isForbidden = (watermark: number | undefined) =>
+      watermark !== undefined &&
+      (issuedAt === undefined || Math.floor(issuedAt) * 1000 <= watermark)
+    if (isForbidden(this.#watermarks.get(EVERYBODY))) return REASONS['all-ended']
+    return isForbidden(this.#watermarks.get(subject)) ? SUBJECT_ENDED : undefined
   }
 
   /**
@@ -89,7 +105,11 @@ export class Endings {
     this.#offset = offset
     if (now - this.#steadySince < STEADY_MS) return false
     this.#steadySince = now
-    for (const [id, [, keepUntil]] of this.#ids) if (wallClock >= keepUntil) this.#ids.delete(id)
+    for (const [id, keepUntil] of this.#kept)
+      if (wallClock >= keepUntil) {
+        this.#refusals.delete(id)
+        this.#kept.delete(id)
+      }
     return true
   }
 }

@@ -10,8 +10,9 @@ import type { Watched } from '../limits/watchdog.ts'
 import type { Change, State } from '../store/state.ts'
 import {
   allSessions,
-  deleteSession,
+  deleteSessions,
   putEnding,
+  putEndings,
   putSession,
   putWatermark,
   sweepRows,
@@ -85,6 +86,9 @@ export const MAX_SESSIONS = 10_000
 
 /** For how long the token before a renewal is accepted, because requests of other tabs are on their way (milliseconds). */
 export const SUPERSEDED_MS = 60_000
+
+/** How many older tokens of a session are accepted, so that a page that renews again and again does not grow its row. */
+export const MAX_SUPERSEDED = 64
 
 /** For how long endings are kept beyond the expiry of their tokens, so that a clock set forward and back revives none. */
 const CLOCK_MARGIN_MS = 86_400_000
@@ -161,18 +165,20 @@ export class Sessions implements Watched {
     if (rows === undefined) return
     const now = this.#now()
     const alive = rows.filter(
-      ({ id, endsAt }) => endsAt > now && this.#refused.of(id) === undefined,
+      ({ id, subject, createdAt, endsAt }) =>
+        endsAt > now &&
+        this.#refused.of(id) === undefined &&
+        !this.#refused.covers(subject, createdAt),
     )
     const ids = new Set(alive.map(({ id }) => id))
     const gone = [...this.#browsers.values()].filter(
-      ({ session: { id } }) => !ids.has(id) && !this.#unsaved.has(id),
+      (browser) =>
+        this.#isCovered(browser) ||
+        (!ids.has(browser.session.id) && !this.#unsaved.has(browser.session.id)),
     )
-    this.#tell(gone.map(({ session }) => this.#drop(session)))
+    this.#tell(gone.map((browser) => this.#drop(browser)))
     this.#dropPrograms(programs)
     for (const row of alive) if (!this.#unsaved.has(row.id)) this.#add(row)
-    const isDead = ({ session, createdAt }: BrowserSession) =>
-      createdAt <= this.#refused.watermarkOf(session.subject)
-    this.end(this.#sessionsWhere(isDead), 'all-ended')
     this.endWithoutKey(hasKey)
   }
 
@@ -229,7 +235,9 @@ export class Sessions implements Watched {
 
   /** The signed-in browser with this session; undefined when there is none. */
   browser(id: string): BrowserSession | undefined {
-    return this.#browsers.get(id)
+    const browser = this.#browsers.get(id)
+    // Its end may not have been noticed yet, as when the machine was suspended. Nothing may renew it any more.
+    return browser !== undefined && this.#now() < browser.session.endsAt ? browser : undefined
   }
 
   /**
@@ -238,15 +246,10 @@ export class Sessions implements Watched {
    * @returns the session, and until when this token of it is accepted
    * @throws {GatewayError} `token-invalid` when the session has ended or is not known
    */
-  admit(
-    { sessionId = '', tokenId = '', subject, expiresAt }: Claims,
-    kid: string,
-  ): { browser: BrowserSession; acceptedUntil: number } {
+  admit(claims: Claims, kid: string): { browser: BrowserSession; acceptedUntil: number } {
+    const { sessionId = '', tokenId = '', subject, expiresAt } = claims
     const browser = this.#browsers.get(sessionId)
-    if (browser === undefined) {
-      const refusal = this.#refused.of(sessionId)
-      throw invalidToken(refusal === undefined ? 'unknown session' : REASONS[refusal])
-    }
+    if (browser === undefined) throw invalidToken(this.#whyUnknown(claims))
     const { session, superseded } = browser
     if (session.subject !== subject) throw invalidToken('sub of another session')
     const endsAt = Math.min(expiresAt * 1000, session.endsAt)
@@ -292,10 +295,13 @@ export class Sessions implements Watched {
     return Math.floor(end / 1000) * 1000
   }
 
-  /** When the person with this ticket proved who they are, in milliseconds since 1970, and never in the future. */
+  /**
+   * When the person with this ticket proved who they are, in milliseconds since 1970: never in the future, nor after the ticket
+   * was issued, or a ticket with a wrong `auth_time` would always be fresh enough for an owner's act.
+   */
   authenticatedAt({ authenticatedAt, issuedAt }: Claims): number {
-    const now = this.#now()
-    return Math.floor(Math.min((authenticatedAt ?? issuedAt ?? now / 1000) * 1000, now))
+    const latest = Math.min((issuedAt ?? Infinity) * 1000, this.#now())
+    return Math.floor(Math.min((authenticatedAt ?? Infinity) * 1000, latest))
   }
 
   /**
@@ -352,16 +358,16 @@ export class Sessions implements Watched {
     { tokenId, kid }: { tokenId: string; kid: string },
   ): BrowserSession {
     const { claims } = ticket
-    const known = this.#browsers.get(id)
+    const known = this.browser(id)
     if (known === undefined) throw invalidToken('unknown session')
     const { session } = known
     if (claims.subject !== session.subject)
       throw new GatewayError('other-subject', { reason: 'renewal by another subject' })
     this.#checkTicket(ticket, kid)
     const now = this.#now()
-    const superseded = [...known.superseded, [known.tokenId, now + SUPERSEDED_MS] as const].filter(
-      ([, until]) => until > now,
-    )
+    const superseded = [...known.superseded, [known.tokenId, now + SUPERSEDED_MS] as const]
+      .filter(([, until]) => until > now)
+      .slice(-MAX_SUPERSEDED)
     const row: SessionRow = {
       ...rowOf(known),
       ...this.proof(known, claims),
@@ -402,20 +408,24 @@ export class Sessions implements Watched {
 
   /**
    * Ends every session of a person, or of everybody, also those of programs that this process does not know: tokens that were
-   * issued until now no longer count. API tokens stay.
+   * issued until now no longer count. API tokens stay. The watermark is what ends sessions of browsers, so that 10,000 cost no
+   * more than one; only those that it does not cover, because the clock has stepped back, and programs are noted one by one.
    */
   endAll(cause: EndCause, subject?: string): Ending {
     if (subject === '') return { ended: [], isSaved: true } // nobody's name, and not everybody's either
     const at = this.#now()
     this.#refused.raise(subject, at)
     const isOf = (session: Session) => subject === undefined || session.subject === subject
+    const covered = this.#sessionsWhere((one) => isOf(one.session) && this.#isCovered(one))
+    for (const session of covered) this.#remove(session, cause)
     const browsers = [...this.#browsers.values()].map(({ session }) => session)
-    const ended = endable([...browsers, ...this.programs()].filter(isOf))
-    this.#forget(ended, cause)
+    const others = endable([...browsers, ...this.programs()].filter(isOf))
+    this.#forget(others, cause)
     const isSaved = this.#state.writeSurely((database) => {
       putWatermark(database, subject ?? '', at)
-      this.#writeEndings(database, ended, cause)
+      this.#writeEndings(database, others, cause)
     })
+    const ended = [...covered, ...others]
     this.#tell(ended)
     return { ended, isSaved }
   }
@@ -447,11 +457,7 @@ export class Sessions implements Watched {
       if (wallClock >= session.endsAt) over.push(session)
       else this.#nextEnd = Math.min(this.#nextEnd, session.endsAt)
     }
-    for (const session of over) {
-      session.end('expired')
-      this.#browsers.delete(session.id)
-      this.#unsaved.delete(session.id)
-    }
+    for (const session of over) this.#remove(session, 'expired')
     this.#tell(over)
   }
 
@@ -470,11 +476,11 @@ export class Sessions implements Watched {
     this.#savedAt = now
   }
 
-  /** Removes a session from memory that a predecessor has ended. */
-  #drop(session: Session): Session {
-    const cause = this.#refused.of(session.id)
-    session.end(cause === undefined || cause === 'used' ? 'expired' : cause)
-    this.#browsers.delete(session.id)
+  /** Removes a session from memory that another process has ended. */
+  #drop(browser: BrowserSession): Session {
+    const { session } = browser
+    const cause = this.#refused.of(session.id) ?? (this.#isCovered(browser) ? 'all-ended' : 'used')
+    this.#remove(session, cause === 'used' ? 'expired' : cause)
     return session
   }
 
@@ -540,13 +546,26 @@ export class Sessions implements Watched {
     return session
   }
 
+  /** What `explain` says of a session token whose session is not known. */
+  #whyUnknown(claims: Claims): string {
+    const refusal = this.#refused.of(claims.sessionId ?? '')
+    if (refusal !== undefined) return REASONS[refusal]
+    return this.#refused.reasonByWatermark(claims) ?? 'unknown session'
+  }
+
+  /** Whether a session has ended because its subject was signed out everywhere after it was started. */
+  #isCovered({ session: { subject }, createdAt }: BrowserSession): boolean {
+    return this.#refused.covers(subject, createdAt)
+  }
+
   /** @throws {GatewayError} when a token of another issuer no longer counts, whatever it is used for */
   #checkToken(claims: Claims, ticketId: string | undefined, programId: string): void {
     if (ticketId !== undefined && this.#refused.of(ticketId) === 'used')
       throw new GatewayError('ticket-used', { reason: REASONS.used })
     const refusal = this.#refused.of(programId)
     if (refusal !== undefined) throw invalidToken(REASONS[refusal])
-    if (this.#refused.isBeforeWatermark(claims)) throw invalidToken(REASONS['all-ended'])
+    const forbidden = this.#refused.reasonByWatermark(claims)
+    if (forbidden !== undefined) throw invalidToken(forbidden)
   }
 
   /**
@@ -566,6 +585,7 @@ export class Sessions implements Watched {
    * @param id the session that changes
    */
   #useTicket({ claims, oneTimeId }: Ticket, id: string, change: Change): void {
+    this.#state.refuseIfHandedOver()
     if (oneTimeId === undefined) {
       if (!this.#state.writeSurely(change)) this.#unsaved.add(id)
       return
@@ -587,18 +607,26 @@ export class Sessions implements Watched {
   /** Removes sessions from memory, before anything is written, so that a full disk does not keep them open. */
   #forget(ended: readonly Session[], cause: EndCause): void {
     for (const session of ended) {
-      session.end(cause)
-      this.#browsers.delete(session.id)
-      this.#unsaved.delete(session.id)
+      this.#remove(session, cause)
       this.#refused.add(session.id, cause, this.#keepUntil(session))
     }
   }
 
+  #remove(session: Session, cause: EndCause): void {
+    session.end(cause)
+    this.#browsers.delete(session.id)
+    this.#unsaved.delete(session.id)
+  }
+
   #writeEndings(database: DatabaseSync, ended: readonly Session[], cause: EndCause): void {
-    for (const session of ended) {
-      deleteSession(database, session.id)
-      putEnding(database, session.id, cause, this.#keepUntil(session))
-    }
+    deleteSessions(
+      database,
+      ended.map(({ id }) => id),
+    )
+    putEndings(
+      database,
+      ended.map((session) => [session.id, cause, this.#keepUntil(session)]),
+    )
   }
 
   #tell(ended: readonly Session[]): void {

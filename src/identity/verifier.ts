@@ -26,7 +26,7 @@ export interface VerifierParts {
   readonly sessions: Sessions
   readonly apiTokens: ApiTokens
   /** Nothing is judged before it is ready. By default it is. */
-  readonly state?: Pick<State, 'ready'>
+  readonly state?: Pick<State, 'ready' | 'catchUp'>
   /** The wall clock in milliseconds, because `exp` is wall-clock time. */
   readonly now?: () => number
 }
@@ -40,7 +40,7 @@ export class TokenVerifier {
   readonly #keys: KeyRing
   readonly #sessions: Sessions
   readonly #apiTokens: ApiTokens
-  readonly #state: Pick<State, 'ready'> | undefined
+  readonly #state: Pick<State, 'ready' | 'catchUp'> | undefined
   readonly #now: () => number
   readonly #remembered = new Map<string, Principal>()
 
@@ -85,9 +85,10 @@ export class TokenVerifier {
     await this.#state?.ready // while a predecessor may still end sessions, none is judged, and none is in the cache
     // After the last await, the verdict and its place in the cache are one step. Otherwise a ticket could be used, a session
     // revoked or a key removed between the two, and the cache would go on with what was true before.
-    const principal = token.startsWith('hub_')
-      ? this.#judgeApiToken(token)
-      : this.#judgeJwt(token, await this.#signed(token))
+    const signed = token.startsWith('hub_') ? undefined : await this.#signed(token)
+    this.#state?.catchUp()
+    const principal =
+      signed === undefined ? this.#judgeApiToken(token) : this.#judgeJwt(token, signed)
     if (this.#remembered.size >= REMEMBERED_TOKENS) {
       const oldest = this.#remembered.keys().next()
       if (oldest.done !== true) this.#remembered.delete(oldest.value)

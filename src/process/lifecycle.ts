@@ -76,7 +76,10 @@ export async function startGateway(
   const { logger } = log
   const hasState = openStateDir(config.stateDir, logger)
   const state = await State.open(config.stateDir, { logger, isUsable: hasState, takesOver })
-  const gateway = await buildGateway(config, log, state)
+  const gateway = await buildGateway(config, log, state).catch((error: unknown) => {
+    state.close()
+    throw error
+  })
   const { app, parts } = gateway
   const { keys, sessions, verifier, services } = parts
   const { addressBudgets: addresses, sessionBudgets: sessionTable, tokenBudgets: tokens } = parts

@@ -84,6 +84,8 @@ declare module 'fastify' {
     uncounted?: boolean | 'without-credential' | 'signed-in' | 'sign-in'
     /** Whether the route accepts any `Host`: only `/health`, because its prober sends the address that it dialled. */
     anyHost?: boolean
+    /** Whether a session cookie opens the route to pages of the workspace alone, not to those of GATEWAY_ALLOWED_ORIGINS. */
+    ownPages?: boolean
     /** Whether the route accepts WebSocket handshakes. */
     upgrades?: boolean
   }

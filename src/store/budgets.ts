@@ -36,7 +36,7 @@ export function openStateDir(path: string, logger: Logger): boolean {
 }
 
 /** The owner of the folder or of the link to it, if that is neither this user nor root. */
-function foreignOwner(path: string): number | undefined {
+export function foreignOwner(path: string): number | undefined {
   const own = process.geteuid?.()
   return [lstatSync(path).uid, statSync(path).uid].find((uid) => uid !== own && uid !== 0)
 }

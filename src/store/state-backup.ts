@@ -13,7 +13,7 @@ import {
 import { basename, join } from 'node:path'
 import { DatabaseSync } from './quiet-sqlite.ts'
 import { inTransaction } from './schema.ts'
-import { allEndings, putEnding, putWatermark } from './session-rows.ts'
+import { allEndings, allWatermarks, putEndings, putWatermark } from './session-rows.ts'
 import { makePrivateFile } from './sqlite.ts'
 import { DamagedStateError } from './state-errors.ts'
 import { freeName, inspect, moveAside, openStateFile, stateFile, timeName } from './state-file.ts'
@@ -88,7 +88,9 @@ function openOld(path: string, look: (old: DatabaseSync) => void): string | unde
 
 /** Takes over what must not come to life again: what was ended, and API tokens that were revoked or exposed, or end sooner. */
 function carryOver(old: DatabaseSync, restored: DatabaseSync): void {
-  for (const ending of allEndings(old)) putEnding(restored, ...ending)
+  putEndings(restored, allEndings(old))
+  // The clock may be behind what they were set by.
+  for (const watermark of allWatermarks(old)) putWatermark(restored, ...watermark)
   const update = restored.prepare(
     `UPDATE api_tokens SET
       revoked_at = coalesce(revoked_at, :revoked), exposed_at = coalesce(exposed_at, :exposed),

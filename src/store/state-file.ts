@@ -27,8 +27,9 @@ export function stateFile(stateDir: string): string {
   return join(stateDir, 'state.db')
 }
 
-/** Permission bits of group and others. */
+/** Permission bits of group and others, and the one by which anybody may write. */
 const OTHERS = 0o077
+const WRITABLE_BY_ALL = 0o002
 
 /** The memory that SQLite may use for pages, in KiB. The state is read once, at the start. */
 const CACHE_KIB = 512
@@ -37,10 +38,10 @@ const CACHE_KIB = 512
 const BUSY_MS = 250
 
 /** The files that belong to a database besides the file itself. */
-export const COMPANIONS = ['-wal', '-shm', '-journal'] as const
+const COMPANIONS = ['-wal', '-shm', '-journal'] as const
 
 /** What this program makes of the state. Tests give other values. */
-export interface StateFormat {
+interface StateFormat {
   readonly migrations: readonly string[]
   /** The version of this program. */
   readonly program: string
@@ -71,6 +72,7 @@ export function openStateFile(
 ): { readonly database: DatabaseSync; readonly isNew: boolean } {
   const before = inspect(path, format, begin !== undefined)
   if (before === undefined) makePrivateFile(path)
+  else makePrivate(path)
   const database = new DatabaseSync(path, { timeout: BUSY_MS })
   try {
     database.exec(
@@ -158,13 +160,24 @@ export function lookAtStateFile(
   }
 }
 
-/** Refuses a file that somebody else may have written or read. */
+/**
+ * Refuses a file that anybody may have written. One that a group may use is made private instead, because mounting a volume can
+ * give it such a mode (Kubernetes' fsGroup), and its folder keeps everybody out.
+ */
 function refuseForeign(entry: Stats): void {
   if (!entry.isFile()) throw new DamagedStateError('it is not a regular file')
   if (entry.uid !== process.geteuid?.())
     throw new DamagedStateError(`it belongs to another user (${entry.uid})`)
-  if ((entry.mode & OTHERS) !== 0)
-    throw new DamagedStateError(`other users can use it (mode ${(entry.mode & 0o777).toString(8)})`)
+  if ((entry.mode & WRITABLE_BY_ALL) !== 0)
+    throw new DamagedStateError(`anybody can write it (mode ${(entry.mode & 0o777).toString(8)})`)
+}
+
+/** Takes every right on the files from group and others. */
+function makePrivate(path: string): void {
+  for (const suffix of ['', ...COMPANIONS]) {
+    const entry = lstatSync(path + suffix, { throwIfNoEntry: false })
+    if (entry?.isFile() === true && (entry.mode & OTHERS) !== 0) chmodSync(path + suffix, 0o600)
+  }
 }
 
 /** Refuses to take for a first start what follows a damaged state: the start that moved it aside was cut short. */

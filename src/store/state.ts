@@ -4,10 +4,12 @@
  * gateway whose state cannot be written goes on: what must be on the disk is refused, the rest waits in memory.
  */
 import { DatabaseSync } from './quiet-sqlite.ts'
+import { statSync, type Stats } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { GatewayError } from '../answers/errors.ts'
 import { damageOf, inTransaction, migrate, setMeta, type Damage } from './schema.ts'
+import { foreignOwner } from './budgets.ts'
 import { putWatermark } from './session-rows.ts'
 import { isTrouble } from './sqlite.ts'
 import { DamagedStateError, NewerStateError, StateBusyError } from './state-errors.ts'
@@ -62,6 +64,11 @@ const WATCH_MS = 1000
 /** How many changes wait to be written. When more are to wait, the oldest are given up, because memory is bounded too. */
 const MAX_WAITING = 10_000
 
+const HANDED_OVER = new GatewayError('state-unavailable', {
+  reason: 'a successor keeps the state',
+  retryAfter: 1,
+})
+
 /** The state of a gateway. */
 export class State {
   readonly #stateDir: string
@@ -75,9 +82,13 @@ export class State {
    * is tried again and again.
    */
   #mode: 'writer' | 'reader' | 'retired' | 'unavailable' | 'in-memory' | 'closed'
+  /** The file that this process writes. */
+  #file: Stats | undefined
   #damage: Damage | undefined
   /** Whether this process found the damage. */
   #beganAnew = false
+  /** Whether there is a folder in which the file may be opened, now or later. */
+  readonly #mayOpen: boolean
   /** Changes that could not be written, in their order. */
   #waiting: Change[] = []
   /** Whether writing fails at present, which is logged once. */
@@ -87,18 +98,22 @@ export class State {
   #flushTimer: NodeJS.Timeout | undefined
   #retryTimer: NodeJS.Timeout | undefined
   #watchTimer: NodeJS.Timeout | undefined
+  /** What the successor had written at the last look. */
+  #seenVersion: number | undefined
   readonly #ready = Promise.withResolvers<void>()
 
-  private constructor(stateDir: string, mode: 'unavailable' | 'in-memory', logger?: Logger) {
-    this.#stateDir = stateDir
-    this.#mode = mode
+  private constructor(stateDir: string | undefined, logger?: Logger) {
+    this.#stateDir = stateDir ?? ''
+    this.#mayOpen = stateDir !== undefined
+    this.#mode = 'unavailable'
     this.#logger = logger
     this.#ready.promise.catch(() => {}) // nobody may be waiting when it is closed
   }
 
   /** State that nothing keeps, for tests and for commands that need none. */
   static inMemory(): State {
-    const state = new State('', 'in-memory')
+    const state = new State(undefined)
+    state.#mode = 'in-memory'
     state.#database = databaseInMemory()
     state.#ready.resolve()
     return state
@@ -114,7 +129,7 @@ export class State {
     stateDir: string,
     { logger, isUsable = true, takesOver = false }: StateOptions,
   ): Promise<State> {
-    const state = new State(stateDir, 'unavailable', logger)
+    const state = new State(isUsable ? stateDir : undefined, logger)
     if (!isUsable) state.#database = databaseInMemory()
     else if (takesOver) state.#openForReading()
     else {
@@ -131,7 +146,7 @@ export class State {
    * @throws {StateBusyError} {NewerStateError} {DamagedStateError} and errors of the system and of SQLite
    */
   static async openForCommand(stateDir: string): Promise<State> {
-    const state = new State(stateDir, 'unavailable')
+    const state = new State(stateDir)
     const lock = await stateLock(stateDir)
     try {
       state.#become('writer', openStateFile(stateFile(stateDir)).database)
@@ -161,6 +176,15 @@ export class State {
     return { health: this.#damage === undefined ? 'ok' : 'damaged', ...damage }
   }
 
+  /**
+   * Refuses what must outlast this process when a successor has taken over the state: a change would not reach the successor,
+   * and an answer would promise what nobody keeps. The response is the last one of its connection, so the next try gets there.
+   * @throws {GatewayError} `state-unavailable`
+   */
+  refuseIfHandedOver(): void {
+    if (this.#mode === 'retired') throw HANDED_OVER
+  }
+
   /** Calls a function whenever the database that is read has become another one, because everything must be read again. */
   onOpened(listener: () => void): void {
     this.#listeners.push(listener)
@@ -184,6 +208,7 @@ export class State {
     const database = this.#database
     if (database === undefined || (this.#mode !== 'writer' && this.#mode !== 'in-memory'))
       throw new GatewayError('state-unavailable', { reason: `state ${this.#mode}` })
+    this.#refuseLostFile()
     try {
       inTransaction(database, () => {
         for (const earlier of this.#waiting) this.#makeOrDrop(earlier, database)
@@ -204,7 +229,7 @@ export class State {
         this.write(change)
         return true
       } catch (error) {
-        if (this.#mode === 'closed' || this.#mode === 'retired') return false // nobody would write it
+        if (this.#hasEnded()) return false // nobody would write it
         this.#noteFailure(error)
       }
     if (this.#waiting.length >= MAX_WAITING) this.#waiting.shift()
@@ -221,7 +246,7 @@ export class State {
   flush(): void {
     if (this.#mode !== 'writer' && this.#mode !== 'in-memory') return
     try {
-      this.write((database) => this.#chores.forEach((change) => change(database)))
+      this.write((database) => this.#chores.forEach((chore) => this.#makeOrDrop(chore, database)))
     } catch (error) {
       this.#noteFailure(error)
     }
@@ -240,7 +265,7 @@ export class State {
     } catch (error) {
       this.#noteFailure(error)
     }
-    if (this.#database === undefined) return // closed meanwhile
+    if (this.#hasEnded()) return // meanwhile
     this.#tellOpened()
     this.#ready.resolve()
   }
@@ -250,32 +275,45 @@ export class State {
    * that what ends there ends here too. A change after this is refused, or not kept.
    */
   handOver(): void {
-    if (this.#mode !== 'writer') return
+    if (this.#mode === 'in-memory' || this.#hasEnded()) return
     this.#stopWriting('retired')
+    if (!this.#mayOpen) return
     try {
       this.#database = readStateFile(this.#path)
     } catch (error) {
       this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
     }
-    let seen = this.read(versionOf)
-    this.#watchTimer = setInterval(() => {
-      try {
-        const version = this.read(versionOf)
-        if (version !== seen) this.#tellOpened()
-        seen = version
-      } catch (error) {
-        this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
-        clearInterval(this.#watchTimer)
-      }
-    }, WATCH_MS).unref()
+    this.#seenVersion = this.read(versionOf)
+    this.#watchTimer = setInterval(() => this.catchUp(), WATCH_MS).unref()
+  }
+
+  /**
+   * Has everything read again if a successor has written since the last look. A process that was replaced asks before it
+   * refuses a credential, because who has signed in at the successor may send the next request on a connection to this one.
+   */
+  catchUp(): void {
+    if (this.#watchTimer === undefined) return
+    try {
+      const version = this.read(versionOf)
+      if (version === this.#seenVersion) return
+      this.#seenVersion = version
+      this.#tellOpened()
+    } catch (error) {
+      this.#logger?.warn({ err: error, path: this.#path }, 'state of the successor not read')
+      this.#stopWatching()
+    }
+  }
+
+  #stopWatching(): void {
+    clearInterval(this.#watchTimer)
+    this.#watchTimer = undefined
   }
 
   /** Writes what waits and closes the database. A change after this is not kept. */
   close(): void {
     if (this.#mode === 'closed') return
-    clearInterval(this.#watchTimer)
+    this.#stopWatching()
     this.#stopWriting('closed')
-    this.#ready.reject(new GatewayError('state-unavailable', { reason: 'state closed' }))
   }
 
   #stopWriting(mode: 'retired' | 'closed'): void {
@@ -289,10 +327,16 @@ export class State {
       )
     this.#waiting = []
     this.#mode = mode
+    this.#ready.reject(new GatewayError('state-unavailable', { reason: `state ${mode}` }))
     this.#database?.close()
     this.#database = undefined
     this.#lock?.release()
     this.#lock = undefined
+  }
+
+  /** Whether this process writes no more. */
+  #hasEnded(): boolean {
+    return this.#mode === 'closed' || this.#mode === 'retired'
   }
 
   get #path(): string {
@@ -319,7 +363,7 @@ export class State {
   async #openForWriting(): Promise<void> {
     try {
       const lock = await stateLock(this.#stateDir)
-      if (this.#mode === 'closed') lock.release()
+      if (this.#mode !== 'unavailable') lock.release() // closed, or handed over, meanwhile
       else this.#openWith(lock)
     } catch (error) {
       if (error instanceof StateBusyError || error instanceof NewerStateError) throw error
@@ -385,11 +429,24 @@ export class State {
     }
   }
 
+  /**
+   * Refuses to write into a file that no longer has its name: nobody would find it again, and what an answer promises would be
+   * lost with the next start. A new state is begun, as after damage.
+   * @throws {GatewayError} `state-unavailable`
+   */
+  #refuseLostFile(): void {
+    if (this.#mode !== 'writer' || isFileStill(this.#path, this.#file)) return
+    this.#replace(new DamagedStateError('it was removed or replaced while it was in use'))
+    this.#tellOpened()
+    throw new GatewayError('state-unavailable', { reason: 'state was removed' })
+  }
+
   /** Uses another database from now on. */
   #become(mode: 'writer' | 'reader', database: DatabaseSync): void {
     if (this.#database?.isOpen === true) this.#database.close()
     this.#database = database
     this.#mode = mode
+    this.#file = mode === 'writer' ? statSync(this.#path, { throwIfNoEntry: false }) : undefined
     this.#damage = damageOf(database)
   }
 
@@ -422,7 +479,7 @@ export class State {
         'state not written; one-time sign-ins are refused, and revocations wait in memory',
       )
     this.#isFailing = true
-    if (this.#stateDir === '') return
+    if (!this.#mayOpen) return
     this.#retryTimer ??= setTimeout(() => {
       this.#retryTimer = undefined
       this.#tryAgain()
@@ -440,6 +497,8 @@ export class State {
 
   /** Opens the file after all, writes what waits, and has everything read again. */
   #reopen(): void {
+    const owner = foreignOwner(this.#stateDir)
+    if (owner !== undefined) throw new Error(`the state folder belongs to another user (${owner})`)
     const lock = takeStateLock(this.#stateDir)
     if (lock === undefined) throw new StateBusyError(this.#stateDir)
     this.#openWith(lock)
@@ -460,6 +519,16 @@ async function stateLock(stateDir: string): Promise<StateLock> {
     if (lock !== undefined) return lock
     if (performance.now() > deadline) throw new StateBusyError(stateDir)
     await pause(LOCK_STEP_MS)
+  }
+}
+
+/** Whether a name still is that of a file that was opened. A folder that cannot be read at the moment tells nothing. */
+function isFileStill(path: string, opened: Stats | undefined): boolean {
+  try {
+    const entry = statSync(path, { throwIfNoEntry: false })
+    return entry !== undefined && entry.ino === opened?.ino && entry.dev === opened.dev
+  } catch {
+    return true
   }
 }
 

@@ -1,6 +1,6 @@
 /** Does `api-token` make, list, replace and revoke tokens, through the running gateway and without one? */
-import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import t from 'tap'
@@ -9,7 +9,7 @@ import { apiToken } from '../../src/commands/api-token.ts'
 import { State } from '../../src/store/state.ts'
 import { runCommand } from '../helpers/command.ts'
 import { recordingLogger } from '../helpers/operations.ts'
-import { MAIN, run, serve, temporaryFolder } from '../helpers/process.ts'
+import { MAIN, run, serve, temporaryFolder, watch } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { send } from '../helpers/wire.ts'
 
@@ -230,4 +230,40 @@ t.test('wrong usage and refusals are told apart', async (t) => {
   await t.rejects(command('list', 'x'), { code: /^ERR_PARSE_ARGS/ })
   const missing = commandIn('/nonexistent/gateway').command
   t.match(await missing('create', '--name', 'a'), { code: 69, err: /no gateway is running/ })
+})
+
+t.test('without a gateway, what a full disk does not take is not said to be revoked', async (t) => {
+  const stateDir = temporaryFolder(t)
+  const { command } = commandIn(stateDir)
+  // So large that to revoke them takes more pages than the limit below leaves to a file.
+  const long = Array.from({ length: 32 }, (_, i) => `api:/${i}${'x'.repeat(250)}`).join(',')
+  const tokens: string[] = []
+  for (let i = 0; i < 8; i++)
+    tokens.push((await command('create', '--name', `t${i}`, '--scope', long)).out)
+  const text = join(temporaryFolder(t), 'text')
+  writeFileSync(text, tokens.join(''))
+  // In blocks of 512 bytes: enough to open the state. Without the signal that comes with the limit, a write fails.
+  const program = watch(
+    t,
+    spawn(
+      'sh',
+      [
+        ...[
+          '-c',
+          'unset NODE_OPTIONS; trap "" XFSZ; ulimit -f 70; exec "$0" "$@" <"$LEAKED"',
+          process.execPath,
+          MAIN,
+        ],
+        ...['api-token', 'revoke', '--leaked', '-'],
+      ],
+      { env: { GATEWAY_STATE_DIR: stateDir, LEAKED: text }, stdio: ['ignore', 'pipe', 'pipe'] },
+    ),
+  )
+  t.equal(await program.exited, 1)
+  t.equal(program.stdout(), '')
+  t.match(program.stderr(), /^workspace-gateway: not done: the state could not be written.*\n$/)
+  const list = await listOf(command)
+  t.equal(list.filter(({ revokedAt }) => revokedAt === null).length, 8)
+  const revoked = await commandIn(stateDir).leaked(...tokens)
+  t.equal(revoked.out.trim().split('\n').length, 8, 'with space it works')
 })

@@ -27,7 +27,7 @@ t.test('sessions are listed and ended, with the gateway and without it', async (
   const command = (...args: string[]) => runCommand(sessions, args, env)
   t.match(await command('list'), { code: 0, out: '', err: /nobody is signed in/ })
   const cookies = {
-    alice: await signInWith(port, 'alice', 'Firefox \u{202e}'),
+    alice: await signInWith(port, 'alice', 'Firefox \u009b31m'),
     bob: await signInWith(port, 'bob', 'x'.repeat(200)),
     carol: await signInWith(port, 'carol', CHROME),
   }
@@ -44,7 +44,9 @@ t.test('sessions are listed and ended, with the gateway and without it', async (
     table,
     /^\S{22} +alice +browser( +20\d\d-\d\d-\d\d \d\d:\d\dZ){3} +203\.0\.113\.9 +0 +Fire/m,
   )
-  t.notMatch(table, /\u{202e}|x{61}/u)
+  t.notMatch(table, /\u{9b}|x{61}/u)
+  const { out: json } = await command('list', '--json')
+  t.match(json, 'Firefox \\u009b31m', 'nor does the JSON control a terminal')
   t.match(table, /  \(X11; Linux x86_64\) Chrome\/147\.0\.0\.0 Safari\/537\.36 Edg\/147\.0$/m)
 
   t.match(await command('end', await idOf('alice')), { code: 0, out: '1 session ended\n', err: '' })

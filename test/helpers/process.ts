@@ -3,7 +3,7 @@ import { spawn, type ChildProcess, type ChildProcessByStdio } from 'node:child_p
 import { once } from 'node:events'
 import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import type { Readable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { Arrivals, memoryOf } from './waiting.ts'
@@ -63,7 +63,10 @@ export function run(
 }
 
 /** Watches a program, or a supervisor that runs it. It is killed when the test ends. */
-export function watch(t: Test, child: ChildProcessByStdio<null, Readable, Readable>): Program {
+export function watch(
+  t: Test,
+  child: ChildProcessByStdio<Writable | null, Readable, Readable>,
+): Program {
   let stdout = ''
   let stderr = ''
   const arrivals = new Arrivals()

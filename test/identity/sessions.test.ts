@@ -3,7 +3,12 @@ import * as fc from 'fast-check'
 import t from 'tap'
 import { GatewayError } from '../../src/answers/errors.ts'
 import { Session, type EndCause } from '../../src/identity/session.ts'
-import { MAX_SESSIONS, newName, SUPERSEDED_MS } from '../../src/identity/sessions.ts'
+import {
+  MAX_SESSIONS,
+  MAX_SUPERSEDED,
+  newName,
+  SUPERSEDED_MS,
+} from '../../src/identity/sessions.ts'
 import {
   allEndings,
   allSessions,
@@ -42,6 +47,13 @@ const ticket = (fields: object = {}) => withClaims({ iat: NOW, jti: newName(), .
 function fresh(subject: Identity, token: string): Promise<string> {
   subject.verifier.forget(() => true)
   return verdict(token, subject.verifier)
+}
+
+/** What `explain` says of a token that is refused. */
+async function reasonOf(subject: Identity, token: string): Promise<string> {
+  subject.verifier.forget(() => true)
+  const error: unknown = await subject.verifier.verify(token).catch((thrown: unknown) => thrown)
+  return error instanceof GatewayError ? (error.reason ?? '') : ''
 }
 
 /** The same state after a restart. */
@@ -288,6 +300,35 @@ t.test('of renewals in a row, each former token is good for a minute', async (t)
   t.equal(await verdict(second.token, later.verifier), 'alice', 'also across a restart')
   now += SUPERSEDED_MS
   t.equal(await fresh(later, second.token), 'token-invalid')
+})
+
+t.test(
+  'of many renewals in a minute, the latest tokens are good, and the row does not grow',
+  async (t) => {
+    const subject = identity({ now: () => START })
+    let known = await signIn(subject)
+    const tokens = [known.token]
+    for (let i = 0; i <= MAX_SUPERSEDED; i++) {
+      known = await renew(subject, known)
+      tokens.push(known.token)
+    }
+    t.equal(known.browser.superseded.size, MAX_SUPERSEDED)
+    t.equal(await fresh(subject, tokens[0] ?? ''), 'token-invalid')
+    for (const token of tokens.slice(1)) t.equal(await fresh(subject, token), 'alice')
+  },
+)
+
+t.test('a session that is over is not renewed, though nobody has noticed its end', async (t) => {
+  let now = START
+  const subject = identity({ now: () => now })
+  const first = await signIn(subject)
+  now = first.session.endsAt - 1
+  t.equal(subject.sessions.browser(first.session.id)?.session, first.session)
+  now++
+  t.equal(subject.sessions.browser(first.session.id), undefined)
+  const late = withClaims({ iat: now / 1000, exp: now / 1000 + 3600, jti: newName() })
+  t.equal(await outcome(() => renew(subject, first, late)), 'token-invalid')
+  t.type(await subject.verifier.verifyTicket(late, false), 'object', 'nothing is used up')
 })
 
 t.test('who was signed out everywhere is so until now, and not after', async (t) => {
@@ -665,11 +706,90 @@ t.test('a watermark that was set while nothing ran ends the sessions before it',
   const later = restarted(subject.state)
   t.equal(await verdict(signedIn.token, later.verifier), 'token-invalid')
   t.equal(await verdict(bob.token, later.verifier), 'bob')
-  t.ok(
-    endingsOf(subject.state).some(
-      ([id, cause]) => id === signedIn.session.id && cause === 'all-ended',
-    ),
+  t.match(await reasonOf(later, signedIn.token), /signed out everywhere/)
+  t.equal(rowsOf(subject.state).length, 1, 'only bob’s')
+})
+
+t.test('to sign everybody out writes one watermark, which tells why', async (t) => {
+  const subject = identity()
+  const people = ['alice', 'alice', 'bob', 'carol']
+  const signedIn = await Promise.all(people.map((sub) => signIn(subject, ticket({ sub }))))
+  const [alice, , bob] = signedIn.map(({ token }) => token)
+  const heard: EndCause[] = []
+  subject.sessions.onEnded((sessions) => heard.push(...sessions.flatMap((s) => s.endedBy ?? [])))
+  const before = endingsOf(subject.state)
+  t.equal(subject.sessions.endAll('signed-out', 'alice').ended.length, 2)
+  t.equal(subject.sessions.endAll('all-ended').ended.length, 2)
+  t.same(heard, ['signed-out', 'signed-out', 'all-ended', 'all-ended'])
+  t.same(endingsOf(subject.state), before, 'no ending of each')
+  t.same(rowsOf(subject.state), [])
+  for (const later of [subject, restarted(subject.state)]) {
+    t.match(await reasonOf(later, bob ?? ''), /everybody was signed out/)
+    t.match(await reasonOf(later, alice ?? ''), /everybody was signed out/)
+  }
+})
+
+t.test('a session from before the clock stepped back ends with all others', async (t) => {
+  let now = START
+  const subject = identity({ now: () => now })
+  const { session, token } = await signIn(subject)
+  now -= 5000
+  t.equal(subject.sessions.endAll('all-ended').ended.length, 1)
+  t.match(
+    endingsOf(subject.state).find(([id]) => id === session.id),
+    [session.id, 'all-ended'],
+    'the watermark does not cover it',
   )
+  t.same(rowsOf(subject.state), [])
+  now += 5000
+  for (const later of [subject, restarted(subject.state, () => now)]) {
+    later.sessions.load((kid) => later.keys.has(kid))
+    t.equal(await fresh(later, token), 'token-invalid')
+  }
+})
+
+t.test('who was signed out on a full disk stays so when the state is read again', async (t) => {
+  let now = START
+  const disk = new FullDisk()
+  const subject = identity({ state: disk.state, now: () => now })
+  const signedIn = [await signIn(subject), await signIn(subject, ticket({ sub: 'bob' }))]
+  disk.isFull = true
+  const posted = await signIn(subject, withClaims({ iat: NOW }))
+  t.equal(subject.sessions.endAll('all-ended').isSaved, false)
+  now += 1000
+  const after = await signIn(subject, withClaims({ iat: NOW + 1 }))
+  let heard = 0
+  subject.sessions.onEnded((sessions) => (heard += sessions.length))
+  for (const isFull of [true, false]) {
+    disk.isFull = isFull
+    disk.state.flush()
+    t.equal(rowsOf(disk.state).length, isFull ? 2 : 1)
+    subject.sessions.load((kid) => subject.keys.has(kid))
+    for (const { token } of [...signedIn, posted])
+      t.match(await reasonOf(subject, token), /everybody was signed out/)
+    t.equal(await fresh(subject, after.token), 'alice')
+  }
+  t.equal(heard, 0, 'nothing ends twice')
+  const later = restarted(disk.state, () => now)
+  for (const { token } of [...signedIn, posted])
+    t.equal(await verdict(token, later.verifier), 'token-invalid')
+  t.equal(await verdict(after.token, later.verifier), 'alice')
+})
+
+t.test('who is signed out by another process hears why', async (t) => {
+  const disk = new FullDisk()
+  const subject = identity({ state: disk.state })
+  const { session } = await signIn(subject)
+  disk.isFull = true
+  const { session: unsaved } = await signIn(subject, withClaims({ iat: NOW, sub: 'bob' }))
+  const { session: carol } = await signIn(subject, withClaims({ iat: NOW, sub: 'carol' }))
+  disk.isFull = false
+  disk.state.read((database) => {
+    putWatermark(database, 'alice', START)
+    putWatermark(database, 'bob', START)
+  })
+  subject.sessions.load((kid) => subject.keys.has(kid))
+  t.same([session.endedBy, unsaved.endedBy, carol.endedBy], ['all-ended', 'all-ended', undefined])
 })
 
 t.test('a row that an ending forbids is not read', async (t) => {

@@ -222,6 +222,12 @@ t.test('when the person proved who they are is known, and is never in the future
   t.equal(await of({ iat: NOW, auth_time: NOW - 60 }), (NOW - 60) * 1000)
   t.equal(await of({ auth_time: NOW + 86_400 }), NOW * 1000)
   t.equal(await of({ iat: NOW + 300 }), NOW * 1000)
+  const old = NOW - 5000
+  t.equal(
+    await of({ iat: old, auth_time: NOW + 86_400 }),
+    old * 1000,
+    'nor after the token was issued',
+  )
 })
 
 /** Each way to use a token, and what it says. */

@@ -309,6 +309,21 @@ t.test('a token without a rate spends the ten of its address, as do those beside
   t.equal((await send(port, 'GET /api/x', [bearer(first), client('203.0.114.9')])).status, 200)
 })
 
+t.test('what lets people out and in is free for sessions, not for tokens', async (t) => {
+  const { port, make, dials } = await startTokens(t, { GATEWAY_RATE_LIMIT: undefined })
+  const tries = [make({ scopes: ['owner'] }).token, make({ scopes: ['api'], rate: 5 }).token]
+  for (const [i, limit] of [10, 5].entries())
+    for (const path of ['/_gateway/sign-out', '/_gateway/renew']) {
+      const headers = [bearer(tries[i] ?? ''), client(`203.0.113.${i}`), 'Content-Length: 0']
+      const answers = []
+      for (let n = 0; n < 12; n++) answers.push(await send(port, `POST ${path}`, headers))
+      const expected = path === '/_gateway/renew' ? 0 : limit // the second path finds nothing left
+      t.equal(answers.filter(({ status }) => status === 403).length, expected, path)
+      t.equal(answers.filter(({ status }) => status === 429).length, 12 - expected)
+    }
+  t.equal(dials(), 0)
+})
+
 t.test(
   'in its last 14 days a token says when it expires, in answers of services too',
   async (t) => {

@@ -9,7 +9,7 @@ import { serveKept } from '../helpers/keeper.ts'
 import { startLoad } from '../helpers/load.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
-import { gather, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
+import { closeCode, gather, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
 
 const PATIENT = { timeout: 85_000 }
 
@@ -46,7 +46,7 @@ t.test(
       socket.socket.on('end', () => socket.socket.end())
       await program.replace()
       await socket.closed
-      t.equal(socket.received().readUInt16BE(2), 1012)
+      t.equal(closeCode(socket), 1012)
       await program.said('stopped', round)
     }
     const tally = await endLoad()

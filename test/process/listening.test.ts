@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
+import { TYPED } from '../helpers/door.ts'
 import { testSettings, token } from '../helpers/gateway.ts'
 import { run, serve, temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
@@ -121,7 +122,7 @@ t.test('no secret and no token is in the output of the program', async (t) => {
   })
   const jwt = await token({ secret })
   t.equal((await send(program.port, 'GET /', [`Authorization: Bearer ${jwt}`])).status, 200)
-  t.equal((await send(program.port, `GET /_gateway/sign-in?token=${jwt}`)).status, 303)
+  t.equal((await send(program.port, `GET /_gateway/sign-in?token=${jwt}`, TYPED)).status, 303)
   await send(program.port, 'GET /api/x?token=abcdefg', [
     `Authorization: Bearer ${jwt}`,
     'Cookie: a=secretcookie',

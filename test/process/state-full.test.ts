@@ -20,12 +20,22 @@ t.test(
     const stateDir = temporaryFolder(t)
     const settings = { GATEWAY_STATE_DIR: stateDir, GATEWAY_DASHBOARD_URL: service.url }
     // In blocks of 512 bytes. The signal that comes with the limit would end the process; without it, a write fails.
+    // Without tap's loaders, which listen to that signal.
     const program = watch(
       t,
-      spawn('sh', ['-c', 'trap "" XFSZ; ulimit -f 200; exec "$0" "$@"', process.execPath, MAIN], {
-        env: testSettings(settings),
-        stdio: ['ignore', 'pipe', 'pipe'],
-      }),
+      spawn(
+        'sh',
+        [
+          '-c',
+          'unset NODE_OPTIONS; trap "" XFSZ; ulimit -f 200; exec "$0" "$@"',
+          process.execPath,
+          MAIN,
+        ],
+        {
+          env: testSettings(settings),
+          stdio: ['ignore', 'pipe', 'pipe'],
+        },
+      ),
     )
     const port = Number((await program.logged('listening'))['port'])
     const cookies: string[] = []

@@ -11,6 +11,7 @@ import { startRawUpstream, startUpstream } from '../helpers/upstream.ts'
 import { elapse, eventually, SOON_MS } from '../helpers/waiting.ts'
 import {
   clientFrame,
+  closeCode,
   gather,
   handshake,
   open,
@@ -44,7 +45,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       await eventually(() => held !== undefined, 'in flight')
       program.child.kill(signal)
       await socket.closed
-      t.equal(socket.received().readUInt16BE(2), 1012)
+      t.equal(closeCode(socket), 1012)
       await idleEnd
       t.equal(program.child.exitCode, null, 'it waits for the request')
       await t.rejects(open(program.port), 'nothing new is accepted')

@@ -34,6 +34,21 @@ t.test('whoever is signed in sees their own session', async (t) => {
   t.equal(workspace.dials(), 0)
 })
 
+t.test('a page of an allowed origin gets nothing with the cookie of a person', async (t) => {
+  const foreign = 'https://app.example.com'
+  const workspace = await startWorkspace(t, { GATEWAY_ALLOWED_ORIGINS: foreign })
+  const page = await pageOf(workspace)
+  const fromThere = page.map((line) => (line.startsWith('Origin:') ? `Origin: ${foreign}` : line))
+  for (const [name, { method, path }] of Object.entries(OWNER_ACTIONS)) {
+    const answer = await call(workspace, `${method} ${path.replace(':id', 'x')}`, fromThere, {})
+    t.equal(answer.headers['x-gateway-error'], 'origin-not-allowed', name)
+  }
+  const made = await call(workspace, 'POST /api-tokens', page, { name: 'ci', scopes: ['owner'] })
+  const { token: apiToken } = jsonOf(t, made)
+  const program = [HTTPS, `Origin: ${foreign}`, `Authorization: Bearer ${String(apiToken)}`]
+  jsonOf(t, await call(workspace, 'GET /sessions', program))
+})
+
 t.test('an owner sees the sessions of everybody', async (t) => {
   const workspace = await startWorkspace(t)
   const alice = await pageOf(workspace)
@@ -212,6 +227,54 @@ t.test('other methods and paths are refused', async (t) => {
     })
   const head = await call(workspace, 'HEAD /sessions', page)
   t.match(head, { status: 200, body: '' })
+})
+
+t.test('a page of an allowed origin is not the owner’s page', async (t) => {
+  const workspace = await startWorkspace(t, { GATEWAY_ALLOWED_ORIGINS: 'https://app.hubify.com' })
+  const own = await pageOf(workspace)
+  const fields = ['Origin: https://app.hubify.com', 'Sec-Fetch-Site: same-site']
+  const page = [...own.filter((line) => !line.startsWith('Origin')), ...fields]
+  for (const { requestLine, body } of ACTIONS) {
+    const answer = await call(workspace, requestLine, page, body)
+    await assertRefused(t, workspace, answer, {
+      ...{ code: 'origin-not-allowed', stage: 'authentication' },
+    })
+  }
+  await assertRefused(t, workspace, await call(workspace, 'HEAD /sessions', page), {
+    ...{ code: 'origin-not-allowed', stage: 'authentication' },
+  })
+  const renewal = await send(workspace.port, 'POST /_gateway/renew', [...page, 'Content-Length: 0'])
+  t.equal(renewal.headers['x-gateway-error'], 'origin-not-allowed')
+  const other = await send(workspace.port, 'GET /', page)
+  t.equal(other.status, 200, 'what the services have is open to it as before')
+  const bearer = [`Authorization: Bearer ${await token()}`, ...fields]
+  t.equal(
+    (await call(workspace, 'GET /session', bearer)).status,
+    200,
+    'so it is to a program there',
+  )
+})
+
+t.test('a segment of any length passes the stages, and is not reflected', async (t) => {
+  const workspace = await startWorkspace(t)
+  const page = await pageOf(workspace)
+  for (const length of [100, 101, 2000, 12_000])
+    for (const [method, path] of [
+      ['DELETE', '/sessions/'],
+      ['DELETE', '/api-tokens/'],
+      ['GET', '/api-tokens/'],
+    ] as const) {
+      const line = `${method} ${path}${'x'.repeat(length)}`
+      const stranger = await call(workspace, line, [])
+      await assertRefused(t, workspace, stranger, {
+        ...{ code: 'sign-in-required', stage: 'authentication' },
+      })
+      t.match(stranger.headers['ratelimit'], /^"address"/, 'it is counted')
+      t.notMatch(stranger.raw, 'xxx')
+      const answer = await call(workspace, line, page)
+      const code = method === 'GET' ? 'method-not-allowed' : 'not-found'
+      t.equal(answer.headers['x-gateway-error'], code, `${length} characters`)
+    }
 })
 
 /** Every action, with a path that names nothing that exists and a body that no action takes. */

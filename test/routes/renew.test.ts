@@ -106,7 +106,7 @@ t.test('a token of another person renews nothing, and is not used up', async (t)
 })
 
 t.test('only a page of ours renews, and only the session in a cookie', async (t) => {
-  const workspace = await startWorkspace(t)
+  const workspace = await startWorkspace(t, { GATEWAY_ALLOWED_ORIGINS: 'https://app.example.com' })
   const { port } = workspace
   const mine = await signIn(port, await token())
   const good = await token()
@@ -114,6 +114,7 @@ t.test('only a page of ours renews, and only the session in a cookie', async (t)
   for (const headers of [
     [],
     ['Origin: https://evil.example'],
+    ['Origin: https://app.example.com'],
     ['Origin: null'],
     ['Sec-Fetch-Site: same-site'],
   ])

@@ -5,9 +5,10 @@ import { DatabaseSync } from 'node:sqlite'
 import t, { type Test } from 'tap'
 import { state as stateCommand } from '../../src/commands/state.ts'
 import { ApiTokens } from '../../src/identity/api-tokens.ts'
+import { allWatermarks, putWatermark } from '../../src/store/session-rows.ts'
 import { runCommand } from '../helpers/command.ts'
 import { temporaryFolder } from '../helpers/process.ts'
-import { asideIn, fileIn, openState } from '../helpers/state.ts'
+import { asideIn, FAR, fileIn, openState } from '../helpers/state.ts'
 
 const run = (stateDir: string, ...args: string[]) =>
   runCommand(stateCommand, args, { GATEWAY_STATE_DIR: stateDir })
@@ -62,6 +63,7 @@ t.test(
   async (t) => {
     const { state, end, tokens, create, kept, revoked, stateDir, file } = await backedUp(t)
     end('since')
+    state.write((database) => putWatermark(database, 'alice', FAR)) // by a clock that has stepped back since
     tokens.revoke(revoked)
     create('made-since')
     t.match(await run(stateDir, 'restore', file), { code: 69, err: /is in use/ })
@@ -76,6 +78,7 @@ t.test(
     t.same(again.lines(), [])
     t.ok(Number(again.watermark()) >= startedAt)
     t.same(again.ended(), ['before', 'since'])
+    t.same(Object.fromEntries(again.state.read(allWatermarks) ?? [])['alice'], FAR)
     const restored = new ApiTokens(again.state)
     restored.load()
     t.same(

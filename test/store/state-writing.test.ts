@@ -1,5 +1,5 @@
 /** What happens when the state cannot be written: what is refused, what waits, and what comes of it in the end? */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { mock } from 'node:test'
 import t from 'tap'
 import { putEnding } from '../../src/store/session-rows.ts'
@@ -114,13 +114,19 @@ t.test('the changes of each minute are made each minute and at the end', async (
   t.equal(made, 3)
 })
 
-t.test('without a folder the gateway goes on, and keeps nothing', async (t) => {
-  const { state, end, endSurely, ended } = await openState(t, '/nowhere', { isUsable: false })
+t.test('without a folder the gateway goes on, keeps nothing, and touches nothing', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  const stateDir = temporaryFolder(t) // another user’s
+  const { state, end, endSurely, ended } = await openState(t, stateDir, { isUsable: false })
   t.throws(() => end('one'), { code: 'state-unavailable' })
   t.equal(endSurely('two'), false)
   t.same(ended(), [])
   t.same(state.condition, { health: 'unavailable' })
   await state.ready
+  mock.timers.tick(60_000)
+  state.handOver()
+  t.same(readdirSync(stateDir), [])
 })
 
 t.test('a state that cannot be opened is opened as soon as it can', async (t) => {

@@ -1,6 +1,7 @@
 /** Is the state private, kept, and mistrusted when it is damaged? */
 import {
   chmodSync,
+  existsSync,
   chownSync,
   copyFileSync,
   mkdirSync,
@@ -127,7 +128,7 @@ const DAMAGES: Record<string, [spoil: (path: string) => void, reason: RegExp]> =
     },
     /regular file/,
   ],
-  'open to others': [(path) => chmodSync(path, 0o640), /other users.*640/],
+  'open to others': [(path) => chmodSync(path, 0o646), /anybody can write it.*646/],
   ...(process.geteuid?.() === 0
     ? { 'another user’s': [(path: string) => chownSync(path, 12_345, 0), /another user.*12345/] }
     : {}),
@@ -168,6 +169,17 @@ for (const [name, [spoil, reason]] of Object.entries(DAMAGES))
     },
   )
 
+t.test('a state that a mount has opened to a group is made private again, and kept', async (t) => {
+  const stateDir = await keptFolder(t)
+  const kept = [fileIn(stateDir), `${fileIn(stateDir)}-wal`].filter((path) => existsSync(path))
+  for (const path of kept) chmodSync(path, 0o664)
+  const { state, said, ended } = await openState(t, stateDir)
+  t.same(state.condition, { health: 'ok' })
+  t.same(said('error'), [])
+  t.not(ended().length, 0, 'what was kept is there')
+  for (const name of readdirSync(stateDir)) t.equal(modeOf(join(stateDir, name)), 0o600, name)
+})
+
 t.test('damage that shows only when the state is read is handled in the same way', async (t) => {
   const { state, said, watermark, end } = await openState(t, temporaryFolder(t))
   state.read((database) => database.exec('DROP TABLE sessions'))
@@ -193,6 +205,31 @@ t.test(
     }
   },
 )
+
+for (const how of ['removed', 'removed with its log', 'replaced'])
+  t.test(`a state that is ${how} while it is in use is not written into the void`, async (t) => {
+    const stateDir = temporaryFolder(t)
+    const { state, said, end, endSurely, watermark } = await openState(t, stateDir)
+    let heard = 0
+    state.onOpened(() => heard++)
+    end('before')
+    const path = fileIn(stateDir)
+    if (how === 'replaced') copyFileSync(path, `${path}.new`)
+    for (const suffix of how === 'removed' ? [''] : ['', '-wal', '-shm'])
+      rmSync(path + suffix, { force: true })
+    if (how === 'replaced') renameSync(`${path}.new`, path)
+    t.throws(() => end('lost'), { code: 'state-unavailable' }, 'the answer promises nothing')
+    t.equal(heard, 1)
+    t.match(said('error'), [/^state was damaged/])
+    t.match(state.condition, { health: 'damaged', damage: { reason: /removed or replaced/ } })
+    const at = watermark() ?? 0
+    t.ok(at > 0, 'everybody is signed out')
+    t.ok(endSurely('after'))
+    state.close()
+    const again = await openState(t, stateDir)
+    t.same(again.ended(), ['after'], 'what was answered is there after a restart')
+    t.equal(again.watermark(), at)
+  })
 
 t.test('a state of a newer program is left alone, and its program is named', async (t) => {
   const stateDir = await keptFolder(t)
