@@ -7,6 +7,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { ALIVE_MS, canConnect } from '../services/can-connect.ts'
+import { DETAILS } from '../answers/details.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../answers/errors.ts'
 
 /** A route of the admin socket. */
@@ -147,11 +148,16 @@ async function respond(
   } catch (error) {
     if (!(error instanceof GatewayError)) logger.error({ err: error }, 'admin door failed')
     const code: ErrorCode = error instanceof GatewayError ? error.code : 'internal-error'
-    const detail = error instanceof GatewayError ? (error.detail ?? error.reason) : codeOf(error)
+    const detail = error instanceof GatewayError ? detailOf(error) : codeOf(error)
     const { status, title } = ERRORS[code]
     const problem = { type: `urn:workspace-gateway:${code}`, title, status, code, detail }
     write(response, status, 'application/problem+json', json(problem))
   }
+}
+
+/** What the machine's user is told: the reason, except where it says less than everybody is told. */
+function detailOf({ code, detail, reason }: GatewayError): string | undefined {
+  return detail ?? (code === 'state-unavailable' ? DETAILS[code] : reason)
 }
 
 async function answerTo(

@@ -20,7 +20,7 @@ export const DETAILS: Readonly<Record<ErrorCode, string>> = {
   'ticket-used':
     'A sign-in link works once, and this one was used before. Sign in again with a new one.',
   'step-up-required':
-    'This needs a sign-in that is not older than 10 minutes. Sign out, sign in again, and repeat it.',
+    'This needs a person whose sign-in is not older than 10 minutes, and no API token. Sign out, sign in again, and repeat it.',
   'sensitive-file': 'Files that hold secrets are not reachable through this door, for anyone.',
   'origin-not-allowed':
     'The page that sent this request does not belong to this workspace. Open the workspace itself and try there.',

@@ -128,7 +128,7 @@ function examineState(stateDir: string, health: string | undefined): Finding {
     return fail(
       KEPT,
       `the state in ${stateDir} is damaged: ${look.why}`,
-      'restart the gateway, which moves it aside and begins a new one; then "workspace-gateway state restore FILE", if there is a backup',
+      'restart the gateway, which moves it aside and begins a new one; then "workspace-gateway state restore FILE", if there is a backup. When its mode alone was changed, and nobody else has written it, chmod 600 it before the restart, which then keeps it',
     )
   if (health === 'unsaved' || health === 'unavailable')
     return fail(

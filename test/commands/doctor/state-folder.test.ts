@@ -2,6 +2,7 @@
 import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { askAdmin } from '../../../src/admin/ask.ts'
 import { examineStateFolder } from '../../../src/commands/doctor/state-folder.ts'
 import { setMeta } from '../../../src/store/schema.ts'
 import { examined } from '../../helpers/examined.ts'
@@ -59,7 +60,10 @@ t.test('a state that is damaged, was damaged, or is newer is named', async (t) =
   t.ok(readFileSync(path).equals(before), 'looking changes nothing')
 
   writeFileSync(path, 'x'.repeat(5000))
-  t.match((await look(folder))[KEPT], { verdict: 'fail', remedy: /state restore FILE/ })
+  t.match((await look(folder))[KEPT], {
+    verdict: 'fail',
+    remedy: /state restore FILE.*chmod 600 it before/,
+  })
   t.equal(readFileSync(path, 'utf8'), 'x'.repeat(5000))
   const second = await openState(t, folder)
   t.match((await look(folder))[KEPT], {
@@ -86,6 +90,11 @@ t.test('a gateway that cannot write its state is named', async (t) => {
   state.read((database) => database.prepare('PRAGMA max_page_count = 1').get())
   state.writeSurely((database) => setMeta(database, 'written-by', 'x'.repeat(20_000)))
   t.match((await look(folder))[KEPT], { verdict: 'fail', detail: /one-time sign-ins are refused/ })
+  const { status, body } = await askAdmin(folder, '/api-tokens', {
+    ...{ method: 'POST', body: { name: 'ci' } },
+  })
+  t.equal(status, 503)
+  t.match(body, /Nothing was changed.*the disk of the workspace may be full/)
 })
 
 t.test('a state file that was deleted while a gateway runs is a fault', async (t) => {
