@@ -41,12 +41,19 @@ export async function ticketIn(
   const [token, ...more] = form.getAll('token')
   await waitingRoom.turn() // verifying takes time, and anybody can send forged tokens
   if (token === undefined || more.length > 0) return NOT_ONE_TOKEN
+  const pasted = tokenInLink(token.trim())
   try {
-    return await verifier.verifyTicket(token.trim(), inUrl)
+    return await verifier.verifyTicket(pasted ?? token.trim(), inUrl || pasted !== undefined)
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error
     return error.code === 'token-expired' ? EXPIRED : error
   }
+}
+
+/** The token in a sign-in link, which people paste whole into the form; undefined for a text that is no link. */
+function tokenInLink(text: string): string | undefined {
+  if (!/^https?:\/\//i.test(text)) return undefined
+  return URL.parse(text)?.searchParams.get('token') ?? undefined
 }
 
 /** The cookie of a session token. @throws {GatewayError} `token-invalid` for one that browsers would drop */

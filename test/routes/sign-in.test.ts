@@ -259,6 +259,12 @@ t.test('signing in takes exactly one token, in a form', async (t) => {
   t.equal(charset.status, 303)
   const spaced = await post(port, `token=+%0A${await token()}%0D%0A+`)
   t.equal(spaced.status, 303, 'white space from pasting does no harm')
+  const ticket = await token()
+  const link = encodeURIComponent(`${ORIGIN}/_gateway/sign-in?token=${ticket}&return_to=/logs`)
+  t.equal((await post(port, `token=${link}`)).status, 303, 'the whole link was pasted')
+  t.equal((await post(port, `token=${ticket}`)).headers['x-gateway-error'], 'ticket-used')
+  for (const other of [`${ORIGIN}/`, 'https://', 'http://[', `${ORIGIN}/?token=`])
+    t.equal((await post(port, `token=${encodeURIComponent(other)}`)).status, 401, other)
 })
 
 t.test('a form of more than 16 KiB is answered 413, whether it says so or not', async (t) => {
