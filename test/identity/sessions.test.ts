@@ -1026,8 +1026,8 @@ t.test('an error of the disk is told as such, without the details of the databas
 
 t.test('a ticket that ends within this second starts no session that would be over', async (t) => {
   const subject = identity({ now: () => START + 400 })
-  const ticket = withClaims({ iat: NOW, exp: NOW + 0.9, jti: newName() })
-  t.equal(await outcome(() => signIn(subject, ticket)), 'token-expired')
+  const late = withClaims({ iat: NOW, exp: NOW + 0.9, jti: newName() })
+  t.equal(await outcome(() => signIn(subject, late)), 'token-expired')
   t.equal(subject.sessions.size, 0)
-  t.type(await subject.verifier.verifyTicket(ticket, false), 'object', 'nothing is used up')
+  t.type(await subject.verifier.verifyTicket(late, false), 'object', 'nothing is used up')
 })
