@@ -52,8 +52,8 @@ export async function ticketIn(
 
 /** The token in a sign-in link, which people paste whole into the form; undefined for a text that is no link. */
 function tokenInLink(text: string): string | undefined {
-  if (!/^https?:\/\//i.test(text)) return undefined
-  return URL.parse(text)?.searchParams.get('token') ?? undefined
+  const query = /^https?:\/\/[^?#]*\?([^#]*)/i.exec(text)?.[1]
+  return new URLSearchParams(query).get('token') ?? undefined
 }
 
 /** The cookie of a session token. @throws {GatewayError} `token-invalid` for one that browsers would drop */
