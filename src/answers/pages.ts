@@ -96,7 +96,7 @@ ${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}${loginHref === undefined 
 }
 
 /** Builds the page of a sign-in link that was used before. */
-export function usedTicketPage({ problem = '', returnTo, loginHref }: TokenForm): string {
+export function usedTicketPage({ problem, returnTo, loginHref }: TokenForm): string {
   const way =
     loginHref === undefined
       ? `${NEW_LINK}<p>A new token can be pasted here:</p>
@@ -104,7 +104,7 @@ ${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}`
       : button(loginHref, 'Sign in again')
   return page(
     ERRORS['ticket-used'].title,
-    `<p class="bad" role="alert">${escapeHtml(problem)}</p>${way}
+    `${alert(problem)}${way}
 <p>Signed in already? <a href="${escapeHtml(returnTo)}">Go on to the workspace</a>.</p>`,
   )
 }
@@ -154,18 +154,19 @@ export function signInQuestionPage(question: SignInQuestion): string {
   )
 }
 
+const UNSAVED_END =
+  'The workspace cannot write to its disk now. The session is over, and the workspace keeps trying to save that; until it has, a restart of the workspace could bring the session back.'
+
 /** Builds the page after signing out. @param isSaved whether the end of the session is on the disk */
 export function signedOutPage(isSaved: boolean): string {
-  const unsaved = isSaved
-    ? ''
-    : '<p class="bad" role="alert">The workspace cannot write to its disk now. The session is over, and the workspace keeps trying to save that; until it has, a restart of the workspace could bring the session back.</p>'
   return page(
     'You are signed out',
-    `<p>The session is over: its terminals and connections were closed. API tokens of programs go on until they are revoked.</p>${unsaved}
+    `<p>The session is over: its terminals and connections were closed. API tokens of programs go on until they are revoked.</p>${alert(isSaved ? undefined : UNSAVED_END)}
 ${button('/', 'Sign in again')}`,
   )
 }
 
+/** What went wrong, for the top of a page; nothing when nothing did. */
 function alert(problem: string | undefined): string {
   return problem === undefined ? '' : `<p class="bad" role="alert">${escapeHtml(problem)}</p>`
 }
