@@ -16,7 +16,15 @@ import { inTransaction } from './schema.ts'
 import { allEndings, allWatermarks, putEndings, putWatermark } from './session-rows.ts'
 import { makePrivateFile } from './sqlite.ts'
 import { DamagedStateError } from './state-errors.ts'
-import { freeName, inspect, moveAside, openStateFile, stateFile, timeName } from './state-file.ts'
+import {
+  COMPANIONS,
+  freeName,
+  inspect,
+  moveAside,
+  openStateFile,
+  stateFile,
+  timeName,
+} from './state-file.ts'
 
 /**
  * A copy of the state of this moment, also while a gateway writes it.
@@ -110,7 +118,7 @@ function withDraft<T>(stateDir: string, work: (draft: string) => T): T {
   try {
     return work(draft)
   } finally {
-    for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(draft + suffix, { force: true })
+    for (const suffix of ['', ...COMPANIONS]) rmSync(draft + suffix, { force: true })
   }
 }
 

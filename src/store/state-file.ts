@@ -38,7 +38,7 @@ const CACHE_KIB = 512
 const BUSY_MS = 250
 
 /** The files that belong to a database besides the file itself. */
-const COMPANIONS = ['-wal', '-shm', '-journal'] as const
+export const COMPANIONS = ['-wal', '-shm', '-journal'] as const
 
 /** What this program makes of the state. Tests give other values. */
 interface StateFormat {
@@ -161,8 +161,8 @@ export function lookAtStateFile(
 }
 
 /**
- * Refuses a file that anybody may have written. One that a group may use is made private instead, because mounting a volume can
- * give it such a mode (Kubernetes' fsGroup), and its folder keeps everybody out.
+ * Refuses a file that another user owns or that anybody may have written. A file with other rights of group and others is made
+ * private instead, because mounting a volume can give it such a mode (Kubernetes' fsGroup), and its folder keeps everybody out.
  */
 function refuseForeign(entry: Stats): void {
   if (!entry.isFile()) throw new DamagedStateError('it is not a regular file')
