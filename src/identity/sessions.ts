@@ -222,7 +222,7 @@ export class Sessions implements Watched {
     const now = this.#now()
     for (const reference of this.#programs.values()) {
       const session = reference.deref()
-      if (session?.endedBy === undefined && session !== undefined && now < session.acceptedUntil)
+      if (session !== undefined && session.endedBy === undefined && now < session.acceptedUntil)
         yield session
     }
   }
@@ -269,8 +269,9 @@ export class Sessions implements Watched {
    * @throws {GatewayError} `ticket-used` when the token has signed in, `token-invalid` when its session has ended
    */
   admitProgram(claims: Claims, digest: string, kid: string): Session {
-    this.#checkToken(claims, ticketIdOf(claims, digest), programIdOf(claims, digest))
-    return this.#program(claims, programIdOf(claims, digest), kid)
+    const programId = programIdOf(claims, digest)
+    this.#checkToken(claims, ticketIdOf(claims, digest), programId)
+    return this.#program(claims, programId, kid)
   }
 
   /**
@@ -418,8 +419,8 @@ export class Sessions implements Watched {
     const isOf = (session: Session) => subject === undefined || session.subject === subject
     const covered = this.#sessionsWhere((one) => isOf(one.session) && this.#isCovered(one))
     for (const session of covered) this.#remove(session, cause)
-    const browsers = [...this.#browsers.values()].map(({ session }) => session)
-    const others = endable([...browsers, ...this.programs()].filter(isOf))
+    const browsers = this.#sessionsWhere(({ session }) => isOf(session))
+    const others = endable([...browsers, ...[...this.programs()].filter(isOf)])
     this.#forget(others, cause)
     const isSaved = this.#state.writeSurely((database) => {
       putWatermark(database, subject ?? '', at)
