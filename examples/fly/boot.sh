@@ -48,7 +48,7 @@ STOP_SECONDS=${BOOT_STOP_SECONDS:-10}
 PAUSE_SECONDS=${BOOT_PAUSE_SECONDS:-1}
 DRAIN_SECONDS=${GATEWAY_DRAIN_SECONDS:-4}
 
-readonly CRASHES_AT_MOST=5 CRASH_WINDOW=60 LOG_KIB=1024 LOG_BYTES_KEPT=65536 NODE_MAJOR=24
+readonly CRASHES_AT_MOST=5 CRASH_WINDOW=60 KILLED_WITHIN=5 LOG_KIB=1024 LOG_BYTES_KEPT=65536 NODE_MAJOR=24
 
 declare -A PID=() DUE=() ENDS=()
 declare -a STAT=() SERVICE_PREFIX=() GATEWAY_PREFIX=()
@@ -153,6 +153,11 @@ end_processes() {
   for pid; do
     while is_alive "$pid" && ((EPOCHSECONDS <= deadline && signals < 2)); do pause 0.1; done
     kill -KILL -- "-$pid" 2>/dev/null
+  done
+  # A killed program has its ports until the kernel has ended it, which takes a moment on a busy machine.
+  deadline=$((EPOCHSECONDS + KILLED_WITHIN))
+  for pid; do
+    while is_alive "$pid" && ((EPOCHSECONDS <= deadline)); do pause 0.05; done
   done
 }
 

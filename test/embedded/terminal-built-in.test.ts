@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import t, { type Test } from 'tap'
 import { startBuiltInTerminal } from '../../embedded/terminal-built-in.ts'
 import { BASIC, CREDENTIAL, TOKEN, dial, openShell, refusal } from './terminal-client.ts'
+import { isAlive } from '../helpers/waiting.ts'
 
 async function startTerminal(t: Test, keepAlive?: { pingMs: number; cutMs: number }) {
   const terminal = await startBuiltInTerminal(
@@ -16,15 +17,6 @@ async function startTerminal(t: Test, keepAlive?: { pingMs: number; cutMs: numbe
   )
   t.teardown(terminal.close)
   return terminal
-}
-
-/** Whether a process exists. */
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
 }
 
 t.beforeEach((t) => void t.testdir())

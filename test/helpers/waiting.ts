@@ -175,6 +175,15 @@ export class Arrivals {
   }
 }
 
+/** Whether a process runs. A zombie process does not: it has ended, and its command line is empty. */
+export function isAlive(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8') !== ''
+  } catch {
+    return false // it ended, perhaps between the opening of the file and the reading
+  }
+}
+
 /** The memory of a process that is resident, in bytes. */
 export function memoryOf(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')

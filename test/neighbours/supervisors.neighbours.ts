@@ -18,7 +18,7 @@ import { askAdmin } from '../../src/admin/ask.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { freePort, run, startProgram, until } from './neighbour.ts'
 import { install, SUPERVISORS, type Supervised, type Supervisor } from './supervisors.ts'
-import { elapse } from '../helpers/waiting.ts'
+import { elapse, isAlive } from '../helpers/waiting.ts'
 
 await install()
 
@@ -91,12 +91,6 @@ async function isLive(port: number): Promise<boolean> {
   return promise
 }
 
-/** Whether a process is there and not just waiting to be asked how it ended. */
-function isAlive(pid: number): boolean {
-  const path = `/proc/${pid}/cmdline`
-  return existsSync(path) && readFileSync(path, 'utf8') !== ''
-}
-
 for (const supervisor of SUPERVISORS) {
   t.test(`${supervisor.name}: start, restart, crash, double start and stop`, async (t) => {
     const service = await startUpstream(t, () => {}) // never answers
@@ -113,8 +107,8 @@ for (const supervisor of SUPERVISORS) {
 
     await scene.ask('restart')
     const second = await scene.up(first)
-    await until('the end of the first', () => scene.output().includes('"msg":"stopped"'))
-    t.notOk(isAlive(first))
+    await until('its last line', () => scene.output().includes('"msg":"stopped"'))
+    await until('the end of the first', () => !isAlive(first))
 
     const twice = startProgram(process.execPath, [MAIN, 'serve'], {
       env: { ...scene.settings, GATEWAY_PORT: '0' },

@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { MAIN, temporaryFolder } from '../helpers/process.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { eventually, isAlive } from '../helpers/waiting.ts'
 
 const SCRIPT = new URL('../../examples/fly/boot.sh', import.meta.url).pathname
 const SERVICES = ['dashboard', 'gateway', 'openclaw', 'stats', 'terminal']
@@ -63,12 +63,6 @@ function boot(t: Test, folder: string, overrides: Record<string, string> = {}) {
     pidOf,
     said: (text: string) => eventually(() => out.includes(text), `"${text}" in ${out}`),
   }
-}
-
-/** Whether a process runs. A zombie process does not run: it has ended, and its command line is empty. */
-function isAlive(pid: number): boolean {
-  const path = `/proc/${pid}/cmdline`
-  return existsSync(path) && readFileSync(path, 'utf8') !== ''
 }
 
 /** Waits until a process runs its own program: for a moment it is a copy of the script, which then calls `exec`. */
