@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import type { MadeTokenView, RevokedView, RotatedTokenView } from '../admin/api-token-actions.ts'
 import type { Environment } from '../config/load.ts'
 import { tokenAdvice, type ListedApiToken } from '../identity/api-token-list.ts'
-import { API_TOKEN_PATTERN } from '../identity/api-tokens.ts'
+import { API_TOKEN_CANDIDATE, API_TOKEN_LENGTH } from '../identity/api-tokens.ts'
 import { parseDuration } from './duration.ts'
 import type { Io } from './io.ts'
 import { doAction, exitCodeOf, NOT_SAVED, wrongUsage } from './owner.ts'
@@ -163,14 +163,8 @@ async function revoke({ args, env, out, say, input }: Context): Promise<void> {
   if (answers.some(({ saved }) => !saved)) say(NOT_SAVED)
 }
 
-/** The length of a token in characters. */
-const TOKEN_LENGTH = 36
-
 /** How many texts of the form of a token one request carries. They fit into the largest body. */
 const BATCH = 1000
-
-// A lookahead, because two texts of this form can overlap.
-const CANDIDATE = new RegExp(`(?=(${API_TOKEN_PATTERN}))hub_`, 'g')
 
 /** Revokes the tokens in a text of any length. Only what has the form of a token is sent to the gateway. */
 async function revokeLeaked(env: Environment, input: Input): Promise<RevokedView[]> {
@@ -187,9 +181,9 @@ async function revokeLeaked(env: Environment, input: Input): Promise<RevokedView
   let text = ''
   for await (const piece of input) {
     text += typeof piece === 'string' ? piece : piece.toString('latin1')
-    for (const [, candidate = ''] of text.matchAll(CANDIDATE)) found.add(candidate)
+    for (const [, candidate = ''] of text.matchAll(API_TOKEN_CANDIDATE)) found.add(candidate)
     await send(BATCH)
-    text = text.slice(1 - TOKEN_LENGTH) // a token may begin in this piece and end in the next
+    text = text.slice(1 - API_TOKEN_LENGTH) // a token may begin in this piece and end in the next
   }
   await send(1)
   return answers

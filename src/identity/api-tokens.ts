@@ -104,12 +104,15 @@ const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 export const API_TOKEN_PATTERN = 'hub_[0-9A-Za-z]{32}'
 
 /** The length of a token, in characters. */
-const API_TOKEN_LENGTH = 36
+export const API_TOKEN_LENGTH = 36
 
 const WHOLE_TOKEN = new RegExp(`^${API_TOKEN_PATTERN}$`)
 
-// A lookahead, because two candidates can overlap: the 32 characters of one may end in the `hub` of the next.
-const CANDIDATE = /(?=(hub_[0-9A-Za-z]{32}))hub_/g
+/**
+ * Finds every text of the form of a token, as its first group. A lookahead, because two of them can overlap: the 32 characters of
+ * one may end in the `hub` of the next.
+ */
+export const API_TOKEN_CANDIDATE = new RegExp(`(?=(${API_TOKEN_PATTERN}))hub_`, 'g')
 
 /**
  * Escapes of which the beginning of a token can be made: of its characters, of the percent sign and of hexadecimal digits. A
@@ -348,7 +351,7 @@ export class ApiTokens implements Watched {
 
   *#tokensIn(text: string, atMost: number): Generator<Kept> {
     let candidates = 0
-    for (const [, candidate = ''] of text.matchAll(CANDIDATE)) {
+    for (const [, candidate = ''] of text.matchAll(API_TOKEN_CANDIDATE)) {
       if (++candidates > atMost) return
       const kept = this.#byDigest.get(digestOf(candidate))
       if (kept !== undefined) yield kept
