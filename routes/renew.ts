@@ -8,12 +8,17 @@ import { GatewayError } from '../src/answers/errors.ts'
 import { renewPage } from '../src/answers/pages.ts'
 import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
 import type { BrowserSession } from '../src/identity/sessions.ts'
-import { cookieSession, ownOrigin } from '../src/request/exchange.ts'
+import { cookieSession } from '../src/request/exchange.ts'
 import { wayToLogin } from '../src/request/login.ts'
-import { returnPath } from '../src/rules/return-to.ts'
 import { formOf, jsonOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import { answerUnsaved, cookieOf, ticketIn, type SessionRouteOptions } from './session-forms.ts'
+import {
+  answerUnsaved,
+  cookieOf,
+  returnPathIn,
+  ticketIn,
+  type SessionRouteOptions,
+} from './session-forms.ts'
 
 const RENEW = '/_gateway/renew'
 
@@ -28,7 +33,7 @@ export default async function renewRoutes(
     const { exchange, id } = request
     exchange.outcome.stage = 'renew'
     const query = new URLSearchParams(exchange.target?.query)
-    const returnTo = returnPath(query.get('return_to') ?? undefined, ownOrigin(exchange))
+    const returnTo = returnPathIn(query, exchange)
     const headers = ownHeaders(id)
     const way = wayToLogin(request, login, returnTo)
     app.writeAnswer(
@@ -49,7 +54,7 @@ export default async function renewRoutes(
       exchange.outcome.stage = 'renew'
       const json = jsonOf(request)
       const form = json ?? formOf(request)
-      const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
+      const returnTo = returnPathIn(form, exchange)
       exchange.returnTo = returnTo
       const known = browserOf(request)
       const ticket = await ticketIn(form, false, options)

@@ -9,7 +9,9 @@ import type { Sessions, Ticket } from '../src/identity/sessions.ts'
 import type { TokenVerifier } from '../src/identity/verifier.ts'
 import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import type { Watchdog } from '../src/limits/watchdog.ts'
+import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
 import type { LoginOptions } from '../src/request/login.ts'
+import { returnPath } from '../src/rules/return-to.ts'
 import { NOT_ONE_TOKEN } from './forms.ts'
 
 /** What the routes of sessions need besides the request. */
@@ -27,6 +29,11 @@ export interface SessionRouteOptions {
    * @returns the refusal when nothing was left
    */
   readonly payForGuess: (request: FastifyRequest) => GatewayError | undefined
+}
+
+/** The path of this origin to which the browser goes from here, by the field `return_to`; `/` without a good one. */
+export function returnPathIn(fields: URLSearchParams, exchange: Exchange): string {
+  return returnPath(fields.get('return_to') ?? undefined, ownOrigin(exchange))
 }
 
 /**

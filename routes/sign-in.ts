@@ -13,10 +13,15 @@ import { cookieSession, ownOrigin } from '../src/request/exchange.ts'
 import { giveState, isStateOf, sessionOfState, wayToLogin } from '../src/request/login.ts'
 import { isPrefetch } from '../src/request/request-facts.ts'
 import { judgeOrigin } from '../src/rules/origin.ts'
-import { returnPath } from '../src/rules/return-to.ts'
 import { formOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import { answerUnsaved, cookieOf, ticketIn, type SessionRouteOptions } from './session-forms.ts'
+import {
+  answerUnsaved,
+  cookieOf,
+  returnPathIn,
+  ticketIn,
+  type SessionRouteOptions,
+} from './session-forms.ts'
 
 const SIGN_IN = '/_gateway/sign-in'
 
@@ -37,9 +42,9 @@ export default async function signInRoutes(
     if (query.has('token')) return signIn(request, reply, query, true)
     const { exchange, id } = request
     exchange.outcome.stage = 'sign-in'
-    const returnTo = returnPath(query.get('return_to') ?? undefined, ownOrigin(exchange))
+    const returnTo = returnPathIn(query, exchange)
     const way = wayToLogin(request, login, returnTo)
-    const page = signInPage(undefined, returnTo, way?.location)
+    const page = signInPage({ returnTo, loginHref: way?.location })
     const headers = [...ownHeaders(id), ...(way?.headers ?? [])]
     app.writeAnswer(request, reply, pageAnswer(200, headers, page))
     return reply
@@ -61,7 +66,7 @@ export default async function signInRoutes(
   ): Promise<FastifyReply> {
     const { exchange } = request
     exchange.outcome.stage = 'sign-in'
-    const returnTo = returnPath(form.get('return_to') ?? undefined, ownOrigin(exchange))
+    const returnTo = returnPathIn(form, exchange)
     exchange.returnTo = returnTo // a wrong token shows the form again, which returns to the same page
     const ticket = await ticketIn(form, inUrl, options)
     // Only failures count, so that the guesses of others at the same address never lock out a client with a valid token.

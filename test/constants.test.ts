@@ -29,7 +29,7 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/rules/scopes.ts', 'MAX_SCOPES', 32],
   ['plugins/6-rate-limit.ts', 'EXPIRY_NOTICE_MS', 1_209_600_000], // 14 days
   ['src/admin/sign-in-link.ts', 'LINK_SECONDS', 600],
-  ['src/admin/caller.ts', 'FRESH_SECONDS', 600],
+  ['src/answers/errors.ts', 'STEP_UP_MAX_AGE_SECONDS', 600],
   ['src/sockets/terminal-lines.ts', 'REMINDER_MS', 600_000],
   ['src/http/cookies.ts', 'SIGN_IN_COOKIE_SECONDS', 600],
   ['src/http/cookies.ts', 'MAX_COOKIE_BYTES', 4096],

@@ -284,7 +284,7 @@ const READINGS: Readonly<Record<string, Reading>> = {
     logFields({ ...rejectionOf('id', undefined, 400, 'bad-request', text), path: text }),
   BasicMemory: (text) => new BasicMemory().watch(BROWSER, ['authorization', `Basic ${text}`]),
   escapeHtml: (text) => escapeHtml(text),
-  signInPage: (text) => signInPage(undefined, text),
+  signInPage: (text) => signInPage({ returnTo: text }),
   isCookieBomb: (text) => [
     isCookieBomb(text, text.split(';')),
     isCookieBomb(`${text} HTTP/1.1`, [`cookie: ${text}`]),

@@ -2,7 +2,7 @@
  * Who asks for an action, and may they? The machine's owner may do everything. Others may end their own session, and the
  * rest if they are an owner of the workspace: with the session of a browser, or with an API token.
  */
-import { GatewayError } from '../answers/errors.ts'
+import { GatewayError, STEP_UP_MAX_AGE_SECONDS } from '../answers/errors.ts'
 import type { Principal } from '../identity/token.ts'
 import { ownerRefusal } from './members.ts'
 
@@ -25,9 +25,6 @@ export const MACHINE: Caller = {
   isBrowser: false,
   address: undefined,
 }
-
-/** The oldest sign-in with which an owner's act is done, in seconds, as the challenge of `step-up-required` says. */
-const FRESH_SECONDS = 600
 
 /** What of an action decides who may do it. */
 interface Guarded {
@@ -68,7 +65,10 @@ export function refusalOf(
 
 /** Whether the person signed in a short time ago. A time far ahead is wrong, and must not count for ever. */
 function isFresh({ authenticatedAt }: Principal, now: number): boolean {
-  return authenticatedAt !== undefined && Math.abs(now - authenticatedAt) <= FRESH_SECONDS * 1000
+  return (
+    authenticatedAt !== undefined &&
+    Math.abs(now - authenticatedAt) <= STEP_UP_MAX_AGE_SECONDS * 1000
+  )
 }
 
 const NOT_AN_OWNER = ownerRefusal('scope-missing', 'not an owner')

@@ -178,6 +178,9 @@ export const ERRORS = {
 /** A stable name for a refusal or failure, sent in `X-Gateway-Error` and in the problem document. */
 export type ErrorCode = keyof typeof ERRORS
 
+/** The oldest sign-in with which an owner's act is done, in seconds; else it is `step-up-required`. */
+export const STEP_UP_MAX_AGE_SECONDS = 600
+
 /** The codes whose seconds are not one number of the table. Whoever creates such an error gives the seconds. */
 type TimedCode = {
   [Code in ErrorCode]: (typeof ERRORS)[Code] extends { retryAfter: object } ? Code : never

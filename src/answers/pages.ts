@@ -77,17 +77,8 @@ export interface TokenForm {
 const NEW_LINK =
   '<p>On the machine, <code>workspace-gateway sign-in-link --sub NAME</code> prints a link that signs in; after <code>npm start</code>, <code>npm run sign-in-link</code> does. Open it in this browser.</p>'
 
-/**
- * Builds the built-in sign-in page.
- * @param problem why the previous attempt failed, or undefined
- * @param returnTo a path on this origin, already verified
- * @param loginHref the address of the login page, from which the browser comes back; undefined when there is none
- */
-export function signInPage(
-  problem: string | undefined,
-  returnTo: string,
-  loginHref?: string,
-): string {
+/** Builds the built-in sign-in page. */
+export function signInPage({ problem, returnTo, loginHref }: TokenForm): string {
   return page(
     'Sign in to this workspace',
     `${loginLink(loginHref)}<p>${loginHref === undefined ? 'Paste' : 'Or paste'} the token of this workspace. It signs in once; the session stays in a cookie of this browser until it expires.</p>${alert(problem)}

@@ -4,7 +4,13 @@
  */
 import { STATUS_CODES } from 'node:http'
 import { DETAILS } from './details.ts'
-import { ERRORS, fixedRetryAfter, type ErrorCode, type GatewayError } from './errors.ts'
+import {
+  ERRORS,
+  fixedRetryAfter,
+  STEP_UP_MAX_AGE_SECONDS,
+  type ErrorCode,
+  type GatewayError,
+} from './errors.ts'
 import { errorPage, PAGE_POLICY, renewPage, signInPage, usedTicketPage } from './pages.ts'
 import { Remembered } from '../limits/memo.ts'
 
@@ -40,9 +46,8 @@ const CHALLENGES: Partial<Record<ErrorCode, string>> = {
   'token-invalid': 'Bearer realm="workspace", error="invalid_token"',
   'token-expired': 'Bearer realm="workspace", error="invalid_token", error_description="expired"',
   'ticket-used': 'Bearer realm="workspace", error="invalid_token", error_description="used"',
-  // RFC 9470 section 3; 10 minutes
-  'step-up-required':
-    'Bearer realm="workspace", error="insufficient_user_authentication", max_age=600',
+  // RFC 9470 section 3
+  'step-up-required': `Bearer realm="workspace", error="insufficient_user_authentication", max_age=${STEP_UP_MAX_AGE_SECONDS}`,
   'scope-missing': 'Bearer realm="workspace", error="insufficient_scope"',
 }
 
@@ -88,9 +93,7 @@ function pageOf(
   }
   const form = { problem: code === 'sign-in-required' ? undefined : detail, returnTo, loginHref }
   if (renews === true) return renewPage(form)
-  return code === 'ticket-used'
-    ? usedTicketPage(form)
-    : signInPage(form.problem, returnTo, loginHref)
+  return code === 'ticket-used' ? usedTicketPage(form) : signInPage(form)
 }
 
 /** The part of an error that the client may see. */

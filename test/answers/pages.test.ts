@@ -31,7 +31,7 @@ const questionOf = (text: string) =>
 
 /** The pages for people who sign in, stay in or sign out, with one text in every place that takes one. */
 const sessionPages = (text: string) => [
-  signInPage(text, text, text),
+  signInPage({ problem: text, returnTo: text, loginHref: text }),
   usedTicketPage({ problem: text, returnTo: text }),
   usedTicketPage({ problem: text, returnTo: text, loginHref: text }),
   renewPage({ problem: text, returnTo: text }),
@@ -46,9 +46,9 @@ const PAGES = [
     errorPage(code, { requestId: 'id-1', detail: DETAILS[code] }),
     errorPage(code, { requestId: 'id-1', detail: DETAILS[code], reloadSeconds: 7 }),
   ]),
-  signInPage(undefined, '/'),
-  signInPage(DETAILS['token-invalid'], '/'),
-  signInPage(DETAILS['token-expired'], '/'),
+  signInPage({ returnTo: '/' }),
+  signInPage({ problem: DETAILS['token-invalid'], returnTo: '/' }),
+  signInPage({ problem: DETAILS['token-expired'], returnTo: '/' }),
   ...sessionPages('/logs'),
 ]
 
@@ -128,7 +128,7 @@ t.test('an error page shows what happened, what to do, and the request id', asyn
 })
 
 t.test('the sign-in form posts the token, and never puts it into a URL', async (t) => {
-  const page = signInPage(undefined, '/logs')
+  const page = signInPage({ returnTo: '/logs' })
   t.match(page, /<form method="post" action="\/_gateway\/sign-in">/)
   t.match(page, /<input id="token" name="token" type="password" required/)
   t.match(page, /<label for="token">/)
