@@ -1,7 +1,7 @@
 /**
  * Stage 5: which credential does the request carry, and is it valid? At most one credential counts. The result is noted and
- * not yet refused, because the stage `rate-limit` must count wrong credentials first. Refused at once is an API token in the
- * address, where it is logged by every proxy on the way.
+ * not yet refused, because the stage `rate-limit` must count wrong credentials first. Only an API token in the address is refused
+ * here, because every proxy on the way logs the address.
  */
 import { GatewayError } from '../src/answers/errors.ts'
 import { expiredPlantedCookie, expiredSessionCookies } from '../src/http/cookies.ts'

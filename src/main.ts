@@ -170,11 +170,11 @@ function describeFailure(error: unknown): Failure {
   const message = error instanceof Error ? error.message : String(error)
   if (error instanceof UsageError || code.startsWith('ERR_PARSE_ARGS'))
     return { text: `${message}\nTry "workspace-gateway help".`, exitCode: EXIT.usage }
-  if (error instanceof ConfigError) return { text: message, exitCode: EXIT.config }
-  if (error instanceof NewerStateError) return { text: message, exitCode: EXIT.config }
-  if (error instanceof StateBusyError || error instanceof StateAccessError)
+  if (error instanceof ConfigError || error instanceof NewerStateError)
+    return { text: message, exitCode: EXIT.config }
+  const taken = [StateBusyError, StateAccessError, AlreadyRunningError]
+  if (taken.some((kind) => error instanceof kind))
     return { text: message, exitCode: EXIT.unavailable }
-  if (error instanceof AlreadyRunningError) return { text: message, exitCode: EXIT.unavailable }
   if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code))
     return { text: describeAddressFailure(code), exitCode: EXIT.unavailable }
   const isSetting = error instanceof Error && /^GATEWAY_/.test(message)

@@ -1,7 +1,6 @@
 /**
- * What may the machine's owner alone ask of a running gateway? What names clients, the metrics, and links to sign in
- * as anybody. The actions that owners
- * have in the JSON API too are in owner-actions.ts.
+ * What may the machine's owner alone ask of a running gateway? Why a request was answered as it was, the metrics, and a link that
+ * signs anybody in. The actions that owners also have in the JSON API are in owner-actions.ts.
  */
 import { GatewayError } from '../answers/errors.ts'
 import type { Config } from '../config/load.ts'

@@ -89,7 +89,8 @@ export async function startOperations(
     ? await startAdmin({
         ...{ stateDir, logger, takesOver },
         routes: adminRoutes(actions, livePartsOf(gateway, config), {
-          ...{ logger, state: gateway.parts.state },
+          logger,
+          state: gateway.parts.state,
         }),
       })
     : undefined

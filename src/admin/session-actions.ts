@@ -1,5 +1,6 @@
 /** What does an owner see of the sessions, and how are they ended? */
 import type { BrowserSession, Ending, Sessions } from '../identity/sessions.ts'
+import { isoTime } from '../identity/iso-time.ts'
 import type { Session } from '../identity/session.ts'
 import type { ActionResult, LiveParts, StateParts } from './action.ts'
 import { isOwner, type Caller } from './caller.ts'
@@ -30,11 +31,11 @@ export function listSessions(parts: StateParts, { principal }: Caller): SessionV
     id: session.id,
     sub: session.subject,
     kind: session.kind,
-    createdAt: timeText(browser?.createdAt),
-    expiresAt: timeText(session.endsAt),
+    createdAt: isoTime(browser?.createdAt),
+    expiresAt: isoTime(session.endsAt),
     device: browser?.device.name ?? null,
     address: browser?.device.address ?? null,
-    lastSeenAt: timeText(session.lastSeenAt),
+    lastSeenAt: isoTime(session.lastSeenAt),
     lastSeenFrom: session.lastSeenFrom === '' ? null : session.lastSeenFrom,
     sockets: parts.socketsOf(session.id),
     current: session.id === own,
@@ -66,9 +67,9 @@ export function ownSession(parts: LiveParts, caller: Caller): object {
     sub: principal?.subject ?? null,
     kind: session?.kind ?? 'machine',
     id: session?.id ?? null,
-    createdAt: timeText(browser?.createdAt),
-    expiresAt: timeText(session?.endsAt),
-    authenticatedAt: timeText(principal?.authenticatedAt),
+    createdAt: isoTime(browser?.createdAt),
+    expiresAt: isoTime(session?.endsAt),
+    authenticatedAt: isoTime(principal?.authenticatedAt),
     isOwner: isOwner(caller, owners),
   }
 }
@@ -80,8 +81,7 @@ export function endOne(
   cause: 'revoked' | 'signed-out',
 ): ActionResult {
   const session = sessions.find(id)
-  if (session === undefined || session.endedBy !== undefined)
-    throw ownerRefusal('not-found', 'no such session')
+  if (session === undefined) throw ownerRefusal('not-found', 'no such session')
   return resultOf(sessions.end([session], cause))
 }
 
@@ -103,11 +103,4 @@ const WHICH_SESSIONS = ownerRefusal('bad-request', 'which sessions')
 function resultOf({ ended, isSaved }: Ending): ActionResult {
   const changed = ended.map(({ id }) => id)
   return { answer: { ended: ended.length, saved: isSaved }, changed, isSaved }
-}
-
-/** A time as ISO 8601; null for none, for never, and for the end of what does not end. */
-function timeText(time: number | undefined): string | null {
-  return time === undefined || time === 0 || !Number.isFinite(time)
-    ? null
-    : new Date(time).toISOString()
 }

@@ -1,6 +1,7 @@
 /** How are API tokens shown to a person, and which deserve a look? As plain values, which are also the JSON of the list. */
 import { scopeText } from '../rules/scopes.ts'
 import type { ApiToken } from './api-tokens.ts'
+import { isoTime } from './iso-time.ts'
 
 /** An API token as it is listed. Times are ISO 8601 in UTC, and null when there was none. */
 export interface ListedApiToken {
@@ -26,25 +27,20 @@ export interface ListedApiToken {
 /** What is listed of an API token. */
 export function describe(apiToken: ApiToken): ListedApiToken {
   const { id, name, last4, scopes, addresses, rate, createdAt, replacedBy, session } = apiToken
-  const wasUsed = session.lastSeenAt > 0
   return {
     ...{ id, name, last4 },
     sub: session.subject,
     scopes: scopes.map(scopeText),
     from: addresses,
     rate: rate ?? null,
-    createdAt: isoTime(createdAt) ?? '',
+    createdAt: new Date(createdAt).toISOString(),
     expiresAt: isoTime(session.endsAt),
-    lastUsedAt: wasUsed ? isoTime(session.lastSeenAt) : null,
-    lastUsedFrom: wasUsed ? session.lastSeenFrom : null,
+    lastUsedAt: isoTime(session.lastSeenAt),
+    lastUsedFrom: session.lastSeenAt === 0 ? null : session.lastSeenFrom,
     exposedAt: isoTime(apiToken.exposedAt),
     revokedAt: isoTime(apiToken.revokedAt),
     replacedBy: replacedBy ?? null,
   }
-}
-
-function isoTime(time = Infinity): string | null {
-  return time === Infinity ? null : new Date(time).toISOString()
 }
 
 /** The tokens in force that deserve a look, by what there is to see. */

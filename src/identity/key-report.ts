@@ -1,4 +1,5 @@
 /** Who still uses which key? During a rotation this says when an old secret can be removed without signing anybody out. */
+import { isoTime } from './iso-time.ts'
 import type { KeyRing } from './key-ring.ts'
 import type { Sessions } from './sessions.ts'
 
@@ -34,7 +35,7 @@ export function keysReport(
     role: i === 0 ? 'signs' : 'verifies',
     lastHour: key.usesInLastHour(now),
     lastDay: key.usesInLastDay(now),
-    lastUsedAt: key.lastUsedAt === 0 ? null : new Date(key.lastUsedAt).toISOString(),
+    lastUsedAt: isoTime(key.lastUsedAt),
     countedSince: new Date(key.countedSince).toISOString(),
     openSessions: open.get(key.kid) ?? 0,
   }))

@@ -1,7 +1,6 @@
 /** Do the API tokens and the keys of the running gateway deserve a look? What the admin socket lists tells. */
 import { askAdmin, GatewayNotReachedError } from '../../admin/ask.ts'
-import type { ActionName } from '../../admin/owner-actions.ts'
-import { OWNER_ACTIONS } from '../../admin/owner-actions.ts'
+import { OWNER_ACTIONS, type ActionName } from '../../admin/owner-actions.ts'
 import { tokenAdvice, type ListedApiToken } from '../../identity/api-token-list.ts'
 import type { KeyUse } from '../../identity/key-report.ts'
 import type { Examination } from './examination.ts'
