@@ -1,5 +1,6 @@
 /** How are API tokens kept in the database? As rows; each function here is one statement. The token itself is in none. */
-import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
+import type { DatabaseSync } from 'node:sqlite'
+import { putRow } from './sqlite.ts'
 
 /** An API token. Times are in milliseconds since 1970. */
 export interface ApiTokenRow {
@@ -28,21 +29,25 @@ export interface ApiTokenRow {
   readonly replacedBy: string | undefined
 }
 
-const COLUMNS =
-  'id, digest, name, last4, subject, scopes, addresses, rate, created_at, expires_at, last_used_at, last_used_from, exposed_at, revoked_at, replaced_by'
-
 /** Adds a token, or replaces it. */
 export function putApiToken(database: DatabaseSync, row: ApiTokenRow): void {
-  const values: readonly (SQLInputValue | undefined)[] = [
-    ...[row.id, row.digest, row.name, row.last4, row.subject],
-    ...[JSON.stringify(row.scopes), JSON.stringify(row.addresses), row.rate],
-    ...[row.createdAt, row.expiresAt, row.lastUsedAt, row.lastUsedFrom],
-    ...[row.exposedAt, row.revokedAt, row.replacedBy],
-  ]
-  const places = values.map(() => '?').join(', ')
-  database
-    .prepare(`INSERT OR REPLACE INTO api_tokens (${COLUMNS}) VALUES (${places})`)
-    .run(...values.map((value) => value ?? null))
+  putRow(database, 'api_tokens', {
+    id: row.id,
+    digest: row.digest,
+    name: row.name,
+    last4: row.last4,
+    subject: row.subject,
+    scopes: JSON.stringify(row.scopes),
+    addresses: JSON.stringify(row.addresses),
+    rate: row.rate,
+    created_at: row.createdAt,
+    expires_at: row.expiresAt,
+    last_used_at: row.lastUsedAt,
+    last_used_from: row.lastUsedFrom,
+    exposed_at: row.exposedAt,
+    revoked_at: row.revokedAt,
+    replaced_by: row.replacedBy,
+  })
 }
 
 /** A use of a token: its id, when it was used in milliseconds since 1970, and from where. */
@@ -64,7 +69,7 @@ export function deleteApiToken(database: DatabaseSync, id: string): void {
 /** Every token, the oldest first. */
 export function allApiTokens(database: DatabaseSync): ApiTokenRow[] {
   return database
-    .prepare(`SELECT ${COLUMNS} FROM api_tokens ORDER BY created_at, id`)
+    .prepare('SELECT * FROM api_tokens ORDER BY created_at, id')
     .all()
     .map((row) => ({
       id: String(row['id']),

@@ -1,5 +1,6 @@
 /** How are sessions, endings and watermarks kept in the database? As rows; each function here is one statement. */
 import type { DatabaseSync } from 'node:sqlite'
+import { putRow } from './sqlite.ts'
 
 /** A session of a browser. Times are in milliseconds since 1970. */
 export interface SessionRow {
@@ -19,29 +20,23 @@ export interface SessionRow {
   readonly lastSeenFrom: string
 }
 
-const COLUMNS =
-  'id, subject, kid, token_id, superseded, created_at, authenticated_at, ends_at, methods, device, address, last_seen_at, last_seen_from'
-
 /** Adds a session, or replaces it. */
 export function putSession(database: DatabaseSync, row: SessionRow): void {
-  const { id, subject, kid, tokenId, superseded, createdAt, authenticatedAt, endsAt } = row
-  database
-    .prepare(
-      `INSERT OR REPLACE INTO sessions (${COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    )
-    .run(
-      ...[
-        id,
-        subject,
-        kid,
-        tokenId,
-        JSON.stringify(superseded),
-        createdAt,
-        authenticatedAt,
-        endsAt,
-      ],
-      ...[JSON.stringify(row.methods), row.device, row.address, row.lastSeenAt, row.lastSeenFrom],
-    )
+  putRow(database, 'sessions', {
+    id: row.id,
+    subject: row.subject,
+    kid: row.kid,
+    token_id: row.tokenId,
+    superseded: JSON.stringify(row.superseded),
+    created_at: row.createdAt,
+    authenticated_at: row.authenticatedAt,
+    ends_at: row.endsAt,
+    methods: JSON.stringify(row.methods),
+    device: row.device,
+    address: row.address,
+    last_seen_at: row.lastSeenAt,
+    last_seen_from: row.lastSeenFrom,
+  })
 }
 
 /** Updates when and from where sessions were last seen. */
@@ -64,7 +59,7 @@ export function deleteSessions(database: DatabaseSync, ids: Iterable<string>): v
 /** Every session. */
 export function allSessions(database: DatabaseSync): SessionRow[] {
   return database
-    .prepare(`SELECT ${COLUMNS} FROM sessions`)
+    .prepare('SELECT * FROM sessions')
     .all()
     .map((row) => ({
       id: String(row['id']),

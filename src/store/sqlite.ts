@@ -1,5 +1,6 @@
-/** How does the state use SQLite? What its error codes mean, and how a file is made that nobody else can read. */
+/** How does the state use SQLite? What its error codes mean, how a row is put, and how a file is made that nobody else can read. */
 import { closeSync, constants, openSync } from 'node:fs'
+import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 import { codeOf } from '../answers/errors.ts'
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants
@@ -15,6 +16,21 @@ export function sqliteCode(error: unknown): number | undefined {
   if (codeOf(error) !== 'ERR_SQLITE_ERROR') return undefined
   const { errcode } = error as { errcode?: unknown }
   return typeof errcode === 'number' ? errcode & 0xff : undefined
+}
+
+/** Adds a row to a table, or replaces the one with its key. @param row the values by column; undefined is NULL */
+export function putRow(
+  database: DatabaseSync,
+  table: string,
+  row: Readonly<Record<string, SQLInputValue | undefined>>,
+): void {
+  const columns = Object.keys(row)
+  const places = columns.map(() => '?')
+  database
+    .prepare(
+      `INSERT OR REPLACE INTO ${table} (${columns.join(', ')}) VALUES (${places.join(', ')})`,
+    )
+    .run(...Object.values(row).map((value) => value ?? null))
 }
 
 /**

@@ -104,7 +104,7 @@ export function openStateFile(
 export function readStateFile(path: string, format = FORMAT): DatabaseSync | undefined {
   const stamp = inspect(path, format)
   if (stamp?.version !== format.migrations.length) return undefined
-  return new DatabaseSync(path, { timeout: BUSY_MS, readOnly: true })
+  return openReadOnly(path)
 }
 
 /**
@@ -124,7 +124,7 @@ export function inspect(path: string, format = FORMAT, followsDamage = false): S
   }
   let database: DatabaseSync | undefined
   try {
-    database = new DatabaseSync(path, { timeout: BUSY_MS, readOnly: true })
+    database = openReadOnly(path)
     const stamp = stampOf(database)
     if (stamp.version === 0 && stamp.tables === 0) return none()
     if (stamp.applicationId !== APPLICATION_ID)
@@ -149,7 +149,7 @@ export function lookAtStateFile(
   path: string,
 ): { readonly writtenBy: string; readonly damage: Damage | undefined } | undefined {
   if (inspect(path) === undefined) return undefined
-  const database = new DatabaseSync(path, { timeout: BUSY_MS, readOnly: true })
+  const database = openReadOnly(path)
   try {
     refuseDamage(database)
     return { writtenBy: metaOf(database, 'written-by') ?? '', damage: damageOf(database) }
@@ -158,6 +158,10 @@ export function lookAtStateFile(
   } finally {
     database.close()
   }
+}
+
+function openReadOnly(path: string): DatabaseSync {
+  return new DatabaseSync(path, { timeout: BUSY_MS, readOnly: true })
 }
 
 /**
