@@ -81,5 +81,4 @@ export function speaksForOrigin(name: string, value: string): boolean {
 export const EXPIRY_FIELD = 'X-Workspace-Token-Expires'
 
 /** The gateway's response headers that a cross-origin script may read, besides the CORS-safelisted ones. */
-export const EXPOSED_FIELDS =
-  'Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, X-Gateway-Error, X-Workspace-Token-Expires, WWW-Authenticate'
+export const EXPOSED_FIELDS = `Retry-After, RateLimit, RateLimit-Policy, X-Request-Id, X-Gateway-Error, ${EXPIRY_FIELD}, WWW-Authenticate`

@@ -1,7 +1,13 @@
 /** Which response headers does the client get? The service's, filtered, plus the gateway's own (contract, section 6). */
 import { sanitizeSetCookie } from './cookies.ts'
 import { HOP_BY_HOP, removeNominated } from './hop-by-hop.ts'
-import { EXPOSED_FIELDS, isolationFields, maySpeakForOrigin, speaksForOrigin } from './browser.ts'
+import {
+  EXPIRY_FIELD,
+  EXPOSED_FIELDS,
+  isolationFields,
+  maySpeakForOrigin,
+  speaksForOrigin,
+} from './browser.ts'
 import { rewriteRefresh } from './location.ts'
 import { Remembered } from '../limits/memo.ts'
 import { fieldLines, listElements, trimOws, type RawHeaders } from './fields.ts'
@@ -47,7 +53,7 @@ const NEVER_FROM_SERVICE: ReadonlySet<string> = new Set([
   ...HOP_BY_HOP,
   'x-gateway-error',
   'x-request-id',
-  'x-workspace-token-expires',
+  EXPIRY_FIELD.toLowerCase(),
 ])
 
 const responseFieldKinds = new Remembered(kindOfResponseField)
