@@ -1,9 +1,7 @@
 /** Do the limits never stop a user, and always stop guessing? Real Chromium, Caddy, gateway and ttyd, in both profiles. */
-import { createServer } from 'node:http'
-import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
+import { startUpstream } from '../helpers/upstream.ts'
 import * as caddy from './caddy.ts'
 import * as chromium from './chromium.ts'
 import { FOLDER, until } from './neighbour.ts'
@@ -20,19 +18,13 @@ const LITERAL = { GATEWAY_SESSION_ROUTES: 'none' }
 
 /** A service that responds to every request with an empty page with an inline icon. */
 async function startService(t: Test): Promise<string> {
-  const server = createServer((request, response) => {
+  const service = await startUpstream(t, (request, response) => {
     request.resume().on('end', () => {
       response.writeHead(200, { 'Content-Type': 'text/html' })
       response.end('<!doctype html><link rel="icon" href="data:,"><title>a page</title>')
     })
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return service.url
 }
 
 /** Starts a whole workspace with the default limits and these settings. */

@@ -1,11 +1,10 @@
 /** Does signing in, staying in and signing out work as people do it: with links, several tabs, a login page and a terminal? */
-import { createServer, type RequestListener } from 'node:http'
-import { once } from 'node:events'
+import type { RequestListener } from 'node:http'
 import { mkdirSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
+import { startUpstream } from '../helpers/upstream.ts'
 import * as caddy from './caddy.ts'
 import * as chromium from './chromium.ts'
 import { FOLDER, until } from './neighbour.ts'
@@ -22,17 +21,11 @@ t.teardown(() => browser.stop())
 
 /** Serves pages at an origin of their own. */
 async function startSite(t: Test, answer: RequestListener): Promise<string> {
-  const server = createServer((request, response) => {
+  const site = await startUpstream(t, (request, response) => {
     response.setHeader('Content-Type', 'text/html')
     answer(request, response)
   })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.closeAllConnections()
-    server.close()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return site.url
 }
 
 /** A dashboard with the one form that every dashboard needs. */
