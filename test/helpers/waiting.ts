@@ -175,13 +175,34 @@ export class Arrivals {
   }
 }
 
-/** Whether a process runs. A zombie process does not: it has ended, and its command line is empty. */
+/**
+ * Whether a process runs. A zombie process has ended. The state is asked for, not the command line: that is also empty while
+ * a process is in the middle of `exec`.
+ */
 export function isAlive(pid: number): boolean {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8') !== ''
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2))
   } catch {
     return false // it ended, perhaps between the opening of the file and the reading
   }
+}
+
+/**
+ * Waits until a process runs its own program, and returns the environment that this program was given. Before that, a process
+ * that was just started is a copy of its parent, and in the middle of `exec` both files are empty for a moment.
+ * @param commandLine What its arguments, each followed by a NUL character, match.
+ */
+export async function environmentOf(pid: number, commandLine: RegExp): Promise<string> {
+  await runsProgram(pid, commandLine)
+  const path = `/proc/${pid}/environ`
+  return until(path, () => readFileSync(path, 'utf8'))
+}
+
+/** Waits until a process runs the program with these arguments, each followed by a NUL character. */
+export async function runsProgram(pid: number, commandLine: RegExp): Promise<void> {
+  const path = `/proc/${pid}/cmdline`
+  await until(`${commandLine} in ${path}`, () => commandLine.test(readFileSync(path, 'utf8')))
 }
 
 /** The memory of a process that is resident, in bytes. */

@@ -18,7 +18,7 @@ import { askAdmin } from '../../src/admin/ask.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { freePort, run, startProgram, until } from './neighbour.ts'
 import { install, SUPERVISORS, type Supervised, type Supervisor } from './supervisors.ts'
-import { elapse, isAlive } from '../helpers/waiting.ts'
+import { elapse, isAlive, runsProgram } from '../helpers/waiting.ts'
 
 await install()
 
@@ -99,11 +99,7 @@ for (const supervisor of SUPERVISORS) {
       GATEWAY_API_URL: service.url,
     })
     const first = await scene.up()
-    t.match(
-      readFileSync(`/proc/${first}/cmdline`, 'utf8'),
-      'main.ts\0serve',
-      'it is the gateway itself',
-    )
+    await runsProgram(first, /main\.ts\0serve/) // it is the gateway itself
 
     await scene.ask('restart')
     const second = await scene.up(first)

@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { MAIN, temporaryFolder } from '../helpers/process.ts'
-import { eventually, isAlive } from '../helpers/waiting.ts'
+import { environmentOf, eventually, isAlive, runsProgram } from '../helpers/waiting.ts'
 
 const SCRIPT = new URL('../../examples/fly/boot.sh', import.meta.url).pathname
 const SERVICES = ['dashboard', 'gateway', 'openclaw', 'stats', 'terminal']
@@ -65,21 +65,15 @@ function boot(t: Test, folder: string, overrides: Record<string, string> = {}) {
   }
 }
 
-/** Waits until a process runs its own program: for a moment it is a copy of the script, which then calls `exec`. */
-function runs(pid: number, commandLine: RegExp): Promise<void> {
-  const path = `/proc/${pid}/cmdline`
-  return eventually(() => commandLine.test(readFileSync(path, 'utf8')), `${commandLine} in ${path}`)
-}
-
 t.test('every service is started, watched by its own process id, and stopped', async (t) => {
   const folder = temporaryFolder(t)
   const { child, exited, said, pidOf, out } = boot(t, folder)
   await said('gateway started')
   const pids = SERVICES.map(pidOf)
   for (const pid of pids) t.ok(isAlive(pid))
-  await runs(pidOf('stats'), /^sleep\0/) // no shell in between
-  await runs(pidOf('terminal'), /^bash\0-c\0sleep 1000/)
-  const environment = readFileSync(`/proc/${pidOf('terminal')}/environ`, 'utf8')
+  await runsProgram(pidOf('stats'), /^sleep\0/) // no shell in between
+  const environment = await environmentOf(pidOf('terminal'), /^bash\0-c\0sleep 1000/)
+  t.match(environment, 'PATH=', 'it is its environment')
   t.notMatch(environment, /GATEWAY_|not-for-services/, 'secrets of the gateway stay its own')
   child.kill('SIGTERM')
   t.equal(await exited, 0)
@@ -100,7 +94,7 @@ t.test('the terminal gets a credential that no other user can read', async (t) =
   t.equal(statSync(join(folder, 'state')).mode & 0o777, 0o700)
   t.notOk(first.out().includes(credential))
   t.match(first.out(), `made ${file}, the terminal's user and password`)
-  await runs(first.pidOf('terminal'), new RegExp(`\0${credential}\0$`))
+  await runsProgram(first.pidOf('terminal'), new RegExp(`\0${credential}\0$`))
   first.child.kill('SIGTERM')
   await first.exited
   const second = boot(t, folder, settings)
@@ -237,9 +231,16 @@ t.test('the gateway runs with the first Node on the PATH that is new enough', as
   })
   await said('gateway started')
   await said(`the gateway runs with ${right}/node (v24.1.0)`)
-  const path = (name: string) => readFileSync(`/proc/${pidOf(name)}/environ`, 'utf8')
-  await eventually(() => path('gateway').includes(`PATH=${right}:${old}:`), 'its own PATH')
-  t.match(path('stats'), `PATH=${old}:${right}:`, "the services' is as it was")
+  t.match(
+    await environmentOf(pidOf('gateway'), /^sleep\0/),
+    `PATH=${right}:${old}:`,
+    'its own PATH',
+  )
+  t.match(
+    await environmentOf(pidOf('stats'), /^sleep\0/),
+    `PATH=${old}:${right}:`,
+    "the services' is as it was",
+  )
 })
 
 t.test('the script requires the Node version of package.json', async (t) => {
