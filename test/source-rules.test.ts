@@ -148,7 +148,7 @@ t.test(
 )
 
 t.test('the time limit of a test is that of its file, in .taprc', async (t) => {
-  // A smaller one of a test's own, which is also that of its file, fails on a busy machine, and shows no hang sooner.
+  // A smaller limit in a test can end a whole file that is only slow, as on a busy machine. A hang is found without it.
   const limit = /\bt\.setTimeout\(|\bt\.test\([^\n]*\{[^}\n]*\btimeout:|^ *\{ timeout: \S+ \},$/m
   for (const text of ['t.setTimeout(1)', "t.test('x', { timeout: 1 }, ", '  { timeout: 1 },'])
     t.match(text, limit)

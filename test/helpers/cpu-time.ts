@@ -9,7 +9,7 @@ const RUNS = 3
 /** A computation that is too expensive is run this often. Slow code is slow each time; code that is disturbed is not. */
 const RUNS_AT_MOST = 20
 
-/** The smallest processor time of a computation in a few runs, in milliseconds: this thread's, without those that compile it. */
+/** The smallest processor time of a computation in a few runs, in milliseconds. Only this thread counts, not those that compile. */
 export function cpuMs(compute: () => void): number {
   let least = Infinity
   for (let run = 0; run < RUNS || (run < RUNS_AT_MOST && least >= LINEAR_MS); run++) {

@@ -176,8 +176,8 @@ export class Arrivals {
 }
 
 /**
- * Whether a process runs. A zombie process has ended. The state is asked for, not the command line: that is also empty while
- * a process is in the middle of `exec`.
+ * Whether a process runs. A zombie process has ended. The answer comes from the state, because the command line is empty not
+ * only for a zombie, but for a moment also in the middle of `exec`.
  */
 export function isAlive(pid: number): boolean {
   try {
@@ -189,8 +189,8 @@ export function isAlive(pid: number): boolean {
 }
 
 /**
- * Waits until a process runs its own program, and returns the environment that this program was given. Before that, a process
- * that was just started is a copy of its parent, and in the middle of `exec` both files are empty for a moment.
+ * Waits until a process runs its own program, and returns the environment of this program. A process that was just started is a
+ * copy of its parent at first, and for a moment of `exec` its command line and its environment are empty.
  * @param commandLine What its arguments, each followed by a NUL character, match.
  */
 export async function environmentOf(pid: number, commandLine: RegExp): Promise<string> {
