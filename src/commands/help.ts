@@ -127,7 +127,8 @@ export const COMMANDS = {
   },
   terminals: {
     usage: 'terminals [list|end ID]',
-    summary: 'keep the shells of terminals, also while no browser or gateway is there; or list and end them',
+    summary:
+      'keep the shells of terminals, also while no browser or gateway is there; or list and end them',
     details: [
       'Without an argument it runs the keeper of terminals in the foreground, between the gateway and ttyd.',
       'Its settings are TERMINALS_… variables (docs/terminals.md).',

@@ -49,7 +49,10 @@ export async function loadScreens(): Promise<void> {
     import('@xterm/headless'),
     import('@xterm/addon-serialize'),
   ])
-  modules = { Terminal: defaultOf(headless).Terminal, SerializeAddon: defaultOf(serialize).SerializeAddon }
+  modules = {
+    Terminal: defaultOf(headless).Terminal,
+    SerializeAddon: defaultOf(serialize).SerializeAddon,
+  }
 }
 
 /** Both are CommonJS modules, whose names Node finds only in their default export. */

@@ -162,8 +162,10 @@ class Keeper implements RunningKeeper {
       await loadScreens()
       const owner = ownerIn(request)
       const asked = tabOf(request.url ?? '')
-      const tab = owner !== undefined && asked !== undefined && TAB_ID.test(asked) ? asked : undefined
-      const known = owner === undefined || tab === undefined ? undefined : this.terminals.find(owner, tab)
+      const tab =
+        owner !== undefined && asked !== undefined && TAB_ID.test(asked) ? asked : undefined
+      const known =
+        owner === undefined || tab === undefined ? undefined : this.terminals.find(owner, tab)
       if (known?.password.matches(passwordIn(request))) this.#comeBack(known, request, socket, head)
       else await this.#open({ owner, tab, request, socket, head })
     } catch (error) {
@@ -241,7 +243,8 @@ class Keeper implements RunningKeeper {
     arrival: Arrival,
     take: (ws: WebSocket) => void,
   ): void {
-    const { id } = ownerIn(request) === undefined ? { id: undefined } : { id: ownerIn(request)?.sid }
+    const { id } =
+      ownerIn(request) === undefined ? { id: undefined } : { id: ownerIn(request)?.sid }
     this.#logger.info({ sid: id, arrival }, 'terminal opened')
     this.#sockets.once('headers', (headers) => headers.push(`${TERMINAL_HEADER}: ${arrival}`))
     this.#sockets.handleUpgrade(request, socket, head, take)

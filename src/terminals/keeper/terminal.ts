@@ -209,8 +209,7 @@ export class KeptTerminal {
    * @param wallClock milliseconds since 1970
    */
   check(now: number, wallClock: number): void {
-    if (this.owner !== undefined && wallClock >= this.owner.ends)
-      this.endWithSession()
+    if (this.owner !== undefined && wallClock >= this.owner.ends) this.endWithSession()
     else if (this.#client === undefined && wallClock >= this.#parkedUntil) this.end()
     else {
       this.#client?.check(now)
