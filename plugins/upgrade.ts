@@ -32,6 +32,8 @@ import {
 } from '../src/sockets/dial.ts'
 import { WebSocketRelay, type RelayPair } from '../src/sockets/relay.ts'
 import { TerminalLines } from '../src/sockets/terminal-lines.ts'
+import type { TerminalKeeper } from '../src/terminals/keeper-client.ts'
+import { REFUSAL_HEADER } from '../src/terminals/protocol.ts'
 import type { BasicMemory } from '../src/terminals/safari-password.ts'
 
 /** What an open WebSocket depends on. */
@@ -40,6 +42,7 @@ export interface UpgradeOptions {
   readonly watchdog: Watchdog
   readonly drain: DrainState
   readonly basicMemory: BasicMemory
+  readonly terminals: TerminalKeeper
   /** How long a service may pause within a response that refuses a handshake, in milliseconds. */
   readonly idleMs: number
 }
@@ -67,7 +70,7 @@ type Takeover = (socket: Duplex, head: Buffer) => void
  */
 export function takeUpgrades(
   websockets: WebSocketServer,
-  { openSockets, watchdog, drain, basicMemory, idleMs }: UpgradeOptions,
+  { openSockets, watchdog, drain, basicMemory, terminals, idleMs }: UpgradeOptions,
 ): Dial {
   const takeovers = new WeakMap<IncomingMessage, Takeover>()
 
@@ -110,6 +113,8 @@ export function takeUpgrades(
     let result: Switched | Refused
     watchdog.add(watch)
     try {
+      if (service.row.upgrades === 'ttyd')
+        headers.push(...(await terminals.headersFor(principal.session)))
       result = await dialWebSocket(service, target.forwarded, headers, key, offered, gone.signal)
     } catch (error) {
       if (gone.signal.aborted) throw whyGone
@@ -119,10 +124,16 @@ export function takeUpgrades(
       watchdog.delete(watch)
     }
     outcome.upstreamMs = performance.now() - startedAt
+    // The keeper may have made the terminal after it was told which sessions have ended.
+    if (principal.session.endedBy !== undefined) terminals.sessionsChanged()
     if (gone.signal.aborted) {
       // This came after the service had answered: too late for the abort signal, so the connection is destroyed here.
       ;(result.kind === 'switched' ? result.socket : result.answer).destroy()
       throw whyGone
+    }
+    if (result.kind === 'refused' && refusedByKeeper(result)) {
+      result.answer.destroy()
+      throw new GatewayError('too-many-terminals', { reason: 'keeper of terminals' })
     }
     if (result.kind === 'refused') {
       loan?.refused()
@@ -234,6 +245,11 @@ export function takeUpgrades(
 function noteFault(outcome: Outcome, cause: unknown): void {
   outcome.status = 500
   outcome.noteError({ code: 'internal-error', reason: 'the sockets were not joined', cause })
+}
+
+/** Whether the keeper of terminals, and not ttyd, refused a handshake: it has no room for another terminal. */
+function refusedByKeeper({ answer }: Refused): boolean {
+  return answer.headers[REFUSAL_HEADER.toLowerCase()] !== undefined
 }
 
 function clientLeft(): GatewayError {

@@ -92,6 +92,8 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       return (await import('./commands/sessions.ts')).sessions(args, process.env, IO)
     case 'state':
       return (await import('./commands/state.ts')).state(args, process.env, IO)
+    case 'terminals':
+      return (await import('./commands/terminals.ts')).terminals(args, process.env, IO)
     case 'terminal-credential':
       return (await import('./commands/terminal-credential.ts')).terminalCredential(
         args,
@@ -177,7 +179,7 @@ function describeFailure(error: unknown): Failure {
     return { text: message, exitCode: EXIT.unavailable }
   if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code))
     return { text: describeAddressFailure(code), exitCode: EXIT.unavailable }
-  const isSetting = error instanceof Error && /^GATEWAY_/.test(message)
+  const isSetting = error instanceof Error && /^(?:GATEWAY|TERMINALS)_/.test(message)
   return { text: message, exitCode: isSetting ? EXIT.config : EXIT.failed }
 }
 

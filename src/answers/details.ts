@@ -44,6 +44,7 @@ export const DETAILS: Readonly<Record<ErrorCode, string>> = {
   'upstream-unreachable': 'The service may still be starting. Try again in a few seconds.',
   draining: 'The workspace will be back in a few seconds. Try again then.',
   'upstream-busy': 'Try again in a few seconds.',
+  'too-many-terminals': 'Close a terminal that you do not need, then try again.',
   'state-unavailable':
     'Nothing was changed. Try again in a few seconds; if it happens again, the disk of the workspace may be full.',
   'upstream-timeout': 'Try again later.',

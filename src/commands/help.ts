@@ -125,6 +125,15 @@ export const COMMANDS = {
       'Ends with 0, 1 when the file cannot be used, 69 when a gateway runs, 78 for a backup of a newer program.',
     ],
   },
+  terminals: {
+    usage: 'terminals [list|end ID]',
+    summary:
+      'keep the shells of terminals, also while no browser or gateway is there; or list and end them',
+    details: [
+      'Without an argument it runs the keeper of terminals in the foreground, between the gateway and ttyd.',
+      'Its settings are TERMINALS_… variables (docs/terminals.md).',
+    ],
+  },
   'terminal-credential': {
     usage: 'terminal-credential [--path] [--rotate]',
     summary: "print the terminal's user and password, which the first call makes",

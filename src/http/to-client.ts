@@ -54,6 +54,7 @@ const NEVER_FROM_SERVICE: ReadonlySet<string> = new Set([
   'x-gateway-error',
   'x-request-id',
   EXPIRY_FIELD.toLowerCase(),
+  'x-workspace-terminal', // of the keeper of terminals, for the gateway
 ])
 
 const responseFieldKinds = new Remembered(kindOfResponseField)
@@ -216,6 +217,7 @@ function saidBy(kind: number, value: string): number {
 
 /** Headers removed from a `101`: those that only the gateway sends, and lengths, which a 101 has not (RFC 9110 section 8.6). */
 const NEVER_WITH_SWITCH: ReadonlySet<string> = new Set([
+  'x-workspace-terminal',
   'x-gateway-error',
   'x-request-id',
   'content-length',

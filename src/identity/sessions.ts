@@ -233,6 +233,15 @@ export class Sessions implements Watched {
     return session?.endedBy === undefined ? session : undefined
   }
 
+  /**
+   * Whether the session of a program that was admitted at some time can still live, as far as is recorded: this process may not
+   * have seen its token.
+   * @param seenAt milliseconds since 1970
+   */
+  mayLive(id: string, subject: string, seenAt: number): boolean {
+    return this.#refused.of(id) === undefined && !this.#refused.covers(subject, seenAt)
+  }
+
   /** The signed-in browser with this session; undefined when there is none. */
   browser(id: string): BrowserSession | undefined {
     const browser = this.#browsers.get(id)

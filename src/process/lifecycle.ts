@@ -84,6 +84,8 @@ export async function startGateway(
   const { keys, sessions, verifier, services } = parts
   const { addressBudgets: addresses, sessionBudgets: sessionTable, tokenBudgets: tokens } = parts
   const budgets = { addresses, sessions: sessionTable, tokens }
+  // A shell whose session ended while no gateway ran must not be there for one moment more.
+  if (!takesOver) await parts.terminals.compare()
   const connections = trackConnections(gateway)
   let address: ListenAddress
   try {
@@ -139,7 +141,7 @@ export async function startGateway(
     saveBudgets: save,
     takeBudgets() {
       if (hasState) restoreBudgets(config.stateDir, budgets, logger)
-      void state.takeOver()
+      void state.takeOver().then(() => parts.terminals.sessionsChanged())
     },
     close() {
       closing ??= stopGateway(stopOptions)

@@ -167,6 +167,11 @@ export class State {
     return this.#ready.promise
   }
 
+  /** Whether this process decides what the state says: not while a predecessor does, nor after a successor does. */
+  get isInCharge(): boolean {
+    return this.#mode === 'writer' || this.#mode === 'in-memory'
+  }
+
   /** How the state is doing. */
   get condition(): StateCondition {
     const damage = this.#damage === undefined ? {} : { damage: this.#damage }

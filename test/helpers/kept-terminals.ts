@@ -1,0 +1,231 @@
+/** How is the keeper of terminals tested? Between a ttyd whose shells a test plays itself, and a client with ttyd's protocol. */
+import { once } from 'node:events'
+import { request, type IncomingMessage } from 'node:http'
+import { join } from 'node:path'
+import pino from 'pino'
+import type { Test } from 'tap'
+import { WebSocket, WebSocketServer } from 'ws'
+import { loadTerminalsConfig } from '../../src/config/terminals-settings.ts'
+import { startKeeper, type RunningKeeper } from '../../src/terminals/keeper/server.ts'
+import {
+  SESSION_HEADERS,
+  TERMINAL_HEADER,
+  type TerminalEntry,
+} from '../../src/terminals/protocol.ts'
+import { temporaryFolder } from './process.ts'
+import { basic } from './ttyd.ts'
+import { startUpstream, type Upstream } from './upstream.ts'
+import { eventually } from './waiting.ts'
+
+export const CREDENTIAL = 'user:correct horse'
+
+/** One shell of a {@link ScriptedTtyd}: the test is the shell. */
+export interface ScriptedShell {
+  readonly socket: WebSocket
+  /** The messages that came after the first one, as text. */
+  readonly received: string[]
+  /** The first message: the token and the size. */
+  readonly first: { AuthToken?: string; columns?: number; rows?: number }
+  readonly headers: IncomingMessage['headers']
+  readonly hasEnded: () => boolean
+  /** Prints output. */
+  print(text: string | Buffer): void
+}
+
+/** A ttyd whose shells print what the test says. */
+export interface ScriptedTtyd extends Upstream {
+  readonly shells: ScriptedShell[]
+  /** Waits for the shell with this number, from 0. */
+  shell(number: number): Promise<ScriptedShell>
+}
+
+/** Starts a ttyd that takes {@link CREDENTIAL}. It sends title and preferences as ttyd does. */
+export async function startScriptedTtyd(t: Test): Promise<ScriptedTtyd> {
+  const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => 'tty' })
+  const shells: ScriptedShell[] = []
+  const upstream = await startUpstream(
+    t,
+    ({ headers, url }, response) => {
+      const isRight = headers.authorization === basic(CREDENTIAL)
+      if (!isRight) response.writeHead(401, { 'WWW-Authenticate': 'Basic realm="ttyd"' }).end()
+      else response.end(`ttyd ${url}`)
+    },
+    (handshake, socket, head) => {
+      if (handshake.headers.authorization !== basic(CREDENTIAL)) socket.destroy()
+      else
+        sockets.handleUpgrade(handshake, socket, head, (ws) =>
+          sockets.emit('connection', ws, handshake),
+        )
+    },
+  )
+  sockets.on('connection', (socket: WebSocket, { headers }: IncomingMessage) => {
+    let hasEnded = false
+    socket.on('error', () => socket.terminate())
+    socket.on('close', () => (hasEnded = true))
+    socket.once('message', (data: Buffer) => {
+      const first = JSON.parse(data.toString()) as ScriptedShell['first']
+      if (first.AuthToken !== tokenOf(CREDENTIAL)) {
+        socket.close(1008)
+        return
+      }
+      const received: string[] = []
+      socket.on('message', (more: Buffer) => received.push(more.toString()))
+      socket.send(Buffer.from('1sh (houston)'))
+      socket.send(Buffer.from('2{ }'))
+      shells.push({
+        ...{ socket, received, first, headers },
+        hasEnded: () => hasEnded,
+        print: (text) => socket.send(Buffer.concat([Buffer.from('0'), Buffer.from(text)])),
+      })
+    })
+  })
+  return {
+    ...upstream,
+    shells,
+    async shell(number) {
+      await eventually(() => shells.length > number, `shell ${number}`)
+      return shells[number] as ScriptedShell
+    },
+  }
+}
+
+/** A keeper for a test. */
+export interface TestKeeper extends RunningKeeper {
+  /** The socket it listens on. */
+  readonly path: string
+  /** GATEWAY_TERMINAL_URL */
+  readonly url: string
+  readonly ask: (method: string, path: string, headers?: object) => Promise<KeeperAnswer>
+  readonly list: () => Promise<readonly TerminalEntry[]>
+}
+
+/** A response of the keeper. */
+export interface KeeperAnswer {
+  readonly status: number
+  readonly headers: IncomingMessage['headers']
+  readonly body: string
+}
+
+/** Starts a keeper in this process. @param settings besides the socket */
+export async function startTestKeeper(
+  t: Test,
+  ttyd: Pick<Upstream, 'url'>,
+  settings: Record<string, string> = {},
+): Promise<TestKeeper> {
+  const path = join(temporaryFolder(t), 'terminals.sock')
+  const config = loadTerminalsConfig({
+    TERMINALS_SOCKET: path,
+    TERMINALS_TTYD_URL: ttyd.url,
+    ...settings,
+  })
+  const keeper = await startKeeper(config, pino({ level: 'silent' }))
+  t.teardown(() => keeper.close())
+  const ask: TestKeeper['ask'] = async (method, target, headers = {}) => {
+    const asked = request({
+      ...{ socketPath: path, method, path: target, agent: false },
+      headers: { ...headers },
+    })
+    asked.end()
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+    const body = Buffer.concat(await answer.toArray()).toString()
+    return { status: answer.statusCode ?? 0, headers: answer.headers, body }
+  }
+  return {
+    terminals: keeper.terminals,
+    close: () => keeper.close(),
+    path,
+    url: `unix:${path}`,
+    ask,
+    async list() {
+      const { body } = await ask('GET', '/_terminals')
+      return (JSON.parse(body) as { terminals: TerminalEntry[] }).terminals
+    },
+  }
+}
+
+/** Who opens a terminal, and which. */
+export interface OpenOptions {
+  readonly tab?: string | undefined
+  readonly sid?: string | undefined
+  readonly sub?: string
+  readonly ends?: number
+  /** The password of the handshake, and the token of the first message. */
+  readonly credential?: string
+  readonly token?: string
+  readonly columns?: number
+  readonly rows?: number
+}
+
+/** A page's connection. */
+export interface TestClient {
+  readonly socket: WebSocket
+  /** How the terminal was given: `new`, `back` or `taken-over`. */
+  readonly arrival: string | undefined
+  /** The messages so far, as text. */
+  readonly messages: string[]
+  /** The output so far: the messages that begin with 0. */
+  readonly output: () => string
+  /** The close code; undefined while the connection is open. */
+  readonly closedWith: () => number | undefined
+  readonly type: (text: string) => void
+}
+
+export const TAB = 'tab-0123456789abcdef'
+
+/** Opens a terminal as the gateway does for ttyd's page, first message included. */
+export async function openTerminal(
+  t: Test,
+  path: string,
+  {
+    tab = TAB,
+    sid = 'session-1',
+    sub = 'alice',
+    ends,
+    credential = CREDENTIAL,
+    token = tokenOf(credential),
+    columns = 80,
+    rows = 24,
+  }: OpenOptions = {},
+): Promise<TestClient> {
+  const named =
+    sid === ''
+      ? {}
+      : {
+          [SESSION_HEADERS.id]: sid,
+          [SESSION_HEADERS.user]: sub,
+          ...(ends === undefined ? {} : { [SESSION_HEADERS.ends]: String(ends) }),
+        }
+  const query = tab === '' ? '' : `?tab=${tab}`
+  const socket = new WebSocket(`ws+unix:${path}:/terminal/ws${query}`, 'tty', {
+    headers: { Host: 'houston.hubify.com', Authorization: basic(credential), ...named },
+    perMessageDeflate: false,
+  })
+  t.teardown(() => socket.terminate())
+  const messages: string[] = []
+  let closedWith: number | undefined
+  let arrival: string | undefined
+  socket.on('upgrade', ({ headers }) => {
+    arrival = headers[TERMINAL_HEADER.toLowerCase()]?.toString()
+  })
+  socket.on('message', (data: Buffer) => messages.push(data.toString()))
+  socket.on('close', (code) => (closedWith = code))
+  await once(socket, 'open')
+  socket.on('error', () => {})
+  socket.send(JSON.stringify({ AuthToken: token, columns, rows }))
+  return {
+    socket,
+    arrival,
+    messages,
+    output: () =>
+      messages
+        .filter((text) => text.startsWith('0'))
+        .map((text) => text.slice(1))
+        .join(''),
+    closedWith: () => closedWith,
+    type: (text) => socket.send(`0${text}`),
+  }
+}
+
+function tokenOf(credential: string): string {
+  return Buffer.from(credential).toString('base64')
+}
