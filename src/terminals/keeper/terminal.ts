@@ -4,18 +4,15 @@
  */
 import { randomBytes } from 'node:crypto'
 import { FROM_CLIENT, FROM_TTYD, type TerminalEntry, type TerminalState } from '../protocol.ts'
-import type { ClientLink } from './client-link.ts'
+import { MESSAGE_BYTES, type ClientLink } from './client-link.ts'
 import { SecretDigest } from './digest.ts'
 import { Holds } from './holds.ts'
 import { OutputPace } from './pace.ts'
 import { boundedSize, Screen, type Size } from './screen.ts'
 import type { TtydLink } from './ttyd-link.ts'
 
-/** A client that is this far behind is not sent its backlog (bytes). It gets the screen when it has caught up. */
-const MAX_BEHIND_BYTES = 1024 * 1024
-
-/** A client that is this near has caught up, in bytes. */
-const CAUGHT_UP_BYTES = 128 * 1024
+/** How much is kept for a client that has asked for a pause, in bytes. */
+const MAX_PAUSED_BYTES = 1024 * 1024
 
 /** A new size reaches the shell when no other follows within this time, in milliseconds: each makes its program draw again. */
 const RESIZE_MS = 60
@@ -250,12 +247,12 @@ export class KeptTerminal {
     if (client === undefined) return
     if (this.#paused === undefined) {
       client.send(message)
-      if (client.waitingBytes > MAX_BEHIND_BYTES) this.#isSkipping = true
+      if (client.isBehind) this.#isSkipping = true
       return
     }
     this.#paused.push(message)
-    this.#pausedBytes += message.length
-    if (this.#pausedBytes > MAX_BEHIND_BYTES) this.#skipPaused()
+    this.#pausedBytes += message.length + MESSAGE_BYTES
+    if (this.#pausedBytes > MAX_PAUSED_BYTES) this.#skipPaused()
   }
 
   /** Drops what a paused client has not got. It gets the screen instead, once it goes on. */
@@ -273,8 +270,7 @@ export class KeptTerminal {
   /** Goes on with a client that has caught up. */
   #onProgress(client: ClientLink): void {
     if (client !== this.#client || !this.#isSkipping || this.#paused !== undefined) return
-    if (client.waitingBytes <= CAUGHT_UP_BYTES && !this.#holds.has('drawing'))
-      void this.#draw(client)
+    if (client.hasCaughtUp && !this.#holds.has('drawing')) void this.#draw(client)
   }
 
   /** Sends a client the screen, and from then on what follows. @param size of its window, when that is new */
@@ -338,7 +334,11 @@ export class KeptTerminal {
     this.#paused = undefined
     this.#pausedBytes = 0
     if (this.#isSkipping) this.#onProgress(client)
-    else for (const message of messages) this.#send(message)
+    else
+      for (const message of messages) {
+        if (this.#isSkipping) break // the rest is on the screen that it gets
+        this.#send(message)
+      }
   }
 
   /** Tells ttyd a size, once no other has come for a moment. */
