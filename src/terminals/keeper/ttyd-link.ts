@@ -92,6 +92,11 @@ export class TtydLink {
     this.#socket.resume()
   }
 
+  /** Whether there is room for more input; if not, `onDrain` follows. */
+  get hasRoom(): boolean {
+    return this.#hasRoom
+  }
+
   /** Sends a message, input for the shell for instance. @returns whether there is room for more; if not, `onDrain` follows */
   send(message: Buffer): boolean {
     if (this.#socket.readyState !== WebSocket.OPEN) return true
