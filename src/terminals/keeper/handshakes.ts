@@ -21,7 +21,6 @@ import { SecretDigest } from './digest.ts'
 import { tabOf } from './plain-requests.ts'
 import { loadScreens } from './screen.ts'
 import {
-  FIRST_MESSAGE_MS,
   KeptTerminal,
   NOT_AUTHENTICATED,
   type TerminalEvents,
@@ -34,12 +33,23 @@ import { openTtyd, type TtydLink } from './ttyd-link.ts'
 /** The largest message of a client, in bytes: more than any paste. */
 const MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
+/** How long others may take, in milliseconds. */
+export interface HandshakeTimes {
+  /** ttyd, to answer a handshake. */
+  readonly ttydMs: number
+  /** A client that comes back, to say its token. */
+  readonly firstMessageMs: number
+}
+
+export const HANDSHAKE_TIMES: HandshakeTimes = { ttydMs: 10_000, firstMessageMs: 10_000 }
+
 /** What handshakes depend on. */
 export interface HandshakeOptions {
   readonly config: TerminalsConfig
   readonly terminals: Terminals
   readonly logger: Logger
   readonly clock: KeeperClock
+  readonly times: HandshakeTimes
 }
 
 /** A client's handshake: what it asks for, and the connection that it came on. */
@@ -59,6 +69,7 @@ export class Handshakes {
   readonly #terminals: Terminals
   readonly #logger: Logger
   readonly #clock: KeeperClock
+  readonly #times: HandshakeTimes
   readonly #events: TerminalEvents
   readonly #arrivals = new WeakMap<IncomingMessage, Arrival>()
   readonly #sockets = new WebSocketServer({
@@ -70,11 +81,12 @@ export class Handshakes {
     skipUTF8Validation: true,
   })
 
-  constructor({ config, terminals, logger, clock }: HandshakeOptions) {
+  constructor({ config, terminals, logger, clock, times }: HandshakeOptions) {
     this.#config = config
     this.#terminals = terminals
     this.#logger = logger
     this.#clock = clock
+    this.#times = times
     this.#events = terminalEvents(terminals, logger)
     this.#sockets.on('headers', (headers, request) =>
       headers.push(`${TERMINAL_HEADER}: ${this.#arrivals.get(request)}`),
@@ -121,8 +133,13 @@ export class Handshakes {
     const onGone = () => gone.abort()
     socket.once('close', onGone)
     try {
-      const headers = headersFor(request)
-      const answer = await openTtyd(this.#config.ttydUrl, request.url ?? '', headers, gone.signal)
+      const answer = await openTtyd({
+        address: this.#config.ttydUrl,
+        target: request.url ?? '',
+        headers: headersFor(request),
+        signal: gone.signal,
+        timeoutMs: this.#times.ttydMs,
+      })
       const sid = owner?.sid
       if (answer.kind === 'failed') {
         this.#logger.warn({ sid, err: answer.error }, 'ttyd did not accept a handshake')
@@ -165,7 +182,7 @@ export class Handshakes {
     this.#accept(handshake, arrival, (socket) => {
       const about = { terminal: terminal.id, sid: handshake.owner?.sid, arrival }
       const link = new ClientLink(socket)
-      const timer = setTimeout(() => socket.terminate(), FIRST_MESSAGE_MS)
+      const timer = setTimeout(() => socket.terminate(), this.#times.firstMessageMs)
       link.listen({
         onProgress() {},
         onEnd: () => clearTimeout(timer),

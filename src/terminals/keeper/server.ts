@@ -8,7 +8,7 @@ import type { Logger } from 'pino'
 import type { TerminalsConfig } from '../../config/terminals-settings.ts'
 import { openSocketFile } from '../../services/socket-file.ts'
 import { MACHINE_CLOCK, type KeeperClock } from './clock.ts'
-import { Handshakes } from './handshakes.ts'
+import { HANDSHAKE_TIMES, Handshakes, type HandshakeTimes } from './handshakes.ts'
 import { manage } from './management.ts'
 import { addressWithTab, passToTtyd } from './plain-requests.ts'
 import { BOUNDS, Terminals, type TerminalBounds } from './terminals.ts'
@@ -30,6 +30,7 @@ export interface RunningKeeper {
 export interface KeeperOverrides {
   readonly clock?: KeeperClock
   readonly bounds?: TerminalBounds
+  readonly times?: HandshakeTimes
 }
 
 /** Starts the keeper. @throws an error with a code such as `EADDRINUSE` when it cannot listen */
@@ -54,12 +55,13 @@ class Keeper implements RunningKeeper {
   #closed: Promise<void> | undefined
 
   constructor(config: TerminalsConfig, logger: Logger, overrides: KeeperOverrides) {
-    const { clock = MACHINE_CLOCK, bounds = BOUNDS } = overrides
+    const { clock = MACHINE_CLOCK, bounds = BOUNDS, times = HANDSHAKE_TIMES } = overrides
     this.terminals = new Terminals(bounds)
     this.#config = config
     this.#logger = logger
     this.#startedAt = clock.wall()
-    const handshakes = new Handshakes({ config, terminals: this.terminals, logger, clock })
+    const { terminals } = this
+    const handshakes = new Handshakes({ config, terminals, logger, clock, times })
     this.#server = createServer((request, response) => {
       try {
         this.#answer(request, response)

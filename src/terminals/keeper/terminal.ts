@@ -24,7 +24,7 @@ import {
 const RESIZE_MS = 60
 
 /** A page that has not said its first message after this time, in milliseconds, has no shell yet, and gets none. */
-export const FIRST_MESSAGE_MS = 10_000
+const FIRST_MESSAGE_MS = 10_000
 
 /** The close code of the page's own end (RFC 6455 section 7.4.1): it was reloaded, or closed. Nobody can tell which. */
 const GOING_AWAY = 1001
