@@ -16,6 +16,7 @@ import { WebSocketServer, type WebSocket } from 'ws'
 import { VERSION } from '../../answers/version.ts'
 import type { TerminalsConfig } from '../../config/terminals-settings.ts'
 import {
+  KEPT_HEADER,
   PROTOCOL,
   READY_PATH,
   REFUSAL_HEADER,
@@ -199,7 +200,7 @@ class Keeper implements RunningKeeper {
       else if (socket.destroyed) answer.link.close()
       else {
         socket.off('close', onGone)
-        this.#accept(request, socket, head, 'new', (ws) => {
+        this.#accept(request, socket, head, { arrival: 'new', isKept: tab !== undefined }, (ws) => {
           const terminal = new KeptTerminal({
             ...{ owner, tab, scrollback },
             ttyd: answer.link,
@@ -219,7 +220,7 @@ class Keeper implements RunningKeeper {
   /** Gives a terminal to the client that came back, once it has said the token that ttyd accepted before. */
   #comeBack(terminal: KeptTerminal, request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const arrival = terminal.state === 'attached' ? 'taken-over' : 'back'
-    this.#accept(request, socket, head, arrival, (ws) => {
+    this.#accept(request, socket, head, { arrival, isKept: true }, (ws) => {
       const link = new ClientLink(ws)
       const timer = setTimeout(() => ws.terminate(), FIRST_MESSAGE_MS)
       link.listen({
@@ -240,13 +241,17 @@ class Keeper implements RunningKeeper {
     request: IncomingMessage,
     socket: Duplex,
     head: Buffer,
-    arrival: Arrival,
+    { arrival, isKept }: { readonly arrival: Arrival; readonly isKept: boolean },
     take: (ws: WebSocket) => void,
   ): void {
     const { id } =
       ownerIn(request) === undefined ? { id: undefined } : { id: ownerIn(request)?.sid }
     this.#logger.info({ sid: id, arrival }, 'terminal opened')
-    this.#sockets.once('headers', (headers) => headers.push(`${TERMINAL_HEADER}: ${arrival}`))
+    const { parkSeconds } = this.#config
+    this.#sockets.once('headers', (headers) => {
+      headers.push(`${TERMINAL_HEADER}: ${arrival}`)
+      if (isKept && parkSeconds > 0) headers.push(`${KEPT_HEADER}: ${parkSeconds}`)
+    })
     this.#sockets.handleUpgrade(request, socket, head, take)
   }
 }

@@ -26,6 +26,12 @@ export const GOING_AWAY = 1001
 /** The code that stops ttyd's page from connecting again at once: "Press ⏎ to Reconnect". */
 export const NORMAL = 1000
 
+/**
+ * The longest title in the list, in characters. A shell may set one of megabytes, and the gateway would not read a list of that
+ * size, by which it finds the terminals of sessions that have ended.
+ */
+const MAX_TITLE_LENGTH = 256
+
 /** How long the gateway may take to close the socket of a session that is over, with a line for the person (milliseconds). */
 const FAREWELL_MS = 1500
 
@@ -70,7 +76,7 @@ export interface FirstMessage {
 
 /** A terminal. */
 export class KeptTerminal {
-  readonly id = randomBytes(12).toString('base64url')
+  readonly id = randomBytes(12).toString('hex') // begins with no dash, which a command would take for an option
   readonly startedAt = Date.now()
   readonly owner: TerminalOwner | undefined
   readonly tab: string | undefined
@@ -139,6 +145,10 @@ export class KeptTerminal {
     this.#screen.trim()
   }
 
+  get #titleText(): string {
+    return this.#screen.title ?? this.#title?.subarray(1, MAX_TITLE_LENGTH).toString() ?? ''
+  }
+
   /** As the list shows it. */
   entry(): TerminalEntry {
     const { owner, tab, id, state, startedAt } = this
@@ -148,7 +158,7 @@ export class KeptTerminal {
       sub: owner?.sub,
       ends: owner === undefined || owner.ends === Infinity ? undefined : owner.ends,
       mark: owner?.mark,
-      title: this.#screen.title ?? this.#title?.subarray(1).toString() ?? '',
+      title: this.#titleText.slice(0, MAX_TITLE_LENGTH),
       ...this.#size,
       since: this.#since,
       parkedUntil: state === 'attached' ? undefined : this.#parkedUntil,
