@@ -182,17 +182,17 @@ for (const supervisor of SUPERVISORS) {
 
   t.test(`${supervisor.name}: replaced without a gap, and never the wiser`, async (t) => {
     const scene = await supervise(t, supervisor, { GATEWAY_HOT_RESTART: 'true' })
-    const keeper = await scene.up()
+    const portKeeper = await scene.up()
     const inner = async () =>
       (JSON.parse((await askAdmin(scene.stateDir, '/status')).body) as { pid: number }).pid
     const first = await inner()
     await scene.ask('replace')
     await until('another gateway', async () => (await inner()) !== first)
-    t.equal(await scene.pid(), keeper)
+    t.equal(await scene.pid(), portKeeper)
     await until('the end of the first', () => !isAlive(first))
     t.ok(await isLive(scene.port))
     await scene.program.stop()
-    await until('the end of both', () => !isAlive(keeper))
+    await until('the end of both', () => !isAlive(portKeeper))
     t.notOk(await isLive(scene.port))
   })
 }
@@ -208,7 +208,7 @@ t.test('s6 hears when the gateway is ready, and that it never will be', async (t
 
   const kept = await supervise(t, s6, { GATEWAY_HOT_RESTART: 'true' })
   await run('s6-svwait', ['-U', '-t', '60000', join(kept.pidFile, '../gateway')])
-  t.ok(await isLive(kept.port), 'with a keeper too')
+  t.ok(await isLive(kept.port), 'with a port keeper too')
 
   // It is started when somebody waits: who comes later is told nothing, and waits until the time is over.
   const wrong = await supervise(t, s6, { GATEWAY_RATE_LIMIT: 'ten' }, (pidFile) => {
