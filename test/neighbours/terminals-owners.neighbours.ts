@@ -139,9 +139,10 @@ t.test('a shell that ended while nobody was there shows its last screen', async 
 })
 
 t.test('Safari, which sends no password on a WebSocket, gets the same shell back', async (t) => {
-  const { url, token } = kept.workspace()
+  const workspace = kept.workspace()
+  const { url } = workspace
   const browserHeaders = {
-    Cookie: `workspace_session=${await token('safari')}`,
+    Cookie: `workspace_session=${await workspace.token('safari')}`,
     Origin: url,
   }
   const { username, password } = ttyd.CREDENTIAL
