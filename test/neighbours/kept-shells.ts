@@ -79,12 +79,13 @@ export async function startKeptShells(
     ...{ folder, tap, keeper, toKeeper, toGateway, origin, front, socket },
     ttyd: shell,
     workspace: () => workspace,
-    /** Ends the gateway and starts another one. */
-    async restart(signal: 'SIGTERM' | 'SIGKILL') {
+    /** Ends the gateway and starts another one. @param meanwhile is done while there is none */
+    async restart(signal: 'SIGTERM' | 'SIGKILL', meanwhile?: () => Promise<unknown>) {
       const { program } = workspace
       if (signal === 'SIGKILL') process.kill(gatewayPid(workspace), 'SIGKILL')
       program.signal(signal)
       await program.exited
+      await meanwhile?.()
       workspace = await start()
     },
     /** Replaces the gateway's process without a gap. */

@@ -41,7 +41,10 @@ t.test('vim, less and top survive a reload and every end of the gateway', async 
   await same('reload: vim')
   await terminal.type('7jVjjj')
   await printed('VISUAL')
-  await kept.restart('SIGTERM')
+  await kept.restart('SIGTERM', async () => {
+    await page.getByText('to Reconnect').waitFor()
+    t.match(await terminal.text(), 'your shell is kept', 'the person is told')
+  })
   await same('SIGTERM and another gateway: vim with a selection')
   await page.keyboard.press('Escape')
   await terminal.type('Goadded after the restart')

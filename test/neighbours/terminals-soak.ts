@@ -100,21 +100,25 @@ async function print({ terminal, running }: Soaked, isPrinting: boolean): Promis
   }
 }
 
+/** What is wrong with the numbered lines that a printer has printed last. */
+function faultsOf(text: string): string[] {
+  const printed = text.slice(Math.max(0, text.lastIndexOf('sh ./printer'))) // the command may have scrolled away
+  const numbers = Array.from(printed.matchAll(/^(\d{7}) /gm), ([, n]) => Number(n))
+  const last = /PRINTED-(\d+)/.exec(printed)?.[1]
+  return [
+    ...(numbers.every((n, at) => at === 0 || n === (numbers[at - 1] ?? 0) + 1)
+      ? []
+      : ['a line is missing, or there twice']),
+    ...(Number(last) === numbers.at(-1) ? [] : [`it ends with ${numbers.at(-1)} and not ${last}`]),
+  ]
+}
+
 async function look({ kept, soaked }: Scene): Promise<Record<string, number>> {
   for (const [i, one] of soaked.entries()) {
     await print(one, false)
     const found = await comparedWith(one.uncut, one.terminal.page)
     problems.push(...found.map((text) => `terminal ${i}: ${text}`))
-    const text = await one.terminal.text()
-    const last = text.slice(text.lastIndexOf('PRINTED-'))
-    const numbers = Array.from(
-      text.slice(text.lastIndexOf('printer')).matchAll(/^(\d{7}) /gm),
-      ([, n]) => Number(n),
-    )
-    if (numbers.some((n, at) => at > 0 && n !== (numbers[at - 1] ?? 0) + 1))
-      problems.push(`terminal ${i}: a line is missing, or there twice`)
-    if (!last.startsWith(`PRINTED-${numbers.at(-1)}`))
-      problems.push(`terminal ${i}: not to the end`)
+    problems.push(...faultsOf(await one.terminal.text()).map((text) => `terminal ${i}: ${text}`))
     await one.terminal.ask('clear; echo "PID-$$-"', /PID-(\d+)-\s/)
     if (!(await one.terminal.text()).includes(`PID-${one.pid}-`))
       problems.push(`terminal ${i}: another shell`)
