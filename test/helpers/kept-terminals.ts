@@ -213,6 +213,8 @@ export interface OpenOptions {
   readonly query?: string
   /** The first message as text, or `undefined` for a client that sends none. */
   readonly first?: string | Buffer | undefined
+  /** Whether the client answers pings, as every browser does. */
+  readonly autoPong?: boolean
 }
 
 /** A page's connection. */
@@ -246,6 +248,7 @@ export async function openTerminal(
     token = tokenOf(credential),
     columns = 80,
     rows = 24,
+    autoPong = true,
     query = tab === '' ? '' : `?tab=${tab}`,
   } = options
   const named =
@@ -259,6 +262,7 @@ export async function openTerminal(
   const socket = new WebSocket(`ws+unix:${path}:/terminal/ws${query}`, 'tty', {
     headers: { Host: 'houston.hubify.com', Authorization: basic(credential), ...named },
     perMessageDeflate: false,
+    autoPong,
   })
   t.teardown(() => socket.terminate())
   const messages: string[] = []

@@ -119,7 +119,7 @@ t.test(
     await eventually(() => shell.received.length > 0, 'the size')
     t.same(shell.received, ['1{"columns":50,"rows":20}'])
     await eventually(() => back.output() !== '', 'the screen')
-  t.match(back.output(), /a{100}/)
+    t.match(back.output(), /a{100}/)
     await cutOff(keeper, back)
     const same = await openTerminal(t, keeper.path, { columns: 50, rows: 20 })
     same.type('x')
