@@ -17,16 +17,21 @@ const FILES = globSync(['src/**/*.ts', 'plugins/*.ts', 'routes/*.ts'])
 const having = (pattern: RegExp) =>
   FILES.filter(({ code }) => pattern.test(code)).map(({ path }) => path)
 
-/** The same without the subcommands, which run beside the gateway and ask it and its services. */
+/** The same without the subcommands, which run beside the gateway and ask it and its services; the keeper of terminals is one. */
 const onRequestPath = (pattern: RegExp) =>
-  having(pattern).filter((path) => !/^src\/(?:commands\/|admin\/ask\.ts)/.test(path))
+  having(pattern).filter(
+    (path) => !/^src\/(?:commands\/|terminals\/keeper\/|admin\/ask\.ts)/.test(path),
+  )
 
 t.test(
   'connections are opened in few places, none of them to an address of a request',
   async (t) => {
     t.ok(FILES.length > 30)
     t.same(onRequestPath(/from 'undici'/), [])
-    t.same(onRequestPath(/\brequest\b.*from 'node:http'/), ['src/sockets/dial.ts'])
+    t.same(onRequestPath(/\brequest\b.*from 'node:http'/), [
+      'src/sockets/dial.ts',
+      'src/terminals/ask-keeper.ts', // at the configured socket
+    ])
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
       ['src/services/can-connect.ts', 'src/services/connection.ts'],
