@@ -154,6 +154,8 @@ export interface OpenOptions {
   readonly token?: string
   readonly columns?: number
   readonly rows?: number
+  /** Whether the client answers pings, as every browser does. */
+  readonly autoPong?: boolean
 }
 
 /** A page's connection. */
@@ -185,6 +187,7 @@ export async function openTerminal(
     token = tokenOf(credential),
     columns = 80,
     rows = 24,
+    autoPong = true,
   }: OpenOptions = {},
 ): Promise<TestClient> {
   const named =
@@ -199,6 +202,7 @@ export async function openTerminal(
   const socket = new WebSocket(`ws+unix:${path}:/terminal/ws${query}`, 'tty', {
     headers: { Host: 'houston.hubify.com', Authorization: basic(credential), ...named },
     perMessageDeflate: false,
+    autoPong,
   })
   return pageOn(t, socket, { token, columns, rows })
 }

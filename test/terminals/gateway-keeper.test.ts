@@ -31,10 +31,8 @@ t.test('a page that was cut comes back to its shell, which log and explain say',
   const ofTerminal = () => gateway.logLines().filter((line) => line['terminal'] !== undefined)
   await eventually(() => ofTerminal().length === 3, 'three lines')
   t.same(
-    ofTerminal()
-      .map((line) => line['terminal'])
-      .toSorted(),
-    ['back', 'new', 'taken-over'],
+    new Set(ofTerminal().map((line) => line['terminal'])),
+    new Set(['new', 'back', 'taken-over']),
   )
   const back = ofTerminal().find((line) => line['terminal'] === 'back')
   const decision = gateway.running.parts.decisions.find(String(back?.['id']))

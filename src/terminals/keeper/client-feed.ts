@@ -3,15 +3,12 @@
  * client has come back or has fallen behind.
  */
 import { FROM_TTYD } from '../protocol.ts'
-import type { ClientLink } from './client-link.ts'
+import { MESSAGE_BYTES, type ClientLink } from './client-link.ts'
 import type { Holds } from './holds.ts'
 import type { Screen, Size } from './screen.ts'
 
-/** A client that is this far behind is not sent its backlog (bytes). It gets the screen when it has caught up. */
-const MAX_BEHIND_BYTES = 1024 * 1024
-
-/** A client that is this near has caught up, in bytes. */
-const CAUGHT_UP_BYTES = 128 * 1024
+/** How much waits for a client that has asked for a pause, in bytes. Then it gets the screen. */
+const MAX_PAUSED_BYTES = 1024 * 1024
 
 /** How much of what is no output waits until the screen is drawn, in bytes. */
 const MAX_OTHERS_BYTES = 64 * 1024
@@ -68,8 +65,8 @@ export class ClientFeed {
     else if (this.#paused === undefined) this.#pass(message)
     else {
       this.#paused.push(message)
-      this.#pausedBytes += message.length
-      if (this.#pausedBytes > MAX_BEHIND_BYTES) this.#fallBehind()
+      this.#pausedBytes += message.length + MESSAGE_BYTES
+      if (this.#pausedBytes > MAX_PAUSED_BYTES) this.#fallBehind()
     }
   }
 
@@ -90,7 +87,7 @@ export class ClientFeed {
   /** The client has handled more of what was sent: one that was behind may have caught up. */
   progress(): void {
     if (this.#state !== 'behind' || this.#paused !== undefined) return
-    if (this.client.waitingBytes <= CAUGHT_UP_BYTES) void this.draw()
+    if (this.client.hasCaughtUp) void this.draw()
   }
 
   /**
@@ -151,7 +148,7 @@ export class ClientFeed {
 
   #pass(message: Buffer): void {
     this.client.send(message)
-    if (this.client.waitingBytes > MAX_BEHIND_BYTES) this.#state = 'behind'
+    if (this.client.isBehind) this.#state = 'behind'
   }
 
   /** Drops what a paused client has not got. It gets the screen instead, once it goes on. */
@@ -167,6 +164,6 @@ export class ClientFeed {
     if (this.#state === 'stopped' || message[0] === FROM_TTYD.output) return
     if (this.#othersBytes + message.length > MAX_OTHERS_BYTES) return
     this.#others.push(message)
-    this.#othersBytes += message.length
+    this.#othersBytes += message.length + MESSAGE_BYTES
   }
 }
