@@ -264,6 +264,18 @@ export async function openTerminal(
     perMessageDeflate: false,
     autoPong,
   })
+  return pageOn(t, socket, { token, columns, rows })
+}
+
+/**
+ * Waits until a WebSocket is open, and says the first message of ttyd's page. Rejects when the handshake is refused.
+ * @param first its members
+ */
+export async function pageOn(
+  t: Test,
+  socket: WebSocket,
+  { token = tokenOf(CREDENTIAL), columns = 80, rows = 24 } = {},
+): Promise<TestClient> {
   t.teardown(() => socket.terminate())
   const messages: string[] = []
   let closedWith: number | undefined
