@@ -132,7 +132,11 @@ export const COMMANDS = {
       'keep the shells of terminals, also while no browser or gateway is there; or list and end them',
     details: [
       'Without an argument it runs the keeper of terminals in the foreground, between the gateway and ttyd.',
-      'Its settings are TERMINALS_… variables (docs/terminals.md).',
+      'Its settings are TERMINALS_… variables (docs/terminals.md). SIGTERM ends every shell.',
+      'list [--json]   the terminals that it keeps, and which of them wait for their page; asks the running gateway',
+      'end ID          end one, and its shell',
+      'list and end need GATEWAY_STATE_DIR alone.',
+      OWNER_EXITS,
     ],
   },
   'terminal-credential': {

@@ -132,7 +132,7 @@ export async function startGateway(
       keys.replace(secrets)
       const hasKey = (kid: string) => keys.has(kid)
       verifier.forget(({ key }) => key !== undefined && !hasKey(key.kid))
-      sessions.endWithoutKey(hasKey)
+      sessions.endWithoutKey(hasKey) // and so do terminals
       logger.info({ keys: secrets.length }, 'keys replaced')
     },
     setOpenclawToken(token) {
