@@ -13,7 +13,7 @@ export interface ListenAddress {
 
 /**
  * Listens on the inherited socket if there is one, else on the configured address.
- * @param fd the number of a listening socket that a supervisor or the keeper of the port has passed to this process
+ * @param fd the number of a listening socket that a supervisor or the port keeper has passed to this process
  * @throws an error whose `code` is `EADDRINUSE` or `EACCES` when the address cannot be used
  */
 export async function listen(

@@ -8,6 +8,7 @@ import type { Logger } from 'pino'
 import { WebSocketServer, type WebSocket } from 'ws'
 import type { TerminalsConfig } from '../../config/terminals-settings.ts'
 import {
+  KEPT_HEADER,
   REFUSAL_HEADER,
   SESSION_HEADERS,
   TAB_ID,
@@ -71,7 +72,8 @@ export class Handshakes {
   readonly #clock: KeeperClock
   readonly #times: HandshakeTimes
   readonly #events: TerminalEvents
-  readonly #arrivals = new WeakMap<IncomingMessage, Arrival>()
+  /** What the `101` of a handshake says to the gateway. */
+  readonly #said = new WeakMap<IncomingMessage, readonly string[]>()
   readonly #sockets = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -89,7 +91,7 @@ export class Handshakes {
     this.#times = times
     this.#events = terminalEvents(terminals, logger)
     this.#sockets.on('headers', (headers, request) =>
-      headers.push(`${TERMINAL_HEADER}: ${this.#arrivals.get(request)}`),
+      headers.push(...(this.#said.get(request) ?? [])),
     )
   }
 
@@ -204,12 +206,15 @@ export class Handshakes {
 
   /** Sends the `101`. @param take gets the connection @returns whether that was possible */
   #accept(
-    { request, socket, head }: Handshake,
+    { request, socket, head, tab }: Handshake,
     arrival: Arrival,
     take: (socket: WebSocket) => void,
   ): boolean {
     let isTaken = false
-    this.#arrivals.set(request, arrival)
+    const { parkSeconds } = this.#config
+    const isKept = tab !== undefined && parkSeconds > 0
+    const kept = isKept ? [`${KEPT_HEADER}: ${parkSeconds}`] : []
+    this.#said.set(request, [`${TERMINAL_HEADER}: ${arrival}`, ...kept])
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
       isTaken = true
       take(webSocket)

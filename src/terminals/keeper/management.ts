@@ -45,7 +45,7 @@ function answerTo(
   const parameters = new URLSearchParams(query)
   const sid = parameters.get('sid') ?? ''
   const ends = Number(parameters.get('ends') ?? 'Infinity')
-  const id = path.slice(TERMINALS_PATH.length + 1) // base64url, so that it is never percent-encoded
+  const id = path.slice(TERMINALS_PATH.length + 1) // hexadecimal, so that it is never percent-encoded
   switch (`${method} ${id === '' ? path : TERMINALS_PATH}`) {
     case `GET ${READY_PATH}`:
       return { protocol: PROTOCOL, version: VERSION, startedAt, ...terminals.counts() }

@@ -111,7 +111,7 @@ export interface TerminalOptions {
 
 /** A terminal. */
 export class KeptTerminal {
-  readonly id = randomBytes(12).toString('base64url')
+  readonly id = randomBytes(12).toString('hex') // begins with no dash, which a command would take for an option
   readonly startedAt: number
   readonly owner: TerminalOwner | undefined
   readonly tab: string | undefined
