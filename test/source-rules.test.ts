@@ -158,6 +158,10 @@ t.test('what Node and ws do not document is used in one place', async (t) => {
 const SLEEPERS: Readonly<Record<string, string>> = {
   'test/helpers/waiting.ts': 'the helpers through which every other test waits',
   'test/neighbours/next-app/app/gates.ts': 'a program of its own, built by Next.js',
+  'test/neighbours/terminals-cuts.neighbours.ts': 'a program in the shell that prints for a while',
+  'test/neighbours/terminals-soak.ts': 'a program in the shell that prints for a while',
+  'test/neighbours/terminals-upgrades.neighbours.ts':
+    'a program in the shell that prints for a while',
   'test/neighbours/two-workspaces.neighbours.ts': 'text that runs in a page',
 }
 
