@@ -1,5 +1,6 @@
 /** Does a shell survive a lost network, and does its page show the same as one that was never cut? */
 import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { elapse } from '../helpers/waiting.ts'
@@ -27,8 +28,9 @@ const TYPED_LINES = 20
  * that says that the burst is over.
  */
 const BURSTS = `
+exec 3<>go
 n=0
-while read -r burst <go; do
+while read -r burst <&3; do
   i=0
   while [ $i -lt 40 ]; do
     n=$((n+1)); i=$((i+1))
@@ -54,7 +56,7 @@ t.test('a hundred cuts at random moments under output', async (t) => {
   const faults: string[] = []
   let cuts = 0
   for (let round = 1; round <= CUTS && faults.length === 0; round++) {
-    writeFileSync(go, `${round}\n`)
+    await writeFile(go, `${round}\n`)
     await elapse(Math.random() * 150, 'a random moment')
     if ((lines[round % 2]?.cut() ?? 0) > 0) cuts++
     await until('the end of the burst', () => shell.printed().includes(`BURST-${round}-OVER`))
