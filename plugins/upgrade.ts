@@ -33,7 +33,7 @@ import {
 import { WebSocketRelay, type RelayPair } from '../src/sockets/relay.ts'
 import { TerminalLines } from '../src/sockets/terminal-lines.ts'
 import type { TerminalKeeper } from '../src/terminals/keeper-client.ts'
-import { REFUSAL_HEADER } from '../src/terminals/protocol.ts'
+import { arrivalIn, isKeptIn, isRefusedByKeeper } from '../src/terminals/handshake.ts'
 import type { BasicMemory } from '../src/terminals/safari-password.ts'
 
 /** What an open WebSocket depends on. */
@@ -111,10 +111,14 @@ export function takeUpgrades(
     const key = raw.headers['sec-websocket-key'] ?? ''
     const offered = offeredProtocols(raw)
     let result: Switched | Refused
+    let hasKeeper = false
     watchdog.add(watch)
     try {
-      if (service.row.upgrades === 'ttyd')
-        headers.push(...(await terminals.headersFor(principal.session)))
+      if (service.row.upgrades === 'ttyd') {
+        const named = await terminals.headersFor(principal.session)
+        hasKeeper = named.length > 0
+        headers.push(...named)
+      }
       result = await dialWebSocket(service, target.forwarded, headers, key, offered, gone.signal)
     } catch (error) {
       if (gone.signal.aborted) throw whyGone
@@ -131,8 +135,9 @@ export function takeUpgrades(
       ;(result.kind === 'switched' ? result.socket : result.answer).destroy()
       throw whyGone
     }
-    if (result.kind === 'refused' && refusedByKeeper(result)) {
+    if (result.kind === 'refused' && hasKeeper && isRefusedByKeeper(result.answer)) {
       result.answer.destroy()
+      exchange.passwordTry?.settle(undefined) // ttyd was not asked
       throw new GatewayError('too-many-terminals', { reason: 'keeper of terminals' })
     }
     if (result.kind === 'refused') {
@@ -150,6 +155,7 @@ export function takeUpgrades(
     exchange.passwordTry?.settle(true)
     exchange.passwordTry = undefined
     const switched = result
+    if (hasKeeper) outcome.terminal = arrivalIn(switched.rawHeaders)
     const splice: Takeover = (socket, head) => {
       const clientHead = Buffer.concat([head, early.take()])
       const answer = switchingAnswer(
@@ -170,7 +176,11 @@ export function takeUpgrades(
         answer,
         lines:
           service.row.upgrades === 'ttyd'
-            ? new TerminalLines(ownOrigin(exchange), principal.session)
+            ? new TerminalLines(
+                ownOrigin(exchange),
+                principal.session,
+                hasKeeper && isKeptIn(switched.rawHeaders),
+              )
             : undefined,
       })
       // The session may have ended, or the gateway begun to stop, while the service was dialled.
@@ -245,11 +255,6 @@ export function takeUpgrades(
 function noteFault(outcome: Outcome, cause: unknown): void {
   outcome.status = 500
   outcome.noteError({ code: 'internal-error', reason: 'the sockets were not joined', cause })
-}
-
-/** Whether the keeper of terminals, and not ttyd, refused a handshake: it has no room for another terminal. */
-function refusedByKeeper({ answer }: Refused): boolean {
-  return answer.headers[REFUSAL_HEADER.toLowerCase()] !== undefined
 }
 
 function clientLeft(): GatewayError {

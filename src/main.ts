@@ -18,7 +18,7 @@ import { endProcess } from './process/ending.ts'
 import { codeOf } from './answers/errors.ts'
 import { parseDuration } from './commands/duration.ts'
 import { commandHelp, commandNamed, helpText, unknownCommand } from './commands/help.ts'
-import { isKept, keep } from './process/port-keeper.ts'
+import { hasPortKeeper, keepPort } from './process/port-keeper.ts'
 import { LineOutput } from './observe/line-output.ts'
 import {
   AlreadyRunningError,
@@ -124,7 +124,8 @@ async function serve(env: Environment): Promise<number | undefined> {
   for (const name of SECRET_VARIABLES) delete process.env[name]
   if (config.pidFile !== undefined) checkPidFile(config.pidFile)
   const onReady = (): void => holdPidFile(config)
-  if (config.hotRestart && !isKept()) endProcess(await keep(config, { env: sources, onReady }))
+  if (config.hotRestart && !hasPortKeeper())
+    endProcess(await keepPort(config, { env: sources, onReady }))
   const { runGateway } = await import('./process/run.ts')
   await runGateway(config, { env: sources, onReady })
   return undefined

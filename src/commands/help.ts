@@ -1,5 +1,6 @@
 /** What does `help` print? A text that is generated from the declarations of commands and settings, so that it stays true. */
 import { SETTINGS } from '../config/settings.ts'
+import { TERMINALS_SETTINGS } from '../config/terminals-settings.ts'
 import type { Setting } from '../config/setting.ts'
 import { nearestName } from '../config/nearest.ts'
 import { VERSION } from '../answers/version.ts'
@@ -131,7 +132,11 @@ export const COMMANDS = {
       'keep the shells of terminals, also while no browser or gateway is there; or list and end them',
     details: [
       'Without an argument it runs the keeper of terminals in the foreground, between the gateway and ttyd.',
-      'Its settings are TERMINALS_… variables (docs/terminals.md).',
+      'Its settings are TERMINALS_… variables (docs/terminals.md). SIGTERM ends every shell.',
+      'list [--json]   the terminals that it keeps, and which of them wait for their page; asks the running gateway',
+      'end ID          end one, and its shell',
+      'list and end need GATEWAY_STATE_DIR alone.',
+      OWNER_EXITS,
     ],
   },
   'terminal-credential': {
@@ -198,7 +203,6 @@ const COMMAND_LINES = Object.values<Command>(COMMANDS)
 
 /** The text of `workspace-gateway help`. */
 export function helpText(): string {
-  const settings = Object.values<Setting<unknown>>(SETTINGS).map(describe).join('\n')
   return `workspace-gateway ${VERSION}: the door of a cloud workspace
 
 Usage
@@ -208,8 +212,15 @@ Exit codes
   0 stopped   1 failed   64 wrong usage   69 address taken or already running   78 wrong configuration
 
 Settings (environment variables; a secret can also be given as a file with …_FILE)
-${settings}
+${settingsText(SETTINGS)}
+
+Settings of the keeper of terminals
+${settingsText(TERMINALS_SETTINGS)}
 `
+}
+
+function settingsText(settings: Readonly<Record<string, Setting<unknown>>>): string {
+  return Object.values(settings).map(describe).join('\n')
 }
 
 function describe({

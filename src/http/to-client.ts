@@ -54,7 +54,9 @@ const NEVER_FROM_SERVICE: ReadonlySet<string> = new Set([
   'x-gateway-error',
   'x-request-id',
   EXPIRY_FIELD.toLowerCase(),
-  'x-workspace-terminal', // of the keeper of terminals, for the gateway
+  'x-workspace-terminal', // these are the keeper of terminals' (src/terminals/protocol.ts), for the gateway
+  'x-workspace-terminal-kept',
+  'x-workspace-refusal',
 ])
 
 const responseFieldKinds = new Remembered(kindOfResponseField)

@@ -182,7 +182,10 @@ export class Sessions implements Watched {
     this.endWithoutKey(hasKey)
   }
 
-  /** Calls a function with the sessions that have ended, as soon as they have, whatever the cause. */
+  /**
+   * Calls a function with the sessions that have ended, as soon as they have, whatever the cause. There may be none among them
+   * when everybody is signed out or a key is removed, because sessions of programs are not all known.
+   */
   onEnded(listener: (ended: readonly Session[]) => void): void {
     this.#listeners.push(listener)
   }
@@ -436,7 +439,7 @@ export class Sessions implements Watched {
       this.#writeEndings(database, others, cause)
     })
     const ended = [...covered, ...others]
-    this.#tell(ended)
+    this.#tell(ended, true)
     return { ended, isSaved }
   }
 
@@ -454,7 +457,7 @@ export class Sessions implements Watched {
       session.end('key-removed')
       this.#programs.delete(session.id)
     }
-    this.#tell(programs)
+    this.#tell(programs, true)
   }
 
   /** Notices sessions whose time is over, twice a second. */
@@ -639,8 +642,9 @@ export class Sessions implements Watched {
     )
   }
 
-  #tell(ended: readonly Session[]): void {
-    if (ended.length === 0) return
+  /** @param always also when none has ended that this process knows: terminals may hang on one that it does not */
+  #tell(ended: readonly Session[], always = false): void {
+    if (ended.length === 0 && !always) return
     for (const { endedBy } of ended) if (endedBy !== undefined) this.#endings[endedBy]++
     for (const listener of this.#listeners) listener(ended)
   }

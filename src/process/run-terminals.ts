@@ -1,14 +1,21 @@
 /** How does the keeper of terminals live? It starts, survives whatever terminals do, and ends them when it is told to stop. */
+import { codeOf } from '../answers/errors.ts'
+import { ConfigError } from '../config/load.ts'
 import type { TerminalsConfig } from '../config/terminals-settings.ts'
 import { openLog } from '../observe/log.ts'
 import { startKeeper } from '../terminals/keeper/server.ts'
 import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
+import { AlreadyRunningError } from './pid-file.ts'
 
 /** How long stopping may take, in milliseconds. */
 const STOP_MS = 3000
 
-/** Runs the keeper until a signal stops it. @throws an error with a code when it cannot listen */
+/**
+ * Runs the keeper until a signal stops it.
+ * @throws {AlreadyRunningError} when another keeper listens on the socket
+ * @throws {ConfigError} when the socket cannot be created
+ */
 export async function runTerminals(config: TerminalsConfig): Promise<void> {
   const log = openLog(config.logLevel)
   const { logger } = log
@@ -17,7 +24,9 @@ export async function runTerminals(config: TerminalsConfig): Promise<void> {
   }
   process.on('uncaughtException', survive)
   process.on('unhandledRejection', survive)
-  const keeper = await startKeeper(config, logger)
+  const keeper = await startKeeper(config, logger).catch((error: unknown) => {
+    throw describeListenFailure(config.socket, error)
+  })
   logger.info({ socket: config.socket, pid: process.pid }, 'keeping terminals')
   onStopSignals({
     first() {
@@ -29,4 +38,29 @@ export async function runTerminals(config: TerminalsConfig): Promise<void> {
     },
     second: () => endProcess(EXIT.failed),
   })
+}
+
+/** Says why the keeper cannot listen, and which setting is meant. */
+function describeListenFailure(socket: string, error: unknown): unknown {
+  const code = codeOf(error)
+  if (code === 'EADDRINUSE')
+    return new AlreadyRunningError(
+      `TERMINALS_SOCKET "${socket}" is in use: another keeper of terminals listens on it, or it is a file of another kind`,
+    )
+  const problem = LISTEN_PROBLEMS[code]
+  if (problem === undefined) return error
+  return new ConfigError([
+    `TERMINALS_SOCKET "${socket}" cannot be created (${code}): ${problem}; it takes a path in a folder that exists and that this user may write to`,
+  ])
+}
+
+const LISTEN_PROBLEMS: Readonly<Record<string, string>> = {
+  ENOENT: 'its folder does not exist',
+  ENOTDIR: 'a part of its path is no folder',
+  EACCES: 'its folder may not be written to',
+  EPERM: 'its folder may not be written to',
+  EROFS: 'its file system may only be read',
+  ENOSPC: 'its file system is full',
+  ENAMETOOLONG: 'it is too long',
+  ELOOP: 'its path has too many symbolic links',
 }

@@ -2,39 +2,24 @@
  * How does the gateway speak with the keeper of terminals? It names sessions in handshakes, tells the keeper which sessions have
  * ended or were renewed, and lists and ends terminals for their owner. A plain ttyd has no keeper, and then nothing here is asked.
  */
-import { request, type IncomingMessage } from 'node:http'
 import type { Logger } from 'pino'
-import { codeOf } from '../answers/errors.ts'
+import { KEEPER_AWAY_DETAIL } from '../answers/details.ts'
+import { GatewayError } from '../answers/errors.ts'
 import type { ServiceAddress } from '../config/values.ts'
+import { headerSafe } from '../http/to-service.ts'
 import type { Session } from '../identity/session.ts'
 import type { Watched } from '../limits/watchdog.ts'
-import { headerSafe } from '../http/to-service.ts'
+import { askKeeper, lookAtTerminals, whyOf, type TerminalSide } from './ask-keeper.ts'
+import { countIn, entriesIn } from './keeper-answers.ts'
 import {
-  READY_PATH,
   SESSION_HEADERS,
   TERMINALS_PATH,
-  UNDERSTOOD_PROTOCOLS,
-  type KeeperReady,
   type TerminalEntry,
-  type TerminalList,
+  type TerminalState,
 } from './protocol.ts'
-import { markOf } from './session-of.ts'
+import { endOf, markOf } from './session-of.ts'
 
-/**
- * What is behind GATEWAY_TERMINAL_URL. `ttyd`: no keeper. `keeper`: one that this gateway understands. `other-version`: one that it
- * does not, which is treated as a plain ttyd. `away`: nobody answers.
- */
-export type TerminalSide =
-  | { readonly kind: 'ttyd' | 'away' }
-  | { readonly kind: 'keeper' | 'other-version'; readonly ready: KeeperReady }
-
-/** How long the keeper may take to answer, in milliseconds. It is on this machine, and answers from memory. */
-const ANSWER_MS = 2000
-
-/** The largest answer that is read, in bytes: a list of 64 terminals is much smaller. */
-const MAX_ANSWER_BYTES = 1024 * 1024
-
-/** How long the result of a look is used for handshakes, in milliseconds. */
+/** How long the result of a look is used, in milliseconds. */
 const LOOK_MS = 5000
 
 /** After a failure, the keeper is asked again after this time, in milliseconds. */
@@ -42,6 +27,22 @@ const RETRY_MS = 1000
 
 /** How often everything is compared when nothing has failed, in milliseconds. */
 const COMPARE_MS = 60_000
+
+/**
+ * After sessions have changed, everything is compared every second for this long, in milliseconds: a handshake that a replaced
+ * gateway had under way may reach the keeper after the first comparison.
+ */
+const SETTLING_MS = 3000
+const SETTLING_STEP_MS = 1000
+
+/**
+ * How long before a terminal's end the sessions are compared once more, in milliseconds: that of a program lasts longer as soon as
+ * a newer token of it was seen, and the keeper must hear of it before it ends the shell.
+ */
+const BEFORE_END_MS = 3000
+
+/** How many terminals there are, by state. */
+export type TerminalCounts = Readonly<Record<TerminalState, number>>
 
 /** What the gateway's side needs. */
 export interface TerminalKeeperOptions {
@@ -70,23 +71,29 @@ export class TerminalKeeper implements Watched {
   #comparing: Promise<void> | undefined
   /** Whether something has changed since the terminals were last compared. */
   #isDue = true
-  /** When they are compared next in any case, on the monotonic clock. */
+  /** When they are compared next in any case: on the monotonic clock, and on the wall clock because a terminal ends then. */
   #compareAt = -Infinity
+  #compareBefore = Infinity
+  /** Until when they are compared every second, on the monotonic clock. */
+  #settlesAt = -Infinity
   /** Not before this time, after a failure. */
   #retryAt = -Infinity
   #hasFailed = false
+  #counts: TerminalCounts | undefined
+  #countedAt = -Infinity
+  #isCounting = false
 
-  constructor({ address, logger, isInCharge, endOf }: TerminalKeeperOptions) {
+  constructor({ address, logger, isInCharge, endOf: endOfEntry }: TerminalKeeperOptions) {
     this.#address = address
     this.#logger = logger
     this.#isInCharge = isInCharge
-    this.#endOf = endOf
+    this.#endOf = endOfEntry
   }
 
-  /** What is behind GATEWAY_TERMINAL_URL, a few seconds old at most. Never rejects. */
+  /** What is behind GATEWAY_TERMINAL_URL, a few seconds old at most. Takes two seconds at most and never rejects. */
   look(): Promise<TerminalSide> {
-    if (this.#address.socketPath === undefined) return Promise.resolve(this.#side)
-    if (performance.now() - this.#lookedAt < LOOK_MS) return Promise.resolve(this.#side)
+    if (performance.now() - this.#lookedAt < LOOK_MS || this.#address.socketPath === undefined)
+      return Promise.resolve(this.#side)
     this.#looking ??= this.#look().finally(() => (this.#looking = undefined))
     return this.#looking
   }
@@ -95,27 +102,57 @@ export class TerminalKeeper implements Watched {
   async headersFor(session: Session): Promise<string[]> {
     const side = await this.look()
     if (side.kind !== 'keeper') return []
-    const { id, subject, endsAt } = session
-    const headers = [SESSION_HEADERS.id, id, SESSION_HEADERS.user, headerSafe(subject)]
-    if (Number.isFinite(endsAt)) headers.push(SESSION_HEADERS.ends, String(Math.floor(endsAt)))
+    const headers = [
+      SESSION_HEADERS.id,
+      session.id,
+      SESSION_HEADERS.user,
+      headerSafe(session.subject),
+    ]
+    const endsAt = endOf(session, Date.now())
+    if (Number.isFinite(endsAt)) headers.push(SESSION_HEADERS.ends, String(endsAt))
     headers.push(SESSION_HEADERS.mark, markOf(session))
     return headers
   }
 
-  /** The terminals; none when there is no keeper. @throws an error with a code when the keeper does not answer */
+  /**
+   * The keeper's terminals; none without a keeper that this gateway understands.
+   * @throws {GatewayError} `upstream-unreachable` when the keeper does not answer
+   */
   async list(): Promise<readonly TerminalEntry[]> {
-    const side = await this.look()
-    if (side.kind !== 'keeper') return []
-    const { terminals } = (await this.#ask('GET', TERMINALS_PATH)) as TerminalList
-    return terminals
+    return this.#reached(async () => {
+      const side = await this.look()
+      if (side.kind === 'away') throw new AwayError(side.why)
+      return (await this.#list()) ?? []
+    })
   }
 
-  /** Ends a terminal. @returns whether it was there */
+  /**
+   * Ends a terminal.
+   * @returns whether it was there
+   * @throws {GatewayError} `upstream-unreachable` when the keeper does not answer
+   */
   async end(id: string): Promise<boolean> {
-    const side = await this.look()
-    if (side.kind !== 'keeper') return false
-    const answer = await this.#ask('DELETE', `${TERMINALS_PATH}/${encodeURIComponent(id)}`)
-    return (answer as { ended: number }).ended > 0
+    return this.#reached(async () => {
+      const side = await this.look()
+      if (side.kind === 'away') throw new AwayError(side.why)
+      if (side.kind !== 'keeper') return false
+      return countIn(await this.#ask('DELETE', pathOf(id)), 'ended') > 0
+    })
+  }
+
+  /**
+   * How many terminals there were at the last look, a few seconds ago; undefined when no keeper answered. Waits for nothing: a
+   * newer look is begun for the next question.
+   */
+  lastCounts(): TerminalCounts | undefined {
+    const isOld = performance.now() - this.#countedAt >= LOOK_MS
+    if (isOld && !this.#isCounting && this.#address.socketPath !== undefined) {
+      this.#isCounting = true
+      void this.#list()
+        .catch(() => (this.#counts = undefined))
+        .finally(() => (this.#isCounting = false))
+    }
+    return this.#counts
   }
 
   /**
@@ -131,11 +168,12 @@ export class TerminalKeeper implements Watched {
   /** Compares, because sessions have ended or were renewed. */
   sessionsChanged(): void {
     this.#isDue = true
+    this.#settlesAt = performance.now() + SETTLING_MS
     void this.compare()
   }
 
-  check(now: number): void {
-    if (now >= this.#compareAt) this.#isDue = true
+  check(now: number, wallClock: number): void {
+    if (now >= this.#compareAt || wallClock >= this.#compareBefore) this.#isDue = true
     if (this.#isDue && now >= this.#retryAt) void this.compare()
   }
 
@@ -145,83 +183,113 @@ export class TerminalKeeper implements Watched {
         this.#isDue = false
         await this.#compareOnce()
       }
-      this.#hasFailed = false
+      this.#noteSuccess()
     } catch (error) {
       this.#isDue = true
-      this.#retryAt = performance.now() + RETRY_MS
-      if (!this.#hasFailed)
-        this.#logger.warn({ err: error }, 'the keeper of terminals did not answer')
-      this.#hasFailed = true
+      this.#noteFailure(error)
     }
   }
 
   async #compareOnce(): Promise<void> {
-    this.#compareAt = performance.now() + COMPARE_MS
-    const ended = new Set<string>()
-    for (const entry of await this.list()) {
-      if (entry.sid === undefined || ended.has(entry.sid)) continue
-      const path = `${TERMINALS_PATH}?sid=${encodeURIComponent(entry.sid)}`
-      const endsAt = this.#endOf(entry)
-      if (endsAt === undefined) {
-        ended.add(entry.sid)
-        await this.#ask('DELETE', path)
-      } else if (endsAt !== (entry.ends ?? Infinity))
-        await this.#ask('PUT', Number.isFinite(endsAt) ? `${path}&ends=${endsAt}` : path)
+    const now = performance.now()
+    this.#compareAt = now + (now < this.#settlesAt ? SETTLING_STEP_MS : COMPARE_MS)
+    this.#compareBefore = Infinity
+    const bySession = Map.groupBy((await this.#list()) ?? [], ({ sid }) => sid)
+    bySession.delete(undefined) // of handshakes that named no session: they end with their connection
+    await Promise.all(Array.from(bySession, ([sid = '', entries]) => this.#settle(sid, entries)))
+  }
+
+  /** Ends the terminals of a session that is over, or tells the keeper when it ends. */
+  async #settle(sid: string, entries: readonly TerminalEntry[]): Promise<void> {
+    const query = `${TERMINALS_PATH}?sid=${encodeURIComponent(sid)}`
+    const ends = entries.map((entry) => this.#endOf(entry))
+    const endsAt = Math.max(...ends.map((end) => end ?? -Infinity))
+    if (endsAt === -Infinity) {
+      await this.#tell('DELETE', query)
+      return
+    }
+    // Tokens of a program that share a session may have been signed out without the newest of them.
+    for (const [i, { id }] of entries.entries())
+      if (ends[i] === undefined) await this.#tell('DELETE', pathOf(id))
+    if (entries.some((entry) => (entry.ends ?? Infinity) !== endsAt))
+      await this.#tell('PUT', Number.isFinite(endsAt) ? `${query}&ends=${endsAt}` : query)
+    const early = endsAt - BEFORE_END_MS
+    if (early > Date.now()) this.#compareBefore = Math.min(this.#compareBefore, early)
+  }
+
+  /** Tells the keeper something about a session, unless a successor decides meanwhile. */
+  async #tell(method: 'DELETE' | 'PUT', path: string): Promise<void> {
+    if (!this.#isInCharge()) return
+    countIn(await this.#ask(method, path), method === 'PUT' ? 'renewed' : 'ended')
+  }
+
+  /** @throws an error when the keeper does not answer as one; a keeper that is not there has no terminals */
+  async #list(): Promise<readonly TerminalEntry[] | undefined> {
+    const side = await this.look()
+    if (side.kind === 'away' && !side.isAbsent) throw new AwayError(side.why)
+    const entries =
+      side.kind === 'keeper' ? entriesIn(await this.#ask('GET', TERMINALS_PATH)) : undefined
+    this.#counts = entries === undefined ? undefined : countsOf(entries)
+    this.#countedAt = performance.now()
+    return entries
+  }
+
+  /** Asks the keeper. When it does not answer as one, it is looked at again before the next question. */
+  async #ask(method: string, path: string): Promise<unknown> {
+    try {
+      return await askKeeper(this.#address, method, path)
+    } catch (error) {
+      this.#lookedAt = -Infinity
+      throw error
     }
   }
 
   async #look(): Promise<TerminalSide> {
-    this.#side = await this.#see()
-    this.#lookedAt = performance.now()
-    return this.#side
+    const side = await lookAtTerminals(this.#address)
+    this.#side = side
+    // One that is away may be back at once.
+    this.#lookedAt = side.kind === 'away' ? -Infinity : performance.now()
+    return side
   }
 
-  async #see(): Promise<TerminalSide> {
+  /** Does something for somebody who can be told that the keeper does not answer. */
+  async #reached<T>(work: () => Promise<T>): Promise<T> {
     try {
-      const ready = await this.#ask('GET', READY_PATH)
-      if (!isReady(ready)) return { kind: 'ttyd' }
-      const isUnderstood = UNDERSTOOD_PROTOCOLS.includes(ready.protocol)
-      return { kind: isUnderstood ? 'keeper' : 'other-version', ready }
-    } catch (error) {
-      return { kind: error instanceof NotKeeperError ? 'ttyd' : 'away' }
-    }
-  }
-
-  /** @throws {NotKeeperError} when what answers is no keeper; an error with a code when nothing answers */
-  async #ask(method: string, path: string): Promise<unknown> {
-    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
-    const signal = AbortSignal.timeout(ANSWER_MS)
-    request(
-      { socketPath: this.#address.socketPath, method, path, agent: false, signal, headers: {} },
-      resolve,
-    )
-      .on('error', reject)
-      .end()
-    const answer = await promise
-    const chunks: Buffer[] = []
-    let size = 0
-    for await (const chunk of answer as AsyncIterable<Buffer>) {
-      size += chunk.length
-      if (size > MAX_ANSWER_BYTES) throw new NotKeeperError('it said too much')
-      chunks.push(chunk)
-    }
-    if (answer.statusCode !== 200) throw new NotKeeperError(`it answered ${answer.statusCode}`)
-    try {
-      return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown
+      return await work()
     } catch (cause) {
-      throw new NotKeeperError(`it answered no JSON (${codeOf(cause)})`)
+      const reason = `keeper of terminals: ${whyText(cause)}`
+      throw new GatewayError('upstream-unreachable', { reason, detail: KEEPER_AWAY_DETAIL, cause })
     }
+  }
+
+  #noteSuccess(): void {
+    if (this.#hasFailed) this.#logger.info('the keeper of terminals answers again')
+    this.#hasFailed = false
+  }
+
+  #noteFailure(error: unknown): void {
+    this.#retryAt = performance.now() + RETRY_MS
+    if (!this.#hasFailed)
+      this.#logger.warn({ err: error }, 'the keeper of terminals did not answer as one')
+    this.#hasFailed = true
   }
 }
 
-/** What answers is no keeper of terminals. */
-class NotKeeperError extends Error {}
+/** The keeper does not answer. The message is the code of the reason. */
+class AwayError extends Error {}
 
-function isReady(value: unknown): value is KeeperReady {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'protocol' in value &&
-    typeof value.protocol === 'number'
-  )
+/** The reason of a failure for the log: a code of the system, or one of our fixed texts. */
+function whyText(error: unknown): string {
+  const code = whyOf(error)
+  return code === 'failed' && error instanceof Error ? error.message : code
+}
+
+function pathOf(id: string): string {
+  return `${TERMINALS_PATH}/${encodeURIComponent(id)}`
+}
+
+function countsOf(entries: readonly TerminalEntry[]): TerminalCounts {
+  const counts = { attached: 0, parked: 0, exited: 0 }
+  for (const { state } of entries) counts[state]++
+  return counts
 }

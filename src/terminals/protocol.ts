@@ -2,6 +2,7 @@
  * What do the gateway and the keeper of terminals say to each other, and what do both know of ttyd? The names are here, once;
  * docs/terminals.md describes them. A gateway understands {@link PROTOCOL} and the version before it.
  */
+import type { TerminalArrival } from '../request/outcome.ts'
 
 /** The version of everything in this file that the two programs must agree on. */
 export const PROTOCOL = 1
@@ -34,7 +35,13 @@ export const SESSION_HEADERS = {
 export const TERMINAL_HEADER = 'X-Workspace-Terminal'
 
 /** `new`: a new shell. `back`: the terminal that was parked. `taken-over`: the terminal that another connection had. */
-export type Arrival = 'new' | 'back' | 'taken-over'
+export type Arrival = TerminalArrival
+
+/** How a handshake got its terminal: the values of {@link TERMINAL_HEADER}. */
+export const ARRIVALS: readonly Arrival[] = ['new', 'back', 'taken-over']
+
+/** A field of the keeper's `101`: for how many seconds the terminal waits when its connection is lost. Absent when it does not. */
+export const KEPT_HEADER = 'X-Workspace-Terminal-Kept'
 
 /** The header of a refusal by the keeper itself, with the gateway's error code. */
 export const REFUSAL_HEADER = 'X-Workspace-Refusal'

@@ -10,6 +10,15 @@ export function markOf({ kind, kid }: Session): string {
   return `${kind} ${kid}`
 }
 
+/**
+ * When what is opened under a session at some time must end, in whole milliseconds since 1970; Infinity for never. What is opened
+ * within the leeway of an expired token ends with the leeway, or its page would be let in and closed in a hot loop.
+ */
+export function endOf(session: Session, openedAt: number): number {
+  const { endsAt, acceptedUntil } = session
+  return Math.floor(openedAt < endsAt ? endsAt : acceptedUntil)
+}
+
 /** Where sessions are found. */
 export interface SessionSources {
   readonly sessions: Sessions
@@ -22,20 +31,40 @@ export interface SessionSources {
  * When the session of a terminal ends, in milliseconds since 1970; Infinity for never.
  * @returns undefined when it has ended, or is not known
  */
-export function endOfSession(
-  { sid = '', sub = '', ends = Infinity, mark = '', startedAt }: TerminalEntry,
-  { sessions, apiTokens, keys, now = Date.now }: SessionSources,
+export function endOfSession(entry: TerminalEntry, sources: SessionSources): number | undefined {
+  const { now = Date.now } = sources
+  const end = entry.mark?.startsWith('program ')
+    ? endOfProgram(entry, sources)
+    : endOfKnown(entry, sources)
+  return end !== undefined && now() < end ? end : undefined
+}
+
+/** The end of a browser's session, or of an API token: the state file has all of them. */
+function endOfKnown(
+  { sid = '', mark = '', startedAt }: TerminalEntry,
+  { sessions, apiTokens }: SessionSources,
 ): number | undefined {
-  const [kind, kid = ''] = mark.split(' ')
-  if (kind === 'api-token') {
-    const apiToken = apiTokens.named(sid)
-    return apiToken !== undefined && apiToken.id === sid && apiTokens.isLive(apiToken)
-      ? apiToken.session.endsAt
-      : undefined
+  if (!mark.startsWith('api-token ')) {
+    const session = sessions.browser(sid)?.session
+    return session === undefined ? undefined : endOf(session, startedAt)
   }
+  const apiToken = apiTokens.named(sid)
+  return apiToken !== undefined && apiToken.id === sid && apiTokens.isLive(apiToken)
+    ? endOf(apiToken.session, startedAt)
+    : undefined
+}
+
+/**
+ * The end of a program's session. This process may not have seen its token: then the session lives as the keeper was told when the
+ * terminal was opened, while the key of that token is there and nothing that was recorded since has ended it.
+ */
+function endOfProgram(
+  { sid = '', sub = '', ends = Infinity, mark = '', startedAt }: TerminalEntry,
+  { sessions, keys }: SessionSources,
+): number | undefined {
+  const [, kid = ''] = mark.split(' ')
+  if (!sessions.mayLive(sid, decodeURIComponent(sub), startedAt)) return undefined
   const session = sessions.find(sid)
-  if (session !== undefined) return session.isOver(now(), startedAt) ? undefined : session.endsAt
-  if (kind !== 'program' || !keys.has(kid) || now() >= ends) return undefined
-  // The program was admitted when the terminal was opened, and nothing that was recorded since has ended its session.
-  return sessions.mayLive(sid, decodeURIComponent(sub), startedAt) ? ends : undefined
+  const seen = session === undefined ? -Infinity : endOf(session, startedAt)
+  return Math.max(seen, keys.has(kid) ? ends : -Infinity)
 }

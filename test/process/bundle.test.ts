@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { EXIT } from '../../src/process/exit-codes.ts'
 import { testSettings, token } from '../helpers/gateway.ts'
-import { serveKept } from '../helpers/keeper.ts'
+import { serveWithPortKeeper } from '../helpers/port-keeper.ts'
 import { MAIN, run, serve, temporaryFolder, watch } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { clientFrame, send, upgrade } from '../helpers/wire.ts'
@@ -80,7 +80,7 @@ t.test('the bundle’s commands print what the sources print', async (t) => {
 })
 
 t.test('a hot restart starts the bundle that is on the disk', { timeout: 60_000 }, async (t) => {
-  const program = await serveKept(t, {}, bundle)
+  const program = await serveWithPortKeeper(t, {}, bundle)
   await program.replace()
   t.equal((await send(program.port, 'GET /')).status, 401)
   t.equal(await program.stop(), 0)

@@ -6,7 +6,7 @@ import t from 'tap'
 import { askAdmin } from '../../src/admin/ask.ts'
 import { HTTPS, ORIGIN, signIn } from '../helpers/door.ts'
 import { SECRET, testSettings, token } from '../helpers/gateway.ts'
-import { PATIENCE_MS, serveKept } from '../helpers/keeper.ts'
+import { PATIENCE_MS, serveWithPortKeeper } from '../helpers/port-keeper.ts'
 import { run, serve, temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { eventually, within } from '../helpers/waiting.ts'
@@ -62,7 +62,7 @@ t.test(
     first.child.kill('SIGKILL') // with the log of the database unread, as after a crash
     await first.exited
 
-    const kept = await serveKept(t, { ...settings, GATEWAY_STATE_DIR: first.stateDir })
+    const kept = await serveWithPortKeeper(t, { ...settings, GATEWAY_STATE_DIR: first.stateDir })
     for (const round of ['restarted', 'replaced']) {
       t.equal(await refusalOf(kept.port, [living]), undefined, round)
       t.equal(await refusalOf(kept.port, [ended]), 'token-invalid')
@@ -89,7 +89,7 @@ t.test(
         response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
       } else response.end('hello')
     })
-    const program = await serveKept(t, {
+    const program = await serveWithPortKeeper(t, {
       ...{ GATEWAY_DASHBOARD_URL: service.url, GATEWAY_API_URL: service.url },
       GATEWAY_DRAIN_SECONDS: '60',
     })
@@ -159,7 +159,7 @@ t.test(
   PATIENT,
   async (t) => {
     const service = await startUpstream(t)
-    const program = await serveKept(t, {
+    const program = await serveWithPortKeeper(t, {
       GATEWAY_DASHBOARD_URL: service.url,
       GATEWAY_DRAIN_SECONDS: '60',
     })
@@ -180,7 +180,7 @@ t.test('a stream in the old gateway ends with its session in the new one', PATIE
   const service = await startUpstream(t, (_request, response) => {
     response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
   })
-  const program = await serveKept(t, {
+  const program = await serveWithPortKeeper(t, {
     GATEWAY_DASHBOARD_URL: service.url,
     GATEWAY_DRAIN_SECONDS: '60',
   })
@@ -207,7 +207,7 @@ t.test(
   PATIENT,
   async (t) => {
     const service = await startUpstream(t)
-    const program = await serveKept(t, { GATEWAY_DASHBOARD_URL: service.url })
+    const program = await serveWithPortKeeper(t, { GATEWAY_DASHBOARD_URL: service.url })
     const cookie = await signIn(program.port, await token())
     let isHeld = false
     // On a busy machine the old one may retire before it is stopped; then this is tried again.
@@ -245,7 +245,7 @@ t.test('a successor that cannot start leaves the writer as it was', PATIENT, asy
   const secretFile = join(temporaryFolder(t), 'secret')
   writeFileSync(secretFile, SECRET)
   const service = await startUpstream(t)
-  const program = await serveKept(t, {
+  const program = await serveWithPortKeeper(t, {
     GATEWAY_DASHBOARD_URL: service.url,
     GATEWAY_JWT_SECRET: undefined,
     GATEWAY_JWT_SECRET_FILE: secretFile,

@@ -19,7 +19,7 @@ export function addressWithTab({
   url = '',
   headers,
 }: Pick<IncomingMessage, 'method' | 'url' | 'headers'>): string | undefined {
-  const [path, query = ''] = splitOnce(url, '?')
+  const [path, query] = splitTarget(url)
   if (method !== 'GET' || path !== PAGE_PATH || !isNavigation(headers)) return undefined
   if (new URLSearchParams(query).has(TAB_PARAMETER)) return undefined
   const tab = `${TAB_PARAMETER}=${randomBytes(16).toString('base64url')}`
@@ -28,7 +28,13 @@ export function addressWithTab({
 
 /** The tab that a target names, whatever it is; undefined without one. */
 export function tabOf(target: string): string | undefined {
-  return new URLSearchParams(splitOnce(target, '?')[1]).get(TAB_PARAMETER) ?? undefined
+  return new URLSearchParams(splitTarget(target)[1]).get(TAB_PARAMETER) ?? undefined
+}
+
+/** The path and the query of a target, as they are; the query is empty without one. */
+export function splitTarget(target: string): readonly [path: string, query: string] {
+  const at = target.indexOf('?')
+  return at < 0 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)]
 }
 
 /** Whether a browser opens a page, and not a script or a program. Browsers without fetch metadata say what they accept. */
@@ -38,12 +44,10 @@ function isNavigation(headers: IncomingMessage['headers']): boolean {
   return /\btext\/html\b/.test(headers.accept ?? '')
 }
 
-function splitOnce(text: string, separator: string): [string, string?] {
-  const at = text.indexOf(separator)
-  return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)]
-}
-
-/** Passes a request to ttyd, and its answer back. */
+/**
+ * Passes a request to ttyd, and its answer back. Without an answer the connection ends, as if ttyd itself were not there: the
+ * gateway says it to the client.
+ */
 export function passToTtyd(
   address: ServiceAddress,
   incoming: IncomingMessage,
@@ -59,15 +63,22 @@ export function passToTtyd(
     agent: false,
     timeout: ANSWER_MS,
   })
+  const giveUp = () => response.socket?.destroy()
   outgoing.on('timeout', () => outgoing.destroy())
   outgoing.on('response', (answer) => {
-    response.writeHead(answer.statusCode ?? 502, answer.rawHeaders)
-    answer.on('error', () => response.destroy())
-    answer.pipe(response)
+    outgoing.setTimeout(0) // a client may read slowly; one that has gone ends both connections
+    answer.on('error', giveUp)
+    try {
+      response.writeHead(answer.statusCode ?? 502, answer.statusMessage, answer.rawHeaders)
+      answer.pipe(response)
+    } catch {
+      giveUp() // no status or field that HTTP has
+    }
   })
-  outgoing.on('error', () => {
-    if (response.headersSent) response.destroy()
-    else response.socket?.destroy() // as if ttyd itself were not there: the gateway says it to the client
+  outgoing.on('upgrade', (_answer, socket) => socket.destroy()) // a 101 that nobody asked for
+  outgoing.on('error', giveUp)
+  outgoing.on('close', () => {
+    if (!response.headersSent) giveUp()
   })
   response.on('close', () => outgoing.destroy())
   incoming.on('error', () => outgoing.destroy())

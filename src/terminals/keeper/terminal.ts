@@ -4,30 +4,65 @@
  */
 import { randomBytes } from 'node:crypto'
 import { FROM_CLIENT, FROM_TTYD, type TerminalEntry, type TerminalState } from '../protocol.ts'
+import { ClientFeed } from './client-feed.ts'
 import type { ClientLink } from './client-link.ts'
+import type { KeeperClock } from './clock.ts'
 import { SecretDigest } from './digest.ts'
 import { Holds } from './holds.ts'
 import { OutputPace } from './pace.ts'
 import { boundedSize, Screen, type Size } from './screen.ts'
 import type { TtydLink } from './ttyd-link.ts'
-
-/** A client that is this far behind is not sent its backlog (bytes). It gets the screen when it has caught up. */
-const MAX_BEHIND_BYTES = 1024 * 1024
-
-/** A client that is this near has caught up, in bytes. */
-const CAUGHT_UP_BYTES = 128 * 1024
+import {
+  DEFAULT_SIZE,
+  firstMessageIn,
+  sizeIn,
+  withSize,
+  type FirstMessage,
+} from './ttyd-messages.ts'
 
 /** A new size reaches the shell when no other follows within this time, in milliseconds: each makes its program draw again. */
 const RESIZE_MS = 60
 
+/** A page that has not said its first message after this time, in milliseconds, has no shell yet, and gets none. */
+const FIRST_MESSAGE_MS = 10_000
+
 /** The close code of the page's own end (RFC 6455 section 7.4.1): it was reloaded, or closed. Nobody can tell which. */
-export const GOING_AWAY = 1001
+const GOING_AWAY = 1001
 
 /** The code that stops ttyd's page from connecting again at once: "Press ⏎ to Reconnect". */
-export const NORMAL = 1000
+const NORMAL = 1000
+
+/** The code by which ttyd refuses the token of a first message. */
+export const NOT_AUTHENTICATED = 1008
+
+/** The code after which ttyd's page connects again at once. */
+export const RESTARTING = 1012
+
+/** The close of a terminal whose session is over. The gateway closes the socket itself, with the same code and a line before it. */
+const SESSION_OVER = { code: 4401, reason: 'session ended' }
 
 /** How long the gateway may take to close the socket of a session that is over, with a line for the person (milliseconds). */
 const FAREWELL_MS = 1500
+
+/** What the person reads who comes back to a shell that has ended. */
+const SHELL_ENDED_LINE = 'This shell ended while you were away.'
+
+/** A title or preferences that are longer are not sent again to a client that comes back (bytes). */
+const MAX_REMEMBERED_BYTES = 64 * 1024
+
+/** The longest title in the list, in characters. A program may set one of any length, and the gateway reads the list. */
+const MAX_TITLE_LENGTH = 256
+
+/** Why a terminal has ended, in the words of the log. */
+export type EndReason =
+  | 'the shell ended'
+  | 'its session ended'
+  | 'its owner ended it'
+  | 'nobody came back'
+  | 'its connection ended' // and it is not kept
+  | 'another terminal needed its place'
+  | 'parked terminals took too much memory'
+  | 'the keeper stops'
 
 /** Whose terminal it is. */
 export interface TerminalOwner {
@@ -36,7 +71,7 @@ export interface TerminalOwner {
   readonly sub: string
   /** When the session ends, in milliseconds since 1970; Infinity for never. A renewal moves it. */
   ends: number
-  readonly mark: string | undefined
+  mark: string | undefined
 }
 
 /** How long a terminal waits for a client, in milliseconds. */
@@ -45,6 +80,18 @@ export interface ParkTimes {
   readonly lostMs: number
   /** After the page went away. */
   readonly closedMs: number
+}
+
+/** What a terminal tells its keeper. */
+export interface TerminalEvents {
+  /** Called once, when the terminal has ended. */
+  readonly onEnd: (terminal: KeptTerminal, reason: EndReason) => void
+  /** The connection has ended, and the terminal waits. @param code of the connection's close (RFC 6455 section 7.4) */
+  readonly onParked: (terminal: KeptTerminal, code: number, parkMs: number) => void
+  /** The shell has ended while nobody was there. */
+  readonly onExited: (terminal: KeptTerminal) => void
+  /** Something failed that should not; the terminal goes on. */
+  readonly onFault: (terminal: KeptTerminal, error: unknown) => void
 }
 
 /** What a terminal needs. */
@@ -58,75 +105,72 @@ export interface TerminalOptions {
   readonly scrollback: number
   /** The password of the handshake that ttyd accepted. */
   readonly password: SecretDigest
-  /** Called once, when the terminal has ended. */
-  readonly onEnd: (terminal: KeptTerminal) => void
-}
-
-/** The first message of ttyd's page. */
-export interface FirstMessage {
-  readonly authToken: string
-  readonly size: Size
+  readonly clock: KeeperClock
+  readonly events: TerminalEvents
 }
 
 /** A terminal. */
 export class KeptTerminal {
-  readonly id = randomBytes(12).toString('base64url')
-  readonly startedAt = Date.now()
+  readonly id = randomBytes(12).toString('hex') // begins with no dash, which a command would take for an option
+  readonly startedAt: number
   readonly owner: TerminalOwner | undefined
   readonly tab: string | undefined
   readonly password: SecretDigest
-  /** The token of the first message that ttyd accepted; undefined until then. */
-  authToken: SecretDigest | undefined
   readonly #ttyd: TtydLink
   readonly #parkTimes: ParkTimes
-  readonly #onEnd: (terminal: KeptTerminal) => void
+  readonly #clock: KeeperClock
+  readonly #events: TerminalEvents
   readonly #screen: Screen
   readonly #holds: Holds
   readonly #pace: OutputPace
-  #client: ClientLink | undefined
-  #size: Size = { columns: 80, rows: 24 }
+  /** The token of the first message; undefined until then. */
+  #authToken: SecretDigest | undefined
+  /** Whether ttyd has accepted the token: it sends nothing before that. */
+  #isAccepted = false
+  #feed: ClientFeed | undefined
+  /** The size that the shell has, or is about to get. */
+  #size: Size = DEFAULT_SIZE
   #title: Buffer | undefined
   #preferences: Buffer | undefined
-  /** Whether ttyd has accepted the client: it sends nothing before that. */
-  #isAccepted = false
-  /** Messages for a client that has asked for a pause (ttyd's PAUSE); undefined when it has not. */
-  #paused: Buffer[] | undefined
-  #pausedBytes = 0
-  /** Whether the client gets no output, because it is behind or its screen is being drawn. Then it gets the screen. */
-  #isSkipping = false
   #hasEnded = false
   #hasShellEnded = false
-  /** Since when it has been attached, or parked, in milliseconds since 1970. */
-  #since = Date.now()
-  #parkedUntil = Infinity
+  /** Since when it has been attached, or parked: on the clock for people, and on the one for waiting. */
+  #since: number
+  #sinceElapsed: number
+  #parkMs = 0
   #resize: NodeJS.Timeout | undefined
 
-  constructor({ owner, tab, ttyd, parkTimes, scrollback, password, onEnd }: TerminalOptions) {
+  constructor(options: TerminalOptions) {
+    const { owner, tab, ttyd, parkTimes, scrollback, password, clock, events } = options
     this.owner = owner
     this.tab = tab
     this.password = password
     this.#ttyd = ttyd
     this.#parkTimes = parkTimes
-    this.#onEnd = onEnd
+    this.#clock = clock
+    this.#events = events
+    this.startedAt = clock.wall()
+    this.#since = this.startedAt
+    this.#sinceElapsed = clock.elapsed()
     this.#screen = new Screen(this.#size, scrollback)
     this.#screen.onAnswer = (text) => ttyd.send(Buffer.from(`0${text}`))
     this.#holds = new Holds((isHeld) => ttyd.hold(isHeld))
     this.#pace = new OutputPace((isHeld) => this.#holds.set('pace', isHeld))
     ttyd.listen({
       onMessage: (message) => this.#fromTtyd(message),
-      onEnd: (code) => this.#onShellEnd(code),
-      onDrain: () => this.#client?.holdInput(false),
+      onEnd: (code) => void this.#onShellEnd(code),
+      onDrain: () => this.#feed?.client.holdInput(false),
     })
   }
 
   get state(): TerminalState {
-    if (this.#client !== undefined) return 'attached'
+    if (this.#feed !== undefined) return 'attached'
     return this.#hasShellEnded ? 'exited' : 'parked'
   }
 
-  /** Since when it has been parked, in milliseconds since 1970; undefined while it has a client. */
-  get parkedSince(): number | undefined {
-    return this.#client === undefined ? this.#since : undefined
+  /** For how long it has been parked, in milliseconds; undefined while it has a client. */
+  get parkedForMs(): number | undefined {
+    return this.#feed === undefined ? this.#clock.elapsed() - this.#sinceElapsed : undefined
   }
 
   /** About how much memory the screen takes, in bytes. */
@@ -134,9 +178,19 @@ export class KeptTerminal {
     return this.#screen.bytes
   }
 
+  /** How much of that is output that waits to be parsed, and will be gone soon. */
+  get unparsedBytes(): number {
+    return this.#screen.unparsedBytes
+  }
+
   /** Keeps fewer lines above the screen. */
   trimScreen(): void {
     this.#screen.trim()
+  }
+
+  /** Whether a client with this password may come back to it, if its token is right too. */
+  admits(password: string): boolean {
+    return this.#authToken !== undefined && this.#isAccepted && this.password.matches(password)
   }
 
   /** As the list shows it. */
@@ -148,298 +202,249 @@ export class KeptTerminal {
       sub: owner?.sub,
       ends: owner === undefined || owner.ends === Infinity ? undefined : owner.ends,
       mark: owner?.mark,
-      title: this.#screen.title ?? this.#title?.subarray(1).toString() ?? '',
+      title: this.#titleText(),
       ...this.#size,
       since: this.#since,
-      parkedUntil: state === 'attached' ? undefined : this.#parkedUntil,
+      parkedUntil: state === 'attached' ? undefined : this.#since + this.#parkMs,
     }
   }
 
   /** Gives a new terminal its client. What the client sends and what ttyd answers passes as it is, until ttyd accepts it. */
   begin(client: ClientLink): void {
-    this.#client = client
-    client.listen({
-      onMessage: (message) => this.#fromClient(client, message),
-      onProgress: () => this.#onProgress(client),
-      onEnd: (code) => this.#onClientEnd(client, code),
-    })
+    this.#listenTo(client, this.#size)
   }
 
   /**
    * Gives the terminal to a client that came back. A client that has it now is closed with 1000: every other code makes ttyd's
    * page connect again at once, and two tabs would fight for ever.
+   * @returns false when the token is not the one that ttyd accepted, and nothing happens
    */
-  attach(client: ClientLink, { size }: FirstMessage): void {
-    const older = this.#client
-    this.#client = undefined
-    older?.close(NORMAL, 'continued elsewhere')
-    this.#paused = undefined
-    this.#since = Date.now()
-    this.begin(client)
+  attach(client: ClientLink, { authToken, size }: FirstMessage): boolean {
+    if (this.#authToken?.matches(authToken) !== true) return false
+    if (this.#hasEnded) {
+      client.close(RESTARTING, 'the terminal has ended') // between the handshake and this message; the page gets a new shell
+      return true
+    }
+    this.#feed?.stop()
+    this.#feed?.client.close(NORMAL, 'continued elsewhere')
+    this.#markTime()
     this.#pace.reset()
-    void this.#draw(client, size)
+    const feed = this.#listenTo(client, size)
+    if (!this.#ttyd.hasRoom) client.holdInput(true)
+    void this.#show(feed)
+    return true
+  }
+
+  /** Notes what the gateway says now of the session: it may have been renewed. */
+  renew({ ends, mark }: Pick<TerminalOwner, 'ends' | 'mark'>): void {
+    if (this.owner === undefined) return
+    this.owner.ends = ends
+    this.owner.mark = mark
   }
 
   /** Ends the terminal, and its shell at ttyd. @param close how the client's connection is closed; it is left alone without */
-  end(close?: { code: number; reason: string }): void {
+  end(reason: EndReason, close?: { code: number; reason: string }): void {
     if (this.#hasEnded) return
     this.#hasEnded = true
     clearTimeout(this.#resize)
     this.#pace.stop()
     this.#ttyd.close()
-    if (close !== undefined) this.#client?.close(close.code, close.reason)
+    this.#feed?.stop()
+    if (close !== undefined) this.#feed?.client.close(close.code, close.reason)
     this.#screen.dispose()
-    this.#onEnd(this)
+    this.#events.onEnd(this, reason)
+  }
+
+  /** Ends the terminal because its owner wants it. */
+  endForOwner(): void {
+    this.end('its owner ended it', { code: NORMAL, reason: 'ended by its owner' })
+  }
+
+  /** Ends the terminal because the keeper stops, and says so in a last line. */
+  endForStop(): void {
+    this.#feed?.client.send(line('The keeper of terminals restarts, and this shell ends with it.'))
+    this.end('the keeper stops', { code: RESTARTING, reason: 'restarting' })
   }
 
   /**
    * Ends the terminal because its session is over. The shell ends at once; the client's connection is left for some time to the
    * gateway, which says why in a last line.
    */
-  endWithSession(): void {
-    const client = this.#client
-    this.end()
+  endForSession(): void {
+    const client = this.#feed?.client
+    this.end('its session ended')
     if (client !== undefined)
       setTimeout(() => client.close(SESSION_OVER.code, SESSION_OVER.reason), FAREWELL_MS).unref()
   }
 
-  /**
-   * Ends what is over, and keeps connections alive. Call it about once a second.
-   * @param now the monotonic clock in milliseconds
-   * @param wallClock milliseconds since 1970
-   */
-  check(now: number, wallClock: number): void {
-    if (this.owner !== undefined && wallClock >= this.owner.ends) this.endWithSession()
-    else if (this.#client === undefined && wallClock >= this.#parkedUntil) this.end()
+  /** Ends what is over, and keeps connections alive. Call it about once a second. */
+  check(): void {
+    const now = this.#clock.elapsed()
+    if (this.owner !== undefined && this.#clock.wall() >= this.owner.ends) this.endForSession()
+    else if (this.#feed === undefined && now - this.#sinceElapsed >= this.#parkMs)
+      this.end('nobody came back')
     else {
-      this.#client?.check(now)
+      if (!this.#isAccepted && now - this.#sinceElapsed >= FIRST_MESSAGE_MS)
+        this.#feed?.client.close(NOT_AUTHENTICATED, 'nothing was said')
+      this.#feed?.client.check(now)
       if (this.#holds.isHeld) this.#ttyd.reassure()
     }
+  }
+
+  #listenTo(client: ClientLink, size: Size): ClientFeed {
+    const feed = new ClientFeed(client, {
+      ...{ screen: this.#screen, holds: this.#holds, size },
+      onFault: (error) => this.#events.onFault(this, error),
+    })
+    this.#feed = feed
+    client.listen({
+      onMessage: (message) => this.#fromClient(feed, message),
+      onProgress: () => feed.progress(),
+      onEnd: (code) => this.#onClientEnd(feed, code),
+    })
+    return feed
+  }
+
+  /** Draws the screen for a client that came back. */
+  async #show(feed: ClientFeed): Promise<void> {
+    await feed.draw([this.#title, this.#preferences].filter((message) => message !== undefined))
+    if (feed !== this.#feed || this.#hasEnded) return
+    this.#pace.reset()
+    this.#resizeTo(feed.size)
+    if (!this.#hasShellEnded) return
+    feed.client.send(line(SHELL_ENDED_LINE))
+    feed.client.close(NORMAL, 'the shell has ended')
   }
 
   #fromTtyd(message: Buffer): void {
     if (this.#hasEnded) return
     this.#isAccepted = true
-    switch (message[0]) {
-      case FROM_TTYD.output:
-        this.#output(message)
-        return
-      case FROM_TTYD.title:
-        this.#title = message
-        break
-      case FROM_TTYD.preferences:
-        this.#preferences = message
-        break
-      default:
-      // A newer ttyd may say more, which the page may understand.
+    if (message[0] === FROM_TTYD.output) this.#output(message)
+    else {
+      const isSmall = message.length <= MAX_REMEMBERED_BYTES
+      if (message[0] === FROM_TTYD.title && isSmall) this.#title = message
+      if (message[0] === FROM_TTYD.preferences && isSmall) this.#preferences = message
+      this.#feed?.send(message) // a newer ttyd may say more, which the page may understand
     }
-    if (!this.#isSkipping) this.#send(message)
   }
 
   #output(message: Buffer): void {
-    const isSeen = this.#client !== undefined && !this.#isSkipping
+    const isSeen = this.#feed?.isLive === true
     // Questions in what no client gets are answered here, once; what a client gets is the client's to answer.
     this.#screen.write(message.subarray(1), !isSeen)
     if (this.#screen.isBehind) this.#waitForParser()
-    if (isSeen) this.#send(message)
+    if (isSeen) this.#feed?.send(message)
     else this.#pace.count(message.length)
-  }
-
-  #send(message: Buffer): void {
-    const client = this.#client
-    if (client === undefined) return
-    if (this.#paused === undefined) {
-      client.send(message)
-      if (client.waitingBytes > MAX_BEHIND_BYTES) this.#isSkipping = true
-      return
-    }
-    this.#paused.push(message)
-    this.#pausedBytes += message.length
-    if (this.#pausedBytes > MAX_BEHIND_BYTES) this.#skipPaused()
-  }
-
-  /** Drops what a paused client has not got. It gets the screen instead, once it goes on. */
-  #skipPaused(): void {
-    this.#isSkipping = true
-    this.#paused = []
-    this.#pausedBytes = 0
   }
 
   #waitForParser(): void {
     this.#holds.set('parser', true)
-    void this.#screen.parsed().then(() => this.#holds.set('parser', false))
+    void this.#screen
+      .parsed()
+      .catch((error: unknown) => this.#events.onFault(this, error))
+      .then(() => this.#holds.set('parser', false))
   }
 
-  /** Goes on with a client that has caught up. */
-  #onProgress(client: ClientLink): void {
-    if (client !== this.#client || !this.#isSkipping || this.#paused !== undefined) return
-    if (client.waitingBytes <= CAUGHT_UP_BYTES && !this.#holds.has('drawing'))
-      void this.#draw(client)
-  }
-
-  /** Sends a client the screen, and from then on what follows. @param size of its window, when that is new */
-  async #draw(client: ClientLink, size?: Size): Promise<void> {
-    this.#isSkipping = true
-    this.#holds.set('drawing', true)
-    try {
-      if (size !== undefined) await this.#screen.resize(size)
-      await this.#screen.parsed()
-      if (client !== this.#client || this.#hasEnded) return
-      for (const message of [this.#title, this.#preferences])
-        if (size !== undefined && message !== undefined) client.send(message)
-      client.send(Buffer.concat([OUTPUT, this.#screen.snapshot()]))
-      this.#isSkipping = false
-      this.#pace.reset()
-      if (size !== undefined) this.#resizeTo(size)
-      if (this.#hasShellEnded) this.#sayFarewell(client)
-    } finally {
-      if (client === this.#client || this.#client === undefined) this.#holds.set('drawing', false)
-    }
-  }
-
-  /** A shell that ended while nobody was there: its last screen was drawn, and this is the last line. */
-  #sayFarewell(client: ClientLink): void {
-    client.send(Buffer.from(`0\r\n${SHELL_ENDED_LINE}\r\n`))
-    this.end({ code: NORMAL, reason: 'the shell has ended' })
-  }
-
-  #fromClient(client: ClientLink, message: Buffer): void {
-    if (client !== this.#client || this.#hasEnded) return
+  #fromClient(feed: ClientFeed, message: Buffer): void {
+    if (feed !== this.#feed || this.#hasEnded) return
     switch (message[0]) {
       case FROM_CLIENT.resize: {
         const size = sizeIn(message.subarray(1))
-        if (size === undefined) break
-        void this.#screen.resize(size)
+        if (size === undefined) break // ttyd decides what that means
+        feed.size = size
         this.#resizeTo(size)
         return
       }
       case FROM_CLIENT.pause:
-        this.#paused ??= []
+        feed.pause()
         return
       case FROM_CLIENT.resume:
-        this.#resume(client)
+        feed.resume()
         return
+      case undefined:
       default:
     }
-    if (this.authToken === undefined) {
-      const first = firstMessageIn(message)
-      if (first !== undefined) {
-        this.authToken = new SecretDigest(first.authToken)
-        this.#size = boundedSize(first.size)
-        void this.#screen.resize(this.#size)
-        message = withSize(message, this.#size)
-      }
-    }
-    if (!this.#ttyd.send(message)) client.holdInput(true)
+    const isNew = this.#authToken === undefined
+    const hasRoom = this.#ttyd.send(isNew ? this.#withFirst(feed, message) : message)
+    if (!hasRoom) feed.client.holdInput(true)
   }
 
-  #resume(client: ClientLink): void {
-    const messages = this.#paused ?? []
-    this.#paused = undefined
-    this.#pausedBytes = 0
-    if (this.#isSkipping) this.#onProgress(client)
-    else for (const message of messages) this.#send(message)
+  /** Notes token and size, if this is the first message. @returns the message for ttyd */
+  #withFirst(feed: ClientFeed, message: Buffer): Buffer {
+    const first = firstMessageIn(message)
+    if (first === undefined) return message
+    this.#authToken = new SecretDigest(first.authToken)
+    this.#size = first.size
+    feed.size = first.size
+    this.#resizeScreen(first.size)
+    return withSize(message, first.size)
   }
 
-  /** Tells ttyd a size, once no other has come for a moment. */
+  /**
+   * Gives the shell and its screen another size, once no other has come for a moment: a window that is dragged has a new one
+   * with each frame, and each makes the screen wrap its lines again and the program draw again.
+   */
   #resizeTo(size: Size): void {
     const next = boundedSize(size)
     if (next.columns === this.#size.columns && next.rows === this.#size.rows) return
     this.#size = next
     clearTimeout(this.#resize)
     this.#resize = setTimeout(() => {
+      this.#resizeScreen(next)
       this.#ttyd.send(Buffer.from(`1${JSON.stringify(next)}`))
     }, RESIZE_MS)
   }
 
-  #onClientEnd(client: ClientLink, code: number): void {
-    if (client !== this.#client || this.#hasEnded) return
+  #resizeScreen(size: Size): void {
+    this.#screen.resize(size).catch((error: unknown) => this.#events.onFault(this, error))
+  }
+
+  #onClientEnd(feed: ClientFeed, code: number): void {
+    if (feed !== this.#feed || this.#hasEnded) return
+    feed.stop()
     const { lostMs, closedMs } = this.#parkTimes
     const parkMs = code === GOING_AWAY ? closedMs : lostMs
-    if (!this.#isAccepted || this.tab === undefined || parkMs === 0 || this.#hasShellEnded) {
-      this.end()
-      return
+    const isKept = this.tab !== undefined && this.#isAccepted && this.#authToken !== undefined
+    // A client that answers the close has read the last output of its shell. One that was cut off has not.
+    if (this.#hasShellEnded && (code === NORMAL || !isKept || parkMs === 0))
+      this.end('the shell ended')
+    else if (!isKept || parkMs === 0) this.end('its connection ended')
+    else {
+      this.#feed = undefined
+      this.#parkMs = parkMs
+      this.#markTime()
+      this.#events.onParked(this, code, parkMs)
     }
-    this.#client = undefined
-    this.#paused = undefined
-    this.#isSkipping = false
-    this.#since = Date.now()
-    this.#parkedUntil = this.#since + parkMs
-    this.#holds.set('drawing', false)
   }
 
-  #onShellEnd(code: number): void {
+  async #onShellEnd(code: number): Promise<void> {
     if (this.#hasEnded) return
     this.#hasShellEnded = true
-    const client = this.#client
-    if (client === undefined) return // its last screen waits for the client
-    // Before ttyd has accepted the client, its refusal passes as it is (1008).
-    const isRefusal = !this.#isAccepted && code >= 1007 && code <= 4999
-    if (this.#isSkipping) void this.#drawLast(client)
-    else this.end({ code: isRefusal ? code : NORMAL, reason: 'the shell has ended' })
+    const feed = this.#feed
+    if (feed === undefined) {
+      this.#events.onExited(this) // its last screen waits for the client
+      return
+    }
+    await feed.finish()
+    if (feed !== this.#feed || this.#hasEnded) return
+    // ttyd's refusal passes as it is. After any other code but 1000 the page would open one new shell after the other.
+    const isRefusal = !this.#isAccepted && code === NOT_AUTHENTICATED
+    feed.client.close(isRefusal ? code : NORMAL, 'the shell has ended')
   }
 
-  /** The last output before a shell ended is shown to a client that was behind. */
-  async #drawLast(client: ClientLink): Promise<void> {
-    await this.#screen.parsed()
-    if (client !== this.#client || this.#hasEnded) return
-    client.send(Buffer.concat([OUTPUT, this.#screen.snapshot()]))
-    this.end({ code: NORMAL, reason: 'the shell has ended' })
+  #markTime(): void {
+    this.#since = this.#clock.wall()
+    this.#sinceElapsed = this.#clock.elapsed()
   }
-}
 
-const OUTPUT = Buffer.of(FROM_TTYD.output)
-
-/** What the person reads who comes back to a shell that has ended. */
-const SHELL_ENDED_LINE = 'This shell ended while you were away.'
-
-/** The close of a terminal whose session is over. The gateway closes the socket itself, with the same code and a line before it. */
-const SESSION_OVER = { code: 4401, reason: 'session ended' }
-
-/** The first message of ttyd's page; undefined for any other message. */
-export function firstMessageIn(message: Buffer): FirstMessage | undefined {
-  if (message[0] !== OPENING_BRACE) return undefined
-  const object = objectIn(message)
-  if (object === undefined) return undefined
-  const token = object['AuthToken']
-  return {
-    authToken: typeof token === 'string' ? token : '',
-    size: sizeFrom(object) ?? { columns: 80, rows: 24 },
+  /** The title as programs set it, or as ttyd did. */
+  #titleText(): string {
+    const title = this.#screen.title ?? this.#title?.subarray(1).toString() ?? ''
+    return title.slice(0, MAX_TITLE_LENGTH).toWellFormed()
   }
 }
 
-const OPENING_BRACE = 0x7b
-
-/** The first message with another size: the shell must not have a larger one than its screen here. */
-function withSize(message: Buffer, size: Size): Buffer {
-  const object = objectIn(message)
-  return object === undefined ? message : Buffer.from(JSON.stringify({ ...object, ...size }))
-}
-
-function sizeIn(text: Buffer): Size | undefined {
-  const object = objectIn(text)
-  return object === undefined ? undefined : sizeFrom(object)
-}
-
-function sizeFrom({ columns, rows }: Record<string, unknown>): Size | undefined {
-  return isCount(columns) && isCount(rows) ? boundedSize({ columns, rows }) : undefined
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isInteger(value) && (value as number) >= 1
-}
-
-/** The largest message that is read as JSON, in bytes. */
-const MAX_JSON_BYTES = 64 * 1024
-
-function objectIn(text: Buffer): Record<string, unknown> | undefined {
-  if (text.length > MAX_JSON_BYTES) return undefined
-  try {
-    const value: unknown = JSON.parse(text.toString())
-    return typeof value === 'object' && value !== null
-      ? (value as Record<string, unknown>)
-      : undefined
-  } catch {
-    return undefined
-  }
+/** A line of the keeper's own, as output. */
+function line(text: string): Buffer {
+  return Buffer.from(`${String.fromCharCode(FROM_TTYD.output)}\r\n${text}\r\n`)
 }

@@ -2,18 +2,44 @@
 import type { TerminalEntry } from '../protocol.ts'
 import type { KeptTerminal, TerminalOwner } from './terminal.ts'
 
-/** How many terminals there may be, and how many of one session. */
-export const MAX_TERMINALS = 64
-export const MAX_TERMINALS_PER_SESSION = 16
+/** How much the keeper takes on. */
+export interface TerminalBounds {
+  /** Terminals in all, and of one session. */
+  readonly terminals: number
+  readonly perSession: number
+  /** Memory that the screens of parked terminals take together, in bytes. */
+  readonly parkedBytes: number
+}
 
-/** How much memory the screens of parked terminals may take together, in bytes. */
-const MAX_PARKED_BYTES = 64 * 1024 * 1024
+export const BOUNDS: TerminalBounds = {
+  terminals: 64,
+  perSession: 16,
+  parkedBytes: 64 * 1024 * 1024,
+}
+
+/** The place of a terminal that ttyd has not accepted yet. */
+export interface Place {
+  /**
+   * Makes room now that ttyd has accepted the handshake: at a cap the terminal that has been parked longest ends. Not before,
+   * because who does not know ttyd's password must not end anybody's terminal.
+   * @returns false when all the others have been attached meanwhile
+   */
+  readonly makeRoom: () => boolean
+  /** Gives the place back; the terminal that was added needs none. */
+  readonly release: () => void
+}
 
 /** Every terminal. */
 export class Terminals {
+  readonly #bounds: TerminalBounds
   readonly #terminals = new Set<KeptTerminal>()
   /** Places of handshakes that ttyd has not answered yet, by session. */
   readonly #reserved = new Map<symbol, string | undefined>()
+  #isClosed = false
+
+  constructor(bounds: TerminalBounds = BOUNDS) {
+    this.#bounds = bounds
+  }
 
   get size(): number {
     return this.#terminals.size
@@ -21,7 +47,7 @@ export class Terminals {
 
   /** How many are attached, and how many parked. */
   counts(): { attached: number; parked: number } {
-    const attached = this.#all(({ state }) => state === 'attached').length
+    const attached = this.#all(isAttached).length
     return { attached, parked: this.#terminals.size - attached }
   }
 
@@ -29,30 +55,34 @@ export class Terminals {
     return Array.from(this.#terminals, (terminal) => terminal.entry())
   }
 
-  /** The terminal of a tab; undefined when there is none. Another session, and another person, never get it. */
-  find({ sid, sub }: TerminalOwner, tab: string): KeptTerminal | undefined {
+  /**
+   * The terminal to which a client comes back; undefined when there is none. Another session, another person, and who has another
+   * password never get it.
+   */
+  find({ sid, sub }: TerminalOwner, tab: string, password: string): KeptTerminal | undefined {
     return this.#all(
       ({ owner, tab: its }) => its === tab && owner?.sid === sid && owner.sub === sub,
-    )[0]
+    ).find((terminal) => terminal.admits(password))
   }
 
   /**
-   * Reserves a place before ttyd is asked, so that a burst of handshakes cannot pass the caps. At a cap the terminal that has been
-   * parked longest ends.
-   * @returns releases the place; undefined when all terminals are attached
+   * Reserves a place before ttyd is asked, so that a burst of handshakes cannot pass the caps.
+   * @returns undefined when all terminals are attached, or the keeper stops
    */
-  reserve(sid: string | undefined): (() => void) | undefined {
-    const isOfSession = (id: string | undefined) => sid !== undefined && id === sid
-    const inSession = this.#all(({ owner }) => isOfSession(owner?.sid))
+  reserve(sid: string | undefined): Place | undefined {
+    const { terminals, perSession } = this.#bounds
     const reserved = [...this.#reserved.values()]
-    const waiting = reserved.filter(isOfSession).length
-    if (inSession.length + waiting >= MAX_TERMINALS_PER_SESSION && !endLongestParked(inSession))
-      return undefined
-    if (this.size + reserved.length >= MAX_TERMINALS && !endLongestParked([...this.#terminals]))
-      return undefined
+    const taken = this.#all(isAttached).length + reserved.length
+    const takenInSession =
+      this.#ofSession(sid).filter(isAttached).length + reserved.filter((one) => one === sid).length
+    if (this.#isClosed || taken >= terminals) return undefined
+    if (sid !== undefined && takenInSession >= perSession) return undefined
     const place = Symbol('place')
     this.#reserved.set(place, sid)
-    return () => void this.#reserved.delete(place)
+    return {
+      makeRoom: () => this.#makeRoom(sid),
+      release: () => void this.#reserved.delete(place),
+    }
   }
 
   add(terminal: KeptTerminal): void {
@@ -66,56 +96,95 @@ export class Terminals {
   /** Ends one terminal. @returns whether it was there */
   end(id: string): boolean {
     const [terminal] = this.#all((one) => one.id === id)
-    terminal?.end({ code: 1000, reason: 'ended by its owner' })
+    terminal?.endForOwner()
     return terminal !== undefined
   }
 
   /** Ends the terminals of a session. @returns how many */
   endSession(sid: string): number {
-    const ended = this.#all(({ owner }) => owner?.sid === sid)
-    for (const terminal of ended) terminal.endWithSession()
+    const ended = this.#ofSession(sid)
+    for (const terminal of ended) terminal.endForSession()
     return ended.length
   }
 
   /** Notes that a session ends at another time. @param ends in milliseconds since 1970 @returns of how many terminals */
   renewSession(sid: string, ends: number): number {
-    const renewed = this.#all(({ owner }) => owner?.sid === sid)
+    const renewed = this.#ofSession(sid)
     for (const { owner } of renewed) if (owner !== undefined) owner.ends = ends
     return renewed.length
   }
 
   /** Ends what is over, and frees memory. Call it about twice a second. */
-  check(now = performance.now(), wallClock = Date.now()): void {
-    for (const terminal of this.#terminals) terminal.check(now, wallClock)
-    const parked = this.#all(({ parkedSince }) => parkedSince !== undefined)
-    let bytes = parked.reduce((sum, { screenBytes }) => sum + screenBytes, 0)
-    for (const terminal of parked.toSorted(byParkedSince)) {
-      if (bytes <= MAX_PARKED_BYTES) break
-      bytes -= terminal.screenBytes
-      terminal.trimScreen()
-      bytes += terminal.screenBytes
-    }
+  check(): void {
+    for (const terminal of this.#terminals) terminal.check()
+    this.#freeMemory()
   }
 
-  /** Ends every terminal, because the keeper stops. */
-  endAll(): void {
-    for (const terminal of this.#terminals) terminal.end({ code: 1012, reason: 'restarting' })
+  /** Ends every terminal, because the keeper stops, and takes no others. */
+  close(): void {
+    this.#isClosed = true
+    for (const terminal of this.#terminals) terminal.endForStop()
   }
 
   #all(matches: (terminal: KeptTerminal) => boolean): KeptTerminal[] {
     return [...this.#terminals].filter(matches)
   }
+
+  #ofSession(sid: string | undefined): KeptTerminal[] {
+    return sid === undefined ? [] : this.#all(({ owner }) => owner?.sid === sid)
+  }
+
+  #makeRoom(sid: string | undefined): boolean {
+    const { terminals, perSession } = this.#bounds
+    for (const [cap, those] of [
+      [perSession, () => this.#ofSession(sid)],
+      [terminals, () => [...this.#terminals]],
+    ] as const)
+      while (those().length >= cap) {
+        const [longest] = those().filter(isParked).toSorted(byParking)
+        if (longest === undefined) return false
+        longest.end('another terminal needed its place')
+      }
+    return !this.#isClosed
+  }
+
+  /** Parked terminals lose lines above their screens, the longest parked first, and end when that is not enough. */
+  #freeMemory(): void {
+    const parked = this.#all(isParked).toSorted(byParking)
+    let excess = -this.#bounds.parkedBytes
+    for (const terminal of parked) excess += screenBytes(terminal)
+    for (let freed = 1; freed > 0 && excess > 0; excess -= freed) {
+      freed = 0
+      for (const terminal of parked) {
+        if (excess <= freed) break
+        const before = screenBytes(terminal)
+        terminal.trimScreen()
+        freed += before - screenBytes(terminal)
+      }
+    }
+    for (const terminal of parked) {
+      if (excess <= 0) break
+      excess -= screenBytes(terminal)
+      terminal.end('parked terminals took too much memory')
+    }
+  }
 }
 
-function byParkedSince(a: KeptTerminal, b: KeptTerminal): number {
-  return (a.parkedSince ?? 0) - (b.parkedSince ?? 0)
+function isAttached({ state }: KeptTerminal): boolean {
+  return state === 'attached'
 }
 
-/** Ends the terminal that has been parked longest. @returns whether there was one */
-function endLongestParked(terminals: readonly KeptTerminal[]): boolean {
-  const [longest] = terminals
-    .filter(({ parkedSince }) => parkedSince !== undefined)
-    .toSorted(byParkedSince)
-  longest?.end()
-  return longest !== undefined
+function isParked(terminal: KeptTerminal): boolean {
+  return !isAttached(terminal)
+}
+
+/** Those whose shell has ended come first, because they lose only a picture; then the longest parked. */
+function byParking(a: KeptTerminal, b: KeptTerminal): number {
+  const hasEnded = ({ state }: KeptTerminal) => (state === 'exited' ? 1 : 0)
+  return hasEnded(b) - hasEnded(a) || (b.parkedForMs ?? 0) - (a.parkedForMs ?? 0)
+}
+
+/** Output that waits for the parser is bounded elsewhere, and gone in a moment. No terminal is made smaller for it. */
+function screenBytes({ screenBytes: all, unparsedBytes }: KeptTerminal): number {
+  return all - unparsedBytes
 }

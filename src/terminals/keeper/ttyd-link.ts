@@ -3,12 +3,10 @@
  * there. The connection then lives as long as the shell.
  */
 import type { IncomingMessage } from 'node:http'
+import { connect } from 'node:net'
 import { WebSocket, type RawData } from 'ws'
 import { listenerOf, type ServiceAddress } from '../../config/values.ts'
 import { TTYD_PROTOCOL } from '../protocol.ts'
-
-/** How long ttyd may take to answer a handshake, in milliseconds. */
-const HANDSHAKE_MS = 10_000
 
 /** The largest message of ttyd, in bytes. ttyd reads its shell in pieces of 64 KiB at most. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -36,26 +34,36 @@ export interface TtydEvents {
   readonly onDrain: () => void
 }
 
-/**
- * Sends a handshake to ttyd.
- * @param target path and query
- * @param headers the client's, without those of the handshake itself
- */
-export function openTtyd(
-  address: ServiceAddress,
-  target: string,
-  headers: Record<string, string | string[]>,
-  signal: AbortSignal,
-): Promise<TtydAnswer> {
+/** What is asked of ttyd. */
+export interface TtydHandshake {
+  readonly address: ServiceAddress
+  /** Path and query, which reach ttyd byte for byte. */
+  readonly target: string
+  /** The client's headers, without those of the handshake itself. */
+  readonly headers: Record<string, string | string[]>
+  /** Gives up, because the client has gone. */
+  readonly signal: AbortSignal
+  /** How long ttyd may take, in milliseconds. */
+  readonly timeoutMs: number
+}
+
+/** Sends a handshake to ttyd. Never rejects. */
+export function openTtyd({
+  address,
+  target,
+  headers,
+  signal,
+  timeoutMs,
+}: TtydHandshake): Promise<TtydAnswer> {
   const { promise, resolve } = Promise.withResolvers<TtydAnswer>()
-  const listener = listenerOf(address)
-  const url =
-    'path' in listener
-      ? `ws+unix:${listener.path}:${target}`
-      : `ws://${address.hostname}:${listener.port}${target}`
-  const socket = new WebSocket(url, TTYD_PROTOCOL, {
+  const socket = new WebSocket(`ws://${address.hostname}:${address.port ?? 80}/`, TTYD_PROTOCOL, {
     headers,
-    handshakeTimeout: HANDSHAKE_MS,
+    createConnection: () => connect(listenerOf(address)),
+    finishRequest(request) {
+      request.path = target // not in the URL, which would be normalised, and must have no `#`
+      request.end()
+    },
+    handshakeTimeout: timeoutMs,
     maxPayload: MAX_MESSAGE_BYTES,
     perMessageDeflate: false,
     skipUTF8Validation: true,
@@ -90,6 +98,11 @@ export class TtydLink {
     this.#socket.on('message', (data: RawData) => events.onMessage(data as Buffer))
     this.#socket.once('close', (code) => events.onEnd(code))
     this.#socket.resume()
+  }
+
+  /** Whether there is room for more input; if not, `onDrain` follows. */
+  get hasRoom(): boolean {
+    return this.#hasRoom
   }
 
   /** Sends a message, input for the shell for instance. @returns whether there is room for more; if not, `onDrain` follows */
