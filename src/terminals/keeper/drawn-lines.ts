@@ -15,26 +15,32 @@ interface DrawnCells {
   readonly column: number
 }
 
+/** A screen and the lines above it, drawn. */
+interface DrawnLines {
+  readonly text: string
+  /** The first line that was drawn. */
+  readonly first: number
+  /** Where the cursor is behind it. */
+  readonly row: number
+  readonly column: number
+}
+
 /**
- * Draws lines on blank rows, from the first column of the first one.
+ * Draws lines on blank rows, from the first column of the first one, down to the cursor at least. The pen is plain before and after.
  * @param maxLength how long the text may be; of lines above the screen the oldest are left out for that
- * @returns the text, and the first line that is drawn
  */
-export function drawLines(
-  buffer: ScreenBuffer,
-  pen: Pen,
-  maxLength: number,
-): { text: string; first: number } {
+export function drawLines(buffer: ScreenBuffer, pen: Pen, maxLength: number): DrawnLines {
   const { lines, ybase } = buffer
-  const groups: string[] = [] // from the last to the first
+  const groups: DrawnCells[] = [] // from the last to the first
   let length = 0
   let first = lines.length
+  let row = first - 1 - ybase
   while (first > 0) {
     const end = first
     let begin = end - 1
     while (begin > 0 && lineAt(buffer, begin).isWrapped) begin -= 1
     const group = drawWrapped(buffer, pen, begin, end)
-    length += group.length
+    length += group.text.length
     if (begin < ybase && length > maxLength) {
       // Of a long line that reaches into the screen, at least that part is drawn.
       if (end > ybase) groups.push(drawWrapped(buffer, pen, ybase, end))
@@ -44,12 +50,17 @@ export function drawLines(
     groups.push(group)
     first = begin
   }
-  if (first === 0 && ybase === 0) while (groups[0] === '') groups.shift()
-  return { text: groups.toReversed().join('\r\n'), first }
+  if (first === 0 && ybase === 0)
+    for (; row > buffer.y && groups[0]?.text === ''; row--) groups.shift()
+  const text = groups
+    .map((group) => group.text)
+    .toReversed()
+    .join('\r\n')
+  return { text, first, row, column: groups[0]?.column ?? 0 }
 }
 
 /** Draws lines of which each continues the one before. The pen is plain before and after. */
-function drawWrapped(buffer: ScreenBuffer, pen: Pen, first: number, end: number): string {
+function drawWrapped(buffer: ScreenBuffer, pen: Pen, first: number, end: number): DrawnCells {
   let line = lineAt(buffer, first)
   let drawn = drawCells(line, pen, 0)
   let { text } = drawn
@@ -62,7 +73,7 @@ function drawWrapped(buffer: ScreenBuffer, pen: Pen, first: number, end: number)
     text += wrap.text + drawn.text
     line = next
   }
-  return text + pen.change(PLAIN)
+  return { text: text + pen.change(PLAIN), column: drawn.column }
 }
 
 /** Draws cells from a column on. */
