@@ -7,7 +7,7 @@
  */
 import type { Terminal } from '@xterm/headless'
 import { charsetName } from './charsets.ts'
-import { drawLines, textAt, widthAt } from './drawn-lines.ts'
+import { drawLines, lineAt, textAt, widthAt } from './drawn-lines.ts'
 import { hasExtended, isInUse, Pen, PLAIN, withUnderline } from './pen.ts'
 import {
   charsetsOf,
@@ -69,12 +69,12 @@ export interface Extras {
 export function snapshotOf(terminal: Terminal, extras: Extras): Buffer {
   const { normal, alt, active } = insideOf(terminal).buffers
   const pen = new Pen(extras.linkOf)
-  const drawn = drawLines(normal, pen, MAX_TEXT_LENGTH)
+  const drawn = drawLines(normal, terminal.cols, pen, MAX_TEXT_LENGTH)
   const title = titleOf(terminal) === '' ? '' : `\x1b]2;${titleOf(terminal)}\x07`
   const parts = [RESET, extras.settings, title, savedCursor(normal, terminal.rows, drawn.first)]
   let last = drawn
   if (active === alt) {
-    last = drawLines(alt, pen, MAX_TEXT_LENGTH)
+    last = drawLines(alt, terminal.cols, pen, MAX_TEXT_LENGTH)
     parts.push(drawn.text, tabStops(normal, terminal.cols), region(normal, terminal.rows))
     parts.push(moveTo(Math.min(normal.x, terminal.cols - 1), normal.y), '\x1b[?1047h')
     parts.push(savedCursor(alt, terminal.rows, 0), '\x1b[H', last.text)
@@ -102,7 +102,7 @@ function stateOf(
   const charsets = charsetsOf(terminal)
   const { active } = buffers
   const { origin } = coreService.decPrivateModes
-  const line = active.lines.get(active.ybase + active.y) as Line
+  const line = lineAt(active, active.ybase + active.y, terminal.cols)
   const x = Math.min(active.x, line.length)
   const row = active.y - (origin ? active.scrollTop : 0)
   const style = printStyle(terminal, pen)
