@@ -205,7 +205,8 @@ export class Screen {
 
   /** The output that draws this screen on a terminal of the same size, whatever that one shows now. Call {@link parsed} first. */
   snapshot(): Buffer {
-    if (this.#parser === undefined) return Buffer.from(RESET)
+    if (this.#parser === undefined)
+      return Buffer.concat([Buffer.from(RESET), this.#partOfCharacter])
     const { terminal, links, palette, unfinished, options } = this.#parser
     const bytes = snapshotOf(terminal, {
       linkOf: (number) => links.getLinkData(number),
