@@ -43,9 +43,9 @@ async function pour(shell: ScriptedShell, bytes: number): Promise<void> {
 
 /** Waits until the keeper has taken what was printed: it answers a ping behind it. */
 async function sent({ socket }: ScriptedShell): Promise<void> {
-  const token = randomUUID()
-  socket.ping(token)
-  const isAnswer = (data: Buffer) => data.toString() === token
+  const mark = randomUUID()
+  socket.ping(mark)
+  const isAnswer = (data: Buffer) => data.toString() === mark
   while (!isAnswer(((await once(socket, 'pong')) as [Buffer])[0])); // others say that the keeper lives
 }
 
@@ -111,10 +111,8 @@ t.test(
       }),
     )
     const shell = await ttyd.shell(0)
-    let isStopped = false
-    shell.socket.on('message', (data: Buffer) => (isStopped ||= data.toString() === '0\x03'))
     const pouring = (async () => {
-      while (!isStopped) {
+      while (!shell.received.includes('0\x03')) {
         shell.print('y\r\n'.repeat(1365))
         if (shell.socket.bufferedAmount > MIB / 4) await sent(shell)
         await elapse(1, 'the shell writes')
