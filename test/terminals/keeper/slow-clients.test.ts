@@ -63,7 +63,7 @@ t.test('a client that does not read gets the screen, not the backlog', async (t)
   await pour(shell, 12 * MIB)
   await sent(shell)
   client.socket.resume()
-  await eventually(() => client.output().endsWith('the last line\r\n'), 'the screen')
+  await eventually(() => client.output().includes('the last line'), 'the screen')
   const output = client.output()
   const snapshotAt = output.lastIndexOf(SNAPSHOT)
   t.ok(snapshotAt > 0, 'the screen was drawn')
@@ -181,7 +181,7 @@ t.test('an answer to a later ping answers the earlier ones', async (t) => {
   await standsStill(() => bytesOf(client), 'what it is sent')
   t.ok(pings.length >= 10 && pings.length <= 20)
   client.socket.pong(pings.at(-1))
-  await eventually(() => client.output().endsWith('the last line\r\n'), 'it gets the screen')
+  await eventually(() => client.output().includes('the last line'), 'it gets the screen')
 })
 
 t.test('a pause of the page is honoured, and a long one ends with the screen', async (t) => {
@@ -208,7 +208,7 @@ t.test('a pause of the page is honoured, and a long one ends with the screen', a
   await sent(shell)
   t.equal(client.output(), 'one two three ')
   client.socket.send('3')
-  await eventually(() => client.output().endsWith('the last line\r\n'), 'it gets the screen')
+  await eventually(() => client.output().includes('the last line'), 'it gets the screen')
   t.ok(client.output().length <= SCREEN_BYTES)
 })
 
@@ -226,7 +226,7 @@ t.test('a client that was cut in a pause comes back without one', async (t) => {
   const again = await openTerminal(t, keeper.path)
   await eventually(() => again.output().includes('unseen '), 'the screen')
   shell.print('seen')
-  await eventually(() => again.output().endsWith('unseen seen'), 'and what follows')
+  await eventually(() => /unseen.*seen$/.test(again.output()), 'and what follows')
 })
 
 t.test('a message of 16 MiB reaches the shell whole, in one frame or in many', async (t) => {
@@ -272,7 +272,7 @@ t.test('parked output is read at 8 MiB a second', async (t) => {
   const seconds = (performance.now() - startedAt) / 1000
   t.ok(seconds >= 2.3, `24 MiB, of which the kernel holds some, took ${seconds} s`)
   const again = await openTerminal(t, keeper.path)
-  await eventually(() => again.output().endsWith('the last line\r\n'), 'the screen')
+  await eventually(() => again.output().includes('the last line'), 'the screen')
 })
 
 function digest(bytes: Buffer): string {
