@@ -5,6 +5,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { RawData, WebSocket } from 'ws'
+import type { KeeperClock } from './clock.ts'
 
 /** A client that is this far behind is not sent its backlog (bytes). It gets the screen when it has caught up. */
 const MAX_BEHIND_BYTES = 1024 * 1024
@@ -70,13 +71,16 @@ export class ClientLink {
   #pings: Ping[] = []
   /** The fastest answer to a ping, in milliseconds: the way there and back with nothing waiting. */
   #fastestMs = Infinity
-  #heardAt = performance.now()
+  readonly #elapsed: () => number
+  #heardAt: number
   #hasEnded = false
 
-  constructor(socket: WebSocket) {
+  constructor(socket: WebSocket, { elapsed }: KeeperClock) {
     this.#socket = socket
+    this.#elapsed = elapsed
+    this.#heardAt = elapsed()
     socket.on('message', (data: RawData) => {
-      this.#heardAt = performance.now()
+      this.#heardAt = elapsed()
       this.#events.onMessage(data as Buffer)
     })
     socket.on('pong', this.#onPong)
@@ -114,7 +118,7 @@ export class ClientLink {
     if (this.#hasEnded) return
     this.#socket.send(message)
     this.#sent += message.length + MESSAGE_BYTES
-    if (this.#sent - this.#pinged >= PING_EVERY_BYTES) this.#ping(performance.now())
+    if (this.#sent - this.#pinged >= PING_EVERY_BYTES) this.#ping(this.#elapsed())
   }
 
   /** Closes the connection. */
@@ -144,7 +148,7 @@ export class ClientLink {
     const [oldest] = this.#pings
     if (oldest === undefined) return false
     const usualMs = Number.isFinite(this.#fastestMs) ? this.#fastestMs : 0
-    return performance.now() - oldest.at > usualMs + LATE_MS
+    return this.#elapsed() - oldest.at > usualMs + LATE_MS
   }
 
   #ping(now: number): void {
@@ -156,7 +160,7 @@ export class ClientLink {
 
   /** An answer to a ping also answers the pings before it (RFC 6455 section 5.5.3). */
   readonly #onPong = (data: Buffer): void => {
-    const now = performance.now()
+    const now = this.#elapsed()
     this.#heardAt = now
     const index = this.#pings.findIndex(({ token }) => token.equals(data))
     const ping = this.#pings[index]

@@ -173,7 +173,7 @@ export class Handshakes {
       })
       this.#terminals.add(terminal)
       this.#logger.info({ terminal: terminal.id, sid: owner?.sid }, 'terminal opened')
-      terminal.begin(new ClientLink(socket))
+      terminal.begin(new ClientLink(socket, this.#clock))
     })
     if (!isAccepted) ttyd.close()
   }
@@ -183,7 +183,7 @@ export class Handshakes {
     const arrival = terminal.state === 'attached' ? 'taken-over' : 'back'
     this.#accept(handshake, arrival, (socket) => {
       const about = { terminal: terminal.id, sid: handshake.owner?.sid, arrival }
-      const link = new ClientLink(socket)
+      const link = new ClientLink(socket, this.#clock)
       const timer = setTimeout(() => socket.terminate(), this.#times.firstMessageMs)
       link.listen({
         onProgress() {},

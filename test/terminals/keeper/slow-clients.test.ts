@@ -10,6 +10,7 @@ import {
   startScriptedTtyd,
   startTestKeeper,
   TAB,
+  TestClock,
   type ScriptedShell,
   type TestClient,
 } from '../../helpers/kept-terminals.ts'
@@ -134,7 +135,8 @@ t.test(
   'a client that answers no pings is not sent more, and has gone after a minute',
   async (t) => {
     const ttyd = await startScriptedTtyd(t)
-    const keeper = await startTestKeeper(t, ttyd)
+    const clock = new TestClock()
+    const keeper = await startTestKeeper(t, ttyd, {}, { clock })
     const client = await openTerminal(t, keeper.path, { autoPong: false })
     const shell = await ttyd.shell(0)
     await pour(shell, 4 * MIB)
@@ -143,9 +145,11 @@ t.test(
     t.ok(bytesOf(client) <= BACKLOG_BYTES)
     client.type('still here')
     await eventually(() => shell.received.includes('0still here'), 'it is heard')
-    keeper.terminals.check(performance.now() + 59_000)
+    clock.pass(50_000)
+    keeper.terminals.check()
     t.equal(keeper.terminals.counts().attached, 1)
-    keeper.terminals.check(performance.now() + 60_001)
+    clock.pass(10_001)
+    keeper.terminals.check()
     await eventually(() => keeper.terminals.counts().parked === 1, 'its terminal is parked')
     t.notOk(shell.hasEnded())
   },
