@@ -30,15 +30,19 @@ t.test(
       onRequestPath(/\brequest\b.*from 'node:http'/),
       [
         'src/sockets/dial.ts',
-        'src/terminals/keeper-client.ts',
+        'src/terminals/ask-keeper.ts',
         'src/terminals/keeper/plain-requests.ts',
       ],
       'asks a service for a WebSocket, and the keeper of terminals for its list; the keeper asks ttyd',
     )
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
-      ['src/services/can-connect.ts', 'src/services/connection.ts'],
-      'looks whether a service is up, and whether a stale socket of ours is alive; and asks a service',
+      [
+        'src/services/can-connect.ts',
+        'src/services/connection.ts',
+        'src/terminals/keeper/ttyd-link.ts',
+      ],
+      'looks whether a service is up, and whether a stale socket of ours is alive; asks a service; and opens a shell at ttyd',
     )
     t.same(
       onRequestPath(/\bnew \w*Socket\(/),
@@ -70,7 +74,7 @@ t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
     ['src/process/notify.ts'],
     'tells systemd; never by a request',
   )
-  const elsewhere = /\beval\(|new Function\(|\bimport\((?!'\.\/[a-z/-]+\.ts'\))|\brequire\(/
+  const elsewhere = /\beval\(|new Function\(|\bimport\((?!'\.\.?\/[a-z/-]+\.ts'\))|\brequire\(/
   t.same(having(elsewhere), ['src/terminals/keeper/screen.ts'])
   const [screen = ''] = FILES.filter(({ path }) => path.endsWith('/screen.ts')).map(
     ({ code }) => code,
@@ -138,7 +142,7 @@ const INTERNALS: ReadonlyArray<readonly [name: RegExp, use: string]> = [
 
 /** Who calls by the same name what ws documents for a server of one's own (`noServer`). */
 const OWN_SERVERS: Readonly<Record<string, readonly string[]>> = {
-  [String(/\bhandleUpgrade\b/)]: ['src/terminals/keeper/server.ts'],
+  [String(/\bhandleUpgrade\b/)]: ['src/terminals/keeper/handshakes.ts'],
 }
 
 t.test('what Node and ws do not document is used in one place', async (t) => {
@@ -158,6 +162,10 @@ t.test('what Node and ws do not document is used in one place', async (t) => {
 const SLEEPERS: Readonly<Record<string, string>> = {
   'test/helpers/waiting.ts': 'the helpers through which every other test waits',
   'test/neighbours/next-app/app/gates.ts': 'a program of its own, built by Next.js',
+  'test/neighbours/screens.ts': 'text that runs in a page',
+  'test/neighbours/terminals-cuts.neighbours.ts': 'a program of the shell that prints at a pace',
+  'test/neighbours/terminals-restarts.neighbours.ts':
+    'a program of the shell that prints at a pace',
   'test/neighbours/two-workspaces.neighbours.ts': 'text that runs in a page',
 }
 
