@@ -44,6 +44,8 @@ export interface ScriptedTtyd extends Upstream {
   shell(number: number): Promise<ScriptedShell>
   /** Changes the password, as a ttyd that was started again has another one. */
   setCredential(credential: string): void
+  /** Leaves handshakes without an answer. @returns lets them be answered */
+  holdHandshakes(): () => void
 }
 
 /** Starts a ttyd that takes {@link CREDENTIAL}. It sends title and preferences as ttyd does. */
@@ -51,6 +53,7 @@ export async function startScriptedTtyd(t: Test): Promise<ScriptedTtyd> {
   const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => 'tty' })
   const shells: ScriptedShell[] = []
   let right = CREDENTIAL
+  let released = Promise.resolve()
   const upstream = await startUpstream(
     t,
     ({ headers, url }, response) => {
@@ -61,8 +64,10 @@ export async function startScriptedTtyd(t: Test): Promise<ScriptedTtyd> {
     (handshake, socket, head) => {
       if (handshake.headers.authorization !== basic(right)) socket.destroy()
       else
-        sockets.handleUpgrade(handshake, socket, head, (ws) =>
-          sockets.emit('connection', ws, handshake),
+        void released.then(() =>
+          sockets.handleUpgrade(handshake, socket, head, (ws) =>
+            sockets.emit('connection', ws, handshake),
+          ),
         )
     },
   )
@@ -91,6 +96,11 @@ export async function startScriptedTtyd(t: Test): Promise<ScriptedTtyd> {
     ...upstream,
     shells,
     setCredential: (credential) => (right = credential),
+    holdHandshakes() {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      released = promise
+      return resolve
+    },
     async shell(number) {
       await eventually(() => shells.length > number, `shell ${number}`)
       return shells[number] as ScriptedShell
@@ -254,6 +264,18 @@ export async function openTerminal(
     perMessageDeflate: false,
     autoPong,
   })
+  return pageOn(t, socket, { token, columns, rows })
+}
+
+/**
+ * Waits until a WebSocket is open, and says the first message of ttyd's page. Rejects when the handshake is refused.
+ * @param first its members
+ */
+export async function pageOn(
+  t: Test,
+  socket: WebSocket,
+  { token = tokenOf(CREDENTIAL), columns = 80, rows = 24 } = {},
+): Promise<TestClient> {
   t.teardown(() => socket.terminate())
   const messages: string[] = []
   let closedWith: number | undefined
@@ -281,14 +303,16 @@ export async function openTerminal(
   }
 }
 
-/** The answer to a handshake that is refused. @param headers replace those of ttyd's page */
+/** The answer to a handshake that is refused. @param headers replace those of ttyd's page @param signal leaves */
 export async function refusalOf(
   path: string,
   target: string,
   headers: Record<string, string> = {},
+  signal?: AbortSignal,
 ): Promise<KeeperAnswer | 'cut' | 'accepted'> {
   const asked = request({
     ...{ socketPath: path, path: target, agent: false },
+    ...(signal === undefined ? {} : { signal }),
     headers: {
       Host: 'houston.hubify.com',
       Connection: 'Upgrade',

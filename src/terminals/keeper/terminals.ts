@@ -51,6 +51,11 @@ export class Terminals {
     return { attached, parked: this.#terminals.size - attached }
   }
 
+  /** About how much memory the screens of parked terminals take, in bytes, without output that is about to be parsed. */
+  get parkedBytes(): number {
+    return this.#all(isParked).reduce((sum, terminal) => sum + screenBytes(terminal), 0)
+  }
+
   list(): TerminalEntry[] {
     return Array.from(this.#terminals, (terminal) => terminal.entry())
   }
@@ -151,8 +156,7 @@ export class Terminals {
   /** Parked terminals lose lines above their screens, the longest parked first, and end when that is not enough. */
   #freeMemory(): void {
     const parked = this.#all(isParked).toSorted(byParking)
-    let excess = -this.#bounds.parkedBytes
-    for (const terminal of parked) excess += screenBytes(terminal)
+    let excess = this.parkedBytes - this.#bounds.parkedBytes
     for (let freed = 1; freed > 0 && excess > 0; excess -= freed) {
       freed = 0
       for (const terminal of parked) {
