@@ -7,6 +7,8 @@ import { startTestGateway, token } from './gateway.ts'
 import {
   CREDENTIAL,
   pageOn,
+  firstMessage,
+  tokenOf,
   startScriptedTtyd,
   startTestKeeper,
   TAB,
@@ -60,9 +62,8 @@ export function openPage(
       perMessageDeflate: false,
     },
   )
-  return pageOn(t, socket, {
-    token: Buffer.from(credential === '' ? CREDENTIAL : credential).toString('base64'),
-  })
+  const said = tokenOf(credential === '' ? CREDENTIAL : credential)
+  return pageOn(t, socket, firstMessage({ token: said }))
 }
 
 function splitLine(line: string): [string, string] {

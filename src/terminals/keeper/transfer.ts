@@ -195,7 +195,9 @@ export class Transfer {
   }
 
   #drop(output: Buffer): void {
-    this.#tail = Buffer.from(Buffer.concat([this.#tail, output.subarray(-MAX_TAIL_BYTES)]).subarray(-MAX_TAIL_BYTES))
+    this.#tail = Buffer.from(
+      Buffer.concat([this.#tail, output.subarray(-MAX_TAIL_BYTES)]).subarray(-MAX_TAIL_BYTES),
+    )
     if (this.#clock.elapsed() < this.#dropUntil) this.#timer?.refresh()
   }
 
@@ -227,5 +229,7 @@ function textAtEnd(tail: Buffer): Buffer {
 }
 
 function isText(byte: number): boolean {
-  return byte >= 0x20 ? byte !== 0x7f : (byte >= 0x07 && byte <= 0x0d && byte !== 0x08) || byte === 0x1b
+  return byte >= 0x20
+    ? byte !== 0x7f
+    : (byte >= 0x07 && byte <= 0x0d && byte !== 0x08) || byte === 0x1b
 }

@@ -63,20 +63,23 @@ export function openTtyd({
       request.path = target // not in the URL, which would be normalised, and must have no `#`
       request.end()
     },
-    handshakeTimeout: timeoutMs,
     maxPayload: MAX_MESSAGE_BYTES,
     perMessageDeflate: false,
     skipUTF8Validation: true,
     followRedirects: false,
   })
+  // A limit for all of the handshake: ws has one only for each pause, and a ttyd that sends a byte now and then would be waited for.
+  const timer = setTimeout(() => socket.terminate(), timeoutMs)
   const giveUp = () => socket.terminate()
   signal.addEventListener('abort', giveUp, { once: true })
-  socket.once('open', () => {
+  const settle = (answer: TtydAnswer) => {
+    clearTimeout(timer)
     signal.removeEventListener('abort', giveUp)
-    resolve({ kind: 'open', link: new TtydLink(socket) })
-  })
-  socket.once('unexpected-response', (_request, answer) => resolve({ kind: 'refused', answer }))
-  socket.on('error', (error) => resolve({ kind: 'failed', error }))
+    resolve(answer)
+  }
+  socket.once('open', () => settle({ kind: 'open', link: new TtydLink(socket) }))
+  socket.once('unexpected-response', (_request, answer) => settle({ kind: 'refused', answer }))
+  socket.on('error', (error) => settle({ kind: 'failed', error }))
   return promise
 }
 
