@@ -80,7 +80,7 @@ t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
     ({ code }) => code,
   )
   t.notMatch(
-    screen.replace(/\bimport\('@xterm\/(?:headless|addon-serialize)'\)/g, ''),
+    screen.replace(/\bimport\('@xterm\/(?:headless|addon-unicode11)'\)/g, ''),
     elsewhere,
     'it loads two packages by name, when the first terminal is opened',
   )
@@ -140,9 +140,11 @@ const INTERNALS: ReadonlyArray<readonly [name: RegExp, use: string]> = [
   [/\bhandleUpgrade\b/, 'app.websocketServer.handleUpgrade = takeOver'],
 ]
 
-/** Who calls by the same name what ws documents for a server of one's own (`noServer`). */
-const OWN_SERVERS: Readonly<Record<string, readonly string[]>> = {
+/** Where such a name means something else: ws documents `handleUpgrade` for a server of one's own; and xterm.js has internals too. */
+const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   [String(/\bhandleUpgrade\b/)]: ['src/terminals/keeper/handshakes.ts'],
+  [String(/\bReflect\./)]: ['src/terminals/keeper/xterm-internals.ts'],
+  [String(/\._(?!writev?\b)[a-z]/)]: ['src/terminals/keeper/xterm-internals.ts'],
 }
 
 t.test('what Node and ws do not document is used in one place', async (t) => {
@@ -150,7 +152,7 @@ t.test('what Node and ws do not document is used in one place', async (t) => {
     t.match(use, name)
     t.same(
       having(name).filter((path) => path !== 'src/http/node-internals.ts'),
-      OWN_SERVERS[String(name)] ?? [],
+      ELSEWHERE[String(name)] ?? [],
       String(name),
     )
   }
@@ -164,7 +166,8 @@ const SLEEPERS: Readonly<Record<string, string>> = {
   'test/neighbours/next-app/app/gates.ts': 'a program of its own, built by Next.js',
   'test/neighbours/screens.ts': 'text that runs in a page',
   'test/neighbours/terminals-cuts.neighbours.ts': 'a program of the shell that prints at a pace',
-  'test/neighbours/terminals-restarts.neighbours.ts':
+  'test/neighbours/terminals-soak.ts': 'a program of the shell that prints at a pace',
+  'test/neighbours/terminals-upgrades.neighbours.ts':
     'a program of the shell that prints at a pace',
   'test/neighbours/two-workspaces.neighbours.ts': 'text that runs in a page',
 }
