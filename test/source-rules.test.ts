@@ -30,7 +30,7 @@ t.test(
       onRequestPath(/\brequest\b.*from 'node:http'/),
       [
         'src/sockets/dial.ts',
-        'src/terminals/keeper-client.ts',
+        'src/terminals/ask-keeper.ts',
         'src/terminals/keeper/plain-requests.ts',
       ],
       'asks a service for a WebSocket, and the keeper of terminals for its list; the keeper asks ttyd',

@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import type { KeeperKind, TerminalsAnswer, TerminalView } from '../admin/terminal-actions.ts'
 import type { Environment } from '../config/load.ts'
 import { loadTerminalsConfig } from '../config/terminals-settings.ts'
+import { runTerminals } from '../process/run-terminals.ts'
 import type { Io } from './io.ts'
 import { askGateway, exitCodeOf, wrongUsage } from './owner.ts'
 import { jsonText, minuteText, tableText } from './printable.ts'
@@ -20,7 +21,6 @@ export async function terminals(
 ): Promise<number | undefined> {
   const [verb, ...rest] = args
   if (verb === undefined) {
-    const { runTerminals } = await import('../process/run-terminals.ts')
     await runTerminals(loadTerminalsConfig(env))
     return undefined
   }

@@ -109,6 +109,7 @@ export class TerminalKeeper implements Watched {
       headerSafe(session.subject),
     ]
     const endsAt = endOf(session, Date.now())
+    this.#compareBeforeEnd(endsAt)
     if (Number.isFinite(endsAt)) headers.push(SESSION_HEADERS.ends, String(endsAt))
     headers.push(SESSION_HEADERS.mark, markOf(session))
     return headers
@@ -213,6 +214,10 @@ export class TerminalKeeper implements Watched {
       if (ends[i] === undefined) await this.#tell('DELETE', pathOf(id))
     if (entries.some((entry) => (entry.ends ?? Infinity) !== endsAt))
       await this.#tell('PUT', Number.isFinite(endsAt) ? `${query}&ends=${endsAt}` : query)
+    this.#compareBeforeEnd(endsAt)
+  }
+
+  #compareBeforeEnd(endsAt: number): void {
     const early = endsAt - BEFORE_END_MS
     if (early > Date.now()) this.#compareBefore = Math.min(this.#compareBefore, early)
   }

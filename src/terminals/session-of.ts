@@ -7,7 +7,13 @@ import type { TerminalEntry } from './protocol.ts'
 
 /** What the keeper keeps of a session: it gives it back in its list. */
 export function markOf({ kind, kid }: Session): string {
-  return `${kind} ${kid}`
+  return kid === '' ? kind : `${kind} ${kid}`
+}
+
+/** The parts of a mark. */
+function partsOf({ mark = '' }: TerminalEntry): readonly [kind: string, kid: string] {
+  const [kind = '', kid = ''] = mark.split(' ')
+  return [kind, kid]
 }
 
 /**
@@ -33,18 +39,18 @@ export interface SessionSources {
  */
 export function endOfSession(entry: TerminalEntry, sources: SessionSources): number | undefined {
   const { now = Date.now } = sources
-  const end = entry.mark?.startsWith('program ')
-    ? endOfProgram(entry, sources)
-    : endOfKnown(entry, sources)
+  const end =
+    partsOf(entry)[0] === 'program' ? endOfProgram(entry, sources) : endOfKnown(entry, sources)
   return end !== undefined && now() < end ? end : undefined
 }
 
 /** The end of a browser's session, or of an API token: the state file has all of them. */
 function endOfKnown(
-  { sid = '', mark = '', startedAt }: TerminalEntry,
+  entry: TerminalEntry,
   { sessions, apiTokens }: SessionSources,
 ): number | undefined {
-  if (!mark.startsWith('api-token ')) {
+  const { sid = '', startedAt } = entry
+  if (partsOf(entry)[0] !== 'api-token') {
     const session = sessions.browser(sid)?.session
     return session === undefined ? undefined : endOf(session, startedAt)
   }
@@ -59,10 +65,11 @@ function endOfKnown(
  * terminal was opened, while the key of that token is there and nothing that was recorded since has ended it.
  */
 function endOfProgram(
-  { sid = '', sub = '', ends = Infinity, mark = '', startedAt }: TerminalEntry,
+  entry: TerminalEntry,
   { sessions, keys }: SessionSources,
 ): number | undefined {
-  const [, kid = ''] = mark.split(' ')
+  const { sid = '', sub = '', ends = Infinity, startedAt } = entry
+  const [, kid] = partsOf(entry)
   if (!sessions.mayLive(sid, decodeURIComponent(sub), startedAt)) return undefined
   const session = sessions.find(sid)
   const seen = session === undefined ? -Infinity : endOf(session, startedAt)

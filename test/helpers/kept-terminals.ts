@@ -248,9 +248,10 @@ export async function openTerminal(
     token = tokenOf(credential),
     columns = 80,
     rows = 24,
-    autoPong = true,
     query = tab === '' ? '' : `?tab=${tab}`,
+    autoPong = true,
   } = options
+  const first = 'first' in options ? options.first : firstMessage({ token, columns, rows })
   const named =
     sid === ''
       ? {}
@@ -264,6 +265,27 @@ export async function openTerminal(
     perMessageDeflate: false,
     autoPong,
   })
+  return pageOn(t, socket, first)
+}
+
+/** The first message of ttyd's page. */
+export function firstMessage({
+  token = tokenOf(CREDENTIAL),
+  columns = 80,
+  rows = 24,
+} = {}): string {
+  return JSON.stringify({ AuthToken: token, columns, rows })
+}
+
+/**
+ * Waits until a WebSocket is open, and says the first message of ttyd's page. Rejects when the handshake is refused.
+ * @param first undefined to say nothing
+ */
+export async function pageOn(
+  t: Test,
+  socket: WebSocket,
+  first: string | Buffer | undefined,
+): Promise<TestClient> {
   t.teardown(() => socket.terminate())
   const messages: string[] = []
   let closedWith: number | undefined
@@ -275,8 +297,7 @@ export async function openTerminal(
   socket.on('close', (code) => (closedWith = code))
   await once(socket, 'open')
   socket.on('error', () => {})
-  if (!('first' in options)) socket.send(JSON.stringify({ AuthToken: token, columns, rows }))
-  else if (options.first !== undefined) socket.send(options.first)
+  if (first !== undefined) socket.send(first)
   return {
     socket,
     arrival,

@@ -79,12 +79,13 @@ export async function startKeptShells(
     ...{ folder, tap, keeper, toKeeper, toGateway, origin, front, socket },
     ttyd: shell,
     workspace: () => workspace,
-    /** Ends the gateway and starts another one. */
-    async restart(signal: 'SIGTERM' | 'SIGKILL') {
+    /** Ends the gateway and starts another one. @param meanwhile is done while there is none */
+    async restart(signal: 'SIGTERM' | 'SIGKILL', meanwhile?: () => Promise<unknown>) {
       const { program } = workspace
-      if (signal === 'SIGKILL') killGateway(workspace)
+      if (signal === 'SIGKILL') process.kill(gatewayPid(workspace), 'SIGKILL')
       program.signal(signal)
       await program.exited
+      await meanwhile?.()
       workspace = await start()
     },
     /** Replaces the gateway's process without a gap. */
@@ -94,6 +95,7 @@ export async function startKeptShells(
       workspace.program.signal('SIGUSR2')
       await until('a successor', () => count() > before)
     },
+    gatewayPid: () => gatewayPid(workspace),
     list: () => terminalsOf(socket),
     /** Opens a browser profile that is signed in and has the terminal's password. */
     async signIn(subject?: string): Promise<Page> {
@@ -132,11 +134,10 @@ export async function startKeeperProgram(
   return program
 }
 
-/** Kills the gateway itself; the process that keeps the port is its parent. */
-function killGateway({ program }: Workspace): void {
-  const children = readFileSync(`/proc/${program.pid}/task/${program.pid}/children`, 'utf8')
-  for (const pid of children.trim().split(/\s+/))
-    if (pid !== '') process.kill(Number(pid), 'SIGKILL')
+/** The process of the gateway itself, a child of the one that keeps the port; after an upgrade, the youngest. */
+function gatewayPid({ program: { pid } }: Workspace): number {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')
+  return Number(children.trim().split(/\s+/).at(-1))
 }
 
 async function terminalsOf(socketPath: string): Promise<readonly TerminalEntry[]> {

@@ -115,5 +115,5 @@ t.test('what was typed and echoed is not lost, and nothing reaches the shell twi
     'each line once, in order',
   )
   t.equal(kept.tap.shells.length, before + 1, 'one shell')
-  t.notMatch(shell.typed(), /\x1b/, 'no answer to a question of the snapshot')
+  t.notOk(shell.typed().includes('\x1b'), 'no answer to a question that nobody asked')
 })

@@ -7,8 +7,22 @@
  * by then nothing is parsed (scrolled-away.ts).
  */
 import type { Terminal } from '@xterm/headless'
-import type { SerializeAddon } from '@xterm/addon-serialize'
-import { Supplement } from './supplement.ts'
+import type { Unicode11Addon } from '@xterm/addon-unicode11'
+import { learnCharsets } from './charsets.ts'
+import { CursorOptions } from './cursor-options.ts'
+import { LinkTable } from './link-table.ts'
+import { Palette } from './palette.ts'
+import { RESET, snapshotOf } from './snapshot.ts'
+import { linksOn, memoryOf, simplify } from './screen-memory.ts'
+import { completeLength, UnfinishedSequence } from './unfinished.ts'
+import {
+  boundSequences,
+  isWithinSequence,
+  parseNow,
+  onColors,
+  storeLinksIn,
+  titleOf,
+} from './xterm-internals.ts'
 
 /** The size of a terminal's window, in characters. */
 export interface Size {
@@ -16,28 +30,40 @@ export interface Size {
   readonly rows: number
 }
 
-/** The largest screen, in cells: each needs 12 bytes, twice while a program such as vim has a screen of its own. */
-const MAX_CELLS = 131_072
+/** The largest screen, in cells, and in each direction. A cell needs 12 bytes, twice while a program has a screen of its own. */
+const MAX_CELLS = 98_304
 const MAX_COLUMNS = 1024
+const MAX_ROWS = 512
 
-/** The most cells of a screen with its scrollback: 3 MiB, of the 4 that a parked terminal may have. */
-const MAX_CELLS_WITH_SCROLLBACK = 262_144
+/** A wide character needs two; xterm.js has no smaller screen. */
+const MIN_COLUMNS = 2
 
-const BYTES_PER_CELL = 12
+/** The most cells of a screen with its scrollback and the other screen: 2.6 MiB. */
+const MAX_CELLS_WITH_SCROLLBACK = 225_280
+
+/** What the parser may keep: with 1 MiB that waits for it, a screen takes at most 4 MiB. */
+const MAX_PARSED_BYTES = 3 * 1024 * 1024
+
+/** Memory is measured each time that this much was parsed, in bytes. */
+const MEASURE_EVERY_BYTES = 128 * 1024
+
+/** How much is parsed at a time, in bytes, and for how long before others get their turn, in milliseconds. */
+const SLICE_BYTES = 16 * 1024
+const TURN_MS = 8
 
 /** How much output may wait for the parser, in bytes. */
 const MAX_UNPARSED_BYTES = 1024 * 1024
 
+/** What a piece that waits takes besides its bytes. */
+const PIECE_BYTES = 256
+
 /** How long a terminal must be quiet before its output is parsed, in milliseconds. */
 const QUIET_MS = 100
-
-/** Clears screen and scrollback, and resets every mode (RIS, and ED 3, which RIS does not include in every terminal). */
-const RESET = '\x1bc\x1b[3J'
 
 /** The modules of xterm.js. They are loaded with the first terminal, because a keeper without one should be small. */
 interface Modules {
   readonly Terminal: typeof Terminal
-  readonly SerializeAddon: typeof SerializeAddon
+  readonly Unicode11Addon: typeof Unicode11Addon
 }
 
 let modules: Modules | undefined
@@ -45,14 +71,17 @@ let modules: Modules | undefined
 /** Loads what {@link Screen} needs. Call it before the first one is made. */
 export async function loadScreens(): Promise<void> {
   if (modules !== undefined) return
-  const [headless, serialize] = await Promise.all([
+  const [headless, unicode11] = await Promise.all([
     import('@xterm/headless'),
-    import('@xterm/addon-serialize'),
+    import('@xterm/addon-unicode11'),
   ])
   modules = {
     Terminal: defaultOf(headless).Terminal,
-    SerializeAddon: defaultOf(serialize).SerializeAddon,
+    Unicode11Addon: defaultOf(unicode11).Unicode11Addon,
   }
+  const scratch = new modules.Terminal({ allowProposedApi: true })
+  learnCharsets(scratch)
+  scratch.dispose()
 }
 
 /** Both are CommonJS modules, whose names Node finds only in their default export. */
@@ -60,10 +89,11 @@ function defaultOf<Module extends object>(module: Module): Module {
   return 'default' in module ? (module.default as Module) : module
 }
 
-/** A size that a screen can have: at least one character, and no more than memory allows. */
+/** A size that a screen can have: not smaller than a terminal's, and no larger than memory allows. */
 export function boundedSize({ columns, rows }: Size): Size {
-  const width = Math.min(Math.max(1, columns), MAX_COLUMNS)
-  return { columns: width, rows: Math.min(Math.max(1, rows), Math.floor(MAX_CELLS / width)) }
+  const width = Math.min(Math.max(MIN_COLUMNS, columns), MAX_COLUMNS)
+  const most = Math.min(MAX_ROWS, Math.floor(MAX_CELLS / width))
+  return { columns: width, rows: Math.min(Math.max(1, rows), most) }
 }
 
 /** Output that waits for the parser. */
@@ -76,8 +106,10 @@ interface Piece {
 /** The parser, made with the first output. */
 interface Parser {
   readonly terminal: Terminal
-  readonly serializer: SerializeAddon
-  readonly supplement: Supplement
+  readonly links: LinkTable
+  readonly palette: Palette
+  readonly options: CursorOptions
+  readonly unfinished: UnfinishedSequence
 }
 
 /** The screen of one terminal. */
@@ -94,6 +126,11 @@ export class Screen {
   #answers = false
   #parsing: Promise<void> | undefined
   #isDisposed = false
+  #unicodeVersion: '6' | '11' = '11'
+  /** The first bytes of a character whose others have not come. */
+  #partOfCharacter: Buffer = Buffer.alloc(0)
+  /** How much was parsed since memory was measured, in bytes. */
+  #unmeasuredBytes = 0
 
   /** @param scrollback lines above the screen that are kept; fewer when they are very long */
   constructor(size: Size, scrollback: number) {
@@ -114,21 +151,27 @@ export class Screen {
   /** About how much memory it takes, in bytes. */
   get bytes(): number {
     if (this.#parser === undefined) return this.#waitingBytes
-    const { buffer, cols, rows } = this.#parser.terminal
-    const lines = buffer.normal.length + (buffer.active.type === 'alternate' ? rows : 0)
-    return this.#waitingBytes + lines * cols * BYTES_PER_CELL
+    const { terminal, links } = this.#parser
+    return this.#waitingBytes + memoryOf(terminal) + links.bytes
   }
 
   /** The window title as the shell's programs set it; undefined when none did. */
   get title(): string | undefined {
-    return this.#parser?.supplement.title
+    if (this.#parser === undefined) return undefined
+    return titleOf(this.#parser.terminal) || undefined
+  }
+
+  /** By which version of Unicode the page decides which characters are wide: 11 (ttyd's default) or 6. */
+  setUnicodeVersion(version: '6' | '11'): void {
+    this.#unicodeVersion = version
+    if (this.#parser !== undefined) this.#parser.terminal.unicode.activeVersion = version
   }
 
   /** Adds output of the shell. @param answers whether the screen answers questions in it, since no client is connected */
   write(bytes: Buffer, answers: boolean): void {
     if (this.#isDisposed) return
     this.#waiting.push({ bytes, answers })
-    this.#waitingBytes += bytes.length
+    this.#waitingBytes += bytes.length + PIECE_BYTES
     if (this.isBehind) void this.parsed()
     else this.#quiet = this.#quiet?.refresh() ?? setTimeout(() => void this.parsed(), QUIET_MS)
   }
@@ -146,12 +189,11 @@ export class Screen {
     await this.parsed()
     this.#size = boundedSize(size)
     if (this.#parser === undefined) return
-    const { terminal, supplement } = this.#parser
+    const { terminal } = this.#parser
     const { columns, rows } = this.#size
     if (columns === terminal.cols && rows === terminal.rows) return
     terminal.options.scrollback = scrollbackFor(this.#size, this.#maxScrollback)
     terminal.resize(columns, rows)
-    supplement.resized()
   }
 
   /** Keeps half as many lines above the screen. */
@@ -164,8 +206,13 @@ export class Screen {
   /** The output that draws this screen on a terminal of the same size, whatever that one shows now. Call {@link parsed} first. */
   snapshot(): Buffer {
     if (this.#parser === undefined) return Buffer.from(RESET)
-    const { supplement, serializer } = this.#parser
-    return Buffer.from(RESET + supplement.around(serializer.serialize()))
+    const { terminal, links, palette, unfinished, options } = this.#parser
+    const bytes = snapshotOf(terminal, {
+      linkOf: (number) => links.getLinkData(number),
+      settings: palette.text() + options.blinking,
+      hasSetCursorStyle: options.hasSetCursorStyle,
+    })
+    return Buffer.concat([bytes, unfinished.bytes(), this.#partOfCharacter])
   }
 
   /** Frees the memory. */
@@ -179,12 +226,52 @@ export class Screen {
   }
 
   async #parse(): Promise<void> {
-    for (let piece = this.#waiting.shift(); piece !== undefined; piece = this.#waiting.shift()) {
-      this.#waitingBytes -= piece.bytes.length
-      this.#answers = piece.answers
-      const { terminal } = (this.#parser ??= this.#makeParser())
-      await new Promise<void>((resolve) => terminal.write(piece.bytes, resolve))
+    let turnBegan = performance.now()
+    while (!this.#isDisposed) {
+      const piece = this.#waiting.shift()
+      if (piece === undefined) return
+      this.#waitingBytes -= piece.bytes.length + PIECE_BYTES
+      const bytes = this.#withPartOfCharacter(piece.bytes)
+      for (let at = 0; at < bytes.length && !this.#isDisposed;) {
+        const slice = bytes.subarray(at, at + SLICE_BYTES)
+        const length = completeLength(slice) || slice.length
+        this.#answers = piece.answers
+        this.#parseSlice(slice.subarray(0, length))
+        at += length
+        if (performance.now() - turnBegan < TURN_MS) continue
+        await new Promise(setImmediate)
+        turnBegan = performance.now()
+      }
     }
+  }
+
+  /** Joins a piece with the beginning of a character from the one before, and keeps the beginning of its own last one. */
+  #withPartOfCharacter(piece: Buffer): Buffer {
+    const part = this.#partOfCharacter
+    const bytes = part.length === 0 ? piece : Buffer.concat([part, piece])
+    const length = completeLength(bytes)
+    this.#partOfCharacter = Buffer.from(bytes.subarray(length))
+    return bytes.subarray(0, length)
+  }
+
+  #parseSlice(slice: Buffer): void {
+    const { terminal, unfinished } = (this.#parser ??= this.#makeParser())
+    parseNow(terminal, slice)
+    unfinished.note(slice, isWithinSequence(terminal))
+    this.#unmeasuredBytes += slice.length
+    if (this.#unmeasuredBytes < MEASURE_EVERY_BYTES) return
+    this.#unmeasuredBytes = 0
+    this.#boundMemory(terminal)
+  }
+
+  /** Forgets lines above the screen, and at last how its characters look, until it fits. */
+  #boundMemory(terminal: Terminal): void {
+    let scrollback = terminal.options.scrollback ?? 0
+    while (memoryOf(terminal) > MAX_PARSED_BYTES && scrollback > 0) {
+      scrollback = Math.floor(Math.min(scrollback, terminal.buffer.normal.baseY) / 2)
+      terminal.options.scrollback = scrollback
+    }
+    if (memoryOf(terminal) > MAX_PARSED_BYTES) simplify(terminal)
   }
 
   #makeParser(): Parser {
@@ -195,16 +282,22 @@ export class Screen {
       rows: this.#size.rows,
       scrollback: scrollbackFor(this.#size, this.#maxScrollback),
     })
-    const serializer = new modules.SerializeAddon()
-    terminal.loadAddon(serializer)
+    terminal.loadAddon(new modules.Unicode11Addon())
+    terminal.unicode.activeVersion = this.#unicodeVersion
+    const links = new LinkTable(() => linksOn(terminal))
+    const palette = new Palette()
+    storeLinksIn(terminal, links)
+    onColors(terminal, (events) => palette.note(events))
     terminal.onData((text) => {
       if (this.#answers) this.onAnswer(text)
     })
-    return { terminal, serializer, supplement: new Supplement(terminal) }
+    const options = new CursorOptions(terminal)
+    boundSequences(terminal)
+    return { terminal, links, palette, options, unfinished: new UnfinishedSequence() }
   }
 }
 
 function scrollbackFor({ columns, rows }: Size, wanted: number): number {
-  const affordable = Math.floor(MAX_CELLS_WITH_SCROLLBACK / columns) - rows
+  const affordable = Math.floor(MAX_CELLS_WITH_SCROLLBACK / columns) - 2 * rows
   return Math.max(0, Math.min(wanted, affordable))
 }
