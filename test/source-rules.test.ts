@@ -37,8 +37,12 @@ t.test(
     )
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
-      ['src/services/can-connect.ts', 'src/services/connection.ts'],
-      'looks whether a service is up, and whether a stale socket of ours is alive; and asks a service',
+      [
+        'src/services/can-connect.ts',
+        'src/services/connection.ts',
+        'src/terminals/keeper/ttyd-link.ts',
+      ],
+      'looks whether a service is up, and whether a stale socket of ours is alive; asks a service; and the keeper asks ttyd',
     )
     t.same(
       onRequestPath(/\bnew \w*Socket\(/),
