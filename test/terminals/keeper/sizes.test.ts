@@ -20,12 +20,12 @@ t.test('a size is whole, positive and bounded', async (t) => {
     [0, 24, undefined],
     [-80, 24, undefined],
     [80.5, 24, undefined],
-    [1e400, 24, undefined],
+    [Infinity, 24, undefined],
     ['80', '24', undefined],
     [null, 24, undefined],
     [[80], [24], undefined],
   ] as const)
-    t.same(sizeIn(json({ columns, rows })), expected, `${columns} × ${rows}`)
+    t.same(sizeIn(json({ columns, rows })), expected, JSON.stringify({ columns, rows }))
   for (const text of [
     '',
     '{',
