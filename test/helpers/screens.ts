@@ -100,7 +100,9 @@ export function stateOf({ terminal, palette }: PageTerminal): Record<string, unk
 function joinable(terminal: Terminal, { lines, ybase, y, x }: ScreenBuffer): number {
   const width = widthToJoin(terminal)
   const line = lines.get(ybase + y) as Line
-  return x >= width && line.getWidth(x - width) === width ? width : 0
+  return x >= width && line.getWidth(x - width) === width && line.getString(x - width) !== ''
+    ? width
+    : 0
 }
 
 function bufferState(terminal: Terminal, buffer: ScreenBuffer, isActive: boolean): unknown {
@@ -127,7 +129,7 @@ function bufferState(terminal: Terminal, buffer: ScreenBuffer, isActive: boolean
 }
 
 function lineState(terminal: Terminal, line: Line, row: number): string {
-  const cells = Array.from({ length: line.length }, (_, x) => cellState(terminal, line, x))
+  const cells = Array.from({ length: terminal.cols }, (_, x) => cellState(terminal, line, x))
   return `${row > 0 && line.isWrapped ? '>' : ' '}${cells.join('')}`
 }
 

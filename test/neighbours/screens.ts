@@ -139,7 +139,7 @@ export function differences(shown: Shown, uncut: Shown): string[] {
 }
 
 /**
- * Waits until a page shows the same as one that was never cut. When the page waits for Enter, it is pressed.
+ * Waits until a page is connected, and shows the same as one that was never cut. When it waits for Enter, that is pressed.
  * @param last how many lines are compared, from the end
  * @returns how they differ, if they do not become the same
  */
@@ -152,8 +152,9 @@ export async function comparedWith(
   await until(
     'the same screen',
     async () => {
+      const isOpen = await page.evaluate<boolean>('window.terminalTraffic.isOpen')
       const wanted = await uncut.show(last)
-      found = differences(await shownIn(page, last), wanted)
+      found = isOpen ? differences(await shownIn(page, last), wanted) : ['it is not connected']
       if (found.length > 0) await enterIfAsked(page)
       return found.length === 0
     },

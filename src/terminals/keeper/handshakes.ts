@@ -42,7 +42,7 @@ export interface HandshakeTimes {
   readonly firstMessageMs: number
 }
 
-export const HANDSHAKE_TIMES: HandshakeTimes = { ttydMs: 10_000, firstMessageMs: 10_000 }
+const HANDSHAKE_TIMES: HandshakeTimes = { ttydMs: 10_000, firstMessageMs: 10_000 }
 
 /** What handshakes depend on. */
 export interface HandshakeOptions {
@@ -50,7 +50,7 @@ export interface HandshakeOptions {
   readonly terminals: Terminals
   readonly logger: Logger
   readonly clock: KeeperClock
-  readonly times: HandshakeTimes
+  readonly times?: HandshakeTimes | undefined
 }
 
 /** A client's handshake: what it asks for, and the connection that it came on. */
@@ -83,7 +83,7 @@ export class Handshakes {
     skipUTF8Validation: true,
   })
 
-  constructor({ config, terminals, logger, clock, times }: HandshakeOptions) {
+  constructor({ config, terminals, logger, clock, times = HANDSHAKE_TIMES }: HandshakeOptions) {
     this.#config = config
     this.#terminals = terminals
     this.#logger = logger

@@ -14,6 +14,7 @@ import { LinkTable } from './link-table.ts'
 import { Palette } from './palette.ts'
 import { RESET, snapshotOf } from './snapshot.ts'
 import { linksOn, memoryOf, simplify } from './screen-memory.ts'
+import { partsToParse } from './scrolled-away.ts'
 import { completeLength, UnfinishedSequence } from './unfinished.ts'
 import {
   boundSequences,
@@ -205,7 +206,8 @@ export class Screen {
 
   /** The output that draws this screen on a terminal of the same size, whatever that one shows now. Call {@link parsed} first. */
   snapshot(): Buffer {
-    if (this.#parser === undefined) return Buffer.from(RESET)
+    if (this.#parser === undefined)
+      return Buffer.concat([Buffer.from(RESET), this.#partOfCharacter])
     const { terminal, links, palette, unfinished, options } = this.#parser
     const bytes = snapshotOf(terminal, {
       linkOf: (number) => links.getLinkData(number),
@@ -228,20 +230,36 @@ export class Screen {
   async #parse(): Promise<void> {
     let turnBegan = performance.now()
     while (!this.#isDisposed) {
-      const piece = this.#waiting.shift()
+      const piece = this.#takeWaiting()
       if (piece === undefined) return
-      this.#waitingBytes -= piece.bytes.length + PIECE_BYTES
+      const { terminal } = (this.#parser ??= this.#makeParser())
       const bytes = this.#withPartOfCharacter(piece.bytes)
-      for (let at = 0; at < bytes.length && !this.#isDisposed;) {
-        const slice = bytes.subarray(at, at + SLICE_BYTES)
-        const length = completeLength(slice) || slice.length
-        this.#answers = piece.answers
-        this.#parseSlice(slice.subarray(0, length))
-        at += length
-        if (performance.now() - turnBegan < TURN_MS) continue
-        await new Promise(setImmediate)
-        turnBegan = performance.now()
-      }
+      for (const part of partsToParse(bytes, terminal))
+        for (let at = 0; at < part.length && !this.#isDisposed;) {
+          const slice = part.subarray(at, at + SLICE_BYTES)
+          const length = completeLength(slice) || slice.length
+          this.#answers = piece.answers
+          this.#parseSlice(slice.subarray(0, length))
+          at += length
+          if (performance.now() - turnBegan < TURN_MS) continue
+          await new Promise(setImmediate)
+          turnBegan = performance.now()
+        }
+      if (!this.#isDisposed) this.#waitingBytes -= piece.countedBytes
+    }
+  }
+
+  /** Takes what waits, up to a piece that is to be answered otherwise. It counts as waiting until it is parsed. */
+  #takeWaiting(): (Piece & { readonly countedBytes: number }) | undefined {
+    const [first] = this.#waiting
+    if (first === undefined) return undefined
+    const next = this.#waiting.findIndex(({ answers }) => answers !== first.answers)
+    const pieces = this.#waiting.splice(0, next < 0 ? this.#waiting.length : next)
+    const bytes = Buffer.concat(pieces.map((piece) => piece.bytes))
+    return {
+      bytes,
+      answers: first.answers,
+      countedBytes: bytes.length + pieces.length * PIECE_BYTES,
     }
   }
 
@@ -281,6 +299,7 @@ export class Screen {
       cols: this.#size.columns,
       rows: this.#size.rows,
       scrollback: scrollbackFor(this.#size, this.#maxScrollback),
+      logLevel: 'off', // what a shell prints must not fill the log
     })
     terminal.loadAddon(new modules.Unicode11Addon())
     terminal.unicode.activeVersion = this.#unicodeVersion
