@@ -8,6 +8,7 @@ import {
   openTerminal,
   startScriptedTtyd,
   startTestKeeper,
+  TestClock,
   tokenOf,
   CREDENTIAL,
   type ScriptedShell,
@@ -107,13 +108,19 @@ t.test('a shell that reads nothing: input waits at the client, and comes whole',
 
 t.test('a client that is cut off while it is not read is noticed', async (t) => {
   const ttyd = await startScriptedTtyd(t)
-  const keeper = await startTestKeeper(t, ttyd)
+  const clock = new TestClock()
+  const keeper = await startTestKeeper(t, ttyd, {}, { clock })
   const { client, shell } = await openShell(t, keeper, ttyd)
   shell.socket.pause()
   for (let i = 0; i < 20; i++) client.type('p'.repeat(1_000_000))
   await standsStill(() => client.socket.bufferedAmount, 'the client’s side')
   t.ok(client.socket.bufferedAmount > 0, 'it is not read any more')
-  await cutOff(keeper, client)
+  client.socket.terminate()
+  await eventually(() => {
+    clock.pass(20_000) // it is probed this often
+    keeper.terminals.check()
+    return keeper.terminals.counts().parked === 1
+  }, 'it is parked')
   t.notOk(shell.hasEnded())
 })
 
