@@ -73,6 +73,8 @@ export class ClientLink {
   #fastestMs = Infinity
   readonly #elapsed: () => number
   #heardAt: number
+  /** When something was last written to a client that is not read, on the monotonic clock. */
+  #probedAt = -Infinity
   #hasEnded = false
 
   constructor(socket: WebSocket, { elapsed }: KeeperClock) {
@@ -136,7 +138,11 @@ export class ClientLink {
   /** Pings a quiet client, and ends the connection of one that has gone. Call it every few seconds. */
   check(now: number): void {
     if (this.#socket.isPaused) {
-      this.#heardAt = now // nothing can be heard
+      this.#heardAt = now // nothing can be heard, not even that the connection has ended; but then a write fails
+      if (now - this.#probedAt >= PING_EVERY_MS) {
+        this.#probedAt = now
+        this.#socket.pong()
+      }
       for (const ping of this.#pings) ping.at = now
     }
     const waitingMs = now - (this.#pings[0]?.at ?? now)

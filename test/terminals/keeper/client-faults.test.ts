@@ -1,6 +1,7 @@
 /** What can a client do to the keeper? It sends garbage, too much, too little, or twice; its own connection ends at most. */
 import { randomBytes } from 'node:crypto'
-import fc from 'fast-check'
+import type { Socket } from 'node:net'
+import * as fc from 'fast-check'
 import t from 'tap'
 import {
   areParked,
@@ -11,6 +12,7 @@ import {
   startTestKeeper,
   TestClock,
   tokenOf,
+  type TestClient,
 } from '../../helpers/kept-terminals.ts'
 import { eventually, watchForCrashes } from '../../helpers/waiting.ts'
 
@@ -19,8 +21,7 @@ const MIB = 1024 * 1024
 const FIRST = JSON.stringify({ AuthToken: tokenOf(CREDENTIAL), columns: 80, rows: 24 })
 
 /** The TCP side of a client, for bytes that no WebSocket sends. */
-const rawOf = (client: { socket: unknown }) =>
-  (client.socket as { _socket: NodeJS.WritableStream })._socket
+const rawOf = ({ socket }: TestClient) => Reflect.get(socket, '_socket') as Socket
 
 t.test('bytes that are no frames end the connection, and the terminal waits', async (t) => {
   for (const bytes of [

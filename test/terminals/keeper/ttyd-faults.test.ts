@@ -17,6 +17,7 @@ import { eventually, watchForCrashes } from '../../helpers/waiting.ts'
 
 const crashes = watchForCrashes()
 const TARGET = `/terminal/ws?tab=${TAB}`
+const TITLE = '1t'
 const MIB = 1024 * 1024
 
 /** A ttyd that accepts every handshake and then lets a test write what it likes. */
@@ -118,7 +119,7 @@ t.test('frames of ttyd that break the protocol end its terminal alone', async (t
     '\x82\x85\x00\x00\x00\x00hello', // masked
   ]) {
     const ttyd = await startRawTtyd(t, (socket) =>
-      socket.write(`\x82\x02${'1t'}${frames}`, 'latin1'),
+      socket.write(`\x82\x02${TITLE}${frames}`, 'latin1'),
     )
     const keeper = await startTestKeeper(t, ttyd)
     const client = await openTerminal(t, keeper.path)
