@@ -2,8 +2,9 @@
  * Which output need not be parsed, because its text has certainly scrolled beyond the screen and the lines above it? A build, a
  * log or `yes` prints many times faster than a terminal can be drawn, and of most of it nothing is left a moment later.
  *
- * Only plain text is dropped: characters, tabs, line ends, colours (SGR) and "erase in line" (EL). None of these moves the cursor
- * up, so what is left of such a text is decided by its last lines and its colours, when it has more lines than the terminal.
+ * Only text is dropped, with its colours (SGR) and "erase in line" (EL), and only when enough plain text follows: characters, tabs,
+ * line ends and colours. None of these moves the cursor up, so what is left is decided by the lines that follow, and by the colours
+ * before them.
  */
 import type { Terminal } from '@xterm/headless'
 import { insideOf, isWithinSequence } from './xterm-internals.ts'
@@ -11,6 +12,8 @@ import { insideOf, isWithinSequence } from './xterm-internals.ts'
 const TAB = 0x09
 const LF = 0x0a
 const CR = 0x0d
+const SHIFT_OUT = 0x0e
+const SHIFT_IN = 0x0f
 const ESC = 0x1b
 const SPACE = 0x20
 const BRACKET = 0x5b
@@ -69,29 +72,79 @@ function isScrolledByLines(terminal: Terminal): boolean {
 function leapsIn(output: Buffer, lines: number): Leap[] {
   const leaps: Leap[] = []
   if (output.length < MIN_DROPPED_BYTES) return leaps
+  const special = new SpecialBytes(output)
   for (let at = 0; ;) {
     const from = output.indexOf(LF, at) + 1
     if (from === 0) return leaps
-    at = endOfPlain(output, from)
+    at = special.endOfSimple(from)
     const leap = leapIn(output, from, at, lines)
     if (leap !== undefined) leaps.push(leap)
   }
 }
 
-/** Where plain text ends that begins here. */
-function endOfPlain(output: Buffer, start: number): number {
-  let at = start
-  while (at < output.length) {
+/**
+ * Where is something that changes more than text does? What is dropped may move the cursor, since enough lines follow wherever it
+ * is, but must not change how they are shown. The few bytes that can are looked for, instead of looking at every byte.
+ */
+class SpecialBytes {
+  readonly #output: Buffer
+  readonly #escapes: NextByte
+  readonly #c1: NextByte
+  readonly #shifts: readonly NextByte[]
+
+  constructor(output: Buffer) {
+    this.#output = output
+    this.#escapes = new NextByte(output, ESC)
+    this.#c1 = new NextByte(output, C1_LEAD)
+    this.#shifts = [SHIFT_OUT, SHIFT_IN].map((byte) => new NextByte(output, byte))
+  }
+
+  /** Where something begins, at or behind a place, that changes more than text and colours; or the end of the output. */
+  endOfSimple(start: number): number {
+    const output = this.#output
+    let end = output.length
+    for (const shift of this.#shifts) end = Math.min(end, shift.from(start))
+    for (let at = this.#escapes.from(start); at < end; at = this.#escapes.from(at)) {
+      const next = endOfSequence(output, at)
+      if (next === 0) end = at
+      else at = next
+    }
+    for (let at = this.#c1.from(start); at < end; at = this.#c1.from(at + 1))
+      if (isControl(output, at)) end = at
+    return end
+  }
+}
+
+/** Finds a byte, each time behind the last one: the output is searched once, however many searches there are. */
+class NextByte {
+  readonly #output: Buffer
+  readonly #byte: number
+  #at = -1
+
+  constructor(output: Buffer, byte: number) {
+    this.#output = output
+    this.#byte = byte
+  }
+
+  /** Where the byte is, at or behind a place; Infinity if nowhere. */
+  from(start: number): number {
+    if (this.#at >= start) return this.#at
+    const found = this.#output.indexOf(this.#byte, start)
+    this.#at = found < 0 ? Infinity : found
+    return this.#at
+  }
+}
+
+/** Whether all of the output from here on, up to an end, is plain text. */
+function isPlain(output: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end;) {
     const byte = output[at] as number
     if ((byte >= SPACE && byte < DEL) || byte === LF || byte === CR || byte === TAB) at += 1
-    else if (byte === ESC) {
-      const end = endOfSequence(output, at)
-      if (end === 0) return at
-      at = end
-    } else if (byte >= 0x80 && !isControl(output, at)) at += 1
-    else return at
+    else if (byte === ESC) at = endOfSequence(output, at)
+    else if (byte >= 0x80) at += 1
+    else return false
   }
-  return at
+  return true
 }
 
 /** Whether the character that begins with this byte may be a C1 control. */
@@ -113,7 +166,7 @@ function endOfSequence(output: Buffer, start: number): number {
   return 0
 }
 
-/** What can be left out of plain text; undefined when that is too little. */
+/** What can be left out of such output; undefined when that is too little. */
 function leapIn(output: Buffer, from: number, end: number, lines: number): Leap | undefined {
   if (end - from < MIN_DROPPED_BYTES) return undefined
   let feed = end
@@ -123,6 +176,7 @@ function leapIn(output: Buffer, from: number, end: number, lines: number): Leap 
   }
   const to = output.lastIndexOf(CR_LF, feed - 1) + CR_LF.length
   if (to < from + MIN_DROPPED_BYTES) return undefined
+  if (!isPlain(output, to, end)) return undefined
   const pens = pensBefore(output, from, to)
   return pens === undefined ? undefined : { from, to, instead: Buffer.concat([...pens, CR_ALONE]) }
 }

@@ -1,7 +1,7 @@
 /** Is a screen the same when text that has scrolled away is not parsed? Every cell, line and mode of it, and what follows. */
 import headless from '@xterm/headless'
 import type { Terminal } from '@xterm/headless'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import t from 'tap'
 import { partsToParse } from '../../../src/terminals/keeper/scrolled-away.ts'
 import {
@@ -57,8 +57,8 @@ function stateOf(terminal: Terminal): unknown {
   const scrollback = terminal.options.scrollback ?? 0
   return JSON.stringify([
     [buffers.normal, buffers.alt].map((buffer) => [
-      ...[linesOf(buffer, scrollback), buffer.x, buffer.y, buffer.ybase],
-      ...[buffer.scrollTop, buffer.scrollBottom, buffer.tabs, buffer.savedX, buffer.savedY],
+      [linesOf(buffer, scrollback), buffer.x, buffer.y, buffer.ybase],
+      [buffer.scrollTop, buffer.scrollBottom, buffer.tabs, buffer.savedX, buffer.savedY],
     ]),
     [buffers.active === buffers.normal, nextLook(terminal), charsetsOf(terminal)],
     [coreService.modes, coreService.decPrivateModes, titleOf(terminal)],
