@@ -102,9 +102,30 @@ t.test(
     await eventually(() => ttyd.shells[2]?.received.includes('0x') === true, 'and it is back')
 
     await after.running.close()
-    const rotated = { GATEWAY_JWT_SECRET: 'a-new-key-of-houston-5e0b93c1d2f84a67' }
-    await startTestGateway(t, { ...settings, ...rotated })
-    t.equal(keeper.terminals.size, 0, 'a key that is gone verifies nothing')
+    await eventually(() => keeper.terminals.counts().parked === 1, 'it is parked')
+    const unseen = await startTestGateway(t, settings)
+    t.equal(keeper.terminals.size, 1)
+    unseen.running.setKeys(['a-new-key-of-houston-5e0b93c1d2f84a67'])
+    await eventually(() => keeper.terminals.size === 0, 'a key that is removed ends it, unseen')
+  },
+)
+
+t.test(
+  'who is signed out everywhere loses the shells of programs that were not seen',
+  async (t) => {
+    const { ttyd, keeper, settings } = await startKeeper(t)
+    const before = await startTestGateway(t, settings)
+    for (const [i, subject] of ['alice', 'bob'].entries()) {
+      await openPage(t, before.port, await program(subject))
+      await ttyd.shell(i)
+    }
+    await before.running.close()
+    await eventually(() => keeper.terminals.counts().parked === 2, 'both are parked')
+    const after = await startTestGateway(t, settings)
+    t.equal(keeper.terminals.size, 2)
+    after.running.parts.sessions.endAll('all-ended', 'bob')
+    await eventually(() => ttyd.shells[1]?.hasEnded() === true, 'his has ended')
+    t.match(keeper.terminals.list(), [{ sub: 'alice' }])
   },
 )
 

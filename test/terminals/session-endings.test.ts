@@ -97,7 +97,7 @@ const ENDINGS: Readonly<Record<string, Ending>> = {
     begin: async ({ port }) => [await browser(port, 'bob'), await browser(port)],
     end: ({ gateway }) => gateway.running.parts.sessions.endAll('all-ended', 'bob'),
   },
-  'the end of a program’s sessions, of which nothing is open': {
+  'the end of all sessions of a program': {
     begin: async ({ port }) => [await program({ subject: 'bob' }), await browser(port)],
     end: ({ gateway }) => gateway.running.parts.sessions.endAll('all-ended', 'bob'),
   },
