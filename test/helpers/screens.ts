@@ -13,6 +13,7 @@ import {
   PLAIN,
 } from '../../src/terminals/keeper/pen.ts'
 import { Screen, type Size } from '../../src/terminals/keeper/screen.ts'
+import { looksAsNext } from '../../src/terminals/keeper/snapshot.ts'
 import {
   boundSequences,
   charsetsOf,
@@ -100,9 +101,9 @@ export function stateOf({ terminal, palette }: PageTerminal): Record<string, unk
 function joinable(terminal: Terminal, { lines, ybase, y, x }: ScreenBuffer): number {
   const width = widthToJoin(terminal)
   const line = lines.get(ybase + y) as Line
-  return x >= width && line.getWidth(x - width) === width && line.getString(x - width) !== ''
-    ? width
-    : 0
+  const isPrinted =
+    x >= width && line.getWidth(x - width) === width && line.getString(x - width) !== ''
+  return isPrinted && looksAsNext(terminal, line, x - width) ? width : 0
 }
 
 function bufferState(terminal: Terminal, buffer: ScreenBuffer, isActive: boolean): unknown {
