@@ -110,11 +110,13 @@ function bufferState(terminal: Terminal, buffer: ScreenBuffer, isActive: boolean
   const { lines, ybase, x, y, scrollTop, scrollBottom, tabs } = buffer
   const { savedX, savedY, savedCurAttrData: saved, savedCharset } = buffer
   const last = terminal.cols - 1
+  // xterm.js has lines above the alternate screen, which nobody sees, when it was smaller before.
+  const hidden = buffer === insideOf(terminal).buffers.alt ? ybase : 0
   return {
-    lines: Array.from({ length: lines.length }, (_, row) =>
-      lineState(terminal, lines.get(row) as Line, row),
+    lines: Array.from({ length: lines.length - hidden }, (_, row) =>
+      lineState(terminal, lines.get(hidden + row) as Line, row),
     ),
-    ...(isActive ? { ybase, x, y } : {}),
+    ...(isActive ? { ybase: ybase - hidden, x, y } : {}),
     region: [scrollTop, scrollBottom],
     tabs: Object.keys(tabs)
       .filter((tab) => tabs[Number(tab)] === true && Number(tab) <= last)
@@ -155,7 +157,7 @@ function lookText(terminal: Terminal, look: Look): string {
 }
 
 /**
- * Whether a snapshot of a terminal is exact. It is not when the cursor is behind an empty last cell of the alternate screen, where it
+ * Whether a snapshot of a terminal is exact. It is not when a wide character was half overwritten at the end of a row; when the cursor is behind an empty last cell of the alternate screen, where it
  * has a space; nor when a program has restored the cursor within a link or underlined text, and changed the colour since.
  */
 export function isExact({ terminal }: PageTerminal): boolean {
@@ -163,6 +165,7 @@ export function isExact({ terminal }: PageTerminal): boolean {
   const { cols } = terminal
   const line = active.lines.get(active.ybase + active.y) as Line
   if (active === alt && active.x >= cols && line.getString(cols - 1) === '') return false
+  if (line.getWidth(cols - 2) === 2 && line.getWidth(cols - 1) !== 0) return false
   const look = nextLook(terminal)
   const { savedCurAttrData: saved } = active
   return isInUse(look) || (look.fg === saved.fg && look.bg === saved.bg)

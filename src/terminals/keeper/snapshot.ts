@@ -74,12 +74,12 @@ export function snapshotOf(terminal: Terminal, extras: Extras): Buffer {
   const parts = [RESET, extras.settings, title, savedCursor(normal, terminal.rows, drawn.first)]
   let last = drawn
   if (active === alt) {
-    last = drawLines(alt, terminal.cols, pen, MAX_TEXT_LENGTH)
+    last = drawLines(alt, terminal.cols, pen, 0)
     parts.push(drawn.text, tabStops(normal, terminal.cols), region(normal, terminal.rows))
     parts.push(moveTo(Math.min(normal.x, terminal.cols - 1), normal.y), '\x1b[?1047h')
-    parts.push(savedCursor(alt, terminal.rows, 0), '\x1b[H', last.text)
+    parts.push(savedCursor(alt, terminal.rows, alt.ybase), '\x1b[H', last.text)
   } else {
-    const saved = savedCursor(alt, terminal.rows, 0)
+    const saved = savedCursor(alt, terminal.rows, alt.ybase)
     parts.push(saved === '' ? '' : `\x1b[?1047h${saved}\x1b[?1047l\x1b[H`, drawn.text)
   }
   const state = `${tabStops(active, terminal.cols)}${region(active, terminal.rows)}`

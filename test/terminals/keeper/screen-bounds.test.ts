@@ -125,6 +125,20 @@ t.test('a snapshot copies nothing to the clipboard', async (t) => {
   screen.dispose()
 })
 
+t.test('characters are as wide as in the page', async (t) => {
+  for (const [version, column] of [
+    ['11', 3],
+    ['6', 2],
+  ] as const) {
+    const screen = new Screen(SIZE, 1000)
+    screen.setUnicodeVersion(version)
+    screen.write(Buffer.from('👩\x1b[mb\x1b[D'), true)
+    await screen.parsed()
+    t.match(screen.snapshot().toString(), `\x1b[1;${column}H`)
+    screen.dispose()
+  }
+})
+
 t.test('a screen of any size can be drawn', async (t) => {
   for (const size of [
     { columns: 1, rows: 1 },
