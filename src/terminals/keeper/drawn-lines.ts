@@ -93,7 +93,7 @@ function drawCells(line: Line, pen: Pen, from: number): DrawnCells {
     const moved = column === x ? '' : `\x1b[${x - column}C`
     if (line.getString(x) === '' && isPlainButBackground(look)) {
       const background = backgroundOf(look)
-      const count = blankRun(line, x, background)
+      const count = blankRun(line, x)
       if (background !== 0) {
         const color = pen.background === background ? '' : pen.change({ ...PLAIN, bg: background })
         text += `${moved}${color}\x1b[${count}X`
@@ -113,14 +113,18 @@ function drawCells(line: Line, pen: Pen, from: number): DrawnCells {
   return { text, column }
 }
 
-/** How many cells from a column on are empty and have a background. */
-function blankRun(line: Line, from: number, background: number): number {
+/** How many cells from a column on are empty and look the same as the first of them. */
+function blankRun(line: Line, from: number): number {
+  const fg = line.getFg(from)
+  const bg = line.getBg(from)
   let x = from + 1
-  while (x < line.length && line.getString(x) === '') {
-    const look = lookAt(line, x)
-    if (!isPlainButBackground(look) || backgroundOf(look) !== background) break
+  while (
+    x < line.length &&
+    line.hasContent(x) === 0 &&
+    line.getFg(x) === fg &&
+    line.getBg(x) === bg
+  )
     x += 1
-  }
   return x - from
 }
 

@@ -31,6 +31,9 @@ export interface Size {
   readonly rows: number
 }
 
+/** By which version of Unicode characters are wide: 11, ttyd's default, has wide emoji; 6, xterm.js's own, has not. */
+export type UnicodeVersion = '6' | '11'
+
 /** The largest screen, in cells, and in each direction. A cell needs 12 bytes, twice while a program has a screen of its own. */
 const MAX_CELLS = 98_304
 const MAX_COLUMNS = 1024
@@ -127,7 +130,7 @@ export class Screen {
   #answers = false
   #parsing: Promise<void> | undefined
   #isDisposed = false
-  #unicodeVersion: '6' | '11' = '11'
+  #unicodeVersion: UnicodeVersion = '11'
   /** The first bytes of a character whose others have not come. */
   #partOfCharacter: Buffer = Buffer.alloc(0)
   /** How much was parsed since memory was measured, in bytes. */
@@ -162,8 +165,8 @@ export class Screen {
     return titleOf(this.#parser.terminal) || undefined
   }
 
-  /** By which version of Unicode the page decides which characters are wide: 11 (ttyd's default) or 6. */
-  setUnicodeVersion(version: '6' | '11'): void {
+  /** Says by which version of Unicode the page decides which characters are wide. */
+  setUnicodeVersion(version: UnicodeVersion): void {
     this.#unicodeVersion = version
     if (this.#parser !== undefined) this.#parser.terminal.unicode.activeVersion = version
   }

@@ -8,7 +8,7 @@
 import type { Terminal } from '@xterm/headless'
 import { charsetName } from './charsets.ts'
 import { drawLines, lineAt, textAt, widthAt } from './drawn-lines.ts'
-import { hasExtended, isInUse, Pen, PLAIN, withUnderline } from './pen.ts'
+import { hasExtended, isInUse, lookKey, Pen, PLAIN, withUnderline } from './pen.ts'
 import {
   charsetsOf,
   insideOf,
@@ -74,12 +74,12 @@ export function snapshotOf(terminal: Terminal, extras: Extras): Buffer {
   const parts = [RESET, extras.settings, title, savedCursor(normal, terminal.rows, drawn.first)]
   let last = drawn
   if (active === alt) {
-    last = drawLines(alt, terminal.cols, pen, MAX_TEXT_LENGTH)
+    last = drawLines(alt, terminal.cols, pen, 0)
     parts.push(drawn.text, tabStops(normal, terminal.cols), region(normal, terminal.rows))
     parts.push(moveTo(Math.min(normal.x, terminal.cols - 1), normal.y), '\x1b[?1047h')
-    parts.push(savedCursor(alt, terminal.rows, 0), '\x1b[H', last.text)
+    parts.push(savedCursor(alt, terminal.rows, alt.ybase), '\x1b[H', last.text)
   } else {
-    const saved = savedCursor(alt, terminal.rows, 0)
+    const saved = savedCursor(alt, terminal.rows, alt.ybase)
     parts.push(saved === '' ? '' : `\x1b[?1047h${saved}\x1b[?1047l\x1b[H`, drawn.text)
   }
   const state = `${tabStops(active, terminal.cols)}${region(active, terminal.rows)}`
@@ -110,7 +110,8 @@ function stateOf(
   const modes = () => style.after() + modesText(terminal, hasSetCursorStyle)
 
   const width = widthToJoin(terminal)
-  const joined = width > 0 && width <= x ? printed(line, x - width, charsets.charset) : undefined
+  const isLast = width > 0 && width <= x && looksAsNext(terminal, line, x - width)
+  const joined = isLast ? printed(line, x - width, charsets.charset) : undefined
   if (joined !== undefined && widthAt(line, x - width) === width) {
     const state = start + modes()
     if (state === '' && drawn?.endsWith(joined) === true) return ''
@@ -127,6 +128,13 @@ function stateOf(
   // A combining character that has nothing to combine with takes a column, also behind the last one.
   const beyond = '\0\u0301'.repeat(Math.min(MAX_BEYOND, active.x - x))
   return `${start}${last}\0${beyond}${modes()}` // nothing combines with it
+}
+
+/** Whether a cell can have been printed just now. After a change of the size the cursor may be behind another one. */
+export function looksAsNext(terminal: Terminal, line: Line, column: number): boolean {
+  const look = nextLook(terminal)
+  const next = hasExtended(look.bg) ? look : { ...look, underline: 0, link: 0 }
+  return lookKey(lookAt(line, column)) === lookKey(next)
 }
 
 /** How to make further text look as it would. */

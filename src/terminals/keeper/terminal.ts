@@ -19,6 +19,7 @@ import {
   sizeIn,
   withSize,
   type FirstMessage,
+  unicodeVersionIn,
 } from './ttyd-messages.ts'
 
 /** A new size reaches the shell when no other follows within this time, in milliseconds: each makes its program draw again. */
@@ -332,6 +333,11 @@ export class KeptTerminal {
     feed.client.close(NORMAL, 'the shell has ended')
   }
 
+  #prefer(preferences: Buffer): void {
+    this.#preferences = preferences
+    this.#screen.setUnicodeVersion(unicodeVersionIn(preferences.subarray(1)))
+  }
+
   #fromTtyd(message: Buffer): void {
     if (this.#hasEnded) return
     this.#isAccepted = true
@@ -339,7 +345,7 @@ export class KeptTerminal {
     else {
       const isSmall = message.length <= MAX_REMEMBERED_BYTES
       if (message[0] === FROM_TTYD.title && isSmall) this.#title = message
-      if (message[0] === FROM_TTYD.preferences && isSmall) this.#preferences = message
+      if (message[0] === FROM_TTYD.preferences && isSmall) this.#prefer(message)
       this.#feed?.send(message) // a newer ttyd may say more, which the page may understand
     }
   }
