@@ -117,7 +117,7 @@ export async function startKeptShells(
 }
 
 /** Starts the keeper of terminals as a process. */
-export async function startKeeperProgram(
+async function startKeeperProgram(
   socket: string,
   ttydUrl: string,
   settings: Record<string, string> = {},

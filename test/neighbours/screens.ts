@@ -62,7 +62,7 @@ const PLAYED = `
     constructor() {
       super()
       window.played = this
-      setTimeout(() => this.dispatchEvent(new Event('open')))
+      queueMicrotask(() => this.dispatchEvent(new Event('open')))
     }
     send() {}
     close() {}
@@ -79,7 +79,7 @@ const PLAYED = `
 const AT_ONCE = 500
 
 /** What a page shows now. @param last how many lines, from the end */
-export function shownIn(page: Page, last = Infinity): Promise<Shown> {
+function shownIn(page: Page, last = Infinity): Promise<Shown> {
   return page.evaluate<Shown>(look(last))
 }
 
@@ -124,7 +124,7 @@ export class UncutPage {
 }
 
 /** How two terminals differ, with the first lines that do; an empty list when they are the same. */
-export function differences(shown: Shown, uncut: Shown): string[] {
+function differences(shown: Shown, uncut: Shown): string[] {
   const found: string[] = []
   for (const key of new Set([...Object.keys(shown.state), ...Object.keys(uncut.state)]))
     if (JSON.stringify(shown.state[key]) !== JSON.stringify(uncut.state[key]))
