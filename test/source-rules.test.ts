@@ -151,7 +151,7 @@ t.test('what Node and ws do not document is used in one place', async (t) => {
   for (const [name, use] of INTERNALS) {
     t.match(use, name)
     t.same(
-      having(name).filter((path) => !path.endsWith('-internals.ts')), // of Node, and of xterm.js
+      having(name).filter((path) => path !== 'src/http/node-internals.ts'),
       ELSEWHERE[String(name)] ?? [],
       String(name),
     )
@@ -164,7 +164,6 @@ t.test('what Node and ws do not document is used in one place', async (t) => {
 const SLEEPERS: Readonly<Record<string, string>> = {
   'test/helpers/waiting.ts': 'the helpers through which every other test waits',
   'test/neighbours/next-app/app/gates.ts': 'a program of its own, built by Next.js',
-  'test/neighbours/screens.ts': 'text that runs in a page',
   'test/neighbours/terminals-cuts.neighbours.ts': 'a program of the shell that prints at a pace',
   'test/neighbours/terminals-soak.ts': 'a program of the shell that prints at a pace',
   'test/neighbours/terminals-upgrades.neighbours.ts':

@@ -38,7 +38,7 @@ const NORMAL = 1000
 export const NOT_AUTHENTICATED = 1008
 
 /** The code after which ttyd's page connects again at once. */
-export const RESTARTING = 1012
+const RESTARTING = 1012
 
 /** The close of a terminal whose session is over. The gateway closes the socket itself, with the same code and a line before it. */
 const SESSION_OVER = { code: 4401, reason: 'session ended' }
