@@ -177,7 +177,7 @@ t.test(
     const sleeping = globSync('test/**/*.{ts,tsx}', { exclude: ['**/node_modules/**'] })
       .filter((path) => path !== 'test/source-rules.test.ts')
       .filter((path) => {
-        const code = readFileSync(path, 'utf8').replace(/\bt\.setTimeout\(/g, '')
+        const code = readFileSync(path, 'utf8')
         return (
           /\bsetTimeout\b(?!')|\bAtomics\.wait|\bonce\(AbortSignal\.timeout/.test(code) ||
           /\bsleep \d?\.\d/.test(code.replace(/; do sleep [\d.]+; done/g, ''))
@@ -186,6 +186,17 @@ t.test(
     t.same(sleeping.toSorted(), Object.keys(SLEEPERS))
   },
 )
+
+t.test('the time limit of a test is that of its file, in .taprc', async (t) => {
+  // A smaller one of a test's own, which is also that of its file, fails on a busy machine, and shows no hang sooner.
+  const limit = /\bt\.setTimeout\(|\bt\.test\([^\n]*\{[^}\n]*\btimeout:|^ *\{ timeout: \S+ \},$/m
+  for (const text of ['t.setTimeout(1)', "t.test('x', { timeout: 1 }, ", '  { timeout: 1 },'])
+    t.match(text, limit)
+  const limited = globSync('test/**/*.test.ts').filter((path) =>
+    limit.test(readFileSync(path, 'utf8')),
+  )
+  t.same(limited, ['test/source-rules.test.ts'])
+})
 
 t.test('decorators are for the exchange and the two writers of responses only', async (t) => {
   const decorated = FILES.flatMap(({ path, code }) =>

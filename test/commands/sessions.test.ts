@@ -10,8 +10,6 @@ import { SECRET, token } from '../helpers/gateway.ts'
 import { run, serve, temporaryFolder } from '../helpers/process.ts'
 import { send } from '../helpers/wire.ts'
 
-t.setTimeout(85_000) // the tests start programs, which a busy machine does slowly
-
 /** Signs in with a browser of this name. @returns the cookie's field */
 const signInWith = async (port: number, subject: string, device: string) =>
   signIn(port, await token({ subject }), [client('203.0.113.9'), `User-Agent: ${device}`])

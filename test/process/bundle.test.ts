@@ -106,7 +106,7 @@ t.test('the bundle’s commands print what the sources print', async (t) => {
   t.match(refused.stderr(), /GATEWAY_JWT_SECRET/)
 })
 
-t.test('a hot restart starts the bundle that is on the disk', { timeout: 60_000 }, async (t) => {
+t.test('a hot restart starts the bundle that is on the disk', async (t) => {
   const program = await serveWithPortKeeper(t, {}, bundle)
   await program.replace()
   t.equal((await send(program.port, 'GET /')).status, 401)

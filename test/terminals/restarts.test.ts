@@ -16,10 +16,6 @@ import { serve, temporaryFolder } from '../helpers/process.ts'
 import { elapse, eventually } from '../helpers/waiting.ts'
 import { send } from '../helpers/wire.ts'
 
-t.setTimeout(85_000)
-
-const PATIENT = { timeout: 85_000 }
-
 /** A keeper whose gateway comes and goes. */
 async function startKeeper(t: Test) {
   const ttyd = await startScriptedTtyd(t)
@@ -151,7 +147,7 @@ async function closeOf(page: TestClient): Promise<number | undefined> {
   return page.closedWith()
 }
 
-t.test('a kill -9 of the gateway, and a SIGTERM, leave the shell', PATIENT, async (t) => {
+t.test('a kill -9 of the gateway, and a SIGTERM, leave the shell', async (t) => {
   const { ttyd, keeper, settings } = await startKeeper(t)
   let fields: string[] = []
   let shell: ScriptedShell | undefined
@@ -172,7 +168,7 @@ t.test('a kill -9 of the gateway, and a SIGTERM, leave the shell', PATIENT, asyn
   t.equal(ttyd.shells.length, 1)
 })
 
-t.test('a gateway that was replaced neither ends nor renews anything', PATIENT, async (t) => {
+t.test('a gateway that was replaced neither ends nor renews anything', async (t) => {
   const { ttyd, keeper, settings } = await startKeeper(t)
   const gateway = await serveWithPortKeeper(t, { ...settings, GATEWAY_DRAIN_SECONDS: '30' })
   const { port } = gateway

@@ -9,8 +9,6 @@ import { basic } from '../helpers/ttyd.ts'
 import { eventually, SOON_MS } from '../helpers/waiting.ts'
 import { send, upgrade } from '../helpers/wire.ts'
 
-t.setTimeout(60_000)
-
 const HOUR = 3600
 const OLD_SECRET = 'another-key-of-houston-81c0a7d6e5f4b392'
 
