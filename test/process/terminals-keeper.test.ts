@@ -130,7 +130,22 @@ t.test('SIGTERM tells clients 1012, ends shells, and waits for nobody', async (t
   t.equal(ended.length, 3)
 })
 
-t.test('a second signal ends it at once, and a hung ttyd does not keep it', async (t) => {
+t.test('signals that are meant for a gateway end no shell', async (t) => {
+  const TERMINALS_SOCKET = join(temporaryFolder(t), 'terminals.sock')
+  const ttyd = await startScriptedTtyd(t)
+  const keeper = start(t, { TERMINALS_SOCKET, TERMINALS_TTYD_URL: ttyd.url })
+  await keeper.logged('keeping terminals')
+  const client = await openTerminal(t, TERMINALS_SOCKET)
+  const shell = await ttyd.shell(0)
+  for (const signal of ['SIGHUP', 'SIGUSR2'] as const) {
+    keeper.child.kill(signal)
+    await keeper.logged(`nothing to be done on ${signal} for the keeper of terminals`)
+  }
+  client.type('x')
+  await eventually(() => shell.received.includes('0x'), 'the shell goes on')
+})
+
+t.test('a ttyd that does not answer does not keep it from stopping', async (t) => {
   const TERMINALS_SOCKET = join(temporaryFolder(t), 'terminals.sock')
   const ttyd = await startScriptedTtyd(t)
   ttyd.holdHandshakes()

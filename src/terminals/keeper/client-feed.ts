@@ -6,14 +6,13 @@ import { FROM_TTYD } from '../protocol.ts'
 import { MESSAGE_BYTES, type ClientLink } from './client-link.ts'
 import type { Holds } from './holds.ts'
 import type { Screen, Size } from './screen.ts'
+import { outputOf } from './ttyd-messages.ts'
 
 /** How much waits for a client that has asked for a pause, in bytes. Then it gets the screen. */
 const MAX_PAUSED_BYTES = 1024 * 1024
 
 /** How much of what is no output waits until the screen is drawn, in bytes. */
 const MAX_OTHERS_BYTES = 64 * 1024
-
-const OUTPUT = Buffer.of(FROM_TTYD.output)
 
 /** What a client gets its output from. */
 export interface FeedSource {
@@ -135,7 +134,7 @@ export class ClientFeed {
     }
     if (this.#state !== 'drawing') return
     for (const message of before) this.client.send(message)
-    this.client.send(Buffer.concat([OUTPUT, this.#snapshot()]))
+    this.client.send(outputOf(this.#snapshot()))
     this.#state = 'live'
     this.#holds.set('drawing', false)
     const others = this.#others

@@ -58,7 +58,8 @@ interface Ping {
   at: number
 }
 
-const NOBODY: ClientEvents = { onMessage() {}, onProgress() {}, onEnd() {} }
+/** Hears nothing. */
+export const NOBODY: ClientEvents = { onMessage() {}, onProgress() {}, onEnd() {} }
 
 /** A client's connection. */
 export class ClientLink {
@@ -135,7 +136,7 @@ export class ClientLink {
     else this.#socket.resume()
   }
 
-  /** Pings a quiet client, and ends the connection of one that has gone. Call it every few seconds. */
+  /** Pings a quiet client, and ends the connection of one that has gone. Call it about twice a second. */
   check(now: number): void {
     if (this.#socket.isPaused) {
       this.#heardAt = now // nothing can be heard, not even that the connection has ended; but then a write fails

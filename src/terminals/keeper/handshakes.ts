@@ -16,7 +16,7 @@ import {
   TTYD_PROTOCOL,
   type Arrival,
 } from '../protocol.ts'
-import { ClientLink } from './client-link.ts'
+import { ClientLink, NOBODY } from './client-link.ts'
 import type { KeeperClock } from './clock.ts'
 import { SecretDigest } from './digest.ts'
 import { tabOf } from './plain-requests.ts'
@@ -95,32 +95,29 @@ export class Handshakes {
     )
   }
 
-  /** Answers a handshake. Never rejects. */
+  /**
+   * Answers a handshake.
+   * @param socket handles its errors already
+   * @throws an error that nobody expected; the caller ends the connection
+   */
   async answer(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    socket.on('error', () => socket.destroy())
-    try {
-      if (!isHandshake(request)) {
-        refuse(socket, 400)
-        return
-      }
-      await loadScreens()
-      const owner = ownerIn(request)
-      if (owner !== undefined && owner.ends <= this.#clock.wall()) {
-        refuse(socket, 403)
-        return
-      }
-      const asked = tabOf(request.url ?? '')
-      const tab =
-        owner !== undefined && asked !== undefined && TAB_ID.test(asked) ? asked : undefined
-      const password = request.headers.authorization ?? ''
-      const handshake = { owner, tab, password, request, socket, head }
-      const known = owner && tab && this.#terminals.find(owner, tab, password)
-      if (known) this.#comeBack(known, handshake)
-      else await this.#open(handshake)
-    } catch (error) {
-      this.#logger.error({ err: error }, 'a handshake failed')
-      socket.destroy()
+    if (!isHandshake(request)) {
+      refuse(socket, 400)
+      return
     }
+    await loadScreens()
+    const owner = ownerIn(request)
+    if (owner !== undefined && owner.ends <= this.#clock.wall()) {
+      refuse(socket, 403)
+      return
+    }
+    const asked = tabOf(request.url ?? '')
+    const tab = owner !== undefined && asked !== undefined && TAB_ID.test(asked) ? asked : undefined
+    const password = request.headers.authorization ?? ''
+    const handshake = { owner, tab, password, request, socket, head }
+    const known = owner && tab && this.#terminals.find(owner, tab, password)
+    if (known) this.#comeBack(known, handshake)
+    else await this.#open(handshake)
   }
 
   /** Opens a new shell, if ttyd agrees. */
@@ -227,8 +224,6 @@ export class Handshakes {
     refuse(socket, 503, { [REFUSAL_HEADER]: 'too-many-terminals' })
   }
 }
-
-const NOBODY = { onMessage() {}, onProgress() {}, onEnd() {} }
 
 /** What happens to terminals is logged; and one that has ended is forgotten. */
 function terminalEvents(terminals: Terminals, logger: Logger): TerminalEvents {

@@ -16,6 +16,7 @@ import type { TtydLink } from './ttyd-link.ts'
 import {
   DEFAULT_SIZE,
   firstMessageIn,
+  outputOf,
   sizeIn,
   withSize,
   type FirstMessage,
@@ -289,7 +290,7 @@ export class KeptTerminal {
       setTimeout(() => client.close(SESSION_OVER.code, SESSION_OVER.reason), FAREWELL_MS).unref()
   }
 
-  /** Ends what is over, and keeps connections alive. Call it about once a second. */
+  /** Ends what is over, and keeps connections alive. Call it about twice a second. */
   check(): void {
     const now = this.#clock.elapsed()
     if (this.owner !== undefined && this.#clock.wall() >= this.owner.ends) this.endForSession()
@@ -487,9 +488,3 @@ function line(text: string): Buffer {
 }
 
 const INPUT = Buffer.of(FROM_CLIENT.input)
-const OUTPUT = Buffer.of(FROM_TTYD.output)
-
-/** A message with output. */
-function outputOf(text: Buffer): Buffer {
-  return Buffer.concat([OUTPUT, text])
-}

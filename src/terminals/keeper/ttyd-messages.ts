@@ -2,6 +2,7 @@
  * What do ttyd and its page say? The page's first message is a JSON object with the token and the size of its window; later ones that
  * the keeper reads are sizes, and ttyd's preferences. Everything else is for the other side alone.
  */
+import { FROM_TTYD } from '../protocol.ts'
 import { boundedSize, type Size, type UnicodeVersion } from './screen.ts'
 
 /** The first message of ttyd's page. */
@@ -47,6 +48,13 @@ export function sizeIn(text: Buffer): Size | undefined {
 export function unicodeVersionIn(text: Buffer): UnicodeVersion {
   const version = objectIn(text)?.['unicodeVersion']
   return version === 6 || version === '6' ? '6' : '11'
+}
+
+const OUTPUT = Buffer.of(FROM_TTYD.output)
+
+/** A message of ttyd with output of the shell. */
+export function outputOf(text: Buffer): Buffer {
+  return Buffer.concat([OUTPUT, text])
 }
 
 function sizeFrom({ columns, rows }: Record<string, unknown>): Size | undefined {

@@ -101,10 +101,10 @@ t.test('a terminal that ttyd has not accepted is not kept', async (t) => {
 
   const silent = await openTerminal(t, keeper.path, { first: undefined })
   await eventually(() => keeper.terminals.size === 1, 'it is there')
-  clock.pass(9000)
+  clock.pass(5000)
   keeper.terminals.check()
   t.equal(silent.closedWith(), undefined)
-  clock.pass(1000)
+  clock.pass(5000)
   keeper.terminals.check()
   await eventually(() => silent.closedWith() === 1008, 'nothing was said')
   await eventually(() => keeper.terminals.size === 0, 'it is gone')
