@@ -82,6 +82,7 @@ export class Handshakes {
     handleProtocols: () => TTYD_PROTOCOL, // it was offered: see isHandshake
     maxPayload: MAX_MESSAGE_BYTES,
     perMessageDeflate: false,
+    allowSynchronousEvents: false, // one message in a turn, or a flood of small ones keeps other clients waiting
     skipUTF8Validation: true,
   })
 
