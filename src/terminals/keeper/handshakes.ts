@@ -30,6 +30,7 @@ import {
 import type { Terminals } from './terminals.ts'
 import { firstMessageIn } from './ttyd-messages.ts'
 import { openTtyd, type TtydLink } from './ttyd-link.ts'
+import { UnfinishedMessages } from './unfinished-messages.ts'
 
 /** The largest message of a client, in bytes: more than any paste. */
 const MAX_MESSAGE_BYTES = 32 * 1024 * 1024
@@ -72,6 +73,7 @@ export class Handshakes {
   readonly #clock: KeeperClock
   readonly #times: HandshakeTimes
   readonly #events: TerminalEvents
+  readonly #unfinished = new UnfinishedMessages()
   /** What the `101` of a handshake says to the gateway. */
   readonly #said = new WeakMap<IncomingMessage, readonly string[]>()
   readonly #sockets = new WebSocketServer({
@@ -80,6 +82,7 @@ export class Handshakes {
     handleProtocols: () => TTYD_PROTOCOL, // it was offered: see isHandshake
     maxPayload: MAX_MESSAGE_BYTES,
     perMessageDeflate: false,
+    allowSynchronousEvents: false, // one message in a turn, or a flood of small ones keeps other clients waiting
     skipUTF8Validation: true,
   })
 
@@ -215,6 +218,7 @@ export class Handshakes {
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
       isTaken = true
       take(webSocket)
+      this.#unfinished.follow(webSocket, socket)
     })
     return isTaken
   }

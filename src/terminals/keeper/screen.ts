@@ -15,6 +15,7 @@ import { Palette } from './palette.ts'
 import { RESET, snapshotOf } from './snapshot.ts'
 import { linksOn, memoryOf, simplify } from './screen-memory.ts'
 import { partsToParse } from './scrolled-away.ts'
+import { endOfSlice } from './slices.ts'
 import { completeLength, UnfinishedSequence } from './unfinished.ts'
 import {
   boundSequences,
@@ -51,8 +52,7 @@ const MAX_PARSED_BYTES = 3 * 1024 * 1024
 /** Memory is measured each time that this much was parsed, in bytes. */
 const MEASURE_EVERY_BYTES = 128 * 1024
 
-/** How much is parsed at a time, in bytes, and for how long before others get their turn, in milliseconds. */
-const SLICE_BYTES = 16 * 1024
+/** For how long output is parsed before others get their turn, in milliseconds. */
 const TURN_MS = 8
 
 /** How much output may wait for the parser, in bytes. */
@@ -122,6 +122,8 @@ export class Screen {
   onAnswer: (text: string) => void = () => {}
   #maxScrollback: number
   #size: Size
+  /** The size that was asked for last. It is in use as soon as the output before it is parsed. */
+  #wanted: Size
   #parser: Parser | undefined
   readonly #waiting: Piece[] = []
   #waitingBytes = 0
@@ -139,6 +141,7 @@ export class Screen {
   /** @param scrollback lines above the screen that are kept; fewer when they are very long */
   constructor(size: Size, scrollback: number) {
     this.#size = boundedSize(size)
+    this.#wanted = this.#size
     this.#maxScrollback = scrollback
   }
 
@@ -188,10 +191,14 @@ export class Screen {
     }
   }
 
-  /** Changes the size; the text is wrapped again. Output that was written before is parsed first. */
+  /**
+   * Changes the size; the text is wrapped again. Output that was written before is parsed first. Of several that wait for that
+   * only the last counts, or all of them would hold up every other terminal at once.
+   */
   async resize(size: Size): Promise<void> {
+    this.#wanted = boundedSize(size)
     await this.parsed()
-    this.#size = boundedSize(size)
+    this.#size = this.#wanted
     if (this.#parser === undefined) return
     const { terminal } = this.#parser
     const { columns, rows } = this.#size
@@ -239,7 +246,7 @@ export class Screen {
       const bytes = this.#withPartOfCharacter(piece.bytes)
       for (const part of partsToParse(bytes, terminal))
         for (let at = 0; at < part.length && !this.#isDisposed;) {
-          const slice = part.subarray(at, at + SLICE_BYTES)
+          const slice = part.subarray(at, endOfSlice(part, at))
           const length = completeLength(slice) || slice.length
           this.#answers = piece.answers
           this.#parseSlice(slice.subarray(0, length))

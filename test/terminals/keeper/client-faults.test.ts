@@ -157,3 +157,20 @@ t.test('whatever is sent, the shell is there afterwards', async (t) => {
   t.equal(ttyd.shells.length, 1)
   t.same(crashes, [])
 })
+
+t.test('many small messages in one packet leave others their turn', async (t) => {
+  const ttyd = await startScriptedTtyd(t)
+  const keeper = await startTestKeeper(t, ttyd)
+  const { client, shell } = await openShell(t, keeper, ttyd)
+  let [turns, isOver] = [0, false]
+  const turn = () => {
+    turns += 1
+    if (!isOver) setImmediate(turn)
+  }
+  setImmediate(turn)
+  const small = Buffer.from([0x82, 0x81, 0, 0, 0, 0, 0x30])
+  rawOf(client).write(Buffer.concat(Array<Buffer>(2000).fill(small)))
+  await eventually(() => shell.received.length === 2000, 'all of them')
+  isOver = true
+  t.ok(turns >= 2000, `${turns} turns`)
+})
