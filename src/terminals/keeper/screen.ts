@@ -17,6 +17,7 @@ import { linksOn, memoryOf, simplify } from './screen-memory.ts'
 import { partsToParse } from './scrolled-away.ts'
 import { endOfSlice } from './slices.ts'
 import { completeLength, UnfinishedSequence } from './unfinished.ts'
+import { WaitingOutput } from './waiting-output.ts'
 import {
   boundSequences,
   isWithinSequence,
@@ -58,9 +59,6 @@ const TURN_MS = 8
 /** How much output may wait for the parser, in bytes. */
 const MAX_UNPARSED_BYTES = 1024 * 1024
 
-/** What a piece that waits takes besides its bytes. */
-const PIECE_BYTES = 256
-
 /** How long a terminal must be quiet before its output is parsed, in milliseconds. */
 const QUIET_MS = 100
 
@@ -100,13 +98,6 @@ export function boundedSize({ columns, rows }: Size): Size {
   return { columns: width, rows: Math.min(Math.max(1, rows), most) }
 }
 
-/** Output that waits for the parser. */
-interface Piece {
-  readonly bytes: Buffer
-  /** Whether the screen answers what the program asks of its terminal, because no client is there to do so. */
-  readonly answers: boolean
-}
-
 /** The parser, made with the first output. */
 interface Parser {
   readonly terminal: Terminal
@@ -125,7 +116,7 @@ export class Screen {
   /** The size that was asked for last. It is in use as soon as the output before it is parsed. */
   #wanted: Size
   #parser: Parser | undefined
-  readonly #waiting: Piece[] = []
+  readonly #waiting = new WaitingOutput()
   #waitingBytes = 0
   #quiet: NodeJS.Timeout | undefined
   /** Whether the piece that is parsed now may be answered. */
@@ -177,15 +168,14 @@ export class Screen {
   /** Adds output of the shell. @param answers whether the screen answers questions in it, since no client is connected */
   write(bytes: Buffer, answers: boolean): void {
     if (this.#isDisposed) return
-    this.#waiting.push({ bytes, answers })
-    this.#waitingBytes += bytes.length + PIECE_BYTES
+    this.#waitingBytes += this.#waiting.add(bytes, answers)
     if (this.isBehind) void this.parsed()
     else this.#quiet = this.#quiet?.refresh() ?? setTimeout(() => void this.parsed(), QUIET_MS)
   }
 
   /** Parses everything that was written until now, and what comes while that lasts. */
   async parsed(): Promise<void> {
-    while (this.#waiting.length > 0 || this.#parsing !== undefined) {
+    while (!this.#waiting.isEmpty || this.#parsing !== undefined) {
       this.#parsing ??= this.#parse().finally(() => (this.#parsing = undefined))
       await this.#parsing
     }
@@ -231,7 +221,7 @@ export class Screen {
   dispose(): void {
     this.#isDisposed = true
     clearTimeout(this.#quiet)
-    this.#waiting.length = 0
+    this.#waiting.clear()
     this.#waitingBytes = 0
     this.#parser?.terminal.dispose()
     this.#parser = undefined
@@ -240,7 +230,7 @@ export class Screen {
   async #parse(): Promise<void> {
     let turnBegan = performance.now()
     while (!this.#isDisposed) {
-      const piece = this.#takeWaiting()
+      const piece = this.#waiting.take()
       if (piece === undefined) return
       const { terminal } = (this.#parser ??= this.#makeParser())
       const bytes = this.#withPartOfCharacter(piece.bytes)
@@ -256,20 +246,6 @@ export class Screen {
           turnBegan = performance.now()
         }
       if (!this.#isDisposed) this.#waitingBytes -= piece.countedBytes
-    }
-  }
-
-  /** Takes what waits, up to a piece that is to be answered otherwise. It counts as waiting until it is parsed. */
-  #takeWaiting(): (Piece & { readonly countedBytes: number }) | undefined {
-    const [first] = this.#waiting
-    if (first === undefined) return undefined
-    const next = this.#waiting.findIndex(({ answers }) => answers !== first.answers)
-    const pieces = this.#waiting.splice(0, next < 0 ? this.#waiting.length : next)
-    const bytes = Buffer.concat(pieces.map((piece) => piece.bytes))
-    return {
-      bytes,
-      answers: first.answers,
-      countedBytes: bytes.length + pieces.length * PIECE_BYTES,
     }
   }
 
