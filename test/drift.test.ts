@@ -65,6 +65,19 @@ t.test('every setting is declared once, and the scripts set what is declared', a
   }
 })
 
+t.test('the page about terminals has every reason for which a shell ends', async (t) => {
+  const [, union = ''] =
+    /export type EndReason =((?:\n {2}\| .*)+)/.exec(read('src/terminals/keeper/terminal.ts')) ?? []
+  const reasons = [...union.matchAll(/'([^']+)'/g)].map(([, reason]) => reason)
+  t.ok(reasons.length > 5)
+  t.same(
+    [...read('docs/terminals.md').matchAll(/^ {2}\| `([^`]+)` \|/gm)]
+      .map(([, reason]) => reason)
+      .filter((reason) => reason !== 'reason'),
+    reasons,
+  )
+})
+
 t.test('every error code is provoked by a test', async (t) => {
   const tests = globSync('test/**/*.test.ts')
     .filter((path) => !path.endsWith('drift.test.ts'))

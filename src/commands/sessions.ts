@@ -50,9 +50,12 @@ function rowOf(session: SessionView): string[] {
   ]
 }
 
+/** An id of the list that begins with a hyphen, as one in 64 does. No option looks like it. */
+const HYPHENATED_ID = /^-[A-Za-z0-9_-]{21}$/
+
 async function end(args: readonly string[], env: Environment, io: Io): Promise<void> {
   const { values, positionals } = parseArgs({
-    args: [...args],
+    args: args.some((text) => HYPHENATED_ID.test(text)) ? ['--', ...args] : [...args],
     allowPositionals: true,
     options: { sub: { type: 'string' }, all: { type: 'boolean', default: false } },
   })

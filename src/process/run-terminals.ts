@@ -27,7 +27,11 @@ export async function runTerminals(config: TerminalsConfig): Promise<void> {
   const keeper = await startKeeper(config, logger).catch((error: unknown) => {
     throw describeListenFailure(config.socket, error)
   })
-  logger.info({ socket: config.socket, pid: process.pid }, 'keeping terminals')
+  // They mean something to the gateway, whose process has the same name. Their default action would end every shell.
+  for (const signal of ['SIGHUP', 'SIGUSR2'] as const)
+    process.on(signal, () =>
+      logger.warn(`nothing to be done on ${signal} for the keeper of terminals`),
+    )
   onStopSignals({
     first() {
       setTimeout(() => endProcess(EXIT.failed), STOP_MS).unref()
@@ -38,6 +42,8 @@ export async function runTerminals(config: TerminalsConfig): Promise<void> {
     },
     second: () => endProcess(EXIT.failed),
   })
+  // Last, because whoever reads this line may send a signal at once.
+  logger.info({ socket: config.socket, pid: process.pid }, 'keeping terminals')
 }
 
 /** Says why the keeper cannot listen, and which setting is meant. */

@@ -343,12 +343,12 @@ export class State {
     this.#lock = undefined
   }
 
-  /** Whether this process writes no more. */
   #becomeReady(): void {
     this.#isReady = true
     this.#ready.resolve()
   }
 
+  /** Whether this process writes no more. */
   #hasEnded(): boolean {
     return this.#mode === 'closed' || this.#mode === 'retired'
   }

@@ -66,21 +66,23 @@ export async function askKeeper(
   const answer = await promise
   try {
     return jsonIn(await textOf(answer))
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error // the body itself only says that it was cut
   } finally {
     answer.destroy()
   }
+}
 
-  async function textOf(from: IncomingMessage): Promise<Buffer> {
-    if (from.statusCode !== 200) throw new NotKeeperError(`it answered ${from.statusCode}`)
-    const chunks: Buffer[] = []
-    let size = 0
-    for await (const chunk of from as AsyncIterable<Buffer>) {
-      size += chunk.length
-      if (size > MAX_ANSWER_BYTES) throw new NotKeeperError('it answered too much')
-      chunks.push(chunk)
-    }
-    return Buffer.concat(chunks)
+async function textOf(answer: IncomingMessage): Promise<Buffer> {
+  if (answer.statusCode !== 200) throw new NotKeeperError(`it answered ${answer.statusCode}`)
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > MAX_ANSWER_BYTES) throw new NotKeeperError('it answered too much')
+    chunks.push(chunk)
   }
+  return Buffer.concat(chunks)
 }
 
 /** Why nobody answered: the code of the system's error, or `ETIMEDOUT`. */

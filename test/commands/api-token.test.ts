@@ -13,8 +13,6 @@ import { MAIN, run, serve, temporaryFolder, watch } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { send } from '../helpers/wire.ts'
 
-t.setTimeout(85_000) // the tests start programs, which a busy machine does slowly
-
 /** The command with a state folder; `leaked` revokes what stands in a text that comes in these pieces. */
 function commandIn(stateDir: string, more: Record<string, string> = {}) {
   const env = { GATEWAY_STATE_DIR: stateDir, ...more }

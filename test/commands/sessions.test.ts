@@ -2,13 +2,13 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { sessions } from '../../src/commands/sessions.ts'
+import { digestOf } from '../../src/identity/sessions.ts'
 import { runCommand } from '../helpers/command.ts'
 import { client, HTTPS, signIn } from '../helpers/door.ts'
+import { CLAIMS, forge, HEADER } from '../helpers/forged-tokens.ts'
 import { SECRET, token } from '../helpers/gateway.ts'
 import { run, serve, temporaryFolder } from '../helpers/process.ts'
 import { send } from '../helpers/wire.ts'
-
-t.setTimeout(85_000) // the tests start programs, which a busy machine does slowly
 
 /** Signs in with a browser of this name. @returns the cookie's field */
 const signInWith = async (port: number, subject: string, device: string) =>
@@ -73,6 +73,27 @@ t.test('sessions are listed and ended, with the gateway and without it', async (
     t.notOk(JSON.stringify([next.stdout(), gateway.stdout()]).includes(value), 'no log has a token')
   }
   t.notOk(gateway.stdout().includes(SECRET))
+})
+
+t.test('a session whose id looks like an option is ended too', async (t) => {
+  const { port, stateDir } = await serve(t)
+  const command = (...args: string[]) => runCommand(sessions, args, { GATEWAY_STATE_DIR: stateDir })
+  for (const start of ['-', '--']) {
+    const name = Array.from({ length: 100_000 }, (_, at) => `job ${at}`).find((text) =>
+      digestOf(`sid\0alice\0${text}`).startsWith(start),
+    )
+    const exp = Math.floor(Date.now() / 1000) + 3600
+    const bearer = `Authorization: Bearer ${forge(HEADER, { ...CLAIMS, exp, sid: name }, SECRET)}`
+    await send(port, 'GET /_gateway/v1/session', [bearer])
+    const { out } = await command('list', '--json')
+    const id = (JSON.parse(out) as Array<{ id: string }>).find((one) =>
+      one.id.startsWith(start),
+    )?.id
+    t.match(id, /^-.{21}$/)
+    t.match(await command('end', id ?? ''), { code: 0, out: '1 session ended\n' })
+    t.equal((await send(port, 'GET /_gateway/v1/session', [bearer])).status, 401)
+    t.match(await command('end', id ?? '', '--all'), { code: 64 }, 'one of them')
+  }
 })
 
 t.test('wrong usage, and a folder without a gateway, are reported', async (t) => {

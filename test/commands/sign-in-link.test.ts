@@ -8,8 +8,6 @@ import { SECRET } from '../helpers/gateway.ts'
 import { serve, temporaryFolder } from '../helpers/process.ts'
 import { send } from '../helpers/wire.ts'
 
-t.setTimeout(85_000) // the tests start programs, which a busy machine does slowly
-
 t.test('a link signs in once', async (t) => {
   const { port, stateDir, logged, stdout } = await serve(t, { GATEWAY_JWT_ISSUER: 'hubify' })
   const own = { GATEWAY_STATE_DIR: stateDir }

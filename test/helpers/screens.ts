@@ -13,6 +13,7 @@ import {
   PLAIN,
 } from '../../src/terminals/keeper/pen.ts'
 import { Screen, type Size } from '../../src/terminals/keeper/screen.ts'
+import { looksAsNext } from '../../src/terminals/keeper/snapshot.ts'
 import {
   boundSequences,
   charsetsOf,
@@ -100,18 +101,22 @@ export function stateOf({ terminal, palette }: PageTerminal): Record<string, unk
 function joinable(terminal: Terminal, { lines, ybase, y, x }: ScreenBuffer): number {
   const width = widthToJoin(terminal)
   const line = lines.get(ybase + y) as Line
-  return x >= width && line.getWidth(x - width) === width ? width : 0
+  const isPrinted =
+    x >= width && line.getWidth(x - width) === width && line.getString(x - width) !== ''
+  return isPrinted && looksAsNext(terminal, line, x - width) ? width : 0
 }
 
 function bufferState(terminal: Terminal, buffer: ScreenBuffer, isActive: boolean): unknown {
   const { lines, ybase, x, y, scrollTop, scrollBottom, tabs } = buffer
   const { savedX, savedY, savedCurAttrData: saved, savedCharset } = buffer
   const last = terminal.cols - 1
+  // xterm.js has lines above the alternate screen, which nobody sees, when it was smaller before.
+  const hidden = buffer === insideOf(terminal).buffers.alt ? ybase : 0
   return {
-    lines: Array.from({ length: lines.length }, (_, row) =>
-      lineState(terminal, lines.get(row) as Line, row),
+    lines: Array.from({ length: lines.length - hidden }, (_, row) =>
+      lineState(terminal, lines.get(hidden + row) as Line, row),
     ),
-    ...(isActive ? { ybase, x, y } : {}),
+    ...(isActive ? { ybase: ybase - hidden, x, y } : {}),
     region: [scrollTop, scrollBottom],
     tabs: Object.keys(tabs)
       .filter((tab) => tabs[Number(tab)] === true && Number(tab) <= last)
@@ -127,7 +132,7 @@ function bufferState(terminal: Terminal, buffer: ScreenBuffer, isActive: boolean
 }
 
 function lineState(terminal: Terminal, line: Line, row: number): string {
-  const cells = Array.from({ length: line.length }, (_, x) => cellState(terminal, line, x))
+  const cells = Array.from({ length: terminal.cols }, (_, x) => cellState(terminal, line, x))
   return `${row > 0 && line.isWrapped ? '>' : ' '}${cells.join('')}`
 }
 
@@ -152,7 +157,7 @@ function lookText(terminal: Terminal, look: Look): string {
 }
 
 /**
- * Whether a snapshot of a terminal is exact. It is not when the cursor is behind an empty last cell of the alternate screen, where it
+ * Whether a snapshot of a terminal is exact. It is not when a wide character was half overwritten at the end of a row; when the cursor is behind an empty last cell of the alternate screen, where it
  * has a space; nor when a program has restored the cursor within a link or underlined text, and changed the colour since.
  */
 export function isExact({ terminal }: PageTerminal): boolean {
@@ -160,6 +165,7 @@ export function isExact({ terminal }: PageTerminal): boolean {
   const { cols } = terminal
   const line = active.lines.get(active.ybase + active.y) as Line
   if (active === alt && active.x >= cols && line.getString(cols - 1) === '') return false
+  if (line.getWidth(cols - 2) === 2 && line.getWidth(cols - 1) !== 0) return false
   const look = nextLook(terminal)
   const { savedCurAttrData: saved } = active
   return isInUse(look) || (look.fg === saved.fg && look.bg === saved.bg)

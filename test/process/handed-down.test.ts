@@ -21,39 +21,35 @@ function descriptorOf(server: Server): number {
   return Number(Reflect.get(handle as object, 'fd'))
 }
 
-t.test(
-  'connections that come during a restart wait for the next start',
-  { timeout: 85_000 },
-  async (t) => {
-    const server = createServer().listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    const { port } = server.address() as AddressInfo
-    const env = {
-      ...testSettings({ GATEWAY_STATE_DIR: temporaryFolder(t), GATEWAY_PORT: '1' }),
-      PATH: process.env['PATH'],
-    }
-    const child = spawn('bash', ['-c', SUPERVISOR, 'bash', process.execPath, MAIN, 'serve'], {
-      env,
-      detached: true, // a process group of its own, so that one signal ends all of it
-      stdio: ['ignore', 'pipe', 'pipe', descriptorOf(server)],
-    }) as ChildProcessByStdio<null, Readable, Readable>
-    const supervisor = watch(t, child)
-    t.teardown(() => process.kill(-supervisor.pid, 'SIGKILL'))
-    server.close()
-    const starts = () => supervisor.logLines().filter(({ msg }) => msg === 'listening')
-    await eventually(() => starts().length === 1, 'the first start', 60_000)
-    t.match(starts()[0], { port }, 'whatever GATEWAY_PORT says')
-    t.equal((await send(port, 'GET /')).status, 401)
-    const endLoad = startLoad({
-      options: { host: '127.0.0.1', port, path: '/_gateway/live', headers: { Host: 'localhost' } },
-      fresh: 2,
-      kept: 0,
-    })
-    for (let round = 1; round <= 2; round++) {
-      process.kill(Number(starts().at(-1)?.['pid']), 'SIGTERM')
-      await eventually(() => starts().length === round + 1, 'the next start', 60_000)
-    }
-    const tally = await endLoad()
-    t.same(tally.failures, {})
-  },
-)
+t.test('connections that come during a restart wait for the next start', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const env = {
+    ...testSettings({ GATEWAY_STATE_DIR: temporaryFolder(t), GATEWAY_PORT: '1' }),
+    PATH: process.env['PATH'],
+  }
+  const child = spawn('bash', ['-c', SUPERVISOR, 'bash', process.execPath, MAIN, 'serve'], {
+    env,
+    detached: true, // a process group of its own, so that one signal ends all of it
+    stdio: ['ignore', 'pipe', 'pipe', descriptorOf(server)],
+  }) as ChildProcessByStdio<null, Readable, Readable>
+  const supervisor = watch(t, child)
+  t.teardown(() => process.kill(-supervisor.pid, 'SIGKILL'))
+  server.close()
+  const starts = () => supervisor.logLines().filter(({ msg }) => msg === 'listening')
+  await eventually(() => starts().length === 1, 'the first start', 60_000)
+  t.match(starts()[0], { port }, 'whatever GATEWAY_PORT says')
+  t.equal((await send(port, 'GET /')).status, 401)
+  const endLoad = startLoad({
+    options: { host: '127.0.0.1', port, path: '/_gateway/live', headers: { Host: 'localhost' } },
+    fresh: 2,
+    kept: 0,
+  })
+  for (let round = 1; round <= 2; round++) {
+    process.kill(Number(starts().at(-1)?.['pid']), 'SIGTERM')
+    await eventually(() => starts().length === round + 1, 'the next start', 60_000)
+  }
+  const tally = await endLoad()
+  t.same(tally.failures, {})
+})

@@ -11,8 +11,6 @@ import { temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { closeCode, gather, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
 
-const PATIENT = { timeout: 85_000 }
-
 /** The number of replacements under load. TEST_ROUNDS changes it. */
 const ROUNDS = Number(process.env['TEST_ROUNDS'] ?? 3)
 
@@ -20,7 +18,6 @@ const authorization = async () => `Authorization: Bearer ${await token()}`
 
 t.test(
   'under load no request is refused or lost, and WebSockets are closed with 1012',
-  PATIENT,
   async (t) => {
     const service = await startUpstream(t)
     const program = await serveWithPortKeeper(t, {
@@ -56,7 +53,7 @@ t.test(
   },
 )
 
-t.test('an open connection gets one more response, with Connection: close', PATIENT, async (t) => {
+t.test('an open connection gets one more response, with Connection: close', async (t) => {
   const pending = Promise.withResolvers<ServerResponse>()
   const service = await startUpstream(t, (request, response) =>
     request.url === '/slow' ? pending.resolve(response) : response.end('hello'),
@@ -96,7 +93,7 @@ t.test('an open connection gets one more response, with Connection: close', PATI
   t.equal((await send(program.port, 'GET /', [auth])).status, 200)
 })
 
-t.test('the file of a Unix socket stays the same', PATIENT, async (t) => {
+t.test('the file of a Unix socket stays the same', async (t) => {
   const folder = temporaryFolder(t)
   const path = join(folder, 'gateway.sock')
   const service = await startUpstream(t)

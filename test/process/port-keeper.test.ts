@@ -10,13 +10,10 @@ import { startRawUpstream, startUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { gather, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
 
-const PATIENT = { timeout: 85_000 }
-
 const authorization = async () => `Authorization: Bearer ${await token()}`
 
 t.test(
   'the port keeper keeps its process id, its PID file and its admin socket while the gateway changes',
-  PATIENT,
   async (t) => {
     const pidFile = join(temporaryFolder(t), 'gateway.pid')
     const program = await serveWithPortKeeper(t, { GATEWAY_PID_FILE: pidFile })
@@ -59,7 +56,7 @@ t.test(
   },
 )
 
-t.test('a successor that cannot start changes nothing', PATIENT, async (t) => {
+t.test('a successor that cannot start changes nothing', async (t) => {
   const secretFile = join(temporaryFolder(t), 'secret')
   writeFileSync(secretFile, SECRET)
   const service = await startUpstream(t)
@@ -87,7 +84,7 @@ t.test('a successor that cannot start changes nothing', PATIENT, async (t) => {
   t.not(await program.gatewayPid(), first, 'mended, it can be replaced')
 })
 
-t.test('a SIGUSR2 during a replacement causes another replacement', PATIENT, async (t) => {
+t.test('a SIGUSR2 during a replacement causes another replacement', async (t) => {
   const program = await serveWithPortKeeper(t)
   program.child.kill('SIGUSR2')
   await program.said('replacing the gateway')
@@ -96,7 +93,7 @@ t.test('a SIGUSR2 during a replacement causes another replacement', PATIENT, asy
   t.equal(await program.stop(), 0)
 })
 
-t.test('each request is counted once, whichever gateway handled it', PATIENT, async (t) => {
+t.test('each request is counted once, whichever gateway handled it', async (t) => {
   const program = await serveWithPortKeeper(t, {
     GATEWAY_RATE_LIMIT: '8',
     GATEWAY_RATE_LIMIT_SECONDS: '3600',
@@ -126,7 +123,6 @@ t.test('each request is counted once, whichever gateway handled it', PATIENT, as
 
 t.test(
   'the port keeper and the gateway end together, and the next start needs no cleanup',
-  PATIENT,
   async (t) => {
     const settings = {
       GATEWAY_STATE_DIR: temporaryFolder(t),
@@ -152,7 +148,6 @@ t.test(
 
 t.test(
   'SIGHUP reaches the gateway; SIGUSR2 without a port keeper does not end the process',
-  PATIENT,
   async (t) => {
     const kept = await serveWithPortKeeper(t)
     kept.child.kill('SIGHUP')
@@ -168,7 +163,7 @@ t.test(
 )
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  t.test(`${signal} to both processes, as systemd sends it, counts once`, PATIENT, async (t) => {
+  t.test(`${signal} to both processes, as systemd sends it, counts once`, async (t) => {
     const sockets: Socket[] = []
     const service = await startRawUpstream(t, (socket) => sockets.push(socket))
     const kept = await serveWithPortKeeper(t, { GATEWAY_DASHBOARD_URL: service.url })
@@ -189,7 +184,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   })
 }
 
-t.test('a PID file that cannot be written ends both processes, with 78', PATIENT, async (t) => {
+t.test('a PID file that cannot be written ends both processes, with 78', async (t) => {
   const program = run(
     t,
     ['serve'],

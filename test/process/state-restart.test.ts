@@ -12,8 +12,6 @@ import { startUpstream } from '../helpers/upstream.ts'
 import { eventually, within } from '../helpers/waiting.ts'
 import { gather, open, parseAnswer, requestBytes, send, type RawAnswer } from '../helpers/wire.ts'
 
-const PATIENT = { timeout: 85_000 }
-
 const FORM = 'Content-Type: application/x-www-form-urlencoded'
 
 const signOut = (cookie: string) => [cookie, HTTPS, `Origin: ${ORIGIN}`, 'Content-Length: 0']
@@ -44,45 +42,40 @@ async function keepOpen(port: number): Promise<(bytes: string) => Promise<RawAns
 const childrenOf = (pid: number): number[] =>
   readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
 
-t.test(
-  'sessions live on and endings hold, across restarts and replacements',
-  PATIENT,
-  async (t) => {
-    const service = await startUpstream(t)
-    const settings = { GATEWAY_DASHBOARD_URL: service.url }
-    const first = await serve(t, settings)
-    const ticket = await token()
-    const living = await signIn(first.port, ticket)
-    const ended = await signIn(first.port, await token())
-    t.equal((await send(first.port, 'POST /_gateway/sign-out', signOut(ended))).status, 303)
+t.test('sessions live on and endings hold, across restarts and replacements', async (t) => {
+  const service = await startUpstream(t)
+  const settings = { GATEWAY_DASHBOARD_URL: service.url }
+  const first = await serve(t, settings)
+  const ticket = await token()
+  const living = await signIn(first.port, ticket)
+  const ended = await signIn(first.port, await token())
+  t.equal((await send(first.port, 'POST /_gateway/sign-out', signOut(ended))).status, 303)
 
-    const second = run(t, ['serve'], testSettings({ GATEWAY_STATE_DIR: first.stateDir }))
-    t.equal(await second.exited, 69, 'a second process is refused')
-    t.match(second.stderr(), /^workspace-gateway: GATEWAY_STATE_DIR .* is in use[^\n]*\n$/)
-    first.child.kill('SIGKILL') // with the log of the database unread, as after a crash
-    await first.exited
+  const second = run(t, ['serve'], testSettings({ GATEWAY_STATE_DIR: first.stateDir }))
+  t.equal(await second.exited, 69, 'a second process is refused')
+  t.match(second.stderr(), /^workspace-gateway: GATEWAY_STATE_DIR .* is in use[^\n]*\n$/)
+  first.child.kill('SIGKILL') // with the log of the database unread, as after a crash
+  await first.exited
 
-    const kept = await serveWithPortKeeper(t, { ...settings, GATEWAY_STATE_DIR: first.stateDir })
-    for (const round of ['restarted', 'replaced']) {
-      t.equal(await refusalOf(kept.port, [living]), undefined, round)
-      t.equal(await refusalOf(kept.port, [ended]), 'token-invalid')
-      t.equal(await refusalOf(kept.port, [`Authorization: Bearer ${ticket}`]), 'ticket-used')
-      if (round === 'restarted') await kept.replace()
-    }
-    t.equal((await send(kept.port, 'POST /_gateway/sign-out', signOut(living))).status, 303)
-    await kept.replace()
-    t.equal(await refusalOf(kept.port, [living]), 'token-invalid')
-    t.equal(await kept.stop(), 0)
-    t.same(
-      readdirSync(first.stateDir).filter((name) => name.startsWith('state')),
-      ['state.db', 'state.lock'],
-    )
-  },
-)
+  const kept = await serveWithPortKeeper(t, { ...settings, GATEWAY_STATE_DIR: first.stateDir })
+  for (const round of ['restarted', 'replaced']) {
+    t.equal(await refusalOf(kept.port, [living]), undefined, round)
+    t.equal(await refusalOf(kept.port, [ended]), 'token-invalid')
+    t.equal(await refusalOf(kept.port, [`Authorization: Bearer ${ticket}`]), 'ticket-used')
+    if (round === 'restarted') await kept.replace()
+  }
+  t.equal((await send(kept.port, 'POST /_gateway/sign-out', signOut(living))).status, 303)
+  await kept.replace()
+  t.equal(await refusalOf(kept.port, [living]), 'token-invalid')
+  t.equal(await kept.stop(), 0)
+  t.same(
+    readdirSync(first.stateDir).filter((name) => name.startsWith('state')),
+    ['state.db', 'state.lock'],
+  )
+})
 
 t.test(
   'a gateway that was replaced changes nothing: the next try reaches the successor',
-  PATIENT,
   async (t) => {
     const service = await startUpstream(t, (request, response) => {
       if (request.url === '/stream') {
@@ -154,29 +147,25 @@ t.test(
   },
 )
 
-t.test(
-  'who signs in at the successor is known on connections to the old gateway',
-  PATIENT,
-  async (t) => {
-    const service = await startUpstream(t)
-    const program = await serveWithPortKeeper(t, {
-      GATEWAY_DASHBOARD_URL: service.url,
-      GATEWAY_DRAIN_SECONDS: '60',
-    })
-    const { port } = program
-    const kept = await Promise.all(Array.from({ length: 5 }, () => keepOpen(port)))
-    await program.replace()
-    await program.said('draining')
-    for (const ask of kept) {
-      const mine = await signIn(port, await token())
-      const answer = await ask(requestBytes('GET /', [HTTPS, mine]))
-      t.equal(answer.status, 200)
-      t.equal(answer.headers['connection'], 'close', 'it is the old one that answers')
-    }
-  },
-)
+t.test('who signs in at the successor is known on connections to the old gateway', async (t) => {
+  const service = await startUpstream(t)
+  const program = await serveWithPortKeeper(t, {
+    GATEWAY_DASHBOARD_URL: service.url,
+    GATEWAY_DRAIN_SECONDS: '60',
+  })
+  const { port } = program
+  const kept = await Promise.all(Array.from({ length: 5 }, () => keepOpen(port)))
+  await program.replace()
+  await program.said('draining')
+  for (const ask of kept) {
+    const mine = await signIn(port, await token())
+    const answer = await ask(requestBytes('GET /', [HTTPS, mine]))
+    t.equal(answer.status, 200)
+    t.equal(answer.headers['connection'], 'close', 'it is the old one that answers')
+  }
+})
 
-t.test('a stream in the old gateway ends with its session in the new one', PATIENT, async (t) => {
+t.test('a stream in the old gateway ends with its session in the new one', async (t) => {
   const service = await startUpstream(t, (_request, response) => {
     response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
   })
@@ -202,46 +191,38 @@ t.test('a stream in the old gateway ends with its session in the new one', PATIE
   t.match(JSON.parse((await askAdmin(stateDir, '/status')).body), { state: { health: 'ok' } })
 })
 
-t.test(
-  'a predecessor that dies silently holds nobody up for longer than it lives',
-  PATIENT,
-  async (t) => {
-    const service = await startUpstream(t)
-    const program = await serveWithPortKeeper(t, { GATEWAY_DASHBOARD_URL: service.url })
-    const cookie = await signIn(program.port, await token())
-    let isHeld = false
-    // On a busy machine the old one may retire before it is stopped; then this is tried again.
-    for (let attempt = 1; attempt <= 5 && !isHeld; attempt++) {
-      const old = await program.gatewayPid()
-      const served = service.requests.length
-      program.child.kill('SIGUSR2')
-      await eventually(() => childrenOf(program.pid).length === 2, 'the successor', PATIENCE_MS)
-      process.kill(old, 'SIGSTOP')
-      await program.said('gateway replaced', attempt)
-      const socket = await open(program.port)
-      const received = gather(socket)
-      socket.write(requestBytes('GET /', [cookie, HTTPS, 'Connection: close']))
-      isHeld = !(await within(300, received.over))
-      if (isHeld) {
-        t.equal(service.requests.length, served, 'nothing is decided while the old one may write')
-        const live = await send(program.port, 'GET /_gateway/live')
-        t.equal(live.status, 200, 'what needs no session goes on')
-      }
-      process.kill(old, 'SIGKILL')
-      t.match((await received.over).text, /^HTTP\/1\.1 200 /)
-      await eventually(
-        () => childrenOf(program.pid).length === 1,
-        'the old one is gone',
-        PATIENCE_MS,
-      )
+t.test('a predecessor that dies silently holds nobody up for longer than it lives', async (t) => {
+  const service = await startUpstream(t)
+  const program = await serveWithPortKeeper(t, { GATEWAY_DASHBOARD_URL: service.url })
+  const cookie = await signIn(program.port, await token())
+  let isHeld = false
+  // On a busy machine the old one may retire before it is stopped; then this is tried again.
+  for (let attempt = 1; attempt <= 5 && !isHeld; attempt++) {
+    const old = await program.gatewayPid()
+    const served = service.requests.length
+    program.child.kill('SIGUSR2')
+    await eventually(() => childrenOf(program.pid).length === 2, 'the successor', PATIENCE_MS)
+    process.kill(old, 'SIGSTOP')
+    await program.said('gateway replaced', attempt)
+    const socket = await open(program.port)
+    const received = gather(socket)
+    socket.write(requestBytes('GET /', [cookie, HTTPS, 'Connection: close']))
+    isHeld = !(await within(300, received.over))
+    if (isHeld) {
+      t.equal(service.requests.length, served, 'nothing is decided while the old one may write')
+      const live = await send(program.port, 'GET /_gateway/live')
+      t.equal(live.status, 200, 'what needs no session goes on')
     }
-    t.ok(isHeld)
-    const ended = await signIn(program.port, await token())
-    t.equal((await send(program.port, 'POST /_gateway/sign-out', signOut(ended))).status, 303)
-  },
-)
+    process.kill(old, 'SIGKILL')
+    t.match((await received.over).text, /^HTTP\/1\.1 200 /)
+    await eventually(() => childrenOf(program.pid).length === 1, 'the old one is gone', PATIENCE_MS)
+  }
+  t.ok(isHeld)
+  const ended = await signIn(program.port, await token())
+  t.equal((await send(program.port, 'POST /_gateway/sign-out', signOut(ended))).status, 303)
+})
 
-t.test('a successor that cannot start leaves the writer as it was', PATIENT, async (t) => {
+t.test('a successor that cannot start leaves the writer as it was', async (t) => {
   const secretFile = join(temporaryFolder(t), 'secret')
   writeFileSync(secretFile, SECRET)
   const service = await startUpstream(t)
@@ -260,7 +241,7 @@ t.test('a successor that cannot start leaves the writer as it was', PATIENT, asy
   t.equal(await refusalOf(program.port, [cookie]), undefined)
 })
 
-t.test('a state of a newer program keeps the gateway from starting (78)', PATIENT, async (t) => {
+t.test('a state of a newer program keeps the gateway from starting (78)', async (t) => {
   const first = await serve(t)
   first.child.kill('SIGTERM')
   await first.exited

@@ -57,62 +57,54 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   )
 }
 
-t.test(
-  'connections that are open when the drain time is over are destroyed',
-  { timeout: 60_000 },
-  async (t) => {
-    const service = await startRawUpstream(t, (socket) => {
-      socket.once('data', (head: Buffer) => {
-        const path = /^GET (\S+)/.exec(String(head))?.[1]
-        if (path === '/events')
-          socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n')
-        if (path === '/refused') socket.write('HTTP/1.1 403 No\r\nContent-Length: 100\r\n\r\n')
-      })
+t.test('connections that are open when the drain time is over are destroyed', async (t) => {
+  const service = await startRawUpstream(t, (socket) => {
+    socket.once('data', (head: Buffer) => {
+      const path = /^GET (\S+)/.exec(String(head))?.[1]
+      if (path === '/events')
+        socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n')
+      if (path === '/refused') socket.write('HTTP/1.1 403 No\r\nContent-Length: 100\r\n\r\n')
     })
-    const program = await serve(t, {
-      GATEWAY_DASHBOARD_URL: service.url,
-      GATEWAY_TERMINAL_URL: service.url,
-      GATEWAY_DRAIN_SECONDS: '1',
-    })
-    const auth = await authorization()
-    const streams = await Promise.all(Array.from({ length: 5 }, () => open(program.port)))
-    streams[0]?.write(requestBytes('GET /events', [auth]))
-    streams[1]?.write(requestBytes('GET /silent', [auth]))
-    streams[2]?.write(requestBytes('GET /terminal/ws', handshake([auth, TTY])))
-    streams[3]?.write(requestBytes('GET /refused', handshake([auth])))
-    streams[4]?.write('POST / HTTP/1.1\r\nHost: houston')
-    const ends = streams.map((stream) => gather(stream).over)
-    await eventually(() => service.dials() === 4, 'all under way')
-    const begun = performance.now()
-    program.child.kill('SIGTERM')
-    t.equal(await program.exited, 0)
-    const took = performance.now() - begun
-    t.ok(took > 900 && took < 15_000, `${took} ms`)
-    await Promise.all(ends)
-  },
-)
+  })
+  const program = await serve(t, {
+    GATEWAY_DASHBOARD_URL: service.url,
+    GATEWAY_TERMINAL_URL: service.url,
+    GATEWAY_DRAIN_SECONDS: '1',
+  })
+  const auth = await authorization()
+  const streams = await Promise.all(Array.from({ length: 5 }, () => open(program.port)))
+  streams[0]?.write(requestBytes('GET /events', [auth]))
+  streams[1]?.write(requestBytes('GET /silent', [auth]))
+  streams[2]?.write(requestBytes('GET /terminal/ws', handshake([auth, TTY])))
+  streams[3]?.write(requestBytes('GET /refused', handshake([auth])))
+  streams[4]?.write('POST / HTTP/1.1\r\nHost: houston')
+  const ends = streams.map((stream) => gather(stream).over)
+  await eventually(() => service.dials() === 4, 'all under way')
+  const begun = performance.now()
+  program.child.kill('SIGTERM')
+  t.equal(await program.exited, 0)
+  const took = performance.now() - begun
+  t.ok(took > 900 && took < 15_000, `${took} ms`)
+  await Promise.all(ends)
+})
 
-t.test(
-  'a hundred WebSockets that ignore the close frame do not delay the stop',
-  { timeout: 60_000 },
-  async (t) => {
-    const terminal = await startUpstream(t)
-    const program = await serve(t, {
-      GATEWAY_TERMINAL_URL: terminal.url,
-      GATEWAY_DRAIN_SECONDS: '50',
-    })
-    for (let i = 0; i < 100; i++) {
-      const auth = `Authorization: Bearer ${await token({ subject: `u${i >> 5}` })}`
-      const { socket } = await upgrade(program.port, '/terminal/ws', [auth, TTY])
-      if (i % 2 === 0) socket.pause()
-      if (i % 5 === 0) socket.write(clientFrame(2, Buffer.alloc(1000)).subarray(0, 500))
-    }
-    const begun = performance.now()
-    program.child.kill('SIGTERM')
-    t.equal(await program.exited, 0)
-    t.ok(performance.now() - begun < 25_000)
-  },
-)
+t.test('a hundred WebSockets that ignore the close frame do not delay the stop', async (t) => {
+  const terminal = await startUpstream(t)
+  const program = await serve(t, {
+    GATEWAY_TERMINAL_URL: terminal.url,
+    GATEWAY_DRAIN_SECONDS: '50',
+  })
+  for (let i = 0; i < 100; i++) {
+    const auth = `Authorization: Bearer ${await token({ subject: `u${i >> 5}` })}`
+    const { socket } = await upgrade(program.port, '/terminal/ws', [auth, TTY])
+    if (i % 2 === 0) socket.pause()
+    if (i % 5 === 0) socket.write(clientFrame(2, Buffer.alloc(1000)).subarray(0, 500))
+  }
+  const begun = performance.now()
+  program.child.kill('SIGTERM')
+  t.equal(await program.exited, 0)
+  t.ok(performance.now() - begun < 25_000)
+})
 
 t.test('a second signal ends the program at once, with 1', async (t) => {
   const service = await startRawUpstream(t, () => {})

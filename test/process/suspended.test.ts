@@ -7,8 +7,6 @@ import { serve } from '../helpers/process.ts'
 import { elapse, SOON_MS } from '../helpers/waiting.ts'
 import { send } from '../helpers/wire.ts'
 
-t.setTimeout(60_000)
-
 /** How long the sessions last that end, in seconds: long enough to open their connections on a busy machine. */
 const SHORT_SECONDS = 8
 

@@ -9,7 +9,6 @@ import { temporaryFolder } from '../helpers/process.ts'
 import { fileIn, openState } from '../helpers/state.ts'
 import { Arrivals } from '../helpers/waiting.ts'
 
-const PATIENT = { timeout: 200_000 }
 const PROGRAM = new URL('../helpers/sign-until-killed.ts', import.meta.url).pathname
 
 /** How often the program is killed from outside. TEST_ROUNDS changes it. */
@@ -54,7 +53,6 @@ async function assertKept(t: Test, stateDir: string, lines: readonly string[]) {
 
 t.test(
   'killed at every step of signing in and out, nothing is lost that was answered',
-  PATIENT,
   async (t) => {
     const { lines } = await signUntilKilled(t, [temporaryFolder(t), '1000', '1'])
     t.same(
@@ -75,7 +73,6 @@ t.test(
 
 t.test(
   'killed at every step of beginning anew after damage: everybody stays signed out',
-  PATIENT,
   async (t) => {
     for (let step = 1, isOpen = false; !isOpen; step++) {
       const stateDir = temporaryFolder(t)
@@ -90,7 +87,7 @@ t.test(
   },
 )
 
-t.test('killed at any moment, again and again', PATIENT, async (t) => {
+t.test('killed at any moment, again and again', async (t) => {
   const stateDir = temporaryFolder(t)
   const lines: string[] = []
   for (let round = 1; round <= ROUNDS; round++) {

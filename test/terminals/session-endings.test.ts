@@ -9,8 +9,6 @@ import { basic } from '../helpers/ttyd.ts'
 import { eventually, SOON_MS } from '../helpers/waiting.ts'
 import { send, upgrade } from '../helpers/wire.ts'
 
-t.setTimeout(60_000)
-
 const HOUR = 3600
 const OLD_SECRET = 'another-key-of-houston-81c0a7d6e5f4b392'
 
@@ -97,7 +95,7 @@ const ENDINGS: Readonly<Record<string, Ending>> = {
     begin: async ({ port }) => [await browser(port, 'bob'), await browser(port)],
     end: ({ gateway }) => gateway.running.parts.sessions.endAll('all-ended', 'bob'),
   },
-  'the end of a program’s sessions, of which nothing is open': {
+  'the end of all sessions of a program': {
     begin: async ({ port }) => [await program({ subject: 'bob' }), await browser(port)],
     end: ({ gateway }) => gateway.running.parts.sessions.endAll('all-ended', 'bob'),
   },
@@ -248,7 +246,8 @@ t.test('a newer token of the same program lets its shell live longer', async (t)
   const page = await openPage(t, port, await agent(HOUR))
   const shell = await ttyd.shell(0)
   t.equal((await send(port, 'GET /terminal/token', await agent(3 * HOUR))).status, 401, 'ttyd’s')
-  aheadMs = HOUR * 1000 - 1000 // the gateway compares before the keeper would end it
+  const [before] = await keeper.list()
+  aheadMs = (before?.ends ?? 0) - realNow() - 2900 // the gateway compares 3 s before the keeper would end it
   gateway.running.parts.terminals.check(performance.now(), Date.now())
   await eventually(
     () => (keeper.terminals.list()[0]?.ends ?? 0) > Date.now() + HOUR * 1000,

@@ -8,7 +8,6 @@ import { startRawUpstream, startUpstream, switchingProtocols } from '../helpers/
 import { eventually, watchForCrashes } from '../helpers/waiting.ts'
 import { gather, handshake, open, requestBytes } from '../helpers/wire.ts'
 
-t.setTimeout(60_000)
 const crashes = watchForCrashes()
 
 /** Sends bytes and waits for the connection to end. */

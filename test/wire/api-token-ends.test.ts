@@ -43,62 +43,58 @@ const ENDS: ReadonlyArray<
 ]
 
 for (const [what, end] of ENDS)
-  t.test(
-    `when a token ${what}, its sockets close with 4401 and its streams end`,
-    { timeout: 60_000 },
-    async (t) => {
-      const gateway = await startPairs(t)
-      const { apiTokens } = gateway.running.parts
-      const { server } = gateway.service
-      server.removeAllListeners('request')
-      server.on('request', (_request, response) => {
-        response.writeHead(200, { 'Content-Type': 'text/event-stream' })
-        response.write('data: begin\n\n')
+  t.test(`when a token ${what}, its sockets close with 4401 and its streams end`, async (t) => {
+    const gateway = await startPairs(t)
+    const { apiTokens } = gateway.running.parts
+    const { server } = gateway.service
+    server.removeAllListeners('request')
+    server.on('request', (_request, response) => {
+      response.writeHead(200, { 'Content-Type': 'text/event-stream' })
+      response.write('data: begin\n\n')
+    })
+    const make = (name: string) =>
+      apiTokens.create({
+        name,
+        subject: 'alice',
+        scopes: ['api', 'terminal'],
+        expiresAt: undefined,
       })
-      const make = (name: string) =>
-        apiTokens.create({
-          name,
-          subject: 'alice',
-          scopes: ['api', 'terminal'],
-          expiresAt: undefined,
-        })
-      const [mine, other] = [make('mine'), make('other')]
-      /** A terminal, a WebSocket of the API and an event stream of a token. */
-      const openAll = async (made: MadeApiToken) => {
-        const sockets = [
-          await gateway.connect(bearer(made)),
-          await gateway.connect(bearer(made), '/api/ws'),
-        ]
-        const socket = await open(gateway.port)
-        const stream = gather(socket)
-        socket.write(requestBytes('GET /api/events', [bearer(made)]))
-        await stream.until((text) => text.includes('begin'))
-        for (const { client } of sockets) client.socket.on('end', () => client.socket.end())
-        return { sockets, stream, socket }
-      }
-      const ending = await openAll(mine)
-      const lasting = await openAll(other)
-      const begun = performance.now()
-      end(gateway, mine)
-      await Promise.all([...ending.sockets.map(({ client }) => client.closed), ending.stream.over])
-      t.ok(performance.now() - begun < SOON_ENOUGH_MS + 500, `${performance.now() - begun} ms`)
-      for (const { client } of ending.sockets) t.equal(closeCode(client), 4401)
-      const refused = await gateway.connect(bearer(mine))
-      t.equal(refused.client.answer.status, 401, 'and the token opens nothing more')
-      for (const { client, service } of lasting.sockets) {
-        const seen = client.received().length
-        service.write(serverFrame(1, 'still here'))
-        await client.until(seen + 12)
-        t.equal(client.socket.destroyed, false)
-      }
-      t.equal(lasting.socket.destroyed, false, 'another token’s stream goes on')
-      for (const { client } of lasting.sockets) client.socket.destroy()
-      lasting.socket.destroy()
-      await gateway.settled()
-    },
-  )
+    const [mine, other] = [make('mine'), make('other')]
+    /** A terminal, a WebSocket of the API and an event stream of a token. */
+    const openAll = async (made: MadeApiToken) => {
+      const sockets = [
+        await gateway.connect(bearer(made)),
+        await gateway.connect(bearer(made), '/api/ws'),
+      ]
+      const socket = await open(gateway.port)
+      const stream = gather(socket)
+      socket.write(requestBytes('GET /api/events', [bearer(made)]))
+      await stream.until((text) => text.includes('begin'))
+      for (const { client } of sockets) client.socket.on('end', () => client.socket.end())
+      return { sockets, stream, socket }
+    }
+    const ending = await openAll(mine)
+    const lasting = await openAll(other)
+    const begun = performance.now()
+    end(gateway, mine)
+    await Promise.all([...ending.sockets.map(({ client }) => client.closed), ending.stream.over])
+    t.ok(performance.now() - begun < SOON_ENOUGH_MS + 500, `${performance.now() - begun} ms`)
+    for (const { client } of ending.sockets) t.equal(closeCode(client), 4401)
+    const refused = await gateway.connect(bearer(mine))
+    t.equal(refused.client.answer.status, 401, 'and the token opens nothing more')
+    for (const { client, service } of lasting.sockets) {
+      const seen = client.received().length
+      service.write(serverFrame(1, 'still here'))
+      await client.until(seen + 12)
+      t.equal(client.socket.destroyed, false)
+    }
+    t.equal(lasting.socket.destroyed, false, 'another token’s stream goes on')
+    for (const { client } of lasting.sockets) client.socket.destroy()
+    lasting.socket.destroy()
+    await gateway.settled()
+  })
 
-t.test('a socket ends soon after its token has expired', { timeout: 60_000 }, async (t) => {
+t.test('a socket ends soon after its token has expired', async (t) => {
   const gateway = await startPairs(t)
   const expiresAt = Date.now() + 1500
   const made = gateway.running.parts.apiTokens.create({

@@ -9,8 +9,6 @@ import { startRawUpstream } from '../helpers/upstream.ts'
 import { eventually, later, openFiles, watchForCrashes } from '../helpers/waiting.ts'
 import { requestBytes } from '../helpers/wire.ts'
 
-t.setTimeout(60_000)
-
 const LENGTH = 3_000_000
 
 /** Builds a body in which each position contains its offset and the number of its response. */

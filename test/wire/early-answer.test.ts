@@ -89,21 +89,17 @@ t.test('a connection is reused after an early response when the whole body was s
   socket.destroy()
 })
 
-t.test(
-  'a client that does not finish its body after the response is disconnected',
-  { timeout: 30_000 },
-  async (t) => {
-    const service = await startUpstream(t, (_request, response) => response.end('early'))
-    const gateway = await startBefore(t, service)
-    const socket = await open(gateway.port)
-    const received = gather(socket)
-    socket.write(requestBytes('POST /', [gateway.auth, 'Content-Length: 2000000'], 'beginning'))
-    const begun = performance.now()
-    const { text } = await received.over
-    t.match(text, /^HTTP\/1\.1 200.*early/s)
-    t.ok(performance.now() - begun < 20_000)
-  },
-)
+t.test('a client that does not finish its body after the response is disconnected', async (t) => {
+  const service = await startUpstream(t, (_request, response) => response.end('early'))
+  const gateway = await startBefore(t, service)
+  const socket = await open(gateway.port)
+  const received = gather(socket)
+  socket.write(requestBytes('POST /', [gateway.auth, 'Content-Length: 2000000'], 'beginning'))
+  const begun = performance.now()
+  const { text } = await received.over
+  t.match(text, /^HTTP\/1\.1 200.*early/s)
+  t.ok(performance.now() - begun < 20_000)
+})
 
 t.test('a service that resets in the middle of an upload is a 502', async (t) => {
   const service = await startRawUpstream(t, (socket) => {

@@ -124,7 +124,7 @@ t.test('many small pieces for a client that does not read leave no listeners', a
   await gateway.settled()
 })
 
-t.test('a gateway between fast and stuck sides stays small', { timeout: 60_000 }, async (t) => {
+t.test('a gateway between fast and stuck sides stays small', async (t) => {
   const serviceSockets: Socket[] = []
   const service = await startRawUpstream(t, (socket) => {
     serviceSockets.push(socket)

@@ -16,8 +16,6 @@ import {
   upgrade,
 } from '../helpers/wire.ts'
 
-t.setTimeout(60_000) // thousands of connections
-
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
@@ -151,67 +149,59 @@ async function startServices(t: Test) {
   return { service, settings, auth: `Authorization: Bearer ${await token()}` }
 }
 
-t.test(
-  'files, memory and listeners are released after every burst',
-  { timeout: 60_000 },
-  async (t) => {
-    const { service, settings, auth } = await startServices(t)
-    const { port, running } = await startTestGateway(t, {
-      ...settings,
-      GATEWAY_LOG_LEVEL: 'silent',
+t.test('files, memory and listeners are released after every burst', async (t) => {
+  const { service, settings, auth } = await startServices(t)
+  const { port, running } = await startTestGateway(t, {
+    ...settings,
+    GATEWAY_LOG_LEVEL: 'silent',
+  })
+  const crashes = watchForCrashes()
+  const warnings: Error[] = []
+  process.on('warning', (warning) => warnings.push(warning))
+  const { openSockets, services } = running.parts
+  const isQuiet = () =>
+    openSockets.size === 0 && Object.values(services).every(({ inFlight }) => inFlight === 0)
+  const heap = async () => {
+    service.requests.length = 0
+    for (let i = 0; i < 3; i++) {
+      await new Promise(setImmediate)
+      collectGarbage()
+    }
+    return process.memoryUsage().heapUsed
+  }
+  for (const burst of BURSTS) {
+    await t.test(burst.name, async (t) => {
+      const before = openFiles()
+      await run(burst, 2 * AT_ONCE, port, auth) // fills pools and caches, which are not leaks
+      await eventually(isQuiet, 'nothing under way')
+      const baseline = await heap()
+      await run(burst, burst.count, port, auth)
+      await eventually(isQuiet, 'nothing under way')
+      await eventually(() => openFiles() <= before + 2, 'files are closed', 10_000)
+      const grown = (await heap()) - baseline
+      t.ok(grown < MIB, `${grown} bytes more than before`)
+      t.equal((await send(port, 'GET /', [auth])).body, 'served')
+      const next = await upgrade(port, '/', [auth])
+      t.equal(next.answer.status, 101)
+      next.socket.destroy()
+      await next.closed
     })
-    const crashes = watchForCrashes()
-    const warnings: Error[] = []
-    process.on('warning', (warning) => warnings.push(warning))
-    const { openSockets, services } = running.parts
-    const isQuiet = () =>
-      openSockets.size === 0 && Object.values(services).every(({ inFlight }) => inFlight === 0)
-    const heap = async () => {
-      service.requests.length = 0
-      for (let i = 0; i < 3; i++) {
-        await new Promise(setImmediate)
-        collectGarbage()
-      }
-      return process.memoryUsage().heapUsed
-    }
-    for (const burst of BURSTS) {
-      await t.test(burst.name, async (t) => {
-        const before = openFiles()
-        await run(burst, 2 * AT_ONCE, port, auth) // fills pools and caches, which are not leaks
-        await eventually(isQuiet, 'nothing under way')
-        const baseline = await heap()
-        await run(burst, burst.count, port, auth)
-        await eventually(isQuiet, 'nothing under way')
-        await eventually(() => openFiles() <= before + 2, 'files are closed', 10_000)
-        const grown = (await heap()) - baseline
-        t.ok(grown < MIB, `${grown} bytes more than before`)
-        t.equal((await send(port, 'GET /', [auth])).body, 'served')
-        const next = await upgrade(port, '/', [auth])
-        t.equal(next.answer.status, 101)
-        next.socket.destroy()
-        await next.closed
-      })
-    }
-    t.same(warnings, [], 'no listeners pile up')
-    t.same(crashes, [])
-  },
-)
+  }
+  t.same(warnings, [], 'no listeners pile up')
+  t.same(crashes, [])
+})
 
-t.test(
-  'a real process releases its files and writes nothing to standard error',
-  { timeout: 60_000 },
-  async (t) => {
-    const { settings, auth } = await startServices(t)
-    const program = await serve(t, settings)
-    await send(program.port, 'GET /', [auth])
-    for (const burst of BURSTS) {
-      const before = program.openFiles()
-      await run(burst, burst.count, program.port, auth)
-      await eventually(() => program.openFiles() <= before + 2, burst.name, 10_000)
-      t.equal((await send(program.port, 'GET /', [auth])).status, 200, burst.name)
-    }
-    program.child.kill('SIGTERM')
-    t.equal(await program.exited, 0)
-    t.equal(program.stderr(), '')
-  },
-)
+t.test('a real process releases its files and writes nothing to standard error', async (t) => {
+  const { settings, auth } = await startServices(t)
+  const program = await serve(t, settings)
+  await send(program.port, 'GET /', [auth])
+  for (const burst of BURSTS) {
+    const before = program.openFiles()
+    await run(burst, burst.count, program.port, auth)
+    await eventually(() => program.openFiles() <= before + 2, burst.name, 10_000)
+    t.equal((await send(program.port, 'GET /', [auth])).status, 200, burst.name)
+  }
+  program.child.kill('SIGTERM')
+  t.equal(await program.exited, 0)
+  t.equal(program.stderr(), '')
+})

@@ -8,8 +8,6 @@ import { eventually, SOON_MS } from '../helpers/waiting.ts'
 import { countWatched } from '../helpers/watched.ts'
 import { dechunk, gather, open, parseAnswer, requestBytes } from '../helpers/wire.ts'
 
-t.setTimeout(30_000)
-
 const bearer = (jwt: string) => `Authorization: Bearer ${jwt}`
 
 /** A gateway before a service whose answers the test holds, and the tokens of two sessions. */

@@ -22,8 +22,6 @@ import {
   type Upgraded,
 } from '../helpers/wire.ts'
 
-t.setTimeout(30_000)
-
 const CREDENTIAL = 'user:pass of the terminal'
 const NEW_CREDENTIAL = 'user:changed since'
 

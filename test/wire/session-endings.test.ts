@@ -14,8 +14,6 @@ import { eventually, SOON_MS } from '../helpers/waiting.ts'
 import { countWatched } from '../helpers/watched.ts'
 import { send } from '../helpers/wire.ts'
 
-t.setTimeout(60_000)
-
 const OLD_SECRET = 'another-key-of-houston-81c0a7d6e5f4b392'
 
 /** Two seconds, with room for a busy machine. */

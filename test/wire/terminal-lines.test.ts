@@ -11,8 +11,6 @@ import { SESSION_ENDED, RESTARTING } from '../../src/sockets/open-sockets.ts'
 import { serverFrame, type Upgraded } from '../helpers/wire.ts'
 import { eventually } from '../helpers/waiting.ts'
 
-t.setTimeout(30_000)
-
 const ENDED =
   '0\r\nYour session has ended. Sign in again at http://houston.hubify.com/_gateway/sign-in\r\n'
 

@@ -11,8 +11,6 @@ const crashes = watchForCrashes()
 
 const CLIENTS = 40
 
-t.setTimeout(60_000)
-
 /** How a client disconnects: with FIN, as a program does that ends after all its data was sent, or with RST. */
 const WAYS: Readonly<Record<string, (socket: Socket) => void>> = {
   FIN: (socket) => socket.end(),

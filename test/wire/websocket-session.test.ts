@@ -19,7 +19,7 @@ const PREVIOUS = 'another-key-of-houston-81c0a7d6e5f4b392'
 
 const bearer = (jwt: string) => `Authorization: Bearer ${jwt}`
 
-t.test('a socket ends with 4401 soon after its token has', { timeout: 30_000 }, async (t) => {
+t.test('a socket ends with 4401 soon after its token has', async (t) => {
   const gateway = await startPairs(t)
   const jwt = await token({ ttlSeconds: 2 })
   const exp =
@@ -64,7 +64,7 @@ t.test('a socket ends with 4401 soon after its token has', { timeout: 30_000 }, 
   await gateway.settled()
 })
 
-t.test('a frame under way is finished before the goodbye', { timeout: 30_000 }, async (t) => {
+t.test('a frame under way is finished before the goodbye', async (t) => {
   const gateway = await startPairs(t)
   const { client, service } = await gateway.connect(gateway.auth, '/api/ws')
   const frame = serverFrame(2, Buffer.alloc(200_000, 'f'))
@@ -82,7 +82,6 @@ t.test('a frame under way is finished before the goodbye', { timeout: 30_000 }, 
 
 t.test(
   'a token in its leeway still opens a socket, which lasts as long as the leeway',
-  { timeout: 30_000 },
   async (t) => {
     const gateway = await startPairs(t, { GATEWAY_JWT_LEEWAY_SECONDS: '8' })
     const jwt = await token({ ttlSeconds: -4 })
@@ -259,7 +258,6 @@ async function startHolding(t: Test, settings: Record<string, string> = {}) {
 
 t.test(
   'a session that ends while the service thinks ends the handshake, not one of another session',
-  { timeout: 30_000 },
   async (t) => {
     type Gateway = Awaited<ReturnType<typeof startHolding>>
     const ends: Array<[what: string, end: (gateway: Gateway, jwt: string) => void]> = [

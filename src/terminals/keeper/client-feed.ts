@@ -6,14 +6,13 @@ import { FROM_TTYD } from '../protocol.ts'
 import { MESSAGE_BYTES, type ClientLink } from './client-link.ts'
 import type { Holds } from './holds.ts'
 import type { Screen, Size } from './screen.ts'
+import { outputOf } from './ttyd-messages.ts'
 
 /** How much waits for a client that has asked for a pause, in bytes. Then it gets the screen. */
 const MAX_PAUSED_BYTES = 1024 * 1024
 
 /** How much of what is no output waits until the screen is drawn, in bytes. */
 const MAX_OTHERS_BYTES = 64 * 1024
-
-const OUTPUT = Buffer.of(FROM_TTYD.output)
 
 /** What a client gets its output from. */
 export interface FeedSource {
@@ -59,14 +58,19 @@ export class ClientFeed {
     return this.#state === 'live'
   }
 
-  /** Sends a message of ttyd, unless the client gets the screen instead. */
-  send(message: Buffer): void {
+  /**
+   * Sends a message of ttyd, unless the client gets the screen instead.
+   * @param isNeeded whether a client that is live must get it: the shell is made to wait for a slow client
+   */
+  send(message: Buffer, isNeeded = false): void {
     if (this.#state !== 'live') this.#keepOther(message)
-    else if (this.#paused === undefined) this.#pass(message)
-    else {
+    else if (this.#paused === undefined) {
+      this.client.send(message)
+      if (this.client.isBehind) this.#onBehind(isNeeded)
+    } else {
       this.#paused.push(message)
       this.#pausedBytes += message.length + MESSAGE_BYTES
-      if (this.#pausedBytes > MAX_PAUSED_BYTES) this.#fallBehind()
+      if (this.#pausedBytes > MAX_PAUSED_BYTES) this.#onBehind(isNeeded)
     }
   }
 
@@ -80,14 +84,16 @@ export class ClientFeed {
     const messages = this.#paused ?? []
     this.#paused = undefined
     this.#pausedBytes = 0
+    const isNeeded = this.#holds.has('transfer')
     this.progress()
-    for (const message of messages) this.send(message)
+    for (const message of messages) this.send(message, isNeeded)
   }
 
   /** The client has handled more of what was sent: one that was behind may have caught up. */
   progress(): void {
-    if (this.#state !== 'behind' || this.#paused !== undefined) return
-    if (this.client.hasCaughtUp) void this.draw()
+    if (this.#paused !== undefined || !this.client.hasCaughtUp) return
+    this.#holds.set('transfer', false)
+    if (this.#state === 'behind') void this.draw()
   }
 
   /**
@@ -112,6 +118,7 @@ export class ClientFeed {
   /** Sends nothing more. */
   stop(): void {
     if (this.#state === 'drawing') this.#holds.set('drawing', false)
+    this.#holds.set('transfer', false)
     this.#state = 'stopped'
     this.#paused = undefined
     this.#others = []
@@ -127,7 +134,7 @@ export class ClientFeed {
     }
     if (this.#state !== 'drawing') return
     for (const message of before) this.client.send(message)
-    this.client.send(Buffer.concat([OUTPUT, this.#snapshot()]))
+    this.client.send(outputOf(this.#snapshot()))
     this.#state = 'live'
     this.#holds.set('drawing', false)
     const others = this.#others
@@ -146,9 +153,10 @@ export class ClientFeed {
     }
   }
 
-  #pass(message: Buffer): void {
-    this.client.send(message)
-    if (this.client.isBehind) this.#state = 'behind'
+  #onBehind(isNeeded: boolean): void {
+    if (isNeeded) this.#holds.set('transfer', true)
+    else if (this.#paused === undefined) this.#state = 'behind'
+    else this.#fallBehind()
   }
 
   /** Drops what a paused client has not got. It gets the screen instead, once it goes on. */

@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto'
 import type { RawData, WebSocket } from 'ws'
 import type { KeeperClock } from './clock.ts'
+import { OutputBatch } from './output-batch.ts'
 
 /** A client that is this far behind is not sent its backlog (bytes). It gets the screen when it has caught up. */
 const MAX_BEHIND_BYTES = 1024 * 1024
@@ -58,7 +59,8 @@ interface Ping {
   at: number
 }
 
-const NOBODY: ClientEvents = { onMessage() {}, onProgress() {}, onEnd() {} }
+/** Hears nothing. */
+export const NOBODY: ClientEvents = { onMessage() {}, onProgress() {}, onEnd() {} }
 
 /** A client's connection. */
 export class ClientLink {
@@ -73,12 +75,16 @@ export class ClientLink {
   #fastestMs = Infinity
   readonly #elapsed: () => number
   #heardAt: number
+  /** When something was last written to a client that is not read, on the monotonic clock. */
+  #probedAt = -Infinity
   #hasEnded = false
+  readonly #batch: OutputBatch
 
   constructor(socket: WebSocket, { elapsed }: KeeperClock) {
     this.#socket = socket
     this.#elapsed = elapsed
     this.#heardAt = elapsed()
+    this.#batch = new OutputBatch(elapsed, (message) => socket.send(message))
     socket.on('message', (data: RawData) => {
       this.#heardAt = elapsed()
       this.#events.onMessage(data as Buffer)
@@ -87,6 +93,7 @@ export class ClientLink {
     socket.on('error', () => socket.terminate()) // what it sent is no WebSocket; `close` follows
     socket.on('close', (code) => {
       this.#hasEnded = true
+      this.#batch.drop()
       this.#events.onEnd(code)
     })
   }
@@ -116,13 +123,14 @@ export class ClientLink {
   /** Sends a message. */
   send(message: Buffer): void {
     if (this.#hasEnded) return
-    this.#socket.send(message)
+    this.#batch.send(message)
     this.#sent += message.length + MESSAGE_BYTES
     if (this.#sent - this.#pinged >= PING_EVERY_BYTES) this.#ping(this.#elapsed())
   }
 
   /** Closes the connection. */
   close(code: number, reason: string): void {
+    this.#batch.flush()
     this.#socket.resume() // the answer to the close frame has to be read
     this.#socket.close(code, reason)
   }
@@ -133,10 +141,14 @@ export class ClientLink {
     else this.#socket.resume()
   }
 
-  /** Pings a quiet client, and ends the connection of one that has gone. Call it every few seconds. */
+  /** Pings a quiet client, and ends the connection of one that has gone. Call it about twice a second. */
   check(now: number): void {
     if (this.#socket.isPaused) {
-      this.#heardAt = now // nothing can be heard
+      this.#heardAt = now // nothing can be heard, not even that the connection has ended; but then a write fails
+      if (now - this.#probedAt >= PING_EVERY_MS) {
+        this.#probedAt = now
+        this.#socket.pong()
+      }
       for (const ping of this.#pings) ping.at = now
     }
     const waitingMs = now - (this.#pings[0]?.at ?? now)
@@ -152,6 +164,7 @@ export class ClientLink {
   }
 
   #ping(now: number): void {
+    this.#batch.flush() // the ping goes behind everything that counts as sent
     this.#pinged = this.#sent
     const token = randomBytes(TOKEN_BYTES)
     this.#pings.push({ token, sent: this.#sent, at: now })

@@ -15,54 +15,73 @@ interface DrawnCells {
   readonly column: number
 }
 
+/** A screen and the lines above it, drawn. */
+interface DrawnLines {
+  readonly text: string
+  /** The first line that was drawn. */
+  readonly first: number
+  /** Where the cursor is behind it. */
+  readonly row: number
+  readonly column: number
+}
+
 /**
- * Draws lines on blank rows, from the first column of the first one.
+ * Draws lines on blank rows, from the first column of the first one, down to the cursor at least. The pen is plain before and after.
  * @param maxLength how long the text may be; of lines above the screen the oldest are left out for that
- * @returns the text, and the first line that is drawn
  */
 export function drawLines(
   buffer: ScreenBuffer,
+  columns: number,
   pen: Pen,
   maxLength: number,
-): { text: string; first: number } {
+): DrawnLines {
   const { lines, ybase } = buffer
-  const groups: string[] = [] // from the last to the first
+  const line = (row: number) => lineAt(buffer, row, columns)
+  const linesFrom = (begin: number, end: number) =>
+    Array.from({ length: end - begin }, (_, i) => line(begin + i))
+  const hasRowAbove = lines.length - ybase > 1
+  const groups: DrawnCells[] = [] // from the last to the first
   let length = 0
   let first = lines.length
+  let row = first - 1 - ybase
   while (first > 0) {
     const end = first
     let begin = end - 1
-    while (begin > 0 && lineAt(buffer, begin).isWrapped) begin -= 1
-    const group = drawWrapped(buffer, pen, begin, end)
-    length += group.length
+    while (begin > 0 && line(begin).isWrapped) begin -= 1
+    const group = drawWrapped(linesFrom(begin, end), pen, hasRowAbove)
+    length += group.text.length
     if (begin < ybase && length > maxLength) {
       // Of a long line that reaches into the screen, at least that part is drawn.
-      if (end > ybase) groups.push(drawWrapped(buffer, pen, ybase, end))
+      if (end > ybase) groups.push(drawWrapped(linesFrom(ybase, end), pen, hasRowAbove))
       first = Math.min(end, ybase)
       break
     }
     groups.push(group)
     first = begin
   }
-  if (first === 0 && ybase === 0) while (groups[0] === '') groups.shift()
-  return { text: groups.toReversed().join('\r\n'), first }
+  if (first === 0 && ybase === 0)
+    for (; row > buffer.y && groups[0]?.text === ''; row--) groups.shift()
+  const text = groups
+    .map((group) => group.text)
+    .toReversed()
+    .join('\r\n')
+  return { text, first, row, column: groups[0]?.column ?? 0 }
 }
 
 /** Draws lines of which each continues the one before. The pen is plain before and after. */
-function drawWrapped(buffer: ScreenBuffer, pen: Pen, first: number, end: number): string {
-  let line = lineAt(buffer, first)
+function drawWrapped([first, ...others]: Line[], pen: Pen, hasRowAbove: boolean): DrawnCells {
+  let line = first as Line
   let drawn = drawCells(line, pen, 0)
   let { text } = drawn
-  for (let row = first + 1; row < end; row++) {
-    const next = lineAt(buffer, row)
+  for (const next of others) {
     const wrap = wrapsByItself(line, next, drawn.column)
       ? drawFirstCell(next, pen)
-      : forceWrap(line, pen, drawn.column, buffer)
+      : forceWrap(line, pen, drawn.column, hasRowAbove)
     drawn = drawCells(next, pen, wrap.column)
     text += wrap.text + drawn.text
     line = next
   }
-  return text + pen.change(PLAIN)
+  return { text: text + pen.change(PLAIN), column: drawn.column }
 }
 
 /** Draws cells from a column on. */
@@ -74,7 +93,7 @@ function drawCells(line: Line, pen: Pen, from: number): DrawnCells {
     const moved = column === x ? '' : `\x1b[${x - column}C`
     if (line.getString(x) === '' && isPlainButBackground(look)) {
       const background = backgroundOf(look)
-      const count = blankRun(line, x, background)
+      const count = blankRun(line, x)
       if (background !== 0) {
         const color = pen.background === background ? '' : pen.change({ ...PLAIN, bg: background })
         text += `${moved}${color}\x1b[${count}X`
@@ -94,14 +113,18 @@ function drawCells(line: Line, pen: Pen, from: number): DrawnCells {
   return { text, column }
 }
 
-/** How many cells from a column on are empty and have a background. */
-function blankRun(line: Line, from: number, background: number): number {
+/** How many cells from a column on are empty and look the same as the first of them. */
+function blankRun(line: Line, from: number): number {
+  const fg = line.getFg(from)
+  const bg = line.getBg(from)
   let x = from + 1
-  while (x < line.length && line.getString(x) === '') {
-    const look = lookAt(line, x)
-    if (!isPlainButBackground(look) || backgroundOf(look) !== background) break
+  while (
+    x < line.length &&
+    line.hasContent(x) === 0 &&
+    line.getFg(x) === fg &&
+    line.getBg(x) === bg
+  )
     x += 1
-  }
   return x - from
 }
 
@@ -122,21 +145,17 @@ function drawFirstCell(line: Line, pen: Pen): DrawnCells {
   return { text: pen.background === 0 ? text : `${text}${pen.change(PLAIN)}\x1b[K`, column }
 }
 
-/** Wraps where no character does: with spaces that are erased again. */
-function forceWrap(
-  line: Line,
-  pen: Pen,
-  column: number,
-  { lines, ybase }: ScreenBuffer,
-): DrawnCells {
+/**
+ * Wraps where no character does: with spaces that are erased again.
+ * @param hasRowAbove whether the line can still be reached then; a screen of one row has scrolled it away
+ */
+function forceWrap(line: Line, pen: Pen, column: number, hasRowAbove: boolean): DrawnCells {
   const last = line.length - 1
   const look = lookAt(line, last)
   let text = pen.change(PLAIN)
   let mend = ''
   if (column <= last) {
     text += `${column === last ? '' : `\x1b[${last - column}C`} `
-    // A screen of one row has scrolled the line away.
-    const hasRowAbove = lines.length - ybase > 1
     if (hasRowAbove && isPlainButBackground(look)) {
       const color = pen.change({ ...PLAIN, bg: backgroundOf(look) })
       mend = `\x1b[A\x1b[${line.length}G${color}\x1b[X${pen.change(PLAIN)}\x1b[B`
@@ -145,8 +164,11 @@ function forceWrap(
   return { text: `${text} ${mend}\r\x1b[X`, column: 0 }
 }
 
-function lineAt({ lines }: ScreenBuffer, row: number): Line {
-  return lines.get(row) as Line
+/** A line of a screen. Those of the alternate one keep what does not fit when it becomes narrower. */
+export function lineAt({ lines }: ScreenBuffer, row: number, columns: number): Line {
+  const line = lines.get(row) as Line
+  if (line.length <= columns) return line
+  return Object.create(line, { length: { value: columns } }) as Line
 }
 
 /** How many columns a cell takes; 1 for half of a wide character, whose other half was cut off. */

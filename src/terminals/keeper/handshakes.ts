@@ -16,7 +16,7 @@ import {
   TTYD_PROTOCOL,
   type Arrival,
 } from '../protocol.ts'
-import { ClientLink } from './client-link.ts'
+import { ClientLink, NOBODY } from './client-link.ts'
 import type { KeeperClock } from './clock.ts'
 import { SecretDigest } from './digest.ts'
 import { tabOf } from './plain-requests.ts'
@@ -30,6 +30,7 @@ import {
 import type { Terminals } from './terminals.ts'
 import { firstMessageIn } from './ttyd-messages.ts'
 import { openTtyd, type TtydLink } from './ttyd-link.ts'
+import { UnfinishedMessages } from './unfinished-messages.ts'
 
 /** The largest message of a client, in bytes: more than any paste. */
 const MAX_MESSAGE_BYTES = 32 * 1024 * 1024
@@ -42,7 +43,7 @@ export interface HandshakeTimes {
   readonly firstMessageMs: number
 }
 
-export const HANDSHAKE_TIMES: HandshakeTimes = { ttydMs: 10_000, firstMessageMs: 10_000 }
+const HANDSHAKE_TIMES: HandshakeTimes = { ttydMs: 10_000, firstMessageMs: 10_000 }
 
 /** What handshakes depend on. */
 export interface HandshakeOptions {
@@ -50,7 +51,7 @@ export interface HandshakeOptions {
   readonly terminals: Terminals
   readonly logger: Logger
   readonly clock: KeeperClock
-  readonly times: HandshakeTimes
+  readonly times?: HandshakeTimes | undefined
 }
 
 /** A client's handshake: what it asks for, and the connection that it came on. */
@@ -72,6 +73,7 @@ export class Handshakes {
   readonly #clock: KeeperClock
   readonly #times: HandshakeTimes
   readonly #events: TerminalEvents
+  readonly #unfinished = new UnfinishedMessages()
   /** What the `101` of a handshake says to the gateway. */
   readonly #said = new WeakMap<IncomingMessage, readonly string[]>()
   readonly #sockets = new WebSocketServer({
@@ -80,10 +82,11 @@ export class Handshakes {
     handleProtocols: () => TTYD_PROTOCOL, // it was offered: see isHandshake
     maxPayload: MAX_MESSAGE_BYTES,
     perMessageDeflate: false,
+    allowSynchronousEvents: false, // one message in a turn, or a flood of small ones keeps other clients waiting
     skipUTF8Validation: true,
   })
 
-  constructor({ config, terminals, logger, clock, times }: HandshakeOptions) {
+  constructor({ config, terminals, logger, clock, times = HANDSHAKE_TIMES }: HandshakeOptions) {
     this.#config = config
     this.#terminals = terminals
     this.#logger = logger
@@ -95,32 +98,29 @@ export class Handshakes {
     )
   }
 
-  /** Answers a handshake. Never rejects. */
+  /**
+   * Answers a handshake.
+   * @param socket handles its errors already
+   * @throws an error that nobody expected; the caller ends the connection
+   */
   async answer(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    socket.on('error', () => socket.destroy())
-    try {
-      if (!isHandshake(request)) {
-        refuse(socket, 400)
-        return
-      }
-      await loadScreens()
-      const owner = ownerIn(request)
-      if (owner !== undefined && owner.ends <= this.#clock.wall()) {
-        refuse(socket, 403)
-        return
-      }
-      const asked = tabOf(request.url ?? '')
-      const tab =
-        owner !== undefined && asked !== undefined && TAB_ID.test(asked) ? asked : undefined
-      const password = request.headers.authorization ?? ''
-      const handshake = { owner, tab, password, request, socket, head }
-      const known = owner && tab && this.#terminals.find(owner, tab, password)
-      if (known) this.#comeBack(known, handshake)
-      else await this.#open(handshake)
-    } catch (error) {
-      this.#logger.error({ err: error }, 'a handshake failed')
-      socket.destroy()
+    if (!isHandshake(request)) {
+      refuse(socket, 400)
+      return
     }
+    await loadScreens()
+    const owner = ownerIn(request)
+    if (owner !== undefined && owner.ends <= this.#clock.wall()) {
+      refuse(socket, 403)
+      return
+    }
+    const asked = tabOf(request.url ?? '')
+    const tab = owner !== undefined && asked !== undefined && TAB_ID.test(asked) ? asked : undefined
+    const password = request.headers.authorization ?? ''
+    const handshake = { owner, tab, password, request, socket, head }
+    const known = owner && tab && this.#terminals.find(owner, tab, password)
+    if (known) this.#comeBack(known, handshake)
+    else await this.#open(handshake)
   }
 
   /** Opens a new shell, if ttyd agrees. */
@@ -218,6 +218,7 @@ export class Handshakes {
     this.#sockets.handleUpgrade(request, socket, head, (webSocket) => {
       isTaken = true
       take(webSocket)
+      this.#unfinished.follow(webSocket, socket)
     })
     return isTaken
   }
@@ -227,8 +228,6 @@ export class Handshakes {
     refuse(socket, 503, { [REFUSAL_HEADER]: 'too-many-terminals' })
   }
 }
-
-const NOBODY = { onMessage() {}, onProgress() {}, onEnd() {} }
 
 /** What happens to terminals is logged; and one that has ended is forgotten. */
 function terminalEvents(terminals: Terminals, logger: Logger): TerminalEvents {

@@ -14,7 +14,10 @@ import { LinkTable } from './link-table.ts'
 import { Palette } from './palette.ts'
 import { RESET, snapshotOf } from './snapshot.ts'
 import { linksOn, memoryOf, simplify } from './screen-memory.ts'
+import { partsToParse } from './scrolled-away.ts'
+import { endOfSlice } from './slices.ts'
 import { completeLength, UnfinishedSequence } from './unfinished.ts'
+import { WaitingOutput } from './waiting-output.ts'
 import {
   boundSequences,
   isWithinSequence,
@@ -29,6 +32,9 @@ export interface Size {
   readonly columns: number
   readonly rows: number
 }
+
+/** By which version of Unicode characters are wide: 11, ttyd's default, has wide emoji; 6, xterm.js's own, has not. */
+export type UnicodeVersion = '6' | '11'
 
 /** The largest screen, in cells, and in each direction. A cell needs 12 bytes, twice while a program has a screen of its own. */
 const MAX_CELLS = 98_304
@@ -47,15 +53,11 @@ const MAX_PARSED_BYTES = 3 * 1024 * 1024
 /** Memory is measured each time that this much was parsed, in bytes. */
 const MEASURE_EVERY_BYTES = 128 * 1024
 
-/** How much is parsed at a time, in bytes, and for how long before others get their turn, in milliseconds. */
-const SLICE_BYTES = 16 * 1024
+/** For how long output is parsed before others get their turn, in milliseconds. */
 const TURN_MS = 8
 
 /** How much output may wait for the parser, in bytes. */
 const MAX_UNPARSED_BYTES = 1024 * 1024
-
-/** What a piece that waits takes besides its bytes. */
-const PIECE_BYTES = 256
 
 /** How long a terminal must be quiet before its output is parsed, in milliseconds. */
 const QUIET_MS = 100
@@ -96,13 +98,6 @@ export function boundedSize({ columns, rows }: Size): Size {
   return { columns: width, rows: Math.min(Math.max(1, rows), most) }
 }
 
-/** Output that waits for the parser. */
-interface Piece {
-  readonly bytes: Buffer
-  /** Whether the screen answers what the program asks of its terminal, because no client is there to do so. */
-  readonly answers: boolean
-}
-
 /** The parser, made with the first output. */
 interface Parser {
   readonly terminal: Terminal
@@ -118,15 +113,17 @@ export class Screen {
   onAnswer: (text: string) => void = () => {}
   #maxScrollback: number
   #size: Size
+  /** The size that was asked for last. It is in use as soon as the output before it is parsed. */
+  #wanted: Size
   #parser: Parser | undefined
-  readonly #waiting: Piece[] = []
+  readonly #waiting = new WaitingOutput()
   #waitingBytes = 0
   #quiet: NodeJS.Timeout | undefined
   /** Whether the piece that is parsed now may be answered. */
   #answers = false
   #parsing: Promise<void> | undefined
   #isDisposed = false
-  #unicodeVersion: '6' | '11' = '11'
+  #unicodeVersion: UnicodeVersion = '11'
   /** The first bytes of a character whose others have not come. */
   #partOfCharacter: Buffer = Buffer.alloc(0)
   /** How much was parsed since memory was measured, in bytes. */
@@ -135,6 +132,7 @@ export class Screen {
   /** @param scrollback lines above the screen that are kept; fewer when they are very long */
   constructor(size: Size, scrollback: number) {
     this.#size = boundedSize(size)
+    this.#wanted = this.#size
     this.#maxScrollback = scrollback
   }
 
@@ -161,8 +159,8 @@ export class Screen {
     return titleOf(this.#parser.terminal) || undefined
   }
 
-  /** By which version of Unicode the page decides which characters are wide: 11 (ttyd's default) or 6. */
-  setUnicodeVersion(version: '6' | '11'): void {
+  /** Says by which version of Unicode the page decides which characters are wide. */
+  setUnicodeVersion(version: UnicodeVersion): void {
     this.#unicodeVersion = version
     if (this.#parser !== undefined) this.#parser.terminal.unicode.activeVersion = version
   }
@@ -170,24 +168,27 @@ export class Screen {
   /** Adds output of the shell. @param answers whether the screen answers questions in it, since no client is connected */
   write(bytes: Buffer, answers: boolean): void {
     if (this.#isDisposed) return
-    this.#waiting.push({ bytes, answers })
-    this.#waitingBytes += bytes.length + PIECE_BYTES
+    this.#waitingBytes += this.#waiting.add(bytes, answers)
     if (this.isBehind) void this.parsed()
     else this.#quiet = this.#quiet?.refresh() ?? setTimeout(() => void this.parsed(), QUIET_MS)
   }
 
   /** Parses everything that was written until now, and what comes while that lasts. */
   async parsed(): Promise<void> {
-    while (this.#waiting.length > 0 || this.#parsing !== undefined) {
+    while (!this.#waiting.isEmpty || this.#parsing !== undefined) {
       this.#parsing ??= this.#parse().finally(() => (this.#parsing = undefined))
       await this.#parsing
     }
   }
 
-  /** Changes the size; the text is wrapped again. Output that was written before is parsed first. */
+  /**
+   * Changes the size; the text is wrapped again. Output that was written before is parsed first. Of several that wait for that
+   * only the last counts, or all of them would hold up every other terminal at once.
+   */
   async resize(size: Size): Promise<void> {
+    this.#wanted = boundedSize(size)
     await this.parsed()
-    this.#size = boundedSize(size)
+    this.#size = this.#wanted
     if (this.#parser === undefined) return
     const { terminal } = this.#parser
     const { columns, rows } = this.#size
@@ -205,7 +206,8 @@ export class Screen {
 
   /** The output that draws this screen on a terminal of the same size, whatever that one shows now. Call {@link parsed} first. */
   snapshot(): Buffer {
-    if (this.#parser === undefined) return Buffer.from(RESET)
+    if (this.#parser === undefined)
+      return Buffer.concat([Buffer.from(RESET), this.#partOfCharacter])
     const { terminal, links, palette, unfinished, options } = this.#parser
     const bytes = snapshotOf(terminal, {
       linkOf: (number) => links.getLinkData(number),
@@ -219,7 +221,7 @@ export class Screen {
   dispose(): void {
     this.#isDisposed = true
     clearTimeout(this.#quiet)
-    this.#waiting.length = 0
+    this.#waiting.clear()
     this.#waitingBytes = 0
     this.#parser?.terminal.dispose()
     this.#parser = undefined
@@ -228,20 +230,22 @@ export class Screen {
   async #parse(): Promise<void> {
     let turnBegan = performance.now()
     while (!this.#isDisposed) {
-      const piece = this.#waiting.shift()
+      const piece = this.#waiting.take()
       if (piece === undefined) return
-      this.#waitingBytes -= piece.bytes.length + PIECE_BYTES
+      const { terminal } = (this.#parser ??= this.#makeParser())
       const bytes = this.#withPartOfCharacter(piece.bytes)
-      for (let at = 0; at < bytes.length && !this.#isDisposed;) {
-        const slice = bytes.subarray(at, at + SLICE_BYTES)
-        const length = completeLength(slice) || slice.length
-        this.#answers = piece.answers
-        this.#parseSlice(slice.subarray(0, length))
-        at += length
-        if (performance.now() - turnBegan < TURN_MS) continue
-        await new Promise(setImmediate)
-        turnBegan = performance.now()
-      }
+      for (const part of partsToParse(bytes, terminal))
+        for (let at = 0; at < part.length && !this.#isDisposed;) {
+          const slice = part.subarray(at, endOfSlice(part, at))
+          const length = completeLength(slice) || slice.length
+          this.#answers = piece.answers
+          this.#parseSlice(slice.subarray(0, length))
+          at += length
+          if (performance.now() - turnBegan < TURN_MS) continue
+          await new Promise(setImmediate)
+          turnBegan = performance.now()
+        }
+      if (!this.#isDisposed) this.#waitingBytes -= piece.countedBytes
     }
   }
 
@@ -281,6 +285,7 @@ export class Screen {
       cols: this.#size.columns,
       rows: this.#size.rows,
       scrollback: scrollbackFor(this.#size, this.#maxScrollback),
+      logLevel: 'off', // what a shell prints must not fill the log
     })
     terminal.loadAddon(new modules.Unicode11Addon())
     terminal.unicode.activeVersion = this.#unicodeVersion

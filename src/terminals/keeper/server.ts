@@ -4,11 +4,12 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import type { TerminalsConfig } from '../../config/terminals-settings.ts'
 import { openSocketFile } from '../../services/socket-file.ts'
 import { MACHINE_CLOCK, type KeeperClock } from './clock.ts'
-import { HANDSHAKE_TIMES, Handshakes, type HandshakeTimes } from './handshakes.ts'
+import type { Handshakes, HandshakeTimes } from './handshakes.ts'
 import { manage } from './management.ts'
 import { addressWithTab, passToTtyd } from './plain-requests.ts'
 import { BOUNDS, Terminals, type TerminalBounds } from './terminals.ts'
@@ -49,19 +50,22 @@ class Keeper implements RunningKeeper {
   readonly #config: TerminalsConfig
   readonly #logger: Logger
   readonly #startedAt: number
+  readonly #clock: KeeperClock
+  readonly #times: HandshakeTimes | undefined
+  #handshakes: Promise<Handshakes> | undefined
   readonly #server: Server
   readonly #connections = new Set<Socket>()
   #timer: NodeJS.Timeout | undefined
   #closed: Promise<void> | undefined
 
   constructor(config: TerminalsConfig, logger: Logger, overrides: KeeperOverrides) {
-    const { clock = MACHINE_CLOCK, bounds = BOUNDS, times = HANDSHAKE_TIMES } = overrides
+    const { clock = MACHINE_CLOCK, bounds = BOUNDS } = overrides
     this.terminals = new Terminals(bounds)
     this.#config = config
     this.#logger = logger
     this.#startedAt = clock.wall()
-    const { terminals } = this
-    const handshakes = new Handshakes({ config, terminals, logger, clock, times })
+    this.#clock = clock
+    this.#times = overrides.times
     this.#server = createServer((request, response) => {
       try {
         this.#answer(request, response)
@@ -71,7 +75,7 @@ class Keeper implements RunningKeeper {
       }
     })
     this.#server.on('upgrade', (request, socket, head) => {
-      void handshakes.answer(request, socket, head)
+      void this.#upgrade(request, socket, head)
     })
     this.#server.on('clientError', (_error, socket) => socket.destroy())
     this.#server.on('connection', (socket: Socket) => {
@@ -111,6 +115,26 @@ class Keeper implements RunningKeeper {
       this.#server.closeIdleConnections()
     })
     clearTimeout(timer)
+  }
+
+  async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    socket.on('error', () => socket.destroy())
+    try {
+      this.#handshakes ??= this.#loadHandshakes()
+      await (await this.#handshakes).answer(request, socket, head)
+    } catch (error) {
+      this.#logger.error({ err: error }, 'a handshake failed')
+      socket.destroy()
+    }
+  }
+
+  /** They come with the first one: WebSockets, TLS and what else is loaded with them take 10 MiB, which a keeper at rest does not need. */
+  async #loadHandshakes(): Promise<Handshakes> {
+    const { Handshakes } = await import('./handshakes.ts')
+    return new Handshakes({
+      ...{ config: this.#config, terminals: this.terminals, logger: this.#logger },
+      ...{ clock: this.#clock, times: this.#times },
+    })
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {

@@ -7,8 +7,8 @@
  */
 import type { Terminal } from '@xterm/headless'
 import { charsetName } from './charsets.ts'
-import { drawLines, textAt, widthAt } from './drawn-lines.ts'
-import { hasExtended, isInUse, Pen, PLAIN, withUnderline } from './pen.ts'
+import { drawLines, lineAt, textAt, widthAt } from './drawn-lines.ts'
+import { hasExtended, isInUse, lookKey, Pen, PLAIN, withUnderline } from './pen.ts'
 import {
   charsetsOf,
   insideOf,
@@ -69,33 +69,40 @@ export interface Extras {
 export function snapshotOf(terminal: Terminal, extras: Extras): Buffer {
   const { normal, alt, active } = insideOf(terminal).buffers
   const pen = new Pen(extras.linkOf)
-  const { text, first } = drawLines(normal, pen, MAX_TEXT_LENGTH)
+  const drawn = drawLines(normal, terminal.cols, pen, MAX_TEXT_LENGTH)
   const title = titleOf(terminal) === '' ? '' : `\x1b]2;${titleOf(terminal)}\x07`
-  const parts = [RESET, extras.settings, title, savedCursor(normal, terminal.rows, first)]
+  const parts = [RESET, extras.settings, title, savedCursor(normal, terminal.rows, drawn.first)]
+  let last = drawn
   if (active === alt) {
-    parts.push(text, tabStops(normal, terminal.cols), region(normal, terminal.rows))
+    last = drawLines(alt, terminal.cols, pen, 0)
+    parts.push(drawn.text, tabStops(normal, terminal.cols), region(normal, terminal.rows))
     parts.push(moveTo(Math.min(normal.x, terminal.cols - 1), normal.y), '\x1b[?1047h')
-    parts.push(
-      savedCursor(alt, terminal.rows, 0),
-      '\x1b[H',
-      drawLines(alt, pen, MAX_TEXT_LENGTH).text,
-    )
+    parts.push(savedCursor(alt, terminal.rows, alt.ybase), '\x1b[H', last.text)
   } else {
-    const saved = savedCursor(alt, terminal.rows, 0)
-    parts.push(saved === '' ? '' : `\x1b[?1047h${saved}\x1b[?1047l\x1b[H`, text)
+    const saved = savedCursor(alt, terminal.rows, alt.ybase)
+    parts.push(saved === '' ? '' : `\x1b[?1047h${saved}\x1b[?1047l\x1b[H`, drawn.text)
   }
-  parts.push(tabStops(active, terminal.cols), region(active, terminal.rows))
-  parts.push(stateOf(terminal, pen, extras))
+  const state = `${tabStops(active, terminal.cols)}${region(active, terminal.rows)}`
+  const isThere = last.row === active.y && last.column === active.x && state === ''
+  parts.push(state, stateOf(terminal, pen, isThere ? last.text : undefined, extras))
   return Buffer.from(parts.join(''))
 }
 
-/** Modes and cursor. The character before the cursor is printed again when the next one would wrap, or could combine with it. */
-function stateOf(terminal: Terminal, pen: Pen, { hasSetCursorStyle }: Extras): string {
+/**
+ * Modes and cursor. The character before the cursor is printed again when the next one would wrap, or could combine with it.
+ * @param drawn the output before, if it leaves the cursor where it should be
+ */
+function stateOf(
+  terminal: Terminal,
+  pen: Pen,
+  drawn: string | undefined,
+  { hasSetCursorStyle }: Extras,
+): string {
   const { buffers, coreService } = insideOf(terminal)
   const charsets = charsetsOf(terminal)
   const { active } = buffers
   const { origin } = coreService.decPrivateModes
-  const line = active.lines.get(active.ybase + active.y) as Line
+  const line = lineAt(active, active.ybase + active.y, terminal.cols)
   const x = Math.min(active.x, line.length)
   const row = active.y - (origin ? active.scrollTop : 0)
   const style = printStyle(terminal, pen)
@@ -103,11 +110,15 @@ function stateOf(terminal: Terminal, pen: Pen, { hasSetCursorStyle }: Extras): s
   const modes = () => style.after() + modesText(terminal, hasSetCursorStyle)
 
   const width = widthToJoin(terminal)
-  const joined = width > 0 && width <= x ? printed(line, x - width, charsets.charset) : undefined
+  const isLast = width > 0 && width <= x && looksAsNext(terminal, line, x - width)
+  const joined = isLast ? printed(line, x - width, charsets.charset) : undefined
   if (joined !== undefined && widthAt(line, x - width) === width) {
+    const state = start + modes()
+    if (state === '' && drawn?.endsWith(joined) === true) return ''
     const makeRoom = coreService.modes.insertMode ? `\x1b[${width}P` : ''
-    return `${start}${modes()}${moveTo(x - width, row)}${makeRoom}${joined}`
+    return `${state}${moveTo(x - width, row)}${makeRoom}${joined}`
   }
+  if (drawn !== undefined && start === '' && x === 0) return modes()
   if (x < line.length) return `${start}${moveTo(x, row)}${modes()}`
   const isBlank = line.getString(x - 1) === '' && widthAt(line, x - 2) === 1
   // The other screen lends its cursor, because this one has no character there.
@@ -117,6 +128,13 @@ function stateOf(terminal: Terminal, pen: Pen, { hasSetCursorStyle }: Extras): s
   // A combining character that has nothing to combine with takes a column, also behind the last one.
   const beyond = '\0\u0301'.repeat(Math.min(MAX_BEYOND, active.x - x))
   return `${start}${last}\0${beyond}${modes()}` // nothing combines with it
+}
+
+/** Whether a cell can have been printed just now. After a change of the size the cursor may be behind another one. */
+export function looksAsNext(terminal: Terminal, line: Line, column: number): boolean {
+  const look = nextLook(terminal)
+  const next = hasExtended(look.bg) ? look : { ...look, underline: 0, link: 0 }
+  return lookKey(lookAt(line, column)) === lookKey(next)
 }
 
 /** How to make further text look as it would. */

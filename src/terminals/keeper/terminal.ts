@@ -11,13 +11,16 @@ import { SecretDigest } from './digest.ts'
 import { Holds } from './holds.ts'
 import { OutputPace } from './pace.ts'
 import { boundedSize, Screen, type Size } from './screen.ts'
+import { CANCEL, Transfer } from './transfer.ts'
 import type { TtydLink } from './ttyd-link.ts'
 import {
   DEFAULT_SIZE,
   firstMessageIn,
+  outputOf,
   sizeIn,
   withSize,
   type FirstMessage,
+  unicodeVersionIn,
 } from './ttyd-messages.ts'
 
 /** A new size reaches the shell when no other follows within this time, in milliseconds: each makes its program draw again. */
@@ -36,7 +39,7 @@ const NORMAL = 1000
 export const NOT_AUTHENTICATED = 1008
 
 /** The code after which ttyd's page connects again at once. */
-export const RESTARTING = 1012
+const RESTARTING = 1012
 
 /** The close of a terminal whose session is over. The gateway closes the socket itself, with the same code and a line before it. */
 const SESSION_OVER = { code: 4401, reason: 'session ended' }
@@ -46,6 +49,10 @@ const FAREWELL_MS = 1500
 
 /** What the person reads who comes back to a shell that has ended. */
 const SHELL_ENDED_LINE = 'This shell ended while you were away.'
+
+/** What the person reads whose transfer was cut off. */
+const TRANSFER_CUT_LINE =
+  'The file transfer was cut off with the connection. Please start it again.'
 
 /** A title or preferences that are longer are not sent again to a client that comes back (bytes). */
 const MAX_REMEMBERED_BYTES = 64 * 1024
@@ -123,6 +130,9 @@ export class KeptTerminal {
   readonly #screen: Screen
   readonly #holds: Holds
   readonly #pace: OutputPace
+  readonly #transfer: Transfer
+  /** Whether a transfer was cut off, which the page of the client that comes back may not know. */
+  #wasTransferCut = false
   /** The token of the first message; undefined until then. */
   #authToken: SecretDigest | undefined
   /** Whether ttyd has accepted the token: it sends nothing before that. */
@@ -156,6 +166,7 @@ export class KeptTerminal {
     this.#screen.onAnswer = (text) => ttyd.send(Buffer.from(`0${text}`))
     this.#holds = new Holds((isHeld) => ttyd.hold(isHeld))
     this.#pace = new OutputPace((isHeld) => this.#holds.set('pace', isHeld))
+    this.#transfer = new Transfer({ clock, onText: (text) => this.#output(outputOf(text)) })
     ttyd.listen({
       onMessage: (message) => this.#fromTtyd(message),
       onEnd: (code) => void this.#onShellEnd(code),
@@ -227,6 +238,7 @@ export class KeptTerminal {
     }
     this.#feed?.stop()
     this.#feed?.client.close(NORMAL, 'continued elsewhere')
+    this.#cutTransfer()
     this.#markTime()
     this.#pace.reset()
     const feed = this.#listenTo(client, size)
@@ -248,6 +260,7 @@ export class KeptTerminal {
     this.#hasEnded = true
     clearTimeout(this.#resize)
     this.#pace.stop()
+    this.#transfer.stop()
     this.#ttyd.close()
     this.#feed?.stop()
     if (close !== undefined) this.#feed?.client.close(close.code, close.reason)
@@ -277,7 +290,7 @@ export class KeptTerminal {
       setTimeout(() => client.close(SESSION_OVER.code, SESSION_OVER.reason), FAREWELL_MS).unref()
   }
 
-  /** Ends what is over, and keeps connections alive. Call it about once a second. */
+  /** Ends what is over, and keeps connections alive. Call it about twice a second. */
   check(): void {
     const now = this.#clock.elapsed()
     if (this.owner !== undefined && this.#clock.wall() >= this.owner.ends) this.endForSession()
@@ -287,6 +300,7 @@ export class KeptTerminal {
       if (!this.#isAccepted && now - this.#sinceElapsed >= FIRST_MESSAGE_MS)
         this.#feed?.client.close(NOT_AUTHENTICATED, 'nothing was said')
       this.#feed?.client.check(now)
+      this.#transfer.check(this.#holds.isHeld)
       if (this.#holds.isHeld) this.#ttyd.reassure()
     }
   }
@@ -307,13 +321,22 @@ export class KeptTerminal {
 
   /** Draws the screen for a client that came back. */
   async #show(feed: ClientFeed): Promise<void> {
-    await feed.draw([this.#title, this.#preferences].filter((message) => message !== undefined))
+    const cancel = this.#wasTransferCut ? outputOf(CANCEL) : undefined
+    await feed.draw(
+      [cancel, this.#title, this.#preferences].filter((message) => message !== undefined),
+    )
     if (feed !== this.#feed || this.#hasEnded) return
+    this.#wasTransferCut = false
     this.#pace.reset()
     this.#resizeTo(feed.size)
     if (!this.#hasShellEnded) return
     feed.client.send(line(SHELL_ENDED_LINE))
     feed.client.close(NORMAL, 'the shell has ended')
+  }
+
+  #prefer(preferences: Buffer): void {
+    this.#preferences = preferences
+    this.#screen.setUnicodeVersion(unicodeVersionIn(preferences.subarray(1)))
   }
 
   #fromTtyd(message: Buffer): void {
@@ -323,18 +346,31 @@ export class KeptTerminal {
     else {
       const isSmall = message.length <= MAX_REMEMBERED_BYTES
       if (message[0] === FROM_TTYD.title && isSmall) this.#title = message
-      if (message[0] === FROM_TTYD.preferences && isSmall) this.#preferences = message
+      if (message[0] === FROM_TTYD.preferences && isSmall) this.#prefer(message)
       this.#feed?.send(message) // a newer ttyd may say more, which the page may understand
     }
   }
 
   #output(message: Buffer): void {
-    const isSeen = this.#feed?.isLive === true
-    // Questions in what no client gets are answered here, once; what a client gets is the client's to answer.
-    this.#screen.write(message.subarray(1), !isSeen)
-    if (this.#screen.isBehind) this.#waitForParser()
-    if (isSeen) this.#feed?.send(message)
+    const isSeen = this.#feed?.isLive === true && !this.#transfer.isDropping
+    const output = message.subarray(1)
+    const text = this.#transfer.isActive ? this.#transfer.fromShell(output) : output
+    if (text.length > 0) {
+      // Questions in what no client gets are answered here, once; what a client gets is the client's to answer.
+      this.#screen.write(text, !isSeen)
+      if (this.#screen.isBehind) this.#waitForParser()
+    }
+    if (isSeen) this.#feed?.send(message, this.#transfer.isOn)
     else this.#pace.count(message.length)
+  }
+
+  /** The client is gone. A program that sends or gets a file is told, since it would wait for the client. */
+  #cutTransfer(): void {
+    const cancel = this.#transfer.cut()
+    if (cancel === undefined) return
+    this.#wasTransferCut = true
+    this.#ttyd.send(Buffer.concat([INPUT, cancel]))
+    this.#screen.write(line(TRANSFER_CUT_LINE).subarray(1), false)
   }
 
   #waitForParser(): void {
@@ -364,6 +400,7 @@ export class KeptTerminal {
       case undefined:
       default:
     }
+    if (message[0] === FROM_CLIENT.input) this.#transfer.fromClient(message.subarray(1))
     const isNew = this.#authToken === undefined
     const hasRoom = this.#ttyd.send(isNew ? this.#withFirst(feed, message) : message)
     if (!hasRoom) feed.client.holdInput(true)
@@ -412,6 +449,7 @@ export class KeptTerminal {
     else {
       this.#feed = undefined
       this.#parkMs = parkMs
+      this.#cutTransfer()
       this.#markTime()
       this.#events.onParked(this, code, parkMs)
     }
@@ -446,5 +484,7 @@ export class KeptTerminal {
 
 /** A line of the keeper's own, as output. */
 function line(text: string): Buffer {
-  return Buffer.from(`${String.fromCharCode(FROM_TTYD.output)}\r\n${text}\r\n`)
+  return outputOf(Buffer.from(`\r\n${text}\r\n`))
 }
+
+const INPUT = Buffer.of(FROM_CLIENT.input)

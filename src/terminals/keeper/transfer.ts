@@ -4,7 +4,7 @@
  *
  * A transfer begins when the page says its first word of it, which it does only in answer to such a program: nothing that a shell
  * prints begins one. It ends when both have said good-bye, when one of them gives up, with a keystroke, which the page does not
- * send meanwhile, and when nobody has said anything for a minute.
+ * send meanwhile, and when nobody has said anything for half a minute.
  */
 import type { KeeperClock } from './clock.ts'
 
@@ -23,7 +23,6 @@ const GIVES_UP = Buffer.from('\x18\x18\x18\x18\x18')
 /** The last word of the program that sends (`sz`), which the page does not show. */
 const OVER_AND_OUT = 'OO'
 
-const FIRST_WORD_ZMODEM = /^\*{1,2}\x18[ABC]/
 const FIRST_WORD_TRZSZ = /^#ACT:[A-Za-z0-9+/=]{16,}\r?\n$/
 const LAST_WORD_TRZSZ = /^#(?:EXIT|fail|FAIL):/
 
@@ -31,7 +30,7 @@ const LAST_WORD_TRZSZ = /^#(?:EXIT|fail|FAIL):/
 const MAX_FIRST_WORD_BYTES = 4096
 
 /** After this time without a word from either side the transfer is over, in milliseconds. */
-const SILENT_MS = 60_000
+const SILENT_MS = 30_000
 
 /** After a cancellation, what the program had sent before is dropped until it says nothing for this time, in milliseconds. */
 const DROP_QUIET_MS = 300
@@ -110,6 +109,7 @@ export class Transfer {
         this.#end()
         return output.subarray(output.toString('latin1', 0, 2) === OVER_AND_OUT ? 2 : 0)
       case 'dropping':
+      default:
         this.#drop(output)
         return NOTHING
     }
@@ -142,7 +142,7 @@ export class Transfer {
   }
 
   #perhapsBegin(input: Buffer): void {
-    if (FIRST_WORD_ZMODEM.test(input.toString('latin1', 0, 4))) this.#begin('zmodem')
+    if (isHeader(input)) this.#begin('zmodem')
     else if (input[0] === 0x23 && input.length <= MAX_FIRST_WORD_BYTES) {
       if (FIRST_WORD_TRZSZ.test(input.toString('latin1'))) this.#begin('trzsz')
     }
@@ -212,10 +212,24 @@ export class Transfer {
 /** The line feed at the end of a header has its highest bit set. */
 const LINE_END_WITH_PARITY = Buffer.of(0x8a)
 
+/** Whether a header of ZMODEM begins here: `*` or `**`, CAN, and its format. */
+function isHeader(bytes: Buffer): boolean {
+  const [first, second] = bytes
+  if (first !== STAR) return false
+  const at = second === STAR ? 2 : 1
+  const format = bytes[at + 1] ?? 0
+  return bytes[at] === CAN && format >= FORMAT_A && format <= FORMAT_C
+}
+
+const STAR = 0x2a
+const CAN = 0x18
+const FORMAT_A = 0x41
+const FORMAT_C = 0x43
+
 /** What follows a run of CAN and backspaces. */
 function behind(output: Buffer, start: number): Buffer {
   let at = start
-  while (output[at] === 0x18 || output[at] === 0x08) at++
+  while (output[at] === CAN || output[at] === 0x08) at++
   return output.subarray(at)
 }
 

@@ -1,8 +1,9 @@
 /**
- * What does ttyd's page say? Its first message is a JSON object with the token and the size of its window; later ones that the
- * keeper reads are sizes. Everything else is for ttyd alone.
+ * What do ttyd and its page say? The page's first message is a JSON object with the token and the size of its window; later ones that
+ * the keeper reads are sizes, and ttyd's preferences. Everything else is for the other side alone.
  */
-import { boundedSize, type Size } from './screen.ts'
+import { FROM_TTYD } from '../protocol.ts'
+import { boundedSize, type Size, type UnicodeVersion } from './screen.ts'
 
 /** The first message of ttyd's page. */
 export interface FirstMessage {
@@ -41,6 +42,19 @@ export function withSize(message: Buffer, size: Size): Buffer {
 export function sizeIn(text: Buffer): Size | undefined {
   const object = objectIn(text)
   return object === undefined ? undefined : sizeFrom(object)
+}
+
+/** The version of Unicode in the JSON behind the first byte of ttyd's preferences, as ttyd's page reads it. */
+export function unicodeVersionIn(text: Buffer): UnicodeVersion {
+  const version = objectIn(text)?.['unicodeVersion']
+  return version === 6 || version === '6' ? '6' : '11'
+}
+
+const OUTPUT = Buffer.of(FROM_TTYD.output)
+
+/** A message of ttyd with output of the shell. */
+export function outputOf(text: Buffer): Buffer {
+  return Buffer.concat([OUTPUT, text])
 }
 
 function sizeFrom({ columns, rows }: Record<string, unknown>): Size | undefined {

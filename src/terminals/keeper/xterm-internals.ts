@@ -34,6 +34,8 @@ export interface Line {
   /** 2 for the first half of a wide character, 0 for its second half. */
   getWidth(column: number): number
   getString(column: number): string
+  /** 0 when a cell is empty. */
+  hasContent(column: number): number
   /** Not 0 when the text of a cell is in `_combined`. */
   isCombined(column: number): number
   getFg(column: number): number

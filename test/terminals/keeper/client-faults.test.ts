@@ -1,6 +1,7 @@
 /** What can a client do to the keeper? It sends garbage, too much, too little, or twice; its own connection ends at most. */
 import { randomBytes } from 'node:crypto'
-import fc from 'fast-check'
+import type { Socket } from 'node:net'
+import * as fc from 'fast-check'
 import t from 'tap'
 import {
   areParked,
@@ -11,6 +12,7 @@ import {
   startTestKeeper,
   TestClock,
   tokenOf,
+  type TestClient,
 } from '../../helpers/kept-terminals.ts'
 import { eventually, watchForCrashes } from '../../helpers/waiting.ts'
 
@@ -19,8 +21,7 @@ const MIB = 1024 * 1024
 const FIRST = JSON.stringify({ AuthToken: tokenOf(CREDENTIAL), columns: 80, rows: 24 })
 
 /** The TCP side of a client, for bytes that no WebSocket sends. */
-const rawOf = (client: { socket: unknown }) =>
-  (client.socket as { _socket: NodeJS.WritableStream })._socket
+const rawOf = ({ socket }: TestClient) => Reflect.get(socket, '_socket') as Socket
 
 t.test('bytes that are no frames end the connection, and the terminal waits', async (t) => {
   for (const bytes of [
@@ -100,10 +101,10 @@ t.test('a terminal that ttyd has not accepted is not kept', async (t) => {
 
   const silent = await openTerminal(t, keeper.path, { first: undefined })
   await eventually(() => keeper.terminals.size === 1, 'it is there')
-  clock.pass(9000)
+  clock.pass(5000)
   keeper.terminals.check()
   t.equal(silent.closedWith(), undefined)
-  clock.pass(1000)
+  clock.pass(5000)
   keeper.terminals.check()
   await eventually(() => silent.closedWith() === 1008, 'nothing was said')
   await eventually(() => keeper.terminals.size === 0, 'it is gone')
@@ -155,4 +156,21 @@ t.test('whatever is sent, the shell is there afterwards', async (t) => {
   t.notOk(shell.hasEnded())
   t.equal(ttyd.shells.length, 1)
   t.same(crashes, [])
+})
+
+t.test('many small messages in one packet leave others their turn', async (t) => {
+  const ttyd = await startScriptedTtyd(t)
+  const keeper = await startTestKeeper(t, ttyd)
+  const { client, shell } = await openShell(t, keeper, ttyd)
+  let [turns, isOver] = [0, false]
+  const turn = () => {
+    turns += 1
+    if (!isOver) setImmediate(turn)
+  }
+  setImmediate(turn)
+  const small = Buffer.from([0x82, 0x81, 0, 0, 0, 0, 0x30])
+  rawOf(client).write(Buffer.concat(Array<Buffer>(2000).fill(small)))
+  await eventually(() => shell.received.length === 2000, 'all of them')
+  isOver = true
+  t.ok(turns >= 2000, `${turns} turns`)
 })

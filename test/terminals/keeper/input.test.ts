@@ -1,4 +1,5 @@
 /** Is what a person types lost or doubled, and does anything else reach the shell? */
+import type { Socket } from 'node:net'
 import t from 'tap'
 import { FROM_CLIENT } from '../../../src/terminals/protocol.ts'
 import {
@@ -7,6 +8,7 @@ import {
   openTerminal,
   startScriptedTtyd,
   startTestKeeper,
+  TestClock,
   tokenOf,
   CREDENTIAL,
   type ScriptedShell,
@@ -35,7 +37,7 @@ t.test('input in the same packet as the first message is not lost', async (t) =>
   const { client, shell } = await openShell(t, keeper, ttyd)
   await cutOff(keeper, client)
   const back = await openTerminal(t, keeper.path, { first: undefined })
-  const raw = (back.socket as unknown as { _socket: { cork(): void; uncork(): void } })._socket
+  const raw = Reflect.get(back.socket, '_socket') as Socket
   raw.cork()
   back.socket.send(JSON.stringify({ AuthToken: tokenOf(CREDENTIAL), columns: 80, rows: 24 }))
   back.type('a')
@@ -102,6 +104,24 @@ t.test('a shell that reads nothing: input waits at the client, and comes whole',
   shell.socket.resume()
   await eventually(() => shell.received.length === 40, 'all of it')
   t.ok(shell.received.every((text) => text.length === piece.length + 1))
+})
+
+t.test('a client that is cut off while it is not read is noticed', async (t) => {
+  const ttyd = await startScriptedTtyd(t)
+  const clock = new TestClock()
+  const keeper = await startTestKeeper(t, ttyd, {}, { clock })
+  const { client, shell } = await openShell(t, keeper, ttyd)
+  shell.socket.pause()
+  for (let i = 0; i < 20; i++) client.type('p'.repeat(1_000_000))
+  await standsStill(() => client.socket.bufferedAmount, 'the client’s side')
+  t.ok(client.socket.bufferedAmount > 0, 'it is not read any more')
+  client.socket.terminate()
+  await eventually(() => {
+    clock.pass(20_000) // it is probed this often
+    keeper.terminals.check()
+    return keeper.terminals.counts().parked === 1
+  }, 'it is parked')
+  t.notOk(shell.hasEnded())
 })
 
 t.test('reconnecting does not let more input in while the shell reads nothing', async (t) => {
