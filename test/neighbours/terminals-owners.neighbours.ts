@@ -1,5 +1,5 @@
 /** Whose is a kept terminal, and when does it end? */
-import { writeFile } from 'node:fs/promises'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -7,7 +7,7 @@ import { elapse, isAlive } from '../helpers/waiting.ts'
 import * as caddy from './caddy.ts'
 import * as chromium from './chromium.ts'
 import { startKeptShells } from './kept-shells.ts'
-import { FOLDER, run, until } from './neighbour.ts'
+import { FOLDER, until } from './neighbour.ts'
 import { TerminalPage } from './terminal-page.ts'
 import * as ttyd from './ttyd.ts'
 
@@ -123,18 +123,18 @@ t.test('exit waits for Enter, which gives a new shell', async (t) => {
 t.test('a shell that ended while nobody was there shows its last screen', async (t) => {
   const page = await kept.signIn()
   const { terminal, shell, pid } = await kept.open(page)
-  const gate = join(kept.folder, 'gate')
-  await run('mkfifo', [gate])
+  const [go, end] = ['go', 'end'].map((name) => join(kept.folder, name)) as [string, string]
+  const waitFor = (file: string) => `until [ -e ${file} ]; do sleep 1; done`
   await terminal.ask(
-    "exec sh -c 'echo WAIT-$((6*7)); read x <gate; echo LAST-$((6*7)); read x <gate'",
+    `exec sh -c 'echo WAIT-$((6*7)); ${waitFor('go')}; echo LAST-$((6*7)); ${waitFor('end')}'`,
     /^WAIT-42$/m,
   )
   kept.toGateway.down(true)
   await parks(page.url())
-  await writeFile(gate, 'go\n') // waits for the reader, and must not stop the relays of this process
+  writeFileSync(go, '')
   // ttyd loses what a shell prints right before it ends, in some of a hundred cases, also without a keeper.
   await until('the last output', () => shell.printed().includes('LAST-42'))
-  await writeFile(gate, 'end\n')
+  writeFileSync(end, '')
   await until('the shell to end', () => !isAlive(pid) && shell.hasEnded())
   kept.toGateway.down(false)
   const isShown = async () => /^LAST-42$/m.test(await terminal.text())
