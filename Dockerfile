@@ -1,5 +1,7 @@
 # An image with only the gateway: one file, without node_modules, run by a user who is not root.
 #   docker build -t workspace-gateway .        or        buildah build --isolation chroot -t workspace-gateway .
+# The keeper of terminals is the same image with another command, "terminals", as a container of its own: replacing the
+# gateway's container then ends no shell. Both mount one volume at /run/workspace, for the keeper's socket (docs/terminals.md).
 ARG BASE_IMAGE=docker.io/library/node:24-slim
 
 FROM ${BASE_IMAGE} AS build
@@ -22,7 +24,7 @@ RUN apt-get update \
  && apt-get purge -y --auto-remove libcap2-bin \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --home-dir /app --shell /usr/sbin/nologin gateway \
- && install -d -m 700 -o gateway -g gateway /data/gateway /app/compile-cache
+ && install -d -m 700 -o gateway -g gateway /data/gateway /run/workspace /app/compile-cache
 WORKDIR /app
 COPY LICENSE ./
 COPY --from=build /build/dist/workspace-gateway.cjs ./

@@ -16,6 +16,8 @@ export interface Figure {
   /** Digits after the decimal point. */
   readonly digits: number
   readonly aims?: readonly Aim[]
+  /** The peer that the targets are for; the gateway if undefined. */
+  readonly of?: PeerName
 }
 
 /** The target of refusals: a rate of at least three times the rate of proxied requests. */
@@ -99,6 +101,38 @@ export const FIGURES = {
   },
   start: { label: 'exec to first 200, ms', digits: 0, aims: [{ is: 'below', value: 250 }] },
   idle: { label: 'memory at rest, MiB', digits: 1, aims: [{ is: 'below', value: 70 }] },
+  key: { label: 'terminal, a keystroke there and back, p50 in ms', digits: 3 },
+  'key-added': {
+    label: '– added by the keeper, ms',
+    digits: 3,
+    aims: [{ is: 'at most', value: 0.15 }],
+    of: 'kept',
+  },
+  'output-rate': {
+    label: 'terminal, endless output, MB/s',
+    digits: 1,
+    aims: [{ than: 'ttyd', is: 'at least', value: 0.6 }],
+    of: 'kept',
+  },
+  'output-cpu': { label: '– CPU ms per 100 MB', digits: 0 },
+  'keeper-idle': {
+    label: 'keeper of terminals at rest, MiB',
+    digits: 1,
+    aims: [{ is: 'below', value: 45 }],
+    of: 'kept',
+  },
+  attached: {
+    label: 'an attached terminal that printed nothing, KiB',
+    digits: 1,
+    aims: [{ is: 'at most', value: 40 }],
+    of: 'kept',
+  },
+  parked: {
+    label: 'a parked terminal with 1,000 lines of 78 characters, KiB',
+    digits: 0,
+    aims: [{ is: 'at most', value: 4096 }],
+    of: 'kept',
+  },
 } as const satisfies Record<string, Figure>
 
 export type FigureName = keyof typeof FIGURES

@@ -8,10 +8,21 @@ import { gateway } from './peers/gateway.ts'
 import { haproxy } from './peers/haproxy.ts'
 import { nginx, nginxAuth } from './peers/nginx.ts'
 import { bare, textbook } from './peers/node.ts'
+import { kept, ttyd } from './peers/terminal.ts'
 import { SMALL, type Peer, type PeerKind, type PeerName } from './peers/peer.ts'
 import { untilReady } from './ready.ts'
 
-const KINDS: readonly PeerKind[] = [direct, nginx, nginxAuth, haproxy, textbook, bare, gateway]
+const KINDS: readonly PeerKind[] = [
+  direct,
+  nginx,
+  nginxAuth,
+  haproxy,
+  textbook,
+  bare,
+  gateway,
+  ttyd,
+  kept,
+]
 
 /** Programs whose Debian package has another name. */
 const PACKAGES: Readonly<Record<string, string>> = { nginx: 'nginx-light' }

@@ -20,9 +20,9 @@ export function writeTable(results: Results): string {
 
 /** The row of a figure, and a row for each peer with which it is compared. */
 function rowsOf(name: FigureName, peers: readonly PeerName[], results: Results): string[][] {
-  const { label, digits, aims = [] }: Figure = FIGURES[name]
+  const { label, digits, aims = [], of: subject = 'gateway' }: Figure = FIGURES[name]
   const medians = peers.map((peer) => median(results.of(name, peer)))
-  const own = median(results.of(name, 'gateway'))
+  const own = median(results.of(name, subject))
   const plain = aims.find(({ than }) => than === undefined)
   const first = [label, ...medians.map((value) => show(value, digits)), ...judge(plain, own)]
   const compared = aims.flatMap((aim) => {
@@ -33,7 +33,7 @@ function rowsOf(name: FigureName, peers: readonly PeerName[], results: Results):
       [
         `– to ${PEERS[than]}`,
         ...peers.map((peer) => show(ratio(peer), 2)),
-        ...judge(aim, ratio('gateway')),
+        ...judge(aim, ratio(subject)),
       ],
     ]
   })

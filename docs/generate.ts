@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
+import { TERMINALS_SETTINGS } from '../src/config/terminals-settings.ts'
 import { EXPOSED_FIELDS } from '../src/http/browser.ts'
 import { DETAILS, serviceDetail } from '../src/answers/details.ts'
 import { ERRORS, fixedRetryAfter, type ErrorCode, type RetryAfter } from '../src/answers/errors.ts'
@@ -11,10 +12,6 @@ import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 
 /** Builds docs/configuration.md. */
 export function configurationPage(): string {
-  const rows = Object.values<Setting<unknown>>(SETTINGS).map(
-    ({ env, secret, required, default: text, description, accepts }) =>
-      `| \`${env}\`${secret ? `<br>\`${env}_FILE\`` : ''} | ${required ? '**required**' : text === undefined || text === '' ? '–' : `\`${text}\``} | ${cell(description)} Takes ${cell(accepts)}. |`,
-  )
   return `${generatedFrom('src/config/settings.ts')}
 # Configuration
 
@@ -26,8 +23,27 @@ environment that a process was started with to its own user and root (\`/proc/<p
 
 | name | default | |
 | --- | --- | --- |
-${rows.join('\n')}
+${settingRows(SETTINGS)}
+
+## Of the keeper of terminals
+
+\`workspace-gateway terminals\` ([terminals.md](terminals.md)) is a program of its own and reads these alone, from
+\`src/config/terminals-settings.ts\`, by the same rules. None of them is a secret.
+
+| name | default | |
+| --- | --- | --- |
+${settingRows(TERMINALS_SETTINGS)}
 `
+}
+
+/** The rows of a table of settings. */
+function settingRows(settings: Readonly<Record<string, Setting<unknown>>>): string {
+  return Object.values(settings)
+    .map(
+      ({ env, secret, required, default: text, description, accepts }) =>
+        `| \`${env}\`${secret ? `<br>\`${env}_FILE\`` : ''} | ${required ? '**required**' : text === undefined || text === '' ? '–' : `\`${text}\``} | ${cell(description)} Takes ${cell(accepts)}. |`,
+    )
+    .join('\n')
 }
 
 /** Builds docs/errors.md. */

@@ -98,7 +98,7 @@ async function runShell(
     resolve()
   })
   socket.send(Buffer.from(`${TITLE}${basename(shell)} (${hostname()})`))
-  socket.send(Buffer.from(`${PREFERENCES}{}`))
+  socket.send(Buffer.from(`${PREFERENCES}{"unicodeVersion":"6"}`))
 
   const flow = flowOf(socket, terminal)
   terminal.onData((data) => flow.send(data as unknown as Buffer))

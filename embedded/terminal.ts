@@ -40,9 +40,9 @@ export async function startTerminal(options: TerminalOptions): Promise<RunningTe
   return await startBuiltInTerminal(resolved)
 }
 
-/** The environment for a shell: without the gateway's variables, which include secrets, and without npm's. */
+/** The environment for a shell: without the workspace's variables, which include secrets, and without npm's. */
 export function shellEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const kept = Object.entries(env).filter(([name]) => !/^(?:GATEWAY_|npm_)/.test(name))
+  const kept = Object.entries(env).filter(([name]) => !/^(?:GATEWAY_|TERMINALS_|npm_)/.test(name))
   return { ...Object.fromEntries(kept), TERM: 'xterm-256color' }
 }
 

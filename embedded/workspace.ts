@@ -4,6 +4,7 @@ import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { signInPath } from '../src/admin/sign-in-link.ts'
 import { loadConfig, type Config, type Environment } from '../src/config/load.ts'
+import { loadTerminalsConfig } from '../src/config/terminals-settings.ts'
 import { ensureSecretFile } from '../src/store/secret-file.ts'
 import { ADDRESS_SETTINGS, PROBED_SERVICES, SERVICES } from '../src/rules/services.ts'
 import { startGateway, type RunningGateway } from '../src/process/lifecycle.ts'
@@ -15,6 +16,7 @@ import { runningWorkspace, STATE_FOLDER } from './running-workspace.ts'
 import { originOf, SESSION_SECONDS, userName } from './sign-in.ts'
 import { startStatsServer } from './stats-server.ts'
 import { startTerminal, type RunningTerminal } from './terminal.ts'
+import { startTerminalKeeper } from './terminal-keeper.ts'
 
 /** A running workspace. */
 export interface Workspace {
@@ -110,6 +112,7 @@ function assertUsable(settings: Environment): void {
     ...(isAddressGiven(settings) ? {} : { GATEWAY_PORT: '0' }),
     ...settings,
   })
+  loadTerminalsConfig(settings)
 }
 
 function isSecretGiven(settings: Environment): boolean {
@@ -167,12 +170,19 @@ async function startStandIns(
     async GATEWAY_TERMINAL_URL() {
       const { secret: credential } = await ensureTerminalCredential(stateDir)
       const running = await startTerminal({ credential, onUnexpectedExit: onTrouble })
+      started.push(running.close)
       terminal = { kind: running.kind, credential }
-      return running
+      return await startTerminalKeeper({
+        terminal: running.url,
+        env: keeperEnvironment(settings),
+        logFile: join(stateDir, 'terminals.log'),
+        onUnexpectedExit: onTrouble,
+      })
     },
   }
   const close = async () => {
-    await Promise.all(started.map(async (end) => await end()))
+    // The last that was started ends first: the keeper of terminals before the terminal.
+    for (const end of started.toReversed()) await end()
   }
   try {
     for (const [name, start] of Object.entries(services)) {
@@ -186,6 +196,13 @@ async function startStandIns(
     throw error
   }
   return { urls, terminal, close }
+}
+
+/** The environment of the keeper of terminals: its own settings, and nothing of the gateway's, which include secrets. */
+function keeperEnvironment(settings: Environment): Environment {
+  return Object.fromEntries(
+    Object.entries(settings).filter(([name]) => !/^(?:GATEWAY_|npm_)/.test(name)),
+  )
 }
 
 interface Started {

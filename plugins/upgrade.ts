@@ -32,6 +32,8 @@ import {
 } from '../src/sockets/dial.ts'
 import { WebSocketRelay, type RelayPair } from '../src/sockets/relay.ts'
 import { TerminalLines } from '../src/sockets/terminal-lines.ts'
+import type { TerminalKeeper } from '../src/terminals/keeper-client.ts'
+import { arrivalIn, isKeptIn, isRefusedByKeeper } from '../src/terminals/handshake.ts'
 import type { BasicMemory } from '../src/terminals/safari-password.ts'
 
 /** What an open WebSocket depends on. */
@@ -40,6 +42,7 @@ export interface UpgradeOptions {
   readonly watchdog: Watchdog
   readonly drain: DrainState
   readonly basicMemory: BasicMemory
+  readonly terminals: TerminalKeeper
   /** How long a service may pause within a response that refuses a handshake, in milliseconds. */
   readonly idleMs: number
 }
@@ -67,7 +70,7 @@ type Takeover = (socket: Duplex, head: Buffer) => void
  */
 export function takeUpgrades(
   websockets: WebSocketServer,
-  { openSockets, watchdog, drain, basicMemory, idleMs }: UpgradeOptions,
+  { openSockets, watchdog, drain, basicMemory, terminals, idleMs }: UpgradeOptions,
 ): Dial {
   const takeovers = new WeakMap<IncomingMessage, Takeover>()
 
@@ -108,8 +111,14 @@ export function takeUpgrades(
     const key = raw.headers['sec-websocket-key'] ?? ''
     const offered = offeredProtocols(raw)
     let result: Switched | Refused
+    let hasKeeper = false
     watchdog.add(watch)
     try {
+      if (service.row.upgrades === 'ttyd') {
+        const named = await terminals.headersFor(principal.session)
+        hasKeeper = named.length > 0
+        headers.push(...named)
+      }
       result = await dialWebSocket(service, target.forwarded, headers, key, offered, gone.signal)
     } catch (error) {
       if (gone.signal.aborted) throw whyGone
@@ -119,10 +128,17 @@ export function takeUpgrades(
       watchdog.delete(watch)
     }
     outcome.upstreamMs = performance.now() - startedAt
+    // The keeper may have made the terminal after it was told which sessions have ended.
+    if (principal.session.endedBy !== undefined) terminals.sessionsChanged()
     if (gone.signal.aborted) {
       // This came after the service had answered: too late for the abort signal, so the connection is destroyed here.
       ;(result.kind === 'switched' ? result.socket : result.answer).destroy()
       throw whyGone
+    }
+    if (result.kind === 'refused' && hasKeeper && isRefusedByKeeper(result.answer)) {
+      result.answer.destroy()
+      exchange.passwordTry?.settle(undefined) // ttyd was not asked
+      throw new GatewayError('too-many-terminals', { reason: 'keeper of terminals' })
     }
     if (result.kind === 'refused') {
       loan?.refused()
@@ -139,6 +155,7 @@ export function takeUpgrades(
     exchange.passwordTry?.settle(true)
     exchange.passwordTry = undefined
     const switched = result
+    if (hasKeeper) outcome.terminal = arrivalIn(switched.rawHeaders)
     const splice: Takeover = (socket, head) => {
       const clientHead = Buffer.concat([head, early.take()])
       const answer = switchingAnswer(
@@ -159,7 +176,11 @@ export function takeUpgrades(
         answer,
         lines:
           service.row.upgrades === 'ttyd'
-            ? new TerminalLines(ownOrigin(exchange), principal.session)
+            ? new TerminalLines(
+                ownOrigin(exchange),
+                principal.session,
+                hasKeeper && isKeptIn(switched.rawHeaders),
+              )
             : undefined,
       })
       // The session may have ended, or the gateway begun to stop, while the service was dialled.

@@ -46,7 +46,7 @@ export async function buildGateway(
   const parts = makeParts(config, log, state)
   const { clients, sessions, apiTokens, issuer, verifier, waitingRoom } = parts
   const { watchdog, services } = parts
-  const { openSockets, drain, basicMemory, metrics, decisions } = parts
+  const { openSockets, drain, basicMemory, terminals, metrics, decisions } = parts
   const { allowedOrigins, trustedProxies, sessionRoutes, programRoutes } = config
   const publicHost = `${config.workspace}.${config.domain}`
   const siteMap = siteMapOf(config)
@@ -68,9 +68,13 @@ export async function buildGateway(
   const endWhatHangsOnThem = () => {
     openSockets.closeEnded()
     basicMemory.forgetEnded()
+    terminals.sessionsChanged()
   }
   sessions.onEnded(endWhatHangsOnThem)
   apiTokens.onEnded(endWhatHangsOnThem)
+  sessions.onSuperseded(({ session }) => {
+    if (session !== undefined) terminals.sessionsChanged() // it was renewed, and ends later
+  })
 
   // @fastify/websocket owns the server's `upgrade` event and makes each upgrade a request (`request.ws`) that passes the same
   // stages as any other. It would then accept the upgrade with ws, which plugins/upgrade.ts prevents: the service accepts it.
@@ -102,6 +106,7 @@ export async function buildGateway(
     watchdog,
     drain,
     basicMemory,
+    terminals,
     idleMs: config.idleSeconds * 1000,
   })
   const forwardTo = buildUpstream(app, { config, watchdog, basicMemory, dial }) // 8: for the routes of services

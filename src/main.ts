@@ -18,7 +18,7 @@ import { endProcess } from './process/ending.ts'
 import { codeOf } from './answers/errors.ts'
 import { parseDuration } from './commands/duration.ts'
 import { commandHelp, commandNamed, helpText, unknownCommand } from './commands/help.ts'
-import { isKept, keep } from './process/port-keeper.ts'
+import { hasPortKeeper, keepPort } from './process/port-keeper.ts'
 import { LineOutput } from './observe/line-output.ts'
 import {
   AlreadyRunningError,
@@ -92,6 +92,8 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       return (await import('./commands/sessions.ts')).sessions(args, process.env, IO)
     case 'state':
       return (await import('./commands/state.ts')).state(args, process.env, IO)
+    case 'terminals':
+      return (await import('./commands/terminals.ts')).terminals(args, process.env, IO)
     case 'terminal-credential':
       return (await import('./commands/terminal-credential.ts')).terminalCredential(
         args,
@@ -122,7 +124,8 @@ async function serve(env: Environment): Promise<number | undefined> {
   for (const name of SECRET_VARIABLES) delete process.env[name]
   if (config.pidFile !== undefined) checkPidFile(config.pidFile)
   const onReady = (): void => holdPidFile(config)
-  if (config.hotRestart && !isKept()) endProcess(await keep(config, { env: sources, onReady }))
+  if (config.hotRestart && !hasPortKeeper())
+    endProcess(await keepPort(config, { env: sources, onReady }))
   const { runGateway } = await import('./process/run.ts')
   await runGateway(config, { env: sources, onReady })
   return undefined
@@ -177,7 +180,7 @@ function describeFailure(error: unknown): Failure {
     return { text: message, exitCode: EXIT.unavailable }
   if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code))
     return { text: describeAddressFailure(code), exitCode: EXIT.unavailable }
-  const isSetting = error instanceof Error && /^GATEWAY_/.test(message)
+  const isSetting = error instanceof Error && /^(?:GATEWAY|TERMINALS)_/.test(message)
   return { text: message, exitCode: isSetting ? EXIT.config : EXIT.failed }
 }
 

@@ -21,7 +21,9 @@ import { openServices, type Service } from './services/service.ts'
 import { DrainState } from './sockets/drain-state.ts'
 import { OpenSockets } from './sockets/open-sockets.ts'
 import type { State } from './store/state.ts'
+import { TerminalKeeper } from './terminals/keeper-client.ts'
 import { BasicMemory } from './terminals/safari-password.ts'
+import { endOfSession } from './terminals/session-of.ts'
 
 /** How many client addresses have a budget of their own. */
 const ADDRESS_CAPACITY = 100_000
@@ -67,6 +69,8 @@ export interface Parts {
   readonly drain: DrainState
   /** The Basic credentials that the terminal accepted, for handshakes of the same session that cannot bring them. */
   readonly basicMemory: BasicMemory
+  /** The keeper of terminals, if one is behind GATEWAY_TERMINAL_URL. */
+  readonly terminals: TerminalKeeper
   /** The counters that ended requests fill. */
   readonly metrics: RequestMetrics
   readonly eventLoop: EventLoopDelay
@@ -116,6 +120,13 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
   })
   watchdog.add(sessions) // it notices those whose time is over
   watchdog.add(apiTokens) // so do they
+  const terminals = new TerminalKeeper({
+    address: config.terminalUrl,
+    logger,
+    isInCharge: () => state.isInCharge,
+    endOf: (entry) => endOfSession(entry, { sessions, apiTokens, keys }),
+  })
+  watchdog.add(terminals) // it compares again after a failure
   return {
     log,
     clients: new ClientFinder(config.trustedProxies),
@@ -148,6 +159,7 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
     openSockets,
     drain: new DrainState(openSockets),
     basicMemory,
+    terminals,
     metrics: new RequestMetrics(),
     eventLoop: new EventLoopDelay(),
     decisions: new Decisions(),

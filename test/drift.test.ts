@@ -1,9 +1,12 @@
 /** Do the documents say what the code does? */
-import { existsSync, globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import t from 'tap'
 import { PAGES } from '../docs/generate.ts'
 import { KNOWN_VARIABLES } from '../src/config/load.ts'
+import type { Setting } from '../src/config/setting.ts'
+import { SETTINGS } from '../src/config/settings.ts'
+import { TERMINALS_SETTINGS } from '../src/config/terminals-settings.ts'
 import { ERRORS } from '../src/answers/errors.ts'
 import { FILE_ENDINGS, FILE_PARTS, FILE_WORDS } from '../src/rules/file-parameters.ts'
 import { SERVICES } from '../src/rules/services.ts'
@@ -11,6 +14,14 @@ import { COMMANDS, helpText } from '../src/commands/help.ts'
 import { VERSION as OPENCLAW_VERSION } from './neighbours/openclaw.ts'
 
 const read = (path: string) => readFileSync(path, 'utf8')
+
+/** Variables of examples/fly/boot.sh itself, which are no settings. */
+const OF_BOOT_SCRIPT = ['GATEWAY_USER', 'GATEWAY_PREFIX']
+
+const ALL_VARIABLES = [
+  ...KNOWN_VARIABLES,
+  ...Object.values(TERMINALS_SETTINGS).map(({ env }) => env),
+]
 
 t.test('generated pages are what the declarations say', async (t) => {
   for (const [path, page] of Object.entries(PAGES))
@@ -30,11 +41,41 @@ t.test('a generated page says so in its first line, and no other page does', asy
 t.test('every setting that a document names exists, and help names every setting', async (t) => {
   for (const path of globSync(['*.md', 'docs/**/*.md'])) {
     const text = read(path).replace(/^.* is not a setting;/gm, '') // a transcript of a typing error
-    for (const [name] of text.matchAll(/GATEWAY_[A-Z_]*[A-Z]/g)) {
-      t.ok(KNOWN_VARIABLES.includes(name), `${path} names ${name}`)
+    for (const [name] of text.matchAll(/(?:GATEWAY|TERMINALS)_[A-Z_]*[A-Z]/g)) {
+      t.ok(ALL_VARIABLES.includes(name), `${path} names ${name}`)
     }
   }
-  for (const name of KNOWN_VARIABLES) t.match(helpText(), name)
+  for (const name of ALL_VARIABLES) t.match(helpText(), name)
+})
+
+t.test('every setting is declared once, and the scripts set what is declared', async (t) => {
+  const names = [SETTINGS, TERMINALS_SETTINGS].flatMap((settings) =>
+    Object.values<Setting<unknown>>(settings).map(({ env }) => env),
+  )
+  t.same(names.toSorted(), [...new Set(names)].toSorted())
+  for (const { env } of Object.values(TERMINALS_SETTINGS)) {
+    t.match(env, /^TERMINALS_/)
+    t.match(read('docs/terminals.md'), `\`${env}\``, 'its page explains it')
+  }
+  for (const path of globSync(['examples/**/*', 'embedded/*.ts', 'Dockerfile'])) {
+    if (!statSync(path).isFile()) continue
+    // BOOT_TERMINALS is the script's own.
+    for (const [name] of read(path).matchAll(/(?<![A-Z_])(?:GATEWAY|TERMINALS)_[A-Z_]*[A-Z]/g))
+      t.ok([...ALL_VARIABLES, ...OF_BOOT_SCRIPT].includes(name), `${path} sets ${name}`)
+  }
+})
+
+t.test('the page about terminals has every reason for which a shell ends', async (t) => {
+  const [, union = ''] =
+    /export type EndReason =((?:\n {2}\| .*)+)/.exec(read('src/terminals/keeper/terminal.ts')) ?? []
+  const reasons = [...union.matchAll(/'([^']+)'/g)].map(([, reason]) => reason)
+  t.ok(reasons.length > 5)
+  t.same(
+    [...read('docs/terminals.md').matchAll(/^ {2}\| `([^`]+)` \|/gm)]
+      .map(([, reason]) => reason)
+      .filter((reason) => reason !== 'reason'),
+    reasons,
+  )
 })
 
 t.test('every error code is provoked by a test', async (t) => {

@@ -24,6 +24,7 @@ t.test('every field of the request line is explained, and no other', async (t) =
       user: 'user',
       token: 'ci',
       websocket: true,
+      terminal: 'back',
     },
     ...{ bytesIn: 1, upstreamMs: 1, trace: 'trace' },
   } as Decision

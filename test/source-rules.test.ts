@@ -26,22 +26,38 @@ t.test(
   async (t) => {
     t.ok(FILES.length > 30)
     t.same(onRequestPath(/from 'undici'/), [])
-    t.same(onRequestPath(/\brequest\b.*from 'node:http'/), ['src/sockets/dial.ts'])
+    t.same(
+      onRequestPath(/\brequest\b.*from 'node:http'/),
+      [
+        'src/sockets/dial.ts',
+        'src/terminals/ask-keeper.ts',
+        'src/terminals/keeper/plain-requests.ts',
+      ],
+      'asks a service for a WebSocket, and the keeper of terminals for its list; the keeper asks ttyd',
+    )
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
-      ['src/services/can-connect.ts', 'src/services/connection.ts'],
-      'looks whether a service is up, and whether a stale socket of ours is alive; and asks a service',
+      [
+        'src/services/can-connect.ts',
+        'src/services/connection.ts',
+        'src/terminals/keeper/ttyd-link.ts',
+      ],
+      'looks whether a service is up, and whether a stale socket of ours is alive; asks a service; and opens a shell at ttyd',
     )
     t.same(
       onRequestPath(/\bnew \w*Socket\(/),
-      ['src/observe/line-output.ts', 'src/services/connection.ts'],
-      'writes to standard output; and asks a service',
+      [
+        'src/observe/line-output.ts',
+        'src/services/connection.ts',
+        'src/terminals/keeper/ttyd-link.ts',
+      ],
+      'writes to standard output; asks a service; and the keeper of terminals opens a shell at ttyd',
     )
     t.same(
       onRequestPath(
         /\bfetch\(|from 'node:(?:https|http2|tls|dgram|dns|quic)'|\bEventSource\b|new WebSocket\(/,
       ),
-      [],
+      ['src/terminals/keeper/ttyd-link.ts'],
     )
   },
 )
@@ -58,7 +74,16 @@ t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
     ['src/process/notify.ts'],
     'tells systemd; never by a request',
   )
-  t.same(having(/\beval\(|new Function\(|\bimport\((?!'\.\/[a-z/-]+\.ts'\))|\brequire\(/), [])
+  const elsewhere = /\beval\(|new Function\(|\bimport\((?!'\.\.?\/[a-z/-]+\.ts'\))|\brequire\(/
+  t.same(having(elsewhere), ['src/terminals/keeper/screen.ts'])
+  const [screen = ''] = FILES.filter(({ path }) => path.endsWith('/screen.ts')).map(
+    ({ code }) => code,
+  )
+  t.notMatch(
+    screen.replace(/\bimport\('@xterm\/(?:headless|addon-unicode11)'\)/g, ''),
+    elsewhere,
+    'it loads two packages by name, when the first terminal is opened',
+  )
 })
 
 t.test('a request target is never read as a URL', async (t) => {
@@ -72,7 +97,11 @@ t.test('a request target is never read as a URL', async (t) => {
 
 t.test('no signature is compared by code of ours: jose does it, in constant time', async (t) => {
   t.same(having(/createHmac|createVerify|jwtDecrypt|decodeJwt/), [])
-  t.same(having(/timingSafeEqual/), ['src/request/login.ts']) // the state of a sign-in, which is no signature
+  t.same(
+    having(/timingSafeEqual/),
+    ['src/request/login.ts', 'src/terminals/keeper/digest.ts'],
+    'the state of a sign-in, and the digest of an accepted password, which are no signatures',
+  )
   t.same(having(/compactVerify\(/), ['src/identity/verifier.ts'])
   t.same(
     having(
@@ -111,12 +140,19 @@ const INTERNALS: ReadonlyArray<readonly [name: RegExp, use: string]> = [
   [/\bhandleUpgrade\b/, 'app.websocketServer.handleUpgrade = takeOver'],
 ]
 
+/** Where such a name means something else: ws documents `handleUpgrade` for a server of one's own; and xterm.js has internals too. */
+const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
+  [String(/\bhandleUpgrade\b/)]: ['src/terminals/keeper/handshakes.ts'],
+  [String(/\bReflect\./)]: ['src/terminals/keeper/xterm-internals.ts'],
+  [String(/\._(?!writev?\b)[a-z]/)]: ['src/terminals/keeper/xterm-internals.ts'],
+}
+
 t.test('what Node and ws do not document is used in one place', async (t) => {
   for (const [name, use] of INTERNALS) {
     t.match(use, name)
     t.same(
       having(name).filter((path) => path !== 'src/http/node-internals.ts'),
-      [],
+      ELSEWHERE[String(name)] ?? [],
       String(name),
     )
   }
@@ -128,6 +164,10 @@ t.test('what Node and ws do not document is used in one place', async (t) => {
 const SLEEPERS: Readonly<Record<string, string>> = {
   'test/helpers/waiting.ts': 'the helpers through which every other test waits',
   'test/neighbours/next-app/app/gates.ts': 'a program of its own, built by Next.js',
+  'test/neighbours/terminals-cuts.neighbours.ts': 'a program of the shell that prints at a pace',
+  'test/neighbours/terminals-soak.ts': 'a program of the shell that prints at a pace',
+  'test/neighbours/terminals-upgrades.neighbours.ts':
+    'a program of the shell that prints at a pace',
   'test/neighbours/two-workspaces.neighbours.ts': 'text that runs in a page',
 }
 

@@ -10,7 +10,7 @@ import { SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
 const AMPLE = '1000000000'
 
 /** The file of the command that the package installs. */
-function program(): string {
+export function gatewayProgram(): string {
   const root = new URL('../../', import.meta.url)
   const { bin } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as {
     bin: Record<string, string>
@@ -24,7 +24,7 @@ export const gateway: PeerKind = {
 }
 
 /** Starts a gateway. @param settings the settings that differ from the defaults of the benchmark */
-async function startGateway(
+export async function startGateway(
   surroundings: Surroundings,
   settings: Readonly<Record<string, string>>,
 ): Promise<Peer> {
@@ -34,7 +34,7 @@ async function startGateway(
   const stateDir = join(folder, `state-${target.port}`)
   const startedAt = performance.now()
   const log = join(folder, `gateway-${target.port}.log`)
-  const server = start([process.execPath, program(), 'serve'], {
+  const server = start([process.execPath, gatewayProgram(), 'serve'], {
     side,
     output: log,
     env: {

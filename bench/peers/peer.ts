@@ -10,6 +10,8 @@ export const PEERS = {
   textbook: 'textbook Fastify',
   bare: 'bare node:http + undici',
   gateway: 'gateway',
+  ttyd: 'gateway, ttyd',
+  kept: 'gateway, keeper, ttyd',
 } as const
 
 export type PeerName = keyof typeof PEERS
@@ -32,6 +34,8 @@ export interface Peer extends Target {
   limited?(): Promise<Target>
   /** The gateway's state folder, which has the admin socket, and its log. Other peers have none. */
   readonly files?: { readonly stateDir: string; readonly log: string }
+  /** The process that keeps terminals, which is one of the peer's. */
+  readonly keeper?: number | undefined
   stop(): Promise<void>
 }
 

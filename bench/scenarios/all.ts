@@ -6,6 +6,7 @@ import { sockets, startup } from './process.ts'
 import { proxied } from './proxied.ts'
 import { refusals } from './refusals.ts'
 import type { Scenario } from './scenario.ts'
+import { terminalMemory, terminals } from './terminals.ts'
 import { websockets } from './websockets.ts'
 
 export const SCENARIOS = {
@@ -17,6 +18,8 @@ export const SCENARIOS = {
   websockets,
   sockets,
   startup,
+  terminals,
+  'terminal-memory': terminalMemory,
 } as const satisfies Record<string, Scenario>
 
 export type ScenarioName = keyof typeof SCENARIOS

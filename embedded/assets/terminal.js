@@ -1,8 +1,24 @@
-// The browser's side of ttyd's protocol. It never reconnects by itself, because an unattended page that does so would use up
-// the rate limit of everybody behind the same address.
+// The browser's side of ttyd's protocol. A connection that was lost is opened again: the keeper of terminals has kept the shell.
+// An unattended page tries a few times only, because each attempt counts against the session's rate limit. It tries again when
+// somebody looks at it, or when the network is back.
 
 const SESSION_ENDED = 4401
-const GOING_AWAY = { 1012: 'The workspace is restarting.', 1000: 'The shell has ended.' }
+/** The codes after which a new connection makes no sense by itself: the shell has ended, or the password is wrong. */
+const FINAL = new Set([1000, 1008])
+/** What a close means, by its reason, and else by its code. */
+const MEANINGS = new Map([
+  ['continued elsewhere', 'This terminal is open in another tab.'],
+  ['ended by its owner', 'This shell was ended by its owner.'],
+  [1000, 'The shell has ended.'],
+  [1008, 'The password is wrong.'],
+  [1012, 'The workspace is restarting.'],
+])
+/** The pauses before each attempt to connect again, in milliseconds. */
+const PAUSES_MS = [100, 500, 1000, 2000, 4000, 8000]
+/** A connection that was open for this long was a good one: the next loss gets all attempts again. In milliseconds. */
+const STABLE_MS = 10_000
+/** How long the workspace may take to answer, in milliseconds. Without a limit a dead network would hold the page up. */
+const ANSWER_MS = 15_000
 /** The shell is paused when this many bytes are not yet displayed, and resumed when a quarter of them is left. */
 const HIGH_WATER_BYTES = 512 * 1024
 
@@ -27,22 +43,43 @@ fit.fit()
 /** The open WebSocket, or null. */
 let socket = null
 let connecting = false
+/** How many attempts to connect again were made since a good connection was lost; null when none was lost. */
+let attempts = null
+let nextAttempt = 0
 
 async function connect() {
   if (connecting || socket !== null) return
   connecting = true
+  clearTimeout(nextAttempt)
   say('Connecting…')
   try {
     const answer = await fetch('token', {
       cache: 'no-store',
       headers: { accept: 'application/json' },
+      signal: AbortSignal.timeout(ANSWER_MS),
     })
     if (answer.ok) open((await answer.json()).token)
     else explain(answer)
   } catch {
-    sayReconnect('The workspace cannot be reached.')
+    connectAgain('The workspace cannot be reached.')
   }
   connecting = false
+}
+
+/** Connects again after a pause, if a connection was lost; after the last attempt it waits for somebody. */
+function connectAgain(text) {
+  const pause = attempts === null ? undefined : PAUSES_MS[attempts]
+  sayReconnect(text)
+  if (pause === undefined) return
+  attempts += 1
+  nextAttempt = setTimeout(connect, pause)
+}
+
+/** Connects at once, with further attempts, because somebody is here again. */
+function connectNow() {
+  if (attempts === null || socket !== null || document.hidden) return
+  attempts = 0
+  void connect()
 }
 
 /** Shows why there is no terminal, from the response to the token request: a page cannot read a refused handshake's response. */
@@ -50,19 +87,20 @@ function explain(answer) {
   const seconds = Number(answer.headers.get('retry-after'))
   if (answer.status === 401) saySignIn()
   else if (answer.status === 429) sayReconnect(`Too many requests. Wait ${seconds || 60} seconds.`)
-  else sayReconnect('The terminal does not answer.')
+  else connectAgain('The terminal does not answer.')
 }
 
 function open(token) {
   const url = new URL('ws', location.href)
   url.protocol = url.protocol.replace('http', 'ws')
+  url.search = location.search // the tab, by which the keeper of terminals knows the shell
   const line = new WebSocket(url, ['tty'])
   line.binaryType = 'arraybuffer'
   socket = line
-  let welcomed = false
+  let openedAt = null
   const show = screenFor(line)
   line.addEventListener('open', () => {
-    welcomed = true
+    openedAt = performance.now()
     term.reset()
     fit.fit()
     line.send(
@@ -79,11 +117,15 @@ function open(token) {
     else if (kind === '1') document.title = decoder.decode(rest)
     else if (kind === '2') Object.assign(term.options, JSON.parse(decoder.decode(rest)))
   })
-  line.addEventListener('close', ({ code }) => {
+  line.addEventListener('close', ({ code, reason }) => {
     socket = null
+    const meaning = MEANINGS.get(reason) ?? MEANINGS.get(code)
+    if (FINAL.has(code)) attempts = null
+    else if (openedAt !== null && performance.now() - openedAt >= STABLE_MS) attempts = 0
+    else if (openedAt !== null) attempts ??= 0
     if (code === SESSION_ENDED) saySignIn()
-    else if (!welcomed) sayReconnect('The terminal could not be opened.')
-    else sayReconnect(GOING_AWAY[code] ?? 'The connection has ended.')
+    else if (openedAt === null) connectAgain('The terminal could not be opened.')
+    else connectAgain(meaning ?? 'The connection has ended.')
   })
 }
 
@@ -134,6 +176,7 @@ function sayReconnect(text) {
 }
 
 function saySignIn() {
+  attempts = null
   const link = document.createElement('a')
   link.href = '/'
   link.textContent = 'Sign in'
@@ -149,6 +192,8 @@ term.onResize(({ cols, rows }) => {
   if (socket?.readyState !== WebSocket.OPEN) return
   socket.send(encoder.encode(`1${JSON.stringify({ columns: cols, rows })}`))
 })
+addEventListener('online', connectNow)
+document.addEventListener('visibilitychange', connectNow)
 new ResizeObserver(() => fit.fit()).observe(document.querySelector('#terminal'))
 
 void connect()

@@ -7,16 +7,19 @@
 #   SIGHUP                  is forwarded to the gateway, which reads its secret files again
 #   SIGUSR1                 starts services again that were given up
 #   kill "$(cat /run/workspace/gateway.pid)"    restarts the gateway alone, at once; with -USR2 and
-#                                               GATEWAY_HOT_RESTART=true without refusing a connection
+#                                               GATEWAY_HOT_RESTART=true without refusing a connection.
+#                                               Shells run on: the keeper of terminals has them
 #
 # A program that ends is started again after 1, 2, 4 and 8 seconds. After five ends within 60 seconds it is given up: a service
 # then stays down until SIGUSR1. Without the gateway there is no workspace, so this script ends with the gateway's exit code.
 # Exit codes: 0 stopped, 69 already running, 78 wrong configuration, else the gateway's.
 #
-# Settings, besides the gateway's own (GATEWAY_…, which are removed from the services' environment):
+# Settings, besides those of the gateway (GATEWAY_…) and of the keeper of terminals (TERMINALS_…), which no service gets:
 #   BOOT_TERMINAL, BOOT_OPENCLAW, BOOT_DASHBOARD, BOOT_STATS, BOOT_GATEWAY
 #                           the command of each program, in bash syntax; an empty command leaves the service out.
 #                           In BOOT_TERMINAL, "$1" is the terminal's credential
+#   BOOT_TERMINALS          the command of the keeper of terminals (BOOT_GATEWAY with terminals for serve), which keeps shells
+#                           while the gateway restarts; when it is empty, the gateway speaks to ttyd directly
 #   BOOT_CREDENTIAL         the command that prints that credential (BOOT_GATEWAY with terminal-credential for serve)
 #   BOOT_SERVICE_USER       the user for the services; by default the user of this script
 #   BOOT_GATEWAY_USER       the user for the gateway, which keeps the right to listen on port 80
@@ -35,15 +38,20 @@ BOOT_STATS=${BOOT_STATS-'node /app/stats/server.js'}
 BOOT_GATEWAY=${BOOT_GATEWAY-'workspace-gateway serve'}
 default_program=${BOOT_GATEWAY:-workspace-gateway}
 BOOT_CREDENTIAL=${BOOT_CREDENTIAL-"${default_program% serve} terminal-credential"}
+BOOT_TERMINALS=${BOOT_TERMINALS-${BOOT_TERMINAL:+"${default_program% serve} terminals"}}
+# In the order in which they are started.
+readonly -a PROGRAMS=(terminal terminals openclaw dashboard stats gateway)
 declare -A COMMAND=(
-  [terminal]=$BOOT_TERMINAL [openclaw]=$BOOT_OPENCLAW [dashboard]=$BOOT_DASHBOARD [stats]=$BOOT_STATS
-  [gateway]=$BOOT_GATEWAY
+  [terminal]=$BOOT_TERMINAL [terminals]=$BOOT_TERMINALS [openclaw]=$BOOT_OPENCLAW [dashboard]=$BOOT_DASHBOARD
+  [stats]=$BOOT_STATS [gateway]=$BOOT_GATEWAY
 )
 SERVICE_USER=${BOOT_SERVICE_USER-}
 GATEWAY_USER=${BOOT_GATEWAY_USER-}
 RUN_DIR=${BOOT_RUN_DIR:-/run/workspace}
 LOG_DIR=${BOOT_LOG_DIR:-/var/log/workspace}
 STATE_DIR=${GATEWAY_STATE_DIR:-/data/gateway}
+# In a folder of its own, which belongs to the gateway's user: the folder of the process ids belongs to the user of this script.
+KEEPER_SOCKET=${TERMINALS_SOCKET:-$RUN_DIR/gateway/terminals.sock}
 STOP_SECONDS=${BOOT_STOP_SECONDS:-10}
 PAUSE_SECONDS=${BOOT_PAUSE_SECONDS:-1}
 DRAIN_SECONDS=${GATEWAY_DRAIN_SECONDS:-4}
@@ -51,7 +59,7 @@ DRAIN_SECONDS=${GATEWAY_DRAIN_SECONDS:-4}
 readonly CRASHES_AT_MOST=5 CRASH_WINDOW=60 KILLED_WITHIN=5 LOG_KIB=1024 LOG_BYTES_KEPT=65536 NODE_MAJOR=24
 
 declare -A PID=() DUE=() ENDS=()
-declare -a STAT=() SERVICE_PREFIX=() GATEWAY_PREFIX=()
+declare -a STAT=() SERVICE_PREFIX=() GATEWAY_PREFIX=() KEEPER_PREFIX=()
 credential=
 signals=0
 retry=
@@ -87,6 +95,7 @@ find_node() {
     if [[ $node != "${nodes[0]}" ]]; then
       say info "the gateway runs with $node ($version): earlier ones on the PATH are too old"
       GATEWAY_PREFIX+=(env "PATH=${node%/*}:$PATH")
+      KEEPER_PREFIX+=("PATH=${node%/*}:$PATH")
     fi
     return 0
   done
@@ -131,7 +140,7 @@ read_line() { REPLY= && { read -r REPLY <"$1"; } 2>/dev/null; }
 end_leftovers() {
   local name pid file
   local -a left=()
-  for name in "${!COMMAND[@]}"; do
+  for name in "${PROGRAMS[@]}"; do
     file=$RUN_DIR/$name.pid
     read_line "$file" || continue
     pid=$REPLY
@@ -175,23 +184,47 @@ read_last_words() {
   rm -f "$RUN_DIR/last-words"
 }
 
-# Builds the prefixes of commands: they start a process group, change the user, and, except for the gateway, remove the gateway's
-# and this script's variables.
+# Puts the keeper of terminals between the gateway and ttyd, or takes it out.
+connect_terminals() {
+  local folder=${KEEPER_SOCKET%/*}
+  if [[ -z ${COMMAND[terminals]} ]]; then
+    [[ ${GATEWAY_TERMINAL_URL-} != "unix:$KEEPER_SOCKET" ]] ||
+      export GATEWAY_TERMINAL_URL=${TERMINALS_TTYD_URL:-http://127.0.0.1:8080}
+    return 0
+  fi
+  # Who has named ttyd's address to the gateway alone means it for the keeper.
+  if [[ ${GATEWAY_TERMINAL_URL:-unix:$KEEPER_SOCKET} != "unix:$KEEPER_SOCKET" && -z ${TERMINALS_TTYD_URL-} ]]; then
+    export TERMINALS_TTYD_URL=$GATEWAY_TERMINAL_URL
+  fi
+  export TERMINALS_SOCKET=$KEEPER_SOCKET GATEWAY_TERMINAL_URL=unix:$KEEPER_SOCKET
+  # Who can open the socket gets past the gateway, so the folder is the gateway's user's alone.
+  [[ ! -d $folder || $folder == "$RUN_DIR/gateway" ]] || return 0
+  mkdir -p "$folder" || return 78
+  [[ -z $GATEWAY_USER ]] || { chmod 711 "$RUN_DIR" && chown "$GATEWAY_USER:" "$folder"; } || return 78
+}
+
+# Builds the prefixes of commands: they start a process group, change the user, and remove variables that are not the program's:
+# the gateway's from the keeper of terminals, and those of both and of this script from services.
 build_prefixes() {
   local variable
-  SERVICE_PREFIX=(setsid) GATEWAY_PREFIX=(setsid)
+  SERVICE_PREFIX=(setsid) GATEWAY_PREFIX=(setsid) KEEPER_PREFIX=(setsid)
   if [[ -n $SERVICE_USER ]]; then
     SERVICE_PREFIX+=(setpriv --reuid "$SERVICE_USER" --regid "$(id -g "$SERVICE_USER")" --init-groups)
   fi
   SERVICE_PREFIX+=(env)
-  for variable in $(compgen -e GATEWAY_) $(compgen -e BOOT_); do SERVICE_PREFIX+=(-u "$variable"); done
+  for variable in $(compgen -e GATEWAY_) $(compgen -e BOOT_) $(compgen -e TERMINALS_); do
+    SERVICE_PREFIX+=(-u "$variable")
+  done
   if [[ -n $SERVICE_USER ]]; then
     SERVICE_PREFIX+=("HOME=$(getent passwd "$SERVICE_USER" | cut -d: -f6)" "USER=$SERVICE_USER")
   fi
   if [[ -n $GATEWAY_USER ]]; then
     GATEWAY_PREFIX+=(setpriv --reuid "$GATEWAY_USER" --regid "$(id -g "$GATEWAY_USER")" --init-groups)
+    KEEPER_PREFIX=("${GATEWAY_PREFIX[@]}")
     GATEWAY_PREFIX+=(--inh-caps +net_bind_service --ambient-caps +net_bind_service)
   fi
+  KEEPER_PREFIX+=(env)
+  for variable in $(compgen -e GATEWAY_) $(compgen -e BOOT_); do KEEPER_PREFIX+=(-u "$variable"); done
 }
 
 start() {
@@ -206,6 +239,8 @@ start() {
   if [[ $name == gateway ]]; then
     : >"$log" # this file gets stderr, which says why the gateway cannot start; its log goes to standard output
     "${GATEWAY_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" 2>>"$log" 8>&- 9>&- &
+  elif [[ $name == terminals ]]; then
+    "${KEEPER_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" >>"$log" 2>&1 8>&- 9>&- &
   else
     "${SERVICE_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" "$argument" >>"$log" 2>&1 8>&- 9>&- &
   fi
@@ -220,9 +255,9 @@ ended() {
   local name=$1 status=$2 one pause recent=0 kept=
   unset "PID[$name]"
   rm -f "$RUN_DIR/$name.pid" "$RUN_DIR/$name.pid.start"
-  if [[ $name == gateway && $status == 0 ]]; then
-    # The gateway exits with 0 only after a signal. This is how an operator restarts the gateway alone.
-    say info 'gateway was stopped; starting it again'
+  if [[ $name == @(gateway|terminals) && $status == 0 ]]; then
+    # These exit with 0 only after a signal. This is how an operator restarts one of them alone.
+    say info "$name was stopped; starting it again"
     DUE[$name]=0
     return
   fi
@@ -231,7 +266,7 @@ ended() {
   done
   ENDS[$name]=$kept
   [[ $name != gateway ]] || cat "$LOG_DIR/gateway.log" >&2
-  if [[ $name == gateway && $status == 78 ]]; then
+  if [[ $name == @(gateway|terminals) && $status == 78 ]]; then
     give_up "$name" "$status" 'a wrong configuration does not get better by trying again'
   elif ((recent >= CRASHES_AT_MOST)); then
     give_up "$name" "$status" "$recent ends within $CRASH_WINDOW s"
@@ -279,7 +314,9 @@ stop_all() {
     unset 'PID[gateway]'
   fi
   end_processes "$STOP_SECONDS" "${PID[@]}"
-  for name in "${!COMMAND[@]}"; do rm -f "$RUN_DIR/$name.pid" "$RUN_DIR/$name.pid.start" "$RUN_DIR/$name.failed"; done
+  [[ -z ${COMMAND[terminals]} ]] || rm -f "$KEEPER_SOCKET"
+  rmdir "$RUN_DIR/gateway" 2>/dev/null
+  for name in "${PROGRAMS[@]}"; do rm -f "$RUN_DIR/$name.pid" "$RUN_DIR/$name.pid.start" "$RUN_DIR/$name.failed"; done
   rm -f "$RUN_DIR/boot.pid"
   say info 'stopped'
 }
@@ -295,6 +332,7 @@ main() {
   rm -f "$RUN_DIR/pause" && mkfifo "$RUN_DIR/pause" && exec 8<>"$RUN_DIR/pause" || exit 78
   rm "$RUN_DIR/pause"
   echo $$ >"$RUN_DIR/boot.pid"
+  connect_terminals || exit 78
   build_prefixes
   find_node || exit 78
   ensure_credential || exit 78
@@ -303,15 +341,17 @@ main() {
   trap '[[ -z ${PID[gateway]-} ]] || kill -HUP "${PID[gateway]}"' HUP
   trap 'retry=1' USR1
   end_leftovers
-  for name in "${!COMMAND[@]}"; do [[ -z ${COMMAND[$name]} ]] || DUE[$name]=0; done
+  for name in "${PROGRAMS[@]}"; do [[ -z ${COMMAND[$name]} ]] || DUE[$name]=0; done
   while ((signals == 0)); do
     if [[ -n $retry ]]; then
       retry=
-      for name in "${!COMMAND[@]}"; do
+      for name in "${PROGRAMS[@]}"; do
         [[ ! -e $RUN_DIR/$name.failed ]] || { rm -f "$RUN_DIR/$name.failed"; ENDS[$name]='' DUE[$name]=0; }
       done
     fi
-    for name in "${!DUE[@]}"; do ((DUE[$name] > EPOCHSECONDS)) || start "$name"; done
+    for name in "${PROGRAMS[@]}"; do
+      [[ -z ${DUE[$name]-} ]] || ((DUE[$name] > EPOCHSECONDS)) || start "$name"
+    done
     if ((EPOCHSECONDS / 60 != minute)); then
       minute=$((EPOCHSECONDS / 60))
       trim_logs

@@ -3,6 +3,7 @@ import type { ApiTokens } from '../identity/api-tokens.ts'
 import type { KeyRing } from '../identity/key-ring.ts'
 import type { Sessions } from '../identity/sessions.ts'
 import type { State } from '../store/state.ts'
+import type { TerminalKeeper } from '../terminals/keeper-client.ts'
 import type { Caller } from './caller.ts'
 
 /** What the actions on the state need. A running gateway has it, and so has a command that opened the state file itself. */
@@ -21,6 +22,8 @@ export interface StateParts {
 export interface LiveParts extends StateParts {
   readonly workspace: string
   readonly keys: KeyRing
+  /** The keeper of terminals, if there is one. */
+  readonly terminals: Pick<TerminalKeeper, 'look' | 'list' | 'end'>
   /** How the gateway and its services are doing. */
   readonly status: () => Promise<object>
 }
@@ -48,7 +51,7 @@ export interface OwnerAction<Parts extends StateParts> {
   readonly method: 'GET' | 'POST' | 'DELETE'
   /** The path at the admin socket, and below `/_gateway/v1` in the JSON API. */
   readonly path: `/${string}`
-  /** Who may: `self`, whoever is signed in, because it concerns their own session alone; `owner`, an owner of the workspace. */
+  /** Who may: `self`, whoever is signed in, because it concerns what is their own; `owner`, an owner of the workspace. */
   readonly who: 'self' | 'owner'
   /** Whether it is an owner's act, which wants a sign-in that is not older than 10 minutes. */
   readonly isAct: boolean

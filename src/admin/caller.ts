@@ -63,6 +63,11 @@ export function refusalOf(
   return undefined
 }
 
+/** Whether a caller may see and end what is not their own, as an owner does. */
+export function mayActAsOwner(caller: Caller, owners: readonly string[]): boolean {
+  return refusalOf({ who: 'owner', isAct: false }, caller, owners, 0) === undefined
+}
+
 /** Whether the person signed in a short time ago. A time far ahead is wrong, and must not count for ever. */
 function isFresh({ authenticatedAt }: Principal, now: number): boolean {
   return (

@@ -118,7 +118,7 @@ async function listenPrivately(server: Server, path: string): Promise<void> {
   server.once('listening', resolve)
   const umask = process.umask(0o177)
   try {
-    // `listen` creates the file before it returns. `exclusive`: the keeper of the port must not open the socket for us.
+    // `listen` creates the file before it returns. `exclusive`: the port keeper must not open the socket for us.
     server.listen({ path, exclusive: true })
   } finally {
     process.umask(umask)

@@ -8,6 +8,7 @@ import { byService } from '../rules/services.ts'
 export function renderMetrics(parts: Parts): string {
   return exposition(parts.metrics, {
     openWebSockets: parts.openSockets.size,
+    terminals: parts.terminals.lastCounts(),
     inFlight: byService((name) => parts.services[name].inFlight),
     strayBytes: byService((name) => parts.services[name].pool.strayBytes),
     limiterKeys: {

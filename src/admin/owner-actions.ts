@@ -12,6 +12,7 @@ import {
   rotateToken,
 } from './api-token-actions.ts'
 import { endMany, endOne, listSessions, ownSession } from './session-actions.ts'
+import { endTerminal, listTerminals } from './terminal-actions.ts'
 
 /** The actions on what the state file holds. Commands can do them without a gateway too. */
 export const STATE_ACTIONS = {
@@ -89,6 +90,20 @@ const LIVE_ACTIONS = {
     isAct: false,
     run: ({ sessions }, _input, { principal }) =>
       endOne(sessions, principal?.session.id ?? '', 'signed-out'),
+  },
+  'list-terminals': {
+    method: 'GET',
+    path: '/terminals',
+    who: 'self',
+    isAct: false,
+    run: async (parts, _input, caller) => ({ answer: await listTerminals(parts, caller) }),
+  },
+  'end-terminal': {
+    method: 'DELETE',
+    path: '/terminals/:id',
+    who: 'self',
+    isAct: false,
+    run: async (parts, { id }, caller) => endTerminal(parts, id, caller),
   },
   'list-keys': {
     method: 'GET',

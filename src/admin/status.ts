@@ -2,10 +2,11 @@
 import { VERSION } from '../answers/version.ts'
 import type { Config } from '../config/load.ts'
 import type { Gateway } from '../parts.ts'
+import { terminalStatus } from './terminal-actions.ts'
 
 /** The status of a gateway. The states of the services are at most a second old. */
 export async function statusOf({ app, parts }: Gateway, { workspace }: Config): Promise<object> {
-  const states = await parts.probe.states()
+  const [states, terminals] = await Promise.all([parts.probe.states(), parts.terminals.look()])
   const { services, openSockets, addressBudgets, sessionBudgets, sessions, verifier, drain } = parts
   return {
     workspace,
@@ -23,6 +24,7 @@ export async function statusOf({ app, parts }: Gateway, { workspace }: Config): 
       }),
     ),
     openWebSockets: openSockets.size,
+    terminals: terminalStatus(terminals),
     budgets: { addresses: addressBudgets.size, sessions: sessionBudgets.size },
     sessions: sessions.counts(),
     rememberedTokens: verifier.size,

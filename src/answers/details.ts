@@ -44,6 +44,7 @@ export const DETAILS: Readonly<Record<ErrorCode, string>> = {
   'upstream-unreachable': 'The service may still be starting. Try again in a few seconds.',
   draining: 'The workspace will be back in a few seconds. Try again then.',
   'upstream-busy': 'Try again in a few seconds.',
+  'too-many-terminals': 'Close a terminal that you do not need, then try again.',
   'state-unavailable':
     'Nothing was changed. Try again in a few seconds; if it happens again, the disk of the workspace may be full.',
   'upstream-timeout': 'Try again later.',
@@ -126,6 +127,10 @@ export const TERMINAL_WEBSOCKET_DETAIL =
 export const TOO_MANY_SOCKETS_DETAIL =
   'Too many WebSockets are open. Close a tab of the terminal or the agent, then try again.'
 
+/** The `detail` when an owner asks for terminals and the keeper of terminals does not answer. */
+export const KEEPER_AWAY_DETAIL =
+  'The keeper of terminals does not answer. Its log says why; start it when it does not run.'
+
 /** The `detail` when an API token cannot be made as it was asked for, by what is wrong. The keys are the `reason` texts. */
 export const API_TOKEN_DETAILS = {
   'bad name':
@@ -149,10 +154,12 @@ export const OWNER_DETAILS = {
   'not an owner':
     'Only an owner of this workspace (GATEWAY_OWNERS) may see or change more than their own session.',
   'not for programs':
-    'This takes the session of a browser, or an API token with the scope owner. The workspace token of a program may see and end its own session only.',
+    'This takes the session of a browser, or an API token with the scope owner. The workspace token of a program may see and end its own session and terminals only.',
   'not JSON': 'The body is JSON, and the Content-Type says so.',
   'no such session':
     'No session has this id: it has ended, or it is an API token, which is revoked instead.',
+  'no such terminal':
+    'No terminal has this id: it has ended, nobody keeps it, or it belongs to somebody else.',
   'no such token': 'No API token has this id, and none in force has this name.',
   'which sessions':
     'One member says which sessions end: sub with a name, others (true) for the other ones of the person who asks, or all (true).',

@@ -161,6 +161,12 @@ export const ERRORS = {
     when: 'The service has 1,024 requests under way, or the session or the address has too many WebSockets open.',
     retryAfter: { request: 1, webSocket: 5 },
   },
+  'too-many-terminals': {
+    status: 503,
+    title: 'Too many terminals are open',
+    when: 'The workspace has 64 terminals, or the session 16, and somebody is connected to each of them.',
+    retryAfter: 30,
+  },
   'state-unavailable': {
     status: 503,
     title: 'The workspace cannot save this now',

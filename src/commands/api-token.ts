@@ -7,7 +7,8 @@ import { API_TOKEN_CANDIDATE, API_TOKEN_LENGTH } from '../identity/api-tokens.ts
 import { parseDuration } from './duration.ts'
 import type { Io } from './io.ts'
 import { doAction, exitCodeOf, NOT_SAVED, wrongUsage } from './owner.ts'
-import { jsonText, minuteText, printable, tableText } from './printable.ts'
+import { printable } from '../answers/printable.ts'
+import { jsonText, minuteText, tableText } from './printable.ts'
 
 /** Bytes that a command reads, in pieces. */
 type Input = AsyncIterable<Buffer | string>

@@ -16,6 +16,7 @@ import { examineOwner } from './doctor/owner.ts'
 import { examineStateFolder } from './doctor/state-folder.ts'
 import { examineStats } from './doctor/stats.ts'
 import { examineTerminal } from './doctor/terminal.ts'
+import { examineTerminalsKeeper } from './doctor/terminals-keeper.ts'
 import { doctorWords, PROBED_SERVICES, type ProbedService } from '../rules/services.ts'
 import type { Io } from './io.ts'
 import { jsonText } from './printable.ts'
@@ -45,6 +46,7 @@ const QUESTIONS: Readonly<Record<string, Examine>> = {
   'client-address': examineClientAddress,
   owner: examineOwner,
   ...SERVICE_QUESTIONS,
+  'terminals-keeper': examineTerminalsKeeper,
   'open-ports': examineOpenPorts,
 }
 

@@ -6,7 +6,8 @@ import { SETTINGS } from '../config/settings.ts'
 import type { Explanation } from '../observe/explanation.ts'
 import type { Io } from './io.ts'
 import { askForJson, exitCodeOf, settingOf } from './owner.ts'
-import { jsonText, printable } from './printable.ts'
+import { printable } from '../answers/printable.ts'
+import { jsonText } from './printable.ts'
 
 const REQUEST_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 

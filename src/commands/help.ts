@@ -1,5 +1,6 @@
 /** What does `help` print? A text that is generated from the declarations of commands and settings, so that it stays true. */
 import { SETTINGS } from '../config/settings.ts'
+import { TERMINALS_SETTINGS } from '../config/terminals-settings.ts'
 import type { Setting } from '../config/setting.ts'
 import { nearestName } from '../config/nearest.ts'
 import { VERSION } from '../answers/version.ts'
@@ -125,6 +126,19 @@ export const COMMANDS = {
       'Ends with 0, 1 when the file cannot be used, 69 when a gateway runs, 78 for a backup of a newer program.',
     ],
   },
+  terminals: {
+    usage: 'terminals [list|end ID]',
+    summary:
+      'keep the shells of terminals, also while no browser or gateway is there; or list and end them',
+    details: [
+      'Without an argument it runs the keeper of terminals in the foreground, between the gateway and ttyd.',
+      'Its settings are TERMINALS_… variables (docs/terminals.md). SIGTERM ends every shell.',
+      'list [--json]   the terminals that it keeps, and which of them wait for their page; asks the running gateway',
+      'end ID          end one, and its shell',
+      'list and end need GATEWAY_STATE_DIR alone.',
+      OWNER_EXITS,
+    ],
+  },
   'terminal-credential': {
     usage: 'terminal-credential [--path] [--rotate]',
     summary: "print the terminal's user and password, which the first call makes",
@@ -189,7 +203,6 @@ const COMMAND_LINES = Object.values<Command>(COMMANDS)
 
 /** The text of `workspace-gateway help`. */
 export function helpText(): string {
-  const settings = Object.values<Setting<unknown>>(SETTINGS).map(describe).join('\n')
   return `workspace-gateway ${VERSION}: the door of a cloud workspace
 
 Usage
@@ -199,8 +212,15 @@ Exit codes
   0 stopped   1 failed   64 wrong usage   69 address taken or already running   78 wrong configuration
 
 Settings (environment variables; a secret can also be given as a file with …_FILE)
-${settings}
+${settingsText(SETTINGS)}
+
+Settings of the keeper of terminals
+${settingsText(TERMINALS_SETTINGS)}
 `
+}
+
+function settingsText(settings: Readonly<Record<string, Setting<unknown>>>): string {
+  return Object.values(settings).map(describe).join('\n')
 }
 
 function describe({

@@ -1,15 +1,5 @@
-/** How does a command print what strangers wrote, such as a path or a `User-Agent`? Without characters that control a terminal. */
-
-/** Characters that could control a terminal, or that it does not show. */
-const CONTROLS = /[\p{C}\p{Zl}\p{Zp}]/gu
-
-/** Escapes characters that could control a terminal. */
-export function printable(text: string): string {
-  return text.replace(CONTROLS, (character) => {
-    const code = character.codePointAt(0) ?? 0
-    return `\\u{${code.toString(16)}}`
-  })
-}
+/** How does a command print what strangers wrote, such as a path or a `User-Agent`? As JSON, and as tables. */
+import { CONTROLS, printable } from '../answers/printable.ts'
 
 /** A value as JSON on several lines, which a program can parse and a terminal can show. @param indent 0 for one line */
 export function jsonText(value: unknown, indent = 2): string {

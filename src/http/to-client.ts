@@ -48,12 +48,16 @@ const ALLOW_ORIGIN = POLICY_FIELDS['access-control-allow-origin']
 const ALLOW_CREDENTIALS = POLICY_FIELDS['access-control-allow-credentials']
 type PolicyField = (typeof POLICY_FIELDS)[keyof typeof POLICY_FIELDS]
 
+/** What the keeper of terminals tells the gateway (src/terminals/protocol.ts), in a response to a handshake. */
+const FROM_KEEPER = ['x-workspace-terminal', 'x-workspace-terminal-kept', 'x-workspace-refusal']
+
 /** Response headers that are removed: only the gateway may send them, or they apply to one hop. */
 const NEVER_FROM_SERVICE: ReadonlySet<string> = new Set([
   ...HOP_BY_HOP,
   'x-gateway-error',
   'x-request-id',
   EXPIRY_FIELD.toLowerCase(),
+  ...FROM_KEEPER,
 ])
 
 const responseFieldKinds = new Remembered(kindOfResponseField)
@@ -216,6 +220,7 @@ function saidBy(kind: number, value: string): number {
 
 /** Headers removed from a `101`: those that only the gateway sends, and lengths, which a 101 has not (RFC 9110 section 8.6). */
 const NEVER_WITH_SWITCH: ReadonlySet<string> = new Set([
+  ...FROM_KEEPER,
   'x-gateway-error',
   'x-request-id',
   'content-length',

@@ -206,7 +206,7 @@ function pushForwarded(
  * Encodes a user name as a header value. Everything except printable ASCII is percent-encoded, and `%` too, so that two
  * different names never have the same encoding.
  */
-function headerSafe(text: string): string {
+export function headerSafe(text: string): string {
   return text.toWellFormed().replace(/[^\x21-\x24\x26-\x7e]+/g, encodeURIComponent)
 }
 

@@ -182,7 +182,10 @@ export class Sessions implements Watched {
     this.endWithoutKey(hasKey)
   }
 
-  /** Calls a function with the sessions that have ended, as soon as they have, whatever the cause. */
+  /**
+   * Calls a function with the sessions that have ended, as soon as they have, whatever the cause. There may be none among them
+   * when everybody is signed out or a key is removed, because sessions of programs are not all known.
+   */
   onEnded(listener: (ended: readonly Session[]) => void): void {
     this.#listeners.push(listener)
   }
@@ -231,6 +234,15 @@ export class Sessions implements Watched {
   find(id: string): Session | undefined {
     const session = this.#browsers.get(id)?.session ?? this.#programs.get(id)?.deref()
     return session?.endedBy === undefined ? session : undefined
+  }
+
+  /**
+   * Whether the session of a program that was admitted at some time can still live, as far as is recorded: this process may not
+   * have seen its token.
+   * @param seenAt milliseconds since 1970
+   */
+  mayLive(id: string, subject: string, seenAt: number): boolean {
+    return this.#refused.of(id) === undefined && !this.#refused.covers(subject, seenAt)
   }
 
   /** The signed-in browser with this session; undefined when there is none. */
@@ -427,7 +439,7 @@ export class Sessions implements Watched {
       this.#writeEndings(database, others, cause)
     })
     const ended = [...covered, ...others]
-    this.#tell(ended)
+    this.#tell(ended, true)
     return { ended, isSaved }
   }
 
@@ -445,7 +457,7 @@ export class Sessions implements Watched {
       session.end('key-removed')
       this.#programs.delete(session.id)
     }
-    this.#tell(programs)
+    this.#tell(programs, true)
   }
 
   /** Notices sessions whose time is over, twice a second. */
@@ -630,8 +642,9 @@ export class Sessions implements Watched {
     )
   }
 
-  #tell(ended: readonly Session[]): void {
-    if (ended.length === 0) return
+  /** @param always also when none has ended that this process knows: terminals may hang on one that it does not */
+  #tell(ended: readonly Session[], always = false): void {
+    if (ended.length === 0 && !always) return
     for (const { endedBy } of ended) if (endedBy !== undefined) this.#endings[endedBy]++
     for (const listener of this.#listeners) listener(ended)
   }

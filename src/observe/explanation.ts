@@ -1,6 +1,6 @@
 /** Why did a request get its response? A record is put into words, stage by stage, for `workspace-gateway explain`. */
 import type { Decision } from './record.ts'
-import { STAGES, type Stage } from '../request/outcome.ts'
+import { STAGES, type Stage, type TerminalArrival } from '../request/outcome.ts'
 
 /** The result of one stage. */
 export interface Step {
@@ -23,6 +23,8 @@ export interface Explanation {
   readonly path: string | undefined
   readonly route: string | undefined
   readonly websocket: boolean
+  /** How a WebSocket got its terminal. */
+  readonly terminal: TerminalArrival | undefined
   readonly user: string | undefined
   /** The name of an API token. */
   readonly token: string | undefined
@@ -39,7 +41,7 @@ const UPSTREAM = STAGES.indexOf('upstream')
 /** Puts a record into words, stage by stage. */
 export function explainDecision(decision: Decision): Explanation {
   const { id, at, ms, upstreamMs, client, peer, scheme, host, method, path } = decision
-  const { route, websocket, user, token, trace, stage, status, code, reason } = decision
+  const { route, websocket, terminal, user, token, trace, stage, status, code, reason } = decision
   const answeredAt = STAGES.indexOf(stage)
   // The last stage is the service, or the route of the gateway itself that responded in place of a service.
   const stages = STAGES.filter((_, i) => i < UPSTREAM || i === Math.max(answeredAt, UPSTREAM))
@@ -62,6 +64,7 @@ export function explainDecision(decision: Decision): Explanation {
     path,
     route,
     websocket,
+    terminal,
     user,
     token,
     trace,
@@ -121,16 +124,30 @@ function endOf({ status, code }: Decision): Step['result'] {
   return status >= 500 ? 'failed' : 'refused'
 }
 
+/** How a terminal was given, in words. */
+const SHELLS = {
+  new: 'a new shell',
+  back: 'the shell that waited',
+  'taken-over': 'a shell that another connection had until then',
+} as const satisfies Record<TerminalArrival, string>
+
 /** The response in words: its status, its error code or service, and the reason. */
 function answerOf(decision: Decision): string {
-  const { status, code, reason, stage, route, token } = decision
+  const { status, code, reason, stage, route, token, terminal } = decision
   const answer = [
     status === 0 ? 'no answer' : status,
     code ?? (stage === 'upstream' && status > 0 ? `from ${route}` : ''),
   ]
   const budget = stage === 'rate-limit' && decision.budget !== undefined ? decision.budget : ''
   const exposed = stage === 'credential' && token !== undefined ? `API token ${token}` : ''
-  return [answer.join(' ').trim(), reason, exposed, budget === '' ? '' : budgetFinding(budget)]
+  const shell = terminal === undefined ? undefined : SHELLS[terminal]
+  return [
+    answer.join(' ').trim(),
+    shell,
+    reason,
+    exposed,
+    budget === '' ? '' : budgetFinding(budget),
+  ]
     .filter((part) => part !== undefined && part !== '')
     .join('; ')
 }

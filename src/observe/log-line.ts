@@ -7,7 +7,7 @@ import type { Decision } from './record.ts'
  */
 export function logFields(decision: Decision): string {
   const { id, client, host, method, path, route, stage, status, code, reason, user } = decision
-  const { token, websocket, bytes, bytesIn, ms, upstreamMs, trace } = decision
+  const { token, websocket, terminal, bytes, bytesIn, ms, upstreamMs, trace } = decision
   return (
     `,"id":"${id}"` +
     textField('client', client) +
@@ -21,6 +21,7 @@ export function logFields(decision: Decision): string {
     textField('user', user) +
     textField('token', token) +
     (websocket ? ',"websocket":true' : '') +
+    textField('terminal', terminal) +
     `,"bytes":${bytes}` +
     numberField('bytesIn', bytesIn) +
     `,"ms":${hundredths(ms)}` +

@@ -34,6 +34,10 @@ export const METRICS = {
     help: 'Time until the service began its answer, or was given up, by route.',
   },
   gateway_open_websockets: { type: 'gauge', help: 'WebSockets that are open.' },
+  gateway_terminals: {
+    type: 'gauge',
+    help: 'Terminals that the keeper of terminals holds, by state (exited: the shell has ended and its last screen waits); none without a keeper.',
+  },
   gateway_in_flight_requests: { type: 'gauge', help: 'Requests under way, by service.' },
   gateway_stray_bytes_total: {
     type: 'counter',
@@ -214,6 +218,8 @@ function family(name: MetricName, lines: readonly string[]): string[] {
 /** Values that are read when the metrics are asked for. */
 export interface Readings {
   readonly openWebSockets: number
+  /** By state; undefined without a keeper of terminals. */
+  readonly terminals: Readonly<Record<string, number>> | undefined
   /** By service. */
   readonly inFlight: Readonly<Record<string, number>>
   /** By service. */
@@ -251,6 +257,7 @@ export function exposition(counted: RequestMetrics, readings: Readings): string 
     ]),
     ...counted.lines(),
     ...one('gateway_open_websockets', readings.openWebSockets),
+    ...by('gateway_terminals', 'state', readings.terminals ?? {}),
     ...by('gateway_in_flight_requests', 'service', readings.inFlight),
     ...by('gateway_stray_bytes_total', 'service', readings.strayBytes),
     ...by('gateway_limiter_keys', 'table', readings.limiterKeys),

@@ -7,7 +7,7 @@ import type { Client } from '../http/address.ts'
 import { GatewayError, type ErrorCode } from '../answers/errors.ts'
 import type { CredentialKind } from '../identity/credentials.ts'
 import type { Exchange } from '../request/exchange.ts'
-import type { Stage } from '../request/outcome.ts'
+import type { Stage, TerminalArrival } from '../request/outcome.ts'
 import { loggedPath } from './logged-path.ts'
 import type { RouteName } from '../rules/site-map.ts'
 
@@ -43,6 +43,8 @@ export interface Decision {
   /** The `RateLimit` header of the response; undefined when the request was not counted. */
   readonly budget: string | undefined
   readonly websocket: boolean
+  /** How a WebSocket got its terminal; undefined without a keeper of terminals. */
+  readonly terminal: TerminalArrival | undefined
   /** Bytes of the response body, or bytes relayed to the client over a WebSocket. */
   readonly bytes: number
   /** Bytes relayed from the client over a WebSocket; undefined for any other request. */
@@ -98,6 +100,7 @@ export function decisionOf({
     token: exchange.apiToken?.name,
     budget: exchange.budgetFields[1],
     websocket,
+    terminal: exchange.outcome.terminal,
     bytes: exchange.outcome.bytesOut,
     bytesIn: websocket ? exchange.outcome.bytesIn : undefined,
     trace,
@@ -136,6 +139,7 @@ export function rejectionOf(
     token: undefined,
     budget: undefined,
     websocket: false,
+    terminal: undefined,
     bytes: 0,
     bytesIn: undefined,
     trace: undefined,

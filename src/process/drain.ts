@@ -1,7 +1,7 @@
 /**
  * What happens on SIGTERM, in order? This file is the answer, top to bottom: {@link stopOnSignals} limits the time that
  * stopping may take, {@link stopGateway} has the steps, {@link drainRequests} is the step that waits for requests; then the
- * process ends. With GATEWAY_HOT_RESTART the keeper (port-keeper.ts) gets the signal and sends the message `stop`.
+ * process ends. With GATEWAY_HOT_RESTART the port keeper (port-keeper.ts) gets the signal and sends the message `stop`.
  */
 import { rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
@@ -12,7 +12,7 @@ import type { Gateway } from '../parts.ts'
 import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
 import { notifyStopping, type NotifyOptions } from './notify.ts'
-import { isKept, type ToGateway } from './port-keeper.ts'
+import { hasPortKeeper, type ToGateway } from './port-keeper.ts'
 
 /**
  * Stopping may take this long beyond the drain time, to save budgets, close connections and write log lines (milliseconds).
@@ -27,8 +27,8 @@ const DRAIN_STEP_MS = 50
 
 /**
  * SIGTERM and SIGINT stop the gateway, as process 1 of a container too; a second signal ends the process at once. A gateway
- * with a keeper takes both orders as messages of the keeper, and a signal only ever stops it, because supervisors such as
- * systemd signal every process of a service.
+ * with a port keeper takes both orders as messages of that process, and a signal only ever stops it, because supervisors such
+ * as systemd signal every process of a service.
  * @param whenStarted calls a function with the gateway once the gateway has started, or never when it cannot start
  */
 export function stopOnSignals(
@@ -47,8 +47,8 @@ export function stopOnSignals(
     )
   }
   const stopAtOnce = () => endProcess(EXIT.failed)
-  onStopSignals({ first: stop, second: isKept() ? stop : stopAtOnce })
-  if (!isKept()) return
+  onStopSignals({ first: stop, second: hasPortKeeper() ? stop : stopAtOnce })
+  if (!hasPortKeeper()) return
   process.on('message', (message: ToGateway) => {
     if (message === 'stop') stop()
     else if (message === 'stop-at-once') stopAtOnce()

@@ -29,7 +29,7 @@ export interface ServerOptions {
    * Whether this gateway replaces one that still runs: both listen on the port, and this one takes over the admin socket.
    */
   readonly takesOver?: boolean
-  /** Whether the keeper of the port owns the file of `GATEWAY_SOCKET`, so that this gateway must not remove it. */
+  /** Whether the port keeper owns the file of `GATEWAY_SOCKET`, so that this gateway must not remove it. */
   readonly keepsSocketFile?: boolean
 }
 
@@ -84,6 +84,8 @@ export async function startGateway(
   const { keys, sessions, verifier, services } = parts
   const { addressBudgets: addresses, sessionBudgets: sessionTable, tokenBudgets: tokens } = parts
   const budgets = { addresses, sessions: sessionTable, tokens }
+  // A shell whose session ended while no gateway ran must not be there for one moment more.
+  if (!takesOver) await parts.terminals.compare()
   const connections = trackConnections(gateway)
   let address: ListenAddress
   try {
@@ -130,7 +132,7 @@ export async function startGateway(
       keys.replace(secrets)
       const hasKey = (kid: string) => keys.has(kid)
       verifier.forget(({ key }) => key !== undefined && !hasKey(key.kid))
-      sessions.endWithoutKey(hasKey)
+      sessions.endWithoutKey(hasKey) // and so do terminals
       logger.info({ keys: secrets.length }, 'keys replaced')
     },
     setOpenclawToken(token) {
@@ -139,7 +141,7 @@ export async function startGateway(
     saveBudgets: save,
     takeBudgets() {
       if (hasState) restoreBudgets(config.stateDir, budgets, logger)
-      void state.takeOver()
+      void state.takeOver().then(() => parts.terminals.sessionsChanged())
     },
     close() {
       closing ??= stopGateway(stopOptions)

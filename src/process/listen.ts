@@ -1,10 +1,9 @@
 /** Where does the gateway listen? On an inherited listening socket, a Unix socket of mode 600, or a TCP address. */
 import { once } from 'node:events'
-import { chmodSync, rmSync, statSync } from 'node:fs'
 import type { FastifyInstance } from 'fastify'
 import { codeOf } from '../answers/errors.ts'
 import type { Config } from '../config/load.ts'
-import { ALIVE_MS, canConnect } from '../services/can-connect.ts'
+import { openSocketFile } from '../services/socket-file.ts'
 
 /** Where a gateway listens; port 0 and an empty host for a Unix socket. */
 export interface ListenAddress {
@@ -14,7 +13,7 @@ export interface ListenAddress {
 
 /**
  * Listens on the inherited socket if there is one, else on the configured address.
- * @param fd the number of a listening socket that a supervisor or the keeper of the port has passed to this process
+ * @param fd the number of a listening socket that a supervisor or the port keeper has passed to this process
  * @throws an error whose `code` is `EADDRINUSE` or `EACCES` when the address cannot be used
  */
 export async function listen(
@@ -27,7 +26,7 @@ export async function listen(
     app.server.listen({ fd })
     await once(app.server, 'listening')
   } else if (socket === undefined) await listenOnPort(app, host, port)
-  else await listenOnSocketFile(app, socket)
+  else await openSocketFile(socket, () => app.listen({ path: socket }))
   const bound = app.server.address()
   return typeof bound === 'object' && bound !== null
     ? { host: bound.address, port: bound.port }
@@ -42,25 +41,4 @@ async function listenOnPort(app: FastifyInstance, host: string, port: number): P
     if (host !== '::' || codeOf(error) !== 'EAFNOSUPPORT') throw error
     await app.listen({ host: '0.0.0.0', port })
   }
-}
-
-async function listenOnSocketFile(app: FastifyInstance, path: string): Promise<void> {
-  await removeStaleSocket(path)
-  const umask = process.umask(0o177)
-  try {
-    await app.listen({ path })
-    chmodSync(path, 0o600)
-  } finally {
-    process.umask(umask)
-  }
-}
-
-/** Removes a socket file on which no process listens, because such a file makes `listen` fail with EADDRINUSE. */
-async function removeStaleSocket(path: string): Promise<void> {
-  try {
-    if (!statSync(path).isSocket()) return // another kind of file stays, and `listen` reports EADDRINUSE
-  } catch {
-    return
-  }
-  if (!(await canConnect({ path }, ALIVE_MS))) rmSync(path, { force: true })
 }

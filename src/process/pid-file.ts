@@ -9,14 +9,9 @@ const GATEWAY_COMMAND = /(?:^|\/)(?:workspace-gateway(?:\.cjs)?|main\.[jt]s)$/
 /** A larger file is not a PID file, which has a number and white space (bytes). */
 const MAX_PID_FILE_BYTES = 64
 
-/** The PID file names another gateway that is running. */
+/** Another process of ours is running where this one should. */
 export class AlreadyRunningError extends Error {
-  constructor(path: string, pid: number) {
-    super(
-      `GATEWAY_PID_FILE "${path}" names process ${pid}, which is running; stop it first or use another file`,
-    )
-    this.name = 'AlreadyRunningError'
-  }
+  override readonly name = 'AlreadyRunningError'
 }
 
 /**
@@ -27,7 +22,9 @@ export class AlreadyRunningError extends Error {
 export function checkPidFile(path: string): void {
   const pid = readPid(path)
   if (pid !== undefined && pid !== process.pid && isGateway(pid))
-    throw new AlreadyRunningError(path, pid)
+    throw new AlreadyRunningError(
+      `GATEWAY_PID_FILE "${path}" names process ${pid}, which is running; stop it first or use another file`,
+    )
 }
 
 /** Writes the number of this process atomically, so that no reader ever sees half of it. */

@@ -1,6 +1,7 @@
 /**
- * How is the gateway replaced without refusing a connection? A small process, the keeper, holds the listening socket;
- * gateways are its child processes and share that socket, so the socket stays open while one gateway replaces another.
+ * How is the gateway replaced without refusing a connection? A small process, the port keeper, holds the listening socket;
+ * gateways are its child processes and share that socket, so the socket stays open while one gateway replaces another. (The
+ * keeper of terminals is another process, in src/terminals/keeper.)
  */
 import cluster, { type Worker } from 'node:cluster'
 import type { Logger } from 'pino'
@@ -11,21 +12,21 @@ import { openLog } from '../observe/log.ts'
 import { notifyReady, notifyStopping, type NotifyOptions } from './notify.ts'
 
 /**
- * The messages of the keeper to a gateway.
+ * The messages of the port keeper to a gateway.
  * - `save-budgets`: a successor is about to start.
  * - `retire`: a successor has taken over.
  * - `take-budgets`: the predecessor has saved more, and the state may be written.
  * - `stop`, and `stop-at-once`, which does not wait for requests. These are messages and not signals, because some
- *   supervisors signal every process of a service (systemd's KillMode=control-group): the gateway would count the keeper's
- *   signal as the second one and end at once.
+ *   supervisors signal every process of a service (systemd's KillMode=control-group): the gateway would count the port
+ *   keeper's signal as the second one and end at once.
  */
 export type ToGateway = 'save-budgets' | 'retire' | 'take-budgets' | 'stop' | 'stop-at-once'
 
 /**
- * The messages of a gateway to its keeper: it accepts requests, or its budgets are in the state folder; a gateway that retires
- * says the second when it has also closed the state for writing.
+ * The messages of a gateway to its port keeper: it accepts requests, or its budgets are in the state folder; a gateway that
+ * retires says the second when it has also closed the state for writing.
  */
-export type ToKeeper = 'ready' | 'budgets-saved'
+export type ToPortKeeper = 'ready' | 'budgets-saved'
 
 /** The environment variable of a gateway that replaces another one. */
 const TAKES_OVER = 'WORKSPACE_GATEWAY_TAKES_OVER'
@@ -42,36 +43,39 @@ const HAND_OVER_MS = 10_000
 /** A gateway that got `stop-at-once` is killed after this time (milliseconds). */
 const AT_ONCE_MS = 1000
 
-/** What a keeper needs besides the settings. */
-export interface KeeperOptions {
+/** What a port keeper needs besides the settings. */
+export interface PortKeeperOptions {
   /** The environment of the gateways. */
   readonly env: Environment
-  /** Called once, when the first gateway accepts requests. An error that it throws ends the keeper. */
+  /** Called once, when the first gateway accepts requests. An error that it throws ends the port keeper. */
   readonly onReady: () => void
 }
 
-/** Whether this process is a gateway that a keeper started. */
-export function isKept(): boolean {
+/** Whether this process is a gateway that a port keeper started. */
+export function hasPortKeeper(): boolean {
   return cluster.isWorker
 }
 
 /** Whether this process is a gateway that replaces another one. */
 export function takesOver(env: Environment): boolean {
-  return isKept() && env[TAKES_OVER] !== undefined
+  return hasPortKeeper() && env[TAKES_OVER] !== undefined
 }
 
-/** Sends a message to the keeper, if this process has one. */
-export function tellKeeper(message: ToKeeper): void {
+/** Sends a message to the port keeper, if this process has one. */
+export function tellPortKeeper(message: ToPortKeeper): void {
   process.send?.(message)
 }
 
 /**
- * Runs the keeper, which is the process that a supervisor watches. The gateway is its child process. SIGUSR2 starts another
+ * Runs the port keeper, which is the process that a supervisor watches. The gateway is its child process. SIGUSR2 starts another
  * gateway, and the first one retires once the second accepts requests; a successor that fails before that changes nothing.
- * The keeper ends when its gateway has ended.
+ * The port keeper ends when its gateway has ended.
  * @returns the gateway's exit code
  */
-export async function keep(config: Config, { env, onReady }: KeeperOptions): Promise<number> {
+export async function keepPort(
+  config: Config,
+  { env, onReady }: PortKeeperOptions,
+): Promise<number> {
   const log = openLog(config.logLevel)
   const { logger } = log
   const { promise, resolve, reject } = Promise.withResolvers<number>()
@@ -99,7 +103,7 @@ export async function keep(config: Config, { env, onReady }: KeeperOptions): Pro
     const { promise: ended, resolve: end } = Promise.withResolvers<number>()
     gateways.onEnd = end
     gateways.stop()
-    await ended // a gateway that outlives its keeper would occupy the port of the next keeper
+    await ended // a gateway that outlives its port keeper would occupy the port of the next one
     throw error
   } finally {
     await log.flush()
@@ -115,7 +119,7 @@ function announce(supervisor: NotifyOptions, onReady: () => void, reject: (e: un
   }
 }
 
-/** The gateways of a keeper: the current one, and during a replacement its successor or its predecessor. */
+/** The gateways of a port keeper: the current one, and during a replacement its successor or its predecessor. */
 class Gateways {
   /** Called when the first gateway accepts requests. */
   onReady: () => void = () => {}
@@ -190,13 +194,13 @@ class Gateways {
     cluster.setupPrimary({ exec: process.argv[1] ?? '', args: ['serve'] })
     const gateway = cluster.fork({
       ...this.#env,
-      // The keeper writes the PID file and notifies the supervisor itself.
+      // The port keeper writes the PID file and notifies the supervisor itself.
       GATEWAY_PID_FILE: undefined,
       GATEWAY_NOTIFY_FD: undefined,
       NOTIFY_SOCKET: undefined,
       [TAKES_OVER]: successor ? 'true' : undefined,
     })
-    gateway.on('message', (message: ToKeeper) => this.#onMessage(gateway, message))
+    gateway.on('message', (message: ToPortKeeper) => this.#onMessage(gateway, message))
     gateway.once('exit', (code: number | null) => this.#onExit(gateway, code ?? EXIT.failed))
     gateway.on('error', (error: Error) => {
       this.#logger.error({ err: error }, 'gateway not started')
@@ -205,7 +209,7 @@ class Gateways {
     return gateway
   }
 
-  #onMessage(gateway: Worker, message: ToKeeper): void {
+  #onMessage(gateway: Worker, message: ToPortKeeper): void {
     if (message === 'ready') {
       if (gateway === this.#successor) this.#handOver(gateway)
       else if (!this.#isReady) this.#begin()

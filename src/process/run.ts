@@ -1,10 +1,10 @@
-/** What does the process do around the gateway? It handles signals, messages of the port's keeper, and uncaught errors. */
+/** What does the process do around the gateway? It handles signals, messages of the port keeper, and uncaught errors. */
 import { loadConfig, type Config, type Environment } from '../config/load.ts'
 import { stopOnSignals } from './drain.ts'
 import { endProcess } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
 import { handedDownListener } from './handed-down.ts'
-import { isKept, takesOver, tellKeeper, type ToGateway } from './port-keeper.ts'
+import { hasPortKeeper, takesOver, tellPortKeeper, type ToGateway } from './port-keeper.ts'
 import { secretsOf } from '../parts.ts'
 import { startGateway, type RunningGateway } from './lifecycle.ts'
 
@@ -20,9 +20,9 @@ export interface ProcessOptions {
 export async function runGateway(config: Config, { env, onReady }: ProcessOptions): Promise<void> {
   const starting = startGateway(config, {
     notifySocket: env['NOTIFY_SOCKET'],
-    listenFd: handedDownListener(env, isKept() ? process.ppid : process.pid),
+    listenFd: handedDownListener(env, hasPortKeeper() ? process.ppid : process.pid),
     takesOver: takesOver(env),
-    keepsSocketFile: isKept(),
+    keepsSocketFile: hasPortKeeper(),
   })
   // Before the gateway listens, because a request may be in flight by the time that `starting` resolves.
   obeySignals(starting, config, env)
@@ -34,12 +34,12 @@ export async function runGateway(config: Config, { env, onReady }: ProcessOption
     throw error
   }
   surviveFaults(gateway)
-  if (isKept()) obeyKeeper(gateway)
+  if (hasPortKeeper()) obeyPortKeeper(gateway)
 }
 
-/** Handles the messages by which the keeper of the port replaces one gateway with another. */
-function obeyKeeper(gateway: RunningGateway): void {
-  const saved = (): void => tellKeeper('budgets-saved')
+/** Handles the messages by which the port keeper replaces one gateway with another. */
+function obeyPortKeeper(gateway: RunningGateway): void {
+  const saved = (): void => tellPortKeeper('budgets-saved')
   process.on('message', (message: ToGateway) => {
     if (message === 'take-budgets') gateway.takeBudgets()
     else if (message === 'save-budgets') {
@@ -51,7 +51,7 @@ function obeyKeeper(gateway: RunningGateway): void {
         () => endProcess(EXIT.failed),
       )
   })
-  tellKeeper('ready')
+  tellPortKeeper('ready')
 }
 
 /** Handles signals. They take effect once the gateway has started; one that cannot start ends the process by itself. */
@@ -63,7 +63,9 @@ function obeySignals(
   const whenStarted = (act: (gateway: RunningGateway) => void) => void starting.then(act, () => {})
   stopOnSignals(whenStarted, drainSeconds)
   process.on('SIGHUP', () => whenStarted((gateway) => reloadSecrets(gateway, env)))
-  const role = isKept() ? 'for the process that keeps the port' : 'without GATEWAY_HOT_RESTART'
+  const role = hasPortKeeper()
+    ? 'for a gateway that has a port keeper'
+    : 'without GATEWAY_HOT_RESTART'
   process.on('SIGUSR2', () =>
     whenStarted(({ app }) => app.log.warn(`nothing to be done on SIGUSR2 ${role}`)),
   )

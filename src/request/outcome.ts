@@ -22,6 +22,9 @@ export const STAGES = [
 
 export type Stage = (typeof STAGES)[number]
 
+/** `new`: a new shell. `back`: the shell that waited. `taken-over`: the shell that another connection had until now. */
+export type TerminalArrival = 'new' | 'back' | 'taken-over'
+
 /** The response to one request, so far. */
 export class Outcome {
   /** The stage at work. When the request ends, this is the stage that answered. */
@@ -42,6 +45,8 @@ export class Outcome {
   dialledAt: number | undefined
   /** Milliseconds until the service began its response. */
   upstreamMs: number | undefined
+  /** How a WebSocket got its terminal, when a keeper of terminals gave it one. */
+  terminal: TerminalArrival | undefined
   /** Called once, when the response has ended or the client's connection has closed, before the request is logged. */
   onClientClose: (() => void) | undefined
 

@@ -120,7 +120,9 @@ export class WebSocketRelay implements OpenSocket, Watched {
     this.#outcome.reason ??= reason
     const line = this.#lines?.farewell(why)
     this.#fromService.endWith(closeFrame(code, reason), () => this.#client.end(), line)
-    this.#fromClient.endWith(closeFrame(1001, '', randomBytes(4)), () => this.#service.end())
+    // The keeper of terminals waits longer for the page of a connection that ended than for a page that has gone away (1001).
+    const toService = closeFrame(this.#lines?.isKept === true ? code : 1001, '', randomBytes(4))
+    this.#fromClient.endWith(toService, () => this.#service.end())
     clearTimeout(this.#timer) // of a side that has ended: its bytes had longer to reach the other side
     this.#timer = setTimeout(() => {
       this.#fromService.forgoLine()

@@ -19,13 +19,19 @@ const LAST_REMINDER_MS = 300_000
 export class TerminalLines {
   readonly #origin: string
   readonly #session: Session
+  /** Whether the shell waits for its page when the connection ends, because a keeper of terminals holds it. */
+  readonly isKept: boolean
   /** The end for which the person was reminded, in milliseconds since 1970. A renewal moves the end. */
   #remindedOf: number | undefined
 
-  /** @param origin the web origin at which the client reached the workspace */
-  constructor(origin: string, session: Session) {
+  /**
+   * @param origin the web origin at which the client reached the workspace
+   * @param isKept whether a keeper of terminals holds the shell
+   */
+  constructor(origin: string, session: Session, isKept: boolean) {
     this.#origin = origin
     this.#session = session
+    this.isKept = isKept
   }
 
   /** The last message before the gateway closes the socket; undefined when the reason does not concern the person. */
@@ -33,7 +39,9 @@ export class TerminalLines {
     if (code === SESSION_ENDED.code)
       return line(`Your session has ended. Sign in again at ${this.#origin}/_gateway/sign-in`)
     if (code === RESTARTING.code)
-      return line("The workspace's door restarts. Reconnect in a few seconds.")
+      return line(
+        `The workspace's door restarts. Reconnect in a few seconds${this.isKept ? '; your shell is kept' : ''}.`,
+      )
     return undefined
   }
 

@@ -101,6 +101,7 @@ export class State {
   /** What the successor had written at the last look. */
   #seenVersion: number | undefined
   readonly #ready = Promise.withResolvers<void>()
+  #isReady = false
 
   private constructor(stateDir: string | undefined, logger?: Logger) {
     this.#stateDir = stateDir ?? ''
@@ -115,7 +116,7 @@ export class State {
     const state = new State(undefined)
     state.#mode = 'in-memory'
     state.#database = databaseInMemory()
-    state.#ready.resolve()
+    state.#becomeReady()
     return state
   }
 
@@ -136,7 +137,7 @@ export class State {
       await state.#openForWriting()
       state.#forgetEarlierDamage()
     }
-    if (state.#mode !== 'reader') state.#ready.resolve()
+    if (state.#mode !== 'reader') state.#becomeReady()
     state.#flushTimer = setInterval(() => state.flush(), FLUSH_MS).unref()
     return state
   }
@@ -155,7 +156,7 @@ export class State {
       lock.release()
       throw error
     }
-    state.#ready.resolve()
+    state.#becomeReady()
     return state
   }
 
@@ -165,6 +166,14 @@ export class State {
    */
   get ready(): Promise<void> {
     return this.#ready.promise
+  }
+
+  /**
+   * Whether this process decides who is signed in: not while a predecessor does, nor after a successor does. A process whose file
+   * cannot be opened decides too, from what it knows, or nothing would end what hangs on a session.
+   */
+  get isInCharge(): boolean {
+    return this.#isReady && !this.#hasEnded()
   }
 
   /** How the state is doing. */
@@ -267,7 +276,7 @@ export class State {
     }
     if (this.#hasEnded()) return // meanwhile
     this.#tellOpened()
-    this.#ready.resolve()
+    this.#becomeReady()
   }
 
   /**
@@ -332,6 +341,11 @@ export class State {
     this.#database = undefined
     this.#lock?.release()
     this.#lock = undefined
+  }
+
+  #becomeReady(): void {
+    this.#isReady = true
+    this.#ready.resolve()
   }
 
   /** Whether this process writes no more. */

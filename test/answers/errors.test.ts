@@ -37,6 +37,7 @@ t.test('every code has the status in the contract', async (t) => {
     'upstream-unreachable': 502,
     draining: 503,
     'upstream-busy': 503,
+    'too-many-terminals': 503,
     'state-unavailable': 503,
     'upstream-timeout': 504,
   }
@@ -62,6 +63,7 @@ t.test(
       'upstream-unreachable': 10,
       draining: 2,
       'upstream-busy': { request: 1, webSocket: 5 },
+      'too-many-terminals': 30,
       'state-unavailable': 10,
       'upstream-timeout': 30,
     }

@@ -6,6 +6,7 @@ import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
 import type { NewApiToken } from '../../src/identity/api-tokens.ts'
 import { cookie, HTTPS, knock, NAVIGATION, ORIGIN, signIn, signInPage } from '../helpers/door.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
+import { openTerminal, startScriptedTtyd, startTestKeeper } from '../helpers/kept-terminals.ts'
 import { closedPort, startRawUpstream } from '../helpers/upstream.ts'
 import {
   exchange,
@@ -156,6 +157,14 @@ const PROVOKED: Readonly<Record<ErrorCode, (t: Test) => Promise<RawAnswer[]>>> =
     const webSocket = await knock(port, 'upgrade', '/', headers)
     for (const { socket } of open) socket.destroy()
     return [request, webSocket]
+  },
+  async 'too-many-terminals'(t) {
+    const keeper = await startTestKeeper(t, await startScriptedTtyd(t))
+    await Promise.all(Array.from({ length: 64 }, () => openTerminal(t, keeper.path, { sid: '' })))
+    const { port } = await startWorkspace(t, { GATEWAY_TERMINAL_URL: keeper.url })
+    const asPage = [cookie(await token()), HTTPS, `Origin: ${ORIGIN}`]
+    const headers = [...asPage, 'Sec-WebSocket-Protocol: tty']
+    return [await knock(port, 'upgrade', '/terminal/ws', headers)]
   },
   async 'state-unavailable'(t) {
     const { port, running } = await startWorkspace(t)

@@ -1,6 +1,7 @@
 /** Can what strangers wrote control the terminal of the owner who reads it? */
 import t from 'tap'
-import { jsonText, printable, tableText } from '../../src/commands/printable.ts'
+import { printable } from '../../src/answers/printable.ts'
+import { jsonText, tableText } from '../../src/commands/printable.ts'
 
 /** Every character that a terminal may obey or hides: C0, DEL, C1, line separators, direction, tags. */
 const BAD = [

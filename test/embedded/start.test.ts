@@ -1,6 +1,7 @@
 /** Does `npm start` start a whole workspace, and stop all of it again? */
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { chmod, readFile, readdir, stat, writeFile } from 'node:fs/promises'
 import { createServer as createHttpServer } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
@@ -9,9 +10,11 @@ import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { NAVIGATION } from '../helpers/door.ts'
 import { cookieFrom, openLink } from '../helpers/npm-start.ts'
 import { temporaryFolder } from '../helpers/process.ts'
-import { eventually } from '../helpers/waiting.ts'
+import { eventually, isAlive } from '../helpers/waiting.ts'
+import { send } from '../helpers/wire.ts'
 import { openShell } from './terminal-client.ts'
 
 const START = fileURLToPath(new URL('../../embedded/start.ts', import.meta.url))
@@ -147,6 +150,95 @@ t.test('a new user gets a working workspace, and Ctrl+C stops all of it', async 
   )
   t.match(log, '/api/v1/models')
   t.notMatch(log, headers.cookie)
+})
+
+/** The process of the keeper of terminals, as its log names it. */
+async function keeperOf(folder: string): Promise<number> {
+  const line = () =>
+    readFileSync(join(folder, '.workspace/terminals.log'), 'utf8')
+      .split('\n')
+      .find((text) => text.includes('"keeping terminals"'))
+  await eventually(() => line() !== undefined, 'the line of the keeper')
+  return (JSON.parse(line() ?? '') as { pid: number }).pid
+}
+
+t.test('a shell survives the reload of its page, and ends with npm start', async (t) => {
+  const folder = temporaryFolder(t)
+  const { child, welcome, ended } = start(
+    t,
+    { GATEWAY_PORT: '0', TMPDIR: folder, TERMINALS_SCROLLBACK: '100' },
+    folder,
+  )
+  const { origin, link, credential } = await welcome()
+  const keeper = await keeperOf(folder)
+  t.ok(isAlive(keeper))
+  t.notMatch(readFileSync(`/proc/${keeper}/environ`, 'utf8'), 'GATEWAY_', 'it needs no secret')
+
+  const authorization = `Basic ${Buffer.from(credential).toString('base64')}`
+  const headers = { ...(await cookieFrom(link)), authorization, origin }
+  const page = await send(Number(new URL(origin).port), 'GET /terminal/', [
+    `Host: ${new URL(origin).host}`,
+    `Cookie: ${headers.cookie}`,
+    `Authorization: ${authorization}`,
+    ...NAVIGATION,
+  ])
+  const [, query = ''] = (page.headers['location'] ?? '').split('?')
+  t.match(query, /^tab=[\w-]{16,64}$/)
+
+  const open = () => openShell(t, origin, { headers, path: `/terminal/ws?${query}` }, credential)
+  const first = await open()
+  first.type('echo shell-$$; echo left-$((6*7))\r')
+  const [, pid = ''] = /shell-(\d+)/.exec(await first.outputMatching(/left-42/)) ?? []
+  first.socket.terminate()
+  await once(first.socket, 'close')
+  const second = await open()
+  await second.outputMatching(/left-42/)
+  second.type('echo again-$$\r')
+  t.match(await second.outputMatching(/again-\d/), `again-${pid}`)
+
+  const third = await open()
+  t.equal((await once(second.socket, 'close'))[0], 1000, 'two tabs do not fight')
+  third.type('exit\r')
+  t.equal((await once(third.socket, 'close'))[0], 1000)
+
+  const fourth = await open()
+  fourth.type('echo parked-$$\r')
+  const [, parked = ''] = /parked-(\d+)/.exec(await fourth.outputMatching(/parked-\d/)) ?? []
+  fourth.socket.terminate()
+  child.kill('SIGTERM')
+  t.same(await ended, { code: 0, errors: '' })
+  for (const one of [keeper, Number(pid), Number(parked)]) t.notOk(isAlive(one))
+  t.same(
+    (await readdir(folder)).filter((name) => name.startsWith('workspace-terminal-')),
+    [],
+    'no folder is left behind',
+  )
+})
+
+t.test('the keeper of terminals ends with an npm start that was killed', async (t) => {
+  const folder = temporaryFolder(t)
+  const { child, welcome } = start(t, { GATEWAY_PORT: '0', TMPDIR: folder }, folder)
+  await welcome()
+  const keeper = await keeperOf(folder)
+  t.ok(isAlive(keeper))
+  child.kill('SIGKILL')
+  await eventually(() => !isAlive(keeper), 'its end')
+})
+
+t.test('a keeper of terminals that ends is reported', async (t) => {
+  const folder = temporaryFolder(t)
+  const { child, welcome, ended } = start(t, { GATEWAY_PORT: '0', TMPDIR: folder }, folder)
+  const { origin } = await welcome()
+  process.kill(await keeperOf(folder), 'SIGKILL')
+  let errors = ''
+  child.stderr.on('data', (text: string) => (errors += text))
+  await eventually(
+    () => errors.includes('The keeper of terminals has ended (SIGKILL).'),
+    'a report',
+  )
+  t.equal((await fetch(`${origin}/health`)).status, 200, 'the rest goes on')
+  child.kill('SIGTERM')
+  t.equal((await ended).code, 0)
 })
 
 t.test(
@@ -340,6 +432,9 @@ t.test('invalid settings are reported before any file is created', async (t) => 
   t.match(errors, 'GATEWAY_RATE_LIMIT')
   t.match(errors, 'GATEWAY_NOPE')
   t.same(await readdir(folder), [])
+  const keeper = start(t, { TERMINALS_SCROLLBACK: 'many' })
+  t.match(await keeper.ended, { code: 78, errors: 'TERMINALS_SCROLLBACK' })
+  t.same(await readdir(keeper.folder), [])
 })
 
 t.test('a secret file that other users can read is an error', async (t) => {

@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { askAdmin } from '../../src/admin/ask.ts'
+import type { KeeperReady } from '../../src/terminals/protocol.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { freePort, run, startProgram, until } from './neighbour.ts'
 import { install, SUPERVISORS, type Supervised, type Supervisor } from './supervisors.ts'
@@ -40,6 +41,7 @@ async function supervise(
   supervisor: Supervisor,
   overrides: Record<string, string> = {},
   prepare: (pidFile: string) => void = () => {},
+  keeper = false,
 ): Promise<Scene> {
   const folder = mkdtempSync(join(tmpdir(), 'workspace-gateway-supervised-'))
   const [port, stateDir, pidFile] = [
@@ -57,7 +59,12 @@ async function supervise(
     ...overrides,
   }
   prepare(pidFile)
-  const supervised = await supervisor.start({ folder, settings })
+  const socket = join(folder, 'terminals.sock')
+  const supervised = await supervisor.start({
+    folder,
+    settings: keeper ? { ...settings, GATEWAY_TERMINAL_URL: `unix:${socket}` } : settings,
+    ...(keeper ? { terminals: { TERMINALS_SOCKET: socket } } : {}),
+  })
   t.teardown(async () => {
     const pid = await supervised.pid().catch(() => 0)
     await supervised.program.stop()
@@ -89,6 +96,17 @@ async function isLive(port: number): Promise<boolean> {
     .on('error', () => resolve(false))
     .end()
   return promise
+}
+
+/** What the keeper of terminals says of itself; undefined while nobody answers. */
+async function ready(socketPath: string): Promise<KeeperReady | undefined> {
+  const asked = request({ socketPath, path: '/_ready', agent: false }).end()
+  try {
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+    return JSON.parse(Buffer.concat(await answer.toArray()).toString()) as KeeperReady
+  } catch {
+    return undefined
+  }
 }
 
 for (const supervisor of SUPERVISORS) {
@@ -180,19 +198,46 @@ for (const supervisor of SUPERVISORS) {
     t.equal(attempts(), made)
   })
 
+  t.test(`${supervisor.name}: a gateway restart leaves the keeper of terminals`, async (t) => {
+    const scene = await supervise(t, supervisor, {}, () => {}, true)
+    const socket = join(scene.pidFile, '../terminals.sock')
+    const first = await scene.up()
+    const readySince = () => until('the keeper', async () => (await ready(socket))?.startedAt)
+    const startedAt = await readySince()
+    const keeper = await scene.keeperPid()
+    t.ok(keeper > 0 && isAlive(keeper))
+    await runsProgram(keeper, /main\.ts\0terminals/)
+
+    await scene.ask('restart')
+    const second = await scene.up(first)
+    process.kill(second, 'SIGKILL')
+    const third = await scene.up(second)
+    t.equal(await scene.keeperPid(), keeper)
+    t.equal(await readySince(), startedAt)
+
+    process.kill(keeper, 'SIGKILL')
+    const again = await until('another keeper', async () => {
+      const pid = await scene.keeperPid()
+      return pid !== keeper && (await ready(socket)) !== undefined ? pid : 0
+    })
+    t.equal(await scene.pid(), third, 'the gateway is not restarted with it either')
+    await scene.program.stop()
+    await until('the end of both', () => !isAlive(third) && !isAlive(again))
+  })
+
   t.test(`${supervisor.name}: replaced without a gap, and never the wiser`, async (t) => {
     const scene = await supervise(t, supervisor, { GATEWAY_HOT_RESTART: 'true' })
-    const keeper = await scene.up()
+    const portKeeper = await scene.up()
     const inner = async () =>
       (JSON.parse((await askAdmin(scene.stateDir, '/status')).body) as { pid: number }).pid
     const first = await inner()
     await scene.ask('replace')
     await until('another gateway', async () => (await inner()) !== first)
-    t.equal(await scene.pid(), keeper)
+    t.equal(await scene.pid(), portKeeper)
     await until('the end of the first', () => !isAlive(first))
     t.ok(await isLive(scene.port))
     await scene.program.stop()
-    await until('the end of both', () => !isAlive(keeper))
+    await until('the end of both', () => !isAlive(portKeeper))
     t.notOk(await isLive(scene.port))
   })
 }
@@ -208,7 +253,7 @@ t.test('s6 hears when the gateway is ready, and that it never will be', async (t
 
   const kept = await supervise(t, s6, { GATEWAY_HOT_RESTART: 'true' })
   await run('s6-svwait', ['-U', '-t', '60000', join(kept.pidFile, '../gateway')])
-  t.ok(await isLive(kept.port), 'with a keeper too')
+  t.ok(await isLive(kept.port), 'with a port keeper too')
 
   // It is started when somebody waits: who comes later is told nothing, and waits until the time is over.
   const wrong = await supervise(t, s6, { GATEWAY_RATE_LIMIT: 'ten' }, (pidFile) => {

@@ -32,6 +32,8 @@ export interface SupervisedOptions {
   readonly folder: string
   /** The gateway's settings. */
   readonly settings: Record<string, string>
+  /** The settings of the keeper of terminals; there is none without them. */
+  readonly terminals?: Record<string, string>
 }
 
 /** A gateway under a supervisor. */
@@ -39,6 +41,8 @@ export interface Supervised {
   readonly program: Program
   /** The process id that the supervisor watches; 0 while there is none. */
   pid(): Promise<number>
+  /** The same of the keeper of terminals. */
+  keeperPid(): Promise<number>
   /** What the supervisor says about the gateway, in its own words. */
   state(): Promise<string>
   /** Everything that the gateway has written. */
@@ -68,13 +72,13 @@ function example(firstLine: string): string {
 }
 
 /** The environment of a supervisor, in which the command is installed. */
-function environment({ folder, settings }: SupervisedOptions): Record<string, string> {
+function environment({ folder, settings, terminals }: SupervisedOptions): Record<string, string> {
   const bin = join(folder, 'bin')
   writeExecutable(
     join(bin, 'workspace-gateway'),
     `#!/bin/sh\nexec "${process.execPath}" "${MAIN}" "$@"\n`,
   )
-  return { PATH: `${bin}:/usr/sbin:/usr/bin:/sbin:/bin`, ...settings }
+  return { PATH: `${bin}:/usr/sbin:/usr/bin:/sbin:/bin`, ...settings, ...terminals }
 }
 
 function writeExecutable(path: string, text: string): void {
@@ -87,6 +91,13 @@ function readIfThere(path: string): string {
   return existsSync(path) ? readFileSync(path, 'utf8') : ''
 }
 
+const SUPERVISORD_KEEPER =
+  '; supervisord: the lower priority starts first and stops last. Restart one program: "restart all" would end every shell'
+const RUN_KEEPER =
+  '# run, for s6 and runit: the keeper of terminals, in a folder of its own, with the finish of the gateway'
+const S6_FINISH = '# finish, for s6: 125 means that the service stays down'
+const RUNIT_FINISH = '# finish, for runit'
+
 /** supervisord, with the section that the page shows. */
 const supervisord: Supervisor = {
   name: 'supervisord',
@@ -95,6 +106,7 @@ const supervisord: Supervisor = {
   async start(options) {
     const { folder } = options
     const [config, log] = [join(folder, 'supervisord.conf'), join(folder, 'gateway.log')]
+    const keeper = options.terminals === undefined ? '' : example(SUPERVISORD_KEEPER)
     const socket = join(folder, 'supervisor.sock')
     writeFileSync(
       config,
@@ -112,7 +124,7 @@ serverurl=unix://${socket}
 ${example('; supervisord')}
 stdout_logfile=${log}
 redirect_stderr=true
-`,
+${keeper}`,
     )
     const program = startProgram('/usr/bin/supervisord', ['-c', config], {
       cwd: folder,
@@ -123,9 +135,12 @@ redirect_stderr=true
     const control = (...words: string[]) =>
       run('sh', ['-c', 'supervisorctl -c "$@"; true', 'sh', config, ...words])
     await until('supervisord', () => existsSync(socket))
+    const pidOf = async (name: string) =>
+      Number(/pid (\d+)/.exec(await control('status', name))?.[1] ?? 0)
     return {
       program,
-      pid: async () => Number(/pid (\d+)/.exec(await control('status', 'gateway'))?.[1] ?? 0),
+      pid: () => pidOf('gateway'),
+      keeperPid: () => pidOf('terminals'),
       state: () => control('status', 'gateway'),
       output: () => readIfThere(log),
       ask: (what) =>
@@ -135,13 +150,36 @@ redirect_stderr=true
 }
 
 /** Writes a service folder for s6 or runit with the script that the page shows. @returns the folder */
-function writeService({ folder }: SupervisedOptions): string {
-  const service = join(folder, 'gateway')
-  writeExecutable(
-    join(service, 'run'),
-    example('# run, for s6 and runit').replace('exec', 'exec 2>&1\nexec'),
-  )
+function writeService(folder: string, name: string, script = '# run, for s6 and runit'): string {
+  const service = join(folder, name)
+  writeExecutable(join(service, 'run'), example(script).replace('\nexec', '\nexec 2>&1\nexec'))
   return service
+}
+
+/** How one service folder is supervised. */
+type Supervise = (service: string) => Program
+
+/** Supervises the keeper of terminals, if there is to be one, in a folder of its own. @returns that folder */
+function superviseKeeper(
+  { folder, terminals }: SupervisedOptions,
+  finish: string,
+  supervise: Supervise,
+): { readonly service: string; readonly program: Program } | undefined {
+  if (terminals === undefined) return undefined
+  const service = writeService(folder, 'terminals', RUN_KEEPER)
+  writeExecutable(join(service, 'finish'), example(finish))
+  return { service, program: supervise(service) }
+}
+
+/** One program that is stopped with another one, after it. */
+function together(program: Program, other: Program | undefined): Program {
+  if (other === undefined) return program
+  const stop = async () => {
+    const code = await program.stop()
+    await other.stop()
+    return code
+  }
+  return { ...program, stop }
 }
 
 /** s6, with the scripts that the page shows, and a notification-fd. */
@@ -150,21 +188,22 @@ const s6: Supervisor = {
   givenUp: /^down \(exitcode 78\)(?!.*want up)/, // what is yet to be started is down too, and wanted up
   attempts: 1,
   async start(options) {
-    const service = writeService(options)
-    writeExecutable(
-      join(service, 'finish'),
-      example('# finish, for s6: 125 means that the service stays down'),
-    )
+    const service = writeService(options.folder, 'gateway')
+    writeExecutable(join(service, 'finish'), example(S6_FINISH))
     writeFileSync(join(service, 'notification-fd'), '3\n')
-    const program = startProgram('/usr/bin/s6-supervise', [service], {
-      env: { ...environment(options), GATEWAY_NOTIFY_FD: '3' },
-      stopMs: STOP_MS,
-    })
+    const env = { ...environment(options), GATEWAY_NOTIFY_FD: '3' }
+    const supervise: Supervise = (folder) =>
+      startProgram('/usr/bin/s6-supervise', [folder], { env, stopMs: STOP_MS })
+    const keeper = superviseKeeper(options, S6_FINISH, supervise)
+    const program = together(supervise(service), keeper?.program)
+    const pidOf = async (folder: string) =>
+      Math.max(0, Number(await run('s6-svstat', ['-o', 'pid', folder])))
     const flags = { stop: ['-wD', '-d'], start: ['-u'], restart: ['-wR', '-r'], replace: ['-2'] }
     await until('s6-supervise', () => run('s6-svok', [service]).then(() => true))
     return {
       program,
-      pid: async () => Math.max(0, Number(await run('s6-svstat', ['-o', 'pid', service]))),
+      pid: () => pidOf(service),
+      keeperPid: () => pidOf(keeper?.service ?? ''),
       state: () => run('s6-svstat', [service]),
       output: () => program.output(),
       ask: (what) => run('s6-svc', [...flags[what], service]),
@@ -178,18 +217,20 @@ const runit: Supervisor = {
   givenUp: /^down: (?!.*want up)/, // as for s6
   attempts: 1,
   async start(options) {
-    const service = writeService(options)
-    writeExecutable(join(service, 'finish'), example('# finish, for runit'))
-    const program = startProgram('/usr/bin/runsv', [service], {
-      env: environment(options),
-      stopMs: STOP_MS,
-    })
+    const service = writeService(options.folder, 'gateway')
+    writeExecutable(join(service, 'finish'), example(RUNIT_FINISH))
+    const env = environment(options)
+    const supervise: Supervise = (folder) =>
+      startProgram('/usr/bin/runsv', [folder], { env, stopMs: STOP_MS })
+    const keeper = superviseKeeper(options, RUNIT_FINISH, supervise)
+    const program = together(supervise(service), keeper?.program)
     const control = (...words: string[]) =>
       run('sh', ['-c', 'sv "$@"; true', 'sh', ...words, service])
     await until('runsv', () => existsSync(join(service, 'supervise/ok')))
     return {
       program,
       pid: async () => Number(readIfThere(join(service, 'supervise/pid'))),
+      keeperPid: async () => Number(readIfThere(join(keeper?.service ?? '', 'supervise/pid'))),
       state: () => control('status'),
       output: () => program.output(),
       ask: (what) => control(what === 'replace' ? '2' : what),
@@ -213,15 +254,20 @@ const bash: Supervisor = {
         BOOT_OPENCLAW: '',
         BOOT_DASHBOARD: '',
         BOOT_STATS: '',
+        ...(options.terminals === undefined
+          ? {}
+          : { BOOT_TERMINALS: 'workspace-gateway terminals' }),
       },
       stopMs: STOP_MS,
     })
-    const pid = async () => Number(readIfThere(join(folder, 'run/gateway.pid')))
+    const pidOf = async (name: string) => Number(readIfThere(join(folder, `run/${name}.pid`)))
+    const pid = () => pidOf('gateway')
     let ended: number | string | undefined
     void program.exited.then((code) => (ended = code))
     return {
       program,
       pid,
+      keeperPid: () => pidOf('terminals'),
       state: async () => (ended === undefined ? `process ${await pid()}` : `ended ${ended}`),
       output: () => program.output(),
       async ask(what) {

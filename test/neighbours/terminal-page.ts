@@ -5,16 +5,22 @@ import { until } from './neighbour.ts'
 // Runs in the page before ttyd's own script. It counts the messages of the terminal's WebSockets. A message that begins with
 // "0" is output of the shell.
 const COUNTING = `
-  window.terminalTraffic = { sockets: 0, shells: 0, output: 0, letters: 0 }
+  window.terminalTraffic = { sockets: 0, shells: 0, output: 0, letters: 0, isOpen: false, closedAt: 0, backMs: 0 }
   window.WebSocket = class extends WebSocket {
     constructor(...args) {
       super(...args)
       terminalTraffic.sockets++
+      this.addEventListener('close', () => {
+        terminalTraffic.isOpen = false
+        terminalTraffic.closedAt = performance.now()
+      })
       let isSilent = true
       this.addEventListener('message', ({ data }) => {
         const bytes = new Uint8Array(data)
         if (bytes[0] !== 0x30) return
         if (isSilent) terminalTraffic.shells++
+        if (isSilent) terminalTraffic.backMs = Math.round(performance.now() - terminalTraffic.closedAt)
+        terminalTraffic.isOpen = true
         isSilent = false
         terminalTraffic.output += bytes.length - 1
         for (let i = 1; i < bytes.length; i++) if (bytes[i] === 0x79) terminalTraffic.letters++
@@ -30,6 +36,10 @@ export interface Traffic {
   readonly shells: number
   /** The bytes of output. */
   readonly output: number
+  /** From the end of the one before to the last one's first output, in milliseconds. */
+  readonly backMs: number
+  /** Whether the last one is open, and a shell has printed something. */
+  readonly isOpen: boolean
   /** The number of these bytes that are the letter y. */
   readonly letters: number
 }
@@ -42,10 +52,10 @@ export class TerminalPage {
     this.page = page
   }
 
-  /** Opens /terminal in a signed-in page, and waits for the shell's prompt. */
-  static async open(page: Page, origin: string): Promise<TerminalPage> {
+  /** Opens a terminal in a signed-in page, and waits for the shell's prompt. @param path by default that of a new terminal */
+  static async open(page: Page, origin: string, path = '/terminal'): Promise<TerminalPage> {
     await page.addInitScript(COUNTING)
-    await page.goto(`${origin}/terminal`)
+    await page.goto(`${origin}${path}`)
     const terminal = new TerminalPage(page)
     await terminal.ready()
     return terminal
@@ -54,7 +64,25 @@ export class TerminalPage {
   /** Waits for a shell's prompt `$ `. @param shells the number of shells since the page was loaded, including this one */
   async ready(shells = 1): Promise<void> {
     await until('a shell', async () => (await this.traffic()).shells === shells)
+    await this.prompts()
+  }
+
+  /** Waits for a prompt at the end. */
+  async prompts(): Promise<void> {
     await this.shows(/\$ \s*$/, 'the prompt')
+  }
+
+  /**
+   * Waits until the page has connected again without a key.
+   * @param sockets the number of WebSockets since the page was loaded, including this one
+   * @returns how long it was without a connection, in milliseconds
+   */
+  async isBack(sockets: number): Promise<number> {
+    await until('the page to be back by itself', async () => {
+      const now = await this.traffic()
+      return now.sockets >= sockets && now.isOpen
+    })
+    return (await this.traffic()).backMs
   }
 
   /** The lines of the terminal's buffer. */

@@ -8,7 +8,9 @@ import { STAGES } from '../../src/request/outcome.ts'
 import { ROUTE_WORDS, type RouteName } from '../../src/rules/site-map.ts'
 import { client, cookie, HTTPS, TYPED, signIn } from '../helpers/door.ts'
 import { token } from '../helpers/gateway.ts'
+import { startTestKeeper } from '../helpers/kept-terminals.ts'
 import { startOperated } from '../helpers/operations.ts'
+import { startTtyd } from '../helpers/ttyd.ts'
 import { exchange, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
 import { leaveUnanswered } from '../helpers/upstream.ts'
 import { eventually, later } from '../helpers/waiting.ts'
@@ -127,7 +129,8 @@ t.test('a service that never answers and a client that leaves are counted as suc
 })
 
 t.test('gauges are read when the metrics are asked for', async (t) => {
-  const { port, ask, parts } = await startOperated(t)
+  const keeper = await startTestKeeper(t, await startTtyd(t, 'user:password'))
+  const { port, ask, parts } = await startOperated(t, { GATEWAY_TERMINAL_URL: keeper.url })
   const good = await token()
   const { socket } = await upgrade(port, '/', [client('203.0.113.1'), `X-Workspace-Token: ${good}`])
   await send(port, 'GET /', [client('203.0.113.2')])
@@ -140,6 +143,7 @@ t.test('gauges are read when the metrics are asked for', async (t) => {
   t.equal(values.get('gateway_api_token_requests_total{token="ci"}'), 2)
   t.equal(values.get('gateway_limiter_keys{table="tokens"}'), 1)
   t.equal(values.get('gateway_open_websockets'), 1)
+  t.equal(values.get('gateway_terminals{state="attached"}'), 0)
   t.equal(values.get('gateway_limiter_keys{table="addresses"}'), 2)
   t.equal(values.get('gateway_limiter_keys{table="sessions"}'), 1)
   t.equal(values.get('gateway_remembered_tokens'), 2)

@@ -11,13 +11,14 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { request, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { MAIN, temporaryFolder } from '../helpers/process.ts'
 import { environmentOf, eventually, isAlive, runsProgram } from '../helpers/waiting.ts'
 
 const SCRIPT = new URL('../../examples/fly/boot.sh', import.meta.url).pathname
-const SERVICES = ['dashboard', 'gateway', 'openclaw', 'stats', 'terminal']
+const SERVICES = ['dashboard', 'gateway', 'openclaw', 'stats', 'terminal', 'terminals']
 
 if (process.platform !== 'linux') {
   t.pass('it is written for Linux')
@@ -25,7 +26,7 @@ if (process.platform !== 'linux') {
 }
 
 /** Runs the script with services that only sleep, unless other ones are given. */
-function boot(t: Test, folder: string, overrides: Record<string, string> = {}) {
+function boot(t: Test, folder: string, overrides: Record<string, string | undefined> = {}) {
   const child = spawn(SCRIPT, {
     env: {
       PATH: process.env['PATH'],
@@ -40,6 +41,7 @@ function boot(t: Test, folder: string, overrides: Record<string, string> = {}) {
       BOOT_DASHBOARD: 'sleep 1000',
       BOOT_STATS: 'sleep 1000',
       BOOT_GATEWAY: 'sleep 1000',
+      BOOT_TERMINALS: 'sleep 1000',
       BOOT_CREDENTIAL: 'echo user:of-a-test',
       ...overrides,
     },
@@ -143,7 +145,7 @@ t.test(
     // This program, which the script waits for, ends the terminal: its process is gone when the program returns.
     const mv = `#!/bin/bash
     read -r pid <"$1"
-    if [[ $1 == *terminal* && ! -e ${folder}/done ]]; then
+    if [[ $1 == */terminal.pid* && ! -e ${folder}/done ]]; then
       : >${folder}/done
       kill -KILL "$pid"
       while read -r line <"/proc/$pid/stat" && [[ \${line##*) } != Z* ]]; do :; done
@@ -184,6 +186,163 @@ t.test('no credential is made without a terminal', async (t) => {
   await said('gateway started')
   t.same(readdirSync(join(folder, 'state')), [])
 })
+
+t.test('the keeper of terminals is put between the gateway and ttyd', async (t) => {
+  const folder = temporaryFolder(t)
+  const socket = join(folder, 'run/gateway/terminals.sock')
+  const { said, pidOf, out } = boot(t, folder, { TERMINALS_SCROLLBACK: '500' })
+  await said('gateway started')
+  const order = ['terminal', 'terminals', 'gateway'].map((name) => out().indexOf(`${name} started`))
+  t.ok(
+    order.every((place, i) => place >= 0 && place > (order[i - 1] ?? -1)),
+    out(),
+  )
+  t.match(
+    await environmentOf(pidOf('gateway'), /^sleep\0/),
+    `\0GATEWAY_TERMINAL_URL=unix:${socket}\0`,
+  )
+  const keeper = await environmentOf(pidOf('terminals'), /^sleep\0/)
+  t.match(keeper, `\0TERMINALS_SOCKET=${socket}\0`)
+  t.match(keeper, '\0TERMINALS_SCROLLBACK=500\0')
+  t.notMatch(keeper, /GATEWAY_|BOOT_|not-for-services/, 'it needs no secret')
+  t.notMatch(await environmentOf(pidOf('stats'), /^sleep\0/), /TERMINALS_/)
+  t.equal(statSync(join(folder, 'run/gateway')).mode & 0o777, 0o700)
+})
+
+t.test('a restart of the gateway leaves the keeper of terminals alone', async (t) => {
+  const folder = temporaryFolder(t)
+  const { child, exited, said, pidOf, out } = boot(t, folder, {
+    BOOT_GATEWAY: `bash -c 'trap "kill -0 $(<${folder}/run/terminals.pid) && echo the keeper is there >&2; exit 0" TERM; echo ready >&2; while :; do sleep 0.05; done'`,
+  })
+  await said('gateway started')
+  const gatewaySays = (text: string) =>
+    eventually(
+      () => readFileSync(join(folder, 'log/gateway.log'), 'utf8').includes(text),
+      `"${text}" of the gateway`,
+    )
+  const [ttyd, keeper] = [pidOf('terminal'), pidOf('terminals')]
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    await gatewaySays('ready')
+    const gateway = pidOf('gateway')
+    process.kill(gateway, signal)
+    await eventually(() => ![0, gateway].includes(pidOf('gateway')), 'another gateway')
+    t.equal(pidOf('terminals'), keeper)
+    t.equal(pidOf('terminal'), ttyd)
+    t.ok(isAlive(keeper) && isAlive(ttyd))
+  }
+  await gatewaySays('ready')
+  child.kill('SIGTERM')
+  t.equal(await exited, 0)
+  await gatewaySays('the keeper is there')
+  t.notOk(isAlive(keeper), out())
+  t.same(readdirSync(join(folder, 'run')), ['boot.lock'])
+})
+
+t.test('the keeper of terminals is restarted alone, and at once', async (t) => {
+  const folder = temporaryFolder(t)
+  const { said, pidOf } = boot(t, folder, {
+    BOOT_TERMINALS: `bash -c 'trap "exit 0" TERM; echo ready; while :; do sleep 0.05; done'`,
+    BOOT_PAUSE_SECONDS: '1000',
+  })
+  await said('gateway started')
+  const log = join(folder, 'log/terminals.log')
+  await eventually(() => readFileSync(log, 'utf8').includes('ready'), 'the keeper')
+  const [keeper, gateway] = [pidOf('terminals'), pidOf('gateway')]
+  process.kill(keeper, 'SIGTERM')
+  await said('terminals was stopped; starting it again')
+  await eventually(() => ![0, keeper].includes(pidOf('terminals')), 'another keeper')
+  t.equal(pidOf('gateway'), gateway)
+})
+
+t.test('without the keeper of terminals the gateway speaks to ttyd directly', async (t) => {
+  const urlWith = async (settings: Record<string, string>, command = /^sleep\0/) => {
+    const { said, pidOf, out } = boot(t, temporaryFolder(t), settings)
+    await said('gateway started')
+    t.notMatch(out(), 'terminals started')
+    const environment = await environmentOf(pidOf('gateway'), command)
+    return /\0GATEWAY_TERMINAL_URL=([^\0]*)\0/.exec(`\0${environment}`)?.[1]
+  }
+  t.equal(await urlWith({ BOOT_TERMINALS: '' }), undefined, "the gateway's default")
+  const other = { BOOT_TERMINALS: '', GATEWAY_TERMINAL_URL: 'http://127.0.0.1:8081' }
+  t.equal(await urlWith(other), 'http://127.0.0.1:8081')
+  const socket = { TERMINALS_SOCKET: '/tmp/t.sock', GATEWAY_TERMINAL_URL: 'unix:/tmp/t.sock' }
+  t.equal(await urlWith({ BOOT_TERMINALS: '', ...socket }), 'http://127.0.0.1:8080')
+  const own = { ...socket, TERMINALS_TTYD_URL: 'unix:/tmp/ttyd.sock' }
+  t.equal(await urlWith({ BOOT_TERMINALS: '', ...own }), 'unix:/tmp/ttyd.sock')
+})
+
+t.test("an address of ttyd that was the gateway's is the keeper's", async (t) => {
+  const ttydOf = async (settings: Record<string, string>) => {
+    const { said, pidOf } = boot(t, temporaryFolder(t), settings)
+    await said('gateway started')
+    const environment = await environmentOf(pidOf('terminals'), /^sleep\0/)
+    return /\0TERMINALS_TTYD_URL=([^\0]*)\0/.exec(`\0${environment}`)?.[1]
+  }
+  t.equal(await ttydOf({}), undefined)
+  const named = { GATEWAY_TERMINAL_URL: 'http://127.0.0.1:8081' }
+  t.equal(await ttydOf(named), 'http://127.0.0.1:8081')
+  t.equal(await ttydOf({ ...named, TERMINALS_TTYD_URL: 'unix:/t.sock' }), 'unix:/t.sock')
+  const folder = temporaryFolder(t)
+  const socket = join(folder, 'own/terminals.sock')
+  t.equal(
+    await ttydOf({ TERMINALS_SOCKET: socket, GATEWAY_TERMINAL_URL: `unix:${socket}` }),
+    undefined,
+  )
+  t.equal(statSync(join(folder, 'own')).mode & 0o777, 0o700)
+})
+
+t.test('the real keeper of terminals runs unless another command is given', async (t) => {
+  const folder = temporaryFolder(t)
+  const program = join(folder, 'workspace-gateway')
+  // "serve" only waits here; every other command is the real one.
+  writeFileSync(
+    program,
+    `#!/bin/bash\n[[ $1 != serve ]] || exec sleep 1000\nexec ${process.execPath} ${MAIN} "$@"\n`,
+    { mode: 0o755 },
+  )
+  const defaults = { BOOT_GATEWAY: `${program} serve`, BOOT_TERMINALS: undefined }
+  const { child, exited, said, pidOf } = boot(t, folder, defaults)
+  await said('gateway started')
+  const socket = join(folder, 'run/gateway/terminals.sock')
+  const log = () => readFileSync(join(folder, 'log/terminals.log'), 'utf8')
+  await eventually(() => log().includes('keeping terminals'), 'the keeper')
+  t.equal(statSync(socket).mode & 0o777, 0o600)
+  const asked = request({ socketPath: socket, path: '/_ready', agent: false }).end()
+  const [answer] = (await once(asked, 'response')) as [IncomingMessage]
+  t.equal(answer.resume().statusCode, 200)
+  const keeper = pidOf('terminals')
+  child.kill('SIGTERM')
+  t.equal(await exited, 0)
+  t.notOk(isAlive(keeper))
+
+  const wrong = boot(t, temporaryFolder(t), { ...defaults, TERMINALS_SCROLLBACK: 'many' })
+  await wrong.said('terminals ended with 78 and is given up')
+  t.match(wrong.out(), /TERMINALS_SCROLLBACK \\"many\\" is not a whole number/)
+  t.ok(isAlive(wrong.pidOf('gateway')), 'the others go on')
+})
+
+const isRoot = process.getuid?.() === 0
+
+t.test(
+  'the keeper of terminals is the gateway’s user, and so is its folder',
+  { skip: isRoot ? false : 'root alone can start programs as another user' },
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const { said, pidOf, child, exited } = boot(t, folder, { BOOT_GATEWAY_USER: 'nobody' })
+    await said('gateway started')
+    await runsProgram(pidOf('terminals'), /^sleep\0/)
+    const status = readFileSync(`/proc/${pidOf('terminals')}/status`, 'utf8')
+    const { uid: owner, mode } = statSync(join(folder, 'run/gateway'))
+    t.match(status, new RegExp(`^Uid:\\t${owner}\\t`, 'm'))
+    t.not(owner, 0)
+    t.match(status, /^CapAmb:\t0+$/m, 'it needs no right to listen on port 80')
+    t.equal(mode & 0o777, 0o700)
+    t.equal(statSync(join(folder, 'run')).mode & 0o777, 0o711)
+    child.kill('SIGTERM')
+    t.equal(await exited, 0)
+    t.same(readdirSync(join(folder, 'run')), ['boot.lock'])
+  },
+)
 
 /** Makes a folder with a program named node that reports this version. */
 function fakeNode(folder: string, version: string): string {
@@ -227,15 +386,17 @@ t.test('the gateway runs with the first Node on the PATH that is new enough', as
     PATH: `${old}:${right}:${SYSTEM}`,
     BOOT_GATEWAY: `${fakeGateway(folder)} serve`,
     BOOT_CREDENTIAL: `bash -c '[[ $(node --version) == v24* ]] && echo user:x'`,
+    BOOT_TERMINALS: `${fakeGateway(folder)} terminals`,
     BOOT_STATS: 'node server.js',
   })
   await said('gateway started')
   await said(`the gateway runs with ${right}/node (v24.1.0)`)
-  t.match(
-    await environmentOf(pidOf('gateway'), /^sleep\0/),
-    `PATH=${right}:${old}:`,
-    'its own PATH',
-  )
+  for (const name of ['gateway', 'terminals'])
+    t.match(
+      await environmentOf(pidOf(name), /^sleep\0/),
+      `PATH=${right}:${old}:`,
+      `the PATH of the ${name} alone`,
+    )
   t.match(
     await environmentOf(pidOf('stats'), /^sleep\0/),
     `PATH=${old}:${right}:`,

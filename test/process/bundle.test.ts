@@ -6,9 +6,11 @@ import { join } from 'node:path'
 import t from 'tap'
 import { EXIT } from '../../src/process/exit-codes.ts'
 import { testSettings, token } from '../helpers/gateway.ts'
-import { serveKept } from '../helpers/keeper.ts'
+import { serveWithPortKeeper } from '../helpers/port-keeper.ts'
+import { openTerminal, startScriptedTtyd } from '../helpers/kept-terminals.ts'
 import { MAIN, run, serve, temporaryFolder, watch } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
+import { eventually } from '../helpers/waiting.ts'
 import { clientFrame, send, upgrade } from '../helpers/wire.ts'
 
 const ROOT = new URL('../..', import.meta.url).pathname
@@ -51,6 +53,31 @@ t.test('the bundle serves requests, refusals and WebSockets, and stops cleanly',
   t.equal(program.stderr(), '')
 })
 
+t.test('the bundle keeps terminals, with the parser that it loads for the first one', async (t) => {
+  const ttyd = await startScriptedTtyd(t)
+  const path = join(folder, 'terminals.sock')
+  const keeper = run(
+    t,
+    ['terminals'],
+    { TERMINALS_SOCKET: path, TERMINALS_TTYD_URL: ttyd.url },
+    bundle,
+  )
+  await eventually(() => keeper.stdout().includes('keeping terminals'), 'the keeper', 30_000)
+  const first = await openTerminal(t, path)
+  const shell = await ttyd.shell(0)
+  shell.print('\u001b[31mred\u001b[0m')
+  await eventually(() => first.output().includes('red'), 'output')
+  first.socket.terminate()
+  await eventually(() => keeper.stdout().includes('terminal parked'), 'the park')
+  const second = await openTerminal(t, path)
+  t.equal(second.arrival, 'back')
+  await eventually(() => second.output().includes('red'), 'the screen')
+  keeper.child.kill('SIGTERM')
+  t.equal(await keeper.exited, 0)
+  t.equal(keeper.stderr(), '')
+  t.notOk(existsSync(path))
+})
+
 t.test('undici is not in the bundle, and its replacement fails on any use', async (t) => {
   const text = readFileSync(bundle, 'utf8')
   t.notMatch(text, 'node_modules/undici/')
@@ -80,7 +107,7 @@ t.test('the bundle’s commands print what the sources print', async (t) => {
 })
 
 t.test('a hot restart starts the bundle that is on the disk', async (t) => {
-  const program = await serveKept(t, {}, bundle)
+  const program = await serveWithPortKeeper(t, {}, bundle)
   await program.replace()
   t.equal((await send(program.port, 'GET /')).status, 401)
   t.equal(await program.stop(), 0)

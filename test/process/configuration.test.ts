@@ -187,7 +187,7 @@ t.test(
 )
 
 t.test(
-  'a relative state folder is one below the working directory, for the keeper’s gateway too',
+  'a relative state folder is one below the working directory, for the port keeper’s gateway too',
   async (t) => {
     const folder = temporaryFolder(t)
     const child = spawn(process.execPath, [MAIN, 'serve'], {

@@ -5,7 +5,7 @@ import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
 import { token } from '../helpers/gateway.ts'
-import { serveKept } from '../helpers/keeper.ts'
+import { serveWithPortKeeper } from '../helpers/port-keeper.ts'
 import { startLoad } from '../helpers/load.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
@@ -20,7 +20,7 @@ t.test(
   'under load no request is refused or lost, and WebSockets are closed with 1012',
   async (t) => {
     const service = await startUpstream(t)
-    const program = await serveKept(t, {
+    const program = await serveWithPortKeeper(t, {
       GATEWAY_DASHBOARD_URL: service.url,
       GATEWAY_TERMINAL_URL: service.url,
       GATEWAY_DRAIN_SECONDS: '30', // keep-alive connections end by themselves
@@ -58,7 +58,7 @@ t.test('an open connection gets one more response, with Connection: close', asyn
   const service = await startUpstream(t, (request, response) =>
     request.url === '/slow' ? pending.resolve(response) : response.end('hello'),
   )
-  const program = await serveKept(t, {
+  const program = await serveWithPortKeeper(t, {
     GATEWAY_DASHBOARD_URL: service.url,
     GATEWAY_TERMINAL_URL: service.url,
     GATEWAY_HEALTH_URL: service.url,
@@ -97,7 +97,7 @@ t.test('the file of a Unix socket stays the same', async (t) => {
   const folder = temporaryFolder(t)
   const path = join(folder, 'gateway.sock')
   const service = await startUpstream(t)
-  const program = await serveKept(t, {
+  const program = await serveWithPortKeeper(t, {
     GATEWAY_PORT: undefined,
     GATEWAY_HOST: undefined,
     GATEWAY_SOCKET: path,

@@ -6,7 +6,7 @@ import t from 'tap'
 import { askAdmin } from '../../src/admin/ask.ts'
 import { HTTPS, ORIGIN, signIn } from '../helpers/door.ts'
 import { SECRET, testSettings, token } from '../helpers/gateway.ts'
-import { PATIENCE_MS, serveKept } from '../helpers/keeper.ts'
+import { PATIENCE_MS, serveWithPortKeeper } from '../helpers/port-keeper.ts'
 import { run, serve, temporaryFolder } from '../helpers/process.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { eventually, within } from '../helpers/waiting.ts'
@@ -57,7 +57,7 @@ t.test('sessions live on and endings hold, across restarts and replacements', as
   first.child.kill('SIGKILL') // with the log of the database unread, as after a crash
   await first.exited
 
-  const kept = await serveKept(t, { ...settings, GATEWAY_STATE_DIR: first.stateDir })
+  const kept = await serveWithPortKeeper(t, { ...settings, GATEWAY_STATE_DIR: first.stateDir })
   for (const round of ['restarted', 'replaced']) {
     t.equal(await refusalOf(kept.port, [living]), undefined, round)
     t.equal(await refusalOf(kept.port, [ended]), 'token-invalid')
@@ -82,7 +82,7 @@ t.test(
         response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
       } else response.end('hello')
     })
-    const program = await serveKept(t, {
+    const program = await serveWithPortKeeper(t, {
       ...{ GATEWAY_DASHBOARD_URL: service.url, GATEWAY_API_URL: service.url },
       GATEWAY_DRAIN_SECONDS: '60',
     })
@@ -149,7 +149,7 @@ t.test(
 
 t.test('who signs in at the successor is known on connections to the old gateway', async (t) => {
   const service = await startUpstream(t)
-  const program = await serveKept(t, {
+  const program = await serveWithPortKeeper(t, {
     GATEWAY_DASHBOARD_URL: service.url,
     GATEWAY_DRAIN_SECONDS: '60',
   })
@@ -169,7 +169,7 @@ t.test('a stream in the old gateway ends with its session in the new one', async
   const service = await startUpstream(t, (_request, response) => {
     response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n')
   })
-  const program = await serveKept(t, {
+  const program = await serveWithPortKeeper(t, {
     GATEWAY_DASHBOARD_URL: service.url,
     GATEWAY_DRAIN_SECONDS: '60',
   })
@@ -193,7 +193,7 @@ t.test('a stream in the old gateway ends with its session in the new one', async
 
 t.test('a predecessor that dies silently holds nobody up for longer than it lives', async (t) => {
   const service = await startUpstream(t)
-  const program = await serveKept(t, { GATEWAY_DASHBOARD_URL: service.url })
+  const program = await serveWithPortKeeper(t, { GATEWAY_DASHBOARD_URL: service.url })
   const cookie = await signIn(program.port, await token())
   let isHeld = false
   // On a busy machine the old one may retire before it is stopped; then this is tried again.
@@ -226,7 +226,7 @@ t.test('a successor that cannot start leaves the writer as it was', async (t) =>
   const secretFile = join(temporaryFolder(t), 'secret')
   writeFileSync(secretFile, SECRET)
   const service = await startUpstream(t)
-  const program = await serveKept(t, {
+  const program = await serveWithPortKeeper(t, {
     GATEWAY_DASHBOARD_URL: service.url,
     GATEWAY_JWT_SECRET: undefined,
     GATEWAY_JWT_SECRET_FILE: secretFile,

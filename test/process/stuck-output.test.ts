@@ -10,7 +10,7 @@ import { askAdmin } from '../../src/admin/ask.ts'
 import type { Environment } from '../../src/config/load.ts'
 import { codeOf } from '../../src/answers/errors.ts'
 import { testSettings, token } from '../helpers/gateway.ts'
-import { PATIENCE_MS } from '../helpers/keeper.ts'
+import { PATIENCE_MS } from '../helpers/port-keeper.ts'
 import { MAIN, temporaryFolder } from '../helpers/process.ts'
 import { startRawUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
@@ -209,7 +209,7 @@ for (const [kind, start] of Object.entries(KINDS)) {
   })
 }
 
-t.test('the keeper of the port ends with its gateway', async (t) => {
+t.test('the port keeper ends with its gateway', async (t) => {
   const program = await startStuck(t, namedPipe, { GATEWAY_HOT_RESTART: 'true' })
   program.signal('SIGTERM')
   t.equal(await program.exited, 0)
@@ -218,7 +218,7 @@ t.test('the keeper of the port ends with its gateway', async (t) => {
 })
 
 t.test(
-  'the keeper ends at once on a second signal, even if the gateway handles none',
+  'the port keeper ends at once on a second signal, even if the gateway handles none',
   async (t) => {
     const program = await startStuck(t, namedPipe, {
       GATEWAY_HOT_RESTART: 'true',

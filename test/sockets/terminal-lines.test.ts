@@ -8,9 +8,13 @@ const ORIGIN = 'https://houston.hubify.com'
 const MINUTE = 60_000
 const END = 100 * MINUTE
 
-function start({ kind = 'browser', endsAt = END }: { kind?: SessionKind; endsAt?: number } = {}) {
+function start({
+  kind = 'browser',
+  endsAt = END,
+  isKept = false,
+}: { kind?: SessionKind; endsAt?: number; isKept?: boolean } = {}) {
   const session = new Session('s1', kind, { subject: 'alice', endsAt })
-  const lines = new TerminalLines(ORIGIN, session)
+  const lines = new TerminalLines(ORIGIN, session, isKept)
   /** The text of the reminder at a time. */
   const reminder = (wallClock: number, isQuiet = true) => textOf(lines.reminder(wallClock, isQuiet))
   return { session, lines, reminder }
@@ -32,6 +36,10 @@ t.test('a terminal says why it closes, if that is of use to the person', async (
   t.equal(
     textOf(lines.farewell(RESTARTING)),
     "The workspace's door restarts. Reconnect in a few seconds.",
+  )
+  t.equal(
+    textOf(start({ isKept: true }).lines.farewell(RESTARTING)),
+    "The workspace's door restarts. Reconnect in a few seconds; your shell is kept.",
   )
   t.equal(lines.farewell({ code: 1011, reason: 'protocol error' }), undefined)
 })

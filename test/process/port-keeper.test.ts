@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { SECRET, testSettings, token } from '../helpers/gateway.ts'
-import { PATIENCE_MS, serveKept } from '../helpers/keeper.ts'
+import { PATIENCE_MS, serveWithPortKeeper } from '../helpers/port-keeper.ts'
 import { run, serve, temporaryFolder } from '../helpers/process.ts'
 import { startRawUpstream, startUpstream } from '../helpers/upstream.ts'
 import { eventually } from '../helpers/waiting.ts'
@@ -13,10 +13,10 @@ import { gather, open, requestBytes, send, upgrade } from '../helpers/wire.ts'
 const authorization = async () => `Authorization: Bearer ${await token()}`
 
 t.test(
-  'the keeper keeps its process id, its PID file and its admin socket while the gateway changes',
+  'the port keeper keeps its process id, its PID file and its admin socket while the gateway changes',
   async (t) => {
     const pidFile = join(temporaryFolder(t), 'gateway.pid')
-    const program = await serveKept(t, { GATEWAY_PID_FILE: pidFile })
+    const program = await serveWithPortKeeper(t, { GATEWAY_PID_FILE: pidFile })
     const number = () => (existsSync(pidFile) ? readFileSync(pidFile, 'utf8') : '')
     await eventually(() => number() === `${program.pid}\n`, 'the number', PATIENCE_MS)
     const first = await program.gatewayPid()
@@ -60,7 +60,7 @@ t.test('a successor that cannot start changes nothing', async (t) => {
   const secretFile = join(temporaryFolder(t), 'secret')
   writeFileSync(secretFile, SECRET)
   const service = await startUpstream(t)
-  const program = await serveKept(t, {
+  const program = await serveWithPortKeeper(t, {
     GATEWAY_JWT_SECRET: undefined,
     GATEWAY_JWT_SECRET_FILE: secretFile,
     GATEWAY_DASHBOARD_URL: service.url,
@@ -85,7 +85,7 @@ t.test('a successor that cannot start changes nothing', async (t) => {
 })
 
 t.test('a SIGUSR2 during a replacement causes another replacement', async (t) => {
-  const program = await serveKept(t)
+  const program = await serveWithPortKeeper(t)
   program.child.kill('SIGUSR2')
   await program.said('replacing the gateway')
   program.child.kill('SIGUSR2')
@@ -94,7 +94,7 @@ t.test('a SIGUSR2 during a replacement causes another replacement', async (t) =>
 })
 
 t.test('each request is counted once, whichever gateway handled it', async (t) => {
-  const program = await serveKept(t, {
+  const program = await serveWithPortKeeper(t, {
     GATEWAY_RATE_LIMIT: '8',
     GATEWAY_RATE_LIMIT_SECONDS: '3600',
     GATEWAY_DRAIN_SECONDS: '60',
@@ -122,24 +122,24 @@ t.test('each request is counted once, whichever gateway handled it', async (t) =
 })
 
 t.test(
-  'the keeper and the gateway end together, and the next start needs no cleanup',
+  'the port keeper and the gateway end together, and the next start needs no cleanup',
   async (t) => {
     const settings = {
       GATEWAY_STATE_DIR: temporaryFolder(t),
       GATEWAY_PID_FILE: join(temporaryFolder(t), 'gateway.pid'),
     }
-    const first = await serveKept(t, settings)
+    const first = await serveWithPortKeeper(t, settings)
     process.kill(await first.gatewayPid(), 'SIGKILL')
     t.equal(await first.exited, 1, 'a supervisor sees a crash as a crash')
 
-    const second = await serveKept(t, settings)
+    const second = await serveWithPortKeeper(t, settings)
     const orphan = await second.gatewayPid()
     const port = second.port
     second.child.kill('SIGKILL')
     await second.exited
     await eventually(() => !existsSync(`/proc/${orphan}`), 'the gateway has ended too', PATIENCE_MS)
 
-    const third = await serveKept(t, { ...settings, GATEWAY_PORT: `${port}` })
+    const third = await serveWithPortKeeper(t, { ...settings, GATEWAY_PORT: `${port}` })
     t.equal(await third.gatewayPid().then((pid) => pid > 0), true, 'with its admin door')
     third.child.kill('SIGINT')
     t.equal(await third.exited, 0)
@@ -147,13 +147,13 @@ t.test(
 )
 
 t.test(
-  'SIGHUP reaches the gateway; SIGUSR2 without a keeper does not end the process',
+  'SIGHUP reaches the gateway; SIGUSR2 without a port keeper does not end the process',
   async (t) => {
-    const kept = await serveKept(t)
+    const kept = await serveWithPortKeeper(t)
     kept.child.kill('SIGHUP')
     await kept.said('keys replaced')
     process.kill(await kept.gatewayPid(), 'SIGUSR2')
-    await kept.said('nothing to be done on SIGUSR2 for the process that keeps the port')
+    await kept.said('nothing to be done on SIGUSR2 for a gateway that has a port keeper')
 
     const alone = await serve(t)
     alone.child.kill('SIGUSR2')
@@ -166,7 +166,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   t.test(`${signal} to both processes, as systemd sends it, counts once`, async (t) => {
     const sockets: Socket[] = []
     const service = await startRawUpstream(t, (socket) => sockets.push(socket))
-    const kept = await serveKept(t, { GATEWAY_DASHBOARD_URL: service.url })
+    const kept = await serveWithPortKeeper(t, { GATEWAY_DASHBOARD_URL: service.url })
     const client = await open(kept.port)
     const received = gather(client)
     client.write(requestBytes('GET /', [await authorization(), 'Connection: close']))

@@ -1,4 +1,4 @@
-/** How does a test replace a gateway without a gap? It starts one with a keeper of the port (GATEWAY_HOT_RESTART). */
+/** How does a test replace a gateway without a gap? It starts one with a port keeper (GATEWAY_HOT_RESTART). */
 import type { Test } from 'tap'
 import { askAdmin } from '../../src/admin/ask.ts'
 import { serve } from './process.ts'
@@ -7,8 +7,8 @@ import { eventually } from './waiting.ts'
 /** The time limit for a start, in milliseconds. On a busy machine a start takes many times as long as usual. */
 export const PATIENCE_MS = 60_000
 
-/** Starts a gateway with a keeper. Both end with the test. */
-export async function serveKept(
+/** Starts a gateway with a port keeper. Both end with the test. */
+export async function serveWithPortKeeper(
   t: Test,
   settings: Record<string, string | undefined> = {},
   main?: string,

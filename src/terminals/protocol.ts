@@ -1,0 +1,104 @@
+/**
+ * What do the gateway and the keeper of terminals say to each other, and what do both know of ttyd? The names are here, once;
+ * docs/terminals.md describes them. A gateway understands {@link PROTOCOL} and the version before it.
+ */
+import type { TerminalArrival } from '../request/outcome.ts'
+
+/** The version of everything in this file that the two programs must agree on. */
+export const PROTOCOL = 1
+
+/** The versions that this program understands when it is the gateway. */
+export const UNDERSTOOD_PROTOCOLS: readonly number[] = [PROTOCOL, PROTOCOL - 1].filter(
+  (version) => version >= 1,
+)
+
+/** The keeper's own paths. ttyd's paths are all below `/terminal`. */
+export const READY_PATH = '/_ready'
+export const TERMINALS_PATH = '/_terminals'
+
+/**
+ * The headers in which the gateway names the session of a WebSocket. They are removed from clients' requests
+ * (src/http/to-service.ts, `X-Workspace-*`). A handshake without them gets a terminal that is not kept.
+ */
+export const SESSION_HEADERS = {
+  /** The session's id. */
+  id: 'X-Workspace-Session',
+  /** `sub`, percent-encoded. */
+  user: 'X-Workspace-User',
+  /** When the session ends, in milliseconds since 1970; absent for an API token without expiry. */
+  ends: 'X-Workspace-Session-Ends',
+  /** A text that the gateway gets back in the list, by which a restarted gateway recognises the session; it may be absent. */
+  mark: 'X-Workspace-Session-Mark',
+} as const
+
+/** How a handshake got its terminal: a field of the keeper's `101`, which the gateway keeps for itself. */
+export const TERMINAL_HEADER = 'X-Workspace-Terminal'
+
+/** `new`: a new shell. `back`: the terminal that was parked. `taken-over`: the terminal that another connection had. */
+export type Arrival = TerminalArrival
+
+/** How a handshake got its terminal: the values of {@link TERMINAL_HEADER}. */
+export const ARRIVALS: readonly Arrival[] = ['new', 'back', 'taken-over']
+
+/** A field of the keeper's `101`: for how many seconds the terminal waits when its connection is lost. Absent when it does not. */
+export const KEPT_HEADER = 'X-Workspace-Terminal-Kept'
+
+/** The header of a refusal by the keeper itself, with the gateway's error code. */
+export const REFUSAL_HEADER = 'X-Workspace-Refusal'
+
+/** The parameter of the terminal's address by which a page finds its terminal again. */
+export const TAB_PARAMETER = 'tab'
+
+/** The form of a tab's id. */
+export const TAB_ID = /^[A-Za-z0-9_-]{16,64}$/
+
+/** The body of `GET /_ready`. */
+export interface KeeperReady {
+  readonly protocol: number
+  readonly version: string
+  /** When the keeper was started, in milliseconds since 1970. */
+  readonly startedAt: number
+  readonly attached: number
+  readonly parked: number
+}
+
+/** A terminal in the list of `GET /_terminals`. Times are in milliseconds since 1970. */
+export interface TerminalEntry {
+  /** The terminal's name, for `DELETE`. It is useless as a credential. */
+  readonly id: string
+  readonly state: TerminalState
+  /** The session, as the gateway named it. Undefined for a terminal that is not kept. */
+  readonly sid: string | undefined
+  readonly sub: string | undefined
+  /** When the session ends; undefined for never. */
+  readonly ends: number | undefined
+  readonly mark: string | undefined
+  /** The tab; undefined when the page had none, so that the terminal ends with its connection. */
+  readonly tab: string | undefined
+  /** The window title as ttyd or the shell set it. */
+  readonly title: string
+  readonly columns: number
+  readonly rows: number
+  readonly startedAt: number
+  /** Since when it has been in this state. */
+  readonly since: number
+  /** When a parked terminal ends if nobody comes back. */
+  readonly parkedUntil: number | undefined
+}
+
+/** `attached`: a client is connected. `parked`: none is. `exited`: parked, and its shell has ended meanwhile. */
+export type TerminalState = 'attached' | 'parked' | 'exited'
+
+/** The body of `GET /_terminals`. */
+export interface TerminalList {
+  readonly terminals: readonly TerminalEntry[]
+}
+
+/** The subprotocol of ttyd's WebSocket. */
+export const TTYD_PROTOCOL = 'tty'
+
+/** The first byte of a client's message to ttyd. The first message of all is a JSON object, which begins with `{`. */
+export const FROM_CLIENT = { input: 0x30, resize: 0x31, pause: 0x32, resume: 0x33 } as const
+
+/** The first byte of ttyd's message to the client. */
+export const FROM_TTYD = { output: 0x30, title: 0x31, preferences: 0x32 } as const
