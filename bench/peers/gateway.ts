@@ -7,7 +7,7 @@ import { SECRET, WORKSPACE } from '../workspace.ts'
 import { SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
 
 /** A rate limit that counts every request and is never reached. */
-const AMPLE = '1000000000'
+export const AMPLE = '1000000000'
 
 /** The file of the command that the package installs. */
 export function gatewayProgram(): string {

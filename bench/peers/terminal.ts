@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort, pause, start, stop } from '../child.ts'
-import { gatewayProgram, startGateway } from './gateway.ts'
+import { AMPLE, gatewayProgram, startGateway } from './gateway.ts'
 import type { Peer, PeerKind, Surroundings } from './peer.ts'
 
 /** A gateway that speaks to ttyd. */
@@ -11,7 +11,7 @@ export const ttyd: PeerKind = {
   needs: 'ttyd',
   async start(surroundings) {
     const shells = await startTtyd()
-    const gateway = await startGateway(surroundings, { GATEWAY_TERMINAL_URL: shells.url })
+    const gateway = await startTerminalGateway(surroundings, shells.url)
     return { ...gateway, name: 'ttyd', stop: () => stopBoth(gateway, shells) }
   },
 }
@@ -24,7 +24,7 @@ export const kept: PeerKind = {
     const shells = await startTtyd()
     const path = join(surroundings.folder, 'terminals.sock')
     const keeper = await startKeeper(path, shells.url, surroundings)
-    const gateway = await startGateway(surroundings, { GATEWAY_TERMINAL_URL: `unix:${path}` })
+    const gateway = await startTerminalGateway(surroundings, `unix:${path}`)
     return {
       ...gateway,
       name: 'kept',
@@ -40,6 +40,11 @@ export const kept: PeerKind = {
 
 /** A shell without a prompt, so that a terminal that is not used prints nothing. */
 const SHELL = ['env', 'PS1=', 'sh']
+
+/** Each round opens terminals, more often than a person does in a minute. */
+function startTerminalGateway(surroundings: Surroundings, url: string): Promise<Peer> {
+  return startGateway(surroundings, { GATEWAY_TERMINAL_URL: url, GATEWAY_RATE_LIMIT: AMPLE })
+}
 
 interface Shells {
   readonly url: string
