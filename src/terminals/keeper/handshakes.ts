@@ -9,6 +9,7 @@ import { WebSocketServer, type WebSocket } from 'ws'
 import type { TerminalsConfig } from '../../config/terminals-settings.ts'
 import {
   KEPT_HEADER,
+  NOT_AUTHENTICATED,
   REFUSAL_HEADER,
   SESSION_HEADERS,
   TAB_ID,
@@ -21,12 +22,7 @@ import type { KeeperClock } from './clock.ts'
 import { SecretDigest } from './digest.ts'
 import { tabOf } from './plain-requests.ts'
 import { loadScreens } from './screen.ts'
-import {
-  KeptTerminal,
-  NOT_AUTHENTICATED,
-  type TerminalEvents,
-  type TerminalOwner,
-} from './terminal.ts'
+import { KeptTerminal, type TerminalEvents, type TerminalOwner } from './terminal.ts'
 import type { Terminals } from './terminals.ts'
 import { firstMessageIn } from './ttyd-messages.ts'
 import { openTtyd, type TtydLink } from './ttyd-link.ts'
