@@ -1,5 +1,5 @@
 /** What is a peer? A program that is measured: it receives the requests and forwards them to the upstream. */
-import type { Inspected } from '../garbage.ts'
+import type { Inspected } from '../used-memory.ts'
 import type { Side } from '../child.ts'
 
 /** The names of all peers, in the order of the table's columns. */

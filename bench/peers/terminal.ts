@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort, pause, start, stop } from '../child.ts'
-import { inspectable } from '../garbage.ts'
+import { inspectable } from '../used-memory.ts'
 import { AMPLE, gatewayProgram, startGateway } from './gateway.ts'
 import type { Peer, PeerKind, Surroundings } from './peer.ts'
 

@@ -3,7 +3,7 @@ import type { WebSocket } from 'ws'
 import { pause, runScript } from '../child.ts'
 import { openTerminal, type TerminalJob } from '../load/terminals.ts'
 import { address } from '../load/request-file.ts'
-import { collectGarbage } from '../garbage.ts'
+import { usedBytes } from '../used-memory.ts'
 import type { Lab } from '../lab.ts'
 import type { Peer } from '../peers/peer.ts'
 import { cpuMicros, ownBytes, residentBytes } from '../proc.ts'
@@ -56,18 +56,14 @@ async function memoryOfTerminals(lab: Lab, name: Peer['name']): Promise<Values> 
   const peer = await lab.fresh(name, 'anywhere')
   const { keeper } = peer
   if (keeper === undefined) throw new Error(`${name} has no keeper of terminals`)
-  const resident = async () => {
-    await pause(REST_MS)
-    return residentBytes([keeper.pid])
-  }
   const used = async () => {
     await pause(REST_MS)
-    await collectGarbage(keeper)
-    return resident()
+    return usedBytes(keeper)
   }
   const open: WebSocket[] = []
   try {
-    const atRest = await resident()
+    await pause(REST_MS)
+    const atRest = residentBytes([keeper.pid])
     const own = ownBytes([keeper.pid])
     await openUntil(FEW, peer.port, open)
     const few = await used()
