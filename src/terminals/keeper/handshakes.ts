@@ -9,6 +9,7 @@ import { WebSocketServer, type WebSocket } from 'ws'
 import type { TerminalsConfig } from '../../config/terminals-settings.ts'
 import {
   KEPT_HEADER,
+  NOT_AUTHENTICATED,
   REFUSAL_HEADER,
   SESSION_HEADERS,
   TAB_ID,
@@ -21,12 +22,7 @@ import type { KeeperClock } from './clock.ts'
 import { SecretDigest } from './digest.ts'
 import { tabOf } from './plain-requests.ts'
 import { loadScreens } from './screen.ts'
-import {
-  KeptTerminal,
-  NOT_AUTHENTICATED,
-  type TerminalEvents,
-  type TerminalOwner,
-} from './terminal.ts'
+import { KeptTerminal, type TerminalEvents, type TerminalOwner } from './terminal.ts'
 import type { Terminals } from './terminals.ts'
 import { firstMessageIn } from './ttyd-messages.ts'
 import { openTtyd, type TtydLink } from './ttyd-link.ts'
@@ -181,6 +177,8 @@ export class Handshakes {
   /** Gives a terminal to the client that came back, once it has said the token that ttyd accepted before. */
   #comeBack(terminal: KeptTerminal, handshake: Handshake): void {
     const arrival = terminal.state === 'attached' ? 'taken-over' : 'back'
+    // Now, not with the client's first message: the gateway may say something newer until then.
+    if (handshake.owner !== undefined) terminal.renew(handshake.owner)
     this.#accept(handshake, arrival, (socket) => {
       const about = { terminal: terminal.id, sid: handshake.owner?.sid, arrival }
       const link = new ClientLink(socket, this.#clock)
@@ -191,10 +189,9 @@ export class Handshakes {
         onMessage: (message) => {
           clearTimeout(timer)
           const first = firstMessageIn(message)
-          if (first !== undefined && terminal.attach(link, first)) {
-            if (handshake.owner !== undefined) terminal.renew(handshake.owner)
+          if (first !== undefined && terminal.attach(link, first))
             this.#logger.info(about, 'terminal continued')
-          } else {
+          else {
             link.listen(NOBODY)
             link.close(NOT_AUTHENTICATED, 'not authenticated')
             this.#logger.warn(about, 'a terminal was asked for without its token')
