@@ -16,6 +16,7 @@ import { RESET, snapshotOf } from './snapshot.ts'
 import { linksOn, memoryOf, simplify } from './screen-memory.ts'
 import { partsToParse } from './scrolled-away.ts'
 import { endOfSlice } from './slices.ts'
+import { ownTurn } from './turns.ts'
 import { completeLength, UnfinishedSequence } from './unfinished.ts'
 import { WaitingOutput } from './waiting-output.ts'
 import {
@@ -187,6 +188,7 @@ export class Screen {
    */
   async resize(size: Size): Promise<void> {
     this.#wanted = boundedSize(size)
+    if (this.#parser !== undefined) await ownTurn()
     await this.parsed()
     this.#size = this.#wanted
     if (this.#parser === undefined) return
@@ -228,6 +230,7 @@ export class Screen {
   }
 
   async #parse(): Promise<void> {
+    await ownTurn()
     let turnBegan = performance.now()
     while (!this.#isDisposed) {
       const piece = this.#waiting.take()
@@ -242,7 +245,7 @@ export class Screen {
           this.#parseSlice(slice.subarray(0, length))
           at += length
           if (performance.now() - turnBegan < TURN_MS) continue
-          await new Promise(setImmediate)
+          await ownTurn()
           turnBegan = performance.now()
         }
       if (!this.#isDisposed) this.#waitingBytes -= piece.countedBytes

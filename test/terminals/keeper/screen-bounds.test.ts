@@ -74,6 +74,20 @@ for (const [what, part] of Object.entries(FILLING))
     screen.dispose()
   })
 
+t.test(
+  'a list of colours takes time in proportion to its length, and one of all colours passes',
+  async (t) => {
+    const all = Array.from({ length: 256 }, (_, i) => `;${i};rgb:0011/0022/0033`).join('')
+    const screen = await parkedScreen(SIZE, [
+      Buffer.from(`\x1b]4${all}\x07\x1b]4${';1;rgb:ff/ff/ff'.repeat(4000)}\x07`),
+    ])
+    const snapshot = screen.snapshot().toString()
+    t.ok(snapshot.includes('\x1b]4;255;rgb:'))
+    t.notOk(snapshot.includes('\x1b]4;1;rgb:ff'), 'a longer list is left out')
+    screen.dispose()
+  },
+)
+
 t.test('what is too long is left out, and what follows it is not', async (t) => {
   const long = 'x'.repeat(MAX_STRING_LENGTH + 1)
   const screen = await parkedScreen(SIZE, [
