@@ -69,7 +69,7 @@ export class Handshakes {
   readonly #clock: KeeperClock
   readonly #times: HandshakeTimes
   readonly #events: TerminalEvents
-  readonly #unfinished = new UnfinishedMessages()
+  readonly #unfinished: UnfinishedMessages
   /** What the `101` of a handshake says to the gateway. */
   readonly #said = new WeakMap<IncomingMessage, readonly string[]>()
   readonly #sockets = new WebSocketServer({
@@ -89,6 +89,7 @@ export class Handshakes {
     this.#clock = clock
     this.#times = times
     this.#events = terminalEvents(terminals, logger)
+    this.#unfinished = new UnfinishedMessages(() => terminals.unreadInputBytes)
     this.#sockets.on('headers', (headers, request) =>
       headers.push(...(this.#said.get(request) ?? [])),
     )
