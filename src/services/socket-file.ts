@@ -3,6 +3,8 @@
  * left. A socket on which a process listens is left alone.
  */
 import { chmodSync, rmSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { codeOf } from '../answers/errors.ts'
 import { ALIVE_MS, canConnect } from './can-connect.ts'
 
 /**
@@ -17,6 +19,16 @@ export async function openSocketFile(path: string, listen: () => Promise<unknown
     chmodSync(path, 0o600)
   } finally {
     process.umask(umask)
+  }
+}
+
+/** Whether a socket cannot be made because its folder is missing. For that too, Node says EACCES (libuv, `uv_pipe_bind`). */
+export function isFolderMissing(path: string): boolean {
+  try {
+    statSync(dirname(path))
+    return false
+  } catch (error) {
+    return codeOf(error) === 'ENOENT'
   }
 }
 
