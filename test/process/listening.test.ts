@@ -43,7 +43,8 @@ t.test('the PID file exists while the program listens, and not afterwards', asyn
 t.test('a socket whose folder is missing is not called forbidden', async (t) => {
   const stateDir = temporaryFolder(t)
   const socket = join(stateDir, 'missing', 'gateway.sock')
-  const settings = testSettings({ GATEWAY_STATE_DIR: stateDir, GATEWAY_SOCKET: socket })
+  const instead = { GATEWAY_HOST: undefined, GATEWAY_PORT: undefined, GATEWAY_SOCKET: socket }
+  const settings = testSettings({ GATEWAY_STATE_DIR: stateDir, ...instead })
   const program = run(t, ['serve'], settings)
   t.equal(await program.exited, 69)
   t.match(program.stderr(), `GATEWAY_SOCKET ${socket} cannot be used (its folder does not exist)`)
