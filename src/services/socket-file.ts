@@ -3,6 +3,7 @@
  * left. A socket on which a process listens is left alone, also one that was made a moment ago.
  */
 import { chmodSync, linkSync, renameSync, rmSync, statSync, type BigIntStats } from 'node:fs'
+import { dirname } from 'node:path'
 import { codeOf } from '../answers/errors.ts'
 import { ALIVE_MS, canConnect } from './can-connect.ts'
 
@@ -27,6 +28,16 @@ function setMode(path: string): void {
     chmodSync(path, 0o600)
   } catch (error) {
     if (codeOf(error) !== 'ENOENT') throw error // another process that starts has it in its hand, see removeFile
+  }
+}
+
+/** Whether a socket cannot be made because its folder is missing. For that too, Node says EACCES (libuv, `uv_pipe_bind`). */
+export function isFolderMissing(path: string): boolean {
+  try {
+    statSync(dirname(path))
+    return false
+  } catch (error) {
+    return codeOf(error) === 'ENOENT'
   }
 }
 
