@@ -3,6 +3,7 @@ import t from 'tap'
 import {
   areParked,
   cutOff,
+  firstMessage,
   LogLines,
   openShell,
   openTerminal,
@@ -131,18 +132,18 @@ t.test(
   'a session that ends while its client is coming back ends the shell all the same',
   async (t) => {
     const ttyd = await startScriptedTtyd(t)
-    const keeper = await startTestKeeper(t, ttyd)
+    const log = new LogLines()
+    const keeper = await startTestKeeper(t, ttyd, {}, { log })
     const { client, shell } = await openShell(t, keeper, ttyd)
     await cutOff(keeper, client)
     const back = await openTerminal(t, keeper.path, { first: undefined })
     t.equal(back.arrival, 'back')
     await keeper.ask('DELETE', '/_terminals?sid=session-1')
     await eventually(() => shell.hasEnded(), 'the shell')
-    back.socket.send(
-      JSON.stringify({ AuthToken: 'dXNlcjpjb3JyZWN0IGhvcnNl', columns: 80, rows: 24 }),
-    )
+    for (let i = 0; i < 10; i++) back.socket.send(firstMessage())
     await eventually(() => back.closedWith() === 1012, 'it is told to come again')
     t.same(back.messages, [])
+    t.equal(log.of('terminal continued').length, 1, 'a client cannot fill the log')
     t.equal(keeper.terminals.size, 0)
   },
 )
