@@ -113,10 +113,13 @@ t.test(
     const { keeper, client, shell, ttyd } = await start(t)
     await begin(shell, client)
     printFile(shell, fileBytes(MIB))
+    // At once, because what comes after a pause is not of the transfer any more.
+    shell.socket.on('message', (data: Buffer) => {
+      if (data.toString() !== `0${CANCEL}`) return
+      shell.print(fileBytes(1000))
+      shell.print(Buffer.from('\x01\x02\xb7\r\x1b[?2004h$ ', 'latin1'))
+    })
     await cutOff(keeper, client)
-    // At once: what comes after a pause is not of the transfer any more.
-    shell.print(fileBytes(1000))
-    shell.print(Buffer.from('\x01\x02\xb7\r\x1b[?2004h$ ', 'latin1'))
     await eventually(() => shell.received.includes(`0${CANCEL}`), 'it is cancelled')
     const again = await screenFor(t, keeper.path, 'The file transfer was cut off')
     t.ok(again.messages[0]?.startsWith(`0${CANCEL}`), 'the page is told too')
