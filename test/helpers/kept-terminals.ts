@@ -143,6 +143,11 @@ export class LogLines {
   of(message: string): Record<string, unknown>[] {
     return this.lines.filter(({ msg }) => msg === message)
   }
+
+  /** Why terminals have ended, in that order. */
+  endings(): unknown[] {
+    return this.of('terminal ended').map(({ reason }) => reason)
+  }
 }
 
 /** A clock that a test moves. It goes on by itself too, unless a busy machine may take any time for what the test does. */

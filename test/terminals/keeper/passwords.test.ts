@@ -109,7 +109,7 @@ t.test('a password that was changed at ttyd opens a new shell, not the old one',
   await eventually(() => shell.received.includes('0new'), 'its own shell, though the tab has two')
 })
 
-t.test('digests are salted, and say nothing of the secret', async (t) => {
+t.test('a digest matches its secret alone, and shows nothing of it', async (t) => {
   const [one, other] = [new SecretDigest('secret'), new SecretDigest('secret')]
   t.ok(one.matches('secret') && other.matches('secret'))
   for (const wrong of ['', 'secre', 'secret ', 'Secret', 'secret\0', 'ſecret'])
