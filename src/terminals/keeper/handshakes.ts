@@ -224,6 +224,10 @@ export class Handshakes {
   }
 
   #refuseForNow({ owner, socket }: Handshake): void {
+    if (this.#terminals.isClosed) {
+      socket.destroy() // as if nobody listened, which is so in a moment
+      return
+    }
     this.#logger.warn({ sid: owner?.sid }, 'too many terminals')
     refuse(socket, 503, { [REFUSAL_HEADER]: 'too-many-terminals' })
   }

@@ -142,6 +142,22 @@ t.test('a terminal that comes back during the handshake takes the place', async 
   t.equal(back.closedWith(), undefined)
 })
 
+t.test(
+  'a keeper that stops during the handshake does not say that there are too many',
+  async (t) => {
+    const { ttyd, keeper, log } = await startSmall(t, {})
+    const answer = ttyd.holdHandshakes()
+    const refusal = refusalOf(keeper.path, `/terminal/ws?tab=${tab(1)}`)
+    await eventually(() => ttyd.dials() === 1, 'ttyd is asked')
+    const closed = keeper.close()
+    answer()
+    t.equal(await refusal, 'cut')
+    await closed
+    t.same(log.of('too many terminals'), [])
+    t.equal(ttyd.shells.length, 0)
+  },
+)
+
 t.test('a client that leaves during the handshake leaves no terminal and no place', async (t) => {
   const { ttyd, keeper } = await startSmall(t, { terminals: 1 })
   const answer = ttyd.holdHandshakes()
