@@ -42,7 +42,6 @@ t.test('a wrong token leaves the terminal as it is, and ttyd is not asked', asyn
     t.equal(stranger.closedWith(), 1008)
     t.same(stranger.messages, [])
   }
-  t.same(shell.received, [])
   t.notOk(shell.hasEnded())
   t.equal(ttyd.dials(), dials)
   t.equal(log.of('a terminal was asked for without its token').length, firsts.length)
@@ -52,6 +51,9 @@ t.test('a wrong token leaves the terminal as it is, and ttyd is not asked', asyn
 
   const owner = await openTerminal(t, keeper.path)
   await eventually(() => owner.output().includes('secret'), 'the owner gets it')
+  owner.type('ls')
+  await eventually(() => shell.received.includes('0ls'), 'and the shell')
+  t.same(shell.received, ['0ls'])
 })
 
 t.test('a wrong token does not take an attached terminal from its client', async (t) => {

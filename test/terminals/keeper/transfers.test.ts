@@ -197,5 +197,7 @@ t.test('nothing that a shell prints begins a transfer', async (t) => {
   await cutOff(keeper, client)
   const again = await screenFor(t, keeper.path, 'a line')
   t.notMatch(again.output(), /cut off/)
-  t.same(shell.received, ['0**', '0#ACT:'])
+  again.type('x')
+  await eventually(() => shell.received.includes('0x'), 'what is behind a cancellation')
+  t.same(shell.received, ['0**', '0#ACT:', '0x'])
 })
