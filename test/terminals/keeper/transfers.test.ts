@@ -73,6 +73,9 @@ t.test('a slow client gets every byte, and the shell waits for it', async (t) =>
   printFile(shell, file)
   await standsStill(() => shell.socket.bufferedAmount, 'what the shell has written')
   t.ok(shell.socket.bufferedAmount > 2 * MIB, 'it waits')
+  let pongs = 0
+  shell.socket.on('pong', () => pongs++)
+  await eventually(() => pongs > 1, 'ttyd, whose pings nobody reads, hears that the keeper lives')
   client.socket.resume()
   await eventually(() => length() >= before + file.length, 'all of it')
   t.ok(received().subarray(before).equals(file))
