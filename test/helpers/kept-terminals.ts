@@ -13,6 +13,7 @@ import {
   type RunningKeeper,
 } from '../../src/terminals/keeper/server.ts'
 import {
+  FROM_CLIENT,
   SESSION_HEADERS,
   TERMINAL_HEADER,
   type TerminalEntry,
@@ -375,6 +376,16 @@ export async function openShell(
   const shell = await ttyd.shell(number)
   await eventually(() => client.messages.length >= 2, 'title and preferences')
   return { client, shell }
+}
+
+/** Has a page ask for a pause (ttyd's PAUSE), and waits until the keeper has heard of it. */
+export async function pause(
+  { socket, type }: TestClient,
+  { received }: ScriptedShell,
+): Promise<void> {
+  socket.send(Buffer.of(FROM_CLIENT.pause))
+  type('paused')
+  await eventually(() => received.includes('0paused'), 'the pause has come')
 }
 
 /** Waits until this many terminals are parked. */

@@ -1,12 +1,12 @@
 /** What happens when a shell exits, or ttyd ends? */
 import t from 'tap'
-import { FROM_CLIENT } from '../../../src/terminals/protocol.ts'
 import {
   areParked,
   cutOff,
   LogLines,
   openShell,
   openTerminal,
+  pause,
   startScriptedTtyd,
   startTestKeeper,
   TestClock,
@@ -103,9 +103,7 @@ t.test('a client that has asked for a pause gets the rest all the same', async (
   const ttyd = await startScriptedTtyd(t)
   const keeper = await startTestKeeper(t, ttyd)
   const { client, shell } = await openShell(t, keeper, ttyd)
-  client.socket.send(Buffer.of(FROM_CLIENT.pause))
-  client.type('x')
-  await eventually(() => shell.received.includes('0x'), 'the pause has come')
+  await pause(client, shell)
   shell.print('the last words')
   shell.socket.terminate()
   await eventually(() => client.closedWith() === 1000, 'the close')
@@ -116,9 +114,7 @@ t.test('a client that has fallen behind gets the last screen', async (t) => {
   const ttyd = await startScriptedTtyd(t)
   const keeper = await startTestKeeper(t, ttyd)
   const { client, shell } = await openShell(t, keeper, ttyd)
-  client.socket.send(Buffer.of(FROM_CLIENT.pause))
-  client.type('x')
-  await eventually(() => shell.received.includes('0x'), 'the pause has come')
+  await pause(client, shell)
   for (let i = 0; i < 40; i++) shell.print(`${'y'.repeat(79)}\r\n`.repeat(800))
   shell.print('the last words')
   shell.socket.close()

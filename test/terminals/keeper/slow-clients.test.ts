@@ -7,6 +7,7 @@ import { startWorkspace, token } from '../../helpers/gateway.ts'
 import {
   CREDENTIAL,
   openTerminal,
+  pause,
   startScriptedTtyd,
   startTestKeeper,
   TAB,
@@ -220,9 +221,7 @@ t.test('a client that was cut in a pause comes back without one', async (t) => {
   const keeper = await startTestKeeper(t, ttyd)
   const client = await openTerminal(t, keeper.path)
   const shell = await ttyd.shell(0)
-  client.socket.send('2')
-  client.type('x')
-  await eventually(() => shell.received.length === 1, 'it is paused')
+  await pause(client, shell)
   shell.print('unseen ')
   client.socket.terminate()
   await eventually(() => keeper.terminals.counts().parked === 1, 'it is parked')
