@@ -61,7 +61,7 @@ t.test('a restart is announced, and the shell waits as for a lost connection', a
     'closed',
   )
   t.equal(kept.closedWith(), 1012)
-  t.match(kept.output(), /restarts\. Reconnect in a few seconds; your shell is kept\.\r\n$/)
+  t.match(kept.output(), /Your shell is kept .* press Enter or reload it\.\r\n$/)
   t.match(other.output(), /restarts\. Reconnect in a few seconds\.\r\n$/, 'a page without a tab')
   await eventually(() => keeper.terminals.size === 1, 'the one without a tab has ended')
   const [terminal] = await keeper.list()

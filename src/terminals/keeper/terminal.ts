@@ -197,6 +197,11 @@ export class KeptTerminal {
     return this.#screen.unparsedBytes
   }
 
+  /** How much input waits for ttyd, in bytes. */
+  get unreadInputBytes(): number {
+    return this.#ttyd.unreadBytes
+  }
+
   /** Keeps fewer lines above the screen. */
   trimScreen(): void {
     this.#screen.trim()

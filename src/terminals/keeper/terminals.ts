@@ -45,6 +45,11 @@ export class Terminals {
     return this.#terminals.size
   }
 
+  /** Whether the keeper stops, and takes no others. */
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
   /** How many are attached, and how many parked. */
   counts(): { attached: number; parked: number } {
     const attached = this.#all(isAttached).length
@@ -54,6 +59,13 @@ export class Terminals {
   /** About how much memory the screens of parked terminals take, in bytes, without output that is about to be parsed. */
   get parkedBytes(): number {
     return this.#all(isParked).reduce((sum, terminal) => sum + screenBytes(terminal), 0)
+  }
+
+  /** How much input ttyd has not read yet, in bytes. */
+  get unreadInputBytes(): number {
+    let bytes = 0
+    for (const terminal of this.#terminals) bytes += terminal.unreadInputBytes
+    return bytes
   }
 
   list(): TerminalEntry[] {
