@@ -10,13 +10,15 @@ import {
   type TerminalEntry,
   type TerminalState,
 } from '../protocol.ts'
+import { Attendance } from './attendance.ts'
 import { ClientFeed } from './client-feed.ts'
 import type { ClientLink } from './client-link.ts'
 import type { KeeperClock } from './clock.ts'
 import { SecretDigest } from './digest.ts'
 import { Holds } from './holds.ts'
 import { OutputPace } from './pace.ts'
-import { boundedSize, Screen, type Size } from './screen.ts'
+import { Screen, type Size } from './screen.ts'
+import { ShellSize } from './shell-size.ts'
 import { CANCEL, Transfer } from './transfer.ts'
 import type { TtydLink } from './ttyd-link.ts'
 import {
@@ -28,9 +30,6 @@ import {
   type FirstMessage,
   unicodeVersionIn,
 } from './ttyd-messages.ts'
-
-/** A new size reaches the shell when no other follows within this time, in milliseconds: each makes its program draw again. */
-const RESIZE_MS = 60
 
 /** A page that has not said its first message after this time, in milliseconds, has no shell yet, and gets none. */
 const FIRST_MESSAGE_MS = 10_000
@@ -134,6 +133,8 @@ export class KeptTerminal {
   readonly #holds: Holds
   readonly #pace: OutputPace
   readonly #transfer: Transfer
+  readonly #size: ShellSize
+  readonly #attendance: Attendance
   /** Whether a transfer was cut off, which the page of the client that comes back may not know. */
   #wasTransferCut = false
   /** The token of the first message; undefined until then. */
@@ -141,17 +142,10 @@ export class KeptTerminal {
   /** Whether ttyd has accepted the token: it sends nothing before that. */
   #isAccepted = false
   #feed: ClientFeed | undefined
-  /** The size that the shell has, or is about to get. */
-  #size: Size = DEFAULT_SIZE
   #title: Buffer | undefined
   #preferences: Buffer | undefined
   #hasEnded = false
   #hasShellEnded = false
-  /** Since when it has been attached, or parked: on the clock for people, and on the one for waiting. */
-  #since: number
-  #sinceElapsed: number
-  #parkMs = 0
-  #resize: NodeJS.Timeout | undefined
 
   constructor(options: TerminalOptions) {
     const { owner, tab, ttyd, parkTimes, scrollback, password, clock, events } = options
@@ -163,9 +157,12 @@ export class KeptTerminal {
     this.#clock = clock
     this.#events = events
     this.startedAt = clock.wall()
-    this.#since = this.startedAt
-    this.#sinceElapsed = clock.elapsed()
-    this.#screen = new Screen(this.#size, scrollback)
+    this.#attendance = new Attendance(clock)
+    this.#screen = new Screen(DEFAULT_SIZE, scrollback)
+    this.#size = new ShellSize({
+      ...{ screen: this.#screen, ttyd },
+      onFault: (error) => events.onFault(this, error),
+    })
     this.#screen.onAnswer = (text) => ttyd.send(Buffer.from(`0${text}`))
     this.#holds = new Holds((isHeld) => ttyd.hold(isHeld))
     this.#pace = new OutputPace((isHeld) => this.#holds.set('pace', isHeld))
@@ -184,7 +181,7 @@ export class KeptTerminal {
 
   /** For how long it has been parked, in milliseconds; undefined while it has a client. */
   get parkedForMs(): number | undefined {
-    return this.#feed === undefined ? this.#clock.elapsed() - this.#sinceElapsed : undefined
+    return this.#feed === undefined ? this.#attendance.forMs : undefined
   }
 
   /** About how much memory the screen takes, in bytes. */
@@ -222,15 +219,15 @@ export class KeptTerminal {
       ends: owner === undefined || owner.ends === Infinity ? undefined : owner.ends,
       mark: owner?.mark,
       title: this.#titleText(),
-      ...this.#size,
-      since: this.#since,
-      parkedUntil: state === 'attached' ? undefined : this.#since + this.#parkMs,
+      ...this.#size.current,
+      since: this.#attendance.since,
+      parkedUntil: state === 'attached' ? undefined : this.#attendance.parkedUntil,
     }
   }
 
   /** Gives a new terminal its client. What the client sends and what ttyd answers passes as it is, until ttyd accepts it. */
   begin(client: ClientLink): void {
-    this.#listenTo(client, this.#size)
+    this.#listenTo(client, this.#size.current)
   }
 
   /**
@@ -247,7 +244,7 @@ export class KeptTerminal {
     this.#feed?.stop()
     this.#feed?.client.close(NORMAL, 'continued elsewhere')
     this.#cutTransfer()
-    this.#markTime()
+    this.#attendance.come()
     this.#pace.reset()
     const feed = this.#listenTo(client, size)
     if (!this.#ttyd.hasRoom) client.holdInput(true)
@@ -266,7 +263,7 @@ export class KeptTerminal {
   end(reason: EndReason, close?: { code: number; reason: string }): void {
     if (this.#hasEnded) return
     this.#hasEnded = true
-    clearTimeout(this.#resize)
+    this.#size.stop()
     this.#pace.stop()
     this.#transfer.stop()
     this.#ttyd.close()
@@ -302,10 +299,9 @@ export class KeptTerminal {
   check(): void {
     const now = this.#clock.elapsed()
     if (this.owner !== undefined && this.#clock.wall() >= this.owner.ends) this.endForSession()
-    else if (this.#feed === undefined && now - this.#sinceElapsed >= this.#parkMs)
-      this.end('nobody came back')
+    else if (this.#feed === undefined && this.#attendance.isOver) this.end('nobody came back')
     else {
-      if (!this.#isAccepted && now - this.#sinceElapsed >= FIRST_MESSAGE_MS)
+      if (!this.#isAccepted && this.#attendance.forMs >= FIRST_MESSAGE_MS)
         this.#feed?.client.close(NOT_AUTHENTICATED, 'nothing was said')
       this.#feed?.client.check(now)
       this.#transfer.check(this.#holds.isHeld)
@@ -336,7 +332,7 @@ export class KeptTerminal {
     if (feed !== this.#feed || this.#hasEnded) return
     this.#wasTransferCut = false
     this.#pace.reset()
-    this.#resizeTo(feed.size)
+    this.#size.change(feed.size)
     if (!this.#hasShellEnded) return
     feed.client.send(line(SHELL_ENDED_LINE))
     feed.client.close(NORMAL, 'the shell has ended')
@@ -396,7 +392,7 @@ export class KeptTerminal {
         const size = sizeIn(message.subarray(1))
         if (size === undefined) break // ttyd decides what that means
         feed.size = size
-        this.#resizeTo(size)
+        this.#size.change(size)
         return
       }
       case FROM_CLIENT.pause:
@@ -419,29 +415,9 @@ export class KeptTerminal {
     const first = firstMessageIn(message)
     if (first === undefined) return message
     this.#authToken = new SecretDigest(first.authToken)
-    this.#size = first.size
     feed.size = first.size
-    this.#resizeScreen(first.size)
+    this.#size.begin(first.size)
     return withSize(message, first.size)
-  }
-
-  /**
-   * Gives the shell and its screen another size, once no other has come for a moment: a window that is dragged has a new one
-   * with each frame, and each makes the screen wrap its lines again and the program draw again.
-   */
-  #resizeTo(size: Size): void {
-    const next = boundedSize(size)
-    if (next.columns === this.#size.columns && next.rows === this.#size.rows) return
-    this.#size = next
-    clearTimeout(this.#resize)
-    this.#resize = setTimeout(() => {
-      this.#resizeScreen(next)
-      this.#ttyd.send(Buffer.from(`1${JSON.stringify(next)}`))
-    }, RESIZE_MS)
-  }
-
-  #resizeScreen(size: Size): void {
-    this.#screen.resize(size).catch((error: unknown) => this.#events.onFault(this, error))
   }
 
   #onClientEnd(feed: ClientFeed, code: number): void {
@@ -456,9 +432,8 @@ export class KeptTerminal {
     else if (!isKept || parkMs === 0) this.end('its connection ended')
     else {
       this.#feed = undefined
-      this.#parkMs = parkMs
       this.#cutTransfer()
-      this.#markTime()
+      this.#attendance.leave(parkMs)
       this.#events.onParked(this, code, parkMs)
     }
   }
@@ -476,11 +451,6 @@ export class KeptTerminal {
     // ttyd's refusal passes as it is. After any other code but 1000 the page would open one new shell after the other.
     const isRefusal = !this.#isAccepted && code === NOT_AUTHENTICATED
     feed.client.close(isRefusal ? code : NORMAL, 'the shell has ended')
-  }
-
-  #markTime(): void {
-    this.#since = this.#clock.wall()
-    this.#sinceElapsed = this.#clock.elapsed()
   }
 
   /** The title as programs set it, or as ttyd did. */

@@ -274,11 +274,15 @@ export function boundSequences(terminal: Terminal): void {
         return false
       },
     )
-  for (const number of [4, 104])
-    terminal.parser.registerOscHandler(number, ({ length }) => length > MAX_COLORS_LENGTH) // then xterm.js does not see it
+  boundColors(terminal)
   for (const { _handlers } of [parser._oscParser, parser._dcsParser])
     for (const handler of Object.values(_handlers).flat()) boundText(handler)
   boundCells(core.buffers.normal.lines.get(0) as Line)
+}
+
+function boundColors({ parser }: Terminal): void {
+  for (const number of [4, 104])
+    parser.registerOscHandler(number, ({ length }) => length > MAX_COLORS_LENGTH) // then xterm.js does not see it
 }
 
 function boundText(handler: StringHandler): void {
