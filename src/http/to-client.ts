@@ -8,6 +8,7 @@ import {
   maySpeakForOrigin,
   speaksForOrigin,
 } from './browser.ts'
+import { KEPT_HEADER, REFUSAL_HEADER, TERMINAL_HEADER } from './keeper-fields.ts'
 import { rewriteRefresh } from './location.ts'
 import { Remembered } from '../limits/memo.ts'
 import { fieldLines, listElements, trimOws, type RawHeaders } from './fields.ts'
@@ -48,8 +49,8 @@ const ALLOW_ORIGIN = POLICY_FIELDS['access-control-allow-origin']
 const ALLOW_CREDENTIALS = POLICY_FIELDS['access-control-allow-credentials']
 type PolicyField = (typeof POLICY_FIELDS)[keyof typeof POLICY_FIELDS]
 
-/** What the keeper of terminals tells the gateway (src/terminals/protocol.ts), in a response to a handshake. */
-const FROM_KEEPER = ['x-workspace-terminal', 'x-workspace-terminal-kept', 'x-workspace-refusal']
+/** What the keeper of terminals tells the gateway alone. */
+const FROM_KEEPER = [TERMINAL_HEADER, KEPT_HEADER, REFUSAL_HEADER].map((name) => name.toLowerCase())
 
 /** Response headers that are removed: only the gateway may send them, or they apply to one hop. */
 const NEVER_FROM_SERVICE: ReadonlySet<string> = new Set([

@@ -4,6 +4,8 @@
  */
 import type { TerminalArrival } from '../request/outcome.ts'
 
+export { KEPT_HEADER, REFUSAL_HEADER, TERMINAL_HEADER } from '../http/keeper-fields.ts'
+
 /** The version of everything in this file that the two programs must agree on. */
 export const PROTOCOL = 1
 
@@ -31,20 +33,11 @@ export const SESSION_HEADERS = {
   mark: 'X-Workspace-Session-Mark',
 } as const
 
-/** How a handshake got its terminal: a field of the keeper's `101`, which the gateway keeps for itself. */
-export const TERMINAL_HEADER = 'X-Workspace-Terminal'
-
 /** `new`: a new shell. `back`: the terminal that was parked. `taken-over`: the terminal that another connection had. */
 export type Arrival = TerminalArrival
 
-/** How a handshake got its terminal: the values of {@link TERMINAL_HEADER}. */
+/** How a handshake got its terminal: the values of `X-Workspace-Terminal`. */
 export const ARRIVALS: readonly Arrival[] = ['new', 'back', 'taken-over']
-
-/** A field of the keeper's `101`: for how many seconds the terminal waits when its connection is lost. Absent when it does not. */
-export const KEPT_HEADER = 'X-Workspace-Terminal-Kept'
-
-/** The header of a refusal by the keeper itself, with the gateway's error code. */
-export const REFUSAL_HEADER = 'X-Workspace-Refusal'
 
 /** The parameter of the terminal's address by which a page finds its terminal again. */
 export const TAB_PARAMETER = 'tab'

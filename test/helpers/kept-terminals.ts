@@ -13,6 +13,7 @@ import {
   type RunningKeeper,
 } from '../../src/terminals/keeper/server.ts'
 import {
+  FROM_CLIENT,
   SESSION_HEADERS,
   TERMINAL_HEADER,
   type TerminalEntry,
@@ -143,18 +144,28 @@ export class LogLines {
   of(message: string): Record<string, unknown>[] {
     return this.lines.filter(({ msg }) => msg === message)
   }
+
+  /** Why terminals have ended, in that order. */
+  endings(): unknown[] {
+    return this.of('terminal ended').map(({ reason }) => reason)
+  }
 }
 
-/** A clock that a test moves. It goes on by itself too, so that connections stay alive. */
+/** A clock that a test moves. It goes on by itself too, unless a busy machine may take any time for what the test does. */
 export class TestClock implements KeeperClock {
+  readonly #standsStill: boolean
   #offset = 0
+
+  constructor({ standsStill = false } = {}) {
+    this.#standsStill = standsStill
+  }
 
   /** Lets time pass. */
   pass(ms: number): void {
     this.#offset += ms
   }
 
-  readonly elapsed = (): number => performance.now() + this.#offset
+  readonly elapsed = (): number => this.#offset + (this.#standsStill ? 0 : performance.now())
 
   readonly wall = (): number => Date.now() + this.#offset
 }
@@ -365,6 +376,16 @@ export async function openShell(
   const shell = await ttyd.shell(number)
   await eventually(() => client.messages.length >= 2, 'title and preferences')
   return { client, shell }
+}
+
+/** Has a page ask for a pause (ttyd's PAUSE), and waits until the keeper has heard of it. */
+export async function pause(
+  { socket, type }: TestClient,
+  { received }: ScriptedShell,
+): Promise<void> {
+  socket.send(Buffer.of(FROM_CLIENT.pause))
+  type('paused')
+  await eventually(() => received.includes('0paused'), 'the pause has come')
 }
 
 /** Waits until this many terminals are parked. */

@@ -624,6 +624,9 @@ t.test(
       'Connection',
       'X-Gateway-Error',
       'x-gateway-error',
+      'X-Workspace-Terminal',
+      'x-workspace-terminal-kept',
+      'X-Workspace-Refusal',
       'X-Request-ID',
     ])
       t.same(returned([[name, 'x']]), [...POLICY, ID], name)
@@ -942,6 +945,9 @@ t.test('a 101 passes unchanged, without the headers that only the gateway sends'
   const dropped: Pair[] = [
     ['X-Gateway-Error', 'x'],
     ['x-request-id', 'theirs'],
+    ['X-Workspace-Terminal', 'back'],
+    ['x-workspace-terminal-kept', '43200'],
+    ['X-Workspace-Refusal', 'too-many-terminals'],
     ['Content-Length', '5'],
     ['transfer-encoding', 'chunked'],
     ['Set-Cookie', '__Host-workspace_session=evil'],

@@ -194,6 +194,28 @@ t.test('a gateway that is not in charge asks nothing', async (t) => {
   t.same(fake.asked, ['GET /_ready', 'GET /_terminals'])
 })
 
+t.test(
+  'after sessions have changed it looks again for a moment, and then once a minute',
+  async (t) => {
+    const fake = await startFakeKeeper(t, {
+      'GET /_ready': READY,
+      'GET /_terminals': { terminals: [] },
+    })
+    const { client } = clientOf(fake)
+    const looks = async (afterMs: number) => {
+      client.check(performance.now() + afterMs, Date.now())
+      await client.compare()
+      return fake.asked.filter((line) => line === 'GET /_terminals').length
+    }
+    t.equal(await looks(0), 1, 'at the start')
+    t.equal(await looks(50_000), 1)
+    t.equal(await looks(60_001), 2)
+    client.sessionsChanged()
+    t.equal(await looks(0), 3, 'at once')
+    t.equal(await looks(1001), 4, 'a handshake that was under way may have come later')
+  },
+)
+
 t.test('a keeper that does not answer is asked again, with one line of log', async (t) => {
   let isBroken = true
   const fake = await startFakeKeeper(t, {

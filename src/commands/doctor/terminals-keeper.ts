@@ -64,7 +64,7 @@ function keptText({
   const held =
     count === 0
       ? 'it holds no terminal, so an upgrade of it costs nothing'
-      : `it holds ${count === 1 ? '1 terminal' : `${count} terminals`} (${attached} in use, ${parked} waiting), which an upgrade of it would end`
+      : `it holds ${count === 1 ? '1 terminal' : `${count} terminals`} (${attached} attached, ${parked} parked), which an upgrade of it would end`
   return `${version}, protocol ${protocol}, since ${new Date(startedAt).toISOString()}; ${held}`
 }
 

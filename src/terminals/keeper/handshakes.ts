@@ -189,11 +189,11 @@ export class Handshakes {
         onEnd: () => clearTimeout(timer),
         onMessage: (message) => {
           clearTimeout(timer)
+          link.listen(NOBODY) // what a client says behind a refused first message is not looked at
           const first = firstMessageIn(message)
           if (first !== undefined && terminal.attach(link, first))
             this.#logger.info(about, 'terminal continued')
           else {
-            link.listen(NOBODY)
             link.close(NOT_AUTHENTICATED, 'not authenticated')
             this.#logger.warn(about, 'a terminal was asked for without its token')
           }
@@ -222,6 +222,10 @@ export class Handshakes {
   }
 
   #refuseForNow({ owner, socket }: Handshake): void {
+    if (this.#terminals.isClosed) {
+      socket.destroy() // as if nobody listened, which is so in a moment
+      return
+    }
     this.#logger.warn({ sid: owner?.sid }, 'too many terminals')
     refuse(socket, 503, { [REFUSAL_HEADER]: 'too-many-terminals' })
   }
@@ -298,7 +302,7 @@ function passRefusal(answer: IncomingMessage, socket: Duplex): void {
   for (let i = 0; i < answer.rawHeaders.length; i += 2)
     if (!/^(?:connection|transfer-encoding|keep-alive)$/i.test(answer.rawHeaders[i] ?? ''))
       head += `${answer.rawHeaders[i]}: ${answer.rawHeaders[i + 1]}\r\n`
-  socket.write(`${head}Connection: close\r\n\r\n`)
+  socket.write(`${head}Connection: close\r\n\r\n`, 'latin1') // as it was read
   socket.once('close', () => answer.destroy())
   answer.on('error', () => socket.destroy())
   answer.pipe(socket)

@@ -45,6 +45,11 @@ export class Terminals {
     return this.#terminals.size
   }
 
+  /** Whether the keeper stops, and takes no others. */
+  get isClosed(): boolean {
+    return this.#isClosed
+  }
+
   /** How many are attached, and how many parked. */
   counts(): { attached: number; parked: number } {
     const attached = this.#all(isAttached).length

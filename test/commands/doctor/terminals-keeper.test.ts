@@ -22,8 +22,8 @@ t.test('a plain ttyd is no fault, and the keeper is mentioned', async (t) => {
 
 t.test('a keeper says what an upgrade of it would end, and since when', async (t) => {
   for (const [counts, detail] of [
-    [{ attached: 2, parked: 3 }, /5 terminals \(2 in use, 3 waiting\), which an upgrade/],
-    [{ attached: 1, parked: 0 }, /1 terminal \(1 in use, 0 waiting\)/],
+    [{ attached: 2, parked: 3 }, /5 terminals \(2 attached, 3 parked\), which an upgrade/],
+    [{ attached: 1, parked: 0 }, /1 terminal \(1 attached, 0 parked\)/],
     [{ attached: 0, parked: 0 }, /holds no terminal, so an upgrade of it costs nothing/],
   ] as const) {
     const { url } = await startFakeKeeper(t, { 'GET /_ready': { ...READY, ...counts } })

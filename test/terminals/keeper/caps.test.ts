@@ -1,5 +1,6 @@
 /** How many terminals may there be, and which one makes room? */
 import t from 'tap'
+import { ERRORS } from '../../../src/answers/errors.ts'
 import { BOUNDS, type TerminalBounds } from '../../../src/terminals/keeper/terminals.ts'
 import {
   areParked,
@@ -37,6 +38,7 @@ async function startSmall(
 
 t.test('64 in all, 16 of a session, 64 MiB', async (t) => {
   t.same(BOUNDS, { terminals: 64, perSession: 16, parkedBytes: 67_108_864 })
+  t.match(ERRORS['too-many-terminals'].when, '64 terminals, or the session 16')
 })
 
 t.test('the session’s longest parked terminal makes room', async (t) => {
@@ -52,7 +54,7 @@ t.test('the session’s longest parked terminal makes room', async (t) => {
   const three = await openShell(t, keeper, ttyd, { tab: tab(3) })
   await eventually(() => two.shell.hasEnded(), 'the longest parked one ends')
   t.notOk(one.shell.hasEnded() || other.shell.hasEnded() || three.shell.hasEnded())
-  t.match(log.of('terminal ended'), [{ reason: 'another terminal needed its place' }])
+  t.same(log.endings(), ['another terminal needed its place'])
 })
 
 t.test('a full session, all attached, is refused, and ttyd is not asked', async (t) => {
@@ -140,6 +142,22 @@ t.test('a terminal that comes back during the handshake takes the place', async 
   t.equal(back.closedWith(), undefined)
 })
 
+t.test(
+  'a keeper that stops during the handshake does not say that there are too many',
+  async (t) => {
+    const { ttyd, keeper, log } = await startSmall(t, {})
+    const answer = ttyd.holdHandshakes()
+    const refusal = refusalOf(keeper.path, `/terminal/ws?tab=${tab(1)}`)
+    await eventually(() => ttyd.dials() === 1, 'ttyd is asked')
+    const closed = keeper.close()
+    answer()
+    t.equal(await refusal, 'cut')
+    await closed
+    t.same(log.of('too many terminals'), [])
+    t.equal(ttyd.shells.length, 0)
+  },
+)
+
 t.test('a client that leaves during the handshake leaves no terminal and no place', async (t) => {
   const { ttyd, keeper } = await startSmall(t, { terminals: 1 })
   const answer = ttyd.holdHandshakes()
@@ -176,9 +194,10 @@ t.test('parked terminals lose scrollback, then the longest parked ends', async (
     return keeper.terminals.parkedBytes > 100_000 && keeper.terminals.parkedBytes <= parkedBytes
   }, 'they fit')
   t.equal(keeper.terminals.size, 2)
-  t.same(log.of('terminal ended'), [])
+  t.same(log.endings(), [])
 
-  const wide = await openShell(t, keeper, ttyd, { tab: tab(3), columns: 1000, rows: 100 })
+  // 500 kB without scrollback, which the two others leave no room for; one of them does.
+  const wide = await openShell(t, keeper, ttyd, { tab: tab(3), columns: 500, rows: 80 })
   wide.shell.print('x\r\n'.repeat(200))
   await cutOff(keeper, wide.client)
   await eventually(() => {
@@ -186,5 +205,6 @@ t.test('parked terminals lose scrollback, then the longest parked ends', async (
     return keeper.terminals.size < 3
   }, 'one ends')
   await eventually(() => opened[0]?.shell.hasEnded() === true, 'the longest parked one')
-  t.match(log.of('terminal ended')[0], { reason: 'parked terminals took too much memory' })
+  keeper.terminals.check()
+  t.same(log.endings(), ['parked terminals took too much memory'])
 })

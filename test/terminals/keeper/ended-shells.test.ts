@@ -1,12 +1,12 @@
 /** What happens when a shell exits, or ttyd ends? */
 import t from 'tap'
-import { FROM_CLIENT } from '../../../src/terminals/protocol.ts'
 import {
   areParked,
   cutOff,
   LogLines,
   openShell,
   openTerminal,
+  pause,
   startScriptedTtyd,
   startTestKeeper,
   TestClock,
@@ -28,7 +28,7 @@ t.test('a shell that exits closes its client with 1000, however ttyd says so', a
     t.equal(client.closedWith(), 1000, String(end))
     t.equal(client.output(), 'bye')
     await eventually(() => keeper.terminals.size === 0, 'it is forgotten')
-    t.match(log.of('terminal ended'), [{ reason: 'the shell ended' }])
+    t.same(log.endings(), ['the shell ended'])
     t.equal((await openTerminal(t, keeper.path)).arrival, 'new')
   }
 })
@@ -53,7 +53,10 @@ t.test('a shell that exits while parked leaves its last screen and a note', asyn
   shell.print('the build is done\r\n')
   shell.socket.terminate()
   await eventually(() => log.of('shell ended while parked').length === 1, 'it is noticed')
-  t.match(await keeper.list(), [{ state: 'exited' }])
+  t.same(
+    (await keeper.list()).map(({ state }) => state),
+    ['exited'],
+  )
   clock.pass(3_000_000)
   keeper.terminals.check()
   const back = await openTerminal(t, keeper.path)
@@ -87,7 +90,10 @@ t.test('a client that is cut off before it has read the end gets it when it is b
   shell.socket.terminate()
   await eventually(() => shell.hasEnded(), 'the shell')
   await cutOff(keeper, client)
-  t.match(await keeper.list(), [{ state: 'exited' }])
+  t.same(
+    (await keeper.list()).map(({ state }) => state),
+    ['exited'],
+  )
   const back = await openTerminal(t, keeper.path)
   await eventually(() => back.closedWith() === 1000, 'the close')
   t.match(back.output(), /the last words/)
@@ -97,9 +103,7 @@ t.test('a client that has asked for a pause gets the rest all the same', async (
   const ttyd = await startScriptedTtyd(t)
   const keeper = await startTestKeeper(t, ttyd)
   const { client, shell } = await openShell(t, keeper, ttyd)
-  client.socket.send(Buffer.of(FROM_CLIENT.pause))
-  client.type('x')
-  await eventually(() => shell.received.includes('0x'), 'the pause has come')
+  await pause(client, shell)
   shell.print('the last words')
   shell.socket.terminate()
   await eventually(() => client.closedWith() === 1000, 'the close')
@@ -110,9 +114,7 @@ t.test('a client that has fallen behind gets the last screen', async (t) => {
   const ttyd = await startScriptedTtyd(t)
   const keeper = await startTestKeeper(t, ttyd)
   const { client, shell } = await openShell(t, keeper, ttyd)
-  client.socket.send(Buffer.of(FROM_CLIENT.pause))
-  client.type('x')
-  await eventually(() => shell.received.includes('0x'), 'the pause has come')
+  await pause(client, shell)
   for (let i = 0; i < 40; i++) shell.print(`${'y'.repeat(79)}\r\n`.repeat(800))
   shell.print('the last words')
   shell.socket.close()
@@ -130,5 +132,8 @@ t.test('ttyd ends: every shell has exited, and the next one is new', async (t) =
   for (const { shell } of [one, two]) shell.socket.terminate()
   await eventually(() => one.client.closedWith() === 1000, 'the attached one')
   await areParked(keeper)
-  t.match(await keeper.list(), [{ state: 'exited' }])
+  t.same(
+    (await keeper.list()).map(({ state }) => state),
+    ['exited'],
+  )
 })

@@ -76,7 +76,10 @@ t.test(
       t.notOk(back.output().includes('\x1b[c'), 'the page is not asked')
       await cutOff(keeper, back)
     }
-    t.equal(shell.received.length, 1)
+    const last = await openTerminal(t, keeper.path)
+    last.type('x')
+    await eventually(() => shell.received.includes('0x'), 'what is behind any other answer')
+    t.same(shell.received, ['0\x1b[?1;2c', '0x'])
   },
 )
 
@@ -88,7 +91,10 @@ t.test('a question that a client got is the client’s to answer', async (t) => 
   await eventually(() => client.output() === '\x1b[c', 'it is asked')
   await cutOff(keeper, client)
   await eventually(() => keeper.terminals.parkedBytes > 0, 'the output is parsed')
-  t.same(shell.received, [])
+  const back = await openTerminal(t, keeper.path)
+  back.type('x')
+  await eventually(() => shell.received.includes('0x'), 'what is behind any answer')
+  t.same(shell.received, ['0x'])
 })
 
 t.test('a shell that reads nothing: input waits at the client, and comes whole', async (t) => {

@@ -42,7 +42,6 @@ t.test('a wrong token leaves the terminal as it is, and ttyd is not asked', asyn
     t.equal(stranger.closedWith(), 1008)
     t.same(stranger.messages, [])
   }
-  t.same(shell.received, [])
   t.notOk(shell.hasEnded())
   t.equal(ttyd.dials(), dials)
   t.equal(log.of('a terminal was asked for without its token').length, firsts.length)
@@ -52,6 +51,9 @@ t.test('a wrong token leaves the terminal as it is, and ttyd is not asked', asyn
 
   const owner = await openTerminal(t, keeper.path)
   await eventually(() => owner.output().includes('secret'), 'the owner gets it')
+  owner.type('ls')
+  await eventually(() => shell.received.includes('0ls'), 'and the shell')
+  t.same(shell.received, ['0ls'])
 })
 
 t.test('a wrong token does not take an attached terminal from its client', async (t) => {
@@ -109,7 +111,7 @@ t.test('a password that was changed at ttyd opens a new shell, not the old one',
   await eventually(() => shell.received.includes('0new'), 'its own shell, though the tab has two')
 })
 
-t.test('digests are salted, and say nothing of the secret', async (t) => {
+t.test('a digest matches its secret alone, and shows nothing of it', async (t) => {
   const [one, other] = [new SecretDigest('secret'), new SecretDigest('secret')]
   t.ok(one.matches('secret') && other.matches('secret'))
   for (const wrong of ['', 'secre', 'secret ', 'Secret', 'secret\0', 'ſecret'])

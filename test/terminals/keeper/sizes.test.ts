@@ -9,7 +9,7 @@ import {
   startScriptedTtyd,
   startTestKeeper,
 } from '../../helpers/kept-terminals.ts'
-import { eventually } from '../../helpers/waiting.ts'
+import { elapse, eventually } from '../../helpers/waiting.ts'
 
 const json = (value: unknown) => Buffer.from(JSON.stringify(value))
 
@@ -88,16 +88,21 @@ t.test('a shell gets no larger window than its screen has here', async (t) => {
   t.ok(keeper.terminals.list().every(({ columns }) => columns <= 1024))
 })
 
-t.test('a window that is dragged reaches the shell once', async (t) => {
+t.test('a window that is dragged does not reach the shell with each frame', async (t) => {
   const ttyd = await startScriptedTtyd(t)
   const keeper = await startTestKeeper(t, ttyd)
   const { client, shell } = await openShell(t, keeper, ttyd)
-  for (let columns = 81; columns <= 200; columns++)
-    client.socket.send(JSON.stringify({ columns, rows: 40 }).replace('{', '1{'))
+  const frames = 30
+  for (let frame = 1; frame <= frames; frame++) {
+    client.socket.send(`1{"columns":${80 + frame},"rows":40}`)
+    await elapse(8, 'frames follow each other')
+  }
   client.type('x')
   await eventually(() => shell.received.includes('0x'), 'input does not wait')
-  await eventually(() => shell.received.length > 1, 'the size')
-  t.same(shell.received, ['0x', '1{"columns":200,"rows":40}'])
+  const last = `1{"columns":${80 + frames},"rows":40}`
+  await eventually(() => shell.received.includes(last), 'the last size')
+  // A busy machine may pause between two frames, and then the shell gets the first of them.
+  t.ok(shell.received.length < frames / 2, `${shell.received.length} messages`)
 })
 
 t.test('a size that makes no sense is for ttyd to judge', async (t) => {
@@ -141,7 +146,6 @@ t.test('a size that comes while the screen is drawn is the one that stays', asyn
   await cutOff(keeper, client)
   const back = await openTerminal(t, keeper.path, { columns: 50, rows: 20 })
   back.socket.send('1{"columns":60,"rows":30}')
-  await eventually(() => shell.received.length > 0, 'the size')
-  t.equal(shell.received.at(-1), '1{"columns":60,"rows":30}')
+  await eventually(() => shell.received.at(-1) === '1{"columns":60,"rows":30}', 'the size')
   t.match(await keeper.list(), [{ columns: 60, rows: 30 }])
 })

@@ -45,7 +45,8 @@ t.test('ttyd’s refusal of a handshake passes as it is', async (t) => {
   const log = new LogLines()
   const ttyd = await startUpstream(t, undefined, (_request, socket) => {
     socket.end(
-      'HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm="ttyd"\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n',
+      'HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm="ttyd"\r\nX-Odd: \xe9\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n',
+      'latin1',
     )
   })
   const keeper = await startTestKeeper(t, ttyd, {}, { log })
@@ -53,7 +54,7 @@ t.test('ttyd’s refusal of a handshake passes as it is', async (t) => {
   t.match(refusal, {
     status: 407,
     body: 'body',
-    headers: { 'proxy-authenticate': 'Basic realm="ttyd"' },
+    headers: { 'proxy-authenticate': 'Basic realm="ttyd"', 'x-odd': '\xe9' },
   })
   t.match(log.of('ttyd refused a handshake'), [{ sid: 'session-1', status: 407 }])
   t.equal(keeper.terminals.size, 0)
