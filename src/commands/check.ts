@@ -13,6 +13,11 @@ import {
 } from '../config/load.ts'
 import type { Setting } from '../config/setting.ts'
 import { SETTINGS } from '../config/settings.ts'
+import {
+  nearestKeeperVariable,
+  PREFIX as KEEPER_PREFIX,
+  TERMINALS_SETTINGS,
+} from '../config/terminals-settings.ts'
 import { configAdvice } from './advice.ts'
 import type { Io } from './io.ts'
 import { jsonText } from './printable.ts'
@@ -79,6 +84,8 @@ const DECLARED = Object.entries(SETTINGS) as ReadonlyArray<
   readonly [keyof Config, Setting<unknown>]
 >
 
+const KEEPER_SETTINGS = Object.values<Setting<unknown>>(TERMINALS_SETTINGS)
+
 function effectiveSettings(config: Config, env: Environment): Effective[] {
   // Show values as they were written, but the state folder as the resolved path.
   const plainValue = (key: keyof Config): string | null =>
@@ -131,12 +138,13 @@ function report(settings: readonly Effective[], warnings: readonly string[]): st
 /** Prints the meaning and the current value of one setting. */
 function explain(asked: string, env: Environment, io: Io, json: boolean): number {
   const name = asked.toUpperCase().replaceAll('-', '_')
-  const full = name.startsWith('GATEWAY_') ? name : `GATEWAY_${name}`
-  const setting = DECLARED.map(([, one]) => one).find(
+  const isKeepers = name.startsWith(KEEPER_PREFIX)
+  const full = isKeepers || name.startsWith('GATEWAY_') ? name : `GATEWAY_${name}`
+  const setting = [...DECLARED.map(([, one]) => one), ...KEEPER_SETTINGS].find(
     (one) => one.env === full || (one.secret && `${one.env}_FILE` === full),
   )
   if (setting === undefined) {
-    const nearest = nearestVariable(full)
+    const nearest = isKeepers ? nearestKeeperVariable(full) : nearestVariable(full)
     io.err(
       `workspace-gateway: ${printable(asked)} is not a setting${nearest === undefined ? '; "workspace-gateway help" lists them' : `; did you mean ${nearest}?`}\n`,
     )

@@ -4,7 +4,8 @@ import { oneOf, withDefault, wholeNumber, type Setting } from './setting.ts'
 import { ConfigError, readSetting, type Environment } from './load.ts'
 import { parseServiceUrl, parseSocketPath } from './values.ts'
 
-const PREFIX = 'TERMINALS_'
+/** How the names of the keeper's settings begin. */
+export const PREFIX = 'TERMINALS_'
 
 /** The declarations of the keeper's settings, by their names in the code. */
 export const TERMINALS_SETTINGS = {
@@ -81,7 +82,12 @@ function isDeclared(name: string): boolean {
   return NAMES.some((declared) => declared === name)
 }
 
+/** The setting of the keeper that is nearest to a misspelt name; undefined when none is near. */
+export function nearestKeeperVariable(name: string): string | undefined {
+  return nearestName(name, NAMES, 3)
+}
+
 function unknownName(name: string): string {
-  const nearest = nearestName(name, NAMES, 3)
+  const nearest = nearestKeeperVariable(name)
   return `${name} is not a setting${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
 }

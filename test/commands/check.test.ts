@@ -212,6 +212,14 @@ t.test(
   },
 )
 
+t.test('--explain knows the settings of the keeper of terminals too', async (t) => {
+  const { out } = await run({ TERMINALS_SCROLLBACK: '5' }, '--explain', 'terminals-scrollback')
+  t.match(out, /^TERMINALS_SCROLLBACK\n/)
+  t.match(out, /^ {2}Default {2}1000\n {2}Now {6}5, from the environment$/m)
+  const close = await run({}, '--explain', 'TERMINALS_PARK_SECOND')
+  t.match(close, { code: 64, err: /did you mean TERMINALS_PARK_SECONDS\?/ })
+})
+
 t.test('unknown arguments are a usage error', async (t) => {
   await t.rejects(run(BASE, '--jsn'), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' })
   await t.rejects(run(BASE, 'now'), { code: 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL' })
