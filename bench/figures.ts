@@ -121,6 +121,7 @@ export const FIGURES = {
     aims: [{ is: 'below', value: 45 }],
     of: 'kept',
   },
+  'keeper-own': { label: '– not shared with the gateway, MiB', digits: 1 },
   attached: {
     label: 'an attached terminal that printed nothing, KiB',
     digits: 1,

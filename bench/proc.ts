@@ -26,7 +26,7 @@ export function parseStat(line: string): ProcessStat {
   }
 }
 
-/** The value of a field of /proc/PID/status, converted from kB to bytes. */
+/** The value of a field of /proc/PID/status or /proc/PID/smaps_rollup, converted from kB to bytes. */
 export function parseStatusBytes(status: string, name: string): number {
   return Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024
 }
@@ -56,16 +56,27 @@ export function cpuMicros(roots: readonly number[]): number {
   return withDescendants(roots).reduce((sum, stat) => sum + stat.cpuMicros, 0)
 }
 
-function sumOfStatus(roots: readonly number[], field: string): number {
-  return withDescendants(roots).reduce(
-    (sum, { pid }) => sum + parseStatusBytes(readFileSync(`/proc/${pid}/status`, 'utf8'), field),
-    0,
-  )
+function sumOf(
+  roots: readonly number[],
+  file: 'status' | 'smaps_rollup',
+  fields: readonly string[],
+): number {
+  let sum = 0
+  for (const { pid } of withDescendants(roots)) {
+    const text = readFileSync(`/proc/${pid}/${file}`, 'utf8')
+    for (const field of fields) sum += parseStatusBytes(text, field)
+  }
+  return sum
 }
 
 /** The sum of their resident memory, in bytes. A shared page is counted for each process. */
 export function residentBytes(roots: readonly number[]): number {
-  return sumOfStatus(roots, 'VmRSS')
+  return sumOf(roots, 'status', ['VmRSS'])
+}
+
+/** The memory that no other process on this machine shares, in bytes: what it would have back without these. */
+export function ownBytes(roots: readonly number[]): number {
+  return sumOf(roots, 'smaps_rollup', ['Private_Clean', 'Private_Dirty'])
 }
 
 /** Resets the kernel's high-water mark of their memory. */
@@ -75,7 +86,7 @@ export function resetPeak(roots: readonly number[]): void {
 
 /** Their highest resident memory since {@link resetPeak}, in bytes. */
 export function peakBytes(roots: readonly number[]): number {
-  return sumOfStatus(roots, 'VmHWM')
+  return sumOf(roots, 'status', ['VmHWM'])
 }
 
 /** The number of files and sockets that they have open. */

@@ -84,15 +84,24 @@ export class RequestBudgets {
 
   /**
    * Begins a try at the terminal's password when the request carries one, because the password may be a guess.
-   * @param isPaid whether the request itself was paid from the budget of the address
    * @returns the refusal when the address has no try left
    */
-  beginPasswordTry(request: FastifyRequest, isPaid: boolean): GatewayError | undefined {
+  beginPasswordTry(request: FastifyRequest): GatewayError | undefined {
     const { exchange, raw } = request
     if (!asksForPassword(exchange.target?.route) || exchange.dropAuthorization) return undefined
-    const principal = verifiedPrincipal(exchange)
     const authorization = fieldLines(raw.rawHeaders, 'authorization')[0]
-    if (principal === undefined || authorization === undefined) return undefined
+    return authorization === undefined ? undefined : this.beginTokenTry(request, authorization)
+  }
+
+  /**
+   * Begins a try at the token of a terminal's first message, which is the only proof of a client whose password is lent.
+   * @param authorization the password that goes to the terminal
+   * @returns the refusal when the address has no try left
+   */
+  beginTokenTry(request: FastifyRequest, authorization: string): GatewayError | undefined {
+    const { exchange } = request
+    const principal = verifiedPrincipal(exchange)
+    if (principal === undefined) return undefined
     const { budgetKey, sharedKey } = this.#clientOf(request)
     const addresses = this.#addresses
     let borrowed: Borrowed | undefined
@@ -106,7 +115,7 @@ export class RequestBudgets {
     const attempt = this.#passwords.begin(
       principal.session.id,
       authorization,
-      isPaid ? undefined : budget,
+      exchange.isPaidByAddress ? undefined : budget,
     )
     if (attempt === undefined && borrowed !== undefined)
       return note(request, 'address', addresses, borrowed.result)
@@ -140,15 +149,13 @@ export default stage(
       const rate = apiToken?.rate
       // Strangers at the same address spend nothing of this budget.
       if (apiToken !== undefined && rate !== undefined)
-        return (
-          budgets.spendToken(request, apiToken, rate) ?? budgets.beginPasswordTry(request, false)
-        )
+        return budgets.spendToken(request, apiToken, rate) ?? budgets.beginPasswordTry(request)
       const sessionId = sessionBudget(request)
       const refusal =
         sessionId === undefined
           ? budgets.spendAddress(request)
           : budgets.spendSession(request, sessionId)
-      return refusal ?? budgets.beginPasswordTry(request, sessionId === undefined)
+      return refusal ?? budgets.beginPasswordTry(request)
     }
 
     /** The session whose budget the request spends from; undefined when it spends from the address's. */
@@ -181,6 +188,7 @@ function note(
   limit = limiter.limit,
 ): GatewayError | undefined {
   exchange.counted = true
+  exchange.isPaidByAddress = policy === 'address'
   const [left, rule] = rateLimitFields(policy, limiter, result, limit)
   const session = verifiedPrincipal(exchange)?.apiToken?.session
   exchange.budgetFields =

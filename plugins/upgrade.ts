@@ -35,6 +35,7 @@ import { TerminalLines } from '../src/sockets/terminal-lines.ts'
 import type { TerminalKeeper } from '../src/terminals/keeper-client.ts'
 import { arrivalIn, isKeptIn, isRefusedByKeeper } from '../src/terminals/handshake.ts'
 import type { BasicMemory } from '../src/terminals/safari-password.ts'
+import { settleByFirstFrame } from '../src/terminals/token-verdict.ts'
 
 /** What an open WebSocket depends on. */
 export interface UpgradeOptions {
@@ -43,6 +44,11 @@ export interface UpgradeOptions {
   readonly drain: DrainState
   readonly basicMemory: BasicMemory
   readonly terminals: TerminalKeeper
+  /** Begins a try at the token of a client whose password is lent. @returns the refusal when its address has none left */
+  readonly beginTokenTry: (
+    request: FastifyRequest,
+    authorization: string,
+  ) => GatewayError | undefined
   /** How long a service may pause within a response that refuses a handshake, in milliseconds. */
   readonly idleMs: number
 }
@@ -70,7 +76,7 @@ type Takeover = (socket: Duplex, head: Buffer) => void
  */
 export function takeUpgrades(
   websockets: WebSocketServer,
-  { openSockets, watchdog, drain, basicMemory, terminals, idleMs }: UpgradeOptions,
+  { openSockets, watchdog, drain, basicMemory, terminals, beginTokenTry, idleMs }: UpgradeOptions,
 ): Dial {
   const takeovers = new WeakMap<IncomingMessage, Takeover>()
 
@@ -96,6 +102,12 @@ export function takeUpgrades(
     }
     // The client may have left while its token was verified. Nothing reads the connection yet, so no event would say it again.
     if (hasLeft(raw.socket)) throw clientLeft()
+    const loan = service.row.basicPassword ? basicMemory.lend(exchange, raw.rawHeaders) : undefined
+    if (loan !== undefined) {
+      const refusal = beginTokenTry(request, loan.authorization)
+      if (refusal !== undefined) throw refusal
+      headers.push('Authorization', loan.authorization)
+    }
     raw.socket.once('close', openSockets.reserve(principal.session.id, client.budgetKey))
     const gone = new AbortController()
     let whyGone = clientLeft()
@@ -106,8 +118,6 @@ export function takeUpgrades(
     })
     const startedAt = performance.now()
     outcome.dialledAt = startedAt
-    const loan = service.row.basicPassword ? basicMemory.lend(exchange, raw.rawHeaders) : undefined
-    if (loan !== undefined) headers.push('Authorization', loan.authorization)
     const key = raw.headers['sec-websocket-key'] ?? ''
     const offered = offeredProtocols(raw)
     let result: Switched | Refused
@@ -152,10 +162,14 @@ export function takeUpgrades(
       }
       return
     }
-    exchange.passwordTry?.settle(true)
-    exchange.passwordTry = undefined
     const switched = result
     if (hasKeeper) outcome.terminal = arrivalIn(switched.rawHeaders)
+    // The keeper gives a kept terminal to its token, and a password that was lent proves nothing of who borrowed it.
+    const isTokenProof =
+      loan !== undefined || outcome.terminal === 'back' || outcome.terminal === 'taken-over'
+    const attempt = exchange.passwordTry
+    exchange.passwordTry = undefined
+    if (!isTokenProof) attempt?.settle(true)
     const splice: Takeover = (socket, head) => {
       const clientHead = Buffer.concat([head, early.take()])
       const answer = switchingAnswer(
@@ -165,6 +179,8 @@ export function takeUpgrades(
         exchange.budgetFields,
       )
       const address = client.budgetKey
+      if (isTokenProof && attempt !== undefined)
+        settleByFirstFrame(switched.socket, switched.head, attempt)
       const relay = openRelay({
         client: socket,
         clientHead,

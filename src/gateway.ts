@@ -107,6 +107,7 @@ export async function buildGateway(
     drain,
     basicMemory,
     terminals,
+    beginTokenTry: (request, authorization) => budgets.beginTokenTry(request, authorization),
     idleMs: config.idleSeconds * 1000,
   })
   const forwardTo = buildUpstream(app, { config, watchdog, basicMemory, dial }) // 8: for the routes of services

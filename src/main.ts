@@ -27,6 +27,7 @@ import {
   writePidFile,
 } from './process/pid-file.ts'
 import { VERSION } from './answers/version.ts'
+import { isFolderMissing } from './services/socket-file.ts'
 import { NewerStateError, StateAccessError, StateBusyError } from './store/state-errors.ts'
 
 const IO: Io = {
@@ -192,7 +193,9 @@ function describeAddressFailure(code: string): string {
   } = process.env
   const address =
     socket === undefined ? `GATEWAY_HOST ${host} GATEWAY_PORT ${port}` : `GATEWAY_SOCKET ${socket}`
-  return `${address} ${code === 'EADDRINUSE' ? 'is taken by another process' : `cannot be used (${code})`}`
+  if (code === 'EADDRINUSE') return `${address} is taken by another process`
+  const why = socket !== undefined && isFolderMissing(socket) ? 'its folder does not exist' : code
+  return `${address} cannot be used (${why})`
 }
 
 async function main(): Promise<void> {

@@ -1,4 +1,5 @@
 /** What is a peer? A program that is measured: it receives the requests and forwards them to the upstream. */
+import type { Inspected } from '../used-memory.ts'
 import type { Side } from '../child.ts'
 
 /** The names of all peers, in the order of the table's columns. */
@@ -35,7 +36,7 @@ export interface Peer extends Target {
   /** The gateway's state folder, which has the admin socket, and its log. Other peers have none. */
   readonly files?: { readonly stateDir: string; readonly log: string }
   /** The process that keeps terminals, which is one of the peer's. */
-  readonly keeper?: number | undefined
+  readonly keeper?: Inspected
   stop(): Promise<void>
 }
 

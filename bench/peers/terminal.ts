@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort, pause, start, stop } from '../child.ts'
+import { inspectable } from '../used-memory.ts'
 import { AMPLE, gatewayProgram, startGateway } from './gateway.ts'
 import type { Peer, PeerKind, Surroundings } from './peer.ts'
 
@@ -23,13 +24,15 @@ export const kept: PeerKind = {
   async start(surroundings) {
     const shells = await startTtyd()
     const path = join(surroundings.folder, 'terminals.sock')
-    const keeper = await startKeeper(path, shells.url, surroundings)
+    const inspectPort = await freePort()
+    const keeper = await startKeeper(path, shells.url, inspectPort, surroundings)
+    const pid = keeper.pid ?? 0
     const gateway = await startTerminalGateway(surroundings, `unix:${path}`)
     return {
       ...gateway,
       name: 'kept',
-      processes: [...gateway.processes, keeper.pid ?? 0],
-      keeper: keeper.pid,
+      processes: [...gateway.processes, pid],
+      keeper: { pid, inspectPort },
       async stop() {
         await stopBoth(gateway, shells)
         await stop(keeper)
@@ -59,11 +62,20 @@ async function startTtyd(): Promise<Shells> {
   return { url: `http://127.0.0.1:${port}`, stop: () => stop(child) }
 }
 
-async function startKeeper(path: string, url: string, { side, folder }: Surroundings) {
+async function startKeeper(
+  path: string,
+  url: string,
+  inspectPort: number,
+  { side, folder }: Surroundings,
+) {
   const child = start([process.execPath, gatewayProgram(), 'terminals'], {
     side,
     output: join(folder, 'keeper.log'),
-    env: { TERMINALS_SOCKET: path, TERMINALS_TTYD_URL: url },
+    env: {
+      TERMINALS_SOCKET: path,
+      TERMINALS_TTYD_URL: url,
+      NODE_OPTIONS: inspectable(inspectPort),
+    },
   })
   while (!existsSync(path) && child.exitCode === null) await pause(10)
   return child

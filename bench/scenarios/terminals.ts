@@ -3,9 +3,10 @@ import type { WebSocket } from 'ws'
 import { pause, runScript } from '../child.ts'
 import { openTerminal, type TerminalJob } from '../load/terminals.ts'
 import { address } from '../load/request-file.ts'
+import { usedBytes } from '../used-memory.ts'
 import type { Lab } from '../lab.ts'
 import type { Peer } from '../peers/peer.ts'
-import { cpuMicros, residentBytes } from '../proc.ts'
+import { cpuMicros, ownBytes, residentBytes } from '../proc.ts'
 import { mint, visitorHeaders } from '../workspace.ts'
 import { cpuIn, type Scenario, type Values } from './scenario.ts'
 
@@ -53,20 +54,28 @@ export const terminalMemory: Scenario = {
 
 async function memoryOfTerminals(lab: Lab, name: Peer['name']): Promise<Values> {
   const peer = await lab.fresh(name, 'anywhere')
-  const keeper = [peer.keeper ?? 0]
+  const { keeper } = peer
+  if (keeper === undefined) throw new Error(`${name} has no keeper of terminals`)
+  const used = async () => {
+    await pause(REST_MS)
+    return usedBytes(keeper)
+  }
   const open: WebSocket[] = []
   try {
-    const atRest = await residentAtRest(keeper)
+    await pause(REST_MS)
+    const atRest = residentBytes([keeper.pid])
+    const own = ownBytes([keeper.pid])
     await openUntil(FEW, peer.port, open)
-    const few = await residentAtRest(keeper)
+    const few = await used()
     await openUntil(MANY, peer.port, open)
-    const many = await residentAtRest(keeper)
+    const many = await used()
     for (const socket of open) socket.send("0seq -f '%078.0f' 1500\r")
     await pause(REST_MS)
     for (const socket of open) socket.terminate()
-    const parked = await residentAtRest(keeper)
+    const parked = await used()
     return {
       'keeper-idle': atRest / 2 ** 20,
+      'keeper-own': own / 2 ** 20,
       attached: (many - few) / 1024 / (MANY - FEW),
       parked: (parked - many) / 1024 / MANY,
     }
@@ -74,11 +83,6 @@ async function memoryOfTerminals(lab: Lab, name: Peer['name']): Promise<Values> 
     for (const socket of open) socket.terminate()
     await peer.stop()
   }
-}
-
-async function residentAtRest(processes: readonly number[]): Promise<number> {
-  await pause(REST_MS)
-  return residentBytes(processes)
 }
 
 async function openUntil(count: number, port: number, open: WebSocket[]): Promise<void> {

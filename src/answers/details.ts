@@ -159,7 +159,7 @@ export const OWNER_DETAILS = {
   'no such session':
     'No session has this id: it has ended, or it is an API token, which is revoked instead.',
   'no such terminal':
-    'No terminal has this id: it has ended, nobody keeps it, or it belongs to somebody else.',
+    'No terminal has this id, which must be whole: it has ended, nobody keeps it, or it belongs to somebody else.',
   'no such token': 'No API token has this id, and none in force has this name.',
   'which sessions':
     'One member says which sessions end: sub with a name, others (true) for the other ones of the person who asks, or all (true).',

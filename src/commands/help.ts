@@ -134,7 +134,7 @@ export const COMMANDS = {
       'Without an argument it runs the keeper of terminals in the foreground, between the gateway and ttyd.',
       'Its settings are TERMINALS_… variables (docs/terminals.md). SIGTERM ends every shell.',
       'list [--json]   the terminals that it keeps, and which of them wait for their page; asks the running gateway',
-      'end ID          end one, and its shell',
+      'end ID          end one, and its shell; the whole ID, as the list shows it',
       'list and end need GATEWAY_STATE_DIR alone.',
       OWNER_EXITS,
     ],

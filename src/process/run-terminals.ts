@@ -3,6 +3,7 @@ import { codeOf } from '../answers/errors.ts'
 import { ConfigError } from '../config/load.ts'
 import type { TerminalsConfig } from '../config/terminals-settings.ts'
 import { openLog } from '../observe/log.ts'
+import { isFolderMissing } from '../services/socket-file.ts'
 import { startKeeper } from '../terminals/keeper/server.ts'
 import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
@@ -48,7 +49,7 @@ export async function runTerminals(config: TerminalsConfig): Promise<void> {
 
 /** Says why the keeper cannot listen, and which setting is meant. */
 function describeListenFailure(socket: string, error: unknown): unknown {
-  const code = codeOf(error)
+  const code = isFolderMissing(socket) ? 'ENOENT' : codeOf(error)
   if (code === 'EADDRINUSE')
     return new AlreadyRunningError(
       `TERMINALS_SOCKET "${socket}" is in use: another keeper of terminals listens on it, or it is a file of another kind`,

@@ -33,6 +33,8 @@ export class Exchange {
   dropAuthorization = false
   /** Stage `rate-limit`: whether the request was counted in a budget. */
   counted = false
+  /** Stage `rate-limit`: whether the request was paid from the budget of the address. */
+  isPaidByAddress = false
   /**
    * Stage `rate-limit`: the response fields that tell what is left of the budget, and of an API token's time; names and values
    * in turn.

@@ -15,6 +15,14 @@ const REMINDER_MS = 600_000
  */
 const LAST_REMINDER_MS = 300_000
 
+/**
+ * What the person may expect when the gateway ends. It cannot know whether the keeper of terminals ends next, as when a deploy
+ * replaces the machine, and so it does not promise the shell for that case. After a gap, ttyd's page waits for Enter.
+ */
+const KEPT =
+  'Your shell is kept unless the whole workspace stops. If this page does not come back by itself, press Enter or reload it.'
+const NOT_KEPT = 'Reconnect in a few seconds.'
+
 /** The lines of one terminal's WebSocket. */
 export class TerminalLines {
   readonly #origin: string
@@ -39,9 +47,7 @@ export class TerminalLines {
     if (code === SESSION_ENDED.code)
       return line(`Your session has ended. Sign in again at ${this.#origin}/_gateway/sign-in`)
     if (code === RESTARTING.code)
-      return line(
-        `The workspace's door restarts. Reconnect in a few seconds${this.isKept ? '; your shell is kept' : ''}.`,
-      )
+      return line(`The workspace's door restarts. ${this.isKept ? KEPT : NOT_KEPT}`)
     return undefined
   }
 

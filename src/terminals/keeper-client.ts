@@ -98,10 +98,13 @@ export class TerminalKeeper implements Watched {
     return this.#looking
   }
 
-  /** The headers that name a session in a handshake; none unless a keeper is there that understands them. */
+  /**
+   * The headers that name a session in a handshake; none for a plain ttyd, or a keeper that does not understand them. What does
+   * not answer in time may be a keeper that is busy, and it would give a handshake without a session a shell that is not kept.
+   */
   async headersFor(session: Session): Promise<string[]> {
-    const side = await this.look()
-    if (side.kind !== 'keeper') return []
+    const { kind } = await this.look()
+    if (kind !== 'keeper' && kind !== 'away') return []
     const headers = [
       SESSION_HEADERS.id,
       session.id,

@@ -90,6 +90,9 @@ export interface TerminalList {
 /** The subprotocol of ttyd's WebSocket. */
 export const TTYD_PROTOCOL = 'tty'
 
+/** The close code by which ttyd, and the keeper, refuse the token of a first message. */
+export const NOT_AUTHENTICATED = 1008
+
 /** The first byte of a client's message to ttyd. The first message of all is a JSON object, which begins with `{`. */
 export const FROM_CLIENT = { input: 0x30, resize: 0x31, pause: 0x32, resume: 0x33 } as const
 

@@ -38,7 +38,11 @@ t.test('shells are listed and ended', async (t) => {
     table,
     /^\S+ +attached +alice( +20\d\d-\d\d-\d\d \d\d:\d\dZ){2} +- +80x24 +\S{22} +vim \\u\{9b\}31m$/m,
   )
-  t.match(await run(env, 'end', 'none'), { code: 1, out: '', err: /: No terminal has this id/ })
+  t.match(await run(env, 'end', 'none'), {
+    code: 1,
+    out: '',
+    err: /: No terminal has this id, which must be whole/,
+  })
   t.same(await run(env, 'end', terminal?.id ?? ''), { code: 0, out: '1 terminal ended\n', err: '' })
   await eventually(() => shell.hasEnded(), 'its shell has ended')
   await eventually(() => page.closedWith() === 1000, 'its page says "press Enter"')

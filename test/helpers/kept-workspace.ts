@@ -48,7 +48,11 @@ export function openPage(
   t: Test,
   port: number,
   headers: readonly string[],
-  { tab = TAB, credential = CREDENTIAL }: { tab?: string; credential?: string } = {},
+  {
+    tab = TAB,
+    credential = CREDENTIAL,
+    token: said = tokenOf(credential === '' ? CREDENTIAL : credential),
+  }: { tab?: string; credential?: string; token?: string } = {},
 ): Promise<TestClient> {
   const socket = new WebSocket(
     `ws://127.0.0.1:${port}/terminal/ws${tab === '' ? '' : `?tab=${tab}`}`,
@@ -62,7 +66,6 @@ export function openPage(
       perMessageDeflate: false,
     },
   )
-  const said = tokenOf(credential === '' ? CREDENTIAL : credential)
   return pageOn(t, socket, firstMessage({ token: said }))
 }
 

@@ -40,6 +40,16 @@ t.test('the PID file exists while the program listens, and not afterwards', asyn
   t.equal(existsSync(pidFile), false)
 })
 
+t.test('a socket whose folder is missing is not called forbidden', async (t) => {
+  const stateDir = temporaryFolder(t)
+  const socket = join(stateDir, 'missing', 'gateway.sock')
+  const instead = { GATEWAY_HOST: undefined, GATEWAY_PORT: undefined, GATEWAY_SOCKET: socket }
+  const settings = testSettings({ GATEWAY_STATE_DIR: stateDir, ...instead })
+  const program = run(t, ['serve'], settings)
+  t.equal(await program.exited, 69)
+  t.match(program.stderr(), `GATEWAY_SOCKET ${socket} cannot be used (its folder does not exist)`)
+})
+
 t.test('a PID file with the number of another program, or with nonsense, is ignored', async (t) => {
   await Promise.all(
     [`${process.ppid}\n`, 'nonsense', '', '-1', '1e9'].map(async (content) => {

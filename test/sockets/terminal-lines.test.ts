@@ -39,7 +39,7 @@ t.test('a terminal says why it closes, if that is of use to the person', async (
   )
   t.equal(
     textOf(start({ isKept: true }).lines.farewell(RESTARTING)),
-    "The workspace's door restarts. Reconnect in a few seconds; your shell is kept.",
+    "The workspace's door restarts. Your shell is kept unless the whole workspace stops. If this page does not come back by itself, press Enter or reload it.",
   )
   t.equal(lines.farewell({ code: 1011, reason: 'protocol error' }), undefined)
 })

@@ -1,5 +1,5 @@
 /** What does coming back cost? The session's budget, and for a wrong password the address's. */
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { client } from '../helpers/door.ts'
 import { CREDENTIAL, TAB } from '../helpers/kept-terminals.ts'
 import { browser, openPage, startKeptWorkspace } from '../helpers/kept-workspace.ts'
@@ -75,4 +75,111 @@ t.test('a browser that sends no password on a WebSocket comes back too', async (
     await eventually(() => keeper.terminals.counts().parked === 1, 'parked')
   }
   t.equal(ttyd.shells.length, 1)
+})
+
+/** Tries a token, and waits until the connection is closed. @returns the close code, or the status of the refusal */
+async function tryToken(
+  t: Test,
+  port: number,
+  fields: readonly string[],
+  { tab = TAB, credential = CREDENTIAL }: { tab?: string; credential?: string } = {},
+): Promise<number | undefined> {
+  try {
+    const page = await openPage(t, port, fields, { tab, credential, token: 'd3Jvbmc=' })
+    await eventually(() => page.closedWith() !== undefined, 'closed')
+    return page.closedWith()
+  } catch (error) {
+    return Number(/Unexpected server response: (\d+)/.exec(String(error))?.[1])
+  }
+}
+
+/** A workspace with a kept shell that is parked, and how often ttyd was asked. */
+async function startWithParked(t: Test) {
+  const workspace = await startKeptWorkspace(t, LITERAL)
+  const alice = [...(await browser(workspace.port)), AWAY]
+  for (const path of ['/terminal/', '/terminal/token']) {
+    const fields = [...alice, `Authorization: ${basic(CREDENTIAL)}`]
+    t.equal((await send(workspace.port, `GET ${path}`, fields)).status, 200)
+  }
+  const page = await openPage(t, workspace.port, alice)
+  await eventually(() => page.messages.length >= 2, 'title and preferences')
+  page.socket.terminate()
+  await eventually(() => workspace.keeper.terminals.counts().parked === 1, 'parked')
+  return { ...workspace, alice, dials: workspace.ttyd.dials() }
+}
+
+t.test('ten wrong tokens for a kept shell use the address’s budget up', async (t) => {
+  const { ttyd, keeper, port, alice, dials } = await startWithParked(t)
+  const tries: (number | undefined)[] = []
+  for (let i = 0; i < 11; i++) tries.push(await tryToken(t, port, alice))
+  t.same(tries, [...Array.from({ length: 10 }, () => 1008), 429])
+  const refused = await upgrade(port, `/terminal/ws?tab=${TAB}`, [
+    ...alice,
+    `Authorization: ${basic(CREDENTIAL)}`,
+    'Sec-WebSocket-Protocol: tty',
+  ])
+  t.equal(refused.answer.status, 429)
+  t.ok(Number(refused.answer.headers['retry-after']) > 0)
+  t.equal(ttyd.dials(), dials, 'ttyd was never asked')
+  t.equal(keeper.terminals.counts().parked, 1)
+  const elsewhere = [...alice.filter((line) => line !== AWAY), client('203.0.113.10')]
+  const page = await openPage(t, port, elsewhere)
+  await eventually(() => page.messages.length >= 2, 'another address comes back')
+})
+
+t.test('wrong tokens for a shell that is open are paid for too', async (t) => {
+  const { ttyd, port, alice, dials } = await startWithParked(t)
+  const page = await openPage(t, port, alice)
+  await eventually(() => page.messages.length >= 2, 'it is back')
+  for (let i = 0; i < 10; i++) t.equal(await tryToken(t, port, alice), 1008)
+  t.equal(await tryToken(t, port, alice), 429)
+  t.equal(page.closedWith(), undefined)
+  t.equal(ttyd.dials(), dials)
+})
+
+t.test('a wrong token of a browser that sends no password is paid for', async (t) => {
+  const { ttyd, port, alice, dials } = await startWithParked(t)
+  for (let i = 0; i < 9; i++)
+    t.equal(await tryToken(t, port, alice, { credential: '' }), 1008, `try ${i}`)
+  const page = await openPage(t, port, alice, { credential: '' })
+  await eventually(() => page.messages.length >= 2, 'the right token is taken')
+  page.socket.terminate()
+  // Ten loans are used up. The password is proved again, and then the page says a wrong token once more.
+  await send(port, 'GET /terminal/token', [...alice, `Authorization: ${basic(CREDENTIAL)}`])
+  const before = ttyd.dials()
+  t.equal(before, dials + 1)
+  t.equal(await tryToken(t, port, alice, { credential: '' }), 1008)
+  const refused = await upgrade(port, `/terminal/ws?tab=${TAB}`, [
+    ...alice,
+    'Sec-WebSocket-Protocol: tty',
+  ])
+  t.equal(refused.answer.status, 429)
+  t.ok(Number(refused.answer.headers['retry-after']) > 0)
+  t.equal(ttyd.dials(), before, 'ttyd was never asked')
+})
+
+t.test('a wrong token that was lent a password is paid for at a new shell too', async (t) => {
+  const { port, alice } = await startWithParked(t)
+  for (let i = 0; i < 10; i++)
+    t.equal(await tryToken(t, port, alice, { credential: '', tab: `${TAB}-${i}` }), 1008)
+  t.same(
+    (await Promise.all([send(port, 'GET /', [AWAY]), send(port, 'GET /', [AWAY])])).map(
+      ({ status }) => status,
+    ),
+    [429, 429],
+  )
+})
+
+t.test('right tokens leave the budget alone, however often they come', async (t) => {
+  const { ttyd, keeper, port, alice, dials } = await startWithParked(t)
+  for (let i = 0; i < 20; i++) {
+    const page = await openPage(t, port, alice, {
+      credential: i % 2 === 0 && i < 16 ? '' : CREDENTIAL,
+    })
+    await eventually(() => page.messages.length >= 2, 'title and preferences')
+    page.socket.terminate()
+    await eventually(() => keeper.terminals.counts().parked === 1, 'parked')
+  }
+  t.equal(ttyd.dials(), dials)
+  for (let i = 0; i < 10; i++) t.equal((await send(port, 'GET /', [AWAY])).status, 401)
 })

@@ -3,7 +3,7 @@ import t from 'tap'
 import { fieldLines } from '../../src/http/fields.ts'
 import { explainDecision } from '../../src/observe/explanation.ts'
 import { browser, openPage, startKeptWorkspace } from '../helpers/kept-workspace.ts'
-import { startTestGateway } from '../helpers/gateway.ts'
+import { startTestGateway, token } from '../helpers/gateway.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { closeCode, send, upgrade } from '../helpers/wire.ts'
 import { basic, startTtyd } from '../helpers/ttyd.ts'
@@ -61,7 +61,7 @@ t.test('a restart is announced, and the shell waits as for a lost connection', a
     'closed',
   )
   t.equal(kept.closedWith(), 1012)
-  t.match(kept.output(), /restarts\. Reconnect in a few seconds; your shell is kept\.\r\n$/)
+  t.match(kept.output(), /Your shell is kept .* press Enter or reload it\.\r\n$/)
   t.match(other.output(), /restarts\. Reconnect in a few seconds\.\r\n$/, 'a page without a tab')
   await eventually(() => keeper.terminals.size === 1, 'the one without a tab has ended')
   const [terminal] = await keeper.list()
@@ -143,6 +143,43 @@ t.test(
     t.same(seen, [], 'ttyd hears of no session')
   },
 )
+
+t.test('nobody else gets the shell of a tab, however the tab is spelled', async (t) => {
+  const { ttyd, keeper, gateway, port } = await startKeptWorkspace(t)
+  const alice = await browser(port)
+  const page = await openPage(t, port, alice)
+  await ttyd.shell(0)
+  const [own] = await keeper.list()
+  const { token: secret } = gateway.running.parts.apiTokens.create({
+    ...{ name: 'ci', subject: 'alice', expiresAt: undefined },
+    scopes: ['terminal'],
+  })
+  const others = [
+    await browser(port, 'bob'),
+    await browser(port),
+    [`X-Workspace-Token: ${await token()}`],
+    [`X-Workspace-Token: ${secret}`],
+  ]
+  const hexadecimal = Array.from(TAB, (letter) => `%${letter.charCodeAt(0).toString(16)}`).join('')
+  const spellings = [
+    ...[TAB, `${TAB}&tab=x`, `x&tab=${TAB}`, `${TAB}&tab=${TAB}`, hexadecimal, `${TAB}%00`],
+    ...[`${TAB}%20`, `+${TAB}`, `${TAB}%0d%0a`, `${TAB}%26sid=${own?.sid}`, TAB.toUpperCase()],
+    ...[`${TAB};`, `${TAB}&sid=${own?.sid}&sub=alice`, TAB.slice(0, -1), `${TAB}x`],
+  ]
+  for (const fields of others)
+    for (const spelling of spellings) {
+      const number = ttyd.shells.length
+      const other = await openPage(t, port, fields, { tab: spelling })
+      await ttyd.shell(number)
+      other.socket.terminate()
+      await eventually(() => keeper.terminals.counts().attached === 1, 'it has gone')
+      for (const { id } of await keeper.list())
+        if (id !== own?.id) await keeper.ask('DELETE', `/_terminals/${id}`)
+    }
+  t.equal(ttyd.shells.length, 1 + others.length * spellings.length, 'a shell for each')
+  t.equal(page.closedWith(), undefined)
+  t.match(await keeper.list(), [{ id: own?.id, state: 'attached', tab: TAB }])
+})
 
 t.test('what the keeper offers to the gateway is not reached through it', async (t) => {
   const { ttyd, keeper, port } = await startKeptWorkspace(t)

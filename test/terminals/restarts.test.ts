@@ -183,7 +183,7 @@ t.test('a gateway that was replaced neither ends nor renews anything', async (t)
   )
   await gateway.replace()
   t.same(await Promise.all(pages.map(closeOf)), [1012, 1012])
-  t.match(pages[0]?.output(), /your shell is kept/)
+  t.match(pages[0]?.output(), /Your shell is kept/)
   // Back at the successor, while the predecessor is still draining.
   const again = [await openPage(t, port, alice), await openPage(t, port, bob)]
   await eventually(() => keeper.terminals.counts().attached === 2, 'both are back')

@@ -11,6 +11,10 @@ const BASE_PATH_REMEDY = 'start ttyd with --base-path /terminal'
 const PASSWORD_REMEDY =
   'start ttyd with --credential user:password; "workspace-gateway terminal-credential" makes and prints one, as examples/fly/boot.sh does'
 
+/** On a Unix socket, it is normally the keeper of terminals that listens. It hangs up when ttyd behind it is away. */
+const SOCKET_REMEDY =
+  'start the keeper of terminals if terminals-keeper fails too, else ttyd behind it, at TERMINALS_TTYD_URL; or set GATEWAY_TERMINAL_URL to where ttyd listens'
+
 export async function examineTerminal(examination: Examination): Promise<Finding[]> {
   const { terminalUrl, stateDir } = examination.config
   const ask = (authorization?: string) =>
@@ -21,7 +25,7 @@ export async function examineTerminal(examination: Examination): Promise<Finding
       fail(
         PASSWORD,
         `${terminalUrl.url}: ${reply.why}; people get 502 or 504 on /terminal`,
-        startRemedy('terminal'),
+        terminalUrl.socketPath === undefined ? startRemedy('terminal') : SOCKET_REMEDY,
       ),
       skip(BASE_PATH, 'the terminal does not answer'),
     ]

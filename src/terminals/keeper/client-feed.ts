@@ -7,6 +7,7 @@ import { MESSAGE_BYTES, type ClientLink } from './client-link.ts'
 import type { Holds } from './holds.ts'
 import type { Screen, Size } from './screen.ts'
 import { outputOf } from './ttyd-messages.ts'
+import { ownTurn } from './turns.ts'
 
 /** How much waits for a client that has asked for a pause, in bytes. Then it gets the screen. */
 const MAX_PAUSED_BYTES = 1024 * 1024
@@ -127,8 +128,10 @@ export class ClientFeed {
   async #draw(before: readonly Buffer[]): Promise<void> {
     try {
       await this.#screen.resize(this.size)
-      do await this.#screen.parsed()
-      while (this.#screen.unparsedBytes > 0) // output may arrive between the promise and this line
+      do {
+        await ownTurn()
+        await this.#screen.parsed()
+      } while (this.#screen.unparsedBytes > 0) // output may arrive between the promise and this line
     } catch (error) {
       this.#onFault(error)
     }

@@ -84,9 +84,12 @@ function drawWrapped([first, ...others]: Line[], pen: Pen, hasRowAbove: boolean)
   return { text: text + pen.change(PLAIN), column: drawn.column }
 }
 
-/** Draws cells from a column on. */
+/**
+ * Draws cells from a column on. Their texts are joined at the end of the line, or V8 would keep all of the screen as a tree of its
+ * smallest parts until it is sent: a hundred megabytes for a picture made of characters.
+ */
 function drawCells(line: Line, pen: Pen, from: number): DrawnCells {
-  let text = ''
+  const parts: string[] = []
   let column = from // of the cursor
   for (let x = from; x < line.length;) {
     const look = lookAt(line, x)
@@ -96,21 +99,21 @@ function drawCells(line: Line, pen: Pen, from: number): DrawnCells {
       const count = blankRun(line, x)
       if (background !== 0) {
         const color = pen.background === background ? '' : pen.change({ ...PLAIN, bg: background })
-        text += `${moved}${color}\x1b[${count}X`
+        parts.push(moved, color, `\x1b[${count}X`)
         column = x
       }
       x += count
     } else if (isHalfCovered(line, x)) {
-      text += `${moved}${pen.change(look)}\x1b[?7l${line.getString(x)}${ANY_WIDE}\x1b[?7h`
+      parts.push(moved, pen.change(look), '\x1b[?7l', line.getString(x), ANY_WIDE, '\x1b[?7h')
       x += 2
       column = line.length - 1
     } else {
-      text += moved + pen.change(look) + textAt(line, x)
+      parts.push(moved, pen.change(look), textAt(line, x))
       x += widthAt(line, x)
       column = x
     }
   }
-  return { text, column }
+  return { text: parts.join(''), column }
 }
 
 /** How many cells from a column on are empty and look the same as the first of them. */

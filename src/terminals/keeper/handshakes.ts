@@ -9,6 +9,7 @@ import { WebSocketServer, type WebSocket } from 'ws'
 import type { TerminalsConfig } from '../../config/terminals-settings.ts'
 import {
   KEPT_HEADER,
+  NOT_AUTHENTICATED,
   REFUSAL_HEADER,
   SESSION_HEADERS,
   TAB_ID,
@@ -21,12 +22,7 @@ import type { KeeperClock } from './clock.ts'
 import { SecretDigest } from './digest.ts'
 import { tabOf } from './plain-requests.ts'
 import { loadScreens } from './screen.ts'
-import {
-  KeptTerminal,
-  NOT_AUTHENTICATED,
-  type TerminalEvents,
-  type TerminalOwner,
-} from './terminal.ts'
+import { KeptTerminal, type TerminalEvents, type TerminalOwner } from './terminal.ts'
 import type { Terminals } from './terminals.ts'
 import { firstMessageIn } from './ttyd-messages.ts'
 import { openTtyd, type TtydLink } from './ttyd-link.ts'
@@ -73,7 +69,7 @@ export class Handshakes {
   readonly #clock: KeeperClock
   readonly #times: HandshakeTimes
   readonly #events: TerminalEvents
-  readonly #unfinished = new UnfinishedMessages()
+  readonly #unfinished: UnfinishedMessages
   /** What the `101` of a handshake says to the gateway. */
   readonly #said = new WeakMap<IncomingMessage, readonly string[]>()
   readonly #sockets = new WebSocketServer({
@@ -93,6 +89,7 @@ export class Handshakes {
     this.#clock = clock
     this.#times = times
     this.#events = terminalEvents(terminals, logger)
+    this.#unfinished = new UnfinishedMessages(() => terminals.unreadInputBytes)
     this.#sockets.on('headers', (headers, request) =>
       headers.push(...(this.#said.get(request) ?? [])),
     )
@@ -181,6 +178,8 @@ export class Handshakes {
   /** Gives a terminal to the client that came back, once it has said the token that ttyd accepted before. */
   #comeBack(terminal: KeptTerminal, handshake: Handshake): void {
     const arrival = terminal.state === 'attached' ? 'taken-over' : 'back'
+    // Now, not with the client's first message: the gateway may say something newer until then.
+    if (handshake.owner !== undefined) terminal.renew(handshake.owner)
     this.#accept(handshake, arrival, (socket) => {
       const about = { terminal: terminal.id, sid: handshake.owner?.sid, arrival }
       const link = new ClientLink(socket, this.#clock)
@@ -192,10 +191,9 @@ export class Handshakes {
           clearTimeout(timer)
           link.listen(NOBODY) // what a client says behind a refused first message is not looked at
           const first = firstMessageIn(message)
-          if (first !== undefined && terminal.attach(link, first)) {
-            if (handshake.owner !== undefined) terminal.renew(handshake.owner)
+          if (first !== undefined && terminal.attach(link, first))
             this.#logger.info(about, 'terminal continued')
-          } else {
+          else {
             link.close(NOT_AUTHENTICATED, 'not authenticated')
             this.#logger.warn(about, 'a terminal was asked for without its token')
           }

@@ -39,6 +39,13 @@ export function memoryOf(terminal: Terminal): number {
   return bytes + counted.size * EXTENDED_BYTES
 }
 
+/** How much memory the cells take, without looking at them: the part of {@link memoryOf} that grows fast. */
+export function cellMemoryOf(terminal: Terminal): number {
+  const { normal, alt } = insideOf(terminal).buffers
+  const lines = normal.lines.length + alt.lines.length
+  return lines * (LINE_BYTES + terminal.cols * CELL_BYTES)
+}
+
 /** Takes links, underline styles and combining characters from every cell. */
 export function simplify(terminal: Terminal): void {
   for (const line of linesOf(terminal)) simplifyLine(line)

@@ -13,9 +13,10 @@ import { CursorOptions } from './cursor-options.ts'
 import { LinkTable } from './link-table.ts'
 import { Palette } from './palette.ts'
 import { RESET, snapshotOf } from './snapshot.ts'
-import { linksOn, memoryOf, simplify } from './screen-memory.ts'
+import { cellMemoryOf, linksOn, memoryOf, simplify } from './screen-memory.ts'
 import { partsToParse } from './scrolled-away.ts'
 import { endOfSlice } from './slices.ts'
+import { ownTurn } from './turns.ts'
 import { completeLength, UnfinishedSequence } from './unfinished.ts'
 import { WaitingOutput } from './waiting-output.ts'
 import {
@@ -52,6 +53,9 @@ const MAX_PARSED_BYTES = 3 * 1024 * 1024
 
 /** Memory is measured each time that this much was parsed, in bytes. */
 const MEASURE_EVERY_BYTES = 128 * 1024
+
+/** When a screen has become quiet, memory is measured if this much was parsed since the last time, in bytes: half a MiB of attributes at most. */
+const MEASURE_QUIET_BYTES = 16 * 1024
 
 /** For how long output is parsed before others get their turn, in milliseconds. */
 const TURN_MS = 8
@@ -128,6 +132,8 @@ export class Screen {
   #partOfCharacter: Buffer = Buffer.alloc(0)
   /** How much was parsed since memory was measured, in bytes. */
   #unmeasuredBytes = 0
+  /** What the screen takes besides its cells, when it was measured last, in bytes. */
+  #besideCells = 0
 
   /** @param scrollback lines above the screen that are kept; fewer when they are very long */
   constructor(size: Size, scrollback: number) {
@@ -146,11 +152,11 @@ export class Screen {
     return this.#waitingBytes >= MAX_UNPARSED_BYTES
   }
 
-  /** About how much memory it takes, in bytes. */
+  /** About how much memory it takes, in bytes. Takes no time: what is not known was measured when output was parsed. */
   get bytes(): number {
     if (this.#parser === undefined) return this.#waitingBytes
     const { terminal, links } = this.#parser
-    return this.#waitingBytes + memoryOf(terminal) + links.bytes
+    return this.#waitingBytes + cellMemoryOf(terminal) + this.#besideCells + links.bytes
   }
 
   /** The window title as the shell's programs set it; undefined when none did. */
@@ -187,6 +193,7 @@ export class Screen {
    */
   async resize(size: Size): Promise<void> {
     this.#wanted = boundedSize(size)
+    if (this.#parser !== undefined) await ownTurn()
     await this.parsed()
     this.#size = this.#wanted
     if (this.#parser === undefined) return
@@ -195,13 +202,16 @@ export class Screen {
     if (columns === terminal.cols && rows === terminal.rows) return
     terminal.options.scrollback = scrollbackFor(this.#size, this.#maxScrollback)
     terminal.resize(columns, rows)
+    this.#boundMemory(terminal)
   }
 
   /** Keeps half as many lines above the screen. */
   trim(): void {
     if (this.#parser === undefined) return
+    const { terminal } = this.#parser
     this.#maxScrollback = Math.floor(this.#maxScrollback / 2)
-    this.#parser.terminal.options.scrollback = scrollbackFor(this.#size, this.#maxScrollback)
+    terminal.options.scrollback = scrollbackFor(this.#size, this.#maxScrollback)
+    this.#boundMemory(terminal)
   }
 
   /** The output that draws this screen on a terminal of the same size, whatever that one shows now. Call {@link parsed} first. */
@@ -228,6 +238,7 @@ export class Screen {
   }
 
   async #parse(): Promise<void> {
+    await ownTurn()
     let turnBegan = performance.now()
     while (!this.#isDisposed) {
       const piece = this.#waiting.take()
@@ -242,10 +253,12 @@ export class Screen {
           this.#parseSlice(slice.subarray(0, length))
           at += length
           if (performance.now() - turnBegan < TURN_MS) continue
-          await new Promise(setImmediate)
+          await ownTurn()
           turnBegan = performance.now()
         }
-      if (!this.#isDisposed) this.#waitingBytes -= piece.countedBytes
+      if (this.#isDisposed) return
+      this.#waitingBytes -= piece.countedBytes
+      if (this.#unmeasuredBytes >= MEASURE_QUIET_BYTES) this.#boundMemory(terminal)
     }
   }
 
@@ -263,19 +276,29 @@ export class Screen {
     parseNow(terminal, slice)
     unfinished.note(slice, isWithinSequence(terminal))
     this.#unmeasuredBytes += slice.length
-    if (this.#unmeasuredBytes < MEASURE_EVERY_BYTES) return
+    if (this.#unmeasuredBytes >= MEASURE_EVERY_BYTES) this.#boundMemory(terminal)
+  }
+
+  /** @returns how much memory the terminal takes, in bytes */
+  #measure(terminal: Terminal): number {
+    const bytes = memoryOf(terminal)
+    this.#besideCells = bytes - cellMemoryOf(terminal)
     this.#unmeasuredBytes = 0
-    this.#boundMemory(terminal)
+    return bytes
   }
 
   /** Forgets lines above the screen, and at last how its characters look, until it fits. */
   #boundMemory(terminal: Terminal): void {
     let scrollback = terminal.options.scrollback ?? 0
-    while (memoryOf(terminal) > MAX_PARSED_BYTES && scrollback > 0) {
+    let bytes = this.#measure(terminal)
+    while (bytes > MAX_PARSED_BYTES && scrollback > 0) {
       scrollback = Math.floor(Math.min(scrollback, terminal.buffer.normal.baseY) / 2)
       terminal.options.scrollback = scrollback
+      bytes = this.#measure(terminal)
     }
-    if (memoryOf(terminal) > MAX_PARSED_BYTES) simplify(terminal)
+    if (bytes <= MAX_PARSED_BYTES) return
+    simplify(terminal)
+    this.#measure(terminal)
   }
 
   #makeParser(): Parser {

@@ -5,7 +5,7 @@
  */
 
 /** The longest slice, in bytes. */
-const SLICE_BYTES = 16 * 1024
+const SLICE_BYTES = 4 * 1024
 
 /** Of sequences whose work is a row at most, this many are in a slice. */
 const MAX_CHEAP = 512

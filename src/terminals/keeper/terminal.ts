@@ -3,7 +3,13 @@
  * its screen again for whoever comes back.
  */
 import { randomBytes } from 'node:crypto'
-import { FROM_CLIENT, FROM_TTYD, type TerminalEntry, type TerminalState } from '../protocol.ts'
+import {
+  FROM_CLIENT,
+  FROM_TTYD,
+  NOT_AUTHENTICATED,
+  type TerminalEntry,
+  type TerminalState,
+} from '../protocol.ts'
 import { ClientFeed } from './client-feed.ts'
 import type { ClientLink } from './client-link.ts'
 import type { KeeperClock } from './clock.ts'
@@ -34,9 +40,6 @@ const GOING_AWAY = 1001
 
 /** The code that stops ttyd's page from connecting again at once: "Press ⏎ to Reconnect". */
 const NORMAL = 1000
-
-/** The code by which ttyd refuses the token of a first message. */
-export const NOT_AUTHENTICATED = 1008
 
 /** The code after which ttyd's page connects again at once. */
 const RESTARTING = 1012
@@ -192,6 +195,11 @@ export class KeptTerminal {
   /** How much of that is output that waits to be parsed, and will be gone soon. */
   get unparsedBytes(): number {
     return this.#screen.unparsedBytes
+  }
+
+  /** How much input waits for ttyd, in bytes. */
+  get unreadInputBytes(): number {
+    return this.#ttyd.unreadBytes
   }
 
   /** Keeps fewer lines above the screen. */

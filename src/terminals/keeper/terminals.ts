@@ -61,6 +61,13 @@ export class Terminals {
     return this.#all(isParked).reduce((sum, terminal) => sum + screenBytes(terminal), 0)
   }
 
+  /** How much input ttyd has not read yet, in bytes. */
+  get unreadInputBytes(): number {
+    let bytes = 0
+    for (const terminal of this.#terminals) bytes += terminal.unreadInputBytes
+    return bytes
+  }
+
   list(): TerminalEntry[] {
     return Array.from(this.#terminals, (terminal) => terminal.entry())
   }

@@ -108,11 +108,16 @@ export class TtydLink {
     return this.#hasRoom
   }
 
+  /** How much input ttyd has not read yet, in bytes, without what the kernel holds. */
+  get unreadBytes(): number {
+    return this.#socket.bufferedAmount
+  }
+
   /** Sends a message, input for the shell for instance. @returns whether there is room for more; if not, `onDrain` follows */
   send(message: Buffer): boolean {
     if (this.#socket.readyState !== WebSocket.OPEN) return true
     this.#socket.send(message, this.#onSent)
-    this.#hasRoom = this.#socket.bufferedAmount < MAX_INPUT_BYTES
+    this.#hasRoom = this.unreadBytes < MAX_INPUT_BYTES
     return this.#hasRoom
   }
 
@@ -135,7 +140,7 @@ export class TtydLink {
   }
 
   readonly #onSent = (): void => {
-    if (this.#hasRoom || this.#socket.bufferedAmount > 0) return
+    if (this.#hasRoom || this.unreadBytes > 0) return
     this.#hasRoom = true
     this.#events?.onDrain()
   }

@@ -1,12 +1,16 @@
 /**
- * How much memory do messages take that clients have begun and not ended? One may have 32 MiB, and 64 clients would take 2 GiB
- * together. So all have a common bound, and at it the connection with the most of it ends; its terminal waits as after any cut.
+ * How much memory do messages take that clients have begun and not ended, or that ttyd has not read? One may have 32 MiB, and 64
+ * clients would take 2 GiB together. So all have a common bound, and at it the connection with the most of an unfinished message
+ * ends; its terminal waits as after any cut. What is finished is never dropped, and who types is never cut off.
  */
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 
-/** How much all unfinished messages may take together, in bytes: four pastes of 16 MiB. */
+/** How much all of it may take together, in bytes: four pastes of 16 MiB. */
 const MAX_BYTES = 64 * 1024 * 1024
+
+/** A message of this length is finished in any case, in bytes: 64 of them take 16 MiB besides. */
+const MAX_SMALL_BYTES = 256 * 1024
 
 /** The head of a client's control frame, in bytes (RFC 6455 section 5.2). It may come within a message, and ends none. */
 const CONTROL_HEAD_BYTES = 6
@@ -14,7 +18,13 @@ const CONTROL_HEAD_BYTES = 6
 /** The unfinished messages of all clients. */
 export class UnfinishedMessages {
   readonly #bytes = new Map<WebSocket, number>()
+  readonly #unreadBytes: () => number
   #total = 0
+
+  /** @param unreadBytes how much of finished messages waits for ttyd, in bytes; asked for while a long message arrives */
+  constructor(unreadBytes: () => number) {
+    this.#unreadBytes = unreadBytes
+  }
 
   /** Counts what a client sends. @param socket the connection under its WebSocket */
   follow(webSocket: WebSocket, socket: Duplex): void {
@@ -27,7 +37,8 @@ export class UnfinishedMessages {
     // Before ws gets them, because a message may end in them.
     socket.prependListener('data', (chunk: Buffer) => {
       this.#add(webSocket, chunk.length)
-      if (this.#total > MAX_BYTES) this.#endLargest()
+      const isSmall = (this.#bytes.get(webSocket) ?? 0) <= MAX_SMALL_BYTES
+      if (!isSmall && this.#total + this.#unreadBytes() > MAX_BYTES) this.#endLargest()
     })
   }
 

@@ -215,6 +215,9 @@ export function onColors(terminal: Terminal, then: (events: readonly ColorEvent[
 /** The longest text of an OSC or a DCS sequence (title, link, colours), in UTF-16 code units; xterm.js takes ten million. */
 export const MAX_STRING_LENGTH = 64 * 1024
 
+/** The longest list of colours (OSC 4, 104), in UTF-16 code units: more than all 256. xterm.js takes a list apart in the square of its length. */
+const MAX_COLORS_LENGTH = 8 * 1024
+
 /** The longest text of one cell, in UTF-16 code units: a character with its combining ones. xterm.js has no limit. */
 export const MAX_CELL_LENGTH = 32
 
@@ -271,6 +274,8 @@ export function boundSequences(terminal: Terminal): void {
         return false
       },
     )
+  for (const number of [4, 104])
+    terminal.parser.registerOscHandler(number, ({ length }) => length > MAX_COLORS_LENGTH) // then xterm.js does not see it
   for (const { _handlers } of [parser._oscParser, parser._dcsParser])
     for (const handler of Object.values(_handlers).flat()) boundText(handler)
   boundCells(core.buffers.normal.lines.get(0) as Line)

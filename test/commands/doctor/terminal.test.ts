@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { examineTerminal } from '../../../src/commands/doctor/terminal.ts'
 import { examined } from '../../helpers/examined.ts'
+import { startFakeKeeper } from '../../helpers/fake-keeper.ts'
 import { temporaryFolder } from '../../helpers/process.ts'
 import { startUpstream } from '../../helpers/upstream.ts'
 
@@ -57,6 +58,20 @@ t.test('ttyd without a password and without the base path fails both checks', as
 t.test('ttyd with --auth-header cannot work behind the gateway', async (t) => {
   const findings = await examinedWith(t, 407)
   t.match(findings[PASSWORD], { verdict: 'fail', detail: /--auth-header/, remedy: /--credential/ })
+})
+
+t.test('nobody on a port is ttyd, and on a socket the keeper of terminals or ttyd', async (t) => {
+  const remedyAt = async (url: string) => {
+    const found = await examined(examineTerminal, { GATEWAY_TERMINAL_URL: url })
+    t.match(found[PASSWORD], { verdict: 'fail' })
+    return found[PASSWORD]?.remedy
+  }
+  t.match(await remedyAt('http://127.0.0.1:1'), /^start ttyd, or set GATEWAY_TERMINAL_URL/)
+  const withoutTtyd = await startFakeKeeper(t, {
+    'GET /terminal/': ({ socket }) => socket.destroy(),
+  })
+  for (const socket of [`unix:${temporaryFolder(t)}/none`, withoutTtyd.url])
+    t.match(await remedyAt(socket), /^start the keeper .* if terminals-keeper fails too, else ttyd/)
 })
 
 t.test('a program that is not ttyd is a warning', async (t) => {

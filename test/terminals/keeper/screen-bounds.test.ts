@@ -74,6 +74,45 @@ for (const [what, part] of Object.entries(FILLING))
     screen.dispose()
   })
 
+t.test(
+  'a list of colours takes time in proportion to its length, and one of all colours passes',
+  async (t) => {
+    const all = Array.from({ length: 256 }, (_, i) => `;${i};rgb:0011/0022/0033`).join('')
+    const screen = await parkedScreen(SIZE, [
+      Buffer.from(`\x1b]4${all}\x07\x1b]4${';1;rgb:ff/ff/ff'.repeat(4000)}\x07`),
+    ])
+    const snapshot = screen.snapshot().toString()
+    t.ok(snapshot.includes('\x1b]4;255;rgb:'))
+    t.notOk(snapshot.includes('\x1b]4;1;rgb:ff'), 'a longer list is left out')
+    screen.dispose()
+  },
+)
+
+t.test('memory is known without a look at every line, after whatever happened', async (t) => {
+  const screen = new Screen(SIZE, 1000)
+  screen.write(Buffer.from('text\r\n'.repeat(1200)), true)
+  await screen.parsed()
+  const plain = screen.bytes
+  t.ok(plain > 1000 * SIZE.columns * 12 && plain < 2 * MIB, `${plain} bytes`)
+  screen.write(Buffer.from('a\u0301'.repeat(40_000)), true)
+  await screen.parsed()
+  const full = screen.bytes
+  t.ok(full > plain + 500_000, `${full} bytes with combining characters`)
+  const began = process.threadCpuUsage()
+  for (let i = 0; i < 10_000; i++) if (screen.bytes !== full) throw new Error('another answer')
+  const { user, system } = process.threadCpuUsage(began)
+  t.ok(user + system < 500_000, `${user + system} µs for 10,000 answers`)
+  await screen.resize({ columns: 40, rows: 24 })
+  const narrow = screen.bytes
+  t.ok(narrow < full, `${narrow} bytes with shorter lines`)
+  for (const _ of [1, 2, 3]) screen.trim()
+  t.ok(screen.bytes < 0.7 * narrow, `${screen.bytes} bytes with an eighth of the lines`)
+  screen.write(Buffer.from('\x1bc\x1b[3J' + 'x'.repeat(16_400) + '\x1bc'), true)
+  await screen.parsed()
+  t.ok(screen.bytes < 200_000, `${screen.bytes} bytes when all was cleared`)
+  screen.dispose()
+})
+
 t.test('what is too long is left out, and what follows it is not', async (t) => {
   const long = 'x'.repeat(MAX_STRING_LENGTH + 1)
   const screen = await parkedScreen(SIZE, [

@@ -90,6 +90,20 @@ t.test('DELETE ends one terminal, which its client is told with 1000', async (t)
   t.same(JSON.parse((await keeper.ask('DELETE', `/_terminals/${id}`)).body), { ended: 0 })
 })
 
+t.test('a renewal holds, though a page that came before it says its token after it', async (t) => {
+  const ttyd = await startScriptedTtyd(t)
+  const keeper = await startTestKeeper(t, ttyd)
+  const ends = Date.now() + HOUR_MS
+  const { client } = await openShell(t, keeper, ttyd, { ends })
+  await cutOff(keeper, client)
+  const back = await openTerminal(t, keeper.path, { ends: ends + 1, first: undefined })
+  t.match(await keeper.list(), [{ ends: ends + 1 }], 'what the gateway said in the handshake')
+  await keeper.ask('PUT', `/_terminals?sid=session-1&ends=${ends + HOUR_MS}`)
+  back.socket.send(firstMessage())
+  await eventually(() => back.messages.length >= 2, 'it is back')
+  t.match(await keeper.list(), [{ ends: ends + HOUR_MS, state: 'attached' }])
+})
+
 t.test('PUT moves the end of a session', async (t) => {
   const ttyd = await startScriptedTtyd(t)
   const clock = new TestClock()

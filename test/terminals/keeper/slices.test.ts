@@ -1,8 +1,9 @@
 /** Do other terminals get their turn while the output of one costs as much as it can? */
 import headless from '@xterm/headless'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { loadScreens, Screen } from '../../../src/terminals/keeper/screen.ts'
 import { endOfSlice } from '../../../src/terminals/keeper/slices.ts'
+import { ownTurn } from '../../../src/terminals/keeper/turns.ts'
 
 await loadScreens()
 
@@ -35,8 +36,8 @@ t.test('a slice has one costly sequence at most', async (t) => {
 })
 
 t.test('text and colours are parsed in large slices', async (t) => {
-  t.equal(slicesOf('x'.repeat(160_000)).length, 10)
-  t.equal(slicesOf('é—â'.repeat(20_000)).length, 9, 'whatever its bytes')
+  t.equal(slicesOf('x'.repeat(160_000)).length, 40)
+  t.equal(slicesOf('é—â'.repeat(20_000)).length, 35, 'whatever its bytes')
   t.equal(slicesOf('\x1b[1mx\x1b[0m\x1b[K'.repeat(100)).length, 1)
 })
 
@@ -55,6 +56,50 @@ t.test('others get their turn between sequences that move every line', async (t)
   isOver = true
   t.ok(turns > 10, `${turns} turns`)
   screen.dispose()
+})
+
+/** Counts turns of the event loop, until the test ends. */
+function loopTurns(t: Test): () => number {
+  let turns = 0
+  const count = () => {
+    turns += 1
+    next = setImmediate(count) // once in a turn
+  }
+  let next = setImmediate(count)
+  t.teardown(() => clearImmediate(next))
+  return () => turns
+}
+
+t.test('of all that wait for a turn each gets one of its own, in order', async (t) => {
+  const turns = loopTurns(t)
+  const order: number[] = []
+  const at = new Set<number>()
+  const callers = Array.from({ length: 20 }, async (_, i) => {
+    await ownTurn()
+    order.push(i)
+    at.add(turns())
+  })
+  await Promise.all(callers)
+  t.same(order, Array.from(order.keys()))
+  t.equal(at.size, 20)
+})
+
+t.test('the work of sixteen that print at once does not add up', async (t) => {
+  const screens = Array.from({ length: 16 }, () => new Screen({ columns: 80, rows: 24 }, 1000))
+  const turns = loopTurns(t)
+  const parsedAt = new Set<number>()
+  const resizedAt = new Set<number>()
+  const work = screens.map(async (screen) => {
+    screen.write(Buffer.from('text\r\n'.repeat(100)), true)
+    await screen.parsed()
+    parsedAt.add(turns())
+    await screen.resize({ columns: 100, rows: 24 })
+    resizedAt.add(turns())
+    screen.dispose()
+  })
+  await Promise.all(work)
+  t.equal(parsedAt.size, 16)
+  t.equal(resizedAt.size, 16)
 })
 
 t.test('of sizes that wait for the parser only the last is made', async (t) => {
