@@ -15,7 +15,7 @@ import {
   TestClock,
 } from '../../helpers/kept-terminals.ts'
 import { basic } from '../../helpers/ttyd.ts'
-import { eventually, SOON_MS } from '../../helpers/waiting.ts'
+import { eventually, SOON_MS, watchForCrashes } from '../../helpers/waiting.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -60,8 +60,7 @@ t.test(
       throw new Error('as nobody expects')
     }
     t.teardown(() => Reflect.deleteProperty(faulty, 'check'))
-    const faults: unknown[] = []
-    process.on('uncaughtException', (error) => faults.push(error)) // the keeper's own look, twice a second
+    const faults = watchForCrashes() // of the keeper's own look, twice a second
     clock.pass(HOUR_MS)
     await eventually(() => shell.hasEnded(), 'the other one ends')
     t.throws(() => keeper.terminals.check(), { errors: [{ message: 'as nobody expects' }] })
