@@ -180,7 +180,7 @@ export function takeUpgrades(
       )
       const address = client.budgetKey
       if (isTokenProof && attempt !== undefined)
-        settleByFirstFrame(switched.socket, switched.head, attempt)
+        settleByFirstFrame(switched.socket, switched.head, attempt, outcome)
       const relay = openRelay({
         client: socket,
         clientHead,

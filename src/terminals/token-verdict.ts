@@ -4,6 +4,7 @@
  */
 import type { Duplex } from 'node:stream'
 import type { PasswordTry } from '../limits/password-tries.ts'
+import type { Outcome } from '../request/outcome.ts'
 import { NOT_AUTHENTICATED } from './protocol.ts'
 
 /** The first byte of a close frame, a ping and a pong (RFC 6455 section 5.2). */
@@ -14,6 +15,9 @@ const PONG = 0x8a
 /** The last opcode of a message. */
 const BINARY = 0x2
 
+/** Why the connection ended, for the log. */
+const WRONG_TOKEN_REASON = 'wrong token'
+
 /** The head of a short frame and the code of a close frame, in bytes. */
 const CLOSE_BYTES = 4
 
@@ -21,8 +25,14 @@ const CLOSE_BYTES = 4
  * Settles a try by the first frame of a terminal, and then reads no more. Without a frame the try stays paid for. Call it right
  * before the one who reads the connection begins.
  * @param head the bytes that came behind the terminal's `101`
+ * @param outcome gets the reason when the token was wrong
  */
-export function settleByFirstFrame(service: Duplex, head: Buffer, attempt: PasswordTry): void {
+export function settleByFirstFrame(
+  service: Duplex,
+  head: Buffer,
+  attempt: PasswordTry,
+  outcome: Pick<Outcome, 'reason'>,
+): void {
   const frame = Buffer.alloc(CLOSE_BYTES)
   let bytes = 0
   let skipped = 0
@@ -47,7 +57,9 @@ export function settleByFirstFrame(service: Duplex, head: Buffer, attempt: Passw
         attempt.settle(undefined)
         return true
       } else if (bytes === CLOSE_BYTES) {
-        attempt.settle(frame.readUInt16BE(2) === NOT_AUTHENTICATED ? false : undefined)
+        const isWrong = frame.readUInt16BE(2) === NOT_AUTHENTICATED
+        if (isWrong) outcome.reason ??= WRONG_TOKEN_REASON
+        attempt.settle(isWrong ? false : undefined)
         return true
       }
     }

@@ -109,7 +109,7 @@ async function startWithParked(t: Test) {
 }
 
 t.test('ten wrong tokens for a kept shell use the address’s budget up', async (t) => {
-  const { ttyd, keeper, port, alice, dials } = await startWithParked(t)
+  const { ttyd, keeper, gateway, port, alice, dials } = await startWithParked(t)
   const tries: (number | undefined)[] = []
   for (let i = 0; i < 11; i++) tries.push(await tryToken(t, port, alice))
   t.same(tries, [...Array.from({ length: 10 }, () => 1008), 429])
@@ -122,6 +122,8 @@ t.test('ten wrong tokens for a kept shell use the address’s budget up', async 
   t.ok(Number(refused.answer.headers['retry-after']) > 0)
   t.equal(ttyd.dials(), dials, 'ttyd was never asked')
   t.equal(keeper.terminals.counts().parked, 1)
+  const said = () => gateway.logLines().filter(({ reason }) => reason === 'wrong token')
+  await eventually(() => said().length === 10, 'the log has the reason of each')
   const elsewhere = [...alice.filter((line) => line !== AWAY), client('203.0.113.10')]
   const page = await openPage(t, port, elsewhere)
   await eventually(() => page.messages.length >= 2, 'another address comes back')

@@ -182,6 +182,35 @@ t.test('nobody else gets the shell of a tab, however the tab is spelled', async 
   t.match(await keeper.list(), [{ id: own?.id, state: 'attached', tab: TAB }])
 })
 
+t.test('fifty pages that ask for one tab at once leave one page, and sign-out none', async (t) => {
+  const { ttyd, keeper, gateway, port } = await startKeptWorkspace(t)
+  const { openSockets } = gateway.running.parts
+  const alice = await browser(port)
+  const first = await openPage(t, port, alice)
+  const shell = await ttyd.shell(0)
+  const storm = (length: number) => Array.from({ length }, () => openPage(t, port, alice))
+  const pages = [first, ...(await Promise.all(storm(50)))]
+  const codes = () => new Set(pages.map((page) => page.closedWith()))
+  await eventually(() => openSockets.size === 1, 'one is open')
+  await eventually(
+    () => pages.filter((page) => page.closedWith() === undefined).length === 1,
+    'one',
+  )
+  t.same(codes(), new Set([1000, undefined]), 'no page connects again by itself')
+  t.equal(ttyd.shells.length, 1)
+  pages.find((page) => page.closedWith() === undefined)?.type('it is mine')
+  await eventually(() => shell.received.includes('0it is mine'), 'the page has the shell')
+
+  const others = await Promise.allSettled([
+    ...storm(25),
+    send(port, 'POST /_gateway/sign-out', [...alice, 'Content-Length: 0']),
+    ...storm(25),
+  ])
+  await eventually(() => keeper.terminals.size === 0 && shell.hasEnded(), 'the shell has ended')
+  await eventually(() => openSockets.size === 0, 'no page is left')
+  t.equal(others.length, 51)
+})
+
 t.test('what the keeper offers to the gateway is not reached through it', async (t) => {
   const { ttyd, keeper, port } = await startKeptWorkspace(t)
   const alice = await browser(port)

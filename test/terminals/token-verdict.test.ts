@@ -33,12 +33,14 @@ async function settledBy(sent: Buffer, headBytes: number, pieceBytes: number): P
   const settled: unknown[] = []
   const service = new PassThrough()
   const attempt = new PasswordTry((isAccepted) => settled.push(isAccepted))
-  settleByFirstFrame(service, sent.subarray(0, headBytes), attempt)
+  const outcome = { reason: undefined }
+  settleByFirstFrame(service, sent.subarray(0, headBytes), attempt, outcome)
   for (let at = headBytes; at < sent.length; at += pieceBytes)
     service.write(sent.subarray(at, at + pieceBytes))
   service.end()
   service.resume()
   await service.toArray()
+  if ((settled[0] === false) !== (outcome.reason === 'wrong token')) throw new Error('its reason')
   if (settled.length > 1) throw new Error('it was settled twice')
   if (settled.length > 0 && service.listenerCount('data') > 0) throw new Error('it reads on')
   return settled.length === 0 ? 'open' : settled[0]
