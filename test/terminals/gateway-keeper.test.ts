@@ -7,6 +7,7 @@ import { startTestGateway, token } from '../helpers/gateway.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { closeCode, send, upgrade } from '../helpers/wire.ts'
 import { basic, startTtyd } from '../helpers/ttyd.ts'
+import { startUpstream } from '../helpers/upstream.ts'
 import { CREDENTIAL, TAB } from '../helpers/kept-terminals.ts'
 
 t.test('a page that was cut comes back to its shell, which log and explain say', async (t) => {
@@ -278,4 +279,20 @@ t.test('only the keeper can say that there are too many terminals', async (t) =>
   t.equal(refused.answer.headers['retry-after'], '30')
   t.notMatch(refused.answer.raw, /x-workspace/i)
   t.equal(closeCode(refused), undefined)
+
+  const plain = await startUpstream(t, undefined, (_request, socket) => {
+    socket.end(
+      'HTTP/1.1 503 Full\r\nX-Workspace-Refusal: too-many-terminals\r\nContent-Length: 0\r\n\r\n',
+    )
+  })
+  const direct = await startTestGateway(t, { GATEWAY_TERMINAL_URL: plain.url })
+  const passed = await upgrade(direct.port, '/terminal/ws', [
+    ...(await browser(direct.port)),
+    `Authorization: ${basic(CREDENTIAL)}`,
+    'Sec-WebSocket-Protocol: tty',
+  ])
+  await passed.closed
+  t.equal(passed.answer.status, 503)
+  t.equal(passed.answer.headers['x-gateway-error'], undefined, 'a plain ttyd’s own answer')
+  t.notMatch(passed.answer.raw, /x-workspace/i)
 })

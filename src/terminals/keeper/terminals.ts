@@ -131,10 +131,20 @@ export class Terminals {
     return renewed.length
   }
 
-  /** Ends what is over, and frees memory. Call it about twice a second. */
+  /**
+   * Ends what is over, and frees memory. Call it about twice a second.
+   * @throws {AggregateError} for terminals with a fault, after all others: their sessions must not outlive their ends for it
+   */
   check(): void {
-    for (const terminal of this.#terminals) terminal.check()
+    const faults: unknown[] = []
+    for (const terminal of this.#terminals)
+      try {
+        terminal.check()
+      } catch (error) {
+        faults.push(error)
+      }
     this.#freeMemory()
+    if (faults.length > 0) throw new AggregateError(faults, 'terminals could not be checked')
   }
 
   /** Ends every terminal, because the keeper stops, and takes no others. */

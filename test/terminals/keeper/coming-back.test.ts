@@ -1,6 +1,8 @@
 /** Does a shell survive its connection, and does only its owner get it back? */
 import t from 'tap'
 import {
+  cutOff,
+  openShell,
   openTerminal,
   startScriptedTtyd,
   startTestKeeper,
@@ -27,6 +29,24 @@ t.test('a connection that was cut gets the same shell back, with its screen', as
   second.type('ls\r')
   await eventually(() => shell.received.includes('0ls\r'), 'input reaches the same shell')
   t.equal(ttyd.shells.length, 1)
+})
+
+t.test('characters are as wide as the page was told', async (t) => {
+  for (const [preferences, column] of [
+    ['2{}', 3],
+    ['2{"unicodeVersion":"6"}', 2],
+  ] as const) {
+    const ttyd = await startScriptedTtyd(t)
+    const keeper = await startTestKeeper(t, ttyd)
+    const { client, shell } = await openShell(t, keeper, ttyd)
+    shell.socket.send(Buffer.from(preferences))
+    shell.print('👩\x1b[mb\x1b[D')
+    await eventually(() => client.output().includes('b'), 'the output')
+    await cutOff(keeper, client)
+    const back = await openTerminal(t, keeper.path)
+    await eventually(() => back.output() !== '', 'the screen')
+    t.match(back.output(), `\x1b[1;${column}H`)
+  }
 })
 
 t.test('nobody else gets it', async (t) => {

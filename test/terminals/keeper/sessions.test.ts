@@ -2,6 +2,7 @@
 import t from 'tap'
 import {
   areParked,
+  CREDENTIAL,
   cutOff,
   firstMessage,
   LogLines,
@@ -13,7 +14,8 @@ import {
   TAB,
   TestClock,
 } from '../../helpers/kept-terminals.ts'
-import { eventually, SOON_MS } from '../../helpers/waiting.ts'
+import { basic } from '../../helpers/ttyd.ts'
+import { eventually, SOON_MS, watchForCrashes } from '../../helpers/waiting.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -41,6 +43,31 @@ t.test('at the end that the gateway named, attached or parked, nobody has to ask
     await eventually(() => client.closedWith() === 4401, 'the client’s connection')
   }
 })
+
+t.test(
+  'a fault of one terminal does not let the shells of others outlive their sessions',
+  async (t) => {
+    const ttyd = await startScriptedTtyd(t)
+    const clock = new TestClock()
+    const keeper = await startTestKeeper(t, ttyd, {}, { clock })
+    await openShell(t, keeper, ttyd)
+    const ends = Date.now() + HOUR_MS
+    const { shell } = await openShell(t, keeper, ttyd, { sid: 'session-2', ends })
+    const owner = { sid: 'session-1', sub: 'alice', ends: Infinity, mark: undefined }
+    const faulty = keeper.terminals.find(owner, TAB, basic(CREDENTIAL))
+    if (faulty === undefined) throw new Error('it is there')
+    faulty.check = () => {
+      throw new Error('as nobody expects')
+    }
+    t.teardown(() => Reflect.deleteProperty(faulty, 'check'))
+    const faults = watchForCrashes() // of the keeper's own look, twice a second
+    clock.pass(HOUR_MS)
+    await eventually(() => shell.hasEnded(), 'the other one ends')
+    t.throws(() => keeper.terminals.check(), { errors: [{ message: 'as nobody expects' }] })
+    t.match(faults[0], { message: 'terminals could not be checked' })
+    t.equal(keeper.terminals.size, 1)
+  },
+)
 
 t.test('a session that has ended gets no terminal, and ttyd is not asked', async (t) => {
   const ttyd = await startScriptedTtyd(t)
