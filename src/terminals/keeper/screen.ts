@@ -126,6 +126,7 @@ export class Screen {
   /** Whether the piece that is parsed now may be answered. */
   #answers = false
   #parsing: Promise<void> | undefined
+  #isMeasuredSoon = false
   #isDisposed = false
   #unicodeVersion: UnicodeVersion = '11'
   /** The first bytes of a character whose others have not come. */
@@ -205,13 +206,15 @@ export class Screen {
     this.#boundMemory(terminal)
   }
 
-  /** Keeps half as many lines above the screen. */
+  /** Keeps half as many lines above the screen. What that frees is estimated, and measured in a turn of its own: many may be trimmed at once. */
   trim(): void {
     if (this.#parser === undefined) return
     const { terminal } = this.#parser
+    const before = cellMemoryOf(terminal)
     this.#maxScrollback = Math.floor(this.#maxScrollback / 2)
     terminal.options.scrollback = scrollbackFor(this.#size, this.#maxScrollback)
-    this.#boundMemory(terminal)
+    this.#besideCells *= cellMemoryOf(terminal) / before
+    if (!this.#isMeasuredSoon) void this.#measureSoon()
   }
 
   /** The output that draws this screen on a terminal of the same size, whatever that one shows now. Call {@link parsed} first. */
@@ -277,6 +280,13 @@ export class Screen {
     unfinished.note(slice, isWithinSequence(terminal))
     this.#unmeasuredBytes += slice.length
     if (this.#unmeasuredBytes >= MEASURE_EVERY_BYTES) this.#boundMemory(terminal)
+  }
+
+  async #measureSoon(): Promise<void> {
+    this.#isMeasuredSoon = true
+    await ownTurn()
+    this.#isMeasuredSoon = false
+    if (this.#parser !== undefined) this.#boundMemory(this.#parser.terminal)
   }
 
   /** @returns how much memory the terminal takes, in bytes */
