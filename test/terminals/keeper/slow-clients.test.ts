@@ -155,6 +155,21 @@ t.test(
   },
 )
 
+t.test('on a slow line a client is behind long before a MiB waits', async (t) => {
+  const ttyd = await startScriptedTtyd(t)
+  const clock = new TestClock({ standsStill: true })
+  const keeper = await startTestKeeper(t, ttyd, {}, { clock })
+  const client = await openTerminal(t, keeper.path, { autoPong: false })
+  const shell = await ttyd.shell(0)
+  await pour(shell, MIB / 4)
+  await eventually(() => client.output().includes('the last line'), 'nothing is late yet')
+  clock.pass(501)
+  await pour(shell, MIB / 2)
+  await sent(shell)
+  await standsStill(() => bytesOf(client), 'what it is sent')
+  t.ok(bytesOf(client) < (MIB * 3) / 8, `${bytesOf(client)} bytes`)
+})
+
 t.test('wrong answers to pings, and floods of them, prove nothing', async (t) => {
   const ttyd = await startScriptedTtyd(t)
   const keeper = await startTestKeeper(t, ttyd)
