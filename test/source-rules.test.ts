@@ -144,7 +144,6 @@ const INTERNALS: ReadonlyArray<readonly [name: RegExp, use: string]> = [
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   [String(/\bhandleUpgrade\b/)]: ['src/terminals/keeper/handshakes.ts'],
   [String(/\bReflect\./)]: ['src/terminals/keeper/xterm-internals.ts'],
-  [String(/\.parser\b/)]: ['src/terminals/keeper/xterm-internals.ts'], // xterm.js's, which is documented
   [String(/\._(?!writev?\b)[a-z]/)]: ['src/terminals/keeper/xterm-internals.ts'],
 }
 

@@ -1,10 +1,8 @@
 /** What is the answer to a request whose session ends while the request is under way? The one that its next request gets. */
+import { SESSION_ENDED_REASON } from '../answers/close-reasons.ts'
 import { GatewayError } from '../answers/errors.ts'
 import type { Session } from '../identity/session.ts'
 import type { Watched } from '../limits/watchdog.ts'
-
-/** Why something was ended, for the log and `explain`: a WebSocket, a response, or a handshake. */
-export const SESSION_ENDED_REASON = 'session ended'
 
 /** The error for a request that has no response yet. The connection closes, because the request's body may still be coming. */
 export function sessionOver({ endedBy }: Session): GatewayError {

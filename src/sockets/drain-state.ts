@@ -1,5 +1,6 @@
 /** Does the gateway drain? One object holds the answer, because stages, routes and open WebSockets depend on it. */
-import { RESTARTING, type OpenSockets } from './open-sockets.ts'
+import { RESTARTING } from '../answers/close-reasons.ts'
+import type { OpenSockets } from './open-sockets.ts'
 
 /** Whether the gateway serves on, drains, or has been replaced. */
 export class DrainState {

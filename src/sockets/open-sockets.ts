@@ -3,17 +3,8 @@
  * the session twice a second whether it is over, and a session that is ended closes its sockets at once (src/gateway.ts wires
  * `sessions.onEnded`). All of them end when the gateway stops (drain-state.ts).
  */
+import { SESSION_ENDED, type CloseReason } from '../answers/close-reasons.ts'
 import type { Principal } from '../identity/token.ts'
-import { SESSION_ENDED_REASON } from '../request/session-over.ts'
-
-/** Why the gateway closes a socket: the close code and its reason (RFC 6455 section 7.4). */
-export interface CloseReason {
-  readonly code: number
-  readonly reason: string
-}
-
-export const SESSION_ENDED: CloseReason = { code: 4401, reason: SESSION_ENDED_REASON }
-export const RESTARTING: CloseReason = { code: 1012, reason: 'restarting' }
 
 /** An open WebSocket. */
 export interface OpenSocket {

@@ -4,7 +4,7 @@
  */
 import { binaryMessage } from '../http/frames.ts'
 import type { Session } from '../identity/session.ts'
-import { RESTARTING, SESSION_ENDED, type CloseReason } from './open-sockets.ts'
+import { RESTARTING, SESSION_ENDED, type CloseReason } from '../answers/close-reasons.ts'
 
 /** How long before the end of a session its terminals say so, in milliseconds. */
 const REMINDER_MS = 600_000

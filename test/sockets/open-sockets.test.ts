@@ -2,12 +2,11 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
+import { RESTARTING, type CloseReason } from '../../src/answers/close-reasons.ts'
 import {
   OpenSockets,
-  RESTARTING,
   SOCKETS_PER_ADDRESS,
   SOCKETS_PER_SESSION,
-  type CloseReason,
   type OpenSocket,
 } from '../../src/sockets/open-sockets.ts'
 import type { Session } from '../../src/identity/session.ts'

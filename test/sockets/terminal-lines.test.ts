@@ -1,6 +1,6 @@
 /** What does the gateway say in a terminal, and when? */
 import t from 'tap'
-import { RESTARTING, SESSION_ENDED } from '../../src/sockets/open-sockets.ts'
+import { RESTARTING, SESSION_ENDED } from '../../src/answers/close-reasons.ts'
 import { TerminalLines } from '../../src/sockets/terminal-lines.ts'
 import { Session, type SessionKind } from '../../src/identity/session.ts'
 

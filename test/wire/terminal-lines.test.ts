@@ -7,7 +7,7 @@ import { startBefore, token, type TestGateway } from '../helpers/gateway.ts'
 import { startPairs } from '../helpers/socket-pairs.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import type { Session } from '../../src/identity/session.ts'
-import { SESSION_ENDED, RESTARTING } from '../../src/sockets/open-sockets.ts'
+import { SESSION_ENDED, RESTARTING } from '../../src/answers/close-reasons.ts'
 import { serverFrame, type Upgraded } from '../helpers/wire.ts'
 import { eventually } from '../helpers/waiting.ts'
 

@@ -191,9 +191,9 @@ export class Handshakes {
           clearTimeout(timer)
           link.listen(NOBODY) // what a client says behind a refused first message is not looked at
           const first = firstMessageIn(message)
-          if (first !== undefined && terminal.attach(link, first))
-            this.#logger.info(about, 'terminal continued')
-          else {
+          const result = first === undefined ? 'refused' : terminal.attach(link, first)
+          if (result === 'attached') this.#logger.info(about, 'terminal continued')
+          if (result === 'refused') {
             link.close(NOT_AUTHENTICATED, 'not authenticated')
             this.#logger.warn(about, 'a terminal was asked for without its token')
           }

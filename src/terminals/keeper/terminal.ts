@@ -3,6 +3,7 @@
  * its screen again for whoever comes back.
  */
 import { randomBytes } from 'node:crypto'
+import { RESTARTING, SESSION_ENDED, type CloseReason } from '../../answers/close-reasons.ts'
 import {
   FROM_CLIENT,
   FROM_TTYD,
@@ -39,12 +40,6 @@ const GOING_AWAY = 1001
 
 /** The code that stops ttyd's page from connecting again at once: "Press ⏎ to Reconnect". */
 const NORMAL = 1000
-
-/** The code after which ttyd's page connects again at once. */
-const RESTARTING = 1012
-
-/** The close of a terminal whose session is over. The gateway closes the socket itself, with the same code and a line before it. */
-const SESSION_OVER = { code: 4401, reason: 'session ended' }
 
 /** How long the gateway may take to close the socket of a session that is over, with a line for the person (milliseconds). */
 const FAREWELL_MS = 1500
@@ -233,13 +228,14 @@ export class KeptTerminal {
   /**
    * Gives the terminal to a client that came back. A client that has it now is closed with 1000: every other code makes ttyd's
    * page connect again at once, and two tabs would fight for ever.
-   * @returns false when the token is not the one that ttyd accepted, and nothing happens
+   * @returns `refused` when the token is not the one that ttyd accepted, and nothing happens; `ended` when there is no shell any
+   * more, and the client is told to ask for a new one
    */
-  attach(client: ClientLink, { authToken, size }: FirstMessage): boolean {
-    if (this.#authToken?.matches(authToken) !== true) return false
+  attach(client: ClientLink, { authToken, size }: FirstMessage): 'attached' | 'ended' | 'refused' {
+    if (this.#authToken?.matches(authToken) !== true) return 'refused'
     if (this.#hasEnded) {
-      client.close(RESTARTING, 'the terminal has ended') // between the handshake and this message; the page gets a new shell
-      return true
+      client.close(RESTARTING.code, 'the terminal has ended') // between the handshake and this message; the page gets a new shell
+      return 'ended'
     }
     this.#feed?.stop()
     this.#feed?.client.close(NORMAL, 'continued elsewhere')
@@ -249,7 +245,7 @@ export class KeptTerminal {
     const feed = this.#listenTo(client, size)
     if (!this.#ttyd.hasRoom) client.holdInput(true)
     void this.#show(feed)
-    return true
+    return 'attached'
   }
 
   /** Notes what the gateway says now of the session: it may have been renewed. */
@@ -260,7 +256,7 @@ export class KeptTerminal {
   }
 
   /** Ends the terminal, and its shell at ttyd. @param close how the client's connection is closed; it is left alone without */
-  end(reason: EndReason, close?: { code: number; reason: string }): void {
+  end(reason: EndReason, close?: CloseReason): void {
     if (this.#hasEnded) return
     this.#hasEnded = true
     this.#size.stop()
@@ -281,7 +277,7 @@ export class KeptTerminal {
   /** Ends the terminal because the keeper stops, and says so in a last line. */
   endForStop(): void {
     this.#feed?.client.send(line('The keeper of terminals restarts, and this shell ends with it.'))
-    this.end('the keeper stops', { code: RESTARTING, reason: 'restarting' })
+    this.end('the keeper stops', RESTARTING)
   }
 
   /**
@@ -292,7 +288,7 @@ export class KeptTerminal {
     const client = this.#feed?.client
     this.end('its session ended')
     if (client !== undefined)
-      setTimeout(() => client.close(SESSION_OVER.code, SESSION_OVER.reason), FAREWELL_MS).unref()
+      setTimeout(() => client.close(SESSION_ENDED.code, SESSION_ENDED.reason), FAREWELL_MS).unref()
   }
 
   /** Ends what is over, and keeps connections alive. Call it about twice a second. */
