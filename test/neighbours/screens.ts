@@ -6,6 +6,7 @@ import type { Page } from 'playwright-core'
 import type { Chromium } from './chromium.ts'
 import { until } from './neighbour.ts'
 import type { TappedShell } from './shell-tap.ts'
+import type { TerminalPage } from './terminal-page.ts'
 import * as ttyd from './ttyd.ts'
 
 /** What a terminal shows. */
@@ -161,6 +162,19 @@ export async function comparedWith(
     capMs,
   ).catch(() => {})
   return found
+}
+
+/**
+ * Waits until a page has connected again, also when it waits for Enter. A page that has not heard yet that its connection has ended
+ * would pass for one that is back, and what is typed into it would be lost.
+ * @param sockets the number of WebSockets since the page was loaded, before the connection ended
+ */
+export async function nextConnection(terminal: TerminalPage, sockets: number): Promise<void> {
+  await until('the next connection', async () => {
+    await enterIfAsked(terminal.page)
+    const now = await terminal.traffic()
+    return now.sockets > sockets && now.isOpen
+  })
 }
 
 /** Presses Enter when ttyd's page asks for it, because its single attempt to connect again has failed. */

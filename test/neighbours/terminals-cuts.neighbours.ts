@@ -8,7 +8,7 @@ import * as caddy from './caddy.ts'
 import * as chromium from './chromium.ts'
 import { startKeptShells } from './kept-shells.ts'
 import { FOLDER, run, until } from './neighbour.ts'
-import { comparedWith, enterIfAsked, UncutPage } from './screens.ts'
+import { comparedWith, nextConnection, UncutPage } from './screens.ts'
 import * as ttyd from './ttyd.ts'
 
 await Promise.all([caddy.install(), chromium.install()])
@@ -56,10 +56,12 @@ t.test('a hundred cuts at random moments under output', async (t) => {
   const faults: string[] = []
   let cuts = 0
   for (let round = 1; round <= CUTS && faults.length === 0; round++) {
+    const { sockets } = await terminal.traffic()
     await writeFile(go, `${round}\n`)
     await elapse(Math.random() * 150, 'a random moment')
     if ((lines[round % 2]?.cut() ?? 0) > 0) cuts++
     await until('the end of the burst', () => shell.printed().includes(`BURST-${round}-OVER`))
+    await nextConnection(terminal, sockets)
     faults.push(...(await comparedWith(uncut, page, round % 10 === 0 ? {} : { last: 60 })))
   }
   t.same(faults, [], 'cell by cell, it is what a page shows that was never cut')
@@ -91,11 +93,7 @@ t.test('what was typed and echoed is not lost, and nothing reaches the shell twi
     await send(line)
     await elapse(Math.random() * 8, 'a random moment on the way there or back')
     kept.toGateway.cut()
-    await until('the next connection', async () => {
-      await enterIfAsked(page)
-      const now = await terminal.traffic()
-      return now.sockets > sockets && now.isOpen
-    })
+    await nextConnection(terminal, sockets)
     // What the older connection brought is before this in the shell, or was dropped.
     await until('the line that shows the shell is heard', async () => {
       await send(`sync ${i}`)

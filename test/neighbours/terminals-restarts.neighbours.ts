@@ -6,7 +6,7 @@ import * as caddy from './caddy.ts'
 import * as chromium from './chromium.ts'
 import { startKeptShells } from './kept-shells.ts'
 import { FOLDER, installDebianPackage, until } from './neighbour.ts'
-import { comparedWith, UncutPage } from './screens.ts'
+import { comparedWith, nextConnection, UncutPage } from './screens.ts'
 import * as ttyd from './ttyd.ts'
 
 await Promise.all([caddy.install(), chromium.install()])
@@ -61,7 +61,9 @@ t.test('vim, less and top survive a reload and every end of the gateway', async 
 
   await terminal.ask('clear; seq 1 300 >numbers; less numbers', /numbers/)
   await terminal.type('d')
+  const { sockets: beforeKill } = await terminal.traffic()
   await kept.restart('SIGKILL')
+  await nextConnection(terminal, beforeKill)
   await same('kill -9 and another gateway: less')
   await terminal.type('q')
   await terminal.prompts()
