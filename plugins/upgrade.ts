@@ -165,7 +165,7 @@ export function takeUpgrades(
     }
     const switched = result
     if (hasKeeper) outcome.terminal = arrivalIn(switched.rawHeaders)
-    // The keeper gives a kept terminal to its token, and a password that was lent proves nothing of who borrowed it.
+    // The token alone proves who comes back to a kept terminal, and who has only borrowed the password.
     const isTokenProof =
       loan !== undefined || outcome.terminal === 'back' || outcome.terminal === 'taken-over'
     const attempt = exchange.passwordTry

@@ -12,5 +12,5 @@ export interface CloseReason {
 /** The session of the socket is over. */
 export const SESSION_ENDED: CloseReason = { code: 4401, reason: SESSION_ENDED_REASON }
 
-/** What closes the socket stops, or is replaced. ttyd's page connects again at once. */
+/** The gateway, or the keeper of terminals, stops or is replaced. ttyd's page connects again at once. */
 export const RESTARTING: CloseReason = { code: 1012, reason: 'restarting' }

@@ -36,24 +36,26 @@ t.test('the socket is for its owner only, belongs to one keeper, and goes with i
   t.notOk(existsSync(TERMINALS_SOCKET))
 })
 
-t.test('the file of a keeper that was killed is replaced', async (t) => {
-  const TERMINALS_SOCKET = join(temporaryFolder(t), 'terminals.sock')
-  const killed = start(t, { TERMINALS_SOCKET })
+/** The path of the socket that a killed keeper has left. */
+async function socketOfKilled(t: Tap): Promise<string> {
+  const path = join(temporaryFolder(t), 'terminals.sock')
+  const killed = start(t, { TERMINALS_SOCKET: path })
   await killed.logged('keeping terminals')
   killed.child.kill('SIGKILL')
   await killed.exited
-  t.ok(existsSync(TERMINALS_SOCKET), 'left over')
+  t.ok(existsSync(path), 'left over')
+  return path
+}
+
+t.test('the file of a keeper that was killed is replaced', async (t) => {
+  const TERMINALS_SOCKET = await socketOfKilled(t)
   const keeper = start(t, { TERMINALS_SOCKET })
   await keeper.logged('keeping terminals')
   t.equal(statSync(TERMINALS_SOCKET).mode & 0o777, 0o600)
 })
 
 t.test('of two that start in the same moment one serves, and the other says why not', async (t) => {
-  const TERMINALS_SOCKET = join(temporaryFolder(t), 'terminals.sock')
-  const killed = start(t, { TERMINALS_SOCKET })
-  await killed.logged('keeping terminals')
-  killed.child.kill('SIGKILL')
-  await killed.exited
+  const TERMINALS_SOCKET = await socketOfKilled(t)
   const keepers = [start(t, { TERMINALS_SOCKET }), start(t, { TERMINALS_SOCKET })]
   const loser = await Promise.race(
     keepers.map(async (keeper) => {

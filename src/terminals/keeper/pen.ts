@@ -112,7 +112,7 @@ export class Pen {
   }
 }
 
-/** No list that is joined: a screen on which no two cells look the same is drawn in half the time. */
+/** Adds to one text and joins no list: a screen on which no two cells look the same is drawn in half the time. */
 function renditionText(fg: number, bg: number, underline: number): string {
   let codes = ''
   for (const [flag, code] of FG_SETTERS) if ((fg & flag) !== 0) codes += `;${code}`

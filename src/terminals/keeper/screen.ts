@@ -206,7 +206,10 @@ export class Screen {
     this.#boundMemory(terminal)
   }
 
-  /** Keeps half as many lines above the screen. What that frees is estimated, and measured in a turn of its own: many may be trimmed at once. */
+  /**
+   * Keeps half as many lines above the screen. What that frees is estimated at once and measured in a turn of its own, because many
+   * screens may be trimmed at once.
+   */
   trim(): void {
     if (this.#parser === undefined) return
     const { terminal } = this.#parser

@@ -1,6 +1,6 @@
 /**
- * Whose turn is it to work? Output is parsed, wrapped again and drawn in steps of some milliseconds each. Of all terminals together one
- * step is done in a turn of the event loop, or sixteen that print at once would keep everybody else waiting sixteen times as long.
+ * Whose turn is it to work? Output is parsed, wrapped again and drawn in steps of some milliseconds each. A turn of the event loop has
+ * one step of one terminal. With a step of each, sixteen terminals that print would keep everybody else waiting sixteen times as long.
  */
 
 const waiting: (() => void)[] = []

@@ -1,7 +1,7 @@
 /**
  * How much memory do messages take that clients have begun and not ended, or that ttyd has not read? One may have 32 MiB, and 64
- * clients would take 2 GiB together. So all have a common bound, and at it the connection with the most of an unfinished message
- * ends; its terminal waits as after any cut. What is finished is never dropped, and who types is never cut off.
+ * clients would take 2 GiB together. So all have a common bound, at which the connection with the longest unfinished message ends;
+ * its terminal waits as after any cut. What is finished is never dropped, and who types is never cut off.
  */
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'

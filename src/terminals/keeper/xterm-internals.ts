@@ -215,7 +215,10 @@ export function onColors(terminal: Terminal, then: (events: readonly ColorEvent[
 /** The longest text of an OSC or a DCS sequence (title, link, colours), in UTF-16 code units; xterm.js takes ten million. */
 export const MAX_STRING_LENGTH = 64 * 1024
 
-/** The longest list of colours (OSC 4, 104), in UTF-16 code units: more than all 256. xterm.js takes a list apart in the square of its length. */
+/**
+ * The longest list of colours (OSC 4, 104), in UTF-16 code units: more than all 256. The time that xterm.js needs for a list grows
+ * with the square of its length.
+ */
 const MAX_COLORS_LENGTH = 8 * 1024
 
 /** The longest text of one cell, in UTF-16 code units: a character with its combining ones. xterm.js has no limit. */
