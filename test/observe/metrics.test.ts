@@ -130,7 +130,8 @@ t.test('a service that never answers and a client that leaves are counted as suc
 
 t.test('gauges are read when the metrics are asked for', async (t) => {
   const keeper = await startTestKeeper(t, await startTtyd(t, 'user:password'))
-  const { port, ask, parts } = await startOperated(t, { GATEWAY_TERMINAL_URL: keeper.url })
+  const gateway = await startOperated(t, { GATEWAY_TERMINAL_URL: keeper.url })
+  const { port, ask, parts, logLine } = gateway
   const good = await token()
   const { socket } = await upgrade(port, '/', [client('203.0.113.1'), `X-Workspace-Token: ${good}`])
   await send(port, 'GET /', [client('203.0.113.2')])
@@ -139,6 +140,7 @@ t.test('gauges are read when the metrics are asked for', async (t) => {
   const { token: secret } = parts.apiTokens.create(apiToken)
   for (const path of ['/api/a', '/not-in-its-scopes'])
     await send(port, `GET ${path}`, [`Authorization: Bearer ${secret}`])
+  await logLine(({ path }) => path === '/not-in-its-scopes') // a request is counted when it has ended
   const values = parse((await ask('/metrics')).body)
   t.equal(values.get('gateway_api_token_requests_total{token="ci"}'), 2)
   t.equal(values.get('gateway_limiter_keys{table="tokens"}'), 1)

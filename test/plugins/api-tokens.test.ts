@@ -8,6 +8,7 @@ import { renderMetrics } from '../../src/admin/measurements.ts'
 import { assertRefused, client, cookie, DOORS, HTTPS, knock, ORIGIN } from '../helpers/door.ts'
 import { startWorkspace, token as jwtOf } from '../helpers/gateway.ts'
 import { temporaryFolder } from '../helpers/process.ts'
+import { until } from '../helpers/waiting.ts'
 import { send, type RawAnswer } from '../helpers/wire.ts'
 
 const DAY_MS = 86_400_000
@@ -221,10 +222,10 @@ t.test(
         answers.push(answer)
         t.match(answer, { status: 401, headers: { 'x-gateway-error': 'token-invalid' } }, reason)
         const id = answer.headers['x-request-id'] ?? ''
-        const decision = parts.decisions.find(id)
-        const explanation = decision === undefined ? undefined : explainDecision(decision)
-        t.equal(explanation?.reason, reason)
-        t.ok(explanation?.chain.some(({ detail }) => detail.includes(reason)))
+        const decision = await until('recorded', () => parts.decisions.find(id))
+        const explanation = explainDecision(decision)
+        t.equal(explanation.reason, reason)
+        t.ok(explanation.chain.some(({ detail }) => detail.includes(reason)))
       }
     t.equal(dials(), before)
     const plain = ({ raw, headers }: RawAnswer) =>

@@ -30,8 +30,9 @@ t.test('whatever a service responds to a handshake, the client’s connection en
       gateway.port,
       requestBytes('GET /api/ws', handshake([gateway.auth])),
     )
-    await gateway.settled()
-    return { text, lines: gateway.logLines().slice(before) }
+    const lines = () => gateway.logLines().slice(before)
+    await eventually(() => lines().length > 0, 'a log line')
+    return { text, lines: lines() }
   }
   const known: ReadonlyArray<readonly [answer: string, expected: RegExp]> = [
     ['HTTP/1.1 099 Low\r\nContent-Length: 2\r\n\r\nhi', /^HTTP\/1\.1 502 /],
