@@ -13,7 +13,7 @@ import t, { type Test } from 'tap'
 import { NAVIGATION } from '../helpers/door.ts'
 import { cookieFrom, openLink } from '../helpers/npm-start.ts'
 import { temporaryFolder } from '../helpers/process.ts'
-import { eventually, isAlive } from '../helpers/waiting.ts'
+import { eventually, isAlive, until } from '../helpers/waiting.ts'
 import { send } from '../helpers/wire.ts'
 import { openShell } from './terminal-client.ts'
 
@@ -154,12 +154,14 @@ t.test('a new user gets a working workspace, and Ctrl+C stops all of it', async 
 
 /** The process of the keeper of terminals, as its log names it. */
 async function keeperOf(folder: string): Promise<number> {
-  const line = () =>
-    readFileSync(join(folder, '.workspace/terminals.log'), 'utf8')
-      .split('\n')
-      .find((text) => text.includes('"keeping terminals"'))
-  await eventually(() => line() !== undefined, 'the line of the keeper')
-  return (JSON.parse(line() ?? '') as { pid: number }).pid
+  const line = await keeperSays(folder, 'keeping terminals')
+  return (JSON.parse(line) as { pid: number }).pid
+}
+
+/** Waits for a line of the keeper's log that contains a text. */
+function keeperSays(folder: string, text: string): Promise<string> {
+  const lines = () => readFileSync(join(folder, '.workspace/terminals.log'), 'utf8').split('\n')
+  return until(`the keeper says ${text}`, () => lines().find((line) => line.includes(text)))
 }
 
 t.test('a shell survives the reload of its page, and ends with npm start', async (t) => {
@@ -200,6 +202,7 @@ t.test('a shell survives the reload of its page, and ends with npm start', async
   t.equal((await once(second.socket, 'close'))[0], 1000, 'two tabs do not fight')
   third.type('exit\r')
   t.equal((await once(third.socket, 'close'))[0], 1000)
+  await keeperSays(folder, 'the shell ended') // who comes back before that gets the last screen of this shell
 
   const fourth = await open()
   fourth.type('echo parked-$$\r')

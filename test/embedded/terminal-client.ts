@@ -68,7 +68,10 @@ export async function openShell(
     titles,
     output: () => text,
     async outputMatching(pattern) {
-      while (!pattern.test(text)) await once(socket, 'message')
+      while (!pattern.test(text)) {
+        if (socket.readyState === WebSocket.CLOSED) throw new Error(`closed after ${text}`)
+        await Promise.race([once(socket, 'message'), once(socket, 'close')])
+      }
       return text
     },
     type: (typed) => socket.send(Buffer.from(`0${typed}`)),
