@@ -213,9 +213,9 @@ t.test('half a request to the gateway itself cannot be finished after its sessio
     ])
   for (const ends of ['while it waits', 'as its rest arrives', 'never'] as const) {
     const fields = await signInPage(gateway.port, await token())
-    const watched = gateway.watched()
+    await eventually(() => gateway.watched() === 0, 'the connection of the sign-in has ended')
     const { received, socket } = await gateway.ask(head(fields) + body.slice(0, 5))
-    await eventually(() => gateway.watched() >= watched + 2, 'the rest of the body is awaited')
+    await eventually(() => gateway.watched() === 2, 'the rest of the body is awaited')
     const signedIn = [...sessions.browsers()].map(({ session }) => session)
     if (ends !== 'never') sessions.end(signedIn, 'revoked')
     if (ends !== 'while it waits') socket.write(body.slice(5))
