@@ -6,7 +6,15 @@ import { serviceDetail } from '../src/answers/details.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
-import { problemAnswer, redirectAnswer, retryAfterOf, type Answer } from '../src/answers/problem.ts'
+import type { PageContent, PageShell } from '../src/answers/pages/shell.ts'
+import {
+  ownHeaders,
+  pageAnswer,
+  problemAnswer,
+  redirectAnswer,
+  retryAfterOf,
+  type Answer,
+} from '../src/answers/problem.ts'
 import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import { answerFault } from '../src/request/answer-fault.ts'
 import { discardBody } from '../src/request/discard-body.ts'
@@ -18,6 +26,7 @@ import type { DrainState } from '../src/sockets/drain-state.ts'
 /** What the plugin needs besides the request. */
 interface ProblemDetailsOptions {
   readonly login: LoginOptions
+  readonly pages: PageShell
   /** Refusals wait here, so that they do not delay requests that may pass. */
   readonly waitingRoom: WaitingRoom
   readonly drain: DrainState
@@ -29,11 +38,19 @@ declare module 'fastify' {
     answerProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void
     /** Writes a response of the gateway's own, and discards what is left of the request body. */
     writeAnswer(request: FastifyRequest, reply: FastifyReply, answer: Answer): void
+    /** Writes a page of the gateway's own. @param headers what it has besides those of every response, names and values in turn */
+    writePage(
+      request: FastifyRequest,
+      reply: FastifyReply,
+      content: PageContent,
+      headers?: readonly string[],
+      status?: number,
+    ): void
   }
 }
 
 export default fp(
-  async function problemDetails(app, { login, waitingRoom, drain }: ProblemDetailsOptions) {
+  async function problemDetails(app, { login, pages, waitingRoom, drain }: ProblemDetailsOptions) {
     /** Refuses the request: at once when the client is signed in, else after waiting for its turn. */
     function refuse(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
@@ -76,10 +93,12 @@ export default fp(
         isPage && leadsToLogin(exchange, error) ? wayToLogin(request, login, returnTo) : undefined
       const audience = {
         requestId: request.id,
-        page: isPage,
+        pages: isPage ? pages : undefined,
         repeatable: isRepeatable(request),
         returnTo,
         renews: exchange.outcome.stage === 'renew',
+        wasSignedIn: isSignedOut(exchange, error) && error.code !== 'sign-in-required',
+        service: exchange.target?.route,
         loginHref: way?.location,
       }
       const detail = detailOf(error, exchange)
@@ -91,6 +110,17 @@ export default fp(
         reply,
         isSignedOut(exchange, error) ? toLogin(withState, way.location) : withState,
       )
+    }
+
+    function writePage(
+      request: FastifyRequest,
+      reply: FastifyReply,
+      content: PageContent,
+      headers: readonly string[] = [],
+      status = 200,
+    ): void {
+      const own = [...ownHeaders(request.id), ...headers]
+      writeAnswer(request, reply, pageAnswer(status, own, pages, content))
     }
 
     function write(
@@ -118,6 +148,7 @@ export default fp(
 
     app.decorate('answerProblem', answerProblem)
     app.decorate('writeAnswer', writeAnswer)
+    app.decorate('writePage', writePage)
 
     app.setErrorHandler(function answerError(error: FastifyError | GatewayError, request, reply) {
       refuse(request, reply, toGatewayError(error))

@@ -5,8 +5,8 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { RENEW_COOKIE_DETAIL } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
-import { renewPage } from '../src/answers/pages.ts'
-import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
+import { renewPage } from '../src/answers/pages/sign-in-pages.ts'
+import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
 import type { BrowserSession } from '../src/identity/sessions.ts'
 import { cookieSession } from '../src/request/exchange.ts'
 import { wayToLogin } from '../src/request/login.ts'
@@ -34,15 +34,12 @@ export default async function renewRoutes(
     exchange.outcome.stage = 'renew'
     const query = new URLSearchParams(exchange.target?.query)
     const returnTo = returnPathIn(query, exchange)
-    const headers = ownHeaders(id)
     const way = wayToLogin(request, login, returnTo)
-    app.writeAnswer(
-      request,
-      reply,
-      way === undefined
-        ? pageAnswer(200, headers, renewPage({ returnTo }))
-        : redirectAnswer(302, [...headers, ...way.headers], way.location),
-    )
+    if (way === undefined) app.writePage(request, reply, renewPage({ returnTo }))
+    else {
+      const headers = [...ownHeaders(id), ...way.headers]
+      app.writeAnswer(request, reply, redirectAnswer(302, headers, way.location))
+    }
     return reply
   })
 

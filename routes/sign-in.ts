@@ -4,8 +4,8 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError } from '../src/answers/errors.ts'
-import { signInPage, signInQuestionPage } from '../src/answers/pages.ts'
-import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
+import { signInPage, signInQuestionPage } from '../src/answers/pages/sign-in-pages.ts'
+import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import type { Session } from '../src/identity/session.ts'
 import type { Ticket } from '../src/identity/sessions.ts'
@@ -40,13 +40,11 @@ export default async function signInRoutes(
   app.get(SIGN_IN, SIGN_IN_ROUTE, async function showOrSignIn(request, reply) {
     const query = new URLSearchParams(request.exchange.target?.query)
     if (query.has('token')) return signIn(request, reply, query, true)
-    const { exchange, id } = request
+    const { exchange } = request
     exchange.outcome.stage = 'sign-in'
     const returnTo = returnPathIn(query, exchange)
     const way = wayToLogin(request, login, returnTo)
-    const page = signInPage({ returnTo, loginHref: way?.location })
-    const headers = [...ownHeaders(id), ...(way?.headers ?? [])]
-    app.writeAnswer(request, reply, pageAnswer(200, headers, page))
+    app.writePage(request, reply, signInPage({ returnTo, loginHref: way?.location }), way?.headers)
     return reply
   })
 
@@ -85,7 +83,7 @@ export default async function signInRoutes(
     { claims: { subject } }: Ticket,
     inUrl: boolean,
   ): FastifyReply {
-    const { exchange, id } = request
+    const { exchange } = request
     const { state, headers } = giveState(request, login.domain)
     const here = cookieSession(exchange)
     const page = signInQuestionPage({
@@ -94,7 +92,7 @@ export default async function signInRoutes(
       returnTo: exchange.returnTo ?? '/',
       replaced: here?.subject === subject ? undefined : here?.subject,
     })
-    app.writeAnswer(request, reply, pageAnswer(200, [...ownHeaders(id), ...headers], page))
+    app.writePage(request, reply, page, headers)
     return reply
   }
 

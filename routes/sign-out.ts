@@ -1,7 +1,7 @@
 /** How does a person sign out? With a form at `/_gateway/sign-out`, which ends the session, or all of the person's, for good. */
 import type { FastifyInstance } from 'fastify'
-import { signedOutPage } from '../src/answers/pages.ts'
-import { ownHeaders, pageAnswer, redirectAnswer } from '../src/answers/problem.ts'
+import { signedOutPage } from '../src/answers/pages/sign-in-pages.ts'
+import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
 import { expiredSessionCookies } from '../src/http/cookies.ts'
 import { usesSecureCookie } from '../src/identity/credentials.ts'
 import { formOf, takeForms } from './forms.ts'
@@ -58,10 +58,10 @@ export default async function signOutRoutes(
   const SIGNED_OUT_ROUTE = { config: { public: true, uncounted: 'without-credential' } } as const
 
   app.get(SIGNED_OUT, SIGNED_OUT_ROUTE, async function saySignedOut(request, reply) {
-    const { exchange, id } = request
+    const { exchange } = request
     exchange.outcome.stage = 'sign-out'
     const isSaved = exchange.target?.query !== UNSAVED
-    app.writeAnswer(request, reply, pageAnswer(200, ownHeaders(id), signedOutPage(isSaved)))
+    app.writePage(request, reply, signedOutPage(isSaved))
     return reply
   })
 

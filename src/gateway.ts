@@ -20,6 +20,7 @@ import problemDetails from '../plugins/problem-details.ts'
 import requestLog from '../plugins/request-log.ts'
 import { takeUpgrades } from '../plugins/upgrade.ts'
 import api from '../routes/api.ts'
+import assets from '../routes/assets.ts'
 import health from '../routes/health.ts'
 import probes from '../routes/probes.ts'
 import proxied from '../routes/proxied.ts'
@@ -27,10 +28,12 @@ import renewRoutes from '../routes/renew.ts'
 import signInRoutes from '../routes/sign-in.ts'
 import signOutRoutes from '../routes/sign-out.ts'
 import { livePartsOf } from './admin/live-parts.ts'
+import { PageShell } from './answers/pages/shell.ts'
 import type { Config } from './config/load.ts'
 import { buildServer, MAX_HEADER_BYTES } from './http/server.ts'
 import type { Log } from './observe/log.ts'
 import { closeParts, makeParts, type Gateway } from './parts.ts'
+import { originsOf } from './request/login.ts'
 import { siteMapOf } from './rules/site-map.ts'
 import { State } from './store/state.ts'
 
@@ -80,7 +83,8 @@ export async function buildGateway(
   // stages as any other. It would then accept the upgrade with ws, which plugins/upgrade.ts prevents: the service accepts it.
   await app.register(websocket)
   const login = { loginUrl: config.loginUrl, domain: config.domain }
-  await app.register(problemDetails, { login, waitingRoom, drain })
+  const pages = new PageShell({ workspace: config.workspace, formOrigins: originsOf(login) })
+  await app.register(problemDetails, { login, pages, waitingRoom, drain })
   await app.register(requestLog, { log, metrics, decisions, clients, logProbes: config.logProbes })
   await app.register(cors, { allowedOrigins })
   await app.register(endConnections, { drain })
@@ -118,6 +122,7 @@ export async function buildGateway(
     host: publicHost,
     strict: config.healthStrict,
   })
+  await app.register(assets)
   await app.register(probes, { probe: parts.probe, drain, state })
   const forSessions = {
     ...{ issuer, sessions, login, verifier, watchdog, waitingRoom },

@@ -74,6 +74,7 @@ t.test(
     t.same(
       [...new Set(having('public'))],
       [
+        ...allOf('/_gateway/assets/:file'),
         ...allOf('/_gateway/live'),
         ...allOf('/_gateway/ready'),
         ...allOf('/_gateway/renew').filter((route) => !/^(?:GET|HEAD|POST) /.test(route)), // 405
@@ -83,7 +84,13 @@ t.test(
         ...allOf('/health'),
       ].toSorted(),
     )
-    t.same(having('uncounted'), allOf('/health'))
+    t.same(
+      having('uncounted'),
+      [
+        ...['GET', 'HEAD'].map((method) => `${method} /_gateway/assets/:file`),
+        ...allOf('/health'),
+      ].toSorted(),
+    )
     t.same(having('uncounted', 'without-credential'), [
       'GET /_gateway/live',
       'GET /_gateway/ready',

@@ -17,9 +17,11 @@ const FILES = globSync(['src/**/*.ts', 'plugins/*.ts', 'routes/*.ts'])
 const having = (pattern: RegExp) =>
   FILES.filter(({ code }) => pattern.test(code)).map(({ path }) => path)
 
-/** The same without the subcommands, which run beside the gateway and ask it and its services. */
+/** The same without the subcommands, which run beside the gateway and ask it and its services, and without what browsers run. */
 const onRequestPath = (pattern: RegExp) =>
-  having(pattern).filter((path) => !/^src\/(?:commands\/|admin\/ask\.ts)/.test(path))
+  having(pattern).filter(
+    (path) => !/^src\/(?:commands\/|admin\/ask\.ts|answers\/scripts\/)/.test(path),
+  )
 
 t.test(
   'connections are opened in few places, none of them to an address of a request',
@@ -198,7 +200,7 @@ t.test('the time limit of a test is that of its file, in .taprc', async (t) => {
   t.same(limited, ['test/source-rules.test.ts'])
 })
 
-t.test('decorators are for the exchange and the two writers of responses only', async (t) => {
+t.test('decorators are for the exchange and the writers of responses only', async (t) => {
   const decorated = FILES.flatMap(({ path, code }) =>
     [...code.matchAll(/\.(decorate\w*)\(\s*('\w+')?/g)].map(
       ([, method, name]) => `${path} ${method} ${name}`,
@@ -207,6 +209,7 @@ t.test('decorators are for the exchange and the two writers of responses only', 
   t.same(decorated, [
     "plugins/problem-details.ts decorate 'answerProblem'",
     "plugins/problem-details.ts decorate 'writeAnswer'",
+    "plugins/problem-details.ts decorate 'writePage'",
     "plugins/request-log.ts decorateRequest 'exchange'",
   ])
   const declared = FILES.filter(({ code }) => /interface FastifyInstance \{/.test(code))

@@ -17,7 +17,8 @@ import { namesForeignGateway } from '../src/rules/isolation.ts'
 import { buildLocationRewriter } from '../src/http/location.ts'
 import { loggedPath } from '../src/observe/logged-path.ts'
 import { isSameOrigin } from '../src/rules/origin.ts'
-import { escapeHtml, signInPage } from '../src/answers/pages.ts'
+import { escapeHtml } from '../src/answers/html.ts'
+import { signInPage } from '../src/answers/pages/sign-in-pages.ts'
 import { Remembered } from '../src/limits/memo.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
 import { buildRequestHeaders, hasBody } from '../src/http/to-service.ts'
@@ -34,6 +35,7 @@ import { TokenVerifier } from '../src/identity/verifier.ts'
 import { State } from '../src/store/state.ts'
 import { traceIdOf } from '../src/http/trace-context.ts'
 import { FORWARDED } from './helpers/forwarded.ts'
+import { PAGES } from './helpers/pages.ts'
 import { SECRET } from './helpers/gateway.ts'
 import { browserSession, principalOf } from './helpers/principal.ts'
 import { growthProblem, type Reading } from './helpers/growth.ts'
@@ -284,7 +286,7 @@ const READINGS: Readonly<Record<string, Reading>> = {
     logFields({ ...rejectionOf('id', undefined, 400, 'bad-request', text), path: text }),
   BasicMemory: (text) => new BasicMemory().watch(BROWSER, ['authorization', `Basic ${text}`]),
   escapeHtml: (text) => escapeHtml(text),
-  signInPage: (text) => signInPage({ returnTo: text }),
+  signInPage: (text) => PAGES.render(signInPage({ returnTo: text })),
   isCookieBomb: (text) => [
     isCookieBomb(text, text.split(';')),
     isCookieBomb(`${text} HTTP/1.1`, [`cookie: ${text}`]),

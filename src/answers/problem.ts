@@ -11,7 +11,9 @@ import {
   type ErrorCode,
   type GatewayError,
 } from './errors.ts'
-import { errorPage, PAGE_POLICY, renewPage, signInPage, usedTicketPage } from './pages.ts'
+import { errorPage } from './pages/error-page.ts'
+import type { PageContent, PageShell } from './pages/shell.ts'
+import { renewPage, sessionEndedPage, signInPage, usedTicketPage } from './pages/sign-in-pages.ts'
 import { Remembered } from '../limits/memo.ts'
 
 /** The header that marks every error response of the gateway, so that a 403 of the gateway differs from a service's. */
@@ -28,12 +30,16 @@ export interface Answer {
 /** The client that gets the response. */
 export interface Audience {
   readonly requestId: string
-  /** Whether the client is a person's browser, which gets an HTML page instead of JSON. */
-  readonly page: boolean
+  /** Builds the page, when the client is a person's browser; without it the client gets JSON. */
+  readonly pages?: PageShell | undefined
   /** Whether the page may reload itself, because its request can be safely repeated. */
   readonly repeatable?: boolean
-  /** The verified path to which the user returns after signing in. */
-  readonly returnTo: string
+  /** The verified path to which the user returns after signing in. Default: `/`. */
+  readonly returnTo?: string
+  /** Whether the browser brought the session of its cookie, which is over. */
+  readonly wasSignedIn?: boolean
+  /** The service that the request was for, if it was for one. */
+  readonly service?: string | undefined
   /** Whether the client wanted to renew a session, and so gets that form again. */
   readonly renews?: boolean
   /** The address of the login page; undefined when there is none, or when the client is not a browser. */
@@ -71,28 +77,27 @@ export function problemAnswer(
     for (const one of [value].flat()) headers.push(name, one)
   if (challenge !== undefined) headers.push('WWW-Authenticate', challenge)
   if (retryAfter !== undefined) headers.push('Retry-After', String(retryAfter))
-  if (!audience.page)
+  if (audience.pages === undefined)
     return withBody(
       status,
       headers,
       'application/problem+json',
       problemDocument(code, detail, audience.requestId),
     )
-  return pageAnswer(status, headers, pageOf(code, detail, retryAfter, audience))
+  return pageAnswer(status, headers, audience.pages, pageOf(code, detail, retryAfter, audience))
 }
 
 function pageOf(
   code: ErrorCode,
   detail: string,
   retryAfter: number | undefined,
-  { requestId, repeatable, renews, returnTo, loginHref }: Audience,
-): string {
-  if (ERRORS[code].status !== 401) {
-    const reloadSeconds = repeatable === true ? retryAfter : undefined
-    return errorPage(code, { requestId, detail, reloadSeconds })
-  }
+  { requestId, repeatable, renews, returnTo = '/', loginHref, wasSignedIn, service }: Audience,
+): PageContent {
+  if (ERRORS[code].status !== 401)
+    return errorPage(code, { requestId, detail, retryAfter, repeatable, service })
   const form = { problem: code === 'sign-in-required' ? undefined : detail, returnTo, loginHref }
   if (renews === true) return renewPage(form)
+  if (wasSignedIn === true) return sessionEndedPage({ ...form, problem: undefined })
   return code === 'ticket-used' ? usedTicketPage(form) : signInPage(form)
 }
 
@@ -140,12 +145,18 @@ export function withBody(
 }
 
 /** Builds a response with a page of the gateway's own. */
-export function pageAnswer(status: number, headers: readonly string[], page: string): Answer {
+export function pageAnswer(
+  status: number,
+  headers: readonly string[],
+  pages: PageShell,
+  content: PageContent,
+): Answer {
+  const { html, policy } = pages.render(content)
   return withBody(
     status,
-    [...headers, 'Content-Security-Policy', PAGE_POLICY],
+    [...headers, 'Content-Security-Policy', policy],
     'text/html; charset=utf-8',
-    page,
+    html,
   )
 }
 
@@ -189,10 +200,7 @@ export function rawAnswer(
   requestId: string,
   extra?: GatewayError['headers'],
 ): string {
-  const { status, headers, body } = problemAnswer(
-    { code, headers: extra },
-    { requestId, page: false, returnTo: '/' },
-  )
+  const { status, headers, body } = problemAnswer({ code, headers: extra }, { requestId })
   const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`]
   for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`)
   return `${lines.join('\r\n')}\r\nDate: ${new Date().toUTCString()}\r\nConnection: close\r\n\r\n${body}`

@@ -76,7 +76,15 @@ export function explainDecision(decision: Decision): Explanation {
 }
 
 /** The stages that answer every request that reaches them. */
-type LastStage = 'upstream' | 'health' | 'sign-in' | 'renew' | 'sign-out' | 'probe' | 'owner'
+type LastStage =
+  | 'upstream'
+  | 'health'
+  | 'sign-in'
+  | 'renew'
+  | 'sign-out'
+  | 'asset'
+  | 'probe'
+  | 'owner'
 
 type Finding = (decision: Decision) => string
 

@@ -22,7 +22,7 @@ export function answerFault(request: FastifyRequest, reply: FastifyReply, cause:
       // Without the fields that stages have added, because one of them may be what could not be written.
       const { headers, body } = problemAnswer(
         { code: error.code, headers: undefined, retryAfter: error.retryAfter },
-        { requestId: id, page: false, returnTo: '/' },
+        { requestId: id },
       )
       response.writeHead(error.statusCode, [...headers, 'Connection', 'close'])
       response.end(body)

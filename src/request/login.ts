@@ -82,6 +82,11 @@ function sentCookies({ exchange, raw }: FastifyRequest): string[] {
   )
 }
 
+/** Where a browser goes to sign in, as origins. */
+export function originsOf({ loginUrl }: Pick<LoginOptions, 'loginUrl'>): string[] {
+  return loginUrl === undefined ? [] : [new URL(loginUrl).origin]
+}
+
 /** How a browser goes away to sign in. */
 export interface WayToLogin {
   /** The address of the login page. */

@@ -196,7 +196,7 @@ t.test('a mistyped token shows the form again, with the same way back', async (t
         t.equal(answer.status, 401)
         t.match(answer.body, '<form method="post" action="/_gateway/sign-in">')
         t.equal(field(answer.body), kept, returnTo)
-        t.ok(answer.body.includes(`<p class="bad" role="alert">${words}</p>`))
+        t.ok(answer.body.includes(`<p class="alert" role="alert">${words}</p>`))
         t.notMatch(answer.body, 'http-equiv')
         t.match(answer.body, 'workspace-gateway sign-in-link', 'the way to a new one')
       }
