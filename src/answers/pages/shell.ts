@@ -11,9 +11,11 @@ import { STYLE } from './style.ts'
 const STYLE_ELEMENT = trusted(`<style>${STYLE}</style>`)
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
 
-/** The door, drawn in the colours of the text around it. */
-const DOOR = html`<path d="M3 1h10v14H3z"></path
-  ><circle cx="10.5" cy="8" r="1.2" fill="#fff"></circle>`
+/** A door; its handle is a hole, so that it stands out on any background. */
+const DOOR = html`<path
+  fill-rule="evenodd"
+  d="M3 1h10v14H3zM10.5 6.8a1.2 1.2 0 1 0 0 2.4 1.2 1.2 0 0 0 0-2.4z"
+></path>`
 
 /**
  * The icon is inside the page, so that the browser does not request `/favicon.ico`. That request would count against the rate

@@ -24,7 +24,7 @@ body{margin:0;min-height:100vh;min-height:100dvh;background:var(--page);color:va
 :focus-visible{outline:var(--ring);outline-offset:2px}
 .skip{position:absolute;left:-999rem}.skip:focus{left:var(--space-3);top:var(--space-3);padding:var(--space-2) var(--space-3);background:var(--card);border-radius:var(--round);z-index:1}
 .top{display:flex;flex-wrap:wrap;align-items:center;gap:var(--space-2) var(--space-4);padding:var(--space-3) max(var(--space-4),calc((100% - 64rem)/2));border-bottom:1px solid var(--line);background:var(--card)}
-.brand{display:inline-flex;align-items:center;gap:var(--space-2);font-weight:650;color:inherit;text-decoration:none}.brand svg{width:1.5rem;height:1.5rem;flex:none}
+.brand{display:inline-flex;align-items:center;gap:var(--space-2);font-weight:650;color:inherit;text-decoration:none}.brand svg{width:1.5rem;height:1.5rem;flex:none;color:var(--accent)}
 .top nav{display:flex;flex-wrap:wrap;gap:var(--space-3);margin-right:auto}.top form{margin:0}.top button{margin:0}
 main{width:100%;margin:0 auto;padding:var(--space-5) var(--space-4) var(--space-6)}
 .narrow{display:grid;align-content:center;justify-items:center;padding:var(--space-4)}
