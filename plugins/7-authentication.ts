@@ -5,14 +5,15 @@
 import type { FastifyRequest } from 'fastify'
 import { expiredSessionCookies } from '../src/http/cookies.ts'
 import { isPreflight } from '../src/rules/cors.ts'
-import { NO_WEBSOCKET_DETAIL } from '../src/answers/details.ts'
+import { NO_WEBSOCKET_DETAIL, STEP_UP_DETAIL } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin } from '../src/request/exchange.ts'
 import { ANSWERED, stage } from '../src/request/stage.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import { permitsRequest } from '../src/rules/scopes.ts'
+import { hasSteppedUp, type StepUpRules } from '../src/rules/step-up.ts'
 import { isSafeMethod, isSameOrigin, judgeOrigin } from '../src/rules/origin.ts'
-import { ownHeaders, type Answer } from '../src/answers/problem.ts'
+import { ownHeaders, stepUpChallenge, type Answer } from '../src/answers/problem.ts'
 import type { ApiToken } from '../src/identity/api-tokens.ts'
 import { usesSecureCookie } from '../src/identity/credentials.ts'
 import { METHODS } from '../src/http/methods.ts'
@@ -23,6 +24,8 @@ import type { DrainState } from '../src/sockets/drain-state.ts'
 interface AuthenticationOptions {
   /** Foreign origins whose pages may use the workspace. */
   readonly allowedOrigins: readonly string[]
+  /** What the routes with `stepUp` want. */
+  readonly stepUp: StepUpRules
   readonly drain: DrainState
   /** CORS preflights wait here. */
   readonly waitingRoom: WaitingRoom
@@ -40,8 +43,9 @@ const NO_WEBSOCKET = new GatewayError('bad-request', {
 
 export default stage(
   'authentication',
-  ({ allowedOrigins, drain, waitingRoom }: AuthenticationOptions, app) =>
-    function authenticate(request, reply) {
+  ({ allowedOrigins, stepUp, drain, waitingRoom }: AuthenticationOptions, app) => {
+    const stepUpRequired = stepUpError(stepUp)
+    return function authenticate(request, reply) {
       const { exchange, raw, method, ws } = request
       const { config } = request.routeOptions
       if (ws && drain.isDraining) return new GatewayError('draining')
@@ -76,9 +80,24 @@ export default stage(
       const isRefused = mustBeSameOrigin
         ? !isSameOrigin(provenance, rules)
         : ws && origin === 'foreign'
-      return isRefused ? ORIGIN_NOT_ALLOWED : undefined
-    },
+      if (isRefused) return ORIGIN_NOT_ALLOWED
+      const mustStepUp =
+        config.stepUp === true &&
+        apiToken === undefined &&
+        !hasSteppedUp(stepUp, credential.outcome, Date.now())
+      return mustStepUp ? stepUpRequired : undefined
+    }
+  },
 )
+
+/** The refusal of a route that wants more than a sign-in. It says what would do (RFC 9470 section 3). */
+function stepUpError({ methods, maxAgeSeconds }: StepUpRules): GatewayError {
+  return new GatewayError('step-up-required', {
+    reason: 'the route wants a second factor',
+    detail: STEP_UP_DETAIL,
+    headers: { 'WWW-Authenticate': stepUpChallenge(maxAgeSeconds, methods) },
+  })
+}
 
 /** Whether an API token has a scope for a request. A handshake is no reading: what follows it goes both ways. */
 function isInScope({ scopes }: ApiToken, { exchange, method, ws }: FastifyRequest): boolean {

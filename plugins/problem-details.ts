@@ -18,7 +18,12 @@ import {
 import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import { answerFault } from '../src/request/answer-fault.ts'
 import { discardBody } from '../src/request/discard-body.ts'
-import { wayToLogin, type LoginOptions } from '../src/request/login.ts'
+import {
+  wayToLogin,
+  wayToStepUp,
+  type LoginOptions,
+  type WayToLogin,
+} from '../src/request/login.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
@@ -89,8 +94,7 @@ export default fp(
       exchange.outcome.noteError(error)
       const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
       const returnTo = isPage ? returnHere(request) : '/'
-      const way =
-        isPage && leadsToLogin(exchange, error) ? wayToLogin(request, login, returnTo) : undefined
+      const way = isPage ? wayOf(request, error, login, returnTo) : undefined
       const audience = {
         requestId: request.id,
         pages: isPage ? pages : undefined,
@@ -108,7 +112,9 @@ export default fp(
       writeAnswer(
         request,
         reply,
-        isSignedOut(exchange, error) ? toLogin(withState, way.location) : withState,
+        isSignedOut(exchange, error) || mustStepUp(exchange, error)
+          ? elsewhere(withState, way.location)
+          : withState,
       )
     }
 
@@ -181,11 +187,30 @@ const SIGNED_OUT_CODES: ReadonlySet<string> = new Set([
   'ticket-used',
 ])
 
-/** Whether the response sends a browser to the login page: at once, or by a link on the page. */
-function leadsToLogin(exchange: Exchange, error: GatewayError): boolean {
+/** Where a browser must go to get on, at once or by a link on the page; undefined when there is no such place. */
+function wayOf(
+  request: FastifyRequest,
+  error: GatewayError,
+  login: LoginOptions,
+  returnTo: string,
+): WayToLogin | undefined {
+  const { exchange } = request
   const { stage } = exchange.outcome
-  if (stage === 'sign-in' || stage === 'renew') return error.statusCode === 401
-  return isSignedOut(exchange, error)
+  if (mustStepUp(exchange, error)) return wayToStepUp(request, login, returnTo)
+  const leadsToLogin =
+    stage === 'sign-in' || stage === 'renew'
+      ? error.statusCode === 401
+      : isSignedOut(exchange, error)
+  return leadsToLogin ? wayToLogin(request, login, returnTo) : undefined
+}
+
+/** Whether a browser must show a second factor before it may use a route. */
+function mustStepUp({ outcome, credential }: Exchange, { code }: GatewayError): boolean {
+  return (
+    code === 'step-up-required' &&
+    outcome.stage === 'authentication' &&
+    credential?.kind === 'cookie'
+  )
 }
 
 /** Whether a browser was refused because it has no session, or because the session in its cookie has ended. */
@@ -213,7 +238,7 @@ function returnHere({ method, exchange }: FastifyRequest): string {
   return returnPath(exchange.target.path + exchange.target.query, ownOrigin(exchange))
 }
 
-function toLogin({ headers }: Answer, location: string): Answer {
+function elsewhere({ headers }: Answer, location: string): Answer {
   const kept: string[] = []
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] ?? ''

@@ -10,6 +10,7 @@ import type { Check, Hook } from '../src/request/stage.ts'
 import { namesForeignGateway } from '../src/rules/isolation.ts'
 import type { ServiceName, ServiceRow } from '../src/rules/services.ts'
 import { pathOf, type SiteMap } from '../src/rules/site-map.ts'
+import { wantsStepUp, type StepUpRules } from '../src/rules/step-up.ts'
 import type { Service } from '../src/services/service.ts'
 import { ttydUpgradeProblem } from './terminal.ts'
 
@@ -18,6 +19,7 @@ export interface ProxiedOptions {
   readonly siteMap: SiteMap
   readonly services: Readonly<Record<ServiceName, Service>>
   readonly forwardTo: ForwardTo
+  readonly stepUp: StepUpRules
 }
 
 /**
@@ -28,12 +30,13 @@ type ForwardTo = (service: Service, checkUpgrade: Check) => Hook
 
 export default async function proxied(
   app: FastifyInstance,
-  { siteMap, services, forwardTo }: ProxiedOptions,
+  { siteMap, services, forwardTo, stepUp }: ProxiedOptions,
 ): Promise<void> {
   for (const service of Object.values(services)) {
     const isMounted =
       service.row.answeredBy === 'service' && pathOf(service.name, siteMap) !== undefined
-    if (isMounted) await app.register((scope) => mountService(scope, service, forwardTo))
+    const wants = wantsStepUp(stepUp, service.name)
+    if (isMounted) await app.register((scope) => mountService(scope, service, forwardTo, wants))
   }
 }
 
@@ -62,6 +65,7 @@ async function mountService(
   app: FastifyInstance,
   service: Service,
   forwardTo: ForwardTo,
+  stepUp: boolean,
 ): Promise<void> {
   const { path, upgrades } = service.row
   app.removeAllContentTypeParsers() // Fastify's own would read text/plain bodies, and refuse those over 1 MiB
@@ -88,7 +92,7 @@ async function mountService(
     prefix: path === '/' ? '' : path, // the address that the stage `target` gives the router (plugins/1-target.ts)
     routes: ['/'],
     httpMethods: [...METHODS],
-    config: { upgrades: upgrades !== 'none' },
+    config: { upgrades: upgrades !== 'none', stepUp },
     websocket: false, // @fastify/websocket owns the server's `upgrade` event (plugins/upgrade.ts)
     http: {}, // a sender without undici's pool; never reached
     globalAgent: true, // without an agent of its own

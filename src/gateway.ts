@@ -82,7 +82,11 @@ export async function buildGateway(
   // @fastify/websocket owns the server's `upgrade` event and makes each upgrade a request (`request.ws`) that passes the same
   // stages as any other. It would then accept the upgrade with ws, which plugins/upgrade.ts prevents: the service accepts it.
   await app.register(websocket)
-  const login = { loginUrl: config.loginUrl, domain: config.domain }
+  const login = {
+    loginUrl: config.loginUrl,
+    stepUpUrl: config.stepUpUrl,
+    domain: config.domain,
+  }
   const pages = new PageShell({ workspace: config.workspace, formOrigins: originsOf(login) })
   await app.register(problemDetails, { login, pages, waitingRoom, drain })
   await app.register(requestLog, { log, metrics, decisions, clients, logProbes: config.logProbes })
@@ -104,7 +108,13 @@ export async function buildGateway(
   await app.register(credential, { verifier, apiTokens, domain: config.domain, waitingRoom })
   const budgets = new RequestBudgets(parts)
   await app.register(rateLimit, { budgets, sessionRoutes, programRoutes, allowedOrigins })
-  await app.register(authentication, { allowedOrigins, drain, waitingRoom })
+  const stepUp = {
+    methods: config.terminalAmr,
+    isLocal: config.secondFactor === 'local',
+    maxAgeSeconds: config.terminalMaxAge,
+    routes: config.stepUpRoutes,
+  }
+  await app.register(authentication, { allowedOrigins, stepUp, drain, waitingRoom })
   const dial = takeUpgrades(app.websocketServer, {
     openSockets,
     watchdog,
@@ -136,7 +146,7 @@ export async function buildGateway(
     logger: log.logger,
     watchdog,
   })
-  await app.register(proxied, { siteMap, services, forwardTo })
+  await app.register(proxied, { siteMap, services, forwardTo, stepUp })
   return { app, parts }
 }
 

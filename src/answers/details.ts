@@ -116,6 +116,10 @@ export const ONE_TOKEN_DETAIL = 'Send the form again with exactly one token in i
 export const RENEW_COOKIE_DETAIL =
   'Only the session in the cookie of a browser can be renewed. Sign in with the token instead.'
 
+/** The `detail` when a route wants a second factor. */
+export const STEP_UP_DETAIL =
+  'This part of the workspace wants a second factor that was shown lately. Open it in a browser to show one, or use an API token that was made for it.'
+
 /** The `detail` of a WebSocket handshake on a route without WebSockets. */
 export const NO_WEBSOCKET_DETAIL = 'There are no WebSockets at this address. Send a plain request.'
 

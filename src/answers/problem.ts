@@ -46,14 +46,22 @@ export interface Audience {
   readonly loginHref?: string | undefined
 }
 
+/**
+ * The challenge of an answer that wants a newer or stronger proof (RFC 9470 section 3).
+ * @param methods the values of `amr` that would do
+ */
+export function stepUpChallenge(maxAgeSeconds: number, methods: readonly string[] = []): string {
+  const values = methods.length === 0 ? '' : `, acr_values="${methods.join(' ')}"`
+  return `Bearer realm="workspace", error="insufficient_user_authentication"${values}, max_age=${maxAgeSeconds}`
+}
+
 // RFC 6750 section 3: no error attribute when no credential was sent.
 const CHALLENGES: Partial<Record<ErrorCode, string>> = {
   'sign-in-required': 'Bearer realm="workspace"',
   'token-invalid': 'Bearer realm="workspace", error="invalid_token"',
   'token-expired': 'Bearer realm="workspace", error="invalid_token", error_description="expired"',
   'ticket-used': 'Bearer realm="workspace", error="invalid_token", error_description="used"',
-  // RFC 9470 section 3
-  'step-up-required': `Bearer realm="workspace", error="insufficient_user_authentication", max_age=${STEP_UP_MAX_AGE_SECONDS}`,
+  'step-up-required': stepUpChallenge(STEP_UP_MAX_AGE_SECONDS),
   'scope-missing': 'Bearer realm="workspace", error="insufficient_scope"',
 }
 
@@ -71,7 +79,7 @@ export function problemAnswer(
   audience: Audience,
 ): Answer {
   const { status } = ERRORS[code]
-  const challenge = CHALLENGES[code]
+  const challenge = extra?.['WWW-Authenticate'] === undefined ? CHALLENGES[code] : undefined
   const headers = [...ownHeaders(audience.requestId), ERROR_FIELD, code]
   for (const [name, value] of Object.entries(extra ?? {}))
     for (const one of [value].flat()) headers.push(name, one)

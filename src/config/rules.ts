@@ -35,11 +35,15 @@ export function crossSettingProblems(
         : `${name} "${service.url}" is the gateway's own address; give it the service's`,
     )
   }
-  if (config.loginUrl !== undefined && isBehindOwnDoor(config.loginUrl, publicHost)) {
-    problems.push(
-      `GATEWAY_LOGIN_URL "${config.loginUrl}" is behind this gateway's own door, where a browser would be sent in circles; give it a page elsewhere`,
-    )
-  }
+  for (const [name, url] of [
+    ['GATEWAY_LOGIN_URL', config.loginUrl],
+    ['GATEWAY_STEP_UP_URL', config.stepUpUrl],
+  ] as const)
+    if (url !== undefined && isBehindOwnDoor(url, publicHost))
+      problems.push(
+        `${name} "${url}" is behind this gateway's own door, where a browser would be sent in circles; give it a page elsewhere`,
+      )
+  problems.push(...stepUpProblems(config, env))
   if (
     config.jwtSecret !== undefined &&
     config.jwtPreviousSecrets?.includes(config.jwtSecret) === true
@@ -49,6 +53,27 @@ export function crossSettingProblems(
     )
   }
   return problems
+}
+
+/** The settings of the second factor that do nothing without another one: whoever sets them believes that a factor is asked. */
+function stepUpProblems(
+  { secondFactor, terminalAmr, stepUpRoutes }: Partial<Config>,
+  env: Readonly<Record<string, string | undefined>>,
+): string[] {
+  if (secondFactor === undefined || terminalAmr === undefined) return []
+  const isAsked = secondFactor === 'local' || terminalAmr.length > 0
+  if (isAsked)
+    return stepUpRoutes?.length === 0
+      ? [
+          'GATEWAY_STEP_UP_ROUTES is none, so no route asks for a second factor; name one, or leave the settings of the factor out',
+        ]
+      : []
+  return ['GATEWAY_TERMINAL_MAX_AGE', 'GATEWAY_STEP_UP_ROUTES', 'GATEWAY_STEP_UP_URL']
+    .filter((name) => env[name] !== undefined)
+    .map(
+      (name) =>
+        `${name} is set and no second factor is asked for; set GATEWAY_SECOND_FACTOR to local, or GATEWAY_TERMINAL_AMR to what the login service says`,
+    )
 }
 
 /** Warnings about settings that are valid but risky, one line each. */

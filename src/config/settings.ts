@@ -24,6 +24,7 @@ import {
   parseBearerToken,
   parseDomain,
   parseListenHost,
+  parseMethodReference,
   parseOrigin,
   parsePath,
   parsePrefix,
@@ -170,6 +171,37 @@ export const SETTINGS = {
     env: 'GATEWAY_LOGIN_URL',
     description:
       'Where a signed-out browser is sent, with the address to come back to in return_to. A built-in page when not set.',
+    accepts: 'an http(s) URL',
+    parse: parseWebUrl,
+  }),
+  secondFactor: withDefault('off', {
+    env: 'GATEWAY_SECOND_FACTOR',
+    description:
+      'Whether second factors (an authenticator app, passkeys, backup codes) are kept here. Without it only what the login service says in the token counts.',
+    ...oneOf('off', 'local'),
+  }),
+  terminalAmr: withDefault('', {
+    env: 'GATEWAY_TERMINAL_AMR',
+    description:
+      'The values of amr (RFC 8176) with which a token of the login service opens the terminal; one suffices. Not asked when not set.',
+    accepts: 'a comma-separated list such as otp,hwk,mfa',
+    parse: (text) => (text === '' ? [] : listOf(parseMethodReference)(text)),
+  }),
+  terminalMaxAge: withDefault('43200', {
+    env: 'GATEWAY_TERMINAL_MAX_AGE',
+    description:
+      'How long that proof, or a factor that was shown here, opens the terminal, in seconds. An open terminal is not ended by it.',
+    ...wholeNumber(60, 34_560_000),
+  }),
+  stepUpRoutes: withDefault('terminal', {
+    env: 'GATEWAY_STEP_UP_ROUTES',
+    description: 'The routes that want it.',
+    ...routeList,
+  }),
+  stepUpUrl: optional({
+    env: 'GATEWAY_STEP_UP_URL',
+    description:
+      'Where a browser without it is sent, with the address to come back to in return_to. A page of the gateway when not set.',
     accepts: 'an http(s) URL',
     parse: parseWebUrl,
   }),

@@ -89,6 +89,13 @@ export function parseSubject(text: string): string {
   return text
 }
 
+/** Parses a value of `amr` (RFC 8176). The error quotes the text, because it is one element of a list. */
+export function parseMethodReference(text: string): string {
+  if (!/^[A-Za-z0-9][A-Za-z0-9:._/-]{0,63}$/.test(text))
+    throw new Error(`"${text}" is not a name such as otp`)
+  return text
+}
+
 /** Parses a token that the gateway sends in a header. */
 export function parseBearerToken(text: string): string {
   if (!/^[\x21-\x7e]+$/.test(text))

@@ -88,10 +88,10 @@ export class SessionIssuer {
 }
 
 /** Who has a session, for the record of the request that started or renewed it. */
-function issued(key: Key, { session, authenticatedAt }: BrowserSession): Principal {
+function issued(key: Key, { session, authenticatedAt, methods }: BrowserSession): Principal {
   const { subject, endsAt: acceptedUntil } = session
   return {
-    ...{ subject, session, acceptedUntil, key, authenticatedAt },
-    ...{ apiToken: undefined, ticketId: undefined },
+    ...{ subject, session, acceptedUntil, key, authenticatedAt, methods },
+    ...{ apiToken: undefined, ticketId: undefined, factorAt: undefined },
   }
 }

@@ -25,6 +25,10 @@ export interface Principal {
   readonly ticketId: string | undefined
   /** When the person proved who they are, in milliseconds since 1970: `auth_time`, else `iat`; undefined when the token does not say. */
   readonly authenticatedAt: number | undefined
+  /** `amr`: how they did (RFC 8176); empty when the token does not say. */
+  readonly methods: readonly string[]
+  /** When they last showed a second factor here, in milliseconds since 1970; undefined when this token was not minted for one. */
+  readonly factorAt: number | undefined
 }
 
 /** The longest token, in characters, which are all ASCII. */

@@ -124,8 +124,11 @@ export class TokenVerifier {
     const common = { subject: claims.subject, key, apiToken: undefined }
     if (claims.isSessionToken) {
       const { browser, acceptedUntil } = this.#sessions.admit(claims, key.kid)
-      const { session, authenticatedAt } = browser
-      return { ...common, session, acceptedUntil, authenticatedAt, ticketId: undefined }
+      const { session, authenticatedAt, methods } = browser
+      return {
+        ...{ ...common, session, acceptedUntil, authenticatedAt, methods },
+        ...{ ticketId: undefined, factorAt: undefined },
+      }
     }
     const digest = digestOf(token)
     const session = this.#sessions.admitProgram(claims, digest, key.kid)
@@ -135,6 +138,8 @@ export class TokenVerifier {
       session,
       acceptedUntil: (claims.expiresAt + this.#rules.leewaySeconds) * 1000,
       authenticatedAt: isDated ? this.#sessions.authenticatedAt(claims) : undefined,
+      methods: claims.methods,
+      factorAt: undefined,
       ticketId: ticketIdOf(claims, digest),
     }
   }
@@ -152,6 +157,7 @@ export class TokenVerifier {
     return {
       ...{ subject, session, acceptedUntil, apiToken },
       ...{ key: undefined, ticketId: undefined, authenticatedAt: undefined },
+      ...{ methods: [], factorAt: undefined },
     }
   }
 

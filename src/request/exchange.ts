@@ -88,6 +88,8 @@ declare module 'fastify' {
     anyHost?: boolean
     /** Whether a session cookie opens the route to pages of the workspace alone, not to those of GATEWAY_ALLOWED_ORIGINS. */
     ownPages?: boolean
+    /** Whether the route wants more than a sign-in (src/rules/step-up.ts). An API token passes: making it took that, or the machine. */
+    stepUp?: boolean
     /** Whether the route accepts WebSocket handshakes. */
     upgrades?: boolean
   }

@@ -20,6 +20,8 @@ import { cookieSession, ownOrigin } from './exchange.ts'
 export interface LoginOptions {
   /** GATEWAY_LOGIN_URL; undefined when the built-in page is used. */
   readonly loginUrl: string | undefined
+  /** GATEWAY_STEP_UP_URL; undefined when a page of the gateway is used. */
+  readonly stepUpUrl: string | undefined
   /** The parent domain of all workspaces. A sibling workspace can plant cookies for it. */
   readonly domain: string
 }
@@ -83,9 +85,13 @@ function sentCookies({ exchange, raw }: FastifyRequest): string[] {
 }
 
 /** Where a browser goes to sign in, as origins. */
-export function originsOf({ loginUrl }: Pick<LoginOptions, 'loginUrl'>): string[] {
-  return loginUrl === undefined ? [] : [new URL(loginUrl).origin]
+export function originsOf({ loginUrl, stepUpUrl }: Omit<LoginOptions, 'domain'>): string[] {
+  const urls = [loginUrl, stepUpUrl].filter((url) => url !== undefined)
+  return [...new Set(urls.map((url) => new URL(url).origin))]
 }
+
+/** The gateway's own page for a second factor. */
+const VERIFY = '/_gateway/verify-2fa'
 
 /** How a browser goes away to sign in. */
 export interface WayToLogin {
@@ -102,12 +108,36 @@ export interface WayToLogin {
  */
 export function wayToLogin(
   request: FastifyRequest,
-  { loginUrl, domain }: LoginOptions,
+  { loginUrl, domain }: Pick<LoginOptions, 'loginUrl' | 'domain'>,
   returnTo: string,
 ): WayToLogin | undefined {
-  if (loginUrl === undefined) return undefined
+  return loginUrl === undefined ? undefined : wayTo(loginUrl, request, domain, returnTo)
+}
+
+/**
+ * The way to where a second factor is shown, from where the browser comes back to a path.
+ * @param returnTo a verified path of ours
+ */
+export function wayToStepUp(
+  request: FastifyRequest,
+  { stepUpUrl, domain }: Pick<LoginOptions, 'stepUpUrl' | 'domain'>,
+  returnTo: string,
+): WayToLogin {
+  if (stepUpUrl !== undefined) return wayTo(stepUpUrl, request, domain, returnTo)
+  return {
+    location: `${VERIFY}?${new URLSearchParams({ next: returnTo }).toString()}`,
+    headers: [],
+  }
+}
+
+function wayTo(
+  href: string,
+  request: FastifyRequest,
+  domain: string,
+  returnTo: string,
+): WayToLogin {
   const { state, headers } = giveState(request, domain)
-  const url = new URL(loginUrl)
+  const url = new URL(href)
   url.searchParams.set('return_to', ownOrigin(request.exchange) + returnTo)
   url.searchParams.set('state', state)
   return { location: url.href, headers }

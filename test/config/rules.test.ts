@@ -88,6 +88,30 @@ t.test('settings that contradict each other are refused', async (t) => {
     ],
     [{ GATEWAY_LOGIN_URL: 'https://hubify.com/login' }, undefined, 'a page elsewhere'],
     [
+      { GATEWAY_STEP_UP_URL: 'https://houston.hubify.com/2fa', GATEWAY_SECOND_FACTOR: 'local' },
+      /^GATEWAY_STEP_UP_URL .* own door/,
+      'nor for a second factor',
+    ],
+    ...['TERMINAL_MAX_AGE', 'STEP_UP_ROUTES', 'STEP_UP_URL'].flatMap((name) => {
+      const value = { TERMINAL_MAX_AGE: '60', STEP_UP_ROUTES: 'api' }[name] ?? 'https://hubify.com/'
+      const env = { [`GATEWAY_${name}`]: value }
+      return [
+        [env, new RegExp(`^GATEWAY_${name} is set and no second factor`), 'nothing is asked'],
+        [
+          { ...env, GATEWAY_SECOND_FACTOR: 'off' },
+          /no second factor is asked/,
+          'nor when it is off',
+        ],
+        [{ ...env, GATEWAY_SECOND_FACTOR: 'local' }, undefined, 'a factor that is kept here'],
+        [{ ...env, GATEWAY_TERMINAL_AMR: 'otp' }, undefined, 'one of the login service'],
+      ] as const
+    }),
+    [
+      { GATEWAY_SECOND_FACTOR: 'local', GATEWAY_STEP_UP_ROUTES: 'none' },
+      /^GATEWAY_STEP_UP_ROUTES is none/,
+      'a factor that nothing asks for',
+    ],
+    [
       { GATEWAY_JWT_PREVIOUS_SECRETS: SECRET },
       /rotation needs a new secret/,
       'a rotation that changes nothing',

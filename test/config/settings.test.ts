@@ -45,6 +45,11 @@ t.test(
       openclawMode: 'local',
       healthStrict: false,
       loginUrl: undefined,
+      secondFactor: 'off',
+      terminalAmr: [],
+      terminalMaxAge: 43_200,
+      stepUpRoutes: ['terminal'],
+      stepUpUrl: undefined,
       allowedHosts: [],
       allowedOrigins: [],
       rateLimit: 10,
@@ -305,6 +310,38 @@ const VALUES: { [Name in keyof Config]: Spellings } = {
     ],
     bad: ['1', 'yes', 'on', 'TRUE', ' true'],
   },
+  secondFactor: { good: [['off'], ['local', 'local']], bad: ['on', 'true', 'LOCAL', ' local'] },
+  terminalAmr: {
+    good: [
+      ['otp', ['otp']],
+      ['otp, hwk,mfa', ['otp', 'hwk', 'mfa']],
+      ['urn:example:2fa', ['urn:example:2fa']],
+    ],
+    bad: [',', 'otp,', 'one two', '"otp"', '-otp', 'a'.repeat(65)],
+  },
+  terminalMaxAge: {
+    good: [
+      ['60', 60],
+      ['43200', 43_200],
+    ],
+    bad: ['59', '0', '-1', '12h', '34560001'],
+  },
+  stepUpRoutes: {
+    good: [
+      ['terminal', ['terminal']],
+      ['terminal,dashboard', ['terminal', 'dashboard']],
+    ],
+    bad: ['health', 'gateway', 'Terminal', 'terminal,', ','],
+  },
+  stepUpUrl: {
+    good: [['https://hubify.com/verify-2fa'], ['http://localhost:3000/', 'http://localhost:3000/']],
+    bad: [
+      'hubify.com/verify-2fa',
+      '/verify-2fa',
+      'javascript:alert(1)',
+      'https://houston.hubify.com/2fa',
+    ],
+  },
   loginUrl: {
     good: [
       ['https://hubify.com/login'],
@@ -545,7 +582,7 @@ function serviceValues<Name extends keyof Config>(names: readonly Name[]) {
 t.test('each setting accepts the values that it should', async (t) => {
   for (const [name, { env }] of Object.entries(SETTINGS)) {
     for (const [text, value = text] of VALUES[name as keyof Config].good) {
-      const config = loadConfig({ ...BASE, [env]: text })
+      const config = loadConfig({ ...BASE, GATEWAY_SECOND_FACTOR: 'local', [env]: text })
       const seen = config[name as keyof Config]
       if (Array.isArray(seen) && !Array.isArray(value)) t.ok(seen.length > 0, `${env}=${text}`)
       else t.strictSame(seen, value, `${env}=${text}`)

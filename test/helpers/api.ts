@@ -13,10 +13,26 @@ export const OWN_PAGE = [HTTPS, `Origin: ${ORIGIN}`]
 export async function pageOf(
   { port }: Pick<Workspace, 'port'>,
   subject = 'alice',
-  { from = '203.0.113.9', minutesAgo = 0 } = {},
+  { from = '203.0.113.9', ...ticket }: TicketOptions & { readonly from?: string } = {},
 ): Promise<string[]> {
+  const fields = [client(from), 'User-Agent: Firefox']
+  return [await signIn(port, await ticketOf(subject, ticket), fields), ...OWN_PAGE, client(from)]
+}
+
+/** What the login service says of a sign-in. */
+interface TicketOptions {
+  readonly minutesAgo?: number
+  /** `amr`; left out when undefined */
+  readonly methods?: readonly string[]
+}
+
+/** Makes a ticket, as the login service does. */
+export function ticketOf(
+  subject: string,
+  { minutesAgo = 0, methods }: TicketOptions = {},
+): Promise<string> {
   const now = Math.floor(Date.now() / 1000)
-  const ticket = await new SignJWT()
+  return new SignJWT(methods === undefined ? {} : { amr: [...methods] })
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(subject)
     .setAudience('houston')
@@ -24,8 +40,6 @@ export async function pageOf(
     .setExpirationTime(now + 3600)
     .setJti(randomUUID())
     .sign(new TextEncoder().encode(SECRET))
-  const fields = [client(from), 'User-Agent: Firefox']
-  return [await signIn(port, ticket, fields), ...OWN_PAGE, client(from)]
 }
 
 /** Sends a request to the API, with a body when there is one. */

@@ -15,6 +15,8 @@ export function principalOf(session: Session): Principal {
     apiToken: undefined,
     ticketId: undefined,
     authenticatedAt: undefined,
+    methods: [],
+    factorAt: undefined,
   }
 }
 
