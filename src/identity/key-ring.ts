@@ -1,5 +1,5 @@
 /** Which keys verify tokens, which one signs, and which are still used? A ring of at most four secrets (RFC 7515 section 4.1.4). */
-import { createHash, type webcrypto } from 'node:crypto'
+import { createHash, createSecretKey, hkdfSync, type KeyObject, type webcrypto } from 'node:crypto'
 
 /** HMAC secrets. The first one signs and verifies; the others only verify, during a rotation. */
 export type Secrets = readonly [string, ...string[]]
@@ -14,6 +14,8 @@ export class Key {
   readonly kid: string
   /** Imported once, because importing the key for each token would take longer than the verification itself. */
   readonly imported: Promise<webcrypto.CryptoKey>
+  /** The secret, as an object that prints nothing of it. */
+  readonly #material: KeyObject
   /** Since when uses are counted: when this process got the key. */
   readonly countedSince: number
   /** How many requests had a token of this key since then. */
@@ -27,12 +29,23 @@ export class Key {
 
   constructor(secret: string, now = Date.now()) {
     this.kid = kidOf(secret)
+    this.#material = createSecretKey(Buffer.from(secret))
     this.countedSince = now
     const algorithm = { name: 'HMAC', hash: 'SHA-256' }
     this.imported = crypto.subtle.importKey('raw', Buffer.from(secret), algorithm, false, [
       'sign',
       'verify',
     ])
+  }
+
+  /**
+   * Derives a key for another purpose from the secret (HKDF-SHA-256, RFC 5869), so that the secret itself stays in here. The result
+   * tells nothing of the secret, nor of keys for other purposes.
+   * @param purpose the `info` of HKDF: a fixed text, another one for each purpose
+   * @returns 32 bytes
+   */
+  derive(purpose: string): Buffer {
+    return Buffer.from(hkdfSync('sha256', this.#material, '', `workspace-gateway ${purpose}`, 32))
   }
 
   /** Counts a request whose token this key has verified. @param now milliseconds since 1970 */

@@ -59,6 +59,10 @@ export interface BrowserSession {
   readonly authenticatedAt: number
   /** `amr`: how they did. */
   readonly methods: readonly string[]
+  /** When they last showed a second factor here, in milliseconds since 1970; undefined for never. */
+  readonly factorAt: number | undefined
+  /** `amr` of that factor. */
+  readonly factorMethods: readonly string[]
   /** The older tokens that are still accepted, and until when. */
   readonly superseded: ReadonlyMap<string, number>
 }
@@ -341,6 +345,7 @@ export class Sessions implements Watched {
       superseded: [],
       createdAt: this.#sessionTime(claims.subject, now),
       ...this.proof(undefined, claims),
+      ...{ factorAt: undefined, factorMethods: [] },
       endsAt: this.endOf(claims),
       device: device.name.slice(0, MAX_DEVICE_LENGTH),
       address: device.address,
@@ -534,6 +539,8 @@ export class Sessions implements Watched {
       tokenId: row.tokenId,
       authenticatedAt: row.authenticatedAt,
       methods: methodsOf.of(JSON.stringify(row.methods)),
+      factorAt: row.factorAt,
+      factorMethods: methodsOf.of(JSON.stringify(row.factorMethods)),
       superseded: row.superseded.length === 0 ? NONE_SUPERSEDED : new Map(row.superseded),
     }
     this.#browsers.set(id, browser)
@@ -695,6 +702,7 @@ function programIdOf({ subject, sessionId, tokenId }: Claims, digest: string): s
 
 function rowOf(browser: BrowserSession): SessionRow {
   const { session, createdAt, device, tokenId, authenticatedAt, methods, superseded } = browser
+  const { factorAt, factorMethods } = browser
   return {
     id: session.id,
     subject: session.subject,
@@ -705,6 +713,7 @@ function rowOf(browser: BrowserSession): SessionRow {
     authenticatedAt,
     endsAt: session.endsAt,
     methods,
+    ...{ factorAt, factorMethods },
     device: device.name,
     address: device.address,
     lastSeenAt: session.lastSeenAt,

@@ -48,6 +48,60 @@ export const MIGRATIONS: readonly string[] = [
     revoked_at INTEGER,
     replaced_by TEXT
   ) STRICT, WITHOUT ROWID;`,
+  `ALTER TABLE sessions ADD COLUMN factor_at INTEGER; -- when its person last showed a second factor
+  ALTER TABLE sessions ADD COLUMN factor_methods TEXT NOT NULL DEFAULT '[]'; -- JSON: amr of that factor
+  CREATE TABLE totp ( -- an authenticator app; a person has one at most
+    subject TEXT PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    kid TEXT NOT NULL, -- the signing key under which the secret is encrypted
+    sealed BLOB NOT NULL, -- the secret, encrypted
+    last_step INTEGER NOT NULL, -- the newest time step of which a code was used up (RFC 6238)
+    created_at INTEGER NOT NULL,
+    last_used_at INTEGER
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE passkeys (
+    id TEXT PRIMARY KEY,
+    subject TEXT NOT NULL,
+    credential_id TEXT NOT NULL UNIQUE, -- base64url
+    rp_id TEXT NOT NULL, -- the host for which it was made
+    name TEXT NOT NULL,
+    public_key BLOB NOT NULL, -- COSE
+    counter INTEGER NOT NULL,
+    is_synced INTEGER NOT NULL, -- 1: it can be copied to other devices; 0: it is bound to one
+    transports TEXT NOT NULL, -- JSON
+    created_at INTEGER NOT NULL,
+    last_used_at INTEGER,
+    counter_fell_at INTEGER
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX passkeys_of ON passkeys (subject);
+  CREATE TABLE backup_sets ( -- the key of the digests of a person's backup codes
+    subject TEXT PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    kid TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    created_at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE backup_codes (
+    digest BLOB PRIMARY KEY, -- HMAC-SHA-256
+    set_id TEXT NOT NULL,
+    used_at INTEGER
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX backup_codes_of ON backup_codes (set_id);
+  CREATE TABLE wrong_codes (subject TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
+  CREATE INDEX wrong_codes_of ON wrong_codes (subject);
+  CREATE TABLE factor_locks ( -- kept until a right code, because the next lock is twice as long
+    subject TEXT PRIMARY KEY,
+    until INTEGER NOT NULL,
+    count INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE removed_factors ( -- by id, so that restoring a backup does not bring them back
+    id TEXT PRIMARY KEY,
+    at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE factor_resets ( -- persons whose factors were reset, and not lost
+    subject TEXT PRIMARY KEY,
+    at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;`,
 ]
 
 /** What a database says of itself. */
@@ -95,8 +149,11 @@ export function inTransaction(database: DatabaseSync, work: () => void): void {
   }
 }
 
-/** What the table `meta` holds: the version of the program that wrote the file, and what happened to the file before it. */
-export type MetaName = 'written-by' | 'damaged'
+/**
+ * What the table `meta` holds: the version of the program that wrote the file, what happened to the file before it, and when second
+ * factors were lost with it.
+ */
+export type MetaName = 'written-by' | 'damaged' | 'factors-lost'
 
 /** An entry of the table `meta`; undefined when there is none. */
 export function metaOf(database: DatabaseSync, name: MetaName): string | undefined {

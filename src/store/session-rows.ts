@@ -14,6 +14,10 @@ export interface SessionRow {
   readonly authenticatedAt: number
   readonly endsAt: number
   readonly methods: readonly string[]
+  /** When its person last showed a second factor here; undefined for never. */
+  readonly factorAt: number | undefined
+  /** `amr` of that factor. */
+  readonly factorMethods: readonly string[]
   readonly device: string
   readonly address: string
   readonly lastSeenAt: number
@@ -32,6 +36,8 @@ export function putSession(database: DatabaseSync, row: SessionRow): void {
     authenticated_at: row.authenticatedAt,
     ends_at: row.endsAt,
     methods: JSON.stringify(row.methods),
+    factor_at: row.factorAt,
+    factor_methods: JSON.stringify(row.factorMethods),
     device: row.device,
     address: row.address,
     last_seen_at: row.lastSeenAt,
@@ -71,6 +77,8 @@ export function allSessions(database: DatabaseSync): SessionRow[] {
       authenticatedAt: Number(row['authenticated_at']),
       endsAt: Number(row['ends_at']),
       methods: JSON.parse(String(row['methods'])) as string[],
+      factorAt: row['factor_at'] === null ? undefined : Number(row['factor_at']),
+      factorMethods: JSON.parse(String(row['factor_methods'])) as string[],
       device: String(row['device']),
       address: String(row['address']),
       lastSeenAt: Number(row['last_seen_at']),

@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, join } from 'node:path'
+import { carryOverFactors } from './factor-rows.ts'
 import { DatabaseSync } from './quiet-sqlite.ts'
 import { inTransaction } from './schema.ts'
 import { allEndings, allWatermarks, putEndings, putWatermark } from './session-rows.ts'
@@ -94,7 +95,10 @@ function openOld(path: string, look: (old: DatabaseSync) => void): string | unde
   return basename(kept)
 }
 
-/** Takes over what must not come to life again: what was ended, and API tokens that were revoked or exposed, or end sooner. */
+/**
+ * Takes over what must not come to life again: what was ended, and API tokens that were revoked or exposed, or end sooner. Of
+ * second factors, what was used up, removed or added since.
+ */
 function carryOver(old: DatabaseSync, restored: DatabaseSync): void {
   putEndings(restored, allEndings(old))
   // The clock may be behind what they were set by.
@@ -109,6 +113,7 @@ function carryOver(old: DatabaseSync, restored: DatabaseSync): void {
     'SELECT id, revoked_at AS revoked, exposed_at AS exposed, expires_at AS expires FROM api_tokens',
   )
   for (const token of tokens.all()) update.run(token)
+  carryOverFactors(old, restored)
 }
 
 /** Calls a function with the name of an empty file of mode 600 in the state folder, which is gone afterwards. */

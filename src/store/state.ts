@@ -420,11 +420,12 @@ export class State {
       begin(fresh) {
         putWatermark(fresh, '', Date.parse(damage.at))
         setMeta(fresh, 'damaged', JSON.stringify(damage))
+        setMeta(fresh, 'factors-lost', damage.at)
       },
     })
     this.#logger?.error(
       { path: this.#path, ...damage },
-      'state was damaged: everybody is signed out, and API tokens are gone',
+      'state was damaged: everybody is signed out, and API tokens and second factors are gone',
     )
     return database
   }
@@ -557,10 +558,12 @@ function databaseInMemory(): DatabaseSync {
   return database
 }
 
-/** A state that knows nothing, for which every session and ticket until now is invalid. */
+/** A state that knows nothing, for which every session and ticket until now is invalid, and everybody may have a second factor. */
 function signedOutInMemory(): DatabaseSync {
   const database = databaseInMemory()
-  putWatermark(database, '', Date.now())
+  const now = Date.now()
+  putWatermark(database, '', now)
+  setMeta(database, 'factors-lost', new Date(now).toISOString())
   return database
 }
 
