@@ -4,7 +4,7 @@ import { COOKIE_TOO_LONG_DETAIL, TICKET_EXPIRED_DETAIL } from '../src/answers/de
 import { GatewayError } from '../src/answers/errors.ts'
 import { sessionCookie } from '../src/http/cookies.ts'
 import { usesSecureCookie } from '../src/identity/credentials.ts'
-import type { Draft, SessionIssuer } from '../src/identity/issuer.ts'
+import type { CookieToken, SessionIssuer } from '../src/identity/issuer.ts'
 import type { Sessions, Ticket } from '../src/identity/sessions.ts'
 import type { TokenVerifier } from '../src/identity/verifier.ts'
 import type { WaitingRoom } from '../src/limits/waiting-room.ts'
@@ -64,7 +64,7 @@ function tokenInLink(text: string): string | undefined {
 }
 
 /** The cookie of a session token. @throws {GatewayError} `token-invalid` for one that browsers would drop */
-export function cookieOf({ token, endsAt }: Draft, { exchange }: FastifyRequest): string {
+export function cookieOf({ token, endsAt }: CookieToken, { exchange }: FastifyRequest): string {
   const cookie = sessionCookie(usesSecureCookie(exchange), token, (endsAt - Date.now()) / 1000)
   if (cookie === undefined) throw TOO_LONG
   return cookie

@@ -11,17 +11,21 @@ import {
 import type { Session } from './session.ts'
 import type { Principal } from './token.ts'
 
-/** A session token that is not in force yet. */
-export interface Draft {
-  readonly ticket: Ticket
+/** A session token for the cookie of a browser. */
+export interface CookieToken {
   readonly token: string
+  /** When the token expires, in milliseconds since 1970. */
+  readonly endsAt: number
+}
+
+/** A session token that is not in force yet. */
+export interface Draft extends CookieToken {
+  readonly ticket: Ticket
   readonly key: Key
   /** `sid` */
   readonly sessionId: string
   /** `jti` */
   readonly tokenId: string
-  /** When the token expires, in milliseconds since 1970. */
-  readonly endsAt: number
 }
 
 /** What the issuer works with. */
@@ -59,6 +63,7 @@ export class SessionIssuer {
     const token = await mintSessionToken(key, {
       ...{ workspace: this.#workspace, subject: claims.subject, methods },
       ...{ sessionId, tokenId, issuedAt: Date.now(), authenticatedAt, endsAt },
+      factorAt: renewed?.factorAt,
     })
     // The keys may have been replaced meanwhile, and a session under a removed key would be over before it begins.
     return this.#keys.signing === key
@@ -85,13 +90,38 @@ export class SessionIssuer {
     const { ticket, key, tokenId } = draft
     return issued(key, this.#sessions.renew(known, ticket, { tokenId, kid: key.kid }))
   }
+
+  /**
+   * Gives a session a token that says that its person has shown a second factor.
+   * @param factor when it was shown, in milliseconds since 1970, and its values of `amr`
+   * @throws {GatewayError} what {@link Sessions.stepUp} throws
+   */
+  async stepUp(
+    known: BrowserSession,
+    factor: { readonly at: number; readonly methods: readonly string[] },
+  ): Promise<CookieToken & { readonly principal: Principal }> {
+    const { authenticatedAt, methods, session } = known
+    const { id: sessionId, subject, endsAt } = session
+    const tokenId = newName()
+    const key = this.#keys.signing
+    const token = await mintSessionToken(key, {
+      ...{ workspace: this.#workspace, subject, methods, sessionId, tokenId, authenticatedAt },
+      ...{ endsAt, issuedAt: Date.now(), factorAt: factor.at },
+    })
+    if (this.#keys.signing !== key) return this.stepUp(known, factor)
+    const browser = this.#sessions.stepUp(known, { tokenId, kid: key.kid }, factor)
+    return { token, endsAt, principal: issued(key, browser) }
+  }
 }
 
 /** Who has a session, for the record of the request that started or renewed it. */
-function issued(key: Key, { session, authenticatedAt, methods }: BrowserSession): Principal {
+function issued(
+  key: Key,
+  { session, authenticatedAt, methods, factorAt }: BrowserSession,
+): Principal {
   const { subject, endsAt: acceptedUntil } = session
   return {
     ...{ subject, session, acceptedUntil, key, authenticatedAt, methods },
-    ...{ apiToken: undefined, ticketId: undefined, factorAt: undefined },
+    ...{ apiToken: undefined, ticketId: undefined, factorAt },
   }
 }

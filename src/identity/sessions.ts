@@ -67,6 +67,14 @@ export interface BrowserSession {
   readonly superseded: ReadonlyMap<string, number>
 }
 
+/** A session token that was minted. */
+interface NewToken {
+  /** `jti` */
+  readonly tokenId: string
+  /** The key that signs it. */
+  readonly kid: string
+}
+
 /** How an ending was kept. */
 export interface Ending {
   /** The sessions that ended. */
@@ -259,10 +267,14 @@ export class Sessions implements Watched {
   /**
    * The session of a session token, which only the gateway mints.
    * @param kid the key that verified it
-   * @returns the session, and until when this token of it is accepted
+   * @returns the session, until when this token of it is accepted, and when a second factor was shown for it, in milliseconds since
+   * 1970: the newest token says so, and no older one
    * @throws {GatewayError} `token-invalid` when the session has ended or is not known
    */
-  admit(claims: Claims, kid: string): { browser: BrowserSession; acceptedUntil: number } {
+  admit(
+    claims: Claims,
+    kid: string,
+  ): { browser: BrowserSession; acceptedUntil: number; factorAt: number | undefined } {
     const { sessionId = '', tokenId = '', subject, expiresAt } = claims
     const browser = this.#browsers.get(sessionId)
     if (browser === undefined) throw invalidToken(this.#whyUnknown(claims))
@@ -271,11 +283,11 @@ export class Sessions implements Watched {
     const endsAt = Math.min(expiresAt * 1000, session.endsAt)
     if (browser.tokenId === tokenId) {
       if (session.kid !== kid) throw invalidToken('key of another session')
-      return { browser, acceptedUntil: endsAt }
+      return { browser, acceptedUntil: endsAt, factorAt: claims.factorAt }
     }
     const until = superseded.get(tokenId) ?? 0
     if (this.#now() >= until) throw invalidToken('superseded')
-    return { browser, acceptedUntil: Math.min(until, endsAt) }
+    return { browser, acceptedUntil: Math.min(until, endsAt), factorAt: undefined }
   }
 
   /**
@@ -373,7 +385,7 @@ export class Sessions implements Watched {
   renew(
     { session: { id } }: BrowserSession,
     ticket: Ticket,
-    { tokenId, kid }: { tokenId: string; kid: string },
+    { tokenId, kid }: NewToken,
   ): BrowserSession {
     const { claims } = ticket
     const known = this.browser(id)
@@ -382,20 +394,47 @@ export class Sessions implements Watched {
     if (claims.subject !== session.subject)
       throw new GatewayError('other-subject', { reason: 'renewal by another subject' })
     this.#checkTicket(ticket, kid)
-    const now = this.#now()
-    const superseded = [...known.superseded, [known.tokenId, now + SUPERSEDED_MS] as const]
-      .filter(([, until]) => until > now)
-      .slice(-MAX_SUPERSEDED)
     const row: SessionRow = {
-      ...rowOf(known),
+      ...this.#withToken(known, { tokenId, kid }),
       ...this.proof(known, claims),
-      ...{ kid, tokenId, superseded },
       endsAt: Math.max(session.endsAt, this.endOf(claims)),
     }
     this.#useTicket(ticket, id, (database) => putSession(database, row))
     const browser = this.#add(row)
     this.#tellSuperseded({ ticketId: ticket.oneTimeId, session })
     return browser
+  }
+
+  /**
+   * Notes that the person of a session has shown a second factor here. The session gets a new token, which says so, and ends when
+   * it would have. It is on the disk when this returns.
+   * @param factor when it was shown, in milliseconds since 1970, and its values of `amr`
+   * @throws {GatewayError} `token-invalid` when the session has ended; `state-unavailable`
+   */
+  stepUp(
+    { session: { id } }: BrowserSession,
+    token: NewToken,
+    { at, methods }: { readonly at: number; readonly methods: readonly string[] },
+  ): BrowserSession {
+    const known = this.browser(id)
+    if (known === undefined) throw invalidToken('unknown session')
+    if (!this.#hasKey(token.kid))
+      throw new GatewayError('state-unavailable', { reason: REASONS['key-removed'] })
+    const row = { ...this.#withToken(known, token), factorAt: at, factorMethods: methods }
+    this.#state.refuseIfHandedOver()
+    this.#state.write((database) => putSession(database, row))
+    const browser = this.#add(row)
+    this.#tellSuperseded({ ticketId: undefined, session: known.session })
+    return browser
+  }
+
+  /** A session with a new token. Those before it are accepted for some time, because requests of other tabs are on their way. */
+  #withToken(known: BrowserSession, { tokenId, kid }: NewToken): SessionRow {
+    const now = this.#now()
+    const superseded = [...known.superseded, [known.tokenId, now + SUPERSEDED_MS] as const]
+      .filter(([, until]) => until > now)
+      .slice(-MAX_SUPERSEDED)
+    return { ...rowOf(known), kid, tokenId, superseded }
   }
 
   /**

@@ -144,6 +144,8 @@ export interface Claims {
   readonly authenticatedAt: number | undefined
   /** `amr`: how (RFC 8176). */
   readonly methods: readonly string[]
+  /** `factor_time`: when a second factor was shown to the gateway, in milliseconds since 1970. Only the gateway's own tokens say it. */
+  readonly factorAt: number | undefined
   /** `session_exp`: when the session ends that this token starts. */
   readonly sessionExpiresAt: number | undefined
   /** Whether the gateway minted the token for a session (`use: "session"`). */
@@ -157,7 +159,7 @@ export function checkClaims(
   now: number,
 ): Claims {
   const { iss, aud, sub, exp, nbf, iat, jti, sid, use, amr } = payload
-  const { auth_time: authTime, session_exp: sessionExp } = payload
+  const { auth_time: authTime, session_exp: sessionExp, factor_time: factorTime } = payload
   const isSessionToken = use === SESSION_USE
   // A session token is the gateway's own: for this workspace alone, and without the issuer of the login service.
   if (isSessionToken) {
@@ -181,6 +183,8 @@ export function checkClaims(
   if (authTime !== undefined && !isNumericDate(authTime)) throw invalidToken('auth_time')
   if (sessionExp !== undefined && !isNumericDate(sessionExp)) throw invalidToken('session_exp')
   if (amr !== undefined && !isNameList(amr)) throw invalidToken('amr')
+  if (isSessionToken && factorTime !== undefined && !isNumericDate(factorTime))
+    throw invalidToken('factor_time')
   // The leeway is for another machine's clock; a session token was minted by this one.
   if (now >= exp + (isSessionToken ? 0 : leewaySeconds))
     throw new GatewayError('token-expired', { reason: 'exp' })
@@ -192,6 +196,7 @@ export function checkClaims(
     sessionId: sid,
     authenticatedAt: authTime,
     methods: amr ?? [],
+    factorAt: isSessionToken && isNumericDate(factorTime) ? factorTime * 1000 : undefined,
     sessionExpiresAt: sessionExp,
     isSessionToken,
   }

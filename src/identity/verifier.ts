@@ -123,11 +123,11 @@ export class TokenVerifier {
     const { claims, key } = this.#claimsOf(signed)
     const common = { subject: claims.subject, key, apiToken: undefined }
     if (claims.isSessionToken) {
-      const { browser, acceptedUntil } = this.#sessions.admit(claims, key.kid)
+      const { browser, acceptedUntil, factorAt } = this.#sessions.admit(claims, key.kid)
       const { session, authenticatedAt, methods } = browser
       return {
         ...{ ...common, session, acceptedUntil, authenticatedAt, methods },
-        ...{ ticketId: undefined, factorAt: undefined },
+        ...{ ticketId: undefined, factorAt },
       }
     }
     const digest = digestOf(token)

@@ -135,6 +135,7 @@ async function mint(
     ...{ sessionId, tokenId, issuedAt: now() },
     authenticatedAt: sessions.authenticatedAt(claims),
     endsAt: Math.max(until, sessions.endOf(claims)),
+    factorAt: undefined,
   })
   return { token, tokenId, sessionId, kid: signing.kid }
 }

@@ -49,7 +49,7 @@ for (let i = 0; i < Number(count); i++) {
   const claims = {
     ...{ subject: 'alice', tokenId: name, methods: [], isSessionToken: false },
     ...{ expiresAt: now + 600, issuedAt: now + 1, authenticatedAt: now },
-    ...{ sessionId: undefined, sessionExpiresAt: undefined },
+    ...{ sessionId: undefined, sessionExpiresAt: undefined, factorAt: undefined },
   }
   const ticket = { claims, oneTimeId: `ticket-${name}`, programId: `program-${name}` }
   const ids = { id: `session-${name}`, tokenId: `token-${name}`, kid: 'key' }

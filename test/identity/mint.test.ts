@@ -87,8 +87,8 @@ t.test('a session token has the claims of the contract, and no more', async (t) 
 t.test('times of a session token are whole seconds, rounded down', async (t) => {
   const token = await mintSessionToken(new Key(SECRET), {
     ...{ workspace: 'houston', subject: 'alice', sessionId: 's', tokenId: 'j', methods: [] },
-    ...{ issuedAt: 1999, authenticatedAt: 1001, endsAt: 5999 },
+    ...{ issuedAt: 1999, authenticatedAt: 1001, endsAt: 5999, factorAt: 2999 },
   })
-  t.match(claimsOf(token), { iat: 1, auth_time: 1, exp: 5 })
+  t.match(claimsOf(token), { iat: 1, auth_time: 1, exp: 5, factor_time: 2 })
   t.notOk('amr' in claimsOf(token))
 })

@@ -14,8 +14,9 @@ import { ALICE, codeAt, factorsInMemory, START, STEP } from '../../helpers/facto
 const SEED = Buffer.from('12345678901234567890')
 
 /** RFC 4226, appendix D: the codes of the counters 0 to 9. */
-const HOTP_CODES =
-  '755224 287082 359152 969429 338314 254676 287922 162583 399871 520489'.split(' ')
+const HOTP_CODES = '755224 287082 359152 969429 338314 254676 287922 162583 399871 520489'.split(
+  ' ',
+)
 
 /** RFC 6238, appendix B, SHA-1: seconds since 1970, and the last six of the eight digits. */
 const TOTP_CODES: ReadonlyArray<readonly [number, string]> = [
@@ -60,7 +61,17 @@ t.test('one step of skew is allowed, in both directions, and no more', async (t)
 t.test('a code is six digits, however they are spaced', async (t) => {
   t.equal(totpCodeIn(' 123 456\n'), '123456')
   t.equal(totpCodeIn('123-456'), '123456')
-  for (const text of ['', '12345', '1234567', '12345a', '１２３４５６', '+12345', '0x1234', '1e5', '12345.'])
+  for (const text of [
+    '',
+    '12345',
+    '1234567',
+    '12345a',
+    '１２３４５６',
+    '+12345',
+    '0x1234',
+    '1e5',
+    '12345.',
+  ])
     t.equal(totpCodeIn(text), undefined, text)
 })
 
@@ -133,24 +144,27 @@ t.test('a code that the step before the last shares is no new one', async (t) =>
   t.equal(await show(code), 'code-used')
 })
 
-t.test('a clock that is set back refuses codes that were used, and far back all of them', async (t) => {
-  const { clock, show, addApp, factors } = factorsInMemory(t)
-  const { secret } = addApp()
-  clock.now += 19 * STEP
-  t.equal(await show(codeAt(secret, clock.now)), 'done')
-  clock.now = START
-  t.equal(await show(codeAt(secret, clock.now)), 'code-used', 'until the clock is there again')
-  t.equal(factors.enrolmentOf('alice').totp?.problem, undefined)
-  clock.now = START + 60 * STEP
-  t.equal(await show(codeAt(secret, clock.now)), 'done')
-  clock.now = START
-  t.equal(await show(codeAt(secret, clock.now)), 'clock-behind')
-  t.equal(factors.enrolmentOf('alice').totp?.problem, 'clock-behind')
-  t.ok(factors.unlock('alice'))
-  t.equal(await show(codeAt(secret, clock.now + STEP)), 'code-used', 'used up by the unlocking')
-  clock.now += 2 * STEP
-  t.equal(await show(codeAt(secret, clock.now)), 'done')
-})
+t.test(
+  'a clock that is set back refuses codes that were used, and far back all of them',
+  async (t) => {
+    const { clock, show, addApp, factors } = factorsInMemory(t)
+    const { secret } = addApp()
+    clock.now += 19 * STEP
+    t.equal(await show(codeAt(secret, clock.now)), 'done')
+    clock.now = START
+    t.equal(await show(codeAt(secret, clock.now)), 'code-used', 'until the clock is there again')
+    t.equal(factors.enrolmentOf('alice').totp?.problem, undefined)
+    clock.now = START + 60 * STEP
+    t.equal(await show(codeAt(secret, clock.now)), 'done')
+    clock.now = START
+    t.equal(await show(codeAt(secret, clock.now)), 'clock-behind')
+    t.equal(factors.enrolmentOf('alice').totp?.problem, 'clock-behind')
+    t.ok(factors.unlock('alice'))
+    t.equal(await show(codeAt(secret, clock.now + STEP)), 'code-used', 'used up by the unlocking')
+    clock.now += 2 * STEP
+    t.equal(await show(codeAt(secret, clock.now)), 'done')
+  },
+)
 
 t.test('ten minutes are the limit', async (t) => {
   t.notOk(isAhead(stepAt(START) + 20, START))
@@ -200,16 +214,19 @@ t.test('a set-up waits for a right code, five tries long and ten minutes', async
   t.ok(factors.isEnrolled('alice'))
 })
 
-t.test('once a factor exists, an enrolment needs one, also one that was begun before', async (t) => {
-  const { factors, addApp } = factorsInMemory(t)
-  const { sessionId } = ALICE
-  const first = factors.beginTotp('alice', { sessionId: 'thief', hasProof: false })
-  if (!first.isDone) throw new Error(first.reason)
-  addApp()
-  const code = codeAt(first.secret, START)
-  t.match(factors.confirmTotp('alice', { sessionId: 'thief', id: first.id, code }), {
-    reason: 'factor-needed',
-  })
-  t.match(factors.beginTotp('alice', { sessionId, hasProof: false }), { reason: 'factor-needed' })
-  t.ok(factors.beginTotp('alice', { sessionId, hasProof: true }).isDone)
-})
+t.test(
+  'once a factor exists, an enrolment needs one, also one that was begun before',
+  async (t) => {
+    const { factors, addApp } = factorsInMemory(t)
+    const { sessionId } = ALICE
+    const first = factors.beginTotp('alice', { sessionId: 'thief', hasProof: false })
+    if (!first.isDone) throw new Error(first.reason)
+    addApp()
+    const code = codeAt(first.secret, START)
+    t.match(factors.confirmTotp('alice', { sessionId: 'thief', id: first.id, code }), {
+      reason: 'factor-needed',
+    })
+    t.match(factors.beginTotp('alice', { sessionId, hasProof: false }), { reason: 'factor-needed' })
+    t.ok(factors.beginTotp('alice', { sessionId, hasProof: true }).isDone)
+  },
+)

@@ -1,0 +1,103 @@
+/** Does a factor that was shown count for the newest token of its session, and for nothing else? */
+import t from 'tap'
+import { SessionIssuer } from '../../src/identity/issuer.ts'
+import { newName } from '../../src/identity/sessions.ts'
+import {
+  forge,
+  FullDisk,
+  HEADER,
+  identity,
+  NOW,
+  OTHER_SECRET,
+  outcome,
+  renew,
+  SECRET,
+  setKeys,
+  signIn,
+  verdict,
+  withClaims,
+  type Identity,
+} from '../helpers/forged-tokens.ts'
+
+const START = NOW * 1000
+const FACTOR = { at: START + 1500, methods: ['otp'] }
+
+const issuerOf = ({ keys, sessions }: Identity) =>
+  new SessionIssuer({ keys, sessions, workspace: 'houston' })
+
+/** When a token says that a factor was shown; undefined when it does not. */
+const factorOf = async (subject: Identity, token: string) =>
+  (await subject.verifier.verify(token)).factorAt
+
+t.test(
+  'the newest token has the factor, the one before does not, and both are the session',
+  async (t) => {
+    const subject = identity()
+    const { browser, session, token: before } = await signIn(subject)
+    t.equal(await factorOf(subject, before), undefined)
+    const { token, endsAt, principal } = await issuerOf(subject).stepUp(browser, FACTOR)
+    t.equal(endsAt, session.endsAt, 'the same end')
+    t.equal(principal.session, session, 'the same session')
+    t.equal(await factorOf(subject, token), START + 1000, 'in whole seconds')
+    t.equal(await factorOf(subject, before), undefined)
+    t.equal((await subject.verifier.verify(before)).session, session)
+  },
+)
+
+t.test('it survives a restart and a renewal, and ends with the session', async (t) => {
+  const subject = identity()
+  const { browser } = await signIn(subject)
+  const { token } = await issuerOf(subject).stepUp(browser, FACTOR)
+  const later = identity({ state: subject.state })
+  t.equal(await factorOf(later, token), START + 1000)
+  const known = later.sessions.browser(browser.session.id)
+  if (known === undefined) throw new Error('no session')
+  const ticket = await later.verifier.verifyTicket(withClaims({ iat: NOW, jti: newName() }), false)
+  const draft = await issuerOf(later).draft(ticket, known)
+  issuerOf(later).renew(draft, known)
+  t.equal(await factorOf(later, draft.token), START + 1000, 'a renewal has it too')
+  t.equal(await factorOf(later, token), undefined, 'and the token before does not any more')
+  later.sessions.end([known.session], 'signed-out')
+  t.equal(await verdict(draft.token, later.verifier), 'token-invalid')
+  t.equal(await outcome(() => issuerOf(later).stepUp(known, FACTOR)), 'token-invalid')
+})
+
+t.test('another sign-in of the same person does not have it', async (t) => {
+  const subject = identity()
+  const first = await signIn(subject)
+  const second = await signIn(subject)
+  await issuerOf(subject).stepUp(first.browser, FACTOR)
+  t.equal(await factorOf(subject, second.token), undefined)
+  t.equal(await factorOf(subject, (await renew(subject, second)).token), undefined)
+})
+
+t.test('nobody else can say so in a token', async (t) => {
+  const subject = identity()
+  const ticket = withClaims({ iat: NOW, jti: newName(), factor_time: NOW })
+  t.equal(await factorOf(subject, ticket), undefined, 'not the login service')
+  const { token } = await signIn(subject, ticket)
+  t.equal(await factorOf(subject, token), undefined)
+  const claims = JSON.parse(
+    Buffer.from(token.split('.')[1] ?? '', 'base64url').toString(),
+  ) as object
+  const header = { ...HEADER, kid: subject.keys.signing.kid }
+  for (const wrong of ['yes', null, -1, 1e20, [NOW]])
+    t.equal(
+      await verdict(forge(header, { ...claims, factor_time: wrong }, SECRET), subject.verifier),
+      'token-invalid',
+    )
+})
+
+t.test('a full disk changes nothing, and a key that is removed ends it', async (t) => {
+  const disk = new FullDisk()
+  const subject = identity({ state: disk.state })
+  const { browser, token: before } = await signIn(subject)
+  disk.isFull = true
+  t.equal(await outcome(() => issuerOf(subject).stepUp(browser, FACTOR)), 'state-unavailable')
+  t.equal(subject.sessions.browser(browser.session.id), browser)
+  t.equal(await factorOf(subject, before), undefined)
+  disk.isFull = false
+  const { token } = await issuerOf(subject).stepUp(browser, FACTOR)
+  setKeys(subject, [OTHER_SECRET])
+  t.equal(await verdict(token, subject.verifier), 'token-invalid')
+})
