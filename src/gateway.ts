@@ -25,6 +25,7 @@ import health from '../routes/health.ts'
 import probes from '../routes/probes.ts'
 import proxied from '../routes/proxied.ts'
 import renewRoutes from '../routes/renew.ts'
+import secondFactorRoutes from '../routes/second-factor.ts'
 import signInRoutes from '../routes/sign-in.ts'
 import signOutRoutes from '../routes/sign-out.ts'
 import { livePartsOf } from './admin/live-parts.ts'
@@ -47,7 +48,7 @@ export async function buildGateway(
   state = State.inMemory(),
 ): Promise<Gateway> {
   const parts = makeParts(config, log, state)
-  const { clients, sessions, apiTokens, issuer, verifier, waitingRoom } = parts
+  const { clients, sessions, apiTokens, factors, issuer, verifier, waitingRoom } = parts
   const { watchdog, services } = parts
   const { openSockets, drain, basicMemory, terminals, metrics, decisions } = parts
   const { allowedOrigins, trustedProxies, sessionRoutes, programRoutes } = config
@@ -141,6 +142,7 @@ export async function buildGateway(
   await app.register(signInRoutes, forSessions)
   await app.register(renewRoutes, forSessions)
   await app.register(signOutRoutes, { sessions, watchdog, state })
+  await app.register(secondFactorRoutes, { ...forSessions, factors, isLocal: stepUp.isLocal })
   await app.register(api, {
     parts: livePartsOf({ app, parts }, config),
     logger: log.logger,

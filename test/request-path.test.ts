@@ -78,9 +78,14 @@ t.test(
         ...allOf('/_gateway/live'),
         ...allOf('/_gateway/ready'),
         ...allOf('/_gateway/renew').filter((route) => !/^(?:GET|HEAD|POST) /.test(route)), // 405
+        ...['/app', '/app/confirm', '/passkey', '/passkey/confirm'].flatMap(
+          (form) =>
+            allOf(`/_gateway/second-factor${form}`).filter((route) => !route.startsWith('POST ')), // 405
+        ),
         ...allOf('/_gateway/sign-in'),
         ...allOf('/_gateway/sign-out').filter((route) => !route.startsWith('POST ')), // 405
         ...allOf('/_gateway/signed-out'),
+        ...allOf('/_gateway/verify-2fa').filter((route) => !/^(?:GET|HEAD|POST) /.test(route)), // 405
         ...allOf('/health'),
       ].toSorted(),
     )

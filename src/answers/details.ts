@@ -120,6 +120,40 @@ export const RENEW_COOKIE_DETAIL =
 export const STEP_UP_DETAIL =
   'This part of the workspace wants a second factor that was shown lately. Open it in a browser to show one, or use an API token that was made for it.'
 
+/** The `detail` when a second factor is set up or shown where none can be. */
+export const NO_FACTOR_HERE_DETAIL =
+  'Second factors are shown in a browser that has signed in here, and only where the gateway keeps them.'
+
+/** The `detail` when somebody sets up a passkey at an address without a name. */
+export const NO_PASSKEY_DETAIL =
+  'A passkey belongs to a host name. Open the workspace by its name instead of its address, or set up an authenticator app.'
+
+/** What a person reads whose second factor was refused, or not set up, by the reason in the log. */
+export const FACTOR_DETAILS = {
+  'not-enrolled': 'There is no factor of this kind. Use another one.',
+  'malformed-code':
+    'That is no code. The app shows six digits; a backup code has sixteen letters and digits.',
+  'wrong-code': 'The code is wrong. Type the one that the app shows now.',
+  'code-used': 'That code was used before. Wait for the next one.',
+  locked:
+    'Too many codes were wrong, so codes of the app are not taken for a while. A passkey or a backup code works meanwhile.',
+  'clock-behind':
+    'The clock of the workspace is behind, so codes of the app are not taken. A passkey or a backup code works.',
+  'factor-key-missing':
+    'The key that protects this factor is not configured any more, so it cannot be checked. A passkey works; the owner of the machine can bring the key back, or reset the factor.',
+  'factor-unreadable':
+    'This factor cannot be read. A passkey may work; the owner of the machine can reset the factors.',
+  'challenge-gone': 'That took too long, or was sent twice. Try once more.',
+  'passkey-unknown': 'This passkey is not registered here. Use another one.',
+  'passkey-invalid': 'The passkey did not answer as it should. Try again, or use another factor.',
+  'counter-fell':
+    'This passkey seems to have been copied, so it is not taken. Use another factor, and remove this one.',
+  'factor-needed': 'You have a second factor, so adding or changing one needs it to be shown.',
+  'enrolment-gone': 'Setting this up took too long, or too many codes were wrong. Begin again.',
+  'passkey-known': 'This passkey is registered already.',
+  'too-many-passkeys': 'There are 20 passkeys. Remove one first.',
+} as const
+
 /** The `detail` of a WebSocket handshake on a route without WebSockets. */
 export const NO_WEBSOCKET_DETAIL = 'There are no WebSockets at this address. Send a plain request.'
 

@@ -82,6 +82,7 @@ type LastStage =
   | 'sign-in'
   | 'renew'
   | 'sign-out'
+  | 'second-factor'
   | 'asset'
   | 'probe'
   | 'owner'

@@ -91,7 +91,7 @@ export function originsOf({ loginUrl, stepUpUrl }: Omit<LoginOptions, 'domain'>)
 }
 
 /** The gateway's own page for a second factor. */
-const VERIFY = '/_gateway/verify-2fa'
+export const VERIFY = '/_gateway/verify-2fa'
 
 /** How a browser goes away to sign in. */
 export interface WayToLogin {

@@ -16,6 +16,7 @@ export const STAGES = [
   'sign-in',
   'renew',
   'sign-out',
+  'second-factor',
   'asset',
   'probe',
   'owner',

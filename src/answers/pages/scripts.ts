@@ -1,6 +1,7 @@
 /** Which scripts do the pages load, and from where? Each is one function of src/answers/scripts, sent as text. */
 import { createHash } from 'node:crypto'
 import { countdown } from '../scripts/countdown.ts'
+import { passkey } from '../scripts/passkey.ts'
 import { waking } from '../scripts/waking.ts'
 
 /** The path below which the scripts are served. */
@@ -9,6 +10,7 @@ export const ASSETS = '/_gateway/assets'
 /** The text of each script. Node and esbuild remove the types, and the rest is what browsers run. */
 const SCRIPTS = {
   countdown: textOf(countdown),
+  passkey: textOf(passkey),
   waking: textOf(waking),
 } as const
 

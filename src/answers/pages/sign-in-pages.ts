@@ -4,6 +4,7 @@
  */
 import { ERRORS } from '../errors.ts'
 import { html, type Html } from '../html.ts'
+import { alert, button, hiddenFields, personOf } from './elements.ts'
 import type { PageContent } from './shell.ts'
 
 /** What a page with a form for a token shows. */
@@ -126,11 +127,6 @@ function waysIn({ problem, returnTo, loginHref }: TokenForm): Html {
     ${alert(problem)}${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}${loginHref === undefined ? NEW_LINK : undefined}`
 }
 
-/** What went wrong, for the top of a page; nothing when nothing did. */
-function alert(problem: string | undefined): Html | undefined {
-  return problem === undefined ? undefined : html`<p class="alert" role="alert">${problem}</p>`
-}
-
 function tokenForm(action: string, returnTo: string, label: string): Html {
   return html`<form method="post" action="${action}">
     ${hiddenFields({ return_to: returnTo })}<label for="token">Workspace token</label
@@ -146,23 +142,6 @@ function tokenForm(action: string, returnTo: string, label: string): Html {
   </form>`
 }
 
-/** Fields of a form that nobody sees. */
-function hiddenFields(fields: Readonly<Record<string, string>>): readonly Html[] {
-  return Object.entries(fields).map(
-    ([name, value]) => html`<input type="hidden" name="${name}" value="${value}" />`,
-  )
-}
-
 function loginLink(href: string | undefined): Html | undefined {
   return href === undefined ? undefined : button(href, 'Sign in with your account')
-}
-
-/** A link that looks like a button. */
-function button(href: string, label: string): Html {
-  return html`<p><a class="button" href="${href}">${label}</a></p>`
-}
-
-/** A subject, kept apart from the text around it, which letters of another direction would else reorder. */
-function personOf(subject: string): Html {
-  return html`<bdi>${subject}</bdi>`
 }

@@ -1,0 +1,119 @@
+/** What do the routes have in common that want a second factor? What a person can show, what a form has shown, and a refusal. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { FACTOR_DETAILS } from '../src/answers/details.ts'
+import { GatewayError, STEP_UP_MAX_AGE_SECONDS } from '../src/answers/errors.ts'
+import type { FactorWays } from '../src/answers/pages/factor-pages.ts'
+import type { PageContent } from '../src/answers/pages/shell.ts'
+import { ERROR_FIELD } from '../src/answers/problem.ts'
+import type {
+  FactorProof,
+  FactorRefusal,
+  Proven,
+  SecondFactors,
+  Site,
+} from '../src/identity/second-factor/factors.ts'
+import type { BrowserSession, Sessions } from '../src/identity/sessions.ts'
+import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
+import type { SessionRouteOptions } from './session-forms.ts'
+
+/** What the routes need besides the request. */
+export interface FactorRouteOptions extends Pick<
+  SessionRouteOptions,
+  'issuer' | 'login' | 'watchdog' | 'payForGuess'
+> {
+  readonly factors: SecondFactors
+  readonly sessions: Sessions
+  /** Whether factors are kept here (GATEWAY_SECOND_FACTOR). */
+  readonly isLocal: boolean
+}
+
+/** The session of the browser that sent a request; undefined when it has none of its own, as with a ticket in the cookie. */
+export function browserOf(
+  { exchange }: FastifyRequest,
+  sessions: Sessions,
+): BrowserSession | undefined {
+  const { principal, credential } = exchange
+  if (principal === undefined || credential?.kind !== 'cookie') return undefined
+  return sessions.browser(principal.session.id)
+}
+
+/** Where passkeys of this request are made and used; undefined on an address literal, which cannot have any (WebAuthn, section 5.1.2). */
+export function siteOf(exchange: Exchange): Site | undefined {
+  const origin = ownOrigin(exchange)
+  const host = /^https?:\/\/([^/:[\]]+)(?::\d+)?$/.exec(origin)?.[1]
+  return host === undefined || /^[0-9.]+$/.test(host) ? undefined : { host, origin }
+}
+
+/** With what a person can show that it is them, for a purpose. */
+export async function waysOf(
+  { exchange }: FastifyRequest,
+  { session: { id: sessionId, subject } }: BrowserSession,
+  factors: SecondFactors,
+  purpose: string,
+): Promise<FactorWays> {
+  const { totp, backupCodes } = factors.enrolmentOf(subject)
+  const site = siteOf(exchange)
+  return {
+    hasApp: totp !== undefined,
+    hasBackupCodes: backupCodes !== undefined && backupCodes.left > 0,
+    passkey:
+      site === undefined
+        ? undefined
+        : await factors.challenge(subject, { sessionId, site, purpose }),
+  }
+}
+
+/** What a form has shown; undefined for nothing. */
+export function proofIn(form: URLSearchParams): FactorProof | undefined {
+  const passkey = form.get('passkey') ?? ''
+  if (passkey !== '') {
+    try {
+      return { kind: 'passkey', response: JSON.parse(passkey) as unknown }
+    } catch {
+      return { kind: 'passkey', response: undefined } // it is refused as one that is not right
+    }
+  }
+  const code = form.get('code') ?? ''
+  return code === '' ? undefined : { kind: 'code', code }
+}
+
+/** A refusal of a factor: for the log, and the sentence for the person. */
+export function factorError(reason: FactorRefusal): GatewayError {
+  return new GatewayError('step-up-required', { reason, detail: FACTOR_DETAILS[reason] })
+}
+
+/**
+ * Judges what was shown. A wrong guess spends the budget of the address too.
+ * @throws {GatewayError} `rate-limited` when that has none left; `state-unavailable`
+ */
+export async function judge(
+  request: FastifyRequest,
+  { session: { id: sessionId, subject } }: BrowserSession,
+  proof: FactorProof,
+  purpose: string,
+  { factors, payForGuess }: Pick<FactorRouteOptions, 'factors' | 'payForGuess'>,
+): Promise<Proven | GatewayError> {
+  const result = await factors.prove(subject, { sessionId, proof, purpose })
+  if (result.isDone) return result
+  const refusal = payForGuess(request)
+  if (refusal !== undefined) throw refusal
+  return factorError(result.reason)
+}
+
+/** Whether a sign-in is fresh enough for a first factor. */
+export function isFreshSignIn({ authenticatedAt }: BrowserSession, now = Date.now()): boolean {
+  return Math.abs(now - authenticatedAt) <= STEP_UP_MAX_AGE_SECONDS * 1000
+}
+
+/** Shows a page again, with what went wrong on it. */
+export function answerAgain(
+  app: FastifyInstance,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  error: GatewayError,
+  content: PageContent,
+): FastifyReply {
+  request.exchange.outcome.noteError(error)
+  app.writePage(request, reply, content, [ERROR_FIELD, error.code], error.statusCode)
+  return reply
+}

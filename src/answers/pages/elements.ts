@@ -1,0 +1,24 @@
+/** Of what are pages made? Small pieces that several pages have. */
+import { html, type Html } from '../html.ts'
+
+/** What went wrong, for the top of a page; nothing when nothing did. */
+export function alert(problem: string | undefined): Html | undefined {
+  return problem === undefined ? undefined : html`<p class="alert" role="alert">${problem}</p>`
+}
+
+/** Fields of a form that nobody sees. */
+export function hiddenFields(fields: Readonly<Record<string, string>>): readonly Html[] {
+  return Object.entries(fields).map(
+    ([name, value]) => html`<input type="hidden" name="${name}" value="${value}" />`,
+  )
+}
+
+/** A link that looks like a button. */
+export function button(href: string, label: string): Html {
+  return html`<p><a class="button" href="${href}">${label}</a></p>`
+}
+
+/** A subject, kept apart from the text around it, which letters of another direction would else reorder. */
+export function personOf(subject: string): Html {
+  return html`<bdi>${subject}</bdi>`
+}
