@@ -283,7 +283,9 @@ function noteRemoved(
   rows: readonly Record<string, unknown>[],
   at: number,
 ): boolean {
-  const statement = database.prepare('INSERT OR REPLACE INTO removed_factors (id, at) VALUES (?, ?)')
+  const statement = database.prepare(
+    'INSERT OR REPLACE INTO removed_factors (id, at) VALUES (?, ?)',
+  )
   for (const { id } of rows) statement.run(String(id), at)
   return rows.length > 0
 }
@@ -291,7 +293,11 @@ function noteRemoved(
 /** The sealed secrets of every person, by their table, for when the signing key changes. */
 export function allSealed(
   database: DatabaseSync,
-): (SealedSecret & { readonly table: SealedTable; readonly id: string; readonly subject: string })[] {
+): (SealedSecret & {
+  readonly table: SealedTable
+  readonly id: string
+  readonly subject: string
+})[] {
   return SEALED_TABLES.flatMap((table) =>
     database
       .prepare(`SELECT id, subject, kid, sealed FROM ${table}`)
@@ -360,7 +366,9 @@ export interface LockRow {
 }
 
 export function lockOf(database: DatabaseSync, subject: string): LockRow | undefined {
-  const row = database.prepare('SELECT until, count FROM factor_locks WHERE subject = ?').get(subject)
+  const row = database
+    .prepare('SELECT until, count FROM factor_locks WHERE subject = ?')
+    .get(subject)
   return row === undefined
     ? undefined
     : { until: Number(row['until']), count: Number(row['count']) }
@@ -404,7 +412,8 @@ export function addWrongCode(
  * what was removed, which the backup would bring back.
  */
 export function carryOverFactors(old: DatabaseSync, restored: DatabaseSync): void {
-  for (const table of ['removed_factors', 'factor_resets']) copyRows(old, restored, table, 'REPLACE')
+  for (const table of ['removed_factors', 'factor_resets'])
+    copyRows(old, restored, table, 'REPLACE')
   deleteRemoved(restored)
   for (const table of ['totp', 'passkeys', 'backup_sets', 'backup_codes'])
     copyRows(old, restored, table, 'IGNORE')

@@ -661,7 +661,9 @@ export class SecondFactors {
 
   #isLost(subject: string): boolean {
     if (!this.#isLoaded) return true
-    return this.#notLost !== undefined && !this.#notLost.has(subject) && !this.#enrolled.has(subject)
+    return (
+      this.#notLost !== undefined && !this.#notLost.has(subject) && !this.#enrolled.has(subject)
+    )
   }
 
   get #ring(): KeyRing {

@@ -44,12 +44,24 @@ const ALGORITHMS = [-7, -8, -257]
 const MAX_ID_LENGTH = 1364
 const MAX_KEY_BYTES = 2048
 
-const TRANSPORTS: readonly string[] = ['ble', 'cable', 'hybrid', 'internal', 'nfc', 'smart-card', 'usb']
+const TRANSPORTS: readonly string[] = [
+  'ble',
+  'cable',
+  'hybrid',
+  'internal',
+  'nfc',
+  'smart-card',
+  'usb',
+]
 
 /** The options for `navigator.credentials.create()`. @param workspace the name of the workspace, which the browser may show */
 export async function creationOptions(
   { host }: Site,
-  { workspace, subject, known }: { workspace: string; subject: string; known: readonly PasskeyRow[] },
+  {
+    workspace,
+    subject,
+    known,
+  }: { workspace: string; subject: string; known: readonly PasskeyRow[] },
 ): Promise<PublicKeyCredentialCreationOptionsJSON> {
   return generateRegistrationOptions({
     rpName: workspace,
@@ -79,7 +91,10 @@ export async function requestOptions(
   })
 }
 
-function descriptor({ credentialId, transports }: PasskeyRow): { id: string; transports: string[] } {
+function descriptor({ credentialId, transports }: PasskeyRow): {
+  id: string
+  transports: string[]
+} {
   return { id: credentialId, transports: [...transports] }
 }
 
