@@ -4,6 +4,7 @@ import type { Config } from './config/load.ts'
 import { ApiTokens, MAX_API_TOKENS } from './identity/api-tokens.ts'
 import { SessionIssuer } from './identity/issuer.ts'
 import { KeyRing, type Secrets } from './identity/key-ring.ts'
+import { SecondFactors } from './identity/second-factor/factors.ts'
 import { Sessions } from './identity/sessions.ts'
 import { TokenVerifier } from './identity/verifier.ts'
 import { SlidingWindowLimiter } from './limits/budget.ts'
@@ -45,6 +46,8 @@ export interface Parts {
   readonly keys: KeyRing
   readonly sessions: Sessions
   readonly apiTokens: ApiTokens
+  /** The second factors that are kept here. */
+  readonly factors: SecondFactors
   readonly verifier: TokenVerifier
   /** Issues the tokens of sessions. */
   readonly issuer: SessionIssuer
@@ -108,9 +111,11 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
   const { sessionMaxSeconds: maxSeconds, jwtLeewaySeconds: leewaySeconds } = config
   const sessions = new Sessions(state, { maxSeconds, leewaySeconds })
   const apiTokens = new ApiTokens(state)
+  const factors = new SecondFactors({ state, keys, workspace: config.workspace })
   const load = (): void => {
     sessions.load((kid) => keys.has(kid))
     apiTokens.load()
+    factors.load()
   }
   state.onOpened(load) // again, when a predecessor has changed it, or when it could not be read before
   load()
@@ -134,6 +139,7 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
     keys,
     sessions,
     apiTokens,
+    factors,
     verifier,
     issuer: new SessionIssuer({ keys, sessions, workspace: config.workspace }),
     addressBudgets: new SlidingWindowLimiter({
