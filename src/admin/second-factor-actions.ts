@@ -51,14 +51,26 @@ export function listFactors({ factors }: StateParts): ActionResult {
 }
 
 /** What is shown of a person's factors. */
-export function factorsView(enrolment: Enrolment): FactorsView {
+function factorsView(enrolment: Enrolment): FactorsView {
   const { subject: sub, totp, passkeys, backupCodes, lockedUntil } = enrolment
   return {
     sub,
-    totp: totp === undefined ? null : { ...withTimes(totp), problem: totp.problem ?? null },
+    totp:
+      totp === undefined
+        ? null
+        : {
+            id: totp.id,
+            createdAt: isoTime(totp.createdAt),
+            lastUsedAt: isoTime(totp.lastUsedAt),
+            problem: totp.problem ?? null,
+          },
     passkeys: passkeys.map((passkey) => ({
-      ...withTimes(passkey),
-      ...{ name: passkey.name, host: passkey.rpId, synced: passkey.isSynced },
+      id: passkey.id,
+      name: passkey.name,
+      host: passkey.rpId,
+      synced: passkey.isSynced,
+      createdAt: isoTime(passkey.createdAt),
+      lastUsedAt: isoTime(passkey.lastUsedAt),
       counterFellAt: isoTime(passkey.counterFellAt),
     })),
     backupCodes:
@@ -71,18 +83,6 @@ export function factorsView(enrolment: Enrolment): FactorsView {
           },
     lockedUntil: isoTime(lockedUntil),
   }
-}
-
-function withTimes({
-  id,
-  createdAt,
-  lastUsedAt,
-}: {
-  readonly id: string
-  readonly createdAt: number
-  readonly lastUsedAt: number | undefined
-}) {
-  return { id, createdAt: isoTime(createdAt), lastUsedAt: isoTime(lastUsedAt) }
 }
 
 /** Takes every factor of a person away, and ends their sessions: whoever has one of them may not be the person. */

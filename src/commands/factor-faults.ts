@@ -21,7 +21,7 @@ const MAX_NAMED = 5
 
 /** @param now milliseconds since 1970 */
 export function factorFaults(
-  { sealed, lastSteps, locks, lostAt }: FactorLook,
+  { sealed, lastSteps, locks }: FactorLook,
   config: Config,
   now: number,
 ): FactorFault[] {
@@ -59,16 +59,6 @@ export function factorFaults(
             'locked',
             `too many codes of ${namesOf(locked)} were wrong; the last lock ends at ${minuteText(new Date(Math.max(...locked.map(({ until }) => until))).toISOString())}`,
             'a passkey or a backup code works meanwhile; if it was not they, somebody else is signed in as them: "workspace-gateway sessions list"',
-            true,
-          ),
-        ]),
-    ...(lostAt === undefined
-      ? []
-      : [
-          fault(
-            'factor-unreadable',
-            `the state was damaged at ${lostAt}, and nobody knows who had a second factor, so nobody new can enrol`,
-            '"workspace-gateway state restore FILE" brings them back, while the gateway is stopped; else "workspace-gateway second-factor reset --sub NAME" for each person who enrols',
             true,
           ),
         ]),

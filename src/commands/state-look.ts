@@ -35,5 +35,5 @@ export function lookAtState(stateDir: string): StateLook {
 /** One line about a state that was damaged before the last start. */
 export function damageText({ at, reason, movedTo }: Damage): string {
   const kept = movedTo === undefined ? '' : `; it is kept as ${movedTo}`
-  return `it was damaged when it was opened at ${at} (${reason}): everybody was signed out, and the API tokens and second factors are gone${kept}`
+  return `it was damaged when it was opened at ${at} (${reason}): everybody was signed out and the API tokens are gone, and so are second factors${kept}`
 }

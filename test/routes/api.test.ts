@@ -39,7 +39,10 @@ t.test('a page of an allowed origin gets nothing with the cookie of a person', a
   const workspace = await startWorkspace(t, { GATEWAY_ALLOWED_ORIGINS: foreign })
   const page = await pageOf(workspace)
   const fromThere = page.map((line) => (line.startsWith('Origin:') ? `Origin: ${foreign}` : line))
-  for (const [name, { method, path }] of Object.entries(OWNER_ACTIONS)) {
+  for (const [name, { method, path, who }] of Object.entries<OwnerAction<LiveParts>>(
+    OWNER_ACTIONS,
+  )) {
+    if (who === 'machine') continue
     const answer = await call(workspace, `${method} ${path.replace(':id', 'x')}`, fromThere, {})
     t.equal(answer.headers['x-gateway-error'], 'origin-not-allowed', name)
   }
