@@ -44,6 +44,7 @@ export default async function api(
 
   const allowed = new Map<string, string[]>()
   for (const [name, action] of Object.entries<OwnerAction<LiveParts>>(OWNER_ACTIONS)) {
+    if (action.who === 'machine') continue
     const url = `${PREFIX}${action.path}`
     const methods = action.method === 'GET' ? ['GET', 'HEAD'] : [action.method]
     allowed.set(url, [...(allowed.get(url) ?? []), ...methods])

@@ -89,6 +89,8 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       return (await import('./commands/api-token.ts')).apiToken(args, process.env, IO)
     case 'keys':
       return (await import('./commands/keys.ts')).keys(args, process.env, IO)
+    case 'second-factor':
+      return (await import('./commands/second-factor.ts')).secondFactor(args, process.env, IO)
     case 'sessions':
       return (await import('./commands/sessions.ts')).sessions(args, process.env, IO)
     case 'state':

@@ -1,6 +1,7 @@
 /** What is an owner's action? A row of the table in owner-actions.ts: where it is, who may do it, and what it does. */
 import type { ApiTokens } from '../identity/api-tokens.ts'
 import type { KeyRing } from '../identity/key-ring.ts'
+import type { SecondFactors } from '../identity/second-factor/factors.ts'
 import type { Sessions } from '../identity/sessions.ts'
 import type { State } from '../store/state.ts'
 import type { TerminalKeeper } from '../terminals/keeper-client.ts'
@@ -14,6 +15,7 @@ export interface StateParts {
   readonly state: Pick<State, 'refuseIfHandedOver'>
   readonly sessions: Sessions
   readonly apiTokens: ApiTokens
+  readonly factors: SecondFactors
   /** How many WebSockets of a session are open. */
   readonly socketsOf: (sessionId: string) => number
 }
@@ -51,8 +53,11 @@ export interface OwnerAction<Parts extends StateParts> {
   readonly method: 'GET' | 'POST' | 'DELETE'
   /** The path at the admin socket, and below `/_gateway/v1` in the JSON API. */
   readonly path: `/${string}`
-  /** Who may: `self`, whoever is signed in, because it concerns what is their own; `owner`, an owner of the workspace. */
-  readonly who: 'self' | 'owner'
+  /**
+   * Who may: `self`, whoever is signed in, because it concerns what is their own; `owner`, an owner of the workspace; `machine`, only
+   * the machine's owner, so that the JSON API does not have it.
+   */
+  readonly who: 'self' | 'owner' | 'machine'
   /** Whether it is an owner's act, which wants a sign-in that is not older than 10 minutes. */
   readonly isAct: boolean
   /** @throws {GatewayError} whose `detail`, a fixed text, tells the caller what to change */

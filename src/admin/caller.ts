@@ -28,7 +28,7 @@ export const MACHINE: Caller = {
 
 /** What of an action decides who may do it. */
 interface Guarded {
-  readonly who: 'self' | 'owner'
+  readonly who: 'self' | 'owner' | 'machine'
   readonly isAct: boolean
 }
 
@@ -54,6 +54,7 @@ export function refusalOf(
 ): GatewayError | undefined {
   const { principal, isBrowser } = caller
   if (principal === undefined) return undefined
+  if (who === 'machine') return FOR_THE_MACHINE
   if (who === 'owner') {
     if (!isOwner(caller, owners)) return NOT_AN_OWNER
     // A workspace token that was given to a program would otherwise manage the sessions and tokens of its person.
@@ -78,4 +79,5 @@ function isFresh({ authenticatedAt }: Principal, now: number): boolean {
 
 const NOT_AN_OWNER = ownerRefusal('scope-missing', 'not an owner')
 const NOT_FOR_PROGRAMS = ownerRefusal('scope-missing', 'not for programs')
+const FOR_THE_MACHINE = ownerRefusal('scope-missing', 'for the machine')
 const STEP_UP = new GatewayError('step-up-required')

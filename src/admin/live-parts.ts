@@ -6,11 +6,11 @@ import { statusOf } from './status.ts'
 
 /** The parts of a running gateway that the actions need. */
 export function livePartsOf(gateway: Gateway, config: Config): LiveParts {
-  const { state, sessions, apiTokens, keys, openSockets, terminals } = gateway.parts
+  const { state, sessions, apiTokens, factors, keys, openSockets, terminals } = gateway.parts
   return {
     workspace: config.workspace,
     owners: config.owners,
-    ...{ state, sessions, apiTokens, keys, terminals },
+    ...{ state, sessions, apiTokens, factors, keys, terminals },
     socketsOf: (sessionId) => openSockets.of(sessionId),
     status: () => statusOf(gateway, config),
   }

@@ -1,5 +1,5 @@
 /**
- * What may an owner do with the sessions, keys and API tokens of a workspace? One table of actions. The admin socket
+ * What may an owner do with the sessions, keys, API tokens and second factors of a workspace? One table of actions. The admin socket
  * (routes.ts), the JSON API (routes/api.ts) and the commands are made from it, so that all of them offer the same.
  */
 import { keysReport } from '../identity/key-report.ts'
@@ -11,6 +11,7 @@ import {
   revokeToken,
   rotateToken,
 } from './api-token-actions.ts'
+import { listFactors, resetFactors, unlockFactors } from './second-factor-actions.ts'
 import { endMany, endOne, listSessions, ownSession } from './session-actions.ts'
 import { endTerminal, listTerminals } from './terminal-actions.ts'
 
@@ -71,6 +72,27 @@ export const STATE_ACTIONS = {
     who: 'owner',
     isAct: false,
     run: revokeLeaked,
+  },
+  'list-second-factors': {
+    method: 'GET',
+    path: '/second-factors',
+    who: 'owner',
+    isAct: false,
+    run: listFactors,
+  },
+  'reset-second-factor': {
+    method: 'POST',
+    path: '/second-factors/reset',
+    who: 'machine',
+    isAct: false,
+    run: resetFactors,
+  },
+  'unlock-second-factor': {
+    method: 'POST',
+    path: '/second-factors/unlock',
+    who: 'machine',
+    isAct: false,
+    run: unlockFactors,
   },
 } as const satisfies Record<string, OwnerAction<StateParts>>
 

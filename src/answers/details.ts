@@ -193,6 +193,7 @@ export const OWNER_DETAILS = {
     'Only an owner of this workspace (GATEWAY_OWNERS) may see or change more than their own session.',
   'not for programs':
     'This takes the session of a browser, or an API token with the scope owner. The workspace token of a program may see and end its own session and terminals only.',
+  'for the machine': 'Only a command on the machine of the workspace does this.',
   'not JSON': 'The body is JSON, and the Content-Type says so.',
   'no such session':
     'No session has this id: it has ended, or it is an API token, which is revoked instead.',

@@ -21,6 +21,7 @@ import {
 import { configAdvice } from './advice.ts'
 import type { Io } from './io.ts'
 import { jsonText } from './printable.ts'
+import { factorFaults } from './factor-faults.ts'
 import { damageText, lookAtState, type StateLook } from './state-look.ts'
 
 /** A setting in force. */
@@ -55,7 +56,7 @@ export async function check(args: readonly string[], env: Environment, io: Io): 
   const state = lookAtState(config.stateDir)
   if (state.kind === 'newer') return refuse([state.why], state.why)
   const settings = effectiveSettings(config, env)
-  const warnings = [...configAdvice(config, env), ...stateAdvice(config.stateDir, state)]
+  const warnings = [...configAdvice(config, env), ...stateAdvice(config, state)]
   if (values.json) io.out(jsonText({ valid: true, problems: [], settings, warnings }))
   else io.out(report(settings, warnings))
   return EXIT.ok
@@ -68,16 +69,21 @@ export async function check(args: readonly string[], env: Environment, io: Io): 
 }
 
 /** What is wrong with the state, which does not keep the gateway from starting. */
-function stateAdvice(stateDir: string, state: StateLook): string[] {
+function stateAdvice(config: Config, state: StateLook): string[] {
+  const { stateDir } = config
   const where = `the state in ${stateDir}`
   if (state.kind === 'damaged')
     return [
       `${where} is damaged (${state.why}): the next start moves it aside, signs everybody out, and API tokens are gone; "workspace-gateway state restore FILE" restores a backup`,
     ]
   if (state.kind === 'unreadable') return [`${where} cannot be looked at: ${state.why}`]
-  if (state.kind === 'sound' && state.damage !== undefined)
-    return [`${where}: ${damageText(state.damage)}`]
-  return []
+  if (state.kind !== 'sound') return []
+  return [
+    ...(state.damage === undefined ? [] : [`${where}: ${damageText(state.damage)}`]),
+    ...factorFaults(state.factors, config, Date.now()).map(
+      ({ fault, remedy }) => `${fault}; ${remedy}`,
+    ),
+  ]
 }
 
 const DECLARED = Object.entries(SETTINGS) as ReadonlyArray<

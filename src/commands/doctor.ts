@@ -13,6 +13,7 @@ import { examineGateway } from './doctor/gateway.ts'
 import { examineOpenPorts } from './doctor/open-ports.ts'
 import { examineOpenclaw } from './doctor/openclaw.ts'
 import { examineOwner } from './doctor/owner.ts'
+import { examineSecondFactor } from './doctor/second-factor.ts'
 import { examineStateFolder } from './doctor/state-folder.ts'
 import { examineStats } from './doctor/stats.ts'
 import { examineTerminal } from './doctor/terminal.ts'
@@ -45,6 +46,7 @@ const QUESTIONS: Readonly<Record<string, Examine>> = {
   gateway: examineGateway,
   'client-address': examineClientAddress,
   owner: examineOwner,
+  'second-factor': examineSecondFactor,
   ...SERVICE_QUESTIONS,
   'terminals-keeper': examineTerminalsKeeper,
   'open-ports': examineOpenPorts,

@@ -107,6 +107,17 @@ export const COMMANDS = {
       OWNER_EXITS,
     ],
   },
+  'second-factor': {
+    usage: 'second-factor list|reset|unlock',
+    summary: 'list second factors; take those of a person away, or end a lock',
+    details: [
+      'list [--json]      who has which, without their secrets; warns of what does not work',
+      'reset --sub NAME   remove every factor of a person who has lost them, and end their sessions',
+      'unlock --sub NAME  end the lock of a person’s codes, after wrong ones or a wrong clock',
+      WITHOUT_GATEWAY,
+      OWNER_EXITS,
+    ],
+  },
   keys: {
     usage: 'keys [--json]',
     summary: 'list the keys of the running gateway, and who still uses which',

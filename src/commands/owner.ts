@@ -18,6 +18,7 @@ import { readSetting, type Environment } from '../config/load.ts'
 import type { Setting } from '../config/setting.ts'
 import { SETTINGS } from '../config/settings.ts'
 import { ApiTokens } from '../identity/api-tokens.ts'
+import { SecondFactors } from '../identity/second-factor/factors.ts'
 import { Sessions } from '../identity/sessions.ts'
 import { EXIT } from '../process/exit-codes.ts'
 import { StateBusyError } from '../store/state-errors.ts'
@@ -195,6 +196,9 @@ function statePartsOf(state: State, env: Environment): StateParts {
   sessions.load(() => true) // the gateway ends the sessions whose key is gone, when it starts
   const apiTokens = new ApiTokens(state)
   apiTokens.load()
+  // Without the signing secret, which listing, resetting and unlocking do not need.
+  const factors = new SecondFactors({ state, keys: undefined, workspace: '' })
+  factors.load()
   const owners = settingOf(SETTINGS.owners, env)
-  return { owners, state, sessions, apiTokens, socketsOf: () => 0 }
+  return { owners, state, sessions, apiTokens, factors, socketsOf: () => 0 }
 }

@@ -81,7 +81,7 @@ export async function startGateway(
     throw error
   })
   const { app, parts } = gateway
-  const { keys, factors, sessions, verifier, services } = parts
+  const { keys, sessions, factors, verifier, services } = parts
   const { addressBudgets: addresses, sessionBudgets: sessionTable, tokenBudgets: tokens } = parts
   const budgets = { addresses, sessions: sessionTable, tokens }
   // A shell whose session ended while no gateway ran must not be there for one moment more.
@@ -130,9 +130,9 @@ export async function startGateway(
     parts,
     setKeys(secrets) {
       keys.replace(secrets)
+      factors.rewrap()
       const hasKey = (kid: string) => keys.has(kid)
       verifier.forget(({ key }) => key !== undefined && !hasKey(key.kid))
-      factors.rewrap()
       sessions.endWithoutKey(hasKey) // and so do terminals
       logger.info({ keys: secrets.length }, 'keys replaced')
     },

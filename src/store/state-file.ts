@@ -6,6 +6,7 @@ import { chmodSync, lstatSync, readdirSync, renameSync, statSync, type Stats } f
 import { basename, dirname, join } from 'node:path'
 import { DatabaseSync } from './quiet-sqlite.ts'
 import { pathToFileURL } from 'node:url'
+import { lookAtFactors, NO_FACTORS, type FactorLook } from './factor-rows.ts'
 import { VERSION } from '../answers/version.ts'
 import {
   APPLICATION_ID,
@@ -145,14 +146,23 @@ export function inspect(path: string, format = FORMAT, followsDamage = false): S
  * @returns undefined when there is none
  * @throws as {@link inspect} does
  */
-export function lookAtStateFile(
-  path: string,
-): { readonly writtenBy: string; readonly damage: Damage | undefined } | undefined {
-  if (inspect(path) === undefined) return undefined
+export function lookAtStateFile(path: string):
+  | {
+      readonly writtenBy: string
+      readonly damage: Damage | undefined
+      readonly factors: FactorLook
+    }
+  | undefined {
+  const stamp = inspect(path)
+  if (stamp === undefined) return undefined
   const database = openReadOnly(path)
   try {
     refuseDamage(database)
-    return { writtenBy: metaOf(database, 'written-by') ?? '', damage: damageOf(database) }
+    return {
+      writtenBy: metaOf(database, 'written-by') ?? '',
+      damage: damageOf(database),
+      factors: stamp.version === MIGRATIONS.length ? lookAtFactors(database) : NO_FACTORS,
+    }
   } catch (error) {
     throw asDamage(error)
   } finally {

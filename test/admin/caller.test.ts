@@ -65,6 +65,13 @@ t.test('who may do what', async (t) => {
   )
 })
 
+t.test('what is the machine’s alone is nobody else’s', async (t) => {
+  const machines = { who: 'machine', isAct: false } as const
+  t.equal(refusalOf(machines, MACHINE, [], NOW), undefined)
+  for (const kind of ['browser', 'program', 'api-token'] as const)
+    t.match(refusalOf(machines, caller(kind), [], NOW), { code: 'scope-missing' })
+})
+
 t.test('the log names an API token by its name, and the machine', async (t) => {
   t.same([MACHINE, caller('browser'), caller('api-token')].map(callerName), [
     'machine',

@@ -43,7 +43,7 @@ t.test('a healthy workspace passes every question', async (t) => {
     const expected = check === 'client-address-of-other-peers' ? 'skip' : 'pass'
     t.equal(verdict, expected, `${check}: ${detail}`)
   }
-  t.equal(list.length, 25)
+  t.equal(list.length, 26)
 })
 
 t.test('five seeded mistakes are each named, with their remedy, in under 10 s', async (t) => {

@@ -2,7 +2,7 @@
 import type { Test } from 'tap'
 import { Secret, TOTP } from 'otpauth'
 import { KeyRing } from '../../src/identity/key-ring.ts'
-import { SecondFactors, type Enrolled } from '../../src/identity/second-factor/factors.ts'
+import { SecondFactors, type FactorRefusal } from '../../src/identity/second-factor/factors.ts'
 import { State } from '../../src/store/state.ts'
 import { CONFIG_SECRET } from './configuration.ts'
 
@@ -35,14 +35,14 @@ export function factorsOn(
   return {
     ...{ state, keys, factors, clock },
     /** Shows a code. @returns the reason of the refusal; `done` when there is none */
-    async show(code: string, subject = 'alice') {
+    show: async (code: string, subject = 'alice'): Promise<'done' | FactorRefusal> => {
       const proof = { kind: 'code', code } as const
       const { sessionId } = ALICE
       const verdict = await factors.prove(subject, { sessionId, proof, purpose: 'step-up' })
       return verdict.isDone ? 'done' : verdict.reason
     },
     /** Sets up an authenticator app with the code of this moment. @returns its secret, and the backup codes */
-    addApp(subject = 'alice', hasProof = false) {
+    addApp: (subject = 'alice', hasProof = false) => {
       const { sessionId } = ALICE
       const begun = factors.beginTotp(subject, { sessionId, hasProof })
       if (!begun.isDone) throw new Error(begun.reason)
@@ -50,7 +50,7 @@ export function factorsOn(
       const code = codeAt(secret, clock.now)
       const done = factors.confirmTotp(subject, { sessionId, id, code })
       if (!done.isDone) throw new Error(done.reason)
-      return { id, secret, backupCodes: (done as Enrolled).backupCodes ?? [] }
+      return { id, secret, backupCodes: done.backupCodes ?? [] }
     },
   }
 }

@@ -799,7 +799,9 @@ t.test('a row that an ending forbids is not read', async (t) => {
   subject.sessions.end([session], 'revoked')
   subject.state.write((database) => {
     database
-      .prepare(`INSERT INTO sessions SELECT ?, 'alice', ?, ?, '[]', ?, ?, ?, '[]', '', '', 0, ''`)
+      .prepare(
+        `INSERT INTO sessions SELECT ?, 'alice', ?, ?, '[]', ?, ?, ?, '[]', '', '', 0, '', NULL, '[]'`,
+      )
       .run(session.id, session.kid, browser.tokenId, START, START, row?.endsAt ?? 0)
   })
   const later = restarted(subject.state)

@@ -54,7 +54,7 @@ import {
 export type { Site } from './passkeys.ts'
 
 /** The kinds of factors. */
-export type FactorKind = 'totp' | 'passkey' | 'backup-code'
+type FactorKind = 'totp' | 'passkey' | 'backup-code'
 
 /**
  * Why a proof was refused, or an enrolment:
@@ -138,13 +138,13 @@ export interface KeptTotp {
 }
 
 /** A passkey that a person has. */
-export type KeptPasskey = Pick<
+type KeptPasskey = Pick<
   PasskeyRow,
   'id' | 'name' | 'rpId' | 'isSynced' | 'createdAt' | 'lastUsedAt' | 'counterFellAt'
 >
 
 /** The backup codes that a person has. */
-export interface KeptBackupCodes {
+interface KeptBackupCodes {
   readonly createdAt: number
   /** How many were not used. */
   readonly left: number

@@ -1,0 +1,103 @@
+/** What does an owner see of the second factors, and what can the machine's owner do for somebody who has lost theirs? */
+import { isoTime } from '../identity/iso-time.ts'
+import type { Enrolment } from '../identity/second-factor/factors.ts'
+import type { ActionInput, ActionResult, StateParts } from './action.ts'
+import { membersOf, subjectIn } from './members.ts'
+
+/** The second factors of a person. Times are ISO 8601 in UTC, and null when there was none. */
+export interface FactorsView {
+  readonly sub: string
+  readonly totp: {
+    readonly id: string
+    readonly createdAt: string | null
+    readonly lastUsedAt: string | null
+    /** Why its codes are refused: `factor-key-missing`, `factor-unreadable` or `clock-behind`; null when they are not. */
+    readonly problem: string | null
+  } | null
+  readonly passkeys: ReadonlyArray<{
+    readonly id: string
+    readonly name: string
+    /** The host for which it was made. */
+    readonly host: string
+    /** Whether it can be copied to other devices. */
+    readonly synced: boolean
+    readonly createdAt: string | null
+    readonly lastUsedAt: string | null
+    /** When it last counted less than before, so that there may be a copy of it. */
+    readonly counterFellAt: string | null
+  }>
+  readonly backupCodes: {
+    readonly createdAt: string | null
+    /** How many were not used. */
+    readonly left: number
+    readonly problem: string | null
+  } | null
+  /** Until when codes of the app are refused, because too many were wrong. */
+  readonly lockedUntil: string | null
+}
+
+/** The answer when factors were reset. */
+export interface ResetView {
+  /** Whether there were any. */
+  readonly reset: boolean
+  /** How many sessions ended. */
+  readonly ended: number
+  /** Whether the ending is on the disk. */
+  readonly saved: boolean
+}
+
+export function listFactors({ factors }: StateParts): ActionResult {
+  return { answer: { secondFactors: factors.list().map(factorsView) } }
+}
+
+/** What is shown of a person's factors. */
+function factorsView(enrolment: Enrolment): FactorsView {
+  const { subject: sub, totp, passkeys, backupCodes, lockedUntil } = enrolment
+  return {
+    sub,
+    totp:
+      totp === undefined
+        ? null
+        : {
+            id: totp.id,
+            createdAt: isoTime(totp.createdAt),
+            lastUsedAt: isoTime(totp.lastUsedAt),
+            problem: totp.problem ?? null,
+          },
+    passkeys: passkeys.map((passkey) => ({
+      id: passkey.id,
+      name: passkey.name,
+      host: passkey.rpId,
+      synced: passkey.isSynced,
+      createdAt: isoTime(passkey.createdAt),
+      lastUsedAt: isoTime(passkey.lastUsedAt),
+      counterFellAt: isoTime(passkey.counterFellAt),
+    })),
+    backupCodes:
+      backupCodes === undefined
+        ? null
+        : {
+            createdAt: isoTime(backupCodes.createdAt),
+            left: backupCodes.left,
+            problem: backupCodes.problem ?? null,
+          },
+    lockedUntil: isoTime(lockedUntil),
+  }
+}
+
+/** Takes every factor of a person away, and ends their sessions: whoever has one of them may not be the person. */
+export function resetFactors(
+  { factors, sessions }: StateParts,
+  { body }: ActionInput,
+): ActionResult {
+  const sub = subjectIn(membersOf(body, ['sub']).sub, 'sub')
+  const { ended, isSaved } = sessions.endAll('revoked', sub)
+  const answer: ResetView = { reset: factors.reset(sub), ended: ended.length, saved: isSaved }
+  return { answer, changed: [sub], isSaved }
+}
+
+/** Ends the lock of a person's codes. */
+export function unlockFactors({ factors }: StateParts, { body }: ActionInput): ActionResult {
+  const sub = subjectIn(membersOf(body, ['sub']).sub, 'sub')
+  return { answer: { unlocked: factors.unlock(sub) }, changed: [sub] }
+}

@@ -1,0 +1,96 @@
+/** Does `second-factor` list, reset and unlock, through the running gateway and without one, and do doctor and check see faults? */
+import t from 'tap'
+import { check } from '../../src/commands/check.ts'
+import { examineSecondFactor } from '../../src/commands/doctor/second-factor.ts'
+import { secondFactor } from '../../src/commands/second-factor.ts'
+import { KeyRing } from '../../src/identity/key-ring.ts'
+import { runCommand } from '../helpers/command.ts'
+import { OTHER_CONFIG_SECRET } from '../helpers/configuration.ts'
+import { client, HTTPS, signIn } from '../helpers/door.ts'
+import { examined } from '../helpers/examined.ts'
+import { codeAt, factorsOn } from '../helpers/factors.ts'
+import { SECRET, testSettings, token } from '../helpers/gateway.ts'
+import { serve, temporaryFolder } from '../helpers/process.ts'
+import { openState } from '../helpers/state.ts'
+import { send } from '../helpers/wire.ts'
+
+const keys = () => new KeyRing([SECRET])
+
+t.test('factors are listed, reset and unlocked, with the gateway and without it', async (t) => {
+  const stateDir = temporaryFolder(t)
+  const { state } = await openState(t, stateDir)
+  const { addApp, show, clock } = factorsOn(state, { keys: keys(), at: Date.now() })
+  const { secret } = addApp()
+  addApp('bob')
+  for (let i = 0; i < 5; i++) await show(codeAt(secret, clock.now + 3_000_000 + i * 30_000), 'bob')
+  state.close()
+  const env = { GATEWAY_STATE_DIR: stateDir }
+  const command = (...args: string[]) => runCommand(secondFactor, args, env)
+
+  const { out } = await command('list')
+  t.match(out, /^SUB +FACTOR +NAME +SINCE +LAST USED +STATE$/m)
+  t.match(out, /^alice +app +- +20\S+ \S+Z +- +in force$/m)
+  t.match(out, /^alice +codes +- .* 10 of 10 left$/m)
+  t.match(out, /^bob +app .* locked until 20/m)
+  t.notOk(out.includes(secret))
+  t.match(await command('unlock', '--sub', 'bob'), { code: 0, out: 'codes of bob: unlocked\n' })
+  t.match(await command('unlock', '--sub', 'bob'), { out: 'codes of bob: were not locked\n' })
+
+  const gateway = await serve(t, { GATEWAY_STATE_DIR: stateDir })
+  const cookie = await signIn(gateway.port, await token({ subject: 'alice' }), [
+    client('203.0.113.9'),
+  ])
+  const list = JSON.parse((await command('list', '--json')).out) as Array<{ sub: string }>
+  t.match(list, [
+    { sub: 'alice', totp: { problem: null }, passkeys: [], backupCodes: { left: 10 } },
+    { sub: 'bob', lockedUntil: null },
+  ])
+  t.match(await command('reset', '--sub', 'alice'), {
+    ...{ code: 0, err: '' },
+    out: 'second factors of alice: removed; 1 session ended\n',
+  })
+  t.equal((await send(gateway.port, 'GET /_gateway/v1/session', [cookie, HTTPS])).status, 401)
+  const line = await gateway.logged('owner acted')
+  t.match(line, { action: 'reset-second-factor', by: 'machine', changed: ['alice'], saved: true })
+  t.match(await command('reset', '--sub', 'alice'), { out: /there were none; 0 sessions ended/ })
+  t.notOk(gateway.stdout().includes(secret))
+  gateway.child.kill('SIGTERM')
+  t.equal(await gateway.exited, 0)
+  t.match(await command('reset', '--sub', 'bob'), { code: 0, out: /bob: removed; 0 sessions/ })
+  t.match(await command('list'), { code: 0, out: '', err: /nobody has a second factor/ })
+})
+
+t.test('wrong usage', async (t) => {
+  for (const args of [[], ['x'], ['reset'], ['unlock', '--sub', '']])
+    t.equal((await runCommand(secondFactor, args, {})).code, 64, args.join(' '))
+  await t.rejects(runCommand(secondFactor, ['reset', 'alice'], {}), { code: /^ERR_PARSE_ARGS_/ })
+})
+
+t.test('doctor and check name what does not work, check before a start', async (t) => {
+  const stateDir = temporaryFolder(t)
+  const settings = { GATEWAY_STATE_DIR: stateDir }
+  const findings = async (more: Record<string, string> = {}) =>
+    (await examined(examineSecondFactor, { ...settings, ...more }))['second-factors']
+  t.match(await findings(), { verdict: 'pass', detail: 'nobody has one' })
+  const { state } = await openState(t, stateDir)
+  const { addApp, show, clock, factors } = factorsOn(state, { keys: keys(), at: Date.now() })
+  const { secret } = addApp()
+  t.match(await findings(), { verdict: 'pass', detail: '1 person has one' })
+  for (let i = 0; i < 5; i++) await show(codeAt(secret, clock.now + 3_000_000 + i * 30_000))
+  t.match(await findings(), { verdict: 'warn', detail: /^locked: .* alice/ })
+  factors.unlock('alice')
+  clock.now += 3_600_000
+  t.equal(await show(codeAt(secret, clock.now)), 'done')
+  t.match(await findings(), { verdict: 'fail', detail: /^clock-behind: / })
+  clock.now -= 3_600_000
+  factors.unlock('alice')
+  t.match(await findings(), { verdict: 'pass' })
+  state.close()
+  const other = { GATEWAY_JWT_SECRET: OTHER_CONFIG_SECRET }
+  t.match(await findings(other), { verdict: 'fail', detail: /^factor-key-missing: .* alice/ })
+  const env = (more: Record<string, string>) => testSettings({ ...settings, ...more })
+  const said = async (more: Record<string, string>) => (await runCommand(check, [], env(more))).out
+  t.match(await said(other), /factor-key-missing: .*GATEWAY_JWT_PREVIOUS_SECRETS/)
+  t.notMatch(await said({ ...other, GATEWAY_JWT_PREVIOUS_SECRETS: SECRET }), 'factor-key-missing')
+  t.notMatch(await said({}), 'factor-key-missing')
+})
