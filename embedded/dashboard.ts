@@ -3,6 +3,8 @@ import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { ICON } from '../src/answers/pages/door.ts'
+import { TOKENS } from '../src/answers/pages/style.ts'
 import { aboutPage, homePage, notFoundPage, type Visitor } from './dashboard-page.ts'
 import { buildStandIn, listen, type Running } from './listener.ts'
 
@@ -12,7 +14,7 @@ interface Asset {
   body: Buffer
 }
 
-const ASSETS = ['dashboard.css', 'stats.js', 'agent.js', 'echo.js', 'icon.svg']
+const FILES = ['dashboard.css', 'stats.js', 'agent.js', 'echo.js']
 const TYPES: Record<string, string> = {
   '.css': 'text/css; charset=utf-8',
   '.js': 'text/javascript; charset=utf-8',
@@ -66,10 +68,16 @@ function visitorOf({ headers }: FastifyRequest): Visitor {
 }
 
 async function readAssets(): Promise<Map<string, Asset>> {
-  const assets = ASSETS.map(async (name): Promise<[string, Asset]> => {
-    const body = await readFile(new URL(`assets/${name}`, import.meta.url))
-    const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
-    return [name, { type: TYPES[extname(name)] ?? 'application/octet-stream', etag, body }]
+  const files = FILES.map(async (name): Promise<[string, string]> => {
+    const text = await readFile(new URL(`assets/${name}`, import.meta.url), 'utf8')
+    return [name, name.endsWith('.css') ? TOKENS + text : text]
   })
-  return new Map(await Promise.all(assets))
+  const texts = [...(await Promise.all(files)), ['icon.svg', ICON] as const]
+  return new Map(texts.map(([name, text]) => [name, assetOf(name, text)]))
+}
+
+function assetOf(name: string, text: string): Asset {
+  const body = Buffer.from(text)
+  const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 22)}"`
+  return { type: TYPES[extname(name)] ?? 'application/octet-stream', etag, body }
 }

@@ -1,6 +1,49 @@
 /** What does a browser get from the built-in terminal? One page that contains all its scripts and styles. */
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
+import { html } from '../src/answers/html.ts'
+import { BRAND } from '../src/answers/pages/door.ts'
+import { ALWAYS_DARK, TOKENS } from '../src/answers/pages/style.ts'
+import { terminalKeys } from './terminal-keys.ts'
+
+/** The way back and the way out. They come first, so that a screen reader meets them before the terminal. */
+const WAYS = html`<header>
+  <h1 class="hidden">Terminal</h1>
+  <a href="/" id="back">${BRAND}Dashboard</a>
+  <span id="leave">Shift+Esc leaves the terminal</span>
+  <form method="post" action="/_gateway/sign-out"><button>Sign out</button></form>
+</header>`
+
+/** The keys that a phone's keyboard lacks, or hides: the character that each types, what it shows, and its name. */
+const KEYS = [
+  ['\u001B', 'Esc'],
+  ['\t', 'Tab'],
+  ['\u0003', '^C', 'Control C'],
+] as const
+const ARROWS = [
+  ['A', '↑', 'Up'],
+  ['B', '↓', 'Down'],
+  ['D', '←', 'Left'],
+  ['C', '→', 'Right'],
+] as const
+const SIGNS = [
+  ['|', '|', 'Pipe'],
+  ['/', '/', 'Slash'],
+  ['-', '-', 'Minus'],
+  ['~', '~', 'Tilde'],
+] as const
+
+const key = ([character, label, name]: readonly [string, string, string?]) =>
+  html`<button type="button" data-code="${character.charCodeAt(0)}" aria-label="${name ?? label}">
+    ${label}
+  </button>`
+const arrow = ([letter, label, name]: readonly [string, string, string]) =>
+  html`<button type="button" data-arrow="${letter}" aria-label="${name}">${label}</button>`
+
+const ROW = html`<div id="keys" role="group" aria-label="Keys">
+  <button type="button" id="ctrl" aria-pressed="false">Ctrl</button>
+  ${KEYS.map(key)}${ARROWS.map(arrow)}${SIGNS.map(key)}
+</div>`
 
 /**
  * Builds the page, with xterm.js and the styles inlined.
@@ -17,22 +60,29 @@ export async function buildTerminalPage(): Promise<Buffer> {
       new URL('assets/terminal.js', import.meta.url).href,
     ].map(async (url) => inlined(await readFile(fileURLToPath(url), 'utf8'))),
   )
+  const head = html`<meta charset="utf-8" />
+    <meta name="viewport" content="width=device-width, initial-scale=1" />
+    <title>Terminal</title>
+    <link rel="icon" href="data:," />`
+  const body = html`${WAYS}
+    <main>
+      <div id="terminal"></div>
+      <div id="notice" role="status" hidden></div>
+      <noscript><p>The terminal needs JavaScript.</p></noscript>
+    </main>
+    ${ROW}`
   return Buffer.from(`<!doctype html>
 <html lang="en">
 <head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Terminal</title>
-<link rel="icon" href="data:,">
+${head.text}
 <style>${xtermStyle}</style>
-<style>${style}</style>
+<style>${TOKENS}${ALWAYS_DARK}${style}</style>
 </head>
 <body>
-<main id="terminal" aria-label="Terminal"></main>
-<div id="notice" role="status" hidden></div>
-<noscript><p>The terminal needs JavaScript.</p></noscript>
+${body.text}
 <script>${xterm}</script>
 <script>${fit}</script>
+<script>${inlined(terminalKeys.toString())}</script>
 <script type="module">${script}</script>
 </body>
 </html>

@@ -26,19 +26,28 @@ const notice = document.querySelector('#notice')
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
 
+const styles = getComputedStyle(document.documentElement)
+const look = (name) => styles.getPropertyValue(`--${name}`).trim()
+
 const term = new globalThis.Terminal({
-  cursorBlink: true,
-  fontFamily: 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace',
+  cursorBlink: !matchMedia('(prefers-reduced-motion: reduce)').matches,
+  fontFamily: look('mono'),
   fontSize: 14,
   lineHeight: 1.15,
   scrollback: 5000,
-  theme: { background: '#14171c', foreground: '#e6e8ec', cursor: '#8ab4ff' },
+  theme: {
+    background: look('screen'),
+    foreground: look('on-screen'),
+    cursor: look('accent'),
+  },
 })
 const fit = new globalThis.FitAddon.FitAddon()
 globalThis.term = term
 term.loadAddon(fit)
 term.open(document.querySelector('#terminal'))
+followView()
 fit.fit()
+const translated = globalThis.terminalKeys(term, document.querySelector('#keys'))
 
 /** The open WebSocket, or null. */
 let socket = null
@@ -183,15 +192,42 @@ function saySignIn() {
   say('Your session has ended. Sign in again.', link)
 }
 
+/** Keeps the page as high as what is seen of it: a phone's keyboard covers the rest, and moves it on some phones. */
+function followView() {
+  const { height, offsetTop, scale } = globalThis.visualViewport
+  if (scale > 1.01) return // somebody looks at a part of it closely
+  const { body, documentElement } = document
+  body.style.setProperty('--seen-height', `${height}px`)
+  body.style.setProperty('--seen-top', `${offsetTop}px`)
+  body.toggleAttribute('data-keyboard', height < documentElement.clientHeight * 0.75)
+}
+
+/** Makes the ways out reachable by keyboard: the terminal itself takes Tab. */
+function leaveByKey() {
+  const back = document.querySelector('#back')
+  term.textarea.setAttribute('aria-describedby', 'leave')
+  term.attachCustomKeyEventHandler((event) => {
+    if (event.key !== 'Escape' || !event.shiftKey) return true
+    event.preventDefault()
+    back.focus()
+    return false
+  })
+}
+
 term.onData((data) => {
-  if (socket !== null) sendText(data)
-  else if (data === '\r') void connect()
+  const text = translated(data)
+  if (text === '') return
+  if (socket !== null) sendText(text)
+  else if (text === '\r') void connect()
 })
 term.onBinary(sendBytes)
 term.onResize(({ cols, rows }) => {
   if (socket?.readyState !== WebSocket.OPEN) return
   socket.send(encoder.encode(`1${JSON.stringify({ columns: cols, rows })}`))
 })
+leaveByKey()
+for (const change of ['resize', 'scroll'])
+  globalThis.visualViewport.addEventListener(change, followView)
 addEventListener('online', connectNow)
 document.addEventListener('visibilitychange', connectNow)
 new ResizeObserver(() => fit.fit()).observe(document.querySelector('#terminal'))

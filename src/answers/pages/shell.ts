@@ -4,6 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { html, trusted, type Html } from '../html.ts'
+import { ICON, BRAND } from './door.ts'
 import { scriptPath, type ScriptName } from './scripts.ts'
 import { STYLE } from './style.ts'
 
@@ -11,19 +12,11 @@ import { STYLE } from './style.ts'
 const STYLE_ELEMENT = trusted(`<style>${STYLE}</style>`)
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64')
 
-/** A door; its handle is a hole, so that it stands out on any background. */
-const DOOR = html`<path
-  fill-rule="evenodd"
-  d="M3 1h10v14H3zM10.5 6.8a1.2 1.2 0 1 0 0 2.4 1.2 1.2 0 0 0 0-2.4z"
-></path>`
-
 /**
  * The icon is inside the page, so that the browser does not request `/favicon.ico`. That request would count against the rate
  * limit and would go to the dashboard.
  */
-const ICON = `data:image/svg+xml,${encodeURIComponent(
-  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16" fill="#2f55d4">${DOOR.text}</svg>`,
-)}`
+const ICON_ADDRESS = `data:image/svg+xml,${encodeURIComponent(ICON)}`
 
 /** What a page says. */
 export interface PageContent {
@@ -96,10 +89,7 @@ export class PageShell {
     // A script knows better when, so the browser does it only where no script runs.
     const reload =
       nonce === '' || refresh === undefined ? refresh : html`<noscript>${refresh}</noscript>`
-    const brand = html`<a class="brand" href="/"
-      ><svg viewBox="0 0 16 16" fill="currentColor" aria-hidden="true">${DOOR}</svg
-      ><bdi>${this.#workspace}</bdi></a
-    >`
+    const brand = html`<a class="brand" href="/">${BRAND}<bdi>${this.#workspace}</bdi></a>`
     const body =
       layout === 'card'
         ? html`<body class="narrow">
@@ -127,7 +117,7 @@ export class PageShell {
           <meta name="viewport" content="width=device-width,initial-scale=1" />
           <meta name="robots" content="noindex" />
           ${reload}
-          <link rel="icon" href="${ICON}" />
+          <link rel="icon" href="${ICON_ADDRESS}" />
           <title>${title} · ${this.#workspace}</title>
           ${STYLE_ELEMENT} ${modules}</head
         >${body}

@@ -4,16 +4,24 @@
  * nothing else is served.
  */
 
+/** Colours of a dark page. */
+const DARK =
+  '--page:#0f1216;--card:#181c23;--line:#2a303a;--edge:#77829a;--ink:#e9ecf1;--soft:#a3adbd;--accent:#8ab4ff;--on-accent:#0c1526;--accent-soft:#1f2c45;--good:#5fd0a5;--warn:#f0c36d;--bad:#ff9d94;--bad-soft:#3a1d1c'
+
 /**
  * Colour, space and type, light and dark. Text has a contrast of 4.5 to 1 or more on the page and on a card, edges of fields and
  * the focus ring 3 to 1 (WCAG 2.2, 1.4.3 and 1.4.11).
  */
-const TOKENS = `:root{color-scheme:light dark;
---page:#f5f6f8;--card:#fff;--line:#dfe3ea;--edge:#7c8698;--ink:#171b22;--soft:#545d6e;--accent:#2f55d4;--on-accent:#fff;--accent-soft:#e8edfd;--good:#0f6e4f;--warn:#835300;--bad:#b3261e;--bad-soft:#fdeceb;--screen:#14171c;
+export const TOKENS = `:root{color-scheme:light dark;
+--page:#f5f6f8;--card:#fff;--line:#dfe3ea;--edge:#7c8698;--ink:#171b22;--soft:#545d6e;--accent:#2f55d4;--on-accent:#fff;--accent-soft:#e8edfd;--good:#0f6e4f;--warn:#835300;--bad:#b3261e;--bad-soft:#fdeceb;--screen:#0a0c10;--on-screen:#e9ecf1;
 --space-1:.25rem;--space-2:.5rem;--space-3:.75rem;--space-4:1rem;--space-5:1.5rem;--space-6:2rem;
---small:.875rem;--large:1.125rem;--title:1.5rem;--text:1rem/1.55 system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;--mono:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;
---round:.5rem;--round-card:.75rem;--ring:3px solid var(--accent)}
-@media(prefers-color-scheme:dark){:root{--page:#0f1216;--card:#181c23;--line:#2a303a;--edge:#77829a;--ink:#e9ecf1;--soft:#a3adbd;--accent:#8ab4ff;--on-accent:#0c1526;--accent-soft:#1f2c45;--good:#5fd0a5;--warn:#f0c36d;--bad:#ff9d94;--bad-soft:#3a1d1c;--screen:#0a0c10}}
+--small:.875rem;--large:1.125rem;--title:1.5rem;--text:1rem/1.55 system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif;--mono:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;
+--round:.5rem;--round-card:.75rem;--ring:3px solid var(--accent);--target:2.75rem}
+@media(prefers-color-scheme:dark){:root{${DARK}}}
+`
+
+/** After the tokens: those of a page that is dark whatever the person's system is, as a terminal is. */
+export const ALWAYS_DARK = `:root{color-scheme:dark;${DARK}}
 `
 
 /** The styles of the gateway's own pages. */
@@ -39,9 +47,9 @@ a{color:var(--accent)}bdi,dd{font-weight:550}code{font-family:var(--mono);font-s
 .alert,.done{margin:var(--space-4) 0;padding:var(--space-3) var(--space-4);border:1px solid currentColor;border-radius:var(--round);color:var(--bad);background:var(--bad-soft)}
 .done{color:var(--good);background:none}.alert p,.done p{margin:0}
 label{display:block;margin:var(--space-4) 0 var(--space-1);font-weight:600;font-size:var(--small)}label small{font-weight:400}
-input,select{width:100%;min-height:2.75rem;padding:var(--space-2) var(--space-3);font:inherit;color:inherit;background:var(--page);border:1px solid var(--edge);border-radius:var(--round)}
+input,select{width:100%;min-height:var(--target);padding:var(--space-2) var(--space-3);font:inherit;color:inherit;background:var(--page);border:1px solid var(--edge);border-radius:var(--round)}
 input[type=checkbox],input[type=radio]{width:1.25rem;height:1.25rem;min-height:0;margin:0 var(--space-2) 0 0;vertical-align:-.25rem;accent-color:var(--accent)}
-button,.button{display:inline-block;min-height:2.75rem;padding:var(--space-2) var(--space-4);font:inherit;font-weight:600;line-height:1.6;text-align:center;text-decoration:none;color:var(--on-accent);background:var(--accent);border:1px solid transparent;border-radius:var(--round);cursor:pointer}
+button,.button{display:inline-block;min-height:var(--target);padding:var(--space-2) var(--space-4);font:inherit;font-weight:600;line-height:1.6;text-align:center;text-decoration:none;color:var(--on-accent);background:var(--accent);border:1px solid transparent;border-radius:var(--round);cursor:pointer}
 button:hover,.button:hover{filter:brightness(1.08)}button:active,.button:active{transform:translateY(1px)}button[disabled]{opacity:.6;cursor:default}
 .quiet{color:var(--accent);background:none;border-color:var(--line)}.danger{color:var(--bad);background:none;border-color:var(--line)}
 .narrow main form button,.narrow .button{display:block;width:100%;margin-top:var(--space-4)}
@@ -50,7 +58,7 @@ button:hover,.button:hover{filter:brightness(1.08)}button:active,.button:active{
 .rows{list-style:none;margin:var(--space-3) 0 0;padding:0}.rows>li{display:grid;grid-template-columns:1fr auto;align-items:center;gap:var(--space-2) var(--space-4);padding:var(--space-3) 0;border-top:1px solid var(--line)}
 .rows form{margin:0}.rows p{margin:0}.acts{display:flex;flex-wrap:wrap;gap:var(--space-2);justify-content:flex-end}
 .badge{display:inline-block;padding:0 var(--space-2);border:1px solid currentColor;border-radius:1rem;font-size:.8125rem;font-weight:600;color:var(--soft)}.badge.good{color:var(--good)}.badge.bad{color:var(--bad)}.badge.warn{color:var(--warn)}
-details{margin-top:var(--space-3)}summary{cursor:pointer;font-weight:600;color:var(--accent);min-height:2.75rem;line-height:2.75rem}
+details{margin-top:var(--space-3)}summary{cursor:pointer;font-weight:600;color:var(--accent);min-height:var(--target);line-height:var(--target)}
 fieldset{margin:var(--space-4) 0 0;padding:0;border:0}legend{padding:0;font-weight:600;font-size:var(--small)}
 .secret{display:block;margin:var(--space-3) 0;padding:var(--space-3);background:var(--page);border:1px solid var(--line);border-radius:var(--round);font-family:var(--mono);font-size:var(--small);user-select:all}
 [hidden]{display:none!important}
