@@ -131,7 +131,7 @@ export class State {
     { logger, isUsable = true, takesOver = false }: StateOptions,
   ): Promise<State> {
     const state = new State(isUsable ? stateDir : undefined, logger)
-    if (!isUsable) state.#database = databaseInMemory()
+    if (!isUsable) state.#database = unknownFactorsInMemory()
     else if (takesOver) state.#openForReading()
     else {
       await state.#openForWriting()
@@ -560,10 +560,15 @@ function databaseInMemory(): DatabaseSync {
 
 /** A state that knows nothing, for which every session and ticket until now is invalid, and everybody may have a second factor. */
 function signedOutInMemory(): DatabaseSync {
+  const database = unknownFactorsInMemory()
+  putWatermark(database, '', Date.now())
+  return database
+}
+
+/** A state that knows nothing, for which everybody may have a second factor. */
+function unknownFactorsInMemory(): DatabaseSync {
   const database = databaseInMemory()
-  const now = Date.now()
-  putWatermark(database, '', now)
-  setMeta(database, 'factors-lost', new Date(now).toISOString())
+  setMeta(database, 'factors-lost', new Date().toISOString())
   return database
 }
 

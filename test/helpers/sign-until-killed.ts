@@ -5,31 +5,11 @@
  * counted, else those afterwards. Without these two it goes on until somebody else kills it.
  */
 import fs from 'node:fs'
-import { syncBuiltinESMExports } from 'node:module'
-import { DatabaseSync, StatementSync } from 'node:sqlite'
+import { killAtStep } from './kill-at-step.ts'
 
 const [stateDir = '', step = 'Infinity', count = 'Infinity'] = process.argv.slice(2)
 
-let steps = 0
-
-/** Kills the process before a method does its work, at the step. */
-function killBefore<Name extends string>(
-  owner: Record<Name, (...args: never[]) => unknown>,
-  name: Name,
-): void {
-  const work = owner[name]
-  owner[name] = function counted(this: unknown, ...args: never[]) {
-    if (++steps === Number(step)) process.kill(process.pid, 'SIGKILL')
-    return work.apply(this, args)
-  }
-}
-
-killBefore(DatabaseSync.prototype, 'exec')
-killBefore(DatabaseSync.prototype, 'close')
-killBefore(StatementSync.prototype, 'run')
-killBefore(fs as never, 'renameSync')
-killBefore(fs as never, 'openSync')
-syncBuiltinESMExports()
+const startCounting = killAtStep(Number(step))
 
 const { State } = await import('../../src/store/state.ts')
 const { Sessions } = await import('../../src/identity/sessions.ts')
@@ -42,7 +22,7 @@ const state = await State.open(stateDir, { logger })
 const sessions = new Sessions(state, { maxSeconds: 86_400, leewaySeconds: 30 })
 sessions.load(() => true)
 say('opened')
-if (count !== '0') steps = 0
+if (count !== '0') startCounting()
 for (let i = 0; i < Number(count); i++) {
   const name = `${process.pid}-${i}`
   const now = Math.floor(Date.now() / 1000)

@@ -107,6 +107,13 @@ t.test('a state that is closed: everybody counts as enrolled, and nothing is pro
   t.equal(factors.enrolmentOf('alice').isLost, true)
 })
 
+t.test('a state folder of somebody else: nobody knows who has a factor', async (t) => {
+  const { state } = await openState(t, temporaryFolder(t), { isUsable: false })
+  const { factors, show } = factorsOn(state)
+  t.ok(factors.isEnrolled('alice'))
+  t.equal(await show('123456'), 'factor-unreadable')
+})
+
 t.test('a full disk: no code counts, nor is one tried for free', async (t) => {
   const { state, clock, show, addApp, factors } = factorsInMemory(t)
   const begun = factors.beginTotp('bob', { sessionId: 's', hasProof: false })
