@@ -5,7 +5,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import type { Caller } from '../src/admin/caller.ts'
-import { ownerRefusal } from '../src/admin/members.ts'
+import { membersOf, ownerRefusal, textIn } from '../src/admin/members.ts'
+import type { FactorProof } from '../src/identity/second-factor/factors.ts'
+import { siteOf } from './factor-forms.ts'
 import type { LiveParts, OwnerAction } from '../src/admin/action.ts'
 import { OWNER_ACTIONS } from '../src/admin/owner-actions.ts'
 import { perform } from '../src/admin/perform.ts'
@@ -21,6 +23,8 @@ export interface ApiOptions {
   readonly logger: Logger
   /** Ends a request whose body arrives too slowly. */
   readonly watchdog: Watchdog
+  /** Takes one from the budget of the client address. @returns the refusal when nothing was left */
+  readonly payForGuess: (request: FastifyRequest) => GatewayError | undefined
 }
 
 /** Below which path the routes are. */
@@ -31,7 +35,7 @@ const MAX_BODY_BYTES = 64 * 1024
 
 export default async function api(
   app: FastifyInstance,
-  { parts, logger, watchdog }: ApiOptions,
+  { parts, logger, watchdog, payForGuess }: ApiOptions,
 ): Promise<void> {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', async (request: FastifyRequest) => {
@@ -54,9 +58,16 @@ export default async function api(
       config: { ownPages: true }, // an allowed foreign page must not make itself a token that outlives the session
       async handler(request, reply) {
         request.exchange.outcome.stage = 'owner'
-        const input = { id: request.params.id ?? '', body: request.body }
-        const caller = callerOf(request)
-        const answer = await perform(name, action, { parts, input, caller, logger })
+        const { body: members, proof } = split(request.body)
+        const input = { id: request.params.id ?? '', body: members }
+        const caller = { ...callerOf(request), proof }
+        const answer = await perform(name, action, { parts, input, caller, logger }).catch(
+          (error: unknown) => {
+            throw proof !== undefined && isWrongGuess(error)
+              ? (payForGuess(request) ?? error)
+              : error
+          },
+        )
         const body = `${JSON.stringify(answer)}\n`
         const headers = ownHeaders(request.id)
         app.writeAnswer(request, reply, withBody(200, headers, 'application/json', body))
@@ -75,7 +86,30 @@ function callerOf({ exchange }: FastifyRequest): Caller {
   const { kind } = principal.session
   // A ticket of the login service may stand in the cookie. An API token there is still a program's.
   const isBrowser = kind === 'browser' || (kind === 'program' && credential?.kind === 'cookie')
-  return { door: 'api', principal, isBrowser, address: client?.address }
+  return { door: 'api', principal, isBrowser, address: client?.address, site: siteOf(exchange) }
+}
+
+/** Whether a second factor was refused that came with the request. */
+function isWrongGuess(error: unknown): boolean {
+  return error instanceof GatewayError && error.code === 'step-up-required'
+}
+
+/**
+ * The second factor of a body, apart from the rest: the member `factor`, with a `code` or a `passkey`. A body with nothing else is
+ * none, for the actions that take none.
+ */
+function split(body: unknown): { body: unknown; proof: FactorProof | undefined } {
+  if (typeof body !== 'object' || body === null || !('factor' in body))
+    return { body, proof: undefined }
+  const { factor, ...rest } = body
+  const { code, passkey } = membersOf(factor, ['code', 'passkey'])
+  if ((code === undefined) === (passkey === undefined))
+    throw ownerRefusal('bad-request', 'one factor')
+  const proof: FactorProof =
+    code === undefined
+      ? { kind: 'passkey', response: passkey }
+      : { kind: 'code', code: textIn(code, 'code') }
+  return { body: Object.keys(rest).length === 0 ? undefined : rest, proof }
 }
 
 function parseJson(text: string): unknown {

@@ -1,17 +1,16 @@
 /** What do the routes have in common that want a second factor? What a person can show, what a form has shown, and a refusal. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { FACTOR_DETAILS } from '../src/answers/details.ts'
 import { GatewayError, STEP_UP_MAX_AGE_SECONDS } from '../src/answers/errors.ts'
 import type { FactorWays } from '../src/answers/pages/factor-pages.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import { ERROR_FIELD } from '../src/answers/problem.ts'
 import type {
   FactorProof,
-  FactorRefusal,
   Proven,
   SecondFactors,
   Site,
 } from '../src/identity/second-factor/factors.ts'
+import { factorError } from '../src/identity/second-factor/factor-error.ts'
 import type { BrowserSession, Sessions } from '../src/identity/sessions.ts'
 import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
 import type { SessionRouteOptions } from './session-forms.ts'
@@ -75,11 +74,6 @@ export function proofIn(form: URLSearchParams): FactorProof | undefined {
   }
   const code = form.get('code') ?? ''
   return code === '' ? undefined : { kind: 'code', code }
-}
-
-/** A refusal of a factor: for the log, and the sentence for the person. */
-export function factorError(reason: FactorRefusal): GatewayError {
-  return new GatewayError('step-up-required', { reason, detail: FACTOR_DETAILS[reason] })
 }
 
 /**

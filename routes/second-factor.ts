@@ -1,6 +1,6 @@
 /**
  * How does a person show a second factor, and set up their first one? At `/_gateway/verify-2fa`, to which a browser goes from a
- * route that wants one, and by the forms below `/_gateway/second-factor`. What changes later is an owner's act (routes/owner-page.ts).
+ * route that wants one, and by the forms below `/_gateway/second-factor`. What changes later is an owner's act (src/admin/own-factor-actions.ts).
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError } from '../src/answers/errors.ts'
@@ -17,6 +17,7 @@ import {
 } from '../src/answers/pages/factor-pages.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
+import { factorError } from '../src/identity/second-factor/factor-error.ts'
 import type { Enrolled } from '../src/identity/second-factor/factors.ts'
 import type { BrowserSession } from '../src/identity/sessions.ts'
 import { ownOrigin } from '../src/request/exchange.ts'
@@ -25,7 +26,6 @@ import { returnPath } from '../src/rules/return-to.ts'
 import {
   answerAgain,
   browserOf,
-  factorError,
   isFreshSignIn,
   judge,
   proofIn,

@@ -147,6 +147,7 @@ export async function buildGateway(
     parts: livePartsOf({ app, parts }, config),
     logger: log.logger,
     watchdog,
+    payForGuess: forSessions.payForGuess,
   })
   await app.register(proxied, { siteMap, services, forwardTo, stepUp })
   return { app, parts }

@@ -1,6 +1,7 @@
 /** What is an owner's action? A row of the table in owner-actions.ts: where it is, who may do it, and what it does. */
 import type { ApiTokens } from '../identity/api-tokens.ts'
 import type { KeyRing } from '../identity/key-ring.ts'
+import type { Decisions } from '../observe/recent.ts'
 import type { SecondFactors } from '../identity/second-factor/factors.ts'
 import type { Sessions } from '../identity/sessions.ts'
 import type { State } from '../store/state.ts'
@@ -16,6 +17,8 @@ export interface StateParts {
   readonly sessions: Sessions
   readonly apiTokens: ApiTokens
   readonly factors: SecondFactors
+  /** Whether factors are asked for (GATEWAY_SECOND_FACTOR). */
+  readonly keepsFactors: boolean
   /** How many WebSockets of a session are open. */
   readonly socketsOf: (sessionId: string) => number
 }
@@ -24,6 +27,10 @@ export interface StateParts {
 export interface LiveParts extends StateParts {
   readonly workspace: string
   readonly keys: KeyRing
+  /** The records of recent requests. */
+  readonly decisions: Decisions
+  /** The user and password of the terminal, `user:password`; undefined when the state folder does not have them. */
+  readonly terminalCredential: () => string | undefined
   /** The keeper of terminals, if there is one. */
   readonly terminals: Pick<TerminalKeeper, 'look' | 'list' | 'end'>
   /** How the gateway and its services are doing. */

@@ -3,6 +3,7 @@
  * rest if they are an owner of the workspace: with the session of a browser, or with an API token.
  */
 import { GatewayError, STEP_UP_MAX_AGE_SECONDS } from '../answers/errors.ts'
+import type { FactorProof, Site } from '../identity/second-factor/factors.ts'
 import type { Principal } from '../identity/token.ts'
 import { ownerRefusal } from './members.ts'
 
@@ -16,6 +17,10 @@ export interface Caller {
   readonly isBrowser: boolean
   /** The client address; undefined for the machine's owner. */
   readonly address: string | undefined
+  /** The second factor that came with the request, for this act alone. */
+  readonly proof?: FactorProof | undefined
+  /** Where the request was sent, for passkeys; undefined where there can be none. */
+  readonly site?: Site | undefined
 }
 
 /** The machine's owner at the admin socket. */
@@ -45,12 +50,14 @@ export function isOwner({ principal }: Caller, owners: readonly string[]): boole
 /**
  * Why a caller may not do an action; undefined when they may.
  * @param now milliseconds since 1970
+ * @param hasFactor whether the person has a second factor here, which then decides instead of how fresh the sign-in is
  */
 export function refusalOf(
   { who, isAct }: Guarded,
   caller: Caller,
   owners: readonly string[],
   now: number,
+  hasFactor = false,
 ): GatewayError | undefined {
   const { principal, isBrowser } = caller
   if (principal === undefined) return undefined
@@ -60,7 +67,7 @@ export function refusalOf(
     // A workspace token that was given to a program would otherwise manage the sessions and tokens of its person.
     if (!isBrowser && principal.apiToken === undefined) return NOT_FOR_PROGRAMS
   }
-  if (isAct && !(isBrowser && isFresh(principal, now))) return STEP_UP
+  if (isAct && !(isBrowser && (hasFactor || isFresh(principal, now)))) return STEP_UP
   return undefined
 }
 

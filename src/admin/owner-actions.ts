@@ -11,9 +11,20 @@ import {
   revokeToken,
   rotateToken,
 } from './api-token-actions.ts'
+import {
+  beginApp,
+  beginPasskey,
+  challengeFor,
+  confirmApp,
+  confirmPasskey,
+  newBackupCodes,
+  removeFactor,
+  showOwnFactors,
+} from './own-factor-actions.ts'
+import { listRefusals } from './refusals.ts'
 import { listFactors, resetFactors, unlockFactors } from './second-factor-actions.ts'
 import { endMany, endOne, listSessions, ownSession } from './session-actions.ts'
-import { endTerminal, listTerminals } from './terminal-actions.ts'
+import { endTerminal, listTerminals, showTerminalPassword } from './terminal-actions.ts'
 
 /** The actions on what the state file holds. Commands can do them without a gateway too. */
 export const STATE_ACTIONS = {
@@ -140,6 +151,76 @@ const LIVE_ACTIONS = {
     who: 'owner',
     isAct: false,
     run: async ({ status }) => ({ answer: await status() }),
+  },
+  'show-second-factors': {
+    method: 'GET',
+    path: '/second-factor',
+    who: 'self',
+    isAct: false,
+    run: (parts, _input, caller) => showOwnFactors(parts, caller),
+  },
+  'challenge-second-factor': {
+    method: 'POST',
+    path: '/second-factor/challenge',
+    who: 'self',
+    isAct: false,
+    run: challengeFor,
+  },
+  'begin-app': {
+    method: 'POST',
+    path: '/second-factor/app',
+    who: 'self',
+    isAct: true,
+    run: (parts, _input, caller) => beginApp(parts, caller),
+  },
+  'confirm-app': {
+    method: 'POST',
+    path: '/second-factor/app/confirm',
+    who: 'self',
+    isAct: false,
+    run: confirmApp,
+  },
+  'begin-passkey': {
+    method: 'POST',
+    path: '/second-factor/passkey',
+    who: 'self',
+    isAct: true,
+    run: (parts, _input, caller) => beginPasskey(parts, caller),
+  },
+  'confirm-passkey': {
+    method: 'POST',
+    path: '/second-factor/passkey/confirm',
+    who: 'self',
+    isAct: false,
+    run: confirmPasskey,
+  },
+  'new-backup-codes': {
+    method: 'POST',
+    path: '/second-factor/backup-codes',
+    who: 'self',
+    isAct: true,
+    run: (parts, _input, caller) => newBackupCodes(parts, caller),
+  },
+  'remove-second-factor': {
+    method: 'DELETE',
+    path: '/second-factor/:id',
+    who: 'self',
+    isAct: true,
+    run: removeFactor,
+  },
+  'show-terminal-password': {
+    method: 'POST',
+    path: '/terminal-password',
+    who: 'owner',
+    isAct: true,
+    run: showTerminalPassword,
+  },
+  'list-refusals': {
+    method: 'GET',
+    path: '/refusals',
+    who: 'owner',
+    isAct: false,
+    run: listRefusals,
   },
 } as const satisfies Record<string, OwnerAction<LiveParts>>
 

@@ -1,5 +1,8 @@
 /** How is an owner's action done? The caller must be allowed to, and each change is one line of the log, whichever way it came. */
 import type { Logger } from 'pino'
+import { FACTOR_WANTED_DETAIL } from '../answers/details.ts'
+import { GatewayError } from '../answers/errors.ts'
+import { factorError } from '../identity/second-factor/factor-error.ts'
 import { callerName, refusalOf, type Caller } from './caller.ts'
 import type { ActionInput, OwnerAction, StateParts } from './action.ts'
 
@@ -17,13 +20,47 @@ export async function perform<Parts extends StateParts>(
   action: OwnerAction<Parts>,
   { parts, input, caller, logger }: Performance<Parts>,
 ): Promise<object> {
-  const refusal = refusalOf(action, caller, parts.owners, Date.now())
+  const hasFactor = action.isAct && wantsFactor(parts, caller)
+  const refusal = refusalOf(action, caller, parts.owners, Date.now(), hasFactor)
   if (refusal !== undefined) throw refusal
   if (action.method !== 'GET') parts.state.refuseIfHandedOver()
+  if (hasFactor) await mustProve(name, caller, parts)
   const { answer, changed, isSaved } = await action.run(parts, input, caller)
   if (changed !== undefined && logger !== undefined) logAct(logger, name, caller, changed, isSaved)
   return answer
 }
+
+/** Whether an act of a person wants a second factor, because they have one that is kept here. */
+export function wantsFactor(
+  { factors, keepsFactors }: Pick<StateParts, 'factors' | 'keepsFactors'>,
+  { principal }: Caller,
+): boolean {
+  return principal !== undefined && keepsFactors && factors.isEnrolled(principal.subject)
+}
+
+/** For what a factor is shown that comes with an act. */
+export function purposeOf(action: string): string {
+  return `act ${action}`
+}
+
+/** @throws {GatewayError} `step-up-required` when no factor came with the act, or it was refused; `state-unavailable` */
+async function mustProve(
+  name: string,
+  { principal, proof }: Caller,
+  { factors }: StateParts,
+): Promise<void> {
+  if (principal === undefined) return
+  if (proof === undefined) throw FACTOR_WANTED
+  const { subject, session } = principal
+  const about = { sessionId: session.id, proof, purpose: purposeOf(name) }
+  const result = await factors.prove(subject, about)
+  if (!result.isDone) throw factorError(result.reason)
+}
+
+const FACTOR_WANTED = new GatewayError('step-up-required', {
+  reason: 'the act wants a second factor',
+  detail: FACTOR_WANTED_DETAIL,
+})
 
 /** Logs that somebody has changed something. @param changed ids of sessions, names of tokens or persons; never a secret */
 export function logAct(

@@ -51,7 +51,7 @@ export function listFactors({ factors }: StateParts): ActionResult {
 }
 
 /** What is shown of a person's factors. */
-function factorsView(enrolment: Enrolment): FactorsView {
+export function factorsView(enrolment: Enrolment): FactorsView {
   const { subject: sub, totp, passkeys, backupCodes, lockedUntil } = enrolment
   return {
     sub,

@@ -128,6 +128,10 @@ export const NO_FACTOR_HERE_DETAIL =
 export const NO_PASSKEY_DETAIL =
   'A passkey belongs to a host name. Open the workspace by its name instead of its address, or set up an authenticator app.'
 
+/** The `detail` of an owner's act without the factor that it wants. */
+export const FACTOR_WANTED_DETAIL =
+  'This act wants a second factor, for this time alone. Send it again with one: in JSON, the member factor holds a code or a passkey.'
+
 /** What a person reads whose second factor was refused, or not set up, by the reason in the log. */
 export const FACTOR_DETAILS = {
   'not-enrolled': 'There is no factor of this kind. Use another one.',
@@ -200,6 +204,14 @@ export const OWNER_DETAILS = {
   'no such terminal':
     'No terminal has this id, which must be whole: it has ended, nobody keeps it, or it belongs to somebody else.',
   'no such token': 'No API token has this id, and none in force has this name.',
+  'only for a person': 'This is for a person with the session of a browser.',
+  'no factors here': 'Second factors are not kept here (GATEWAY_SECOND_FACTOR).',
+  'no passkeys at an address':
+    'A passkey belongs to a host name. Open the workspace by its name instead of its address.',
+  'one factor': 'The member factor has one member: code, a text, or passkey, an object.',
+  'no such factor': 'No second factor of yours has this id.',
+  'no password here':
+    'The password of the terminal is not kept in the state folder, so it cannot be shown.',
   'which sessions':
     'One member says which sessions end: sub with a name, others (true) for the other ones of the person who asks, or all (true).',
   'not for oneself':

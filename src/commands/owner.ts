@@ -200,5 +200,5 @@ function statePartsOf(state: State, env: Environment): StateParts {
   const factors = new SecondFactors({ state, keys: undefined, workspace: '' })
   factors.load()
   const owners = settingOf(SETTINGS.owners, env)
-  return { owners, state, sessions, apiTokens, factors, socketsOf: () => 0 }
+  return { owners, state, sessions, apiTokens, factors, keepsFactors: false, socketsOf: () => 0 }
 }

@@ -31,8 +31,25 @@ export class Decisions {
     const start = this.#ring.indexOf(`,"id":${JSON.stringify(id)}`)
     if (start < 0) return undefined
     const end = this.#ring.indexOf(LINE_END, start)
-    const text = this.#ring.toString('utf8', start + 1, end)
-    return { websocket: false, ...JSON.parse(`{${text}}`) } as Decision
+    return parsed(this.#ring.toString('utf8', start, end))
+  }
+
+  /**
+   * The newest records that match, the newest first. It reads the whole ring: some milliseconds.
+   * @param limit how many at most
+   */
+  newest(limit: number, matches: (decision: Decision) => boolean): Decision[] {
+    const found: Decision[] = []
+    // What was written last ends at #end; before the beginning of the ring comes its end.
+    for (const part of [this.#ring.subarray(0, this.#end), this.#ring.subarray(this.#end)]) {
+      const lines = part.toString('utf8').split('\n').reverse()
+      for (const line of lines) {
+        if (found.length >= limit) return found
+        const decision = line.startsWith(',') ? parsed(line) : undefined
+        if (decision !== undefined && matches(decision)) found.push(decision)
+      }
+    }
+    return found
   }
 
   #write(record: string): void {
@@ -43,6 +60,15 @@ export class Decisions {
       this.#end = 0
     }
     this.#end += this.#ring.write(line, this.#end)
+  }
+}
+
+/** A record; undefined for the rest of one whose beginning was overwritten. */
+function parsed(line: string): Decision | undefined {
+  try {
+    return { websocket: false, ...JSON.parse(`{${line.slice(1)}}`) } as Decision
+  } catch {
+    return undefined
   }
 }
 

@@ -1,5 +1,6 @@
 /** Which user and password open the terminal? Those in a file in the state folder, created when it is first asked for. */
 import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {
   ensureSecretFile,
@@ -32,6 +33,16 @@ export async function ensureTerminalCredential(stateDir: string): Promise<KeptSe
     )
   }
   return kept
+}
+
+/** The credential in a state folder; undefined when there is none that can be read. */
+export function readTerminalCredential(stateDir: string): string | undefined {
+  try {
+    const text = readFileSync(terminalCredentialFile(stateDir), 'utf8').trim()
+    return FORM.test(text) ? text : undefined
+  } catch {
+    return undefined
+  }
 }
 
 /**

@@ -1,0 +1,122 @@
+/** How does a person look after their own second factors? They see them, add and remove some, and get new backup codes. */
+import type { Principal } from '../identity/token.ts'
+import { factorError } from '../identity/second-factor/factor-error.ts'
+import type { Enrolled, Refused } from '../identity/second-factor/factors.ts'
+import type { ActionInput, ActionResult, LiveParts } from './action.ts'
+import type { Caller } from './caller.ts'
+import { membersOf, ownerRefusal, textIn } from './members.ts'
+import { purposeOf, wantsFactor } from './perform.ts'
+import { factorsView, type FactorsView } from './second-factor-actions.ts'
+
+/** A person's own factors. */
+export interface OwnFactorsView extends FactorsView {
+  /** Whether factors are kept and asked for here (GATEWAY_SECOND_FACTOR). */
+  readonly kept: boolean
+  /** Whether the person has one. One that cannot be read counts. */
+  readonly enrolled: boolean
+}
+
+/** The answer when a factor was added, or when there are new backup codes, which nobody can be shown again. */
+export interface EnrolledView {
+  readonly id: string
+  readonly backupCodes: readonly string[] | null
+}
+
+export function showOwnFactors(parts: LiveParts, caller: Caller): ActionResult {
+  const { subject } = personOf(caller)
+  const { factors, keepsFactors: kept } = parts
+  const answer: OwnFactorsView = {
+    ...factorsView(factors.enrolmentOf(subject)),
+    ...{ kept, enrolled: factors.isEnrolled(subject) },
+  }
+  return { answer }
+}
+
+/** The options for `navigator.credentials.get()` to show a passkey with an act; null when the person has none here. */
+export async function challengeFor(
+  { factors }: LiveParts,
+  { body }: ActionInput,
+  caller: Caller,
+): Promise<ActionResult> {
+  const { subject, session } = personOf(caller)
+  const purpose = purposeOf(textIn(membersOf(body, ['act']).act, 'act'))
+  const { site } = caller
+  const options =
+    site === undefined
+      ? undefined
+      : await factors.challenge(subject, { sessionId: session.id, site, purpose })
+  return { answer: { options: options ?? null } }
+}
+
+/** Begins to set up an authenticator app. */
+export function beginApp(parts: LiveParts, caller: Caller): ActionResult {
+  const { id: sessionId, subject } = kept(parts, caller).session
+  const setUp = parts.factors.beginTotp(subject, {
+    sessionId,
+    hasProof: wantsFactor(parts, caller),
+  })
+  if (!setUp.isDone) throw factorError(setUp.reason)
+  const { id, secret, uri } = setUp
+  return { answer: { id, secret, uri } }
+}
+
+/** Adds the app when it shows a right code. */
+export function confirmApp(parts: LiveParts, { body }: ActionInput, caller: Caller): ActionResult {
+  const { id: sessionId, subject } = kept(parts, caller).session
+  const { id, code } = membersOf(body, ['id', 'code'])
+  const tried = { sessionId, id: textIn(id, 'id'), code: textIn(code, 'code') }
+  return added(parts.factors.confirmTotp(subject, tried))
+}
+
+/** Begins to add a passkey: the options for `navigator.credentials.create()`. */
+export async function beginPasskey(parts: LiveParts, caller: Caller): Promise<ActionResult> {
+  const { id: sessionId, subject } = kept(parts, caller).session
+  const { site } = caller
+  if (site === undefined) throw ownerRefusal('bad-request', 'no passkeys at an address')
+  const hasProof = wantsFactor(parts, caller)
+  const setUp = await parts.factors.beginPasskey(subject, { sessionId, hasProof, site })
+  if (!setUp.isDone) throw factorError(setUp.reason)
+  return { answer: { options: setUp.options } }
+}
+
+/** Adds the passkey that the browser has made. */
+export async function confirmPasskey(
+  parts: LiveParts,
+  { body }: ActionInput,
+  caller: Caller,
+): Promise<ActionResult> {
+  const { id: sessionId, subject } = kept(parts, caller).session
+  const { response, name } = membersOf(body, ['response', 'name'])
+  const made = { sessionId, response, name: name === undefined ? '' : textIn(name, 'name') }
+  return added(await parts.factors.confirmPasskey(subject, made))
+}
+
+export function newBackupCodes(parts: LiveParts, caller: Caller): ActionResult {
+  return added(parts.factors.newBackupCodes(kept(parts, caller).subject))
+}
+
+/** @throws {GatewayError} `not-found` */
+export function removeFactor(parts: LiveParts, { id }: ActionInput, caller: Caller): ActionResult {
+  if (!parts.factors.remove(kept(parts, caller).subject, id))
+    throw ownerRefusal('not-found', 'no such factor')
+  return { answer: { removed: 1 }, changed: [id] }
+}
+
+function added(result: Enrolled | Refused): ActionResult {
+  if (!result.isDone) throw factorError(result.reason)
+  const { factorId: id, backupCodes } = result
+  const answer: EnrolledView = { id, backupCodes: backupCodes ?? null }
+  return { answer, changed: [id] }
+}
+
+/** The person who asks, where factors are kept. @throws {GatewayError} `bad-request` */
+function kept({ keepsFactors }: LiveParts, caller: Caller): Principal {
+  if (!keepsFactors) throw ownerRefusal('bad-request', 'no factors here')
+  return personOf(caller)
+}
+
+/** The person who asks with the session of a browser. @throws {GatewayError} `bad-request` */
+function personOf({ principal, isBrowser }: Caller): Principal {
+  if (principal === undefined || !isBrowser) throw ownerRefusal('bad-request', 'only for a person')
+  return principal
+}
