@@ -1,4 +1,6 @@
 /** Does `second-factor` list, reset and unlock, through the running gateway and without one, and do doctor and check see faults? */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { check } from '../../src/commands/check.ts'
 import { examineSecondFactor } from '../../src/commands/doctor/second-factor.ts'
@@ -12,6 +14,7 @@ import { codeAt, factorsOn } from '../helpers/factors.ts'
 import { SECRET, testSettings, token } from '../helpers/gateway.ts'
 import { serve, temporaryFolder } from '../helpers/process.ts'
 import { openState } from '../helpers/state.ts'
+import { eventually } from '../helpers/waiting.ts'
 import { send } from '../helpers/wire.ts'
 
 const keys = () => new KeyRing([SECRET])
@@ -93,4 +96,43 @@ t.test('doctor and check name what does not work, check before a start', async (
   t.match(await said(other), /factor-key-missing: .*GATEWAY_JWT_PREVIOUS_SECRETS/)
   t.notMatch(await said({ ...other, GATEWAY_JWT_PREVIOUS_SECRETS: SECRET }), 'factor-key-missing')
   t.notMatch(await said({}), 'factor-key-missing')
+})
+
+t.test('a rotation by SIGHUP encrypts again, so that the old key can be removed', async (t) => {
+  const stateDir = temporaryFolder(t)
+  const { state } = await openState(t, stateDir)
+  factorsOn(state, { keys: keys(), at: Date.now() }).addApp()
+  state.close()
+  const folder = temporaryFolder(t)
+  const [current, previous] = [join(folder, 'current'), join(folder, 'previous')]
+  writeFileSync(current, SECRET)
+  writeFileSync(previous, '')
+  const gateway = await serve(t, {
+    ...{ GATEWAY_STATE_DIR: stateDir, GATEWAY_JWT_SECRET: undefined },
+    GATEWAY_JWT_SECRET_FILE: current,
+    GATEWAY_JWT_PREVIOUS_SECRETS_FILE: previous,
+  })
+  const problems = async () => {
+    const { out } = await runCommand(secondFactor, ['list', '--json'], {
+      GATEWAY_STATE_DIR: stateDir,
+    })
+    const [alice] = JSON.parse(out) as [Record<'totp' | 'backupCodes', { problem: string | null }>]
+    return [alice.totp.problem, alice.backupCodes.problem]
+  }
+  const rotate = async (signing: string, old: string) => {
+    writeFileSync(current, signing)
+    writeFileSync(previous, old)
+    const before = replacements()
+    gateway.child.kill('SIGHUP')
+    await eventually(() => replacements() > before, 'keys replaced')
+  }
+  const replacements = () => gateway.logLines().filter(({ msg }) => msg === 'keys replaced').length
+  t.same(await problems(), [null, null])
+  await rotate(OTHER_CONFIG_SECRET, SECRET)
+  await rotate(OTHER_CONFIG_SECRET, '')
+  t.same(await problems(), [null, null], 'nobody noticed')
+  await rotate(SECRET, '')
+  t.same(await problems(), ['factor-key-missing', 'factor-key-missing'], 'removed too early')
+  await rotate(SECRET, OTHER_CONFIG_SECRET)
+  t.same(await problems(), [null, null], 'and nothing is lost')
 })

@@ -12,7 +12,7 @@ function proveUntilKilled(stateDir: string, step: string) {
   const { stdout, signal } = spawnSync(process.execPath, [PROGRAM, stateDir, step], {
     ...{ encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] },
   })
-  return { lines: String(stdout).split('\n').slice(0, -1), isWhole: signal === null }
+  return { lines: stdout.split('\n').slice(0, -1), isWhole: signal === null }
 }
 
 t.test('without a kill', async (t) => {
