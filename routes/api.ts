@@ -79,7 +79,7 @@ export default async function api(
 }
 
 /** Who sent a request that has passed the stage `authentication`. */
-function callerOf({ exchange }: FastifyRequest): Caller {
+export function callerOf({ exchange }: FastifyRequest): Caller {
   const { principal, credential, client } = exchange
   // The caller without a principal is the machine's owner, who may do everything. No request over TCP is from them.
   if (principal === undefined) throw new GatewayError('sign-in-required')

@@ -22,6 +22,7 @@ import { takeUpgrades } from '../plugins/upgrade.ts'
 import api from '../routes/api.ts'
 import assets from '../routes/assets.ts'
 import health from '../routes/health.ts'
+import ownerPageRoutes from '../routes/owner-page.ts'
 import probes from '../routes/probes.ts'
 import proxied from '../routes/proxied.ts'
 import renewRoutes from '../routes/renew.ts'
@@ -143,12 +144,12 @@ export async function buildGateway(
   await app.register(renewRoutes, forSessions)
   await app.register(signOutRoutes, { sessions, watchdog, state })
   await app.register(secondFactorRoutes, { ...forSessions, factors, isLocal: stepUp.isLocal })
-  await app.register(api, {
+  const forOwners = {
     parts: livePartsOf({ app, parts }, config),
-    logger: log.logger,
-    watchdog,
-    payForGuess: forSessions.payForGuess,
-  })
+    ...{ logger: log.logger, watchdog, payForGuess: forSessions.payForGuess },
+  }
+  await app.register(api, forOwners)
+  await app.register(ownerPageRoutes, { ...forOwners, factors, sessions })
   await app.register(proxied, { siteMap, services, forwardTo, stepUp })
   return { app, parts }
 }

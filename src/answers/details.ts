@@ -128,6 +128,13 @@ export const NO_FACTOR_HERE_DETAIL =
 export const NO_PASSKEY_DETAIL =
   'A passkey belongs to a host name. Open the workspace by its name instead of its address, or set up an authenticator app.'
 
+/** What a person reads who has sent a form twice, or long after the page was shown. */
+export const FORM_SENT_DETAIL =
+  'This form was sent before, or the page is more than an hour old. Nothing was done now. Look below, and send it again if it is missing.'
+
+/** What a person reads whose form says nothing that can be done. */
+export const UNKNOWN_ACT_DETAIL = 'The form was not complete. Nothing was done. Try again.'
+
 /** The `detail` of an owner's act without the factor that it wants. */
 export const FACTOR_WANTED_DETAIL =
   'This act wants a second factor, for this time alone. Send it again with one: in JSON, the member factor holds a code or a passkey.'

@@ -6,11 +6,14 @@ export function alert(problem: string | undefined): Html | undefined {
   return problem === undefined ? undefined : html`<p class="alert" role="alert">${problem}</p>`
 }
 
+/** Fields of a form, by name; as a list where a name stands several times. */
+export type Fields = Readonly<Record<string, string>> | FieldList
+type FieldList = ReadonlyArray<readonly [name: string, value: string]>
+
 /** Fields of a form that nobody sees. */
-export function hiddenFields(fields: Readonly<Record<string, string>>): readonly Html[] {
-  return Object.entries(fields).map(
-    ([name, value]) => html`<input type="hidden" name="${name}" value="${value}" />`,
-  )
+export function hiddenFields(fields: Fields): readonly Html[] {
+  const pairs = Array.isArray(fields) ? (fields as FieldList) : Object.entries(fields)
+  return pairs.map(([name, value]) => html`<input type="hidden" name="${name}" value="${value}" />`)
 }
 
 /** A link that looks like a button. */

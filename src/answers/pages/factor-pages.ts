@@ -1,6 +1,6 @@
 /** Which page does a person see who shows a second factor, or sets one up? */
 import { html, type Html } from '../html.ts'
-import { alert, button, hiddenFields } from './elements.ts'
+import { alert, button, hiddenFields, type Fields } from './elements.ts'
 import type { PageContent } from './shell.ts'
 
 /** With what a person can show that it is them. */
@@ -17,7 +17,7 @@ export interface FactorWays {
 export interface FactorForm {
   readonly action: string
   /** What the form sends besides. */
-  readonly fields: Readonly<Record<string, string>>
+  readonly fields: Fields
   /** What its buttons say. */
   readonly label: string
   readonly ways: FactorWays

@@ -1,5 +1,6 @@
 /** Which scripts do the pages load, and from where? Each is one function of src/answers/scripts, sent as text. */
 import { createHash } from 'node:crypto'
+import { comfort } from '../scripts/comfort.ts'
 import { countdown } from '../scripts/countdown.ts'
 import { passkey } from '../scripts/passkey.ts'
 import { waking } from '../scripts/waking.ts'
@@ -9,6 +10,7 @@ export const ASSETS = '/_gateway/assets'
 
 /** The text of each script. Node and esbuild remove the types, and the rest is what browsers run. */
 const SCRIPTS = {
+  comfort: textOf(comfort),
   countdown: textOf(countdown),
   passkey: textOf(passkey),
   waking: textOf(waking),

@@ -63,6 +63,7 @@ fieldset{margin:var(--space-4) 0 0;padding:0;border:0}legend{padding:0;font-weig
 .secret{display:block;margin:var(--space-3) 0;padding:var(--space-3);background:var(--page);border:1px solid var(--line);border-radius:var(--round);font-family:var(--mono);font-size:var(--small);user-select:all}
 [hidden]{display:none!important}
 .picture{display:grid;justify-items:center;margin:var(--space-3) 0}.picture svg{width:13rem;height:13rem;max-width:100%;padding:var(--space-2);background:#fff;border-radius:var(--round)}
+.choices{display:flex;flex-wrap:wrap;gap:var(--space-1) var(--space-4)}.choices label{margin:0;min-height:2.75rem;display:inline-flex;align-items:center;font-weight:400;font-size:1rem}
 .codes{columns:2;padding-left:var(--space-5);line-height:2}
 progress{width:100%;height:.5rem;accent-color:var(--accent)}
 @media(max-width:40rem){.rows>li{grid-template-columns:1fr}.acts{justify-content:stretch}.acts>*,.acts button,.acts .button{flex:1;width:100%}.narrow>main,.card{padding:var(--space-4)}}

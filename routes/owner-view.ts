@@ -1,0 +1,399 @@
+/** What does the owner's page look like? Sections of what the owner's actions return (src/admin/owner-actions.ts). */
+import type { OwnFactorsView } from '../src/admin/own-factor-actions.ts'
+import type { RefusalView } from '../src/admin/refusals.ts'
+import type { SessionView } from '../src/admin/session-actions.ts'
+import type { TerminalsAnswer, TerminalView } from '../src/admin/terminal-actions.ts'
+import { html, type Html } from '../src/answers/html.ts'
+import { alert, hiddenFields, personOf } from '../src/answers/pages/elements.ts'
+import type { PageContent } from '../src/answers/pages/shell.ts'
+import type { ListedApiToken } from '../src/identity/api-token-list.ts'
+
+/** The path of the owner's page, to which all of its forms are posted. */
+export const OWNER_PAGE = '/_gateway/'
+
+/** Everything on the page. A part that the person may not see, or that could not be asked, is undefined. */
+export interface OwnerPageParts {
+  readonly subject: string
+  /** ISO 8601 */
+  readonly expiresAt: string | null
+  readonly isOwner: boolean
+  readonly sessions: readonly SessionView[] | undefined
+  readonly apiTokens: readonly ListedApiToken[] | undefined
+  readonly terminals: TerminalsAnswer | undefined
+  readonly factors: OwnFactorsView | undefined
+  readonly refusals: readonly RefusalView[] | undefined
+  /** Whether each service is up, by its name. */
+  readonly services: Readonly<Record<string, string>> | undefined
+  /** What was done, in a sentence; undefined when nothing was. */
+  readonly done: string | undefined
+  /** What went wrong, in a sentence. */
+  readonly problem: string | undefined
+  /** The name of the form for a new token, so that it counts once. */
+  readonly once: string
+  /** What was typed into that form, when it is shown again. */
+  readonly typed: TokenFields
+}
+
+/** The fields of the form for a new token. */
+export interface TokenFields {
+  readonly name: string
+  readonly scopes: readonly string[]
+  readonly days: string
+}
+
+/** The scopes that the form offers; the command and the JSON API take finer ones. */
+export const OFFERED_SCOPES = ['api', 'dashboard', 'chat', 'terminal', 'owner'] as const
+
+/** For how many days the form offers a token. */
+export const OFFERED_DAYS = ['7', '30', '90', '365'] as const
+
+/** Builds the page. */
+export function ownerPage(parts: OwnerPageParts): PageContent {
+  const { subject, expiresAt, done, problem } = parts
+  const until = expiresAt === null ? undefined : html`, until ${timeOf(expiresAt)}`
+  return {
+    title: 'Your workspace',
+    layout: 'wide',
+    bar: html`<nav aria-label="Workspace">
+        <a href="/">Dashboard</a><a href="/terminal">Terminal</a>
+      </nav>
+      <form method="post" action="/_gateway/sign-out">
+        <button class="quiet">Sign out</button>
+      </form>`,
+    main: html`<p>
+        Signed in as ${personOf(subject)}${until}.
+        <a href="/_gateway/renew?return_to=/">Stay signed in longer</a>
+      </p>
+      ${done === undefined ? undefined : html`<p class="done" role="status">${done}</p>`}${alert(problem)}
+      ${servicesSection(parts)}${sessionsSection(parts)}${terminalsSection(parts)}${factorsSection(parts)}${tokensSection(parts)}${refusalsSection(parts)}`,
+    scripts: ['comfort'],
+  }
+}
+
+/** Builds the page that shows a secret once: a new token, or the password of the terminal. */
+export function secretPage(
+  title: string,
+  words: string,
+  secrets: ReadonlyArray<readonly [label: string, secret: string]>,
+): PageContent {
+  return {
+    title,
+    main: html`<p>${words}</p>
+      ${secrets.map(
+        ([label, secret], i) =>
+          html`<p class="small soft">${label}</p>
+            <code class="secret" id="secret-${i}">${secret}</code
+            ><button type="button" class="quiet" data-copy="secret-${i}" hidden>Copy</button>`,
+      )}
+      <p><a class="button" href="${OWNER_PAGE}">Back to your workspace</a></p>`,
+    scripts: ['comfort'],
+  }
+}
+
+function section(id: string, title: string, content: Html, more?: Html): Html {
+  return html`<section class="card" id="${id}" aria-labelledby="${id}-title">
+    <header>
+      <h2 id="${id}-title">${title}</h2>
+      ${more}
+    </header>
+    ${content}
+  </section>`
+}
+
+/** A form with one button. @param hint what a screen reader says, so that equal buttons are told apart */
+function act(
+  name: string,
+  fields: Readonly<Record<string, string>>,
+  label: string,
+  hint = '',
+  kind = 'danger',
+): Html {
+  const spoken = hint === '' ? label : `${label}: ${hint}`
+  return html`<form method="post" action="${OWNER_PAGE}">
+    ${hiddenFields({ act: name, ...fields })}<button class="${kind}" aria-label="${spoken}">
+      ${label}
+    </button>
+  </form>`
+}
+
+function rows(items: readonly Html[], none: string): Html {
+  return items.length === 0
+    ? html`<p class="soft">${none}</p>`
+    : html`<ul class="rows">
+        ${items}
+      </ul>`
+}
+
+function servicesSection({ services }: OwnerPageParts): Html | undefined {
+  if (services === undefined) return undefined
+  const states = Object.entries(services).map(
+    ([name, state]) =>
+      html`<li>
+        <p>${name}</p>
+        <span class="badge ${state === 'up' ? 'good' : 'bad'}">${state}</span>
+      </li>`,
+  )
+  return section('services', 'What is up', rows(states, 'Nothing is configured.'))
+}
+
+function sessionsSection({ sessions }: OwnerPageParts): Html | undefined {
+  if (sessions === undefined) return undefined
+  const others = sessions.some(({ current }) => !current)
+  return section(
+    'sessions',
+    'Sessions',
+    rows(sessions.map(sessionRow), 'Nobody is signed in.'),
+    others ? act('end-sessions', {}, 'End my other sessions') : undefined,
+  )
+}
+
+function sessionRow(session: SessionView): Html {
+  const { id, sub, kind, device, address, createdAt, lastSeenAt, lastSeenFrom, sockets, current } =
+    session
+  const name =
+    device ?? (kind === 'program' ? 'a program with a workspace token' : 'an unknown browser')
+  return html`<li>
+    <div>
+      <p>
+        <strong>${deviceName(name)}</strong>
+        ${current ? html`<span class="badge good">this one</span>` : undefined}
+        <span class="soft">${personOf(sub)}</span>
+      </p>
+      <p class="small soft">
+        ${address === null ? undefined : html`from ${address}, `}${createdAt === null ? undefined : html`since ${timeOf(createdAt)}, `}${lastSeenAt === null ? 'not seen yet' : html`last seen ${timeOf(lastSeenAt)}${lastSeenFrom === null || lastSeenFrom === address ? undefined : html` from ${lastSeenFrom}`}`}${sockets === 0 ? undefined : html`, ${sockets} open connections`}
+      </p>
+    </div>
+    <div class="acts">${act('end-session', { id }, current ? 'Sign out here' : 'End', name)}</div>
+  </li>`
+}
+
+/** The part of a `User-Agent` that people know. */
+function deviceName(agent: string): string {
+  const browser = /(?:Edg|OPR|Firefox|Chrome|Safari)(?=\/)/.exec(agent)?.[0]
+  const system = /Windows|Android|iPhone|iPad|Mac OS X|CrOS|Linux/.exec(agent)?.[0]
+  if (browser === undefined || system === undefined) return agent.slice(0, 64)
+  return `${{ Edg: 'Edge', OPR: 'Opera' }[browser] ?? browser} on ${system}`
+}
+
+function terminalsSection({ terminals, sessions }: OwnerPageParts): Html | undefined {
+  if (terminals === undefined) return undefined
+  const none =
+    terminals.keeper === 'running'
+      ? 'No terminal is open.'
+      : 'Terminals are not kept here: each ends with its page.'
+  const password =
+    sessions === undefined
+      ? undefined
+      : act('show-terminal-password', {}, 'Show the password', 'of the terminal', 'quiet')
+  return section(
+    'terminals',
+    'Terminals',
+    rows(terminals.terminals.map(terminalRow), none),
+    password,
+  )
+}
+
+function terminalRow({ id, state, title, sub, since, waitsUntil, address }: TerminalView): Html {
+  const name = title === '' ? 'Terminal' : title
+  return html`<li>
+    <div>
+      <p>
+        <strong>${name}</strong>
+        <span class="badge ${state === 'attached' ? 'good' : 'warn'}">${state}</span>
+        ${sub === null ? undefined : html`<span class="soft">${personOf(sub)}</span>`}
+      </p>
+      <p class="small soft">
+        ${since === null ? undefined : html`since ${timeOf(since)}`}${waitsUntil === null ? undefined : html`, waits until ${timeOf(waitsUntil)}`}
+      </p>
+    </div>
+    <div class="acts">
+      ${address === null ? undefined : html`<a class="button quiet" href="${address}">Attach</a>`}${act('end-terminal', { id }, 'End', name)}
+    </div>
+  </li>`
+}
+
+function factorsSection({ factors }: OwnerPageParts): Html | undefined {
+  if (factors?.kept !== true) return undefined
+  const { totp, passkeys, backupCodes, lockedUntil } = factors
+  const next = { next: OWNER_PAGE }
+  const app =
+    totp === null
+      ? []
+      : [factorRow(totp.id, 'Authenticator app', totp.createdAt, totp.lastUsedAt, totp.problem)]
+  const keys = passkeys.map(({ id, name, createdAt, lastUsedAt, counterFellAt }) =>
+    factorRow(
+      id,
+      name,
+      createdAt,
+      lastUsedAt,
+      counterFellAt === null ? null : 'counted less than before',
+    ),
+  )
+  const codes =
+    backupCodes === null
+      ? []
+      : [
+          html`<li>
+            <div>
+              <p><strong>Backup codes</strong></p>
+              <p class="small soft">${backupCodes.left} of 10 left</p>
+            </div>
+            <div class="acts">
+              ${act('new-backup-codes', {}, 'Make new ones', 'backup codes', 'quiet')}
+            </div>
+          </li>`,
+        ]
+  const locked =
+    lockedUntil === null
+      ? undefined
+      : html`<p class="alert">
+          Too many wrong codes: codes of the app are not taken until ${timeOf(lockedUntil)}.
+        </p>`
+  const add = html`<div class="acts">
+    <form method="post" action="/_gateway/second-factor/app">
+      ${hiddenFields(next)}<button class="quiet">
+        ${totp === null ? 'Add an authenticator app' : 'Replace the app'}
+      </button>
+    </form>
+    <form method="post" action="/_gateway/second-factor/passkey">
+      ${hiddenFields(next)}<button class="quiet">Add a passkey</button>
+    </form>
+  </div>`
+  return section(
+    'factors',
+    'Second factor',
+    html`${locked}${rows([...app, ...keys, ...codes], 'None is set up. The terminal asks for one.')}${add}`,
+  )
+}
+
+function factorRow(
+  id: string,
+  name: string,
+  createdAt: string | null,
+  lastUsedAt: string | null,
+  problem: string | null,
+): Html {
+  return html`<li>
+    <div>
+      <p>
+        <strong>${name}</strong>
+        ${problem === null ? undefined : html`<span class="badge bad">${problem}</span>`}
+      </p>
+      <p class="small soft">
+        ${createdAt === null ? undefined : html`since ${timeOf(createdAt)}, `}${lastUsedAt === null ? 'never used' : html`last used ${timeOf(lastUsedAt)}`}
+      </p>
+    </div>
+    <div class="acts">${act('remove-second-factor', { id }, 'Remove', name)}</div>
+  </li>`
+}
+
+function tokensSection({ apiTokens, once, typed }: OwnerPageParts): Html | undefined {
+  if (apiTokens === undefined) return undefined
+  const inForce = apiTokens.filter(({ revokedAt }) => revokedAt === null)
+  const scopes = OFFERED_SCOPES.map(
+    (scope) =>
+      html`<label
+        ><input
+          type="checkbox"
+          name="scope"
+          value="${scope}"
+          ${typed.scopes.includes(scope) ? CHECKED : undefined}
+        />${scope}</label
+      >`,
+  )
+  const days = OFFERED_DAYS.map(
+    (count) =>
+      html`<option value="${count}" ${typed.days === count ? SELECTED : undefined}>
+        ${count} days
+      </option>`,
+  )
+  const form = html`<details ${typed.name === '' ? undefined : OPEN}>
+    <summary>Make a token</summary>
+    <form method="post" action="${OWNER_PAGE}">
+      ${hiddenFields({ act: 'create-api-token', once })}
+      <label for="token-name">Name <small>(a to z, 0 to 9 and hyphens)</small></label>
+      <input
+        id="token-name"
+        name="name"
+        required
+        maxlength="64"
+        pattern="[a-z0-9][a-z0-9\\-]*"
+        autocapitalize="none"
+        spellcheck="false"
+        value="${typed.name}"
+      />
+      <fieldset>
+        <legend>What it may use</legend>
+        <div class="choices">${scopes}</div>
+      </fieldset>
+      <label for="token-days">Valid for</label
+      ><select id="token-days" name="days">
+        ${days}
+      </select>
+      <p><button>Make the token</button></p>
+    </form>
+  </details>`
+  return section(
+    'tokens',
+    'API tokens',
+    html`${rows(inForce.map(tokenRow), 'There is none.')}${form}`,
+  )
+}
+
+function tokenRow({
+  id,
+  name,
+  last4,
+  sub,
+  scopes,
+  expiresAt,
+  lastUsedAt,
+  lastUsedFrom,
+  exposedAt,
+}: ListedApiToken): Html {
+  return html`<li>
+    <div>
+      <p>
+        <strong>${name}</strong>
+        <code>…${last4}</code>
+        ${exposedAt === null ? undefined : html`<span class="badge bad">exposed</span>`}
+        <span class="soft">${personOf(sub)}</span>
+      </p>
+      <p class="small soft">
+        ${scopes.join(', ')};
+        ${expiresAt === null ? 'without an end' : html`until ${timeOf(expiresAt)}`};
+        ${lastUsedAt === null ? 'never used' : html`last used ${timeOf(lastUsedAt)}${lastUsedFrom === null ? undefined : html` from ${lastUsedFrom}`}`}
+      </p>
+    </div>
+    <div class="acts">${act('revoke-api-token', { id }, 'Revoke', name)}</div>
+  </li>`
+}
+
+function refusalsSection({ refusals }: OwnerPageParts): Html | undefined {
+  if (refusals === undefined) return undefined
+  const list = refusals.map(
+    ({ id, time, client, method, path, status, code, reason }) =>
+      html`<li>
+        <div>
+          <p>
+            <strong>${status} ${code}</strong>
+            <span class="soft">${method ?? '–'} ${path ?? '–'}</span>
+          </p>
+          <p class="small soft">
+            ${timeOf(time)}${client === null ? undefined : html`, ${client}`}${reason === null ? undefined : html`: ${reason}`}
+          </p>
+        </div>
+        <code class="small soft">${id}</code>
+      </li>`,
+  )
+  return section('refusals', 'Refused lately', rows(list, 'Nothing was refused.'))
+}
+
+const CHECKED = html`checked`
+const SELECTED = html`selected`
+const OPEN = html`open`
+
+/** A time; the script shows it in the person's own zone. */
+function timeOf(iso: string): Html {
+  return html`<time datetime="${iso}">${iso.slice(0, 16).replace('T', ' ')} UTC</time>`
+}
