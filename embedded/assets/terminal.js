@@ -202,6 +202,25 @@ function followView() {
   body.toggleAttribute('data-keyboard', height < documentElement.clientHeight * 0.75)
 }
 
+/** Scrolls with a finger, which xterm.js does not: it gets the events of a wheel, with which programs scroll too. */
+function scrollByFinger() {
+  let lastY = null
+  const listen = (type, listener) =>
+    term.element.addEventListener(type, listener, { passive: true })
+  listen('touchstart', ({ touches }) => {
+    lastY = touches.length === 1 ? touches[0].clientY : null
+  })
+  listen('touchmove', ({ touches, target }) => {
+    if (lastY === null) return
+    const [{ clientX, clientY }] = touches
+    const deltaY = lastY - clientY
+    lastY = clientY
+    target.dispatchEvent(
+      new WheelEvent('wheel', { deltaY, clientX, clientY, bubbles: true, cancelable: true }),
+    )
+  })
+}
+
 /** Makes the ways out reachable by keyboard: the terminal itself takes Tab. */
 function leaveByKey() {
   const back = document.querySelector('#back')
@@ -226,6 +245,7 @@ term.onResize(({ cols, rows }) => {
   socket.send(encoder.encode(`1${JSON.stringify({ columns: cols, rows })}`))
 })
 leaveByKey()
+scrollByFinger()
 for (const change of ['resize', 'scroll'])
   globalThis.visualViewport.addEventListener(change, followView)
 addEventListener('online', connectNow)
