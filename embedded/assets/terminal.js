@@ -202,23 +202,33 @@ function followView() {
   body.toggleAttribute('data-keyboard', height < documentElement.clientHeight * 0.75)
 }
 
-/** Scrolls with a finger, which xterm.js does not: it gets the events of a wheel, with which programs scroll too. */
+/** Scrolls with a finger, line by line, which xterm.js does not. */
 function scrollByFinger() {
-  let lastY = null
-  const listen = (type, listener) =>
-    term.element.addEventListener(type, listener, { passive: true })
+  const screen = term.element.querySelector('.xterm-screen')
+  let fromY = null
+  const listen = (type, listener) => screen.addEventListener(type, listener, { passive: true })
   listen('touchstart', ({ touches }) => {
-    lastY = touches.length === 1 ? touches[0].clientY : null
+    fromY = touches.length === 1 ? touches[0].clientY : null
   })
-  listen('touchmove', ({ touches, target }) => {
-    if (lastY === null) return
+  listen('touchmove', ({ touches }) => {
+    if (fromY === null) return
     const [{ clientX, clientY }] = touches
-    const deltaY = lastY - clientY
-    lastY = clientY
-    target.dispatchEvent(
-      new WheelEvent('wheel', { deltaY, clientX, clientY, bubbles: true, cancelable: true }),
-    )
+    const lineHeight = screen.clientHeight / term.rows
+    const lines = Math.trunc((fromY - clientY) / lineHeight)
+    fromY -= lines * lineHeight
+    if (lines !== 0) scroll(lines, { clientX, clientY })
   })
+  // A program that fills the screen scrolls by itself, as with a wheel.
+  function scroll(lines, place) {
+    const { buffer, modes } = term
+    if (buffer.active.type === 'normal' && modes.mouseTrackingMode === 'none') {
+      term.scrollLines(lines)
+      return
+    }
+    const step = { deltaY: Math.sign(lines), deltaMode: WheelEvent.DOM_DELTA_LINE, ...place }
+    for (let i = 0; i < Math.abs(lines); i++)
+      screen.dispatchEvent(new WheelEvent('wheel', { ...step, bubbles: true, cancelable: true }))
+  }
 }
 
 /** Makes the ways out reachable by keyboard: the terminal itself takes Tab. */

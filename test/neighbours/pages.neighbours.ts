@@ -1,5 +1,4 @@
 /** Are the pages of `npm start` usable on a phone, with a keyboard and with a screen reader, in a real browser? */
-import { createRequire } from 'node:module'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { BrowserContextOptions, Page } from 'playwright-core'
@@ -9,7 +8,7 @@ import * as chromium from './chromium.ts'
 import { startProgram, until } from './neighbour.ts'
 
 const START = new URL('../../embedded/start.ts', import.meta.url).pathname
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const AXE = readFileSync(new URL(import.meta.resolve('axe-core/axe.min.js')), 'utf8')
 
 await chromium.install()
 const browser = await chromium.startChromium()
@@ -189,6 +188,16 @@ t.test('a finger scrolls back', async (t) => {
   await touch('touchEnd')
   await until('ten lines', async () => (await lines()) >= 10)
   t.ok((await lines()) <= 14, 'as far as the finger went')
+
+  await page.keyboard.type(`printf '\\e[?1049h'; cat -v\n`) // a program that fills the screen
+  await until('it', () => page.evaluate<boolean>(`term.buffer.active.type === 'alternate'`))
+  await touch('touchStart', 150)
+  for (let y = 170; y <= 350; y += 20) await touch('touchMove', y)
+  await touch('touchEnd')
+  await until('arrows, as from a wheel', async () => {
+    const arrows = (await textOf(page)).replaceAll('\n', '').split('^[[A').length - 1
+    return arrows >= 10 && arrows <= 14
+  })
 })
 
 // Chromium without a window has no on-screen keyboard, so the test plays what it does to the page.
@@ -240,17 +249,18 @@ t.test('with a keyboard, the ways out of the terminal can be reached', async (t)
 })
 
 t.test('axe finds nothing, and nothing is wider than a small phone', async (t) => {
-  for (const colorScheme of ['light', 'dark'] as const) {
-    const page = await open(t, '/', { ...SMALL_PHONE, colorScheme })
-    for (const path of ['/', '/about', '/nope', '/terminal']) {
-      await page.goto(urlOf(path))
-      if (path === '/') await page.getByText('Live from').waitFor()
-      if (path === '/terminal') await prompts(page)
-      await page.evaluate(AXE)
+  const page = await open(t, '/', SMALL_PHONE)
+  for (const path of ['/', '/about', '/nope', '/terminal']) {
+    await page.goto(urlOf(path))
+    if (path === '/') await page.getByText('Live from').waitFor()
+    if (path === '/terminal') await prompts(page)
+    t.equal(await widthOf(page), 320)
+    await page.evaluate(AXE)
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await page.emulateMedia({ colorScheme })
       const found = await page.evaluate<string[]>(`axe.run().then(({ violations }) =>
         violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => id + ': ' + html)))`)
       t.same(found, [], `${path}, ${colorScheme}`)
-      t.equal(await widthOf(page), 320)
     }
   }
 })
