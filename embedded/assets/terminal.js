@@ -179,7 +179,9 @@ function hideNotice() {
 function sayReconnect(text) {
   const button = document.createElement('button')
   button.type = 'button'
-  button.textContent = 'Press Enter to reconnect'
+  button.textContent = matchMedia('(pointer: coarse)').matches
+    ? 'Reconnect'
+    : 'Press Enter to reconnect'
   button.addEventListener('click', connect)
   say(text, button)
 }

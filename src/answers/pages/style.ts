@@ -51,7 +51,7 @@ input,select{width:100%;min-height:var(--target);padding:var(--space-2) var(--sp
 input[type=checkbox],input[type=radio]{width:1.25rem;height:1.25rem;min-height:0;margin:0 var(--space-2) 0 0;vertical-align:-.25rem;accent-color:var(--accent)}
 button,.button{display:inline-block;min-height:var(--target);padding:var(--space-2) var(--space-4);font:inherit;font-weight:600;line-height:1.6;text-align:center;text-decoration:none;color:var(--on-accent);background:var(--accent);border:1px solid transparent;border-radius:var(--round);cursor:pointer}
 button:hover,.button:hover{filter:brightness(1.08)}button:active,.button:active{transform:translateY(1px)}button[disabled]{opacity:.6;cursor:default}
-.quiet{color:var(--accent);background:none;border-color:var(--line)}.danger{color:var(--bad);background:none;border-color:var(--line)}
+.quiet{color:var(--accent);background:none;border-color:var(--edge)}.danger{color:var(--bad);background:none;border-color:var(--edge)}
 .narrow main form button,.narrow .button{display:block;width:100%;margin-top:var(--space-4)}
 .narrow main>form,.narrow p:has(>.button){margin-bottom:var(--space-4)}.narrow main>:last-child{margin-bottom:0}
 .card{margin-top:var(--space-5);padding:var(--space-5);background:var(--card);border:1px solid var(--line);border-radius:var(--round-card)}
