@@ -66,11 +66,13 @@ export async function buildTerminalPage(): Promise<Buffer> {
     <link rel="icon" href="data:," />`
   const body = html`${WAYS}
     <main>
-      <div id="terminal"></div>
-      <div id="notice" role="status" hidden></div>
-      <noscript><p>The terminal needs JavaScript.</p></noscript>
-    </main>
-    ${ROW}`
+      <div id="screen">
+        <div id="terminal"></div>
+        <div id="notice" role="status" hidden></div>
+        <noscript><p>The terminal needs JavaScript.</p></noscript>
+      </div>
+      ${ROW}
+    </main>`
   return Buffer.from(`<!doctype html>
 <html lang="en">
 <head>

@@ -179,7 +179,9 @@ function hideNotice() {
 function sayReconnect(text) {
   const button = document.createElement('button')
   button.type = 'button'
-  button.textContent = 'Press Enter to reconnect'
+  button.textContent = matchMedia('(pointer: coarse)').matches
+    ? 'Reconnect'
+    : 'Press Enter to reconnect'
   button.addEventListener('click', connect)
   say(text, button)
 }
@@ -200,6 +202,35 @@ function followView() {
   body.style.setProperty('--seen-height', `${height}px`)
   body.style.setProperty('--seen-top', `${offsetTop}px`)
   body.toggleAttribute('data-keyboard', height < documentElement.clientHeight * 0.75)
+}
+
+/** Scrolls with a finger, line by line, which xterm.js does not. */
+function scrollByFinger() {
+  const screen = term.element.querySelector('.xterm-screen')
+  let fromY = null
+  const listen = (type, listener) => screen.addEventListener(type, listener, { passive: true })
+  listen('touchstart', ({ touches }) => {
+    fromY = touches.length === 1 ? touches[0].clientY : null
+  })
+  listen('touchmove', ({ touches }) => {
+    if (fromY === null) return
+    const [{ clientX, clientY }] = touches
+    const lineHeight = screen.clientHeight / term.rows
+    const lines = Math.trunc((fromY - clientY) / lineHeight)
+    fromY -= lines * lineHeight
+    if (lines !== 0) scroll(lines, { clientX, clientY })
+  })
+  // A program that fills the screen scrolls by itself, as with a wheel.
+  function scroll(lines, place) {
+    const { buffer, modes } = term
+    if (buffer.active.type === 'normal' && modes.mouseTrackingMode === 'none') {
+      term.scrollLines(lines)
+      return
+    }
+    const step = { deltaY: Math.sign(lines), deltaMode: WheelEvent.DOM_DELTA_LINE, ...place }
+    for (let i = 0; i < Math.abs(lines); i++)
+      screen.dispatchEvent(new WheelEvent('wheel', { ...step, bubbles: true, cancelable: true }))
+  }
 }
 
 /** Makes the ways out reachable by keyboard: the terminal itself takes Tab. */
@@ -226,6 +257,7 @@ term.onResize(({ cols, rows }) => {
   socket.send(encoder.encode(`1${JSON.stringify({ columns: cols, rows })}`))
 })
 leaveByKey()
+scrollByFinger()
 for (const change of ['resize', 'scroll'])
   globalThis.visualViewport.addEventListener(change, followView)
 addEventListener('online', connectNow)

@@ -1,6 +1,9 @@
 /** Does the dashboard show the signed-in user, and is every name escaped? */
+import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { startDashboard } from '../../embedded/dashboard.ts'
+import { ALWAYS_DARK, TOKENS } from '../../src/answers/pages/style.ts'
+import { buildTerminalPage } from '../../embedded/terminal-page.ts'
 
 async function open(t: Test) {
   const dashboard = await startDashboard()
@@ -70,5 +73,24 @@ t.test('an action with any content type redirects to the dashboard', async (t) =
     const answer = await fetch(`${url}/action`, { method: 'POST', body, redirect: 'manual' })
     t.equal(answer.status, 303)
     t.equal(answer.headers.get('location'), '/')
+  }
+})
+
+t.test('the dashboard and the terminal look as the gateway’s own pages do', async (t) => {
+  const { get } = await open(t)
+  const style = await (await get('/assets/dashboard.css')).text()
+  t.ok(style.startsWith(TOKENS), 'with its tokens in front')
+  t.ok((await buildTerminalPage()).includes(`<style>${TOKENS}${ALWAYS_DARK}`))
+  const names = new Set(TOKENS.match(/--[\w-]+(?=:)/g))
+  for (const file of ['dashboard.css', 'terminal.css']) {
+    const own = readFileSync(new URL(`../../embedded/assets/${file}`, import.meta.url), 'utf8')
+    t.notMatch(own, /#[\da-f]{3,8}\b(?!.*\{)|rgb|hsl/i, `${file} has no colour of its own`)
+    t.notMatch(own, /(?:margin|padding|gap)[\w-]*:[^;]*\b(?:[3-9]|\d\d+)px/, 'and no distance')
+    const used = [...own.matchAll(/var\((--[\w-]+)\)/g)].map(([, name = '']) => name)
+    t.same(
+      used.filter((name) => !names.has(name)),
+      [],
+      'and every token that it uses is there',
+    )
   }
 })

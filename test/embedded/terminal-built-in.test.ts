@@ -66,7 +66,7 @@ t.test('the page contains everything that it needs, compressed or not', async (t
   t.ok(zipped === plain, 'the same page')
   t.match(plain, 'Press Enter to reconnect')
   t.notMatch(plain, /<(?:script|link|img)[^>]+(?:src|href)="(?!data:)/)
-  t.equal(plain.split('</script>').length, 4, 'no script ends early')
+  t.equal(plain.split('</script>').length, 5, 'no script ends early')
   t.notMatch(plain, CREDENTIAL.split(':')[1])
 })
 

@@ -8,7 +8,13 @@ const DOOR = html`<path
 ></path>`
 
 /** For the brand at the top of a page, in the colour of the text around it. */
-export const BRAND = html`<svg viewBox="0 0 16 16" fill="currentColor" aria-hidden="true">
+export const BRAND = html`<svg
+  viewBox="0 0 16 16"
+  width="24"
+  height="24"
+  fill="currentColor"
+  aria-hidden="true"
+>
   ${DOOR}
 </svg>`
 

@@ -51,8 +51,9 @@ input,select{width:100%;min-height:var(--target);padding:var(--space-2) var(--sp
 input[type=checkbox],input[type=radio]{width:1.25rem;height:1.25rem;min-height:0;margin:0 var(--space-2) 0 0;vertical-align:-.25rem;accent-color:var(--accent)}
 button,.button{display:inline-block;min-height:var(--target);padding:var(--space-2) var(--space-4);font:inherit;font-weight:600;line-height:1.6;text-align:center;text-decoration:none;color:var(--on-accent);background:var(--accent);border:1px solid transparent;border-radius:var(--round);cursor:pointer}
 button:hover,.button:hover{filter:brightness(1.08)}button:active,.button:active{transform:translateY(1px)}button[disabled]{opacity:.6;cursor:default}
-.quiet{color:var(--accent);background:none;border-color:var(--line)}.danger{color:var(--bad);background:none;border-color:var(--line)}
+.quiet{color:var(--accent);background:none;border-color:var(--edge)}.danger{color:var(--bad);background:none;border-color:var(--edge)}
 .narrow main form button,.narrow .button{display:block;width:100%;margin-top:var(--space-4)}
+.narrow main>form,.narrow p:has(>.button){margin-bottom:var(--space-4)}.narrow main>:last-child{margin-bottom:0}
 .card{margin-top:var(--space-5);padding:var(--space-5);background:var(--card);border:1px solid var(--line);border-radius:var(--round-card)}
 .card>header{display:flex;flex-wrap:wrap;align-items:baseline;justify-content:space-between;gap:var(--space-2)}
 .rows{list-style:none;margin:var(--space-3) 0 0;padding:0}.rows>li{display:grid;grid-template-columns:1fr auto;align-items:center;gap:var(--space-2) var(--space-4);padding:var(--space-3) 0;border-top:1px solid var(--line)}
