@@ -42,7 +42,7 @@ export interface TokenFields {
 }
 
 /** The scopes that the form offers; the command and the JSON API take finer ones. */
-export const OFFERED_SCOPES = ['api', 'dashboard', 'chat', 'terminal', 'owner'] as const
+const OFFERED_SCOPES = ['api', 'dashboard', 'chat', 'terminal', 'owner'] as const
 
 /** For how many days the form offers a token. */
 export const OFFERED_DAYS = ['7', '30', '90', '365'] as const

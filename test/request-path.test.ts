@@ -74,6 +74,8 @@ t.test(
     t.same(
       [...new Set(having('public'))],
       [
+        ...allOf('/_gateway').filter((route) => !/^(?:GET|HEAD) /.test(route)), // 405
+        ...allOf('/_gateway/').filter((route) => !/^(?:GET|HEAD|POST) /.test(route)), // 405
         ...allOf('/_gateway/assets/:file'),
         ...allOf('/_gateway/live'),
         ...allOf('/_gateway/ready'),
