@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { call, jsonOf, pageOf } from '../helpers/api.ts'
 import { client } from '../helpers/door.ts'
 import { startFakeKeeper } from '../helpers/fake-keeper.ts'
-import { TAB } from '../helpers/kept-terminals.ts'
+import { areParked, TAB } from '../helpers/kept-terminals.ts'
 import { openPage, startKeptWorkspace } from '../helpers/kept-workspace.ts'
 import { startTestGateway, token } from '../helpers/gateway.ts'
 import { startUpstream } from '../helpers/upstream.ts'
@@ -29,7 +29,7 @@ t.test('a person sees and ends their own shells, in all of their sessions', asyn
   const onPhone = await openPage(t, port, phone)
   await ttyd.shell(1)
   onPhone.socket.terminate()
-  await eventually(() => keeper.terminals.counts().parked === 1, 'one is parked')
+  await areParked(keeper)
 
   const { terminals } = await listOf(t, workspace, laptop)
   t.equal(terminals.length, 2)

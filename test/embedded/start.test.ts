@@ -154,7 +154,7 @@ t.test('a new user gets a working workspace, and Ctrl+C stops all of it', async 
 
 /** The process of the keeper of terminals, as its log names it. */
 async function keeperOf(folder: string): Promise<number> {
-  const line = await keeperSays(folder, 'keeping terminals')
+  const line = await keeperSays(folder, '"keeping terminals"')
   return (JSON.parse(line) as { pid: number }).pid
 }
 
@@ -202,7 +202,7 @@ t.test('a shell survives the reload of its page, and ends with npm start', async
   t.equal((await once(second.socket, 'close'))[0], 1000, 'two tabs do not fight')
   third.type('exit\r')
   t.equal((await once(third.socket, 'close'))[0], 1000)
-  await keeperSays(folder, 'the shell ended') // who comes back before that gets the last screen of this shell
+  await keeperSays(folder, '"the shell ended"') // who comes back before that gets the last screen of this shell
 
   const fourth = await open()
   fourth.type('echo parked-$$\r')

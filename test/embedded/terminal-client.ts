@@ -56,6 +56,7 @@ export async function openShell(
   const socket = dial(t, url, options)
   const titles: string[] = []
   let text = ''
+  const closed = new Promise((resolve) => socket.once('close', resolve))
   socket.on('message', (data: Buffer) => {
     if (data[0] === 0x30) text += data.toString('latin1', 1)
     if (data[0] === 0x31) titles.push(data.toString('utf8', 1))
@@ -70,7 +71,7 @@ export async function openShell(
     async outputMatching(pattern) {
       while (!pattern.test(text)) {
         if (socket.readyState === WebSocket.CLOSED) throw new Error(`closed after ${text}`)
-        await Promise.race([once(socket, 'message'), once(socket, 'close')])
+        await Promise.race([once(socket, 'message'), closed])
       }
       return text
     },

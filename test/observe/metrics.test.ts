@@ -130,8 +130,8 @@ t.test('a service that never answers and a client that leaves are counted as suc
 
 t.test('gauges are read when the metrics are asked for', async (t) => {
   const keeper = await startTestKeeper(t, await startTtyd(t, 'user:password'))
-  const gateway = await startOperated(t, { GATEWAY_TERMINAL_URL: keeper.url })
-  const { port, ask, parts, logLine } = gateway
+  const settings = { GATEWAY_TERMINAL_URL: keeper.url }
+  const { port, ask, parts, logLine } = await startOperated(t, settings)
   const good = await token()
   const { socket } = await upgrade(port, '/', [client('203.0.113.1'), `X-Workspace-Token: ${good}`])
   await send(port, 'GET /', [client('203.0.113.2')])

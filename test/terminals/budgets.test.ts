@@ -1,7 +1,7 @@
 /** What does coming back cost? The session's budget, and for a wrong password the address's. */
 import t, { type Test } from 'tap'
 import { client } from '../helpers/door.ts'
-import { CREDENTIAL, TAB } from '../helpers/kept-terminals.ts'
+import { areParked, CREDENTIAL, TAB } from '../helpers/kept-terminals.ts'
 import { browser, openPage, startKeptWorkspace } from '../helpers/kept-workspace.ts'
 import { basic } from '../helpers/ttyd.ts'
 import { eventually } from '../helpers/waiting.ts'
@@ -20,7 +20,7 @@ t.test('thirty reconnects are thirty of the session’s, and none of the address
     await ttyd.shell(0)
     await eventually(() => page.messages.length >= 2, 'title and preferences')
     page.socket.terminate()
-    await eventually(() => keeper.terminals.counts().parked === 1, 'parked')
+    await areParked(keeper)
   }
   t.equal(ttyd.shells.length, 1)
   const strangers = await Promise.all(Array.from({ length: 11 }, () => send(port, 'GET /', [AWAY])))
@@ -72,7 +72,7 @@ t.test('a browser that sends no password on a WebSocket comes back too', async (
     page.type(`round ${i}`)
     await eventually(() => shell.received.includes(`0round ${i}`), 'the same shell')
     page.socket.terminate()
-    await eventually(() => keeper.terminals.counts().parked === 1, 'parked')
+    await areParked(keeper)
   }
   t.equal(ttyd.shells.length, 1)
 })
@@ -104,7 +104,7 @@ async function startWithParked(t: Test) {
   const page = await openPage(t, workspace.port, alice)
   await eventually(() => page.messages.length >= 2, 'title and preferences')
   page.socket.terminate()
-  await eventually(() => workspace.keeper.terminals.counts().parked === 1, 'parked')
+  await areParked(workspace.keeper)
   return { ...workspace, alice, dials: workspace.ttyd.dials() }
 }
 
@@ -180,7 +180,7 @@ t.test('right tokens leave the budget alone, however often they come', async (t)
     })
     await eventually(() => page.messages.length >= 2, 'title and preferences')
     page.socket.terminate()
-    await eventually(() => keeper.terminals.counts().parked === 1, 'parked')
+    await areParked(keeper)
   }
   t.equal(ttyd.dials(), dials)
   for (let i = 0; i < 10; i++) t.equal((await send(port, 'GET /', [AWAY])).status, 401)

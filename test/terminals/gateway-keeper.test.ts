@@ -8,7 +8,7 @@ import { eventually } from '../helpers/waiting.ts'
 import { closeCode, send, upgrade } from '../helpers/wire.ts'
 import { basic, startTtyd } from '../helpers/ttyd.ts'
 import { startUpstream } from '../helpers/upstream.ts'
-import { CREDENTIAL, TAB } from '../helpers/kept-terminals.ts'
+import { areParked, CREDENTIAL, TAB } from '../helpers/kept-terminals.ts'
 
 t.test('a page that was cut comes back to its shell, which log and explain say', async (t) => {
   const { ttyd, keeper, gateway, port } = await startKeptWorkspace(t)
@@ -19,7 +19,7 @@ t.test('a page that was cut comes back to its shell, which log and explain say',
   shell.print('hello\r\n')
   await eventually(() => first.output().includes('hello'), 'output')
   first.socket.terminate()
-  await eventually(() => keeper.terminals.counts().parked === 1, 'parked')
+  await areParked(keeper)
   const second = await openPage(t, port, alice)
   await eventually(() => second.output().includes('hello'), 'the screen')
   const third = await openPage(t, port, alice)
@@ -64,11 +64,8 @@ t.test('a restart is announced, and the shell waits as for a lost connection', a
   t.equal(kept.closedWith(), 1012)
   t.match(kept.output(), /Your shell is kept .* press Enter or reload it\.\r\n$/)
   t.match(other.output(), /restarts\. Reconnect in a few seconds\.\r\n$/, 'a page without a tab')
-  const counted = () => JSON.stringify(keeper.terminals.counts())
-  await eventually(
-    () => counted() === '{"attached":0,"parked":1}',
-    'the one without a tab has ended',
-  )
+  await areParked(keeper)
+  await eventually(() => keeper.terminals.size === 1, 'the one without a tab has ended')
   const [terminal] = await keeper.list()
   t.match(terminal, { state: 'parked', tab: TAB })
   t.ok((terminal?.parkedUntil ?? 0) - Date.now() > 43_000_000, 'for as long as a lost connection')

@@ -3,7 +3,7 @@ import { SignJWT } from 'jose/jwt/sign'
 import t from 'tap'
 import { signIn, signInPage } from '../helpers/door.ts'
 import { SECRET, token } from '../helpers/gateway.ts'
-import { CREDENTIAL, TAB } from '../helpers/kept-terminals.ts'
+import { areParked, CREDENTIAL, TAB } from '../helpers/kept-terminals.ts'
 import { browser, openPage, startKeptWorkspace } from '../helpers/kept-workspace.ts'
 import { basic } from '../helpers/ttyd.ts'
 import { eventually, SOON_MS } from '../helpers/waiting.ts'
@@ -142,7 +142,7 @@ for (const [what, { settings = {}, begin, end }] of Object.entries(ENDINGS))
     const [otherParked, ofOtherParked] = await open(staying, `${TAB}-parked`)
     parked.socket.terminate()
     otherParked.socket.terminate()
-    await eventually(() => keeper.terminals.counts().parked === 2, 'two are parked')
+    await areParked(keeper, 2)
 
     const begun = performance.now()
     await end(workspace, ending)
@@ -267,7 +267,7 @@ t.test('no other session, and no other person, gets a shell by its tab', async (
   ;(await ttyd.shell(0)).print('secret')
   await eventually(() => page.output().includes('secret'), 'output')
   page.socket.terminate()
-  await eventually(() => keeper.terminals.counts().parked === 1, 'it is parked')
+  await areParked(keeper)
   const others = [await browser(port), await browser(port, 'bob'), await program()]
   for (const [i, fields] of others.entries()) {
     const stranger = await openPage(t, port, fields)

@@ -133,7 +133,8 @@ export class Terminals {
 
   /**
    * Ends what is over, and frees memory. Call it about twice a second.
-   * @throws {AggregateError} for terminals with a fault, after all were checked: a fault of one must not let the shells of others outlive their sessions
+   * @throws {AggregateError} for terminals with a fault, after all were checked: a fault of one must not let the shells of others
+   * outlive their sessions
    */
   check(): void {
     const faults: unknown[] = []

@@ -5,6 +5,7 @@ import t from 'tap'
 import { WebSocket } from 'ws'
 import { startWorkspace, token } from '../../helpers/gateway.ts'
 import {
+  areParked,
   CREDENTIAL,
   openTerminal,
   pause,
@@ -150,7 +151,7 @@ t.test(
     t.equal(keeper.terminals.counts().attached, 1)
     clock.pass(1)
     keeper.terminals.check()
-    await eventually(() => keeper.terminals.counts().parked === 1, 'its terminal is parked')
+    await areParked(keeper)
     t.notOk(shell.hasEnded())
   },
 )
@@ -239,7 +240,7 @@ t.test('a client that was cut in a pause comes back without one', async (t) => {
   await pause(client, shell)
   shell.print('unseen ')
   client.socket.terminate()
-  await eventually(() => keeper.terminals.counts().parked === 1, 'it is parked')
+  await areParked(keeper)
   const again = await openTerminal(t, keeper.path)
   await eventually(() => again.output().includes('unseen '), 'the screen')
   shell.print('seen')
@@ -268,7 +269,7 @@ t.test('a message of 33 MiB ends the connection, and not the shell', async (t) =
   const client = await openTerminal(t, keeper.path)
   const shell = await ttyd.shell(0)
   client.socket.send(Buffer.alloc(33 * MIB, '0'))
-  await eventually(() => keeper.terminals.counts().parked === 1, 'it is parked')
+  await areParked(keeper)
   const again = await openTerminal(t, keeper.path)
   t.equal(again.arrival, 'back')
   again.type('ls')
@@ -282,7 +283,7 @@ t.test('parked output is read at 8 MiB a second', async (t) => {
   const client = await openTerminal(t, keeper.path)
   const shell = await ttyd.shell(0)
   client.socket.terminate()
-  await eventually(() => keeper.terminals.counts().parked === 1, 'it is parked')
+  await areParked(keeper)
   const startedAt = performance.now()
   await pour(shell, 24 * MIB)
   await sent(shell)
