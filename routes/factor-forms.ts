@@ -1,6 +1,6 @@
 /** What do the routes have in common that want a second factor? What a person can show, what a form has shown, and a refusal. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { GatewayError, STEP_UP_MAX_AGE_SECONDS } from '../src/answers/errors.ts'
+import { type GatewayError, STEP_UP_MAX_AGE_SECONDS } from '../src/answers/errors.ts'
 import type { FactorWays } from '../src/answers/pages/factor-pages.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import { ERROR_FIELD } from '../src/answers/problem.ts'

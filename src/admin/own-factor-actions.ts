@@ -24,10 +24,10 @@ export interface EnrolledView {
 
 export function showOwnFactors(parts: LiveParts, caller: Caller): ActionResult {
   const { subject } = personOf(caller)
-  const { factors, keepsFactors: kept } = parts
+  const { factors, keepsFactors } = parts
   const answer: OwnFactorsView = {
     ...factorsView(factors.enrolmentOf(subject)),
-    ...{ kept, enrolled: factors.isEnrolled(subject) },
+    ...{ kept: keepsFactors, enrolled: factors.isEnrolled(subject) },
   }
   return { answer }
 }

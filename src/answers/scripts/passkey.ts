@@ -27,17 +27,16 @@ export function passkey(): void {
     button.addEventListener('click', () => {
       button.disabled = true
       problem.hidden = true
-      ask(form).then(
-        (answer) => {
-          field.value = JSON.stringify(answer)
-          form.submit()
-        },
-        (error: unknown) => {
-          button.disabled = false
-          say(problem, reasonOf(error))
-        },
-      )
+      send(form, field).catch((error: unknown) => {
+        button.disabled = false
+        say(problem, reasonOf(error))
+      })
     })
+  }
+
+  async function send(form: HTMLFormElement, field: HTMLInputElement): Promise<void> {
+    field.value = JSON.stringify(await ask(form))
+    form.submit()
   }
 
   async function ask({ dataset }: HTMLFormElement): Promise<unknown> {
