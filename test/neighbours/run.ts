@@ -17,12 +17,19 @@ import * as ttyd from './ttyd.ts'
 const NEIGHBOURS: Record<string, Neighbour> = {
   ttyd,
   'lrzsz (sz and rz for ttyd)': { install: ttyd.installZmodem },
+  'vim, less and top': { install: ttyd.installShellPrograms },
   OpenClaw: openclaw,
   'Next.js': { install: next.install },
   Caddy: caddy,
   Chromium: chromium,
   Supervisors: supervisors,
 }
+
+/** How many files run side by side. Most of their time they wait: for a browser, a supervisor, a shell that ends. */
+const LANES = 2
+
+/** The files that take longest, by their names. They begin first, so that none of them is alone at the end. */
+const LONGEST = ['supervisors', 'openclaw', 'terminals-cuts', 'terminal']
 
 /** The time limit for one file, in seconds. It starts real programs, and a CI runner may have only one slow core. */
 const FILE_SECONDS = 900
@@ -67,7 +74,7 @@ interface Outcome {
   readonly isSecondTry: boolean
 }
 
-/** Runs one file alone, because it starts programs that use up a small machine. */
+/** Runs one file. */
 async function runFile(file: string, isSecondTry = false): Promise<Outcome> {
   const options = [
     '--disable-coverage',
@@ -97,23 +104,40 @@ async function runFile(file: string, isSecondTry = false): Promise<Outcome> {
 }
 
 /**
- * Runs the files one after the other. A file that fails is run once more, as is usual in tests with real browsers and other
- * programs, and the table shows it: a file that then passes failed for lack of time or memory, or is unstable.
+ * Runs the files. One that fails is run once more at the end, alone, as is usual in tests with real browsers and other programs,
+ * and the table shows it: a file that then passes failed for lack of time or memory, or is unstable.
  */
 async function runFiles(files: readonly string[]): Promise<Outcome[]> {
+  const waiting = [...files].toSorted((a, b) => rankOf(a) - rankOf(b))
   const outcomes: Outcome[] = []
-  for (const file of files) {
-    let outcome = await runFile(file)
-    if (outcome.fail > 0) {
+  const again: string[] = []
+  const runLane = async () => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      const outcome = await runFile(file)
+      if (outcome.fail === 0) {
+        say(outcome.output)
+        outcomes.push(outcome)
+        continue
+      }
       // Print it as a comment, so that a TAP reader counts only the deciding run.
       say(`# ${file} FAILED; this is what it said, and it is run once more`)
       say(outcome.output.replaceAll(/^/gm, '#   '))
-      outcome = await runFile(file, true)
+      again.push(file)
     }
+  }
+  await Promise.all(Array.from({ length: LANES }, runLane))
+  for (const file of again) {
+    const outcome = await runFile(file, true)
     say(outcome.output)
     outcomes.push(outcome)
   }
-  return outcomes
+  return outcomes.toSorted((a, b) => a.file.localeCompare(b.file))
+}
+
+/** The place of a file among those that take longest; the others come after them, in their own order. */
+function rankOf(file: string): number {
+  const rank = LONGEST.findIndex((name) => file.endsWith(`/${name}.neighbours.ts`))
+  return rank === -1 ? LONGEST.length : rank
 }
 
 /** The counts in tap's last line: `# { total: 19, pass: 19 }`. */

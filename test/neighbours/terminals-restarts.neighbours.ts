@@ -5,15 +5,13 @@ import t from 'tap'
 import * as caddy from './caddy.ts'
 import * as chromium from './chromium.ts'
 import { startKeptShells } from './kept-shells.ts'
-import { FOLDER, installDebianPackage, until } from './neighbour.ts'
+import { FOLDER, until } from './neighbour.ts'
 import { comparedWith, nextConnection, UncutPage } from './screens.ts'
 import * as ttyd from './ttyd.ts'
 
 await Promise.all([caddy.install(), chromium.install()])
 await ttyd.install(FOLDER)
-await installDebianPackage('vim', '/usr/bin/vim')
-await installDebianPackage('less', '/usr/bin/less')
-await installDebianPackage('procps', '/usr/bin/top')
+await ttyd.installShellPrograms()
 const browser = await chromium.startChromium()
 t.teardown(() => browser.stop())
 const kept = await startKeptShells(t, browser)

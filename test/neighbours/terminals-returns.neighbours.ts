@@ -5,13 +5,13 @@ import t from 'tap'
 import * as caddy from './caddy.ts'
 import * as chromium from './chromium.ts'
 import { startKeptShells } from './kept-shells.ts'
-import { FOLDER, installDebianPackage, until } from './neighbour.ts'
+import { FOLDER, until } from './neighbour.ts'
 import { comparedWith, UncutPage } from './screens.ts'
 import * as ttyd from './ttyd.ts'
 
 await Promise.all([caddy.install(), chromium.install()])
 await ttyd.install(FOLDER)
-await installDebianPackage('vim', '/usr/bin/vim')
+await ttyd.installShellPrograms()
 const browser = await chromium.startChromium()
 t.teardown(() => browser.stop())
 const kept = await startKeptShells(t, browser)

@@ -99,6 +99,14 @@ export async function installZmodem(): Promise<string> {
   return (await run('dpkg-query', ['-W', '-f', '${Version}', 'lrzsz'])).trim()
 }
 
+/** Installs the programs that tests run in a shell. @returns the version of vim */
+export async function installShellPrograms(): Promise<string> {
+  await installDebianPackage('vim', '/usr/bin/vim')
+  await installDebianPackage('less', '/usr/bin/less')
+  await installDebianPackage('procps', '/usr/bin/top')
+  return (await run('dpkg-query', ['-W', '-f', '${Version}', 'vim'])).trim()
+}
+
 /** A running ttyd. */
 export interface Ttyd extends Started {
   readonly port: number
