@@ -62,7 +62,7 @@ export const ERRORS = {
   'step-up-required': {
     status: 401,
     title: 'Confirm that it is you',
-    when: 'The route wants a second factor that was shown lately (`GATEWAY_STEP_UP_ROUTES`). Or an owner’s act wants a second factor with it, or a sign-in that is not older than 10 minutes, which an API token cannot be.',
+    when: 'The route wants a second factor that was shown lately (`GATEWAY_STEP_UP_ROUTES`), or an owner’s act wants one with it, or else a sign-in that is not older than 10 minutes, which an API token cannot be.',
   },
   'sensitive-file': {
     status: 403,
