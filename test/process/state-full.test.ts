@@ -27,7 +27,7 @@ t.test(
         'sh',
         [
           '-c',
-          'unset NODE_OPTIONS; trap "" XFSZ; ulimit -f 200; exec "$0" "$@"',
+          'unset NODE_OPTIONS; trap "" XFSZ; ulimit -f 400; exec "$0" "$@"',
           process.execPath,
           MAIN,
         ],
