@@ -3,6 +3,8 @@
  * route that wants one, and by the forms below `/_gateway/second-factor`. What changes later is an owner's act (src/admin/own-factor-actions.ts).
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Logger } from 'pino'
+import { logAct } from '../src/admin/perform.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { trusted } from '../src/answers/html.ts'
 import { NO_FACTOR_HERE_DETAIL, NO_PASSKEY_DETAIL } from '../src/answers/details.ts'
@@ -23,6 +25,7 @@ import type { BrowserSession } from '../src/identity/sessions.ts'
 import { ownOrigin } from '../src/request/exchange.ts'
 import { VERIFY, wayToLogin, wayToStepUp } from '../src/request/login.ts'
 import { returnPath } from '../src/rules/return-to.ts'
+import { callerOf } from './api.ts'
 import {
   answerAgain,
   browserOf,
@@ -59,11 +62,17 @@ const NO_PASSKEYS_HERE = new GatewayError('bad-request', {
   detail: NO_PASSKEY_DETAIL,
 })
 
+/** What the routes need besides the request. */
+interface SecondFactorOptions extends FactorRouteOptions {
+  /** Notes each factor that is added, as for every owner's act. */
+  readonly logger: Logger
+}
+
 export default async function secondFactorRoutes(
   app: FastifyInstance,
-  options: FactorRouteOptions,
+  options: SecondFactorOptions,
 ): Promise<void> {
-  const { factors, sessions, issuer, login, watchdog, isLocal } = options
+  const { factors, sessions, issuer, login, watchdog, isLocal, logger } = options
   takeForms(app, watchdog)
 
   app.get(VERIFY, OWN, async function showForm(request, reply) {
@@ -113,7 +122,10 @@ export default async function secondFactorRoutes(
     const { id: sessionId, subject } = browser.session
     const [id, code] = [form.get('id') ?? '', form.get('code') ?? '']
     const result = factors.confirmTotp(subject, { sessionId, id, code })
-    if (result.isDone) return enrolled(request, reply, browser, result, APP_METHODS, next)
+    if (result.isDone) {
+      logAct(logger, 'confirm-app', callerOf(request), [result.factorId])
+      return enrolled(request, reply, browser, result, APP_METHODS, next)
+    }
     const refusal = options.payForGuess(request)
     if (refusal !== undefined) throw refusal
     const error = factorError(result.reason)
@@ -146,7 +158,10 @@ export default async function secondFactorRoutes(
     const response = proof?.kind === 'passkey' ? proof.response : undefined
     const name = form.get('name') ?? ''
     const result = await factors.confirmPasskey(subject, { sessionId, response, name })
-    if (result.isDone) return enrolled(request, reply, browser, result, PASSKEY_METHODS, next)
+    if (result.isDone) {
+      logAct(logger, 'confirm-passkey', callerOf(request), [result.factorId])
+      return enrolled(request, reply, browser, result, PASSKEY_METHODS, next)
+    }
     const error = factorError(result.reason)
     const page = await pageFor(request, next, error.detail)
     return answerAgain(app, request, reply, error, page.content)

@@ -143,10 +143,12 @@ export async function buildGateway(
   await app.register(signInRoutes, forSessions)
   await app.register(renewRoutes, forSessions)
   await app.register(signOutRoutes, { sessions, watchdog, state })
-  await app.register(secondFactorRoutes, { ...forSessions, factors, isLocal: stepUp.isLocal })
+  const { logger } = log
+  const forFactors = { ...forSessions, factors, isLocal: stepUp.isLocal, logger }
+  await app.register(secondFactorRoutes, forFactors)
   const forOwners = {
     parts: livePartsOf({ app, parts }, config),
-    ...{ logger: log.logger, watchdog, payForGuess: forSessions.payForGuess },
+    ...{ logger, watchdog, payForGuess: forSessions.payForGuess },
   }
   await app.register(api, forOwners)
   await app.register(ownerPageRoutes, { ...forOwners, factors, sessions })

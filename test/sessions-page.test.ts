@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { OWNER_ACTIONS } from '../src/admin/owner-actions.ts'
 import { API_TOKEN_PATTERN } from '../src/identity/api-tokens.ts'
 import type { EndCause } from '../src/identity/session.ts'
@@ -21,14 +21,20 @@ interface LoginService {
     workspace: string,
     secret: string,
     params: URLSearchParams,
+    amr?: readonly string[],
   ): Promise<Record<string, string>>
 }
 
-t.test('a login service as the page shows it signs a browser in, straight and once', async (t) => {
+/** The login service, as the page has it. */
+async function loginService(t: Test): Promise<LoginService> {
   const [, code = ''] = /```js\n([^]*?)```/.exec(page) ?? []
   const file = join(t.testdir(), 'login-service.js')
   writeFileSync(file, code)
-  const service = (await import(pathToFileURL(file).href)) as LoginService
+  return (await import(pathToFileURL(file).href)) as LoginService
+}
+
+t.test('a login service as the page shows it signs a browser in, straight and once', async (t) => {
+  const service = await loginService(t)
   const { port, dials } = await startWorkspace(t, {
     GATEWAY_LOGIN_URL: 'https://login.example/in',
   })
@@ -60,6 +66,64 @@ t.test('a login service as the page shows it signs a browser in, straight and on
   t.equal((await post()).headers['x-gateway-error'], 'ticket-used')
   t.equal(dials(), 0)
 })
+
+t.test(
+  'a login service as the page shows it brings a second factor, into the same session',
+  async (t) => {
+    const service = await loginService(t)
+    const workspace = await startWorkspace(t, {
+      GATEWAY_LOGIN_URL: 'https://login.example/in',
+      GATEWAY_TERMINAL_AMR: 'otp,hwk',
+      GATEWAY_STEP_UP_URL: 'https://login.example/verify',
+    })
+    const { port, dials } = workspace
+    const browser = [HTTPS, ...NAVIGATION]
+    let cookies = ''
+    /** Opens the terminal, and comes back from where that leads with a ticket that says what was shown. */
+    const goThere = async (methods: readonly string[]) => {
+      const away = await send(port, 'GET /terminal/', [...browser, ...cookieLine()])
+      t.equal(away.status, 302)
+      t.equal(dials(), 0)
+      const there = new URL(away.headers['location'] ?? '')
+      const state =
+        /__Host-workspace_signin=[^;]+/.exec(away.headers['set-cookie'] ?? '')?.[0] ?? ''
+      const fields = await service.signInForm(
+        'alice',
+        'houston',
+        SECRET,
+        there.searchParams,
+        methods,
+      )
+      const form = new URLSearchParams(fields).toString()
+      const back = await send(
+        port,
+        'POST /_gateway/sign-in',
+        [
+          ...[...browser, `Cookie: ${[cookies, state].filter(Boolean).join('; ')}`],
+          ...['Origin: https://login.example', 'Sec-Fetch-Site: cross-site'],
+          ...[`Content-Length: ${form.length}`, 'Content-Type: application/x-www-form-urlencoded'],
+        ],
+        form,
+      )
+      t.equal(back.status, 303)
+      t.equal(back.headers['location'], '/terminal/')
+      cookies = /__Host-workspace_session=[^;]+/.exec(back.raw)?.[0] ?? ''
+      return there.pathname
+    }
+    const cookieLine = () => (cookies === '' ? [] : [`Cookie: ${cookies}`])
+    const sidOf = () => {
+      const [, payload = ''] = cookies.split('.')
+      return (JSON.parse(Buffer.from(payload, 'base64url').toString()) as { sid: string }).sid
+    }
+    t.equal(await goThere(['pwd']), '/in')
+    const session = sidOf()
+    t.equal(await goThere(['pwd', 'otp']), '/verify')
+    t.equal(sidOf(), session)
+    const opened = await send(port, 'GET /terminal/', [...browser, ...cookieLine()])
+    t.equal(opened.status, 200)
+    t.equal(dials(), 1)
+  },
+)
 
 t.test('the page lists every cause of an end, and no other', async (t) => {
   const causes: Record<EndCause, true> = {

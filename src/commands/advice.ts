@@ -89,11 +89,15 @@ function stateAdvice({ stateDir }: Config): string[] {
   ]
 }
 
-function clearTextAdvice({ loginUrl, allowedOrigins }: Config): string[] {
+function clearTextAdvice({ loginUrl, stepUpUrl, allowedOrigins }: Config): string[] {
   const advice: string[] = []
-  if (loginUrl !== undefined && isClearText(loginUrl)) {
+  for (const [name, url] of [
+    ['GATEWAY_LOGIN_URL', loginUrl],
+    ['GATEWAY_STEP_UP_URL', stepUpUrl],
+  ] as const) {
+    if (url === undefined || !isClearText(url)) continue
     advice.push(
-      `GATEWAY_LOGIN_URL ${loginUrl} is plain http: whoever is on the way can read and change the sign-in; use https`,
+      `${name} ${url} is plain http: whoever is on the way can read and change the sign-in; use https`,
     )
   }
   for (const origin of allowedOrigins.filter(isClearText)) {

@@ -81,12 +81,47 @@ export function configWarnings(config: Config): string[] {
   const warnings: string[] = []
   if (config.allowedHosts.includes('*'))
     warnings.push('GATEWAY_ALLOWED_HOSTS is *: any host is served, so DNS rebinding is possible')
-  warnings.push(...sharedAddresses(config))
+  warnings.push(...stepUpWarnings(config), ...sharedAddresses(config))
   for (const { service } of servicesOf(config)) {
     if (service.socketPath === undefined && !isLoopback(service.hostname)) {
       warnings.push(`${service.url} is not on this machine: requests to it travel in the clear`)
     }
   }
+  return warnings
+}
+
+/** The values of `amr` that are registered (RFC 8176 section 2). A login service may send others. */
+const KNOWN_METHODS: ReadonlySet<string> = new Set(
+  'face fpt geo hwk iris kba mca mfa otp pin pop pwd rba retina sc sms swk tel user vbm wia'.split(
+    ' ',
+  ),
+)
+
+/** Settings of the second factor with which a person is refused, or passes, unlike whoever set them may think. */
+function stepUpWarnings(config: Config): string[] {
+  const { terminalAmr, loginUrl, stepUpUrl, stepUpRoutes } = config
+  const isLocal = config.secondFactor === 'local'
+  const warnings = terminalAmr
+    .filter((method) => !KNOWN_METHODS.has(method))
+    .map(
+      (method) =>
+        `GATEWAY_TERMINAL_AMR has "${method}", which RFC 8176 does not know: whoever shows a factor is refused, unless the login service sends exactly that`,
+    )
+  if (terminalAmr.includes('pwd'))
+    warnings.push('GATEWAY_TERMINAL_AMR has pwd: a password alone is enough, which is one factor')
+  if (stepUpUrl !== undefined && terminalAmr.length === 0)
+    warnings.push(
+      'GATEWAY_STEP_UP_URL is set and GATEWAY_TERMINAL_AMR is not: nothing that the page there says opens a route; set GATEWAY_TERMINAL_AMR, or leave GATEWAY_STEP_UP_URL out',
+    )
+  if ((isLocal || terminalAmr.length > 0) && !stepUpRoutes.includes('terminal'))
+    warnings.push(
+      'GATEWAY_STEP_UP_ROUTES leaves terminal out: the shell opens without a second factor',
+    )
+  const hasPage = isLocal || loginUrl !== undefined || stepUpUrl !== undefined
+  if (terminalAmr.length > 0 && !hasPage)
+    warnings.push(
+      'GATEWAY_TERMINAL_AMR is set, and neither GATEWAY_STEP_UP_URL nor GATEWAY_LOGIN_URL: a browser without the factor is told so and led nowhere',
+    )
   return warnings
 }
 

@@ -124,6 +124,10 @@ t.test('a valid but risky configuration gets advice', async (t) => {
     [{ GATEWAY_JWT_LEEWAY_SECONDS: '120' }, /^GATEWAY_JWT_LEEWAY_SECONDS is 120, the maximum/],
     [{ GATEWAY_LOGIN_URL: 'http://login.example.com/' }, /^GATEWAY_LOGIN_URL .* plain http/],
     [
+      { GATEWAY_STEP_UP_URL: 'http://login.example.com/', GATEWAY_TERMINAL_AMR: 'otp' },
+      /^GATEWAY_STEP_UP_URL .* plain http/,
+    ],
+    [
       { GATEWAY_ALLOWED_ORIGINS: 'http://app.example.com' },
       /^GATEWAY_ALLOWED_ORIGINS has http:\/\/app\.example\.com, plain http/,
     ],

@@ -146,6 +146,24 @@ t.test('a valid but risky configuration gets warnings', async (t) => {
   t.match(warn({ GATEWAY_API_URL: 'http://127.0.0.1.evil.example:3000' }), [/not on this machine/])
 })
 
+t.test(
+  'settings of the second factor that do not do what they seem to get a warning',
+  async (t) => {
+    const warn = (env: Environment) => configWarnings(loadConfig({ ...BASE, ...env }))
+    const there = { GATEWAY_STEP_UP_URL: 'https://hubify.com/verify-2fa' }
+    t.same(warn({ ...there, GATEWAY_TERMINAL_AMR: 'otp,hwk,swk,mfa' }), [])
+    t.same(warn({ GATEWAY_SECOND_FACTOR: 'local' }), [])
+    t.match(warn({ ...there, GATEWAY_TERMINAL_AMR: 'otp,totp,OTP' }), [/"totp".*8176/, /"OTP"/])
+    t.match(warn({ ...there, GATEWAY_TERMINAL_AMR: 'pwd' }), [/password alone/])
+    t.match(warn({ ...there, GATEWAY_SECOND_FACTOR: 'local' }), [/GATEWAY_TERMINAL_AMR is not/])
+    const elsewhere = { GATEWAY_SECOND_FACTOR: 'local', GATEWAY_STEP_UP_ROUTES: 'api,chat' }
+    t.match(warn(elsewhere), [/^GATEWAY_STEP_UP_ROUTES leaves terminal out/])
+    t.match(warn({ GATEWAY_TERMINAL_AMR: 'otp' }), [/neither .* led nowhere/])
+    t.same(warn({ GATEWAY_TERMINAL_AMR: 'otp', GATEWAY_LOGIN_URL: 'https://hubify.com/' }), [])
+    t.same(warn({ GATEWAY_TERMINAL_AMR: 'otp', GATEWAY_SECOND_FACTOR: 'local' }), [])
+  },
+)
+
 t.test('a service on the default port of another one gets a warning with both names', async (t) => {
   const warn = (env: Environment) => configWarnings(loadConfig({ ...BASE, ...env }))
   for (const url of ['http://127.0.0.1:3000', 'http://localhost:3000', 'http://[::1]:3000']) {

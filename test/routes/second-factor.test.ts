@@ -70,6 +70,8 @@ t.test('from a fresh sign-in to the terminal: set up an app, keep the codes, go 
   t.equal(field(choice.body, 'next'), '/terminal/')
   const { page: verified } = await setUpApp(t, workspace, page)
   t.equal(workspace.dials(), 0)
+  const line = await workspace.logLine(({ msg }) => msg === 'owner acted')
+  t.match(line, { action: 'confirm-app', by: 'alice', user: 'alice', changed: [/^app_/] })
   t.equal((await send(port, 'GET /terminal/', verified)).status, 200)
   t.equal((await send(port, 'GET /terminal/', page)).status, 401, 'not with the cookie from before')
 })

@@ -94,7 +94,9 @@ async function examineTokens(examination: Examination): Promise<Finding> {
       'OpenClaw may be silent behind the gateway; see its own lines in this table',
     )
   const seen = `a token of this configuration got ${told(reply)}`
-  if (reply.status === 401 && reply.headers['x-gateway-error'] !== undefined) {
+  const code = reply.headers['x-gateway-error']
+  // A route that wants a second factor says so once it has verified the token.
+  if (reply.status === 401 && code !== undefined && code !== 'step-up-required') {
     return fail(
       TOKENS,
       seen,

@@ -55,6 +55,15 @@ t.test('a gateway with another secret or workspace is a fault', async (t) => {
   t.match(workspace['gateway-takes-tokens'], { verdict: 'fail', detail: /does not serve houston/ })
 })
 
+t.test('a token that lacks a second factor is a good one', async (t) => {
+  const rules = { GATEWAY_TERMINAL_AMR: 'otp', GATEWAY_STEP_UP_ROUTES: 'terminal,api' }
+  const { port, services } = await startWorkspace(t, rules)
+  const findings = await examined(examineGateway, { GATEWAY_PORT: String(port), ...rules })
+  const detail = /401 step-up-required/
+  t.match(findings['gateway-takes-tokens'], { verdict: 'pass', detail })
+  t.equal(services.api.dials(), 0)
+})
+
 t.test('another program on the port is recognised', async (t) => {
   const { port } = await startUpstream(t)
   const findings = await examined(examineGateway, { GATEWAY_PORT: String(port) })
