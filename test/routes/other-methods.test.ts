@@ -12,6 +12,10 @@ t.test('a method that an address has no use for is answered 405 with those it ha
     ['/_gateway/sign-out', 'POST', ['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']],
     ['/_gateway/signed-out', 'GET, HEAD', ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']],
     ['/_gateway/renew', 'GET, HEAD, POST', ['PUT', 'PATCH', 'DELETE', 'OPTIONS']],
+    ['/_gateway', 'GET, HEAD', ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']],
+    ['/_gateway/', 'GET, HEAD, POST', ['PUT', 'PATCH', 'DELETE', 'OPTIONS']],
+    ['/_gateway/verify-2fa', 'GET, HEAD, POST', ['PUT', 'PATCH', 'DELETE', 'OPTIONS']],
+    ['/_gateway/second-factor/app', 'POST', ['GET', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']],
     ['/_gateway/live', 'GET, HEAD', ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']],
   ] as const) {
     for (const method of others) {
@@ -36,9 +40,11 @@ t.test(
     const workspace = await startWorkspace(t)
     const bearer = `Authorization: Bearer ${await token()}`
     for (const path of [
-      '/_gateway',
-      '/_gateway/',
+      '/_gateway//',
       '/_gateway/x',
+      '/_gateway/x/',
+      '/_gateway/verify-2fa/',
+      '/_gateway/second-factor',
       '/_gateway/sign-in/',
       '/_gateway/sign-in/x',
       '/_gateway/Sign-In',
