@@ -37,7 +37,7 @@ body{margin:0;min-height:100vh;min-height:100dvh;background:var(--page);color:va
 .top nav a{display:flex;align-items:center;min-height:var(--target);padding:0 var(--space-3);border-radius:var(--round);color:var(--soft);text-decoration:none}.top nav a:hover{color:var(--ink)}.top nav a[aria-current]{color:var(--accent);background:var(--accent-soft);font-weight:600}
 main{width:100%;margin:0 auto;padding:var(--space-5) var(--side) var(--space-6)}main:focus{outline:none}
 .narrow{display:grid;align-content:center;justify-items:center;padding:var(--space-4) var(--side)}
-.narrow>.brand{margin-bottom:var(--space-3)}
+.narrow>header{margin-bottom:var(--space-2)}
 .narrow>main{max-width:27rem;padding:var(--space-6) min(2rem,6vw);background:var(--card);border:1px solid var(--line);border-radius:var(--round-card)}
 .wide>main{max-width:66rem}
 h1{margin:0 0 var(--space-3);font-size:var(--title);line-height:1.25;letter-spacing:-.01em;text-wrap:balance}h1,button,.button{hyphens:auto}
