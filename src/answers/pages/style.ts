@@ -52,7 +52,7 @@ input,select{width:100%;min-height:var(--target);padding:var(--space-2) var(--sp
 input:focus-visible,select:focus-visible{outline-width:2px;outline-offset:0;border-color:var(--accent)}
 input[type=checkbox],input[type=radio]{width:1.25rem;height:1.25rem;min-height:0;margin:0 var(--space-2) 0 0;vertical-align:-.25rem;accent-color:var(--accent)}
 button,.button{display:inline-block;min-height:var(--target);padding:var(--space-2) var(--space-4);font:inherit;font-weight:600;line-height:1.6;text-align:center;text-decoration:none;color:var(--on-accent);background:var(--accent);border:1px solid transparent;border-radius:var(--round);cursor:pointer}
-button:hover,.button:hover{filter:brightness(1.08)}button:active,.button:active{transform:translateY(1px)}button[disabled],[aria-disabled=true]{opacity:.6;cursor:default}
+button:hover,.button:hover{filter:brightness(1.08)}button:active,.button:active{transform:translateY(1px)}button[disabled]{opacity:.6;cursor:default}[aria-disabled=true]{color:var(--soft);background:none;border-color:var(--edge);cursor:default}
 .quiet{color:var(--accent);background:none;border-color:var(--edge)}.danger{color:var(--bad);background:none;border-color:var(--edge)}
 .narrow main form button,.narrow .button{display:block;width:100%;margin-top:var(--space-4)}
 .narrow main>form,.narrow p:has(>.button){margin-bottom:var(--space-4)}.narrow main>:last-child{margin-bottom:0}
@@ -60,7 +60,7 @@ button:hover,.button:hover{filter:brightness(1.08)}button:active,.button:active{
 .card>header{display:flex;flex-wrap:wrap;align-items:center;justify-content:space-between;gap:var(--space-2);min-height:var(--target)}
 .rows,.chips{list-style:none;margin:var(--space-2) 0 0;padding:0}.rows>li{display:flex;flex-wrap:wrap;align-items:center;gap:var(--space-2) var(--space-4);padding:var(--space-3) 0;border-top:1px solid var(--line)}.rows>li:last-child{padding-bottom:var(--space-1)}
 .rows>li>:first-child{flex:1 1 11rem}.rows p{margin:0}.acts{display:flex;flex-wrap:wrap;gap:var(--space-2)}.rows+.acts{margin-top:var(--space-3)}
-.card form{margin:0}.rows button,.rows .button,.card>header button,.card>.acts button{min-height:2.5rem;padding:var(--space-1) var(--space-3);font-size:var(--small)}
+.card form{margin:0}.card form p{margin-top:var(--space-4)}.rows button,.rows .button,.card>header button,.card>.acts button{min-height:2.5rem;padding:var(--space-1) var(--space-3);font-size:var(--small)}
 .rows .button{display:inline-flex;align-items:center}
 .chips{display:flex;flex-wrap:wrap;gap:var(--space-2) var(--space-5);padding-bottom:var(--space-1)}
 .badge{display:inline-block;padding:0 var(--space-2);border:1px solid currentColor;border-radius:1rem;font-size:.8125rem;font-weight:600;color:var(--soft)}.badge.good{color:var(--good)}.badge.bad{color:var(--bad)}.badge.warn{color:var(--warn)}
@@ -72,7 +72,7 @@ fieldset{margin:var(--space-4) 0 0;padding:0;border:0}legend{padding:0;font-weig
 .choices{display:flex;flex-wrap:wrap;gap:var(--space-1) var(--space-4)}.choices label{margin:0;min-height:2.75rem;display:inline-flex;align-items:center;font-weight:400;font-size:1rem}
 .codes{columns:2 11rem;padding-left:2.25em;font-size:min(1rem,5vw);line-height:2}.codes code{white-space:nowrap}
 progress{width:100%;height:.5rem;accent-color:var(--accent)}
-@media(max-width:40rem){.top nav{order:1;width:100%;margin:0 calc(-1*var(--space-3))}.card{padding:var(--space-3) min(1rem,4vw)}.narrow>main{padding-block:var(--space-5)}}
+@media(max-width:40rem){.top nav{order:1;gap:0;width:100%;margin:0 calc(-1*var(--space-2))}.top nav a{padding-inline:var(--space-2)}.card{padding:var(--space-3) min(1rem,4vw)}.narrow>main{padding-block:var(--space-5)}}
 @media(pointer:coarse){.rows button,.rows .button,.card>header button,.card>.acts button{min-height:var(--target)}}
 @media(forced-colors:active){button,.button{border-color:ButtonText}.badge,.alert,.done{border-color:CanvasText}}
 @media(prefers-reduced-motion:reduce){*{transition:none!important;animation:none!important}button:active,.button:active{transform:none}}
