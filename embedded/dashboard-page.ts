@@ -80,6 +80,7 @@ const LINKS = [
   ['/', 'Dashboard'],
   ['/terminal', 'Terminal'],
   ['/about', 'About'],
+  ['/_gateway/', 'Account'],
 ] as const
 
 function page(visitor: Visitor, { title, path, main, scripts = [] }: Content): string {

@@ -10,6 +10,7 @@ import { terminalKeys } from './terminal-keys.ts'
 const WAYS = html`<header>
   <h1 class="hidden">Terminal</h1>
   <a href="/" id="back">${BRAND}Dashboard</a>
+  <a href="/_gateway/">Account</a>
   <span id="leave">Shift+Esc leaves the terminal</span>
   <form method="post" action="/_gateway/sign-out"><button>Sign out</button></form>
 </header>`

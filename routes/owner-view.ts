@@ -55,7 +55,8 @@ export function ownerPage(parts: OwnerPageParts): PageContent {
     title: 'Your workspace',
     layout: 'wide',
     bar: html`<nav aria-label="Workspace">
-        <a href="/">Dashboard</a><a href="/terminal">Terminal</a>
+        <a href="/">Dashboard</a><a href="/terminal">Terminal</a
+        ><a href="${OWNER_PAGE}" aria-current="page">Account</a>
       </nav>
       <form method="post" action="/_gateway/sign-out">
         <button class="quiet">Sign out</button>
@@ -128,12 +129,12 @@ function servicesSection({ services }: OwnerPageParts): Html | undefined {
   if (services === undefined) return undefined
   const states = Object.entries(services).map(
     ([name, state]) =>
-      html`<li>
-        <p>${name}</p>
-        <span class="badge ${state === 'up' ? 'good' : 'bad'}">${state}</span>
-      </li>`,
+      html`<li>${name} <span class="badge ${state === 'up' ? 'good' : 'bad'}">${state}</span></li>`,
   )
-  return section('services', 'What is up', rows(states, 'Nothing is configured.'))
+  const list = html`<ul class="chips">
+    ${states}
+  </ul>`
+  return section('services', 'What is up', list)
 }
 
 function sessionsSection({ sessions }: OwnerPageParts): Html | undefined {
@@ -160,7 +161,7 @@ function sessionRow(session: SessionView): Html {
         <span class="soft">${personOf(sub)}</span>
       </p>
       <p class="small soft">
-        ${address === null ? undefined : html`from ${address}, `}${createdAt === null ? undefined : html`since ${timeOf(createdAt)}, `}${lastSeenAt === null ? 'not seen yet' : html`last seen ${timeOf(lastSeenAt)}${lastSeenFrom === null || lastSeenFrom === address ? undefined : html` from ${lastSeenFrom}`}`}${sockets === 0 ? undefined : html`, ${sockets} open connections`}
+        ${address === null ? undefined : html`from ${address}, `}${createdAt === null ? undefined : html`since ${timeOf(createdAt)}, `}${lastSeenAt === null ? 'not seen yet' : html`last seen ${timeOf(lastSeenAt)}${lastSeenFrom === null || lastSeenFrom === address ? undefined : html` from ${lastSeenFrom}`}`}${sockets === 0 ? undefined : html`, ${sockets} open ${sockets === 1 ? 'connection' : 'connections'}`}
       </p>
     </div>
     <div class="acts">${act('end-session', { id }, current ? 'Sign out here' : 'End', name)}</div>

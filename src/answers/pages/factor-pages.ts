@@ -65,7 +65,7 @@ function factorForms({ action, fields, label, ways }: FactorForm): Html {
             spellcheck="false"
             autofocus
           />
-          <button>${label}</button>
+          <button class="${passkey === undefined ? '' : 'quiet'}">${label}</button>
         </form>`
       : undefined
   return html`${byPasskey}${byCode}`

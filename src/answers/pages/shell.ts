@@ -93,7 +93,7 @@ export class PageShell {
     const body =
       layout === 'card'
         ? html`<body class="narrow">
-            ${brand}
+            <header>${brand}</header>
             <main>
               <h1>${title}</h1>
               ${main}
