@@ -14,6 +14,7 @@ import {
   deletePasskeys,
   deleteTotp,
   enrolledSubjects,
+  forgetWrongCodes,
   lockOf,
   lostFactors,
   lowerLastStep,
@@ -355,7 +356,7 @@ export class SecondFactors {
     const result = this.#enrol(subject, id, (database) => {
       deleteTotp(database, subject, now)
       putTotp(database, row)
-      deleteLock(database, subject)
+      forgetWrongCodes(database, subject)
       return true
     })
     this.#totpDrafts.take(id, draft)
@@ -434,7 +435,7 @@ export class SecondFactors {
         deletePasskeys(database, subject, now, factorId)
       if (!isRemoved || hasPrimary(database, subject)) return
       deleteBackupCodes(database, subject, now)
-      deleteLock(database, subject)
+      forgetWrongCodes(database, subject)
     })
     this.load()
     return isRemoved
@@ -452,7 +453,7 @@ export class SecondFactors {
       deleteTotp(database, subject, now)
       deletePasskeys(database, subject, now)
       deleteBackupCodes(database, subject, now)
-      deleteLock(database, subject)
+      forgetWrongCodes(database, subject)
       putFactorReset(database, subject, now)
     })
     for (const table of [this.#challenges, this.#passkeySetUps, this.#totpDrafts])
@@ -471,7 +472,7 @@ export class SecondFactors {
     let wasLocked = false
     this.#state.write((database) => {
       wasLocked = lockInForce(lockOf(database, subject), now) !== undefined
-      deleteLock(database, subject)
+      forgetWrongCodes(database, subject)
       if (lowerLastStep(database, subject, newestStep(now))) wasLocked = true
     })
     return wasLocked
