@@ -112,7 +112,7 @@ export default async function secondFactorRoutes(
     const browser = mustBeBrowser(request)
     const { id: sessionId, subject } = browser.session
     const [id, code] = [form.get('id') ?? '', form.get('code') ?? '']
-    const result = factors.confirmTotp(subject, { sessionId, id, code })
+    const result = factors.confirmTotp(subject, { sessionId, client: addressOf(request), id, code })
     if (result.isDone) return enrolled(request, reply, browser, result, APP_METHODS, next)
     const refusal = options.payForGuess(request)
     if (refusal !== undefined) throw refusal
@@ -145,7 +145,12 @@ export default async function secondFactorRoutes(
     const proof = proofIn(form)
     const response = proof?.kind === 'passkey' ? proof.response : undefined
     const name = form.get('name') ?? ''
-    const result = await factors.confirmPasskey(subject, { sessionId, response, name })
+    const result = await factors.confirmPasskey(subject, {
+      sessionId,
+      client: addressOf(request),
+      response,
+      name,
+    })
     if (result.isDone) return enrolled(request, reply, browser, result, PASSKEY_METHODS, next)
     const error = factorError(result.reason)
     const page = await pageFor(request, next, error.detail)
@@ -261,6 +266,11 @@ export default async function secondFactorRoutes(
     if (browser === undefined) throw NOT_HERE
     return browser
   }
+}
+
+/** The client's address, for the log. */
+function addressOf({ exchange }: FastifyRequest): string | undefined {
+  return exchange.client?.address
 }
 
 function begin({ exchange }: FastifyRequest): void {

@@ -21,9 +21,13 @@ import {
   type LockRow,
 } from '../../store/factor-rows.ts'
 
-/** How many wrong codes lock, and in what time, in milliseconds: five in 15 minutes, 20 in seven days. */
-const SHORT = { wrong: 5, ms: 900_000 } as const
-const LONG = { wrong: 20, ms: 604_800_000 } as const
+/** How many wrong codes lock that come close together, and in what time, in milliseconds: 15 minutes. */
+const MAX_WRONG_CODES = 5
+const WRONG_CODES_MS = 900_000
+
+/** How many wrong codes lock of a patient person, and in what time, in milliseconds: seven days. */
+const MAX_WRONG_CODES_LONG = 20
+const WRONG_CODES_LONG_MS = 604_800_000
 
 /** How long the first lock lasts, and the longest one, in milliseconds: 15 minutes and a day. */
 const FIRST_LOCK_MS = 900_000
@@ -44,10 +48,10 @@ export function countWrongCode(
   subject: string,
   now: number,
 ): number | undefined {
-  addWrongCode(database, subject, { at: now, since: now - LONG.ms })
-  const isTooMany = [SHORT, LONG].some(
-    ({ wrong, ms }) => countWrongCodes(database, subject, now - ms) >= wrong,
-  )
+  addWrongCode(database, subject, { at: now, since: now - WRONG_CODES_LONG_MS })
+  const isTooMany =
+    countWrongCodes(database, subject, now - WRONG_CODES_MS) >= MAX_WRONG_CODES ||
+    countWrongCodes(database, subject, now - WRONG_CODES_LONG_MS) >= MAX_WRONG_CODES_LONG
   if (!isTooMany) return undefined
   const before = lockOf(database, subject)?.count ?? 0
   const until = now + Math.min(FIRST_LOCK_MS * 2 ** before, MAX_LOCK_MS)
