@@ -87,7 +87,8 @@ export async function judge(
   purpose: string,
   { factors, payForGuess }: Pick<FactorRouteOptions, 'factors' | 'payForGuess'>,
 ): Promise<Proven | GatewayError> {
-  const result = await factors.prove(subject, { sessionId, proof, purpose })
+  const client = request.exchange.client?.address
+  const result = await factors.prove(subject, { sessionId, client, proof, purpose })
   if (result.isDone) return result
   const refusal = payForGuess(request)
   if (refusal !== undefined) throw refusal

@@ -356,7 +356,7 @@ function tokenRow({
     <div>
       <p>
         <strong>${name}</strong>
-        <code>…${last4}</code>
+        <code>&hellip;${last4}</code>
         ${exposedAt === null ? undefined : html`<span class="badge bad">exposed</span>`}
         <span class="soft">${personOf(sub)}</span>
       </p>

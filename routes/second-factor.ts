@@ -121,7 +121,7 @@ export default async function secondFactorRoutes(
     const browser = mustBeBrowser(request)
     const { id: sessionId, subject } = browser.session
     const [id, code] = [form.get('id') ?? '', form.get('code') ?? '']
-    const result = factors.confirmTotp(subject, { sessionId, id, code })
+    const result = factors.confirmTotp(subject, { sessionId, client: addressOf(request), id, code })
     if (result.isDone) {
       logAct(logger, 'confirm-app', callerOf(request), [result.factorId])
       return enrolled(request, reply, browser, result, APP_METHODS, next)
@@ -157,7 +157,12 @@ export default async function secondFactorRoutes(
     const proof = proofIn(form)
     const response = proof?.kind === 'passkey' ? proof.response : undefined
     const name = form.get('name') ?? ''
-    const result = await factors.confirmPasskey(subject, { sessionId, response, name })
+    const result = await factors.confirmPasskey(subject, {
+      sessionId,
+      client: addressOf(request),
+      response,
+      name,
+    })
     if (result.isDone) {
       logAct(logger, 'confirm-passkey', callerOf(request), [result.factorId])
       return enrolled(request, reply, browser, result, PASSKEY_METHODS, next)
@@ -276,6 +281,11 @@ export default async function secondFactorRoutes(
     if (browser === undefined) throw NOT_HERE
     return browser
   }
+}
+
+/** The client's address, for the log. */
+function addressOf({ exchange }: FastifyRequest): string | undefined {
+  return exchange.client?.address
 }
 
 function begin({ exchange }: FastifyRequest): void {

@@ -12,6 +12,7 @@ import { WaitingRoom } from './limits/waiting-room.ts'
 import { Watchdog } from './limits/watchdog.ts'
 import { EventLoopDelay } from './observe/event-loop.ts'
 import type { Log } from './observe/log.ts'
+import { FactorLog } from './observe/factor-log.ts'
 import { RequestMetrics } from './observe/metrics.ts'
 import { Decisions } from './observe/recent.ts'
 import { StrayBytesLog } from './observe/stray-bytes.ts'
@@ -48,6 +49,7 @@ export interface Parts {
   readonly apiTokens: ApiTokens
   /** The second factors that are kept here. */
   readonly factors: SecondFactors
+  readonly factorLog: FactorLog
   readonly verifier: TokenVerifier
   /** Issues the tokens of sessions. */
   readonly issuer: SessionIssuer
@@ -111,7 +113,11 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
   const { sessionMaxSeconds: maxSeconds, jwtLeewaySeconds: leewaySeconds } = config
   const sessions = new Sessions(state, { maxSeconds, leewaySeconds })
   const apiTokens = new ApiTokens(state)
-  const factors = new SecondFactors({ state, keys, workspace: config.workspace })
+  const factorLog = new FactorLog(logger)
+  const factors = new SecondFactors({
+    ...{ state, keys, workspace: config.workspace },
+    onEvent: (event) => factorLog.note(event),
+  })
   const load = (): void => {
     sessions.load((kid) => keys.has(kid))
     apiTokens.load()
@@ -140,6 +146,7 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
     sessions,
     apiTokens,
     factors,
+    factorLog,
     verifier,
     issuer: new SessionIssuer({ keys, sessions, workspace: config.workspace }),
     addressBudgets: new SlidingWindowLimiter({

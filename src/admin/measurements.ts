@@ -21,6 +21,8 @@ export function renderMetrics(parts: Parts): string {
     sessionsStarted: parts.sessions.started,
     sessionsEnded: parts.sessions.endings,
     rememberedTokens: parts.verifier.size,
+    secondFactors: parts.factorLog.counts,
+    factorLocks: parts.factorLog.locks,
     apiTokenUses: usesByName(parts.apiTokens),
     isDraining: parts.drain.isDraining,
     eventLoopDelay: parts.eventLoop.read(),

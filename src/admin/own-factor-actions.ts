@@ -64,7 +64,12 @@ export function beginApp(parts: LiveParts, caller: Caller): ActionResult {
 export function confirmApp(parts: LiveParts, { body }: ActionInput, caller: Caller): ActionResult {
   const { id: sessionId, subject } = kept(parts, caller).session
   const { id, code } = membersOf(body, ['id', 'code'])
-  const tried = { sessionId, id: textIn(id, 'id'), code: textIn(code, 'code') }
+  const tried = {
+    sessionId,
+    client: caller.address,
+    id: textIn(id, 'id'),
+    code: textIn(code, 'code'),
+  }
   return added(parts.factors.confirmTotp(subject, tried))
 }
 
@@ -87,7 +92,12 @@ export async function confirmPasskey(
 ): Promise<ActionResult> {
   const { id: sessionId, subject } = kept(parts, caller).session
   const { response, name } = membersOf(body, ['response', 'name'])
-  const made = { sessionId, response, name: name === undefined ? '' : textIn(name, 'name') }
+  const made = {
+    sessionId,
+    client: caller.address,
+    response,
+    name: name === undefined ? '' : textIn(name, 'name'),
+  }
   return added(await parts.factors.confirmPasskey(subject, made))
 }
 

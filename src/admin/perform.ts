@@ -46,13 +46,13 @@ export function purposeOf(action: string): string {
 /** @throws {GatewayError} `step-up-required` when no factor came with the act, or it was refused; `state-unavailable` */
 async function mustProve(
   name: string,
-  { principal, proof }: Caller,
+  { principal, proof, address: client }: Caller,
   { factors }: StateParts,
 ): Promise<void> {
   if (principal === undefined) return
   if (proof === undefined) throw FACTOR_WANTED
   const { subject, session } = principal
-  const about = { sessionId: session.id, proof, purpose: purposeOf(name) }
+  const about = { sessionId: session.id, client, proof, purpose: purposeOf(name) }
   const result = await factors.prove(subject, about)
   if (!result.isDone) throw factorError(result.reason)
 }

@@ -91,8 +91,9 @@ export function resetFactors(
   { body }: ActionInput,
 ): ActionResult {
   const sub = subjectIn(membersOf(body, ['sub']).sub, 'sub')
+  const isReset = factors.reset(sub) // first, because it may fail, and what was not done is not logged
   const { ended, isSaved } = sessions.endAll('revoked', sub)
-  const answer: ResetView = { reset: factors.reset(sub), ended: ended.length, saved: isSaved }
+  const answer: ResetView = { reset: isReset, ended: ended.length, saved: isSaved }
   return { answer, changed: [sub], isSaved }
 }
 

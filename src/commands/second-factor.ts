@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util'
 import type { FactorsView, ResetView } from '../admin/second-factor-actions.ts'
 import type { Environment } from '../config/load.ts'
+import { FACTOR_ADVICE } from '../identity/second-factor/factor-advice.ts'
 import { isSubject } from '../rules/subject.ts'
 import { printable } from '../answers/printable.ts'
 import type { Io } from './io.ts'
@@ -70,9 +71,9 @@ function rowsOf({ sub, totp, passkeys, backupCodes, lockedUntil }: FactorsView):
 /** What a person should do something about, one line each. */
 export function factorWarnings(all: readonly FactorsView[]): string[] {
   return all.flatMap(({ sub, totp, passkeys, backupCodes }) => [
-    ...(totp === null || totp.problem === null ? [] : [`${sub}: ${PROBLEMS[totp.problem] ?? ''}`]),
+    ...(totp === null || totp.problem === null ? [] : [`${sub}: ${adviceOn(totp.problem)}`]),
     ...(totp === null && backupCodes !== null && backupCodes.problem !== null
-      ? [`${sub}: ${PROBLEMS[backupCodes.problem] ?? ''}`]
+      ? [`${sub}: ${adviceOn(backupCodes.problem)}`]
       : []),
     ...passkeys
       .filter(({ counterFellAt }) => counterFellAt !== null)
@@ -80,13 +81,9 @@ export function factorWarnings(all: readonly FactorsView[]): string[] {
   ])
 }
 
-const PROBLEMS: Readonly<Record<string, string>> = {
-  'factor-key-missing':
-    'the signing secret under which their app and backup codes are encrypted is not configured; add it to GATEWAY_JWT_PREVIOUS_SECRETS, or reset their second factor',
-  'factor-unreadable':
-    'their app cannot be read, since its row was changed; reset their second factor',
-  'clock-behind':
-    'a code of their app was used that lies in the future, so the clock was or is wrong; set it right, then unlock their second factor',
+function adviceOn(problem: string): string {
+  const advice: Readonly<Record<string, string>> = FACTOR_ADVICE
+  return advice[problem] ?? problem
 }
 
 async function reset(sub: string, env: Environment, io: Io): Promise<void> {

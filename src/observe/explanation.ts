@@ -1,5 +1,6 @@
 /** Why did a request get its response? A record is put into words, stage by stage, for `workspace-gateway explain`. */
 import type { Decision } from './record.ts'
+import { FACTOR_ADVICE } from '../identity/second-factor/factor-advice.ts'
 import { STAGES, type Stage, type TerminalArrival } from '../request/outcome.ts'
 
 /** The result of one stage. */
@@ -140,9 +141,17 @@ const SHELLS = {
   'taken-over': 'a shell that another connection had until then',
 } as const satisfies Record<TerminalArrival, string>
 
+/** The reason, and what the machine's owner can do when a second factor was refused. */
+function reasonOf({ code, reason }: Decision): string | undefined {
+  const advice: Readonly<Record<string, string>> = FACTOR_ADVICE
+  return code === 'step-up-required' && reason !== undefined && Object.hasOwn(advice, reason)
+    ? `${reason} (${advice[reason]})`
+    : reason
+}
+
 /** The response in words: its status, its error code or service, and the reason. */
 function answerOf(decision: Decision): string {
-  const { status, code, reason, stage, route, token, terminal } = decision
+  const { status, code, stage, route, token, terminal } = decision
   const answer = [
     status === 0 ? 'no answer' : status,
     code ?? (stage === 'upstream' && status > 0 ? `from ${route}` : ''),
@@ -153,7 +162,7 @@ function answerOf(decision: Decision): string {
   return [
     answer.join(' ').trim(),
     shell,
-    reason,
+    reasonOf(decision),
     exposed,
     budget === '' ? '' : budgetFinding(budget),
   ]

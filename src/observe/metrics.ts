@@ -4,6 +4,7 @@
  */
 import { performance } from 'node:perf_hooks'
 import { ERRORS, type ErrorCode } from '../answers/errors.ts'
+import type { FactorCount } from './factor-log.ts'
 import { STAGES, type Stage } from '../request/outcome.ts'
 import { ROUTE_WORDS, type RouteName } from '../rules/site-map.ts'
 import { VERSION } from '../answers/version.ts'
@@ -61,6 +62,14 @@ export const METRICS = {
   gateway_api_token_requests_total: {
     type: 'counter',
     help: 'Requests with an API token, good or refused, by the name of the token; only those that were used since the start.',
+  },
+  gateway_second_factors_total: {
+    type: 'counter',
+    help: 'Second factors that were shown or added, by kind, and by result: shown, added, or why it was refused.',
+  },
+  gateway_second_factor_locks_total: {
+    type: 'counter',
+    help: 'How often wrong codes have locked the codes of somebody. Who types them has a session of that person.',
   },
   gateway_draining: { type: 'gauge', help: '1 while the gateway is stopping.' },
   gateway_event_loop_delay_seconds: {
@@ -234,6 +243,8 @@ export interface Readings {
   /** By cause. */
   readonly sessionsEnded: Readonly<Record<string, number>>
   readonly rememberedTokens: number
+  readonly secondFactors: readonly FactorCount[]
+  readonly factorLocks: number
   /** By name. */
   readonly apiTokenUses: Readonly<Record<string, number>>
   readonly isDraining: boolean
@@ -267,6 +278,14 @@ export function exposition(counted: RequestMetrics, readings: Readings): string 
     ...by('gateway_sessions_ended_total', 'cause', readings.sessionsEnded),
     ...one('gateway_remembered_tokens', readings.rememberedTokens),
     ...by('gateway_api_token_requests_total', 'token', readings.apiTokenUses),
+    ...family(
+      'gateway_second_factors_total',
+      readings.secondFactors.map(
+        ({ factor, result, count }) =>
+          `gateway_second_factors_total{factor="${factor}",result="${result}"} ${count}`,
+      ),
+    ),
+    ...one('gateway_second_factor_locks_total', readings.factorLocks),
     ...one('gateway_draining', readings.isDraining ? 1 : 0),
     ...by('gateway_event_loop_delay_seconds', 'quantile', readings.eventLoopDelay),
     ...one('process_resident_memory_bytes', rss),

@@ -3,7 +3,7 @@
  * plain: those of authenticator apps and the key of backup codes are encrypted, and a passkey has a public key alone.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import { metaOf } from './schema.ts'
+import { metaOf, setMeta } from './schema.ts'
 import { putRow } from './sqlite.ts'
 
 /** A secret that is encrypted under a signing key. */
@@ -277,7 +277,13 @@ export function deleteBackupCodes(database: DatabaseSync, subject: string, at: n
   noteRemoved(database, ids, at)
 }
 
-/** Remembers what was removed, because a backup may have it. */
+/** How many removed factors are listed: each takes 60 bytes, and a person with a factor could remove and add them all day. */
+const MAX_REMOVED = 10_000
+
+/**
+ * Remembers what was removed, because a backup may have it. When there are too many, the oldest are forgotten, and until when: what
+ * a backup has from before that, and the state has no more, was removed too.
+ */
 function noteRemoved(
   database: DatabaseSync,
   rows: readonly Record<string, unknown>[],
@@ -287,7 +293,24 @@ function noteRemoved(
     'INSERT OR REPLACE INTO removed_factors (id, at) VALUES (?, ?)',
   )
   for (const { id } of rows) statement.run(String(id), at)
+  if (rows.length > 0) forgetOldestRemoved(database)
   return rows.length > 0
+}
+
+function forgetOldestRemoved(database: DatabaseSync): void {
+  const oldest = database
+    .prepare('SELECT at FROM removed_factors ORDER BY at DESC LIMIT 1 OFFSET ?')
+    .get(MAX_REMOVED)
+  if (oldest === undefined) return
+  const until = Number(oldest['at'])
+  database.prepare('DELETE FROM removed_factors WHERE at <= ?').run(until)
+  raiseForgotten(database, until)
+}
+
+/** Notes until when removed factors are not listed. @param until milliseconds since 1970 */
+function raiseForgotten(database: DatabaseSync, until: number): void {
+  const before = Number(metaOf(database, 'removals-forgotten') ?? 0)
+  setMeta(database, 'removals-forgotten', String(Math.max(before, until)))
 }
 
 /** The sealed secrets of every person, by their table, for when the signing key changes. */
@@ -372,36 +395,43 @@ export function lockOf(database: DatabaseSync, subject: string): LockRow | undef
     : { until: Number(row['until']), count: Number(row['count']) }
 }
 
-/** Locks a person's codes. The wrong codes so far are forgotten. */
+/** Locks a person's codes. */
 export function putLock(database: DatabaseSync, subject: string, { until, count }: LockRow): void {
   putRow(database, 'factor_locks', { subject, until, count })
-  database.prepare('DELETE FROM wrong_codes WHERE subject = ?').run(subject)
 }
 
-/** Forgets a person's wrong codes and lock. */
+/** Ends a person's lock, and makes the next one short again. Their wrong codes still count. */
 export function deleteLock(database: DatabaseSync, subject: string): void {
   database.prepare('DELETE FROM factor_locks WHERE subject = ?').run(subject)
+}
+
+/** Forgets a person's wrong codes, and ends their lock. */
+export function forgetWrongCodes(database: DatabaseSync, subject: string): void {
+  deleteLock(database, subject)
   database.prepare('DELETE FROM wrong_codes WHERE subject = ?').run(subject)
 }
 
 /**
  * Notes a wrong code. A time after `at`, as when the clock has stepped back, counts as `at`.
- * @param since wrong codes before this time are forgotten
- * @returns how many wrong codes are not forgotten
+ * @param since wrong codes of this time and before are forgotten
  */
 export function addWrongCode(
   database: DatabaseSync,
   subject: string,
   { at, since }: { at: number; since: number },
-): number {
+): void {
   database
     .prepare('UPDATE wrong_codes SET at = :at WHERE subject = :subject AND at > :at')
     .run({ subject, at })
   database.prepare('DELETE FROM wrong_codes WHERE subject = ? AND at <= ?').run(subject, since)
   database.prepare('INSERT INTO wrong_codes (subject, at) VALUES (?, ?)').run(subject, at)
+}
+
+/** How many wrong codes there were after a time. */
+export function countWrongCodes(database: DatabaseSync, subject: string, since: number): number {
   const row = database
-    .prepare('SELECT count(*) AS n FROM wrong_codes WHERE subject = ?')
-    .get(subject)
+    .prepare('SELECT count(*) AS n FROM wrong_codes WHERE subject = ? AND at > ?')
+    .get(subject, since)
   return Number(row?.['n'])
 }
 
@@ -447,9 +477,12 @@ export function lookAtFactors(database: DatabaseSync): FactorLook {
 export function carryOverFactors(old: DatabaseSync, restored: DatabaseSync): void {
   for (const table of ['removed_factors', 'factor_resets'])
     copyRows(old, restored, table, 'REPLACE')
+  const forgotten = metaOf(old, 'removals-forgotten')
+  if (forgotten !== undefined) raiseForgotten(restored, Number(forgotten))
   deleteRemoved(restored)
-  for (const table of ['totp', 'passkeys', 'backup_sets', 'backup_codes'])
-    copyRows(old, restored, table, 'IGNORE')
+  deleteForgotten(old, restored)
+  forgetOldestRemoved(restored)
+  for (const table of [...FACTOR_TABLES, 'backup_codes']) copyRows(old, restored, table, 'IGNORE')
   restored.exec('DELETE FROM backup_codes WHERE set_id NOT IN (SELECT id FROM backup_sets)')
   copyRows(old, restored, 'factor_locks', 'REPLACE')
   restored.exec('DELETE FROM wrong_codes')
@@ -474,12 +507,26 @@ export function carryOverFactors(old: DatabaseSync, restored: DatabaseSync): voi
 
 /** Deletes the factors that were removed or reset after the backup was made. */
 function deleteRemoved(restored: DatabaseSync): void {
-  for (const table of ['totp', 'passkeys', 'backup_sets'])
+  for (const table of FACTOR_TABLES)
     restored.exec(
       `DELETE FROM ${table} WHERE id IN (SELECT id FROM removed_factors)
         OR created_at <= (SELECT at FROM factor_resets WHERE factor_resets.subject = ${table}.subject)`,
     )
 }
+
+/** Deletes the factors that were removed so long ago that their removal is not listed any more: the state before has none of them. */
+function deleteForgotten(old: DatabaseSync, restored: DatabaseSync): void {
+  const until = Number(metaOf(restored, 'removals-forgotten') ?? 0)
+  for (const table of FACTOR_TABLES) {
+    const kept = old.prepare(`SELECT 1 FROM ${table} WHERE id = ?`)
+    const remove = restored.prepare(`DELETE FROM ${table} WHERE id = ?`)
+    const rows = restored.prepare(`SELECT id FROM ${table} WHERE created_at <= ?`).all(until)
+    for (const { id } of rows) if (kept.get(String(id)) === undefined) remove.run(String(id))
+  }
+}
+
+/** The tables in which each row is a factor with an id. */
+const FACTOR_TABLES = ['totp', 'passkeys', 'backup_sets'] as const
 
 /** Copies every row of a table to the same table of another database. */
 function copyRows(

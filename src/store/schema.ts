@@ -4,7 +4,15 @@ import type { DatabaseSync } from 'node:sqlite'
 /** `application_id` of every state file, so that a database of another program is told apart ("wsgt" in ASCII). */
 export const APPLICATION_ID = 0x77_73_67_74
 
-/** The migrations in order. One that was released never changes. */
+/**
+ * The migrations in order. One that was released never changes.
+ *
+ * What bounds the tables of second factors? Only persons whom the login service let in have rows, and nothing of a person is deleted
+ * by age, because who has no factor can set one up with a sign-in alone. A person has one row of `totp`, 20 of `passkeys`, one of
+ * `backup_sets` and ten of `backup_codes` there, one of `factor_locks`, and fewer than 200 of `wrong_codes`: 20 of seven days and
+ * one for each lock, which takes 15 minutes and more (src/identity/second-factor/lock-out.ts). `removed_factors` has 10,000 rows at most
+ * (factor-rows.ts), and `factor_resets` one for each person that the machine's owner has reset.
+ */
 export const MIGRATIONS: readonly string[] = [
   `CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
   CREATE TABLE sessions (
@@ -94,10 +102,11 @@ export const MIGRATIONS: readonly string[] = [
     until INTEGER NOT NULL,
     count INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
-  CREATE TABLE removed_factors ( -- by id, so that restoring a backup does not bring them back
+  CREATE TABLE removed_factors ( -- the newest, by id, so that restoring a backup does not bring them back
     id TEXT PRIMARY KEY,
     at INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
+  CREATE INDEX removed_factors_at ON removed_factors (at);
   CREATE TABLE factor_resets ( -- persons whose factors were reset, and not lost
     subject TEXT PRIMARY KEY,
     at INTEGER NOT NULL
@@ -150,10 +159,10 @@ export function inTransaction(database: DatabaseSync, work: () => void): void {
 }
 
 /**
- * What the table `meta` holds: the version of the program that wrote the file, what happened to the file before it, and when second
- * factors were lost with it.
+ * What the table `meta` holds: the version of the program that wrote the file, what happened to the file before it, when second
+ * factors were lost with it, and until when removed ones are not listed any more (milliseconds since 1970).
  */
-export type MetaName = 'written-by' | 'damaged' | 'factors-lost'
+export type MetaName = 'written-by' | 'damaged' | 'factors-lost' | 'removals-forgotten'
 
 /** An entry of the table `meta`; undefined when there is none. */
 export function metaOf(database: DatabaseSync, name: MetaName): string | undefined {

@@ -12,7 +12,8 @@ export interface Misbehaviour {
   readonly crossOrigin?: boolean
   readonly counter?: number
   readonly isSynced?: boolean
-  readonly format?: 'none' | 'packed'
+  /** How it attests the new passkey: not at all, with a certificate, or with a signature by the passkey itself. */
+  readonly format?: 'none' | 'packed' | 'self'
 }
 
 const sha256 = (data: string | Uint8Array) => createHash('sha256').update(data).digest()
@@ -55,16 +56,15 @@ export class Authenticator {
       ...[Buffer.alloc(16), Buffer.from([0, this.id.length]), this.id, cose],
     ])
     const data = this.#data(rp.id, wrong, attested)
-    const statement =
-      wrong.format === 'packed'
-        ? [head(5, 1), text('x5c'), head(4, 1), bytes(Buffer.from('certificate'))]
-        : [head(5, 0)]
+    const clientDataJSON = this.#client('webauthn.create', challenge, origin, wrong)
+    const format = wrong.format === undefined || wrong.format === 'none' ? 'none' : 'packed'
     const attestation = Buffer.concat([
-      ...[head(5, 3), text('fmt'), text(wrong.format ?? 'none'), text('attStmt'), ...statement],
+      ...[head(5, 3), text('fmt'), text(format), text('attStmt')],
+      ...this.#statement(wrong.format, data, clientDataJSON),
       ...[text('authData'), bytes(data)],
     ])
     return this.#answer({
-      clientDataJSON: this.#client('webauthn.create', challenge, origin, wrong),
+      clientDataJSON,
       attestationObject: text64(attestation),
       transports: ['internal', 'nonsense'],
     })
@@ -75,12 +75,25 @@ export class Authenticator {
     const { challenge, rpId } = options as { challenge: string; rpId: string }
     const clientDataJSON = this.#client('webauthn.get', challenge, origin, wrong)
     const data = this.#data(rpId, wrong)
-    const signed = Buffer.concat([data, sha256(Buffer.from(clientDataJSON, 'base64url'))])
     return this.#answer({
       clientDataJSON,
       authenticatorData: text64(data),
-      signature: text64(sign('sha256', signed, this.#keys.privateKey)),
+      signature: text64(this.#sign(data, clientDataJSON)),
     })
+  }
+
+  #statement(format: Misbehaviour['format'], data: Buffer, clientDataJSON: string): Buffer[] {
+    if (format === 'packed')
+      return [head(5, 1), text('x5c'), head(4, 1), bytes(Buffer.from('certificate'))]
+    if (format !== 'self') return [head(5, 0)]
+    const es256 = head(1, 6)
+    const signature = this.#sign(data, clientDataJSON)
+    return [head(5, 2), text('alg'), es256, text('sig'), bytes(signature)]
+  }
+
+  #sign(data: Buffer, clientDataJSON: string): Buffer {
+    const signed = Buffer.concat([data, sha256(Buffer.from(clientDataJSON, 'base64url'))])
+    return sign('sha256', signed, this.#keys.privateKey)
   }
 
   #answer(response: object): object {

@@ -140,9 +140,16 @@ t.test('gauges are read when the metrics are asked for', async (t) => {
   const { token: secret } = parts.apiTokens.create(apiToken)
   for (const path of ['/api/a', '/not-in-its-scopes'])
     await send(port, `GET ${path}`, [`Authorization: Bearer ${secret}`])
+  await parts.factors.prove('alice', {
+    ...{ sessionId: 's', purpose: 'verify' },
+    proof: { kind: 'code', code: '123456' },
+  })
   await logLine(({ path }) => path === '/not-in-its-scopes') // a request is counted when it has ended
   const values = parse((await ask('/metrics')).body)
   t.equal(values.get('gateway_api_token_requests_total{token="ci"}'), 2)
+  const factors = 'gateway_second_factors_total{factor="totp",result="not-enrolled"}'
+  t.equal(values.get(factors), 1)
+  t.equal(values.get('gateway_second_factor_locks_total'), 0)
   t.equal(values.get('gateway_limiter_keys{table="tokens"}'), 1)
   t.equal(values.get('gateway_open_websockets'), 1)
   t.equal(values.get('gateway_terminals{state="attached"}'), 0)

@@ -1,10 +1,13 @@
 /** Does the bundle, the one file in the image, behave like the sources, and does it run without any other file? */
 import { execFileSync, spawn } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import t from 'tap'
 import { EXIT } from '../../src/process/exit-codes.ts'
+import { pageOf } from '../helpers/api.ts'
+import { Authenticator } from '../helpers/authenticator.ts'
+import { NAVIGATION, ORIGIN } from '../helpers/door.ts'
 import { testSettings, token } from '../helpers/gateway.ts'
 import { serveWithPortKeeper } from '../helpers/port-keeper.ts'
 import { openTerminal, startScriptedTtyd } from '../helpers/kept-terminals.ts'
@@ -76,6 +79,70 @@ t.test('the bundle keeps terminals, with the parser that it loads for the first 
   t.equal(await keeper.exited, 0)
   t.equal(keeper.stderr(), '')
   t.notOk(existsSync(path))
+})
+
+/** The `options` in a page that makes or shows a passkey. */
+const optionsIn = ({ body }: { readonly body: string }) =>
+  JSON.parse(
+    (/data-options="([^"]*)"/.exec(body)?.[1] ?? 'null').replaceAll(
+      /&#(\d+);/g,
+      (_, code: string) => String.fromCharCode(Number(code)),
+    ),
+  ) as object
+
+t.test(
+  'what the bundle loads for the first passkey is in it, also after an upgrade of the file',
+  async (t) => {
+    const copy = join(temporaryFolder(t), 'workspace-gateway.cjs')
+    copyFileSync(bundle, copy)
+    const settings = { GATEWAY_SECOND_FACTOR: 'local', GATEWAY_TRUSTED_PROXIES: 'loopback' }
+    const program = await serve(t, settings, copy)
+    rmSync(copy)
+    const post = async (path: string, page: readonly string[], fields: Record<string, string>) => {
+      const body = new URLSearchParams(fields).toString()
+      const type = 'Content-Type: application/x-www-form-urlencoded'
+      const headers = [...page, ...NAVIGATION, type, `Content-Length: ${body.length}`]
+      return send(program.port, `POST /_gateway/${path}`, headers, body)
+    }
+    for (const [subject, format] of [
+      ['alice', 'none'],
+      ['bob', 'self'],
+    ] as const) {
+      const page = await pageOf(program, subject)
+      const device = new Authenticator()
+      const begun = await post('second-factor/passkey', page, {})
+      const made = device.create(optionsIn(begun), ORIGIN, { format })
+      const passkey = JSON.stringify(made)
+      const added = await post('second-factor/passkey/confirm', page, { passkey, name: 'key' })
+      t.match(added, { status: 200, body: /backup code/i }, format)
+      const other = await pageOf(program, subject)
+      const form = await send(program.port, 'GET /_gateway/verify-2fa', [...other, ...NAVIGATION])
+      const shown = JSON.stringify(device.get(optionsIn(form), ORIGIN))
+      t.match(await post('verify-2fa', other, { passkey: shown }), { status: 303 }, format)
+    }
+    const page = await pageOf(program, 'carol')
+    t.match(await post('second-factor/app', page, {}), { status: 200, body: /<svg / })
+    program.child.kill('SIGTERM')
+    t.equal(await program.exited, 0)
+    t.equal(program.stderr(), '')
+  },
+)
+
+t.test(
+  'no library for certificates is in the bundle, and the replacement fails on any use',
+  async (t) => {
+    const text = readFileSync(bundle, 'utf8')
+    for (const name of ['@peculiar/x509', '@peculiar/asn1-android', 'reflect-metadata', 'tsyringe'])
+      t.notOk(text.includes(`node_modules/${name}/`), name)
+    const replacement: unknown = createRequire(import.meta.url)('../../build/no-certificates.cjs')
+    t.throws(() => (replacement as { X509Certificate: unknown }).X509Certificate, {
+      message: /X509Certificate was used/,
+    })
+  },
+)
+
+t.test('V8 keeps the bundle with one byte a character', async (t) => {
+  t.equal(/.{0,40}[\u0100-\uffff].{0,40}/.exec(readFileSync(bundle, 'utf8'))?.[0], undefined)
 })
 
 t.test('undici is not in the bundle, and its replacement fails on any use', async (t) => {

@@ -14,6 +14,7 @@ import {
   deletePasskeys,
   deleteTotp,
   enrolledSubjects,
+  forgetWrongCodes,
   lockOf,
   lostFactors,
   lowerLastStep,
@@ -163,6 +164,32 @@ export interface Enrolment {
   readonly isLost: boolean
 }
 
+/** Something that happened with a factor, for the log. It has no secret. */
+export interface FactorEvent {
+  readonly what: 'shown' | 'added' | 'refused'
+  readonly subject: string
+  readonly sessionId: string
+  /** The client's address; undefined when it is not known. */
+  readonly client: string | undefined
+  /** `code`: it is neither a code of an app nor a backup code. */
+  readonly factor: FactorKind | 'code'
+  /** Which factor it was; undefined for a refusal. */
+  readonly factorId?: string | undefined
+  /** For what it was shown; undefined when it was to be added. */
+  readonly purpose: string | undefined
+  /** Why it was refused. */
+  readonly reason?: FactorRefusal | undefined
+  /** Until when codes are locked, in milliseconds since 1970; with `wrong-code` this try has locked them. */
+  readonly lockedUntil?: number | undefined
+}
+
+/** Who shows or adds a factor, and from where. */
+interface Shower {
+  readonly sessionId: string
+  /** The client's address, for the log. */
+  readonly client?: string | undefined
+}
+
 /** What the factors need. */
 export interface SecondFactorParts {
   readonly state: State
@@ -174,6 +201,8 @@ export interface SecondFactorParts {
   readonly now?: () => number
   /** A clock in milliseconds that never steps, for how long a challenge counts. */
   readonly monotonic?: () => number
+  /** Is told of everything that is shown, added or refused. */
+  readonly onEvent?: (event: FactorEvent) => void
 }
 
 /** How long a challenge of a passkey counts, in milliseconds: 5 minutes. */
@@ -217,6 +246,7 @@ export class SecondFactors {
   readonly #keys: KeyRing | undefined
   readonly #workspace: string
   readonly #now: () => number
+  readonly #onEvent: ((event: FactorEvent) => void) | undefined
   readonly #challenges: Pending<Challenge>
   readonly #passkeySetUps: Pending<PasskeySetUp>
   readonly #totpDrafts: Pending<TotpDraft>
@@ -233,11 +263,13 @@ export class SecondFactors {
     workspace,
     now = Date.now,
     monotonic = () => performance.now(),
+    onEvent,
   }: SecondFactorParts) {
     this.#state = state
     this.#keys = keys
     this.#workspace = workspace
     this.#now = now
+    this.#onEvent = onEvent
     this.#challenges = new Pending(CHALLENGE_MS, monotonic)
     this.#passkeySetUps = new Pending(CHALLENGE_MS, monotonic)
     this.#totpDrafts = new Pending(SET_UP_MS, monotonic)
@@ -282,16 +314,20 @@ export class SecondFactors {
    */
   async prove(
     subject: string,
-    { sessionId, proof, purpose }: { sessionId: string; proof: FactorProof; purpose: string },
+    about: Shower & { readonly proof: FactorProof; readonly purpose: string },
   ): Promise<Proven | Refused> {
-    if (proof.kind === 'passkey')
-      return this.#provePasskey({ subject, sessionId }, proof.response, purpose)
+    const { proof, purpose, sessionId } = about
+    if (proof.kind === 'passkey') {
+      const verdict = await this.#provePasskey({ subject, sessionId }, proof.response, purpose)
+      return this.#told(subject, 'passkey', about, verdict)
+    }
     const code = totpCodeIn(proof.code)
-    if (code !== undefined) return this.#proveTotp(subject, code)
+    if (code !== undefined)
+      return this.#told(subject, 'totp', about, this.#proveTotp(subject, code))
     const backupCode = backupCodeIn(proof.code)
     return backupCode === undefined
-      ? refused('malformed-code')
-      : this.#proveBackupCode(subject, backupCode)
+      ? this.#told(subject, 'code', about, refused('malformed-code'))
+      : this.#told(subject, 'backup-code', about, this.#proveBackupCode(subject, backupCode))
   }
 
   /**
@@ -334,7 +370,14 @@ export class SecondFactors {
    */
   confirmTotp(
     subject: string,
-    { sessionId, id, code }: { sessionId: string; id: string; code: string },
+    set: Shower & { readonly id: string; readonly code: string },
+  ): Enrolled | Refused {
+    return this.#told(subject, 'totp', set, this.#confirmTotp(subject, set))
+  }
+
+  #confirmTotp(
+    subject: string,
+    { sessionId, id, code }: Shower & { readonly id: string; readonly code: string },
   ): Enrolled | Refused {
     const draft = this.#totpDrafts.find(id, { subject, sessionId })
     if (draft === undefined) return refused('enrolment-gone')
@@ -355,7 +398,7 @@ export class SecondFactors {
     const result = this.#enrol(subject, id, (database) => {
       deleteTotp(database, subject, now)
       putTotp(database, row)
-      deleteLock(database, subject)
+      forgetWrongCodes(database, subject)
       return true
     })
     this.#totpDrafts.take(id, draft)
@@ -386,7 +429,14 @@ export class SecondFactors {
    */
   async confirmPasskey(
     subject: string,
-    { sessionId, response, name }: { sessionId: string; response: unknown; name: string },
+    made: Shower & { readonly response: unknown; readonly name: string },
+  ): Promise<Enrolled | Refused> {
+    return this.#told(subject, 'passkey', made, await this.#confirmPasskey(subject, made))
+  }
+
+  async #confirmPasskey(
+    subject: string,
+    { sessionId, response, name }: Shower & { readonly response: unknown; readonly name: string },
   ): Promise<Enrolled | Refused> {
     const { challengeIn, verifiedPasskey } = await import('./passkeys.ts')
     const challenge = challengeIn(response)
@@ -434,7 +484,7 @@ export class SecondFactors {
         deletePasskeys(database, subject, now, factorId)
       if (!isRemoved || hasPrimary(database, subject)) return
       deleteBackupCodes(database, subject, now)
-      deleteLock(database, subject)
+      forgetWrongCodes(database, subject)
     })
     this.load()
     return isRemoved
@@ -452,7 +502,7 @@ export class SecondFactors {
       deleteTotp(database, subject, now)
       deletePasskeys(database, subject, now)
       deleteBackupCodes(database, subject, now)
-      deleteLock(database, subject)
+      forgetWrongCodes(database, subject)
       putFactorReset(database, subject, now)
     })
     for (const table of [this.#challenges, this.#passkeySetUps, this.#totpDrafts])
@@ -471,7 +521,7 @@ export class SecondFactors {
     let wasLocked = false
     this.#state.write((database) => {
       wasLocked = lockInForce(lockOf(database, subject), now) !== undefined
-      deleteLock(database, subject)
+      forgetWrongCodes(database, subject)
       if (lowerLastStep(database, subject, newestStep(now))) wasLocked = true
     })
     return wasLocked
@@ -569,6 +619,23 @@ export class SecondFactors {
       outcome = proven('passkey', id, isSynced ? SYNCED_METHODS : DEVICE_METHODS, now)
     })
     return outcome
+  }
+
+  /** Tells of a verdict, and returns it. */
+  #told<Verdict extends Proven | Enrolled | Refused>(
+    subject: string,
+    factor: FactorEvent['factor'],
+    { sessionId, client, purpose }: Shower & { readonly purpose?: string },
+    verdict: Verdict,
+  ): Verdict {
+    const done = purpose === undefined ? 'added' : 'shown'
+    this.#onEvent?.({
+      ...{ subject, sessionId, client, factor, purpose },
+      ...(verdict.isDone
+        ? { what: done, factorId: verdict.factorId }
+        : { what: 'refused', reason: verdict.reason, lockedUntil: verdict.lockedUntil }),
+    })
+    return verdict
   }
 
   /** Codes count again by the clock as it is, because the person has shown another factor. */

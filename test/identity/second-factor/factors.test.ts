@@ -5,6 +5,7 @@ import { inspect } from 'node:util'
 import { Secret } from 'otpauth'
 import t from 'tap'
 import { KeyRing } from '../../../src/identity/key-ring.ts'
+import type { State } from '../../../src/store/state.ts'
 import { restoreState, stateCopy } from '../../../src/store/state-backup.ts'
 import { takeStateLock } from '../../../src/store/state-lock.ts'
 import { CONFIG_SECRET, OTHER_CONFIG_SECRET } from '../../helpers/configuration.ts'
@@ -230,6 +231,67 @@ t.test('a backup that is restored brings back nothing that was used or removed',
   t.equal(await two.show(codeAt(carol.secret, two.clock.now), 'carol'), 'wrong-code')
   t.equal(await two.show(codeAt(newer.secret, two.clock.now), 'carol'), 'done')
   t.equal(two.factors.enrolmentOf('carol').backupCodes?.left, 10)
+})
+
+t.test(
+  'so many are removed that the oldest are forgotten, and a backup brings none back',
+  async (t) => {
+    const stateDir = temporaryFolder(t)
+    const first = await openState(t, stateDir)
+    const one = factorsOn(first.state)
+    const alice = one.addApp()
+    const bob = one.addApp('bob')
+    first.state.flush()
+    const copy = stateCopy(stateDir) ?? Buffer.alloc(0)
+    one.clock.now += STEP
+    one.factors.remove('bob', bob.id)
+    one.clock.now += STEP
+    const listed = (state: State) =>
+      state.read((database) =>
+        Number(database.prepare('SELECT count(*) AS n FROM removed_factors').get()?.['n']),
+      )
+    first.state.write((database) => {
+      const insert = database.prepare('INSERT INTO removed_factors (id, at) VALUES (?, ?)')
+      for (let i = 0; i < 10_000; i++) insert.run(`app_${i}`, one.clock.now + i)
+    })
+    t.equal(listed(first.state), 10_002, 'with bob’s app and codes')
+    one.clock.now += STEP
+    one.factors.remove('dave', one.addApp('dave').id)
+    t.equal(listed(first.state), 10_000)
+    first.state.close()
+    for (const round of ['once', 'and again']) {
+      const lock = takeStateLock(stateDir)
+      restoreState(stateDir, copy)
+      lock?.release()
+      const { state } = await openState(t, stateDir)
+      const { factors, show, clock } = factorsOn(state, { at: one.clock.now })
+      t.notOk(factors.isEnrolled('bob'), round)
+      t.notOk(factors.isEnrolled('dave'))
+      clock.now += round === 'once' ? 2 * STEP : 3 * STEP
+      t.equal(await show(codeAt(alice.secret, clock.now)), 'done', 'alice has hers')
+      t.equal(listed(state), 10_000)
+      state.close()
+    }
+  },
+)
+
+t.test('a state that was begun anew takes everything from a backup', async (t) => {
+  const [stateDir, machine] = [temporaryFolder(t), temporaryFolder(t)]
+  const first = await openState(t, stateDir)
+  const one = factorsOn(first.state)
+  const { secret } = one.addApp()
+  first.state.close()
+  const copy = stateCopy(stateDir) ?? Buffer.alloc(0)
+  const second = await openState(t, machine)
+  factorsOn(second.state, { at: one.clock.now + 9 * STEP }).addApp('bob')
+  second.state.close()
+  const lock = takeStateLock(machine)
+  restoreState(machine, copy)
+  lock?.release()
+  const { state } = await openState(t, machine)
+  const { show, factors } = factorsOn(state, { at: one.clock.now + STEP })
+  t.equal(await show(codeAt(secret, one.clock.now + STEP)), 'done')
+  t.ok(factors.isEnrolled('bob'))
 })
 
 t.test(

@@ -5,6 +5,7 @@ import { temporaryFolder } from '../../helpers/process.ts'
 import { openState } from '../../helpers/state.ts'
 
 const MINUTE = 60_000
+const DAY = 1440 * MINUTE
 
 /** A wrong code of this moment. */
 function wrongAt(secret: string, at: number): string {
@@ -12,36 +13,117 @@ function wrongAt(secret: string, at: number): string {
   return ['000000', '111111', '222222', '333333', '444444'].find((one) => !near.includes(one)) ?? ''
 }
 
+/** For how many minutes codes are locked at present. */
+function lockedFor({ factors, clock }: ReturnType<typeof factorsInMemory>): number | undefined {
+  const { lockedUntil } = factors.enrolmentOf('alice')
+  return lockedUntil === undefined ? undefined : (lockedUntil - clock.now) / MINUTE
+}
+
+/** Shows wrong codes until one locks. @returns how many there were */
+async function untilLocked(
+  one: ReturnType<typeof factorsInMemory>,
+  secret: string,
+): Promise<number> {
+  for (let tries = 1; ; tries++) {
+    if ((await one.show(wrongAt(secret, one.clock.now))) !== 'wrong-code')
+      throw new Error('refused')
+    if (lockedFor(one) !== undefined) return tries
+  }
+}
+
 t.test(
   'the fifth wrong code in 15 minutes locks, twice as long each time, up to a day',
   async (t) => {
-    const { clock, show, addApp, factors } = factorsInMemory(t)
+    const one = factorsInMemory(t)
+    const { clock, show, addApp, factors } = one
     const { secret, backupCodes } = addApp()
-    const wrong = () => show(wrongAt(secret, clock.now))
-    const untilLocked = async () => {
-      for (let i = 0; i < 5; i++) {
-        t.equal(factors.enrolmentOf('alice').lockedUntil, undefined)
-        t.equal(await wrong(), 'wrong-code')
-      }
-      return ((factors.enrolmentOf('alice').lockedUntil ?? 0) - clock.now) / MINUTE
-    }
-    for (const minutes of [15, 30, 60, 120, 240, 480, 960, 1440, 1440]) {
-      t.equal(await untilLocked(), minutes)
+    // From the twentieth in a week on, each one locks.
+    for (const [minutes, tries] of [
+      [15, 5],
+      [30, 5],
+      [60, 5],
+      [120, 5],
+      [240, 1],
+      [480, 1],
+      [960, 1],
+      [1440, 1],
+      [1440, 1],
+    ] as const) {
+      t.equal(await untilLocked(one, secret), tries)
+      t.equal(lockedFor(one), minutes)
       clock.now += minutes * MINUTE - 1
       t.equal(await show(codeAt(secret, clock.now)), 'locked', 'a right code too')
-      t.equal(await wrong(), 'locked', 'which makes it no longer')
+      t.equal(await show(wrongAt(secret, clock.now)), 'locked', 'which makes it no longer')
       clock.now += 1
     }
-    t.equal(await untilLocked(), 1440)
+    t.equal(await untilLocked(one, secret), 1)
     t.equal(await show(backupCodes[0] ?? ''), 'done', 'a backup code works meanwhile')
-    t.equal(await wrong(), 'locked', 'and ends no lock')
+    t.equal(await show(wrongAt(secret, clock.now)), 'locked', 'and ends no lock')
     clock.now += 1440 * MINUTE
     t.equal(await show(codeAt(secret, clock.now)), 'done')
-    t.equal(await untilLocked(), 15, 'after a right code it begins anew')
+    t.equal(await untilLocked(one, secret), 1, 'a right code forgives no wrong one')
+    t.equal(lockedFor(one), 15, 'and makes the next lock short')
     t.ok(factors.unlock('alice'))
     t.notOk(factors.unlock('alice'), 'it was not locked any more')
+    t.equal(await untilLocked(one, secret), 5, 'the machine’s owner forgives all of them')
+    t.ok(factors.unlock('alice'))
     clock.now += STEP
     t.equal(await show(codeAt(secret, clock.now)), 'done')
+  },
+)
+
+/** Tries codes until a time, as often as never locks by itself: four every 15 minutes. @returns how many were judged */
+async function guessUntil(
+  { clock, show, factors }: ReturnType<typeof factorsInMemory>,
+  secret: string,
+  end: number,
+): Promise<number> {
+  let tries = 0
+  while (clock.now < end) {
+    for (let i = 0; i < 4; i++)
+      if ((await show(wrongAt(secret, clock.now))) === 'wrong-code') tries++
+      else break
+    clock.now = Math.max(
+      clock.now + 15 * MINUTE,
+      factors.enrolmentOf('alice').lockedUntil ?? clock.now,
+    )
+  }
+  return tries
+}
+
+t.test('who has a session gets 20 tries a week, however patient they are', async (t) => {
+  const one = factorsInMemory(t)
+  const { secret } = one.addApp()
+  const weeks = []
+  for (let week = 1; week <= 3; week++)
+    weeks.push(await guessUntil(one, secret, START + week * 7 * DAY))
+  const [first = Infinity, ...later] = weeks
+  t.ok(first <= 32, String(first))
+  for (const tries of later) t.ok(tries <= 21, String(tries))
+})
+
+t.test('a right code a day makes the locks short again, and the tries stay few', async (t) => {
+  const one = factorsInMemory(t)
+  const { secret } = one.addApp()
+  let tries = 0
+  for (let day = 1; day <= 14; day++) {
+    tries += await guessUntil(one, secret, START + day * DAY)
+    t.equal(await one.show(codeAt(secret, one.clock.now)), 'done')
+  }
+  t.ok(tries <= 2 * 60, `${tries} in two weeks`)
+})
+
+t.test(
+  'a lock keeps out neither a passkey nor a backup code, nor is it a stranger’s',
+  async (t) => {
+    const one = factorsInMemory(t)
+    const { secret, backupCodes } = one.addApp()
+    for (let i = 0; i < 50; i++) await one.show('0000-0000-0000-0000')
+    t.equal(lockedFor(one), undefined, 'a wrong backup code does not lock')
+    for (let i = 0; i < 50; i++) await one.show('000000', 'mallory')
+    t.equal(lockedFor(one), undefined, 'nor do the codes of somebody else')
+    await untilLocked(one, secret)
+    t.equal(await one.show(backupCodes[1] ?? ''), 'done')
   },
 )
 

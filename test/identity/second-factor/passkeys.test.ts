@@ -69,6 +69,13 @@ const WRONG: Readonly<Record<string, Misbehaviour>> = {
   'of another type': { type: 'payment.get' },
 }
 
+t.test('a passkey that attests itself is added', async (t) => {
+  const { enrol, show } = startPasskeys(t)
+  const device = new Authenticator()
+  t.equal(await enrol(device, { format: 'self' }), 'done')
+  t.equal(await show(device), 'hwk mfa')
+})
+
 t.test('a wrong answer adds no passkey, and is no proof', async (t) => {
   const { enrol, show, factors, challenge, prove } = startPasskeys(t)
   const device = new Authenticator()
