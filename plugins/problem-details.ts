@@ -2,7 +2,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { corsFields } from '../src/rules/cors.ts'
-import { serviceDetail } from '../src/answers/details.ts'
+import { noStepUpDetail, serviceDetail } from '../src/answers/details.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
@@ -21,16 +21,20 @@ import { discardBody } from '../src/request/discard-body.ts'
 import {
   wayToLogin,
   wayToStepUp,
+  wentToStepUp,
   type LoginOptions,
   type WayToLogin,
 } from '../src/request/login.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
 import { returnPath } from '../src/rules/return-to.ts'
+import type { StepUpRules } from '../src/rules/step-up.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /** What the plugin needs besides the request. */
 interface ProblemDetailsOptions {
   readonly login: LoginOptions
+  /** What the routes want that want a second factor. */
+  readonly stepUp: Pick<StepUpRules, 'methods' | 'maxAgeSeconds'>
   readonly pages: PageShell
   /** Refusals wait here, so that they do not delay requests that may pass. */
   readonly waitingRoom: WaitingRoom
@@ -55,7 +59,12 @@ declare module 'fastify' {
 }
 
 export default fp(
-  async function problemDetails(app, { login, pages, waitingRoom, drain }: ProblemDetailsOptions) {
+  async function problemDetails(
+    app,
+    { login, stepUp, pages, waitingRoom, drain }: ProblemDetailsOptions,
+  ) {
+    const stepUpDetail = noStepUpDetail(stepUp.methods, stepUp.maxAgeSeconds)
+
     /** Refuses the request: at once when the client is signed in, else after waiting for its turn. */
     function refuse(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
@@ -88,11 +97,13 @@ export default fp(
       }
     }
 
-    function writeProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
+    function writeProblem(request: FastifyRequest, reply: FastifyReply, given: GatewayError): void {
       const { exchange } = request
+      const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
+      const isBack = isPage && isBackWithoutFactor(request, given, login)
+      const error = isBack ? withoutFactor(given, stepUpDetail) : given
       const { code, headers, retryAfter } = error
       exchange.outcome.noteError(error)
-      const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
       const returnTo = isPage ? returnHere(request) : '/'
       const way = isPage ? wayOf(request, error, login, returnTo) : undefined
       const audience = {
@@ -112,7 +123,7 @@ export default fp(
       writeAnswer(
         request,
         reply,
-        isSignedOut(exchange, error) || mustStepUp(exchange, error)
+        isSignedOut(exchange, error) || (mustStepUp(exchange, error) && !isBack)
           ? elsewhere(withState, way.location)
           : withState,
       )
@@ -211,6 +222,26 @@ function mustStepUp({ outcome, credential }: Exchange, { code }: GatewayError): 
     outcome.stage === 'authentication' &&
     credential?.kind === 'cookie'
   )
+}
+
+/**
+ * Whether a browser was sent to GATEWAY_STEP_UP_URL and has come back without what the route wants. It is told, because it would
+ * go in circles.
+ */
+function isBackWithoutFactor(
+  request: FastifyRequest,
+  error: GatewayError,
+  { stepUpUrl }: LoginOptions,
+): boolean {
+  return stepUpUrl !== undefined && mustStepUp(request.exchange, error) && wentToStepUp(request)
+}
+
+function withoutFactor({ headers = {} }: GatewayError, detail: string): GatewayError {
+  return new GatewayError('step-up-required', {
+    reason: 'came back from GATEWAY_STEP_UP_URL without a second factor that counts',
+    detail,
+    headers,
+  })
 }
 
 /** Whether a browser was refused because it has no session, or because the session in its cookie has ended. */
