@@ -287,6 +287,7 @@ export class Sessions implements Watched {
     const endsAt = Math.min(expiresAt * 1000, session.endsAt)
     if (browser.tokenId === tokenId) {
       if (session.kid !== kid) throw invalidToken('key of another session')
+      this.#noteArrived(browser)
       const { authenticatedAt } = browser // in milliseconds
       return {
         ...{ browser, acceptedUntil: endsAt },
@@ -434,7 +435,10 @@ export class Sessions implements Watched {
     if (known === undefined) throw invalidToken('unknown session')
     if (!this.#hasKey(token.kid))
       throw new GatewayError('state-unavailable', { reason: REASONS['key-removed'] })
-    const row = { ...this.#withToken(known, token), factorAt: at, factorMethods: methods }
+    const row = {
+      ...this.#withToken(known, token, known.session.endsAt),
+      ...{ factorAt: at, factorMethods: methods },
+    }
     this.#state.refuseIfHandedOver()
     this.#state.write((database) => putSession(database, row))
     const browser = this.#add(row)
@@ -442,13 +446,35 @@ export class Sessions implements Watched {
     return browser
   }
 
-  /** A session with a new token. Those before it are accepted for some time, because requests of other tabs are on their way. */
-  #withToken(known: BrowserSession, { tokenId, kid }: NewToken): SessionRow {
+  /**
+   * A session with a new token. Those before it are accepted for some time, because requests of other tabs are on their way.
+   * @param until how long the one before is accepted at most, in milliseconds since 1970
+   */
+  #withToken(
+    known: BrowserSession,
+    { tokenId, kid }: NewToken,
+    until = this.#now() + SUPERSEDED_MS,
+  ): SessionRow {
     const now = this.#now()
-    const superseded = [...known.superseded, [known.tokenId, now + SUPERSEDED_MS] as const]
-      .filter(([, until]) => until > now)
+    const superseded = [...known.superseded, [known.tokenId, until] as const]
+      .filter(([, one]) => one > now)
       .slice(-MAX_SUPERSEDED)
     return { ...rowOf(known), kid, tokenId, superseded }
+  }
+
+  /**
+   * Notes that the newest token of a session has arrived in the browser, so that those before it count for a short time only. Until
+   * then they go on: an answer can be lost, as when a person presses a button twice, and would take the session with it.
+   */
+  #noteArrived(browser: BrowserSession): void {
+    const latest = this.#now() + SUPERSEDED_MS
+    const isShort = ([, until]: readonly [string, number]) => until <= latest
+    if ([...browser.superseded].every(isShort)) return
+    const superseded = [...browser.superseded].map(
+      ([tokenId, until]) => [tokenId, Math.min(until, latest)] as const,
+    )
+    this.#add({ ...rowOf(browser), superseded })
+    this.#tellSuperseded({ ticketId: undefined, session: browser.session })
   }
 
   /**
