@@ -388,7 +388,7 @@ t.test('who presses twice reads why, and is in with the next code', async (t) =>
   await comeAgain(page, 'frank')
   await page.fill('#code', app.generate())
   await page.getByRole('button', { name: 'Confirm' }).dblclick()
-  await page.waitForLoadState()
+  await page.getByRole('alert').or(page.getByText('the shell')).waitFor()
   // The browser follows one of the two answers.
   if (page.url() !== TERMINAL) {
     t.equal(await problem(page), 'That code was used before. Wait for the next one.')
