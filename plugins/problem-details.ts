@@ -19,6 +19,7 @@ import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import { answerFault } from '../src/request/answer-fault.ts'
 import { discardBody } from '../src/request/discard-body.ts'
 import {
+  VERIFY,
   wayToLogin,
   wayToStepUp,
   wentToStepUp,
@@ -264,9 +265,13 @@ function isRepeatable({ method, exchange }: FastifyRequest): boolean {
 
 /** The path to return to after sign-in. Only a plain page view can be repeated; anything else returns to `/`. */
 function returnHere({ method, exchange }: FastifyRequest): string {
-  if (exchange.returnTo !== undefined) return exchange.returnTo
-  if ((method !== 'GET' && method !== 'HEAD') || exchange.target === undefined) return '/'
-  return returnPath(exchange.target.path + exchange.target.query, ownOrigin(exchange))
+  const { returnTo, target } = exchange
+  if (returnTo !== undefined) return returnTo
+  // Whoever has to sign in before they show a factor goes on to where they wanted to go, also with the form.
+  if (target?.path === VERIFY)
+    return returnPath(new URLSearchParams(target.query).get('next') ?? '/', ownOrigin(exchange))
+  if ((method !== 'GET' && method !== 'HEAD') || target === undefined) return '/'
+  return returnPath(target.path + target.query, ownOrigin(exchange))
 }
 
 function elsewhere({ headers }: Answer, location: string): Answer {

@@ -90,10 +90,12 @@ export function verifyPage({
   problem,
   ways,
 }: FactorWords & { readonly ways: FactorWays }): PageContent {
+  // In the address too, where it is found when the session has ended before the form is sent.
+  const action = `${VERIFY_PATH}?${new URLSearchParams({ next }).toString()}`
   return {
     title: 'Confirm that it is you',
     main: html`<p>This part of the workspace wants a second factor.</p>
-      ${alert(problem)}${factorForms({ action: VERIFY_PATH, fields: { next }, label: 'Confirm', ways })}
+      ${alert(problem)}${factorForms({ action, fields: { next }, label: 'Confirm', ways })}
       <p><a href="/">Back to the dashboard</a></p>`,
     scripts: factorScripts(ways),
   }
