@@ -28,7 +28,7 @@ import {
 } from '../src/request/login.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
 import { returnPath } from '../src/rules/return-to.ts'
-import type { StepUpRules } from '../src/rules/step-up.ts'
+import { CAME_BACK_REASON, type StepUpRules } from '../src/rules/step-up.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /** What the plugin needs besides the request. */
@@ -239,7 +239,7 @@ function isBackWithoutFactor(
 
 function withoutFactor({ headers = {} }: GatewayError, detail: string): GatewayError {
   return new GatewayError('step-up-required', {
-    reason: 'came back from GATEWAY_STEP_UP_URL without a second factor that counts',
+    reason: CAME_BACK_REASON,
     detail,
     headers,
   })
