@@ -2,7 +2,7 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { corsFields } from '../src/rules/cors.ts'
-import { serviceDetail } from '../src/answers/details.ts'
+import { noStepUpDetail, serviceDetail } from '../src/answers/details.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
@@ -19,18 +19,23 @@ import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import { answerFault } from '../src/request/answer-fault.ts'
 import { discardBody } from '../src/request/discard-body.ts'
 import {
+  VERIFY,
   wayToLogin,
   wayToStepUp,
+  wentToStepUp,
   type LoginOptions,
   type WayToLogin,
 } from '../src/request/login.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
 import { returnPath } from '../src/rules/return-to.ts'
+import { CAME_BACK_REASON, type StepUpRules } from '../src/rules/step-up.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /** What the plugin needs besides the request. */
 interface ProblemDetailsOptions {
   readonly login: LoginOptions
+  /** What the routes want that want a second factor. */
+  readonly stepUp: Pick<StepUpRules, 'methods' | 'maxAgeSeconds'>
   readonly pages: PageShell
   /** Refusals wait here, so that they do not delay requests that may pass. */
   readonly waitingRoom: WaitingRoom
@@ -55,7 +60,12 @@ declare module 'fastify' {
 }
 
 export default fp(
-  async function problemDetails(app, { login, pages, waitingRoom, drain }: ProblemDetailsOptions) {
+  async function problemDetails(
+    app,
+    { login, stepUp, pages, waitingRoom, drain }: ProblemDetailsOptions,
+  ) {
+    const stepUpDetail = noStepUpDetail(stepUp.methods, stepUp.maxAgeSeconds)
+
     /** Refuses the request: at once when the client is signed in, else after waiting for its turn. */
     function refuse(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
       const { exchange } = request
@@ -88,11 +98,13 @@ export default fp(
       }
     }
 
-    function writeProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void {
+    function writeProblem(request: FastifyRequest, reply: FastifyReply, given: GatewayError): void {
       const { exchange } = request
+      const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
+      const isBack = isPage && isBackWithoutFactor(request, given, login)
+      const error = isBack ? withoutFactor(given, stepUpDetail) : given
       const { code, headers, retryAfter } = error
       exchange.outcome.noteError(error)
-      const isPage = !request.ws && isNavigation(request.method, request.raw.headers)
       const returnTo = isPage ? returnHere(request) : '/'
       const way = isPage ? wayOf(request, error, login, returnTo) : undefined
       const audience = {
@@ -112,7 +124,7 @@ export default fp(
       writeAnswer(
         request,
         reply,
-        isSignedOut(exchange, error) || mustStepUp(exchange, error)
+        isSignedOut(exchange, error) || (mustStepUp(exchange, error) && !isBack)
           ? elsewhere(withState, way.location)
           : withState,
       )
@@ -213,6 +225,26 @@ function mustStepUp({ outcome, credential }: Exchange, { code }: GatewayError): 
   )
 }
 
+/**
+ * Whether a browser was sent to GATEWAY_STEP_UP_URL and has come back without what the route wants. It is told, because it would
+ * go in circles.
+ */
+function isBackWithoutFactor(
+  request: FastifyRequest,
+  error: GatewayError,
+  { stepUpUrl }: LoginOptions,
+): boolean {
+  return stepUpUrl !== undefined && mustStepUp(request.exchange, error) && wentToStepUp(request)
+}
+
+function withoutFactor({ headers = {} }: GatewayError, detail: string): GatewayError {
+  return new GatewayError('step-up-required', {
+    reason: CAME_BACK_REASON,
+    detail,
+    headers,
+  })
+}
+
 /** Whether a browser was refused because it has no session, or because the session in its cookie has ended. */
 function isSignedOut({ outcome, credential }: Exchange, { code }: GatewayError): boolean {
   if (outcome.stage !== 'authentication') return false // a token that fails at sign-in would be redirected in a loop
@@ -233,9 +265,13 @@ function isRepeatable({ method, exchange }: FastifyRequest): boolean {
 
 /** The path to return to after sign-in. Only a plain page view can be repeated; anything else returns to `/`. */
 function returnHere({ method, exchange }: FastifyRequest): string {
-  if (exchange.returnTo !== undefined) return exchange.returnTo
-  if ((method !== 'GET' && method !== 'HEAD') || exchange.target === undefined) return '/'
-  return returnPath(exchange.target.path + exchange.target.query, ownOrigin(exchange))
+  const { returnTo, target } = exchange
+  if (returnTo !== undefined) return returnTo
+  // Whoever has to sign in before they show a factor goes on to where they wanted to go, also with the form.
+  if (target?.path === VERIFY)
+    return returnPath(new URLSearchParams(target.query).get('next') ?? '/', ownOrigin(exchange))
+  if ((method !== 'GET' && method !== 'HEAD') || target === undefined) return '/'
+  return returnPath(target.path + target.query, ownOrigin(exchange))
 }
 
 function elsewhere({ headers }: Answer, location: string): Answer {

@@ -43,15 +43,19 @@ export function siteOf(exchange: Exchange): Site | undefined {
   return host === undefined || /^[0-9.]+$/.test(host) ? undefined : { host, origin }
 }
 
-/** With what a person can show that it is them, for a purpose. */
+/**
+ * With what a person can show that it is them, for a purpose. Only a page that a person sees gets a challenge, because each new one
+ * takes the place of an older one: an image on a page of a sibling workspace must not.
+ */
 export async function waysOf(
-  { exchange }: FastifyRequest,
+  { exchange, raw }: FastifyRequest,
   { session: { id: sessionId, subject } }: BrowserSession,
   factors: SecondFactors,
   purpose: string,
 ): Promise<FactorWays> {
   const { totp, backupCodes } = factors.enrolmentOf(subject)
-  const site = siteOf(exchange)
+  const isSeen = (raw.headers['sec-fetch-dest'] ?? 'document') === 'document'
+  const site = isSeen ? siteOf(exchange) : undefined
   return {
     hasApp: totp !== undefined,
     hasBackupCodes: backupCodes !== undefined && backupCodes.left > 0,

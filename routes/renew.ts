@@ -8,7 +8,7 @@ import { GatewayError } from '../src/answers/errors.ts'
 import { renewPage } from '../src/answers/pages/sign-in-pages.ts'
 import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
 import type { BrowserSession } from '../src/identity/sessions.ts'
-import { cookieSession } from '../src/request/exchange.ts'
+import { cookieSession, verifiedPrincipal } from '../src/request/exchange.ts'
 import { wayToLogin } from '../src/request/login.ts'
 import { formOf, jsonOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
@@ -56,7 +56,7 @@ export default async function renewRoutes(
       const known = browserOf(request)
       const ticket = await ticketIn(form, false, options)
       if (ticket instanceof GatewayError) throw payForGuess(request) ?? ticket
-      const draft = await issuer.draft(ticket, known)
+      const draft = await issuer.draft(ticket, known, verifiedPrincipal(exchange))
       const cookie = cookieOf(draft, request)
       try {
         exchange.principal = issuer.renew(draft, known)

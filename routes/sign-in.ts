@@ -9,7 +9,7 @@ import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import type { Session } from '../src/identity/session.ts'
 import type { Ticket } from '../src/identity/sessions.ts'
-import { cookieSession, ownOrigin } from '../src/request/exchange.ts'
+import { cookieSession, ownOrigin, verifiedPrincipal } from '../src/request/exchange.ts'
 import { giveState, isStateOf, sessionOfState, wayToLogin } from '../src/request/login.ts'
 import { isPrefetch } from '../src/request/request-facts.ts'
 import { judgeOrigin } from '../src/rules/origin.ts'
@@ -107,7 +107,9 @@ export default async function signInRoutes(
     const here = sessionHere(request, returned)
     const isOther = here?.subject !== ticket.claims.subject
     const known = here === undefined || isOther || !returned ? undefined : sessions.browser(here.id)
-    const draft = await issuer.draft(ticket, known)
+    const hasCookie = known !== undefined && cookieSession(exchange) !== undefined
+    const shown = hasCookie ? verifiedPrincipal(exchange) : undefined // the state alone proves nothing
+    const draft = await issuer.draft(ticket, known, shown)
     const cookie = cookieOf(draft, request)
     const device = {
       name: request.headers['user-agent'] ?? '',

@@ -89,8 +89,14 @@ export async function buildGateway(
     stepUpUrl: config.stepUpUrl,
     domain: config.domain,
   }
+  const stepUp = {
+    methods: config.terminalAmr,
+    isLocal: config.secondFactor === 'local',
+    maxAgeSeconds: config.terminalMaxAge,
+    routes: config.stepUpRoutes,
+  }
   const pages = new PageShell({ workspace: config.workspace, formOrigins: originsOf(login) })
-  await app.register(problemDetails, { login, pages, waitingRoom, drain })
+  await app.register(problemDetails, { login, stepUp, pages, waitingRoom, drain })
   await app.register(requestLog, { log, metrics, decisions, clients, logProbes: config.logProbes })
   await app.register(cors, { allowedOrigins })
   await app.register(endConnections, { drain })
@@ -110,12 +116,6 @@ export async function buildGateway(
   await app.register(credential, { verifier, apiTokens, domain: config.domain, waitingRoom })
   const budgets = new RequestBudgets(parts)
   await app.register(rateLimit, { budgets, sessionRoutes, programRoutes, allowedOrigins })
-  const stepUp = {
-    methods: config.terminalAmr,
-    isLocal: config.secondFactor === 'local',
-    maxAgeSeconds: config.terminalMaxAge,
-    routes: config.stepUpRoutes,
-  }
   await app.register(authentication, { allowedOrigins, stepUp, drain, waitingRoom })
   const dial = takeUpgrades(app.websocketServer, {
     openSockets,

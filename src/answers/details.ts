@@ -120,6 +120,15 @@ export const RENEW_COOKIE_DETAIL =
 export const STEP_UP_DETAIL =
   'This part of the workspace wants a second factor that was shown lately. Open it in a browser to show one, or use an API token that was made for it.'
 
+/**
+ * What a person reads whom GATEWAY_STEP_UP_URL has sent back without what a route wants.
+ * @param methods the values of `amr` that would do
+ */
+export function noStepUpDetail(methods: readonly string[], maxAgeSeconds: number): string {
+  const wanted = methods.length === 0 ? 'one' : `one (amr: ${methods.join(' or ')})`
+  return `You were sent to show a second factor, and your login service has not said that you showed ${wanted} in the last ${inSeconds(maxAgeSeconds)}.`
+}
+
 /** The `detail` when a second factor is set up or shown where none can be. */
 export const NO_FACTOR_HERE_DETAIL =
   'Second factors are shown in a browser that has signed in here, and only where the gateway keeps them.'

@@ -12,6 +12,7 @@ import {
   type GatewayError,
 } from './errors.ts'
 import { errorPage } from './pages/error-page.ts'
+import { loginFactorPage } from './pages/factor-pages.ts'
 import type { PageContent, PageShell } from './pages/shell.ts'
 import { renewPage, sessionEndedPage, signInPage, usedTicketPage } from './pages/sign-in-pages.ts'
 import { Remembered } from '../limits/memo.ts'
@@ -103,6 +104,8 @@ function pageOf(
 ): PageContent {
   if (ERRORS[code].status !== 401)
     return errorPage(code, { requestId, detail, retryAfter, repeatable, service })
+  if (code === 'step-up-required')
+    return loginFactorPage({ next: returnTo, problem: detail, loginHref, requestId })
   const form = { problem: code === 'sign-in-required' ? undefined : detail, returnTo, loginHref }
   if (renews === true) return renewPage(form)
   if (wasSignedIn === true) return sessionEndedPage({ ...form, problem: undefined })

@@ -57,15 +57,19 @@ export function crossSettingProblems(
 
 /** The settings of the second factor that do nothing without another one: whoever sets them believes that a factor is asked. */
 function stepUpProblems(
-  { secondFactor, terminalAmr, stepUpRoutes }: Partial<Config>,
+  { secondFactor, terminalAmr, stepUpRoutes, stepUpUrl }: Partial<Config>,
   env: Readonly<Record<string, string | undefined>>,
 ): string[] {
   if (secondFactor === undefined || terminalAmr === undefined) return []
   const isAsked = secondFactor === 'local' || terminalAmr.length > 0
+  if (isAsked && stepUpRoutes?.length === 0)
+    return [
+      'GATEWAY_STEP_UP_ROUTES is none, so no route asks for a second factor; name one, or leave the settings of the factor out',
+    ]
   if (isAsked)
-    return stepUpRoutes?.length === 0
+    return stepUpUrl !== undefined && terminalAmr.length === 0
       ? [
-          'GATEWAY_STEP_UP_ROUTES is none, so no route asks for a second factor; name one, or leave the settings of the factor out',
+          'GATEWAY_STEP_UP_URL is set and GATEWAY_TERMINAL_AMR is not, so nothing that the login service says opens a route; set it to what that says, or leave the URL out',
         ]
       : []
   return ['GATEWAY_TERMINAL_MAX_AGE', 'GATEWAY_STEP_UP_ROUTES', 'GATEWAY_STEP_UP_URL']

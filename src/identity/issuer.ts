@@ -5,9 +5,11 @@ import {
   newName,
   type BrowserSession,
   type Device,
+  type SessionProof,
   type Sessions,
   type Ticket,
 } from './sessions.ts'
+import type { Proofs } from '../rules/step-up.ts'
 import type { Session } from './session.ts'
 import type { Principal } from './token.ts'
 
@@ -26,6 +28,8 @@ export interface Draft extends CookieToken {
   readonly sessionId: string
   /** `jti` */
   readonly tokenId: string
+  /** What the token says of the person. */
+  readonly proof: SessionProof
 }
 
 /** What the issuer works with. */
@@ -51,24 +55,24 @@ export class SessionIssuer {
   /**
    * Mints a session token. Nothing is used up yet.
    * @param renewed the session that it renews; undefined for a new session
+   * @param shown what the token proves that the browser sent of that session; undefined when it sent none
    * @throws {GatewayError} `token-expired` when the session would be over
    */
-  async draft(ticket: Ticket, renewed?: BrowserSession): Promise<Draft> {
+  async draft(ticket: Ticket, renewed?: BrowserSession, shown?: Proofs): Promise<Draft> {
     const { claims } = ticket
     const sessionId = renewed?.session.id ?? newName()
     const tokenId = newName()
     const endsAt = Math.max(this.#sessions.endOf(claims), renewed?.session.endsAt ?? 0)
-    const { authenticatedAt, methods } = this.#sessions.proof(renewed, claims)
+    const proof = this.#sessions.proof(shown, claims)
     const key = this.#keys.signing
     const token = await mintSessionToken(key, {
-      ...{ workspace: this.#workspace, subject: claims.subject, methods },
-      ...{ sessionId, tokenId, issuedAt: Date.now(), authenticatedAt, endsAt },
-      factorAt: renewed?.factorAt,
+      ...{ workspace: this.#workspace, subject: claims.subject, ...proof },
+      ...{ sessionId, tokenId, issuedAt: Date.now(), endsAt },
     })
     // The keys may have been replaced meanwhile, and a session under a removed key would be over before it begins.
     return this.#keys.signing === key
-      ? { ticket, token, key, sessionId, tokenId, endsAt }
-      : this.draft(ticket, renewed)
+      ? { ticket, token, key, sessionId, tokenId, endsAt, proof }
+      : this.draft(ticket, renewed, shown)
   }
 
   /**
@@ -87,8 +91,8 @@ export class SessionIssuer {
    * @throws {GatewayError} what {@link Sessions.renew} throws
    */
   renew(draft: Draft, known: BrowserSession): Principal {
-    const { ticket, key, tokenId } = draft
-    return issued(key, this.#sessions.renew(known, ticket, { tokenId, kid: key.kid }))
+    const { ticket, key, tokenId, proof } = draft
+    return issued(key, this.#sessions.renew(known, ticket, { tokenId, kid: key.kid, proof }))
   }
 
   /**

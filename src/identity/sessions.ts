@@ -19,6 +19,7 @@ import {
   updateSeen,
   type SessionRow,
 } from '../store/session-rows.ts'
+import type { Proofs } from '../rules/step-up.ts'
 import { Endings, REASONS } from './endings.ts'
 import { Session, type EndCause } from './session.ts'
 import { invalidToken, type Claims } from './token.ts'
@@ -74,6 +75,9 @@ interface NewToken {
   /** The key that signs it. */
   readonly kid: string
 }
+
+/** What the person of a session has proved. */
+export type SessionProof = Pick<BrowserSession, 'authenticatedAt' | 'methods' | 'factorAt'>
 
 /** How an ending was kept. */
 export interface Ending {
@@ -267,15 +271,15 @@ export class Sessions implements Watched {
   /**
    * The session of a session token, which only the gateway mints.
    * @param kid the key that verified it
-   * @returns the session, until when this token of it is accepted, and when a second factor was shown for it, in milliseconds since
-   * 1970: the newest token says so, and no older one
+   * @returns the session, until when this token of it is accepted, in milliseconds since 1970, and what this token proves: an
+   * older one proves no factor, and not the sign-in with which the session was renewed since
    * @throws {GatewayError} `token-invalid` when the session has ended or is not known
    */
   admit(
     claims: Claims,
     kid: string,
-  ): { browser: BrowserSession; acceptedUntil: number; factorAt: number | undefined } {
-    const { sessionId = '', tokenId = '', subject, expiresAt } = claims
+  ): { browser: BrowserSession; acceptedUntil: number; proof: SessionProof } {
+    const { sessionId = '', tokenId = '', subject, expiresAt, methods } = claims
     const browser = this.#browsers.get(sessionId)
     if (browser === undefined) throw invalidToken(this.#whyUnknown(claims))
     const { session, superseded } = browser
@@ -283,11 +287,20 @@ export class Sessions implements Watched {
     const endsAt = Math.min(expiresAt * 1000, session.endsAt)
     if (browser.tokenId === tokenId) {
       if (session.kid !== kid) throw invalidToken('key of another session')
-      return { browser, acceptedUntil: endsAt, factorAt: claims.factorAt }
+      this.#noteArrived(browser)
+      const { authenticatedAt } = browser // in milliseconds
+      return {
+        ...{ browser, acceptedUntil: endsAt },
+        proof: { authenticatedAt, methods: browser.methods, factorAt: claims.factorAt },
+      }
     }
     const until = superseded.get(tokenId) ?? 0
     if (this.#now() >= until) throw invalidToken('superseded')
-    return { browser, acceptedUntil: Math.min(until, endsAt), factorAt: undefined }
+    const authenticatedAt = this.authenticatedAt(claims)
+    return {
+      ...{ browser, acceptedUntil: Math.min(until, endsAt) },
+      proof: { authenticatedAt, methods, factorAt: undefined },
+    }
   }
 
   /**
@@ -357,7 +370,7 @@ export class Sessions implements Watched {
       superseded: [],
       createdAt: this.#sessionTime(claims.subject, now),
       ...this.proof(undefined, claims),
-      ...{ factorAt: undefined, factorMethods: [] },
+      factorMethods: [],
       endsAt: this.endOf(claims),
       device: device.name.slice(0, MAX_DEVICE_LENGTH),
       address: device.address,
@@ -380,12 +393,13 @@ export class Sessions implements Watched {
 
   /**
    * Renews a session with a ticket of the same person: a later end, and a new token. A refused renewal uses nothing up.
+   * @param proof what the new token says
    * @throws {GatewayError} `other-subject`; and what {@link start} throws
    */
   renew(
     { session: { id } }: BrowserSession,
     ticket: Ticket,
-    { tokenId, kid }: NewToken,
+    { tokenId, kid, proof }: NewToken & { readonly proof: SessionProof },
   ): BrowserSession {
     const { claims } = ticket
     const known = this.browser(id)
@@ -396,7 +410,8 @@ export class Sessions implements Watched {
     this.#checkTicket(ticket, kid)
     const row: SessionRow = {
       ...this.#withToken(known, { tokenId, kid }),
-      ...this.proof(known, claims),
+      ...proof,
+      factorMethods: proof.factorAt === undefined ? [] : known.factorMethods,
       endsAt: Math.max(session.endsAt, this.endOf(claims)),
     }
     this.#useTicket(ticket, id, (database) => putSession(database, row))
@@ -420,7 +435,10 @@ export class Sessions implements Watched {
     if (known === undefined) throw invalidToken('unknown session')
     if (!this.#hasKey(token.kid))
       throw new GatewayError('state-unavailable', { reason: REASONS['key-removed'] })
-    const row = { ...this.#withToken(known, token), factorAt: at, factorMethods: methods }
+    const row = {
+      ...this.#withToken(known, token, known.session.endsAt),
+      ...{ factorAt: at, factorMethods: methods },
+    }
     this.#state.refuseIfHandedOver()
     this.#state.write((database) => putSession(database, row))
     const browser = this.#add(row)
@@ -428,27 +446,49 @@ export class Sessions implements Watched {
     return browser
   }
 
-  /** A session with a new token. Those before it are accepted for some time, because requests of other tabs are on their way. */
-  #withToken(known: BrowserSession, { tokenId, kid }: NewToken): SessionRow {
+  /**
+   * A session with a new token. Those before it are accepted for some time, because requests of other tabs are on their way.
+   * @param until how long the one before is accepted at most, in milliseconds since 1970
+   */
+  #withToken(
+    known: BrowserSession,
+    { tokenId, kid }: NewToken,
+    until = this.#now() + SUPERSEDED_MS,
+  ): SessionRow {
     const now = this.#now()
-    const superseded = [...known.superseded, [known.tokenId, now + SUPERSEDED_MS] as const]
-      .filter(([, until]) => until > now)
+    const superseded = [...known.superseded, [known.tokenId, until] as const]
+      .filter(([, one]) => one > now)
       .slice(-MAX_SUPERSEDED)
     return { ...rowOf(known), kid, tokenId, superseded }
   }
 
   /**
-   * When and how the person with this ticket proved who they are; of a session that it renews, what is more recent. The two
-   * belong together, so that the time of one proof never stands beside the methods of another.
+   * Notes that the newest token of a session has arrived in the browser, so that those before it count for a short time only. Until
+   * then they go on: an answer can be lost, as when a person presses a button twice, and would take the session with it.
    */
-  proof(
-    renewed: BrowserSession | undefined,
-    claims: Claims,
-  ): Pick<BrowserSession, 'authenticatedAt' | 'methods'> {
+  #noteArrived(browser: BrowserSession): void {
+    const latest = this.#now() + SUPERSEDED_MS
+    const isShort = ([, until]: readonly [string, number]) => until <= latest
+    if ([...browser.superseded].every(isShort)) return
+    const superseded = [...browser.superseded].map(
+      ([tokenId, until]) => [tokenId, Math.min(until, latest)] as const,
+    )
+    this.#add({ ...rowOf(browser), superseded })
+    this.#tellSuperseded({ ticketId: undefined, session: browser.session })
+  }
+
+  /**
+   * When and how the person with this ticket proved who they are. Of a session that it renews, what is more recent: the two belong
+   * together, so that the time of one proof never stands beside the methods of another.
+   * @param shown what the token proves that the browser has of that session; undefined when it sent none. To know the session is
+   * no proof: whoever gets a ticket of the same person could have a factor that somebody else has shown.
+   */
+  proof(shown: Proofs | undefined, claims: Claims): SessionProof {
     const authenticatedAt = this.authenticatedAt(claims)
-    return renewed !== undefined && authenticatedAt < renewed.authenticatedAt
-      ? { authenticatedAt: renewed.authenticatedAt, methods: renewed.methods }
-      : { authenticatedAt, methods: claims.methods }
+    const { authenticatedAt: before, methods = [], factorAt } = shown ?? {}
+    return before !== undefined && authenticatedAt < before
+      ? { authenticatedAt: before, methods, factorAt }
+      : { authenticatedAt, methods: claims.methods, factorAt }
   }
 
   /** Ends sessions of browsers and of programs for good, wherever they are used. API tokens end in api-tokens.ts. */

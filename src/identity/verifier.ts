@@ -123,12 +123,8 @@ export class TokenVerifier {
     const { claims, key } = this.#claimsOf(signed)
     const common = { subject: claims.subject, key, apiToken: undefined }
     if (claims.isSessionToken) {
-      const { browser, acceptedUntil, factorAt } = this.#sessions.admit(claims, key.kid)
-      const { session, authenticatedAt, methods } = browser
-      return {
-        ...{ ...common, session, acceptedUntil, authenticatedAt, methods },
-        ...{ ticketId: undefined, factorAt },
-      }
+      const { browser, acceptedUntil, proof } = this.#sessions.admit(claims, key.kid)
+      return { ...common, ...proof, session: browser.session, acceptedUntil, ticketId: undefined }
     }
     const digest = digestOf(token)
     const session = this.#sessions.admitProgram(claims, digest, key.kid)

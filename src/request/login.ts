@@ -15,6 +15,7 @@ import { fieldLines } from '../http/fields.ts'
 import { usesSecureCookie } from '../identity/credentials.ts'
 import { newName } from '../identity/sessions.ts'
 import { cookieSession, ownOrigin } from './exchange.ts'
+import { isPrefetch } from './request-facts.ts'
 
 /** Where people sign in. */
 export interface LoginOptions {
@@ -36,20 +37,26 @@ export interface GivenState {
 /** The form of a state: 128 random bits. Another value is not sent back to the browser. */
 const STATE = /^[\w-]{22}$/
 
+/** The part of the cookie that says that the browser went where a second factor is shown. */
+const WENT_TO_STEP_UP = 'step-up'
+
 /**
  * Gives the browser a state. Several tabs share one, so that each can come back; it lives for ten minutes from now. The cookie
  * also says which session this browser has, because a login service may send it back without its session cookie.
+ * @param toStepUp whether it goes where a second factor is shown
  */
-export function giveState(request: FastifyRequest, domain: string): GivenState {
+export function giveState(request: FastifyRequest, domain: string, toStepUp = false): GivenState {
   const { exchange } = request
   // A script of an allowed origin can read the response, and so gets a state that is worth nothing.
   if (exchange.allowOrigin !== undefined) return { state: newName(), headers: [] }
   const secure = usesSecureCookie(exchange)
   const sent = sentCookies(request)
-  const [known = '', knownSession] = partsOf(sent)
+  const [known = '', knownSession, went = false] = partsOf(sent)
   const state = STATE.test(known) ? known : newName()
   const session = cookieSession(exchange)?.id ?? knownSession
-  const cookies = [signInCookie(secure, session === undefined ? state : `${state}.${session}`)]
+  const goes = toStepUp && !isPrefetch(request.raw.headers)
+  const value = [state, session ?? '', went || goes ? WENT_TO_STEP_UP : ''].join('.')
+  const cookies = [signInCookie(secure, value.replace(/\.+$/, ''))]
   if (sent.length > 1) cookies.unshift(expiredPlantedSignInCookie(secure, domain))
   return { state, headers: cookies.flatMap((cookie) => ['Set-Cookie', cookie]) }
 }
@@ -67,14 +74,24 @@ export function sessionOfState(request: FastifyRequest): string | undefined {
 }
 
 /**
- * The state and the session in a cookie. A browser that sends two cookies has one from elsewhere (cookie tossing), and then
- * neither counts.
+ * Whether this browser was sent to GATEWAY_STEP_UP_URL in the last ten minutes. If that page sends it back without a factor, to
+ * be sent there again, it goes in circles. The browser itself remembers, so that nobody else can make it seem so.
+ */
+export function wentToStepUp(request: FastifyRequest): boolean {
+  const [, , went = false] = partsOf(sentCookies(request))
+  return went
+}
+
+/**
+ * The state and the session in a cookie, and whether the browser went to show a second factor. A browser that sends two cookies
+ * has one from elsewhere (cookie tossing), and then neither counts.
  */
 function partsOf(
   sent: readonly string[],
-): readonly [state: string | undefined, session: string | undefined] {
-  const [state, session] = sent.length === 1 ? (sent[0] ?? '').split('.') : []
-  return [state, session !== undefined && STATE.test(session) ? session : undefined]
+): readonly [state?: string | undefined, session?: string | undefined, went?: boolean] {
+  if (sent.length !== 1) return []
+  const [state, session = '', mark] = (sent[0] ?? '').split('.', 3)
+  return [state, STATE.test(session) ? session : undefined, mark === WENT_TO_STEP_UP]
 }
 
 function sentCookies({ exchange, raw }: FastifyRequest): string[] {
@@ -111,7 +128,8 @@ export function wayToLogin(
   { loginUrl, domain }: Pick<LoginOptions, 'loginUrl' | 'domain'>,
   returnTo: string,
 ): WayToLogin | undefined {
-  return loginUrl === undefined ? undefined : wayTo(loginUrl, request, domain, returnTo)
+  if (loginUrl === undefined) return undefined
+  return wayTo(loginUrl, giveState(request, domain), request, returnTo)
 }
 
 /**
@@ -123,7 +141,8 @@ export function wayToStepUp(
   { stepUpUrl, domain }: Pick<LoginOptions, 'stepUpUrl' | 'domain'>,
   returnTo: string,
 ): WayToLogin {
-  if (stepUpUrl !== undefined) return wayTo(stepUpUrl, request, domain, returnTo)
+  if (stepUpUrl !== undefined)
+    return wayTo(stepUpUrl, giveState(request, domain, true), request, returnTo)
   return {
     location: `${VERIFY}?${new URLSearchParams({ next: returnTo }).toString()}`,
     headers: [],
@@ -132,11 +151,10 @@ export function wayToStepUp(
 
 function wayTo(
   href: string,
+  { state, headers }: GivenState,
   request: FastifyRequest,
-  domain: string,
   returnTo: string,
 ): WayToLogin {
-  const { state, headers } = giveState(request, domain)
   const url = new URL(href)
   url.searchParams.set('return_to', ownOrigin(request.exchange) + returnTo)
   url.searchParams.set('state', state)

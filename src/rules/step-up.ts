@@ -26,6 +26,10 @@ export interface Proofs {
   readonly factorAt: number | undefined
 }
 
+/** The `reason` of a refusal after GATEWAY_STEP_UP_URL has sent a browser back; doctor looks for it. */
+export const CAME_BACK_REASON =
+  'came back from GATEWAY_STEP_UP_URL without a second factor that counts'
+
 /** A proof may be this far ahead, because the clock may have been set back since, in milliseconds. Further ahead it is wrong. */
 const MAX_AHEAD_MS = 300_000
 

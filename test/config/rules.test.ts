@@ -88,7 +88,7 @@ t.test('settings that contradict each other are refused', async (t) => {
     ],
     [{ GATEWAY_LOGIN_URL: 'https://hubify.com/login' }, undefined, 'a page elsewhere'],
     [
-      { GATEWAY_STEP_UP_URL: 'https://houston.hubify.com/2fa', GATEWAY_SECOND_FACTOR: 'local' },
+      { GATEWAY_STEP_UP_URL: 'https://houston.hubify.com/2fa', GATEWAY_TERMINAL_AMR: 'otp' },
       /^GATEWAY_STEP_UP_URL .* own door/,
       'nor for a second factor',
     ],
@@ -102,7 +102,16 @@ t.test('settings that contradict each other are refused', async (t) => {
           /no second factor is asked/,
           'nor when it is off',
         ],
-        [{ ...env, GATEWAY_SECOND_FACTOR: 'local' }, undefined, 'a factor that is kept here'],
+        [
+          { ...env, GATEWAY_SECOND_FACTOR: 'local' },
+          name === 'STEP_UP_URL' ? /^GATEWAY_STEP_UP_URL .* nothing that the login/ : undefined,
+          'a factor that is kept here',
+        ],
+        [
+          { ...env, GATEWAY_SECOND_FACTOR: 'local', GATEWAY_TERMINAL_AMR: 'otp' },
+          undefined,
+          'both',
+        ],
         [{ ...env, GATEWAY_TERMINAL_AMR: 'otp' }, undefined, 'one of the login service'],
       ] as const
     }),

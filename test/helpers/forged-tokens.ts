@@ -118,7 +118,8 @@ export async function renew(
 ): Promise<SignedIn> {
   const checked = await subject.verifier.verifyTicket(ticket, false)
   const minted = await mint(subject, checked, browser.session.id, browser.session.endsAt)
-  const renewed = subject.sessions.renew(browser, checked, minted)
+  const proof = subject.sessions.proof(browser, checked.claims)
+  const renewed = subject.sessions.renew(browser, checked, { ...minted, proof })
   return { browser: renewed, session: renewed.session, token: minted.token }
 }
 

@@ -1,7 +1,7 @@
 /** Does a factor that was shown count for the newest token of its session, and for nothing else? */
 import t from 'tap'
 import { SessionIssuer } from '../../src/identity/issuer.ts'
-import { newName } from '../../src/identity/sessions.ts'
+import { newName, SUPERSEDED_MS } from '../../src/identity/sessions.ts'
 import {
   forge,
   FullDisk,
@@ -44,6 +44,25 @@ t.test(
   },
 )
 
+t.test('an answer that is lost does not take the session with it', async (t) => {
+  let now = START
+  const subject = identity({ now: () => now })
+  const { browser, token: before } = await signIn(subject)
+  const lost = await issuerOf(subject).stepUp(browser, FACTOR)
+  now += 10 * SUPERSEDED_MS
+  t.equal(await verdict(before, subject.verifier), 'alice', 'the cookie that the browser still has')
+  t.equal(await factorOf(subject, before), undefined)
+  const known = subject.sessions.browser(browser.session.id)
+  if (known === undefined) throw new Error('no session')
+  const { token } = await issuerOf(subject).stepUp(known, { at: now, methods: ['otp'] })
+  t.equal(await factorOf(subject, token), now, 'the browser has this one')
+  t.equal(await verdict(before, subject.verifier), 'alice', 'other tabs are on their way')
+  now += SUPERSEDED_MS
+  for (const old of [before, lost.token])
+    t.equal(await verdict(old, subject.verifier), 'token-invalid', 'and then it is over')
+  t.equal(await verdict(token, subject.verifier), 'alice')
+})
+
 t.test('it survives a restart and a renewal, and ends with the session', async (t) => {
   const subject = identity()
   const { browser } = await signIn(subject)
@@ -53,7 +72,8 @@ t.test('it survives a restart and a renewal, and ends with the session', async (
   const known = later.sessions.browser(browser.session.id)
   if (known === undefined) throw new Error('no session')
   const ticket = await later.verifier.verifyTicket(withClaims({ iat: NOW, jti: newName() }), false)
-  const draft = await issuerOf(later).draft(ticket, known)
+  const shown = await later.verifier.verify(token)
+  const draft = await issuerOf(later).draft(ticket, known, shown)
   issuerOf(later).renew(draft, known)
   t.equal(await factorOf(later, draft.token), START + 1000, 'a renewal has it too')
   t.equal(await factorOf(later, token), undefined, 'and the token before does not any more')

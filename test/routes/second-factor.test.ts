@@ -1,7 +1,8 @@
 /** Can a person set up a second factor, show it, and get on, without any script? And can nobody else? */
 import { TOTP, Secret } from 'otpauth'
 import t, { type Test } from 'tap'
-import { pageOf } from '../helpers/api.ts'
+import { pageOf, ticketOf } from '../helpers/api.ts'
+import { Authenticator } from '../helpers/authenticator.ts'
 import { assertRefused, DOORS, knock, NAVIGATION, ORIGIN } from '../helpers/door.ts'
 import { startWorkspace } from '../helpers/gateway.ts'
 import { send, type RawAnswer } from '../helpers/wire.ts'
@@ -235,4 +236,254 @@ t.test('where no factors are kept, the page says where one is shown', async (t) 
   t.match(form.body, /<a class="button" href="https:\/\/hubify\.com\/login\?return_to=/)
   const posted = await post(workspace, '/_gateway/second-factor/app', page, { next: '/' })
   t.match(posted, { status: 400, headers: { 'x-gateway-error': 'bad-request' } })
+})
+
+const VERIFY = '/_gateway/verify-2fa'
+
+/** The options for the authenticator on a page. */
+const optionsIn = ({ body }: RawAnswer): object => {
+  const [, text = ''] = /data-options="([^"]*)"/.exec(body) ?? []
+  const json = text.replaceAll(/&#(\d+);/g, (_all, code: string) =>
+    String.fromCharCode(Number(code)),
+  )
+  return JSON.parse(json) as object
+}
+
+/** Makes a passkey. */
+async function setUpPasskey(
+  t: Test,
+  workspace: Awaited<ReturnType<typeof start>>,
+  page: readonly string[],
+) {
+  const passkey = new Authenticator({ isSynced: true })
+  const begun = await post(workspace, '/_gateway/second-factor/passkey', page, { next: '/' })
+  const confirmed = await post(workspace, '/_gateway/second-factor/passkey/confirm', page, {
+    ...{ next: '/', name: 'laptop' },
+    passkey: JSON.stringify(passkey.create(optionsIn(begun), ORIGIN)),
+  })
+  t.equal(confirmed.status, 200, confirmed.body.slice(-800))
+  return passkey
+}
+
+const see = (
+  { port }: { readonly port: number },
+  page: readonly string[],
+  more: readonly string[] = [],
+) => send(port, `GET ${VERIFY}?next=/terminal/`, [...page, ...NAVIGATION, ...more])
+
+t.test('fifty posts at once with one proof: one is taken', async (t) => {
+  const workspace = await start(t)
+  const first = await pageOf(workspace)
+  const { secret, codes, page: verified } = await setUpApp(t, workspace, first)
+  const adding = await post(workspace, '/_gateway/second-factor/passkey', verified, {
+    ...{ next: '/', code: codes[9] ?? '' },
+  })
+  const passkey = new Authenticator({ isSynced: true })
+  await post(workspace, '/_gateway/second-factor/passkey/confirm', verified, {
+    passkey: JSON.stringify(passkey.create(optionsIn(adding), ORIGIN)),
+  })
+  const page = await pageOf(workspace)
+  const proofs: Record<string, () => Promise<Record<string, string>>> = {
+    'a code': async () => ({ code: codeOf(secret) }),
+    'a backup code': async () => ({ code: codes[0] ?? '' }),
+    'a passkey': async () => ({
+      passkey: JSON.stringify(passkey.get(optionsIn(await see(workspace, page)), ORIGIN)),
+    }),
+  }
+  for (const [kind, show] of Object.entries(proofs)) {
+    const fields = await show()
+    const answers = await Promise.all(
+      Array.from({ length: 50 }, () =>
+        post(workspace, VERIFY, page, { next: '/terminal/', ...fields }),
+      ),
+    )
+    const taken = answers.filter(({ status }) => status === 303)
+    t.equal(taken.length, 1, kind)
+    for (const answer of answers.filter((one) => !taken.includes(one))) {
+      t.equal(answer.status, 401)
+      t.match(
+        answer.body,
+        /role="alert">That (?:code was used before|took too long, or was sent twice)/,
+      )
+      t.equal(answer.headers['set-cookie'], undefined)
+      t.equal(field(answer.body, 'next'), '/terminal/')
+    }
+    const [winner] = taken
+    t.equal((await send(workspace.port, 'GET /terminal/', page)).status, 401)
+    if (winner !== undefined)
+      t.equal((await send(workspace.port, 'GET /terminal/', after(winner, page))).status, 200)
+  }
+})
+
+t.test('a form that comes without a session leads to where it wanted to go', async (t) => {
+  const workspace = await start(t)
+  const { secret } = await setUpApp(t, workspace, await pageOf(workspace))
+  const page = await pageOf(workspace)
+  const form = await see(workspace, page)
+  const [, action = ''] = /<form method="post" action="([^"]+)"/.exec(form.body) ?? []
+  t.equal(action, `${VERIFY}?next=%2Fterminal%2F`)
+  const fields = { next: '/terminal/', code: codeOf(secret) }
+  await send(workspace.port, 'POST /_gateway/sign-out', [...page, 'Content-Length: 0'])
+  for (const headers of [page.slice(1), page]) {
+    const answer = await post(workspace, action, headers, fields)
+    t.equal(answer.status, 401)
+    t.equal(field(answer.body, 'return_to'), '/terminal/')
+    t.equal((await send(workspace.port, 'GET /terminal/', headers)).status, 401)
+  }
+  const unseen = await see(workspace, page.slice(1))
+  t.equal(field(unseen.body, 'return_to'), '/terminal/', 'and the page itself')
+  const anew = await pageOf(workspace)
+  t.equal((await send(workspace.port, 'GET /terminal/', anew)).status, 401, 'it begins without')
+  t.equal((await post(workspace, action, anew, fields)).status, 303, 'the code was not used up')
+  t.equal(workspace.dials(), 0)
+
+  const away = await start(t, { GATEWAY_LOGIN_URL: 'https://hubify.com/login' })
+  const sent = await post(away, action, page.slice(1), fields)
+  t.equal(sent.status, 302)
+  const { searchParams } = new URL(sent.headers['location'] ?? '')
+  t.equal(searchParams.get('return_to'), `${ORIGIN}/terminal/`)
+})
+
+t.test('a form that comes late gets the page again', async (t) => {
+  const workspace = await start(t)
+  const passkey = await setUpPasskey(t, workspace, await pageOf(workspace))
+  const page = await pageOf(workspace)
+  const shown = {
+    passkey: JSON.stringify(passkey.get(optionsIn(await see(workspace, page)), ORIGIN)),
+  }
+  // Eight challenges of a session count, so that a ninth is as late as one of five minutes ago.
+  for (let i = 0; i < 8; i++) await see(workspace, page)
+  const late = await post(workspace, VERIFY, page, { next: '/terminal/', ...shown })
+  t.equal(late.status, 401)
+  t.match(late.body, /role="alert">That took too long, or was sent twice\. Try once more\./)
+  t.equal(field(late.body, 'next'), '/terminal/')
+  const again = { passkey: JSON.stringify(passkey.get(optionsIn(late), ORIGIN)) }
+  t.equal((await post(workspace, VERIFY, page, { next: '/terminal/', ...again })).status, 303)
+  for (const broken of ['{', 'null', '[]', '{"response":{}}', 'x'.repeat(9000)]) {
+    const answer = await post(workspace, VERIFY, page, { next: '/terminal/', passkey: broken })
+    t.equal(answer.status, 401)
+    t.match(answer.body, /role="alert">The passkey did not answer as it should\./)
+    t.equal(field(answer.body, 'next'), '/terminal/')
+  }
+  t.equal(workspace.dials(), 0)
+})
+
+t.test('nothing that others send counts against a person', async (t) => {
+  const workspace = await start(t)
+  const { running } = workspace
+  const { secret, codes, page: verified } = await setUpApp(t, workspace, await pageOf(workspace))
+  const added = await post(workspace, '/_gateway/second-factor/passkey', verified, {
+    code: codes[1] ?? '',
+  })
+  const passkey = new Authenticator({ isSynced: true })
+  await post(workspace, '/_gateway/second-factor/passkey/confirm', verified, {
+    passkey: JSON.stringify(passkey.create(optionsIn(added), ORIGIN)),
+  })
+  const page = await pageOf(workspace)
+  const options = optionsIn(await see(workspace, page))
+  const { token } = running.parts.apiTokens.create({
+    ...{ name: 'ci', subject: 'alice', expiresAt: undefined },
+    scopes: ['owner', 'terminal', 'api'],
+  })
+  const wrong = codeOf(secret) === '000000' ? '000001' : '000000'
+  const [session = ''] = page
+  const senders: Record<string, readonly string[]> = {
+    nobody: page.slice(1),
+    'a forged cookie': [`${session}x`, ...page.slice(1)],
+    'another person': await pageOf(workspace, 'bob'),
+    'a sibling’s page': [
+      session,
+      'X-Forwarded-Proto: https',
+      'Origin: https://research.hubify.com',
+    ],
+    'a page without an origin': [session, 'X-Forwarded-Proto: https', 'Origin: null'],
+    'a program of hers': [`Authorization: Bearer ${token}`, ...page.slice(1)],
+    'her ticket': [`Authorization: Bearer ${await ticketOf('alice')}`, ...page.slice(1)],
+  }
+  for (const [who, headers] of Object.entries(senders))
+    for (let i = 0; i < 6; i++) {
+      const answer = await post(workspace, VERIFY, headers, {
+        ...{ code: wrong, sub: 'alice', subject: 'alice', next: '/terminal/' },
+      })
+      t.notMatch(answer.headers['set-cookie'] ?? '', '_session=e', who)
+    }
+  // An image on a page of a sibling workspace is sent with her cookie.
+  for (let i = 0; i < 12; i++)
+    await send(workspace.port, `GET ${VERIFY}`, [
+      ...[session, 'X-Forwarded-Proto: https', 'Sec-Fetch-Site: same-site'],
+      ...['Sec-Fetch-Mode: no-cors', 'Sec-Fetch-Dest: image'],
+    ])
+  t.equal(running.parts.factors.enrolmentOf('alice').lockedUntil, undefined)
+  t.equal((await post(workspace, VERIFY, page, { code: codeOf(secret) })).status, 303)
+  const shown = JSON.stringify(passkey.get(options, ORIGIN))
+  t.equal((await post(workspace, VERIFY, page, { passkey: shown })).status, 303, 'her challenge')
+  t.equal(workspace.dials(), 0)
+})
+
+t.test('no form leads away from the workspace', async (t) => {
+  const workspace = await start(t)
+  const tricks = [
+    ...[
+      '//evil.example/',
+      '/\\evil.example',
+      '\\\\evil.example',
+      '/%2F%2Fevil.example/',
+      '%2F%2Fevil.example',
+    ],
+    ...[
+      'https://evil.example/',
+      'https:evil.example',
+      'HTTPS://evil.example',
+      'javascript:alert(1)',
+    ],
+    ...[
+      'data:text/html,x',
+      '/\t/evil.example',
+      '/\n/evil.example',
+      '\u0000//evil.example',
+      '/.//evil.example',
+    ],
+    ...['/..//evil.example', '///evil.example', '@evil.example', '/x/../..//evil.example'],
+    ...['https://houston.hubify.com@evil.example/', 'https://houston.hubify.com.evil.example/'],
+    ...['/terminal/\r\nSet-Cookie: x=1', '/_gateway/sign-out', '/_gateway/../_gateway/sign-out'],
+    ...[`//${'e'.repeat(8000)}.example/`, `/${'x'.repeat(12_000)}`, '?', '#', '.', '..', '\ud800'],
+  ]
+  const isOurs = (next: string) => {
+    const { origin, pathname } = new URL(next, ORIGIN)
+    return origin === ORIGIN && !pathname.startsWith('/_gateway') && next.startsWith('/')
+  }
+  const unescaped = (text: string) =>
+    text.replaceAll(/&#(\d+);/g, (_all, code: string) => String.fromCharCode(Number(code)))
+  const page = await pageOf(workspace)
+  for (const next of tricks) {
+    const query = new URLSearchParams({ next }).toString()
+    const choice = await send(workspace.port, `GET ${VERIFY}?${query}`, [...page, ...NAVIGATION])
+    if (choice.status !== 414 && choice.status !== 431)
+      t.ok(isOurs(unescaped(field(choice.body, 'next'))), `GET ${next.slice(0, 40)}`)
+    for (const path of ['/app', '/app/confirm', '/passkey', '/passkey/confirm']) {
+      const answer = await post(workspace, `/_gateway/second-factor${path}`, page, { next })
+      t.ok(isOurs(unescaped(field(answer.body, 'next'))), `${path} ${next.slice(0, 40)}`)
+    }
+  }
+  const { codes } = await setUpApp(t, workspace, page)
+  for (const next of tricks) {
+    const anew = await pageOf(workspace)
+    const wrong = await post(workspace, VERIFY, anew, { next, code: 'x' })
+    t.ok(isOurs(unescaped(field(wrong.body, 'next'))), `POST ${next.slice(0, 40)}`)
+    const [, action = ''] = /<form method="post" action="([^"]+)"/.exec(wrong.body) ?? []
+    t.ok(isOurs(new URL(action, ORIGIN).searchParams.get('next') ?? ''), action.slice(0, 60))
+    for (const path of ['/app', '/passkey']) {
+      const answer = await post(workspace, `/_gateway/second-factor${path}`, anew, { next })
+      t.ok(isOurs(unescaped(field(answer.body, 'next'))), `${path} ${next.slice(0, 40)}`)
+    }
+  }
+  for (const [i, next] of tricks.slice(0, 9).entries()) {
+    const shown = await post(workspace, VERIFY, await pageOf(workspace), {
+      next,
+      code: codes[i] ?? '',
+    })
+    t.equal(shown.status, 303)
+    t.ok(isOurs(shown.headers['location'] ?? 'none'), `it goes to ${shown.headers['location']}`)
+  }
+  t.equal(workspace.dials(), 0)
 })

@@ -90,10 +90,12 @@ export function verifyPage({
   problem,
   ways,
 }: FactorWords & { readonly ways: FactorWays }): PageContent {
+  // In the address too, where it is found when the session has ended before the form is sent.
+  const action = `${VERIFY_PATH}?${new URLSearchParams({ next }).toString()}`
   return {
     title: 'Confirm that it is you',
     main: html`<p>This part of the workspace wants a second factor.</p>
-      ${alert(problem)}${factorForms({ action: VERIFY_PATH, fields: { next }, label: 'Confirm', ways })}
+      ${alert(problem)}${factorForms({ action, fields: { next }, label: 'Confirm', ways })}
       <p><a href="/">Back to the dashboard</a></p>`,
     scripts: factorScripts(ways),
   }
@@ -115,23 +117,36 @@ export function confirmPage({
   }
 }
 
+const LOGIN_FACTOR_WANTED = html`<p>
+  This part of the workspace wants a sign-in with a second factor, and yours had none, or it is too
+  long ago.
+</p>`
+
 /** Builds the page for somebody whose login service has to ask for the factor. */
 export function loginFactorPage({
   next,
+  problem,
   loginHref,
-}: FactorWords & { readonly loginHref: string | undefined }): PageContent {
+  requestId,
+}: FactorWords & {
+  readonly loginHref: string | undefined
+  /** Shown when the page is an error's, so that an operator can find the request in the log. */
+  readonly requestId?: string | undefined
+}): PageContent {
   return {
     title: 'A second factor is missing',
-    main: html`<p>
-        This part of the workspace wants a sign-in with a second factor, and yours had none, or it
-        is too long ago.
-      </p>
+    main: html`${alert(problem) ?? LOGIN_FACTOR_WANTED}
       ${
         loginHref === undefined
           ? html`<p>Sign out, and sign in again with one.</p>`
           : button(loginHref, 'Sign in with a second factor')
       }
-      <p><a href="${next}">Try again</a> · <a href="/">Back to the dashboard</a></p>`,
+      <p><a href="${next}">Try again</a> · <a href="/">Back to the dashboard</a></p>
+      ${
+        requestId === undefined
+          ? undefined
+          : html`<p class="about"><code>step-up-required · ${requestId}</code></p>`
+      }`,
   }
 }
 

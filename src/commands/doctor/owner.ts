@@ -1,28 +1,36 @@
-/** Do the API tokens and the keys of the running gateway deserve a look? What the admin socket lists tells. */
+/** Do the API tokens, the keys and the step-up of the running gateway deserve a look? What the admin socket lists tells. */
 import { askAdmin, GatewayNotReachedError } from '../../admin/ask.ts'
 import { OWNER_ACTIONS, type ActionName } from '../../admin/owner-actions.ts'
 import { tokenAdvice, type ListedApiToken } from '../../identity/api-token-list.ts'
 import type { KeyUse } from '../../identity/key-report.ts'
+import type { RefusalView } from '../../admin/refusals.ts'
+import { CAME_BACK_REASON } from '../../rules/step-up.ts'
+import { inSeconds } from '../../answers/details.ts'
 import type { Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'
 
 const TOKENS = 'api-tokens'
 const KEYS = 'signing-keys'
+const STEP_UP = 'step-up'
 
 /** A key that nobody has used for this long is no longer needed, in milliseconds: the report counts for a day. */
 const DAY_MS = 86_400_000
 
 export async function examineOwner({ config }: Examination): Promise<Finding[]> {
-  const { stateDir } = config
+  const { stateDir, stepUpUrl } = config
+  const asksLogin = stepUpUrl !== undefined
   try {
     const { apiTokens } = (await ask(stateDir, 'list-api-tokens')) as {
       apiTokens: ListedApiToken[]
     }
     const { keys } = (await ask(stateDir, 'list-keys')) as { keys: KeyUse[] }
-    return [judgeTokens(apiTokens, Date.now()), judgeKeys(keys, Date.now())]
+    const findings = [judgeTokens(apiTokens, Date.now()), judgeKeys(keys, Date.now())]
+    if (!asksLogin) return findings
+    const { refusals } = (await ask(stateDir, 'list-refusals')) as { refusals: RefusalView[] }
+    return [...findings, judgeStepUp(refusals, config)]
   } catch (error) {
     if (!(error instanceof GatewayNotReachedError)) throw error
-    return [TOKENS, KEYS].map((name) => skip(name, error.message))
+    return [TOKENS, KEYS, ...(asksLogin ? [STEP_UP] : [])].map((name) => skip(name, error.message))
   }
 }
 
@@ -80,4 +88,19 @@ function judgeKeys(keys: readonly KeyUse[], now: number): Finding {
       `${kid} ${role}: ${openSessions} sessions, ${lastDay} requests in the last day`,
   )
   return pass(KEYS, uses.join('; '))
+}
+
+/** Whether the login service says what GATEWAY_TERMINAL_AMR wants, as far as the refusals of late show. */
+function judgeStepUp(
+  refusals: readonly RefusalView[],
+  { terminalAmr, terminalMaxAge }: Examination['config'],
+): Finding {
+  const [latest] = refusals.filter(({ reason }) => reason === CAME_BACK_REASON)
+  if (latest === undefined)
+    return pass(STEP_UP, 'nobody came back from GATEWAY_STEP_UP_URL without a factor lately')
+  return warn(
+    STEP_UP,
+    `browsers come back from GATEWAY_STEP_UP_URL without a factor that counts, such as with request ${latest.id}`,
+    `the login service must put one of ${terminalAmr.join(', ')} into amr, and an auth_time of the last ${inSeconds(terminalMaxAge)}; or set GATEWAY_TERMINAL_AMR and GATEWAY_TERMINAL_MAX_AGE to what it says`,
+  )
 }

@@ -4,9 +4,12 @@ import { startAdmin } from '../../../src/admin/door.ts'
 import { examineOwner } from '../../../src/commands/doctor/owner.ts'
 import type { ListedApiToken } from '../../../src/identity/api-token-list.ts'
 import type { KeyUse } from '../../../src/identity/key-report.ts'
+import { pageOf } from '../../helpers/api.ts'
+import { NAVIGATION } from '../../helpers/door.ts'
 import { examined } from '../../helpers/examined.ts'
 import { startOperated, recordingLogger } from '../../helpers/operations.ts'
 import { temporaryFolder } from '../../helpers/process.ts'
+import { send } from '../../helpers/wire.ts'
 
 const look = (stateDir: string) => examined(examineOwner, { GATEWAY_STATE_DIR: stateDir })
 
@@ -86,6 +89,37 @@ t.test('an old key that nobody has used for a day can be removed', async (t) => 
     t.match(finding, { verdict, detail: /bbbbbbbb/ })
     if (verdict === 'warn') t.match(finding?.remedy, /GATEWAY_JWT_PREVIOUS_SECRETS.*SIGHUP/)
   }
+})
+
+t.test('a login service that does not say what is wanted is named', async (t) => {
+  const settings = {
+    GATEWAY_TERMINAL_AMR: 'otp,hwk',
+    GATEWAY_STEP_UP_URL: 'https://hubify.com/verify-2fa',
+  }
+  const workspace = await startOperated(t, settings)
+  const { stateDir, port } = workspace
+  const stepUp = async () =>
+    (await examined(examineOwner, { ...settings, GATEWAY_STATE_DIR: stateDir }))['step-up']
+  const [session = '', ...page] = await pageOf(workspace)
+  const visit = (cookies: string) =>
+    send(port, 'GET /terminal/', [`Cookie: ${cookies}`, ...page, ...NAVIGATION])
+  const cookies = session.slice('Cookie: '.length)
+  const away = await visit(cookies)
+  t.equal(away.status, 302)
+  t.match(await stepUp(), { verdict: 'pass' })
+  const [state = ''] = (away.headers['set-cookie'] ?? '').split(';')
+  const back = await visit(`${cookies}; ${state}`)
+  t.equal(back.status, 401)
+  const id = back.headers['x-request-id'] ?? ''
+  await workspace.logLine((line) => line['id'] === id)
+  t.match(await stepUp(), {
+    verdict: 'warn',
+    detail: id,
+    remedy: /one of otp, hwk into amr, and an auth_time of the last 43200 seconds/,
+  })
+  t.equal((await look(stateDir))['step-up'], undefined, 'where no login service is asked')
+  const none = await examined(examineOwner, { ...settings, GATEWAY_STATE_DIR: temporaryFolder(t) })
+  t.match(none['step-up'], { verdict: 'skip' })
 })
 
 t.test('without a gateway nothing is looked at', async (t) => {
