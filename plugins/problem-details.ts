@@ -25,7 +25,7 @@ import {
   type WayToLogin,
 } from '../src/request/login.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
-import { returnPath } from '../src/rules/return-to.ts'
+import { OWNER_PAGE, returnPath } from '../src/rules/return-to.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
 /** What the plugin needs besides the request. */
@@ -231,11 +231,17 @@ function isRepeatable({ method, exchange }: FastifyRequest): boolean {
   return (method === 'GET' || method === 'HEAD') && exchange.outcome.stage !== 'sign-in'
 }
 
-/** The path to return to after sign-in. Only a plain page view can be repeated; anything else returns to `/`. */
+/**
+ * The path to return to after sign-in. Only a plain page view can be repeated. A form of the owner's page is posted to that page,
+ * so it leads back there; anything else returns to `/`.
+ */
 function returnHere({ method, exchange }: FastifyRequest): string {
   if (exchange.returnTo !== undefined) return exchange.returnTo
-  if ((method !== 'GET' && method !== 'HEAD') || exchange.target === undefined) return '/'
-  return returnPath(exchange.target.path + exchange.target.query, ownOrigin(exchange))
+  const { target } = exchange
+  if (target === undefined) return '/'
+  if (target.path === OWNER_PAGE) return OWNER_PAGE
+  if (method !== 'GET' && method !== 'HEAD') return '/'
+  return returnPath(target.path + target.query, ownOrigin(exchange))
 }
 
 function elsewhere({ headers }: Answer, location: string): Answer {

@@ -7,9 +7,7 @@ import { html, type Html } from '../src/answers/html.ts'
 import { alert, hiddenFields, personOf } from '../src/answers/pages/elements.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import type { ListedApiToken } from '../src/identity/api-token-list.ts'
-
-/** The path of the owner's page, to which all of its forms are posted. */
-export const OWNER_PAGE = '/_gateway/'
+import { OWNER_PAGE } from '../src/rules/return-to.ts'
 
 /** Everything on the page. A part that the person may not see, or that could not be asked, is undefined. */
 export interface OwnerPageParts {
@@ -39,10 +37,12 @@ export interface TokenFields {
   readonly name: string
   readonly scopes: readonly string[]
   readonly days: string
+  /** Whether the form was sent, so that it is shown open. */
+  readonly isSent: boolean
 }
 
 /** The scopes that the form offers; the command and the JSON API take finer ones. */
-const OFFERED_SCOPES = ['api', 'dashboard', 'chat', 'terminal', 'owner'] as const
+export const OFFERED_SCOPES = ['api', 'dashboard', 'chat', 'terminal', 'owner'] as const
 
 /** For how many days the form offers a token. */
 export const OFFERED_DAYS = ['7', '30', '90', '365'] as const
@@ -62,7 +62,7 @@ export function ownerPage(parts: OwnerPageParts): PageContent {
       </form>`,
     main: html`<p>
         Signed in as ${personOf(subject)}${until}.
-        <a href="/_gateway/renew?return_to=/">Stay signed in longer</a>
+        <a href="/_gateway/renew?return_to=${OWNER_PAGE}">Stay signed in longer</a>
       </p>
       ${done === undefined ? undefined : html`<p class="done" role="status">${done}</p>`}${alert(problem)}
       ${servicesSection(parts)}${sessionsSection(parts)}${terminalsSection(parts)}${factorsSection(parts)}${tokensSection(parts)}${refusalsSection(parts)}`,
@@ -163,7 +163,7 @@ function sessionRow(session: SessionView): Html {
         ${address === null ? undefined : html`from ${address}, `}${createdAt === null ? undefined : html`since ${timeOf(createdAt)}, `}${lastSeenAt === null ? 'not seen yet' : html`last seen ${timeOf(lastSeenAt)}${lastSeenFrom === null || lastSeenFrom === address ? undefined : html` from ${lastSeenFrom}`}`}${sockets === 0 ? undefined : html`, ${sockets} open connections`}
       </p>
     </div>
-    <div class="acts">${act('end-session', { id }, current ? 'Sign out here' : 'End', name)}</div>
+    <div class="acts">${current ? SIGN_OUT_HERE : act('end-session', { id }, 'End', name)}</div>
   </li>`
 }
 
@@ -214,7 +214,7 @@ function terminalRow({ id, state, title, sub, since, waitsUntil, address }: Term
 
 function factorsSection({ factors }: OwnerPageParts): Html | undefined {
   if (factors?.kept !== true) return undefined
-  const { totp, passkeys, backupCodes, lockedUntil } = factors
+  const { totp, passkeys, backupCodes, lockedUntil, problems } = factors
   const next = { next: OWNER_PAGE }
   const app =
     totp === null
@@ -243,12 +243,13 @@ function factorsSection({ factors }: OwnerPageParts): Html | undefined {
             </div>
           </li>`,
         ]
-  const locked =
-    lockedUntil === null
-      ? undefined
-      : html`<p class="alert">
-          Too many wrong codes: codes of the app are not taken until ${timeOf(lockedUntil)}.
-        </p>`
+  const troubles = problems.map(
+    ({ problem, detail }) =>
+      html`<p class="alert">
+        ${detail}
+        ${problem === 'locked' && lockedUntil !== null ? html`Until ${timeOf(lockedUntil)}.` : undefined}
+      </p>`,
+  )
   const add = html`<div class="acts">
     <form method="post" action="/_gateway/second-factor/app">
       ${hiddenFields(next)}<button class="quiet">
@@ -262,7 +263,7 @@ function factorsSection({ factors }: OwnerPageParts): Html | undefined {
   return section(
     'factors',
     'Second factor',
-    html`${locked}${rows([...app, ...keys, ...codes], 'None is set up. The terminal asks for one.')}${add}`,
+    html`${troubles}${rows([...app, ...keys, ...codes], 'None is set up. The terminal asks for one.')}${add}`,
   )
 }
 
@@ -307,7 +308,7 @@ function tokensSection({ apiTokens, once, typed }: OwnerPageParts): Html | undef
         ${count} days
       </option>`,
   )
-  const form = html`<details ${typed.name === '' ? undefined : OPEN}>
+  const form = html`<details ${typed.isSent ? OPEN : undefined}>
     <summary>Make a token</summary>
     <form method="post" action="${OWNER_PAGE}">
       ${hiddenFields({ act: 'create-api-token', once })}
@@ -388,6 +389,11 @@ function refusalsSection({ refusals }: OwnerPageParts): Html | undefined {
   )
   return section('refusals', 'Refused lately', rows(list, 'Nothing was refused.'))
 }
+
+/** Not the act that ends a session: signing out also takes the cookie. */
+const SIGN_OUT_HERE = html`<form method="post" action="/_gateway/sign-out">
+  <button class="danger">Sign out here</button>
+</form>`
 
 const CHECKED = html`checked`
 const SELECTED = html`selected`

@@ -38,7 +38,6 @@ import { refuseOtherMethods } from './other-methods.ts'
 import { cookieOf } from './session-forms.ts'
 
 const FORMS = '/_gateway/second-factor'
-const OWNER_PAGE = '/_gateway/'
 
 /** Pages of an allowed origin get no challenge, and enrol nobody. */
 const OWN = { config: { ownPages: true } } as const
@@ -182,7 +181,7 @@ export default async function secondFactorRoutes(
       const content = enrolPage({ next, problem, mayEnrol, loginHref: way?.location })
       return { content, headers: way?.headers ?? [] }
     }
-    const ways = await waysOf(request, browser, factors, VERIFY_PURPOSE)
+    const ways = await waysOf(request, browser.session, factors, VERIFY_PURPOSE)
     return { content: verifyPage({ next, problem, ways }), headers: [] }
   }
 
@@ -215,7 +214,7 @@ export default async function secondFactorRoutes(
       await enrol(browser, next, true)
       return reply
     }
-    const ways = await waysOf(request, browser, factors, purpose)
+    const ways = await waysOf(request, browser.session, factors, purpose)
     const action = request.url.split('?')[0] ?? ''
     const content = confirmPage({ action, fields: { next }, ways, problem: result?.detail })
     if (result !== undefined) return answerAgain(app, request, reply, result, content)
@@ -269,8 +268,7 @@ function begin({ exchange }: FastifyRequest): void {
 
 /** Where the person goes on to: the owner's page, or any path of the services. */
 function nextIn(fields: URLSearchParams, { exchange }: FastifyRequest): string {
-  const next = fields.get('next') ?? undefined
-  return next === OWNER_PAGE ? next : returnPath(next, ownOrigin(exchange))
+  return returnPath(fields.get('next') ?? undefined, ownOrigin(exchange))
 }
 
 /** The page with the secret of an authenticator app. */
