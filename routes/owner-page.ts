@@ -121,7 +121,7 @@ type FieldName = 'id' | 'once' | 'name' | 'scope' | 'days'
 
 /** The form of the values that fields have. Nothing else is taken, so that no page shows anything else of a request. */
 const FIELDS: Readonly<Record<FieldName, (value: string) => boolean>> = {
-  id: (value) => /^[\w-]{1,128}$/.test(value),
+  id: (value) => value !== '', // a program chooses its session's; it is shown again when something has it
   once: (value) => /^[\w-]{22}$/.test(value),
   name: () => true, // the action says what a name is; it is shown again in no other form
   scope: (value) => OFFERED_SCOPES.some((scope) => scope === value),

@@ -3,6 +3,7 @@
  * route that wants one, and by the forms below `/_gateway/second-factor`. What changes later is an owner's act (src/admin/own-factor-actions.ts).
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { mustHaveRoom } from '../src/admin/own-factor-actions.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { trusted } from '../src/answers/html.ts'
 import { NO_FACTOR_HERE_DETAIL, NO_PASSKEY_DETAIL } from '../src/answers/details.ts'
@@ -96,9 +97,8 @@ export default async function secondFactorRoutes(
   })
 
   app.post(`${FORMS}/app`, OWN, async function beginApp(request, reply) {
-    return withEnroller(request, reply, 'add-app', async (browser, next, hasProof) => {
-      const { id: sessionId, subject } = browser.session
-      const setUp = factors.beginTotp(subject, { sessionId, hasProof })
+    return withEnroller(request, reply, 'add-app', ({ session }) => async (next, hasProof) => {
+      const setUp = factors.beginTotp(session.subject, { sessionId: session.id, hasProof })
       if (!setUp.isDone) throw factorError(setUp.reason)
       app.writePage(request, reply, await appPage(setUp, next))
     })
@@ -125,13 +125,15 @@ export default async function secondFactorRoutes(
   })
 
   app.post(`${FORMS}/passkey`, OWN, async function beginPasskey(request, reply) {
-    return withEnroller(request, reply, 'add-passkey', async (browser, next, hasProof) => {
-      const { id: sessionId, subject } = browser.session
+    return withEnroller(request, reply, 'add-passkey', ({ session: { id, subject } }) => {
       const site = siteOf(request.exchange)
       if (site === undefined) throw NO_PASSKEYS_HERE
-      const setUp = await factors.beginPasskey(subject, { sessionId, hasProof, site })
-      if (!setUp.isDone) throw factorError(setUp.reason)
-      app.writePage(request, reply, passkeySetUpPage({ next, options: setUp.options }))
+      mustHaveRoom(factors.enrolmentOf(subject))
+      return async (next, hasProof) => {
+        const setUp = await factors.beginPasskey(subject, { sessionId: id, hasProof, site })
+        if (!setUp.isDone) throw factorError(setUp.reason)
+        app.writePage(request, reply, passkeySetUpPage({ next, options: setUp.options }))
+      }
     })
   })
 
@@ -188,19 +190,21 @@ export default async function secondFactorRoutes(
   /**
    * Begins an enrolment for somebody who may: with a fresh sign-in for the first factor, and with a factor for any other.
    * @param purpose for what the factor is shown
+   * @param prepare judges the request before the factor, which is used up by being judged
    */
   async function withEnroller(
     request: FastifyRequest,
     reply: FastifyReply,
     purpose: string,
-    enrol: (browser: BrowserSession, next: string, hasProof: boolean) => Promise<void>,
+    prepare: (browser: BrowserSession) => (next: string, hasProof: boolean) => Promise<void>,
   ): Promise<FastifyReply> {
     begin(request)
     const form = formOf(request)
     const next = nextIn(form, request)
     const browser = mustBeBrowser(request)
+    const enrol = prepare(browser)
     if (!factors.isEnrolled(browser.session.subject)) {
-      if (isFreshSignIn(browser)) await enrol(browser, next, false)
+      if (isFreshSignIn(browser)) await enrol(next, false)
       else {
         const { content, headers } = await pageFor(request, next)
         app.writePage(request, reply, content, headers)
@@ -211,7 +215,7 @@ export default async function secondFactorRoutes(
     const result =
       proof === undefined ? undefined : await judge(request, browser, proof, purpose, options)
     if (result !== undefined && !(result instanceof GatewayError)) {
-      await enrol(browser, next, true)
+      await enrol(next, true)
       return reply
     }
     const ways = await waysOf(request, browser.session, factors, purpose)

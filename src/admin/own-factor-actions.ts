@@ -1,7 +1,12 @@
 /** How does a person look after their own second factors? They see them, add and remove some, and get new backup codes. */
 import type { Principal } from '../identity/token.ts'
 import { factorError } from '../identity/second-factor/factor-error.ts'
-import { MAX_PASSKEYS, type Enrolled, type Refused } from '../identity/second-factor/factors.ts'
+import {
+  MAX_PASSKEYS,
+  type Enrolled,
+  type Enrolment,
+  type Refused,
+} from '../identity/second-factor/factors.ts'
 import type { ActionInput, ActionResult, LiveParts } from './action.ts'
 import type { Caller } from './caller.ts'
 import { membersOf, ownerRefusal, textIn } from './members.ts'
@@ -76,14 +81,18 @@ export function beginPasskey(parts: LiveParts, caller: Caller): () => Promise<Ac
   const { id: sessionId, subject } = kept(parts, caller).session
   const { site } = caller
   if (site === undefined) throw ownerRefusal('bad-request', 'no passkeys at an address')
-  if (parts.factors.enrolmentOf(subject).passkeys.length >= MAX_PASSKEYS)
-    throw ownerRefusal('bad-request', 'too many passkeys')
+  mustHaveRoom(parts.factors.enrolmentOf(subject))
   const hasProof = wantsFactor(parts, caller)
   return async () => {
     const setUp = await parts.factors.beginPasskey(subject, { sessionId, hasProof, site })
     if (!setUp.isDone) throw factorError(setUp.reason)
     return { answer: { options: setUp.options } }
   }
+}
+
+/** @throws {GatewayError} `bad-request` when a person can have no further passkey */
+export function mustHaveRoom({ passkeys }: Enrolment): void {
+  if (passkeys.length >= MAX_PASSKEYS) throw ownerRefusal('bad-request', 'too many passkeys')
 }
 
 /** Adds the passkey that the browser has made. */

@@ -145,6 +145,17 @@ t.test('a session is ended, and all others are', async (t) => {
   t.notOk(await isIn(laptop))
 })
 
+t.test('a program is ended too, whatever the login service calls its session', async (t) => {
+  const workspace = await startWorkspace(t)
+  const page = await pageOf(workspace)
+  const bearer = [`Authorization: Bearer ${await ticketOf('ci', { id: 'urn:uuid:7~"<b>' })}`]
+  t.equal((await send(workspace.port, 'GET /api/x', bearer)).status, 200)
+  const shown = await open(workspace, page)
+  const [id] = idsOf(shown, 'end-session')
+  t.equal((await act(workspace, page, { act: 'end-session', id: unescaped(id) })).status, 303)
+  t.equal((await send(workspace.port, 'GET /api/x', bearer)).status, 401)
+})
+
 t.test('a token is made once, shown once, and revoked', async (t) => {
   const workspace = await startWorkspace(t)
   const page = await pageOf(workspace)
@@ -263,9 +274,7 @@ t.test('a form that no page has is not done, and nothing of it comes back', asyn
       ['id', 'a'],
       ['id', 'b'],
     ],
-    { act: 'end-session', id: evil },
     { act: 'end-session', id: '' },
-    { act: 'end-session', id: 'x'.repeat(5000) },
     { act: 'create-api-token', once, name: 'ci', scope: 'api', days: '9999' },
     { act: 'create-api-token', once, name: 'ci', scope: 'api', days: evil },
     { act: 'create-api-token', once, name: 'ci', scope: 'vault', days: '7' },
@@ -292,6 +301,12 @@ t.test('a form that no page has is not done, and nothing of it comes back', asyn
     t.match(saidOn(answer, 'alert'), 'The form was not complete. Nothing was done.')
     t.notMatch(answer.body, /evil|xxxxx/)
   }
+  for (const name of ['end-session', 'end-terminal', 'revoke-api-token'])
+    for (const id of [evil, 'xxxxx'.repeat(1000), '../x', '__proto__', 'a\u0000b']) {
+      const answer = await act(workspace, page, { act: name, id })
+      t.match(answer.status, name === 'end-terminal' ? /^(404|503)$/ : 404, name)
+      t.notMatch(answer.body, /evil|xxxxx/)
+    }
   const [session = '', ...rest] = page
   const raw = (type: string, body: string) =>
     send(
@@ -499,6 +514,48 @@ t.test('a factor is not used up by a form that is wrong', async (t) => {
   t.match(removed, { status: 303, headers: { location: `${PAGE}?done=remove-second-factor` } })
   t.notOk(workspace.running.parts.factors.isEnrolled('alice'))
 })
+
+t.test('a passkey that cannot be added uses no code up', async (t) => {
+  const workspace = await startLocal(t)
+  const page = await pageOf(workspace)
+  const { backupCodes } = enrolApp(workspace)
+  const [code = ''] = backupCodes
+  const ip = page.map((line) => (line.startsWith('Origin') ? 'Origin: https://127.0.0.1' : line))
+  const literal = await postForm(
+    workspace,
+    '/_gateway/second-factor/passkey',
+    [...ip, 'Host: 127.0.0.1'],
+    { code },
+  )
+  t.equal(literal.status, 400, literal.body)
+  for (let i = 0; i < 20; i++) await enrolPasskey(workspace)
+  const full = await postForm(workspace, '/_gateway/second-factor/passkey', page, { code })
+  t.equal(full.status, 400)
+  t.match(full.body, 'There are 20 passkeys. Remove one first.')
+  const inJson = await call(workspace, 'POST /second-factor/passkey', page, { factor: { code } })
+  t.match(inJson, { status: 400, headers: { 'x-gateway-error': 'bad-request' } })
+  const good = await postForm(workspace, '/_gateway/second-factor/app', page, { code })
+  t.match(good.body, 'class="secret"', 'the code still counts')
+})
+
+t.test(
+  'five wrong codes lock the app for acts as everywhere, and a backup code still does one',
+  async (t) => {
+    const workspace = await startLocal(t)
+    const page = await pageOf(workspace)
+    const { secret, backupCodes } = enrolApp(workspace)
+    const right = () => codeAt(secret, Date.now())
+    const wrong = right() === '000000' ? '000001' : '000000'
+    const tryCode = (code: string) => act(workspace, page, { act: 'new-backup-codes', code })
+    for (let i = 0; i < 5; i++) t.match(saidOn(await tryCode(wrong), 'alert'), 'The code is wrong')
+    t.match(saidOn(await tryCode(right()), 'alert'), 'Too many codes were wrong')
+    t.match(
+      (await open(workspace, page)).body,
+      /class="alert">\s*Too many codes were wrong[^]*Until <time/,
+    )
+    t.match((await tryCode(backupCodes[0] ?? '')).body, 'Keep your backup codes')
+  },
+)
 
 t.test('new backup codes replace the old ones, and are shown once', async (t) => {
   const workspace = await startLocal(t)
