@@ -3,13 +3,14 @@ import type { OwnFactorsView } from '../src/admin/own-factor-actions.ts'
 import type { RefusalView } from '../src/admin/refusals.ts'
 import type { SessionView } from '../src/admin/session-actions.ts'
 import type { TerminalsAnswer, TerminalView } from '../src/admin/terminal-actions.ts'
+import { KEEPER_AWAY_DETAIL } from '../src/answers/details.ts'
 import { html, type Html } from '../src/answers/html.ts'
 import { alert, hiddenFields, personOf } from '../src/answers/pages/elements.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import type { ListedApiToken } from '../src/identity/api-token-list.ts'
 import { OWNER_PAGE } from '../src/rules/return-to.ts'
 
-/** Everything on the page. A part that the person may not see, or that could not be asked, is undefined. */
+/** Everything on the page. A part that the person may not see, or that does not answer, is undefined. */
 export interface OwnerPageParts {
   readonly subject: string
   /** ISO 8601 */
@@ -175,8 +176,9 @@ function deviceName(agent: string): string {
   return `${{ Edg: 'Edge', OPR: 'Opera' }[browser] ?? browser} on ${system}`
 }
 
-function terminalsSection({ terminals, sessions }: OwnerPageParts): Html | undefined {
-  if (terminals === undefined) return undefined
+function terminalsSection({ terminals, sessions }: OwnerPageParts): Html {
+  if (terminals === undefined)
+    return section('terminals', 'Terminals', html`<p class="alert">${KEEPER_AWAY_DETAIL}</p>`)
   const none =
     terminals.keeper === 'running'
       ? 'No terminal is open.'
@@ -250,6 +252,7 @@ function factorsSection({ factors }: OwnerPageParts): Html | undefined {
         ${problem === 'locked' && lockedUntil !== null ? html`Until ${timeOf(lockedUntil)}.` : undefined}
       </p>`,
   )
+  const none = factors.enrolled ? 'None can be read.' : 'None is set up. The terminal asks for one.'
   const add = html`<div class="acts">
     <form method="post" action="/_gateway/second-factor/app">
       ${hiddenFields(next)}<button class="quiet">
@@ -263,7 +266,7 @@ function factorsSection({ factors }: OwnerPageParts): Html | undefined {
   return section(
     'factors',
     'Second factor',
-    html`${troubles}${rows([...app, ...keys, ...codes], 'None is set up. The terminal asks for one.')}${add}`,
+    html`${troubles}${rows([...app, ...keys, ...codes], none)}${add}`,
   )
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { OWNER_ACTIONS } from '../../src/admin/owner-actions.ts'
 import { ACTS } from '../../routes/owner-page.ts'
+import { ensureTerminalCredential } from '../../src/terminals/terminal-credential.ts'
 import { call, jsonOf, OWN_PAGE, pageOf, ticketOf } from '../helpers/api.ts'
 import { assertRefused, cookie, HTTPS, NAVIGATION } from '../helpers/door.ts'
 import { codeAt } from '../helpers/factors.ts'
@@ -447,6 +448,10 @@ t.test('a terminal is seen and ended, and without its keeper the page says so', 
   const without = await open(workspace, page)
   t.equal(without.status, 200, 'the page is there without the keeper')
   t.match(without.body, 'id="sessions"')
+  t.match(without.body, 'The keeper of terminals does not answer.')
+  const end = await act(workspace, page, { act: 'end-terminal', id })
+  t.match(end, { status: 502, headers: { 'x-gateway-error': 'upstream-unreachable' } })
+  t.match(saidOn(end, 'alert'), 'The keeper of terminals does not answer.')
 })
 
 t.test('an act wants a factor in its own form, once, and a wrong one loses nothing', async (t) => {
@@ -554,6 +559,73 @@ t.test(
       /class="alert">\s*Too many codes were wrong[^]*Until <time/,
     )
     t.match((await tryCode(backupCodes[0] ?? '')).body, 'Keep your backup codes')
+  },
+)
+
+t.test('every act judges its request before the factor', async (t) => {
+  const workspace = await startLocal(t)
+  const page = await pageOf(workspace)
+  const { backupCodes } = enrolApp(workspace)
+  const factor = { code: backupCodes[0] ?? '' }
+  const atAddress = [
+    ...page.map((line) => (line.startsWith('Origin') ? 'Origin: https://127.0.0.1' : line)),
+    'Host: 127.0.0.1',
+  ]
+  type Wrong = readonly [path: string, body: object, page?: string[]]
+  const wrong: Record<string, Wrong | undefined> = {
+    'create-api-token': ['/api-tokens', { name: 'Not This' }],
+    'rotate-api-token': ['/api-tokens/none/rotate', {}],
+    'begin-app': undefined, // nothing of the request can be wrong
+    'begin-passkey': ['/second-factor/passkey', {}, atAddress],
+    'new-backup-codes': undefined,
+    'remove-second-factor': ['/second-factor/none', {}],
+    'show-terminal-password': ['/terminal-password', {}], // there is none
+  }
+  const acts = Object.entries(OWNER_ACTIONS).filter(([, { isAct }]) => isAct)
+  t.same(acts.map(([name]) => name).toSorted(), Object.keys(wrong).toSorted(), 'all acts')
+  for (const [name, { method }] of acts) {
+    const [path, body, as = page] = wrong[name] ?? []
+    if (path === undefined) continue
+    const answer = await call(workspace, `${method} ${path}`, as, { ...body, factor })
+    t.ok([400, 404].includes(answer.status), `${name}: ${answer.body}`)
+  }
+  const right = await call(workspace, 'POST /second-factor/backup-codes', page, { factor })
+  t.equal((jsonOf(t, right)['backupCodes'] as unknown[]).length, 10, 'the code still counts')
+})
+
+t.test(
+  'the terminal’s password is shown to its owners, with a factor, and the log says to whom',
+  async (t) => {
+    const workspace = await startLocal(t, { GATEWAY_OWNERS: 'alice' })
+    const [page, bob] = [await pageOf(workspace), await pageOf(workspace, 'bob')]
+    const { backupCodes } = enrolApp(workspace)
+    enrolApp(workspace, 'bob')
+    const form = { act: 'show-terminal-password' }
+    const none = await act(workspace, page, form)
+    t.equal(none.status, 400)
+    t.match(saidOn(none, 'alert'), 'not kept in the state folder')
+    const { secret } = await ensureTerminalCredential(workspace.config.stateDir)
+    const [user, password = ''] = secret.split(':')
+    t.match((await act(workspace, page, form)).body, 'This change wants a second factor')
+    const shown = await act(workspace, page, { ...form, code: backupCodes[0] ?? '' })
+    t.match(shown, { status: 200, headers: { 'cache-control': 'no-store' } })
+    t.ok(shown.body.includes(`>${password}<`) && shown.body.includes(`>${user}<`))
+    t.notMatch((await open(workspace, page)).body, password)
+    const answers = [
+      await act(workspace, bob, form),
+      await call(workspace, 'POST /terminal-password', bob, {}),
+      await call(workspace, 'POST /terminal-password', page, {}),
+    ]
+    t.same(
+      answers.map(({ status }) => status),
+      [403, 403, 401],
+    )
+    for (const { body } of answers) t.notMatch(body, password)
+    t.match(
+      workspace.logLines().filter(({ msg }) => msg === 'owner acted'),
+      [{ action: 'show-terminal-password', by: 'alice', changed: ['terminal password shown'] }],
+    )
+    t.notMatch(JSON.stringify(workspace.logLines()), password)
   },
 )
 
