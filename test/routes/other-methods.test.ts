@@ -36,9 +36,8 @@ t.test(
     const workspace = await startWorkspace(t)
     const bearer = `Authorization: Bearer ${await token()}`
     for (const path of [
-      '/_gateway',
-      '/_gateway/',
       '/_gateway/x',
+      '/_gateway//',
       '/_gateway/sign-in/',
       '/_gateway/sign-in/x',
       '/_gateway/Sign-In',
