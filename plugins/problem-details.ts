@@ -27,7 +27,7 @@ import {
   type WayToLogin,
 } from '../src/request/login.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
-import { returnPath } from '../src/rules/return-to.ts'
+import { OWNER_PAGE, returnPath } from '../src/rules/return-to.ts'
 import { CAME_BACK_REASON, type StepUpRules } from '../src/rules/step-up.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
@@ -263,14 +263,19 @@ function isRepeatable({ method, exchange }: FastifyRequest): boolean {
   return (method === 'GET' || method === 'HEAD') && exchange.outcome.stage !== 'sign-in'
 }
 
-/** The path to return to after sign-in. Only a plain page view can be repeated; anything else returns to `/`. */
+/**
+ * The path to return to after sign-in. Only a plain page view can be repeated. A form of the owner's page is posted to that page,
+ * so it leads back there; anything else returns to `/`.
+ */
 function returnHere({ method, exchange }: FastifyRequest): string {
   const { returnTo, target } = exchange
   if (returnTo !== undefined) return returnTo
+  if (target === undefined) return '/'
   // Whoever has to sign in before they show a factor goes on to where they wanted to go, also with the form.
-  if (target?.path === VERIFY)
+  if (target.path === VERIFY)
     return returnPath(new URLSearchParams(target.query).get('next') ?? '/', ownOrigin(exchange))
-  if ((method !== 'GET' && method !== 'HEAD') || target === undefined) return '/'
+  if (target.path === OWNER_PAGE) return OWNER_PAGE
+  if (method !== 'GET' && method !== 'HEAD') return '/'
   return returnPath(target.path + target.query, ownOrigin(exchange))
 }
 

@@ -5,7 +5,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import type { Caller } from '../src/admin/caller.ts'
-import { membersOf, ownerRefusal, textIn } from '../src/admin/members.ts'
+import { ownerRefusal } from '../src/admin/members.ts'
 import type { FactorProof } from '../src/identity/second-factor/factors.ts'
 import { siteOf } from './factor-forms.ts'
 import type { LiveParts, OwnerAction } from '../src/admin/action.ts'
@@ -61,13 +61,10 @@ export default async function api(
         const { body: members, proof } = split(request.body)
         const input = { id: request.params.id ?? '', body: members }
         const caller = { ...callerOf(request), proof }
-        const answer = await perform(name, action, { parts, input, caller, logger }).catch(
-          (error: unknown) => {
-            throw proof !== undefined && isWrongGuess(error)
-              ? (payForGuess(request) ?? error)
-              : error
-          },
-        )
+        const answer = await perform(name, action, {
+          ...{ parts, input, caller, logger },
+          payForGuess: () => payForGuess(request),
+        })
         const body = `${JSON.stringify(answer)}\n`
         const headers = ownHeaders(request.id)
         app.writeAnswer(request, reply, withBody(200, headers, 'application/json', body))
@@ -89,11 +86,6 @@ export function callerOf({ exchange }: FastifyRequest): Caller {
   return { door: 'api', principal, isBrowser, address: client?.address, site: siteOf(exchange) }
 }
 
-/** Whether a second factor was refused that came with the request. */
-function isWrongGuess(error: unknown): boolean {
-  return error instanceof GatewayError && error.code === 'step-up-required'
-}
-
 /**
  * The second factor of a body, apart from the rest: the member `factor`, with a `code` or a `passkey`. A body with nothing else is
  * none, for the actions that take none.
@@ -102,15 +94,20 @@ function split(body: unknown): { body: unknown; proof: FactorProof | undefined }
   if (typeof body !== 'object' || body === null || !('factor' in body))
     return { body, proof: undefined }
   const { factor, ...rest } = body
-  const { code, passkey } = membersOf(factor, ['code', 'passkey'])
-  if ((code === undefined) === (passkey === undefined))
-    throw ownerRefusal('bad-request', 'one factor')
-  const proof: FactorProof =
-    code === undefined
-      ? { kind: 'passkey', response: passkey }
-      : { kind: 'code', code: textIn(code, 'code') }
-  return { body: Object.keys(rest).length === 0 ? undefined : rest, proof }
+  return { body: Object.keys(rest).length === 0 ? undefined : rest, proof: proofOf(factor) }
 }
+
+/** @throws {GatewayError} `bad-request` */
+function proofOf(factor: unknown): FactorProof {
+  if (typeof factor !== 'object' || factor === null || Object.keys(factor).length !== 1)
+    throw NOT_ONE_FACTOR
+  if ('code' in factor && typeof factor.code === 'string')
+    return { kind: 'code', code: factor.code }
+  if ('passkey' in factor) return { kind: 'passkey', response: factor.passkey }
+  throw NOT_ONE_FACTOR
+}
+
+const NOT_ONE_FACTOR = ownerRefusal('bad-request', 'one factor')
 
 function parseJson(text: string): unknown {
   if (text === '') return undefined

@@ -1,9 +1,11 @@
 /** What do the routes have in common that want a second factor? What a person can show, what a form has shown, and a refusal. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type GatewayError, STEP_UP_MAX_AGE_SECONDS } from '../src/answers/errors.ts'
+import { NO_FACTOR_WORKS_DETAIL } from '../src/answers/details.ts'
+import { problemsOf } from '../src/admin/second-factor-actions.ts'
 import type { FactorWays } from '../src/answers/pages/factor-pages.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
-import { ERROR_FIELD } from '../src/answers/problem.ts'
+import { errorFields } from '../src/answers/problem.ts'
 import type {
   FactorProof,
   Proven,
@@ -11,6 +13,7 @@ import type {
   Site,
 } from '../src/identity/second-factor/factors.ts'
 import { factorError } from '../src/identity/second-factor/factor-error.ts'
+import type { Session } from '../src/identity/session.ts'
 import type { BrowserSession, Sessions } from '../src/identity/sessions.ts'
 import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
 import type { SessionRouteOptions } from './session-forms.ts'
@@ -49,20 +52,28 @@ export function siteOf(exchange: Exchange): Site | undefined {
  */
 export async function waysOf(
   { exchange, raw }: FastifyRequest,
-  { session: { id: sessionId, subject } }: BrowserSession,
+  { id: sessionId, subject }: Pick<Session, 'id' | 'subject'>,
   factors: SecondFactors,
   purpose: string,
 ): Promise<FactorWays> {
-  const { totp, backupCodes } = factors.enrolmentOf(subject)
+  const enrolment = factors.enrolmentOf(subject)
+  const { totp, backupCodes } = enrolment
   const isSeen = (raw.headers['sec-fetch-dest'] ?? 'document') === 'document'
   const site = isSeen ? siteOf(exchange) : undefined
+  const passkey =
+    site === undefined ? undefined : await factors.challenge(subject, { sessionId, site, purpose })
+  const hasApp = totp !== undefined && totp.problem === undefined
+  const hasBackupCodes =
+    backupCodes !== undefined && backupCodes.problem === undefined && backupCodes.left > 0
+  const problems = problemsOf(enrolment)
+    .filter(({ problem }) => problem !== 'counter-fell' && problem !== 'no-backup-codes')
+    .map(({ detail }) => detail)
+  const hasNone = !hasApp && !hasBackupCodes && passkey === undefined && problems.length === 0
   return {
-    hasApp: totp !== undefined,
-    hasBackupCodes: backupCodes !== undefined && backupCodes.left > 0,
-    passkey:
-      site === undefined
-        ? undefined
-        : await factors.challenge(subject, { sessionId, site, purpose }),
+    hasApp,
+    hasBackupCodes,
+    passkey,
+    problems: hasNone ? [NO_FACTOR_WORKS_DETAIL] : problems,
   }
 }
 
@@ -104,15 +115,16 @@ export function isFreshSignIn({ authenticatedAt }: BrowserSession, now = Date.no
   return Math.abs(now - authenticatedAt) <= STEP_UP_MAX_AGE_SECONDS * 1000
 }
 
-/** Shows a page again, with what went wrong on it. */
+/** Shows a page again, with what went wrong on it. @param headers what the response has besides, names and values in turn */
 export function answerAgain(
   app: FastifyInstance,
   request: FastifyRequest,
   reply: FastifyReply,
   error: GatewayError,
   content: PageContent,
+  headers: readonly string[] = [],
 ): FastifyReply {
   request.exchange.outcome.noteError(error)
-  app.writePage(request, reply, content, [ERROR_FIELD, error.code], error.statusCode)
+  app.writePage(request, reply, content, [...errorFields(error), ...headers], error.statusCode)
   return reply
 }

@@ -13,34 +13,51 @@ import { perform, purposeOf, wantsFactor } from '../src/admin/perform.ts'
 import type { RefusalView } from '../src/admin/refusals.ts'
 import type { SessionView } from '../src/admin/session-actions.ts'
 import type { TerminalsAnswer } from '../src/admin/terminal-actions.ts'
-import { DETAILS, FORM_SENT_DETAIL, UNKNOWN_ACT_DETAIL } from '../src/answers/details.ts'
+import {
+  DETAILS,
+  FORM_SENT_DETAIL,
+  NO_SCOPE_DETAIL,
+  STATE_DETAILS,
+  UNKNOWN_ACT_DETAIL,
+} from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
-import { backupCodesPage, confirmPage } from '../src/answers/pages/factor-pages.ts'
+import { backupCodesPage, confirmPage, freshSignInPage } from '../src/answers/pages/factor-pages.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
 import type { ListedApiToken } from '../src/identity/api-token-list.ts'
+import { TOKEN_NAME } from '../src/identity/api-tokens.ts'
 import { Pending } from '../src/identity/second-factor/pending.ts'
 import { newName } from '../src/identity/sessions.ts'
+import type { StateCondition } from '../src/store/state.ts'
+import { wayToLogin } from '../src/request/login.ts'
+import { OWNER_PAGE } from '../src/rules/return-to.ts'
 import { callerOf } from './api.ts'
 import { answerAgain, proofIn, waysOf, type FactorRouteOptions } from './factor-forms.ts'
 import { formOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import { OFFERED_DAYS, OWNER_PAGE, ownerPage, secretPage, type TokenFields } from './owner-view.ts'
+import {
+  OFFERED_DAYS,
+  OFFERED_SCOPES,
+  ownerPage,
+  secretPage,
+  type TokenFields,
+} from './owner-view.ts'
 
 /** What the page needs besides the request. */
 interface OwnerPageOptions extends Pick<
   FactorRouteOptions,
-  'factors' | 'sessions' | 'watchdog' | 'payForGuess'
+  'factors' | 'login' | 'watchdog' | 'payForGuess'
 > {
   readonly parts: LiveParts
   readonly logger: Logger
 }
 
-/** A form of the page: what it does, and what comes after. */
+/** A form of the page, which does the action of its name: what it says, and what comes after. */
 interface Act {
-  readonly action: ActionName
   /** What the fields of the form say to the action. */
   readonly input: (form: URLSearchParams) => ActionInput
+  /** The fields that it has besides `act`, which are kept while a second factor is asked for. */
+  readonly fields: readonly FieldName[]
   /** The sentence on the page afterwards, when the action has nothing to show. */
   readonly done?: string
   /** The page with what the action has made, which is shown once. */
@@ -52,19 +69,19 @@ interface Act {
 const byId = (form: URLSearchParams): ActionInput => ({ id: form.get('id') ?? '', body: undefined })
 const nothing = (): ActionInput => ({ id: '', body: undefined })
 
-/** The forms by the value of their field `act`. */
-const ACTS: Readonly<Partial<Record<string, Act>>> = {
-  'end-session': { action: 'end-session', input: byId, done: 'The session has ended.' },
+/** The forms by the value of their field `act`, which is the name of an action. */
+export const ACTS: Readonly<Partial<Record<ActionName, Act>>> = {
+  'end-session': { input: byId, fields: ['id'], done: 'The session has ended.' },
   'end-sessions': {
-    action: 'end-sessions',
     input: () => ({ id: '', body: { others: true } }),
+    fields: [],
     done: 'Your other sessions have ended.',
   },
-  'end-terminal': { action: 'end-terminal', input: byId, done: 'The terminal has ended.' },
-  'revoke-api-token': { action: 'revoke-api-token', input: byId, done: 'The token is revoked.' },
+  'end-terminal': { input: byId, fields: ['id'], done: 'The terminal has ended.' },
+  'revoke-api-token': { input: byId, fields: ['id'], done: 'The token is revoked.' },
   'create-api-token': {
-    action: 'create-api-token',
     input: (form) => ({ id: '', body: tokenWanted(form) }),
+    fields: ['once', 'name', 'scope', 'days'],
     show: (answer) => {
       const { name, token } = answer as MadeTokenView
       const words = `The token ${name} is shown this once. Send it as “Authorization: Bearer …”.`
@@ -73,19 +90,19 @@ const ACTS: Readonly<Partial<Record<string, Act>>> = {
     isOnce: true,
   },
   'remove-second-factor': {
-    action: 'remove-second-factor',
     input: byId,
+    fields: ['id'],
     done: 'The second factor is removed.',
   },
   'new-backup-codes': {
-    action: 'new-backup-codes',
     input: nothing,
+    fields: [],
     show: (answer) =>
       backupCodesPage({ next: OWNER_PAGE, codes: (answer as EnrolledView).backupCodes ?? [] }),
   },
   'show-terminal-password': {
-    action: 'show-terminal-password',
     input: nothing,
+    fields: [],
     show: (answer) => {
       const { user, password } = answer as { user: string; password: string }
       return secretPage('The password of the terminal', 'The browser asks for it once.', [
@@ -99,12 +116,25 @@ const ACTS: Readonly<Partial<Record<string, Act>>> = {
 /** How long a form can be sent, in milliseconds: an hour. */
 const FORM_MS = 3_600_000
 
-const NO_FIELDS: TokenFields = { name: '', scopes: ['api'], days: '90' }
+/** A field of a form, besides `act` and the second factor. */
+type FieldName = 'id' | 'once' | 'name' | 'scope' | 'days'
+
+/** The form of the values that fields have. Nothing else is taken, so that no page shows anything else of a request. */
+const FIELDS: Readonly<Record<FieldName, (value: string) => boolean>> = {
+  id: (value) => value !== '', // a program chooses its session's; it is shown again when something has it
+  once: (value) => /^[\w-]{22}$/.test(value),
+  name: () => true, // the action says what a name is; it is shown again in no other form
+  scope: (value) => OFFERED_SCOPES.some((scope) => scope === value),
+  days: (value) => OFFERED_DAYS.some((days) => days === value),
+}
+
+const NO_FIELDS: TokenFields = { name: '', scopes: ['api'], days: '90', isSent: false }
 
 const FORM_SENT = new GatewayError('bad-request', {
   reason: 'form sent before',
   detail: FORM_SENT_DETAIL,
 })
+const NO_SCOPE = new GatewayError('bad-request', { reason: 'no scope', detail: NO_SCOPE_DETAIL })
 const UNKNOWN_ACT = new GatewayError('bad-request', {
   reason: 'unknown act',
   detail: UNKNOWN_ACT_DETAIL,
@@ -112,7 +142,7 @@ const UNKNOWN_ACT = new GatewayError('bad-request', {
 
 export default async function ownerPageRoutes(
   app: FastifyInstance,
-  { parts, logger, factors, sessions, watchdog, payForGuess }: OwnerPageOptions,
+  { parts, logger, factors, login, watchdog, payForGuess }: OwnerPageOptions,
 ): Promise<void> {
   takeForms(app, watchdog)
   const forms = new Pending(FORM_MS, () => performance.now())
@@ -127,32 +157,33 @@ export default async function ownerPageRoutes(
   app.get(OWNER_PAGE, OWN, async function showPage(request, reply) {
     begin(request)
     const done = new URLSearchParams(request.exchange.target?.query).get('done') ?? ''
-    app.writePage(request, reply, await pageFor(request, { done: ACTS[done]?.done }))
+    app.writePage(request, reply, await pageFor(request, { done: actNamed(done)?.act.done }))
     return reply
   })
 
-  app.post(OWNER_PAGE, OWN, async function act(request, reply) {
+  app.post(OWNER_PAGE, OWN, async function doAct(request, reply) {
     begin(request)
     const form = formOf(request)
-    const name = form.get('act') ?? ''
-    const wanted = Object.hasOwn(ACTS, name) ? ACTS[name] : undefined
+    const wanted = actIn(form)
     if (wanted === undefined) return again(request, reply, UNKNOWN_ACT)
+    const { name, act } = wanted
     const caller = { ...callerOf(request), proof: proofIn(form) }
     const owner = ownerOf(caller)
     const once = form.get('once') ?? ''
-    if (wanted.isOnce === true && forms.find(once, owner) === undefined)
-      return again(request, reply, FORM_SENT)
+    if (act.isOnce === true && forms.take(once, owner) === undefined)
+      return again(request, reply, FORM_SENT, form)
     let answer: object
     try {
-      answer = await does(wanted.action, wanted.input(form), caller)
+      answer = await does(name, act.input(form), caller, request)
     } catch (error) {
-      if (!(error instanceof GatewayError)) throw error
-      if (error.code !== 'step-up-required' || !wantsFactor(parts, caller))
-        return again(request, reply, error, form)
-      return confirm(request, reply, form, caller, wanted.action, error)
+      if (act.isOnce === true) forms.add(once, owner) // nothing was made, so the form can be sent again
+      if (!(error instanceof GatewayError) || error.code === 'rate-limited') throw error
+      if (error.code !== 'step-up-required') return again(request, reply, error, form)
+      return caller.isBrowser && wantsFactor(parts, caller)
+        ? confirm(request, reply, { form, wanted, caller, error })
+        : wantFreshSignIn(request, reply, error)
     }
-    forms.take(once, owner)
-    if (wanted.show !== undefined) app.writePage(request, reply, wanted.show(answer))
+    if (act.show !== undefined) app.writePage(request, reply, act.show(answer))
     else {
       const location = `${OWNER_PAGE}?done=${name}`
       app.writeAnswer(request, reply, redirectAnswer(303, ownHeaders(request.id), location))
@@ -163,16 +194,24 @@ export default async function ownerPageRoutes(
   refuseOtherMethods(app, OWNER_PAGE, ['GET', 'HEAD', 'POST'])
   refuseOtherMethods(app, '/_gateway', ['GET', 'HEAD'])
 
-  /** Does an owner's action. */
-  function does(name: ActionName, input: ActionInput, caller: Caller): Promise<object> {
+  /** Does an owner's action. A wrong factor with it spends the address's budget. */
+  function does(
+    name: ActionName,
+    input: ActionInput,
+    caller: Caller,
+    request: FastifyRequest,
+  ): Promise<object> {
     const action: OwnerAction<LiveParts> = OWNER_ACTIONS[name]
-    return perform(name, action, { parts, input, caller, logger })
+    return perform(name, action, {
+      ...{ parts, input, caller, logger },
+      payForGuess: () => payForGuess(request),
+    })
   }
 
   /** What an action returns; undefined when the person may not do it, or it cannot be asked now. */
-  async function read<View>(name: ActionName, caller: Caller): Promise<View | undefined> {
+  async function read<View>(name: ActionName, request: FastifyRequest): Promise<View | undefined> {
     try {
-      return (await does(name, { id: '', body: undefined }, caller)) as View
+      return (await does(name, { id: '', body: undefined }, callerOf(request), request)) as View
     } catch (error) {
       if (error instanceof GatewayError) return undefined
       throw error
@@ -187,13 +226,13 @@ export default async function ownerPageRoutes(
     const once = newName()
     forms.add(once, ownerOf(caller))
     const [own, listed, tokens, terminals, kept, refused, status] = await Promise.all([
-      read<{ expiresAt: string | null; isOwner: boolean }>('show-session', caller),
-      read<{ sessions: readonly SessionView[] }>('list-sessions', caller),
-      read<{ apiTokens: readonly ListedApiToken[] }>('list-api-tokens', caller),
-      read<TerminalsAnswer>('list-terminals', caller),
-      read<OwnFactorsView>('show-second-factors', caller),
-      read<{ refusals: readonly RefusalView[] }>('list-refusals', caller),
-      read<{ services: Readonly<Record<string, { state: string }>> }>('show-status', caller),
+      read<{ expiresAt: string | null; isOwner: boolean }>('show-session', request),
+      read<{ sessions: readonly SessionView[] }>('list-sessions', request),
+      read<{ apiTokens: readonly ListedApiToken[] }>('list-api-tokens', request),
+      read<TerminalsAnswer>('list-terminals', request),
+      read<OwnFactorsView>('show-second-factors', request),
+      read<{ refusals: readonly RefusalView[] }>('list-refusals', request),
+      read<StatusView>('show-status', request),
     ])
     const services = Object.entries(status?.services ?? {}).map(([name, { state }]) => [
       name,
@@ -211,7 +250,7 @@ export default async function ownerPageRoutes(
       services:
         status === undefined ? undefined : (Object.fromEntries(services) as Record<string, string>),
       done: more.done,
-      problem: more.problem,
+      problem: more.problem ?? stateProblem(status),
       once,
       typed: more.typed ?? NO_FIELDS,
     })
@@ -229,32 +268,81 @@ export default async function ownerPageRoutes(
     return answerAgain(app, request, reply, error, await pageFor(request, { problem, typed }))
   }
 
-  /** The page that asks for the factor of an act, which keeps the fields of its form. A wrong guess spends the address's budget. */
+  /** The page that asks for the factor of an act, which keeps the fields of its form. */
   async function confirm(
     request: FastifyRequest,
     reply: FastifyReply,
-    form: URLSearchParams,
-    caller: Caller,
-    action: ActionName,
-    error: GatewayError,
+    { form, wanted: { name, act }, caller, error }: Unproven,
   ): Promise<FastifyReply> {
-    const browser = sessions.browser(caller.principal?.session.id ?? '')
-    if (browser === undefined) return again(request, reply, error, form)
-    const ways = await waysOf(request, browser, factors, purposeOf(action))
-    const fields = [...form].filter(([name]) => KEPT_FIELDS.has(name))
-    if (caller.proof === undefined) {
-      app.writePage(request, reply, confirmPage({ action: OWNER_PAGE, fields, ways }))
-      return reply
-    }
-    const refusal = payForGuess(request)
-    if (refusal !== undefined) throw refusal
-    const content = confirmPage({ action: OWNER_PAGE, fields, ways, problem: error.detail })
-    return answerAgain(app, request, reply, error, content)
+    const { id, subject } = caller.principal?.session ?? { id: '', subject: '' }
+    const ways = await waysOf(request, { id, subject }, factors, purposeOf(name))
+    const kept = act.fields.flatMap((field) =>
+      form.getAll(field).map((value): [string, string] => [field, value]),
+    )
+    const page = { action: OWNER_PAGE, fields: [['act', name] as [string, string], ...kept], ways }
+    if (caller.proof !== undefined)
+      return answerAgain(
+        ...([app, request, reply, error] as const),
+        confirmPage({ ...page, problem: error.detail }),
+      )
+    app.writePage(request, reply, confirmPage(page))
+    return reply
+  }
+
+  /** The page of somebody without a factor whose sign-in is too long ago. */
+  function wantFreshSignIn(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    error: GatewayError,
+  ): FastifyReply {
+    const way = wayToLogin(request, login, OWNER_PAGE)
+    const content = freshSignInPage({ loginHref: way?.location })
+    return answerAgain(app, request, reply, error, content, way?.headers)
   }
 }
 
-/** The fields of the forms that an act is sent again with. */
-const KEPT_FIELDS: ReadonlySet<string> = new Set(['act', 'id', 'once', 'name', 'scope', 'days'])
+/** An act that was not done, because of its factor. */
+interface Unproven {
+  readonly form: URLSearchParams
+  readonly wanted: WantedAct
+  readonly caller: Caller
+  readonly error: GatewayError
+}
+
+/** An act that a form asks for. */
+interface WantedAct {
+  readonly name: ActionName
+  readonly act: Act
+}
+
+/** What the page needs of the status. */
+interface StatusView {
+  readonly services: Readonly<Record<string, { readonly state: string }>>
+  readonly state: StateCondition
+}
+
+function actNamed(name: string): WantedAct | undefined {
+  const act = Object.hasOwn(ACTS, name) ? ACTS[name as ActionName] : undefined
+  return act === undefined ? undefined : { name: name as ActionName, act }
+}
+
+/** The act that a form asks for; undefined when a field is not in its form, or stands twice that stands once. */
+function actIn(form: URLSearchParams): WantedAct | undefined {
+  const wanted = actNamed(form.get('act') ?? '')
+  const isOnce = (name: string) => name === 'scope' || form.getAll(name).length === 1
+  const isInForm = (name: FieldName) => form.getAll(name).every(FIELDS[name])
+  return [...form.keys()].every(isOnce) && wanted?.act.fields.every(isInForm) === true
+    ? wanted
+    : undefined
+}
+
+/** What is wrong with the state of the workspace, for its owners. */
+function stateProblem(status: StatusView | undefined): string | undefined {
+  const health = status?.state.health
+  return health === undefined || health === 'ok' || health === 'in-memory'
+    ? undefined
+    : STATE_DETAILS[health]
+}
 
 function begin({ exchange }: FastifyRequest): void {
   exchange.outcome.stage = 'owner'
@@ -264,22 +352,21 @@ function ownerOf({ principal }: Caller): { subject: string; sessionId: string } 
   return { subject: principal?.subject ?? '', sessionId: principal?.session.id ?? '' }
 }
 
-/** A token as the form asks for it, in the words of the action. */
+/** A token as the form asks for it, in the words of the action. @throws {GatewayError} `bad-request` when it asks for nothing */
 function tokenWanted(form: URLSearchParams): object {
-  const days = OFFERED_DAYS.find((offered) => offered === form.get('days')) ?? NO_FIELDS.days
-  return {
-    name: form.get('name') ?? '',
-    scopes: form.getAll('scope'),
-    ttlSeconds: Number(days) * 86_400,
-  }
+  const scopes = form.getAll('scope')
+  if (scopes.length === 0) throw NO_SCOPE
+  const days = form.get('days') ?? NO_FIELDS.days
+  return { name: form.get('name') ?? '', scopes, ttlSeconds: Number(days) * 86_400 }
 }
 
 /** What was typed for a token; the name only in the form that names have, so that a page shows nothing else of a request. */
 function typedIn(form: URLSearchParams): TokenFields {
   const name = form.get('name') ?? ''
   return {
-    name: /^[a-z0-9][a-z0-9-]{0,63}$/.test(name) ? name : '',
+    name: TOKEN_NAME.test(name) ? name : '',
     scopes: form.getAll('scope'),
     days: form.get('days') ?? NO_FIELDS.days,
+    isSent: true,
   }
 }

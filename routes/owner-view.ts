@@ -3,15 +3,14 @@ import type { OwnFactorsView } from '../src/admin/own-factor-actions.ts'
 import type { RefusalView } from '../src/admin/refusals.ts'
 import type { SessionView } from '../src/admin/session-actions.ts'
 import type { TerminalsAnswer, TerminalView } from '../src/admin/terminal-actions.ts'
+import { KEEPER_AWAY_DETAIL } from '../src/answers/details.ts'
 import { html, type Html } from '../src/answers/html.ts'
 import { alert, hiddenFields, personOf } from '../src/answers/pages/elements.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import type { ListedApiToken } from '../src/identity/api-token-list.ts'
+import { OWNER_PAGE } from '../src/rules/return-to.ts'
 
-/** The path of the owner's page, to which all of its forms are posted. */
-export const OWNER_PAGE = '/_gateway/'
-
-/** Everything on the page. A part that the person may not see, or that could not be asked, is undefined. */
+/** Everything on the page. A part that the person may not see, or that does not answer, is undefined. */
 export interface OwnerPageParts {
   readonly subject: string
   /** ISO 8601 */
@@ -39,10 +38,12 @@ export interface TokenFields {
   readonly name: string
   readonly scopes: readonly string[]
   readonly days: string
+  /** Whether the form was sent, so that it is shown open. */
+  readonly isSent: boolean
 }
 
 /** The scopes that the form offers; the command and the JSON API take finer ones. */
-const OFFERED_SCOPES = ['api', 'dashboard', 'chat', 'terminal', 'owner'] as const
+export const OFFERED_SCOPES = ['api', 'dashboard', 'chat', 'terminal', 'owner'] as const
 
 /** For how many days the form offers a token. */
 export const OFFERED_DAYS = ['7', '30', '90', '365'] as const
@@ -63,7 +64,7 @@ export function ownerPage(parts: OwnerPageParts): PageContent {
       </form>`,
     main: html`<p>
         Signed in as ${personOf(subject)}${until}.
-        <a href="/_gateway/renew?return_to=/">Stay signed in longer</a>
+        <a href="/_gateway/renew?return_to=${OWNER_PAGE}">Stay signed in longer</a>
       </p>
       ${done === undefined ? undefined : html`<p class="done" role="status">${done}</p>`}${alert(problem)}
       ${servicesSection(parts)}${sessionsSection(parts)}${terminalsSection(parts)}${factorsSection(parts)}${tokensSection(parts)}${refusalsSection(parts)}`,
@@ -164,7 +165,7 @@ function sessionRow(session: SessionView): Html {
         ${address === null ? undefined : html`from ${address}, `}${createdAt === null ? undefined : html`since ${timeOf(createdAt)}, `}${lastSeenAt === null ? 'not seen yet' : html`last seen ${timeOf(lastSeenAt)}${lastSeenFrom === null || lastSeenFrom === address ? undefined : html` from ${lastSeenFrom}`}`}${sockets === 0 ? undefined : html`, ${sockets} open ${sockets === 1 ? 'connection' : 'connections'}`}
       </p>
     </div>
-    <div class="acts">${act('end-session', { id }, current ? 'Sign out here' : 'End', name)}</div>
+    <div class="acts">${current ? SIGN_OUT_HERE : act('end-session', { id }, 'End', name)}</div>
   </li>`
 }
 
@@ -176,8 +177,9 @@ function deviceName(agent: string): string {
   return `${{ Edg: 'Edge', OPR: 'Opera' }[browser] ?? browser} on ${system}`
 }
 
-function terminalsSection({ terminals, sessions }: OwnerPageParts): Html | undefined {
-  if (terminals === undefined) return undefined
+function terminalsSection({ terminals, sessions }: OwnerPageParts): Html {
+  if (terminals === undefined)
+    return section('terminals', 'Terminals', html`<p class="alert">${KEEPER_AWAY_DETAIL}</p>`)
   const none =
     terminals.keeper === 'running'
       ? 'No terminal is open.'
@@ -215,7 +217,7 @@ function terminalRow({ id, state, title, sub, since, waitsUntil, address }: Term
 
 function factorsSection({ factors }: OwnerPageParts): Html | undefined {
   if (factors?.kept !== true) return undefined
-  const { totp, passkeys, backupCodes, lockedUntil } = factors
+  const { totp, passkeys, backupCodes, lockedUntil, problems } = factors
   const next = { next: OWNER_PAGE }
   const app =
     totp === null
@@ -244,12 +246,14 @@ function factorsSection({ factors }: OwnerPageParts): Html | undefined {
             </div>
           </li>`,
         ]
-  const locked =
-    lockedUntil === null
-      ? undefined
-      : html`<p class="alert">
-          Too many wrong codes: codes of the app are not taken until ${timeOf(lockedUntil)}.
-        </p>`
+  const troubles = problems.map(
+    ({ problem, detail }) =>
+      html`<p class="alert">
+        ${detail}
+        ${problem === 'locked' && lockedUntil !== null ? html`Until ${timeOf(lockedUntil)}.` : undefined}
+      </p>`,
+  )
+  const none = factors.enrolled ? 'None can be read.' : 'None is set up. The terminal asks for one.'
   const add = html`<div class="acts">
     <form method="post" action="/_gateway/second-factor/app">
       ${hiddenFields(next)}<button class="quiet">
@@ -263,7 +267,7 @@ function factorsSection({ factors }: OwnerPageParts): Html | undefined {
   return section(
     'factors',
     'Second factor',
-    html`${locked}${rows([...app, ...keys, ...codes], 'None is set up. The terminal asks for one.')}${add}`,
+    html`${troubles}${rows([...app, ...keys, ...codes], none)}${add}`,
   )
 }
 
@@ -308,7 +312,7 @@ function tokensSection({ apiTokens, once, typed }: OwnerPageParts): Html | undef
         ${count} days
       </option>`,
   )
-  const form = html`<details ${typed.name === '' ? undefined : OPEN}>
+  const form = html`<details ${typed.isSent ? OPEN : undefined}>
     <summary>Make a token</summary>
     <form method="post" action="${OWNER_PAGE}">
       ${hiddenFields({ act: 'create-api-token', once })}
@@ -389,6 +393,11 @@ function refusalsSection({ refusals }: OwnerPageParts): Html | undefined {
   )
   return section('refusals', 'Refused lately', rows(list, 'Nothing was refused.'))
 }
+
+/** Not the act that ends a session: signing out also takes the cookie. */
+const SIGN_OUT_HERE = html`<form method="post" action="/_gateway/sign-out">
+  <button class="danger">Sign out here</button>
+</form>`
 
 const CHECKED = html`checked`
 const SELECTED = html`selected`

@@ -4,6 +4,7 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
+import { mustHaveRoom } from '../src/admin/own-factor-actions.ts'
 import { logAct } from '../src/admin/perform.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { trusted } from '../src/answers/html.ts'
@@ -41,7 +42,6 @@ import { refuseOtherMethods } from './other-methods.ts'
 import { cookieOf } from './session-forms.ts'
 
 const FORMS = '/_gateway/second-factor'
-const OWNER_PAGE = '/_gateway/'
 
 /** Pages of an allowed origin get no challenge, and enrol nobody. */
 const OWN = { config: { ownPages: true } } as const
@@ -106,9 +106,8 @@ export default async function secondFactorRoutes(
   })
 
   app.post(`${FORMS}/app`, OWN, async function beginApp(request, reply) {
-    return withEnroller(request, reply, 'add-app', async (browser, next, hasProof) => {
-      const { id: sessionId, subject } = browser.session
-      const setUp = factors.beginTotp(subject, { sessionId, hasProof })
+    return withEnroller(request, reply, 'add-app', ({ session }) => async (next, hasProof) => {
+      const setUp = factors.beginTotp(session.subject, { sessionId: session.id, hasProof })
       if (!setUp.isDone) throw factorError(setUp.reason)
       app.writePage(request, reply, await appPage(setUp, next))
     })
@@ -138,13 +137,15 @@ export default async function secondFactorRoutes(
   })
 
   app.post(`${FORMS}/passkey`, OWN, async function beginPasskey(request, reply) {
-    return withEnroller(request, reply, 'add-passkey', async (browser, next, hasProof) => {
-      const { id: sessionId, subject } = browser.session
+    return withEnroller(request, reply, 'add-passkey', ({ session: { id, subject } }) => {
       const site = siteOf(request.exchange)
       if (site === undefined) throw NO_PASSKEYS_HERE
-      const setUp = await factors.beginPasskey(subject, { sessionId, hasProof, site })
-      if (!setUp.isDone) throw factorError(setUp.reason)
-      app.writePage(request, reply, passkeySetUpPage({ next, options: setUp.options }))
+      mustHaveRoom(factors.enrolmentOf(subject))
+      return async (next, hasProof) => {
+        const setUp = await factors.beginPasskey(subject, { sessionId: id, hasProof, site })
+        if (!setUp.isDone) throw factorError(setUp.reason)
+        app.writePage(request, reply, passkeySetUpPage({ next, options: setUp.options }))
+      }
     })
   })
 
@@ -202,26 +203,28 @@ export default async function secondFactorRoutes(
       const content = enrolPage({ next, problem, mayEnrol, loginHref: way?.location })
       return { content, headers: way?.headers ?? [] }
     }
-    const ways = await waysOf(request, browser, factors, VERIFY_PURPOSE)
+    const ways = await waysOf(request, browser.session, factors, VERIFY_PURPOSE)
     return { content: verifyPage({ next, problem, ways }), headers: [] }
   }
 
   /**
    * Begins an enrolment for somebody who may: with a fresh sign-in for the first factor, and with a factor for any other.
    * @param purpose for what the factor is shown
+   * @param prepare judges the request before the factor, which is used up by being judged
    */
   async function withEnroller(
     request: FastifyRequest,
     reply: FastifyReply,
     purpose: string,
-    enrol: (browser: BrowserSession, next: string, hasProof: boolean) => Promise<void>,
+    prepare: (browser: BrowserSession) => (next: string, hasProof: boolean) => Promise<void>,
   ): Promise<FastifyReply> {
     begin(request)
     const form = formOf(request)
     const next = nextIn(form, request)
     const browser = mustBeBrowser(request)
+    const enrol = prepare(browser)
     if (!factors.isEnrolled(browser.session.subject)) {
-      if (isFreshSignIn(browser)) await enrol(browser, next, false)
+      if (isFreshSignIn(browser)) await enrol(next, false)
       else {
         const { content, headers } = await pageFor(request, next)
         app.writePage(request, reply, content, headers)
@@ -232,10 +235,10 @@ export default async function secondFactorRoutes(
     const result =
       proof === undefined ? undefined : await judge(request, browser, proof, purpose, options)
     if (result !== undefined && !(result instanceof GatewayError)) {
-      await enrol(browser, next, true)
+      await enrol(next, true)
       return reply
     }
-    const ways = await waysOf(request, browser, factors, purpose)
+    const ways = await waysOf(request, browser.session, factors, purpose)
     const action = request.url.split('?')[0] ?? ''
     const content = confirmPage({ action, fields: { next }, ways, problem: result?.detail })
     if (result !== undefined) return answerAgain(app, request, reply, result, content)
@@ -294,8 +297,7 @@ function begin({ exchange }: FastifyRequest): void {
 
 /** Where the person goes on to: the owner's page, or any path of the services. */
 function nextIn(fields: URLSearchParams, { exchange }: FastifyRequest): string {
-  const next = fields.get('next') ?? undefined
-  return next === OWNER_PAGE ? next : returnPath(next, ownOrigin(exchange))
+  return returnPath(fields.get('next') ?? undefined, ownOrigin(exchange))
 }
 
 /** The page with the secret of an authenticator app. */

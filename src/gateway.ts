@@ -151,7 +151,7 @@ export async function buildGateway(
     ...{ logger, watchdog, payForGuess: forSessions.payForGuess },
   }
   await app.register(api, forOwners)
-  await app.register(ownerPageRoutes, { ...forOwners, factors, sessions })
+  await app.register(ownerPageRoutes, { ...forOwners, factors, login })
   await app.register(proxied, { siteMap, services, forwardTo, stepUp })
   return { app, parts }
 }

@@ -55,8 +55,11 @@ export interface ActionResult {
   readonly isSaved?: boolean
 }
 
-/** One action. */
-export interface OwnerAction<Parts extends StateParts> {
+/** One action: where it is, who may do it, and what it does. */
+export type OwnerAction<Parts extends StateParts> = ActionPlace & (Plain<Parts> | Act<Parts>)
+
+/** Where an action is, and who may do it. */
+interface ActionPlace {
   readonly method: 'GET' | 'POST' | 'DELETE'
   /** The path at the admin socket, and below `/_gateway/v1` in the JSON API. */
   readonly path: `/${string}`
@@ -65,12 +68,33 @@ export interface OwnerAction<Parts extends StateParts> {
    * the machine's owner, so that the JSON API does not have it.
    */
   readonly who: 'self' | 'owner' | 'machine'
-  /** Whether it is an owner's act, which wants a sign-in that is not older than 10 minutes. */
-  readonly isAct: boolean
+}
+
+/** An action that whoever may do it does at once. */
+interface Plain<Parts> {
+  readonly isAct: false
   /** @throws {GatewayError} whose `detail`, a fixed text, tells the caller what to change */
   readonly run: (
     parts: Parts,
     input: ActionInput,
     caller: Caller,
   ) => ActionResult | Promise<ActionResult>
+}
+
+/**
+ * An owner's act: it wants a second factor, or, from a person without one, a sign-in that is not older than 10 minutes. A factor
+ * is used up by being judged, so the request is judged before it.
+ */
+interface Act<Parts> {
+  readonly isAct: true
+  /**
+   * Reads and judges the request, and changes nothing.
+   * @returns does the act
+   * @throws {GatewayError} whose `detail`, a fixed text, tells the caller what to change
+   */
+  readonly prepare: (
+    parts: Parts,
+    input: ActionInput,
+    caller: Caller,
+  ) => () => ActionResult | Promise<ActionResult>
 }

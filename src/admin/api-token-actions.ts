@@ -5,6 +5,7 @@ import {
   DEFAULT_OVERLAP_MS,
   type ApiToken,
   type ApiTokens,
+  type NewApiToken,
 } from '../identity/api-tokens.ts'
 import type { ActionInput, ActionResult, StateParts } from './action.ts'
 import type { Caller } from './caller.ts'
@@ -37,26 +38,30 @@ export function listTokens({ apiTokens }: StateParts): ActionResult {
 
 const TOKEN_MEMBERS = ['name', 'scopes', 'ttlSeconds', 'from', 'rate', 'sub'] as const
 
-/** Makes a token for the person who asks. The machine may say for whom. */
+/** Prepares a token for the person who asks. The machine may say for whom. */
 export function createToken(
   { apiTokens, owners }: StateParts,
   { body }: ActionInput,
   { principal }: Caller,
-): ActionResult {
+): () => ActionResult {
   const { name, scopes, ttlSeconds, from, rate, sub } = membersOf(body, TOKEN_MEMBERS)
   if (sub !== undefined && principal !== undefined)
     throw ownerRefusal('bad-request', 'not for oneself')
   const subject = principal?.subject ?? owners[0] ?? DEFAULT_SUBJECT
-  const { token, apiToken } = apiTokens.create({
+  const wanted: NewApiToken = {
     name: textIn(name, 'name'),
     subject: sub === undefined ? subject : subjectIn(sub, 'sub'),
     scopes: textsIn(scopes, 'scopes') ?? [],
     addresses: textsIn(from, 'from') ?? [],
     rate: countIn(rate, 'rate'),
     expiresAt: expiryOf(ttlSeconds),
-  })
-  const answer: MadeTokenView = { token, ...describe(apiToken) }
-  return { answer, changed: [apiToken.name] }
+  }
+  apiTokens.mustBeNew(wanted)
+  return () => {
+    const { token, apiToken } = apiTokens.create(wanted)
+    const answer: MadeTokenView = { token, ...describe(apiToken) }
+    return { answer, changed: [apiToken.name] }
+  }
 }
 
 /** When a token expires, in milliseconds since 1970. @param ttlSeconds null for never; undefined for the default */
@@ -66,15 +71,21 @@ function expiryOf(ttlSeconds: unknown): number | undefined {
   return Date.now() + (seconds === undefined ? DEFAULT_API_TOKEN_MS : seconds * 1000)
 }
 
-/** Replaces a token. The old one still counts for a while, so that programs can be changed over. */
-export function rotateToken({ apiTokens }: StateParts, { id, body }: ActionInput): ActionResult {
+/** Prepares to replace a token. The old one still counts for a while, so that programs can be changed over. */
+export function rotateToken(
+  { apiTokens }: StateParts,
+  { id, body }: ActionInput,
+): () => ActionResult {
   const { overlapSeconds } = body === undefined ? {} : membersOf(body, ['overlapSeconds'])
   const seconds = countIn(overlapSeconds, 'overlapSeconds')
   const old = named(apiTokens, id)
   const overlap = seconds === undefined ? DEFAULT_OVERLAP_MS : seconds * 1000
-  const { token, apiToken } = apiTokens.rotate(old, overlap)
-  const answer: RotatedTokenView = { token, ...describe(apiToken), replaces: describe(old) }
-  return { answer, changed: [apiToken.name, old.name] }
+  apiTokens.mustBeRotatable(old, overlap)
+  return () => {
+    const { token, apiToken } = apiTokens.rotate(old, overlap)
+    const answer: RotatedTokenView = { token, ...describe(apiToken), replaces: describe(old) }
+    return { answer, changed: [apiToken.name, old.name] }
+  }
 }
 
 export function revokeToken({ apiTokens }: StateParts, { id }: ActionInput): ActionResult {

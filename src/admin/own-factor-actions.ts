@@ -1,7 +1,12 @@
 /** How does a person look after their own second factors? They see them, add and remove some, and get new backup codes. */
 import type { Principal } from '../identity/token.ts'
 import { factorError } from '../identity/second-factor/factor-error.ts'
-import type { Enrolled, Refused } from '../identity/second-factor/factors.ts'
+import {
+  MAX_PASSKEYS,
+  type Enrolled,
+  type Enrolment,
+  type Refused,
+} from '../identity/second-factor/factors.ts'
 import type { ActionInput, ActionResult, LiveParts } from './action.ts'
 import type { Caller } from './caller.ts'
 import { membersOf, ownerRefusal, textIn } from './members.ts'
@@ -32,14 +37,17 @@ export function showOwnFactors(parts: LiveParts, caller: Caller): ActionResult {
   return { answer }
 }
 
-/** The options for `navigator.credentials.get()` to show a passkey with an act; null when the person has none here. */
+/**
+ * The options for `navigator.credentials.get()` to show a passkey with an act; null when the person has none here.
+ * @param act the name of the act
+ */
 export async function challengeFor(
   { factors }: LiveParts,
-  { body }: ActionInput,
+  act: string,
   caller: Caller,
 ): Promise<ActionResult> {
   const { subject, session } = personOf(caller)
-  const purpose = purposeOf(textIn(membersOf(body, ['act']).act, 'act'))
+  const purpose = purposeOf(act)
   const { site } = caller
   const options =
     site === undefined
@@ -48,16 +56,16 @@ export async function challengeFor(
   return { answer: { options: options ?? null } }
 }
 
-/** Begins to set up an authenticator app. */
-export function beginApp(parts: LiveParts, caller: Caller): ActionResult {
+/** Prepares to set up an authenticator app. */
+export function beginApp(parts: LiveParts, caller: Caller): () => ActionResult {
   const { id: sessionId, subject } = kept(parts, caller).session
-  const setUp = parts.factors.beginTotp(subject, {
-    sessionId,
-    hasProof: wantsFactor(parts, caller),
-  })
-  if (!setUp.isDone) throw factorError(setUp.reason)
-  const { id, secret, uri } = setUp
-  return { answer: { id, secret, uri } }
+  const hasProof = wantsFactor(parts, caller)
+  return () => {
+    const setUp = parts.factors.beginTotp(subject, { sessionId, hasProof })
+    if (!setUp.isDone) throw factorError(setUp.reason)
+    const { id, secret, uri } = setUp
+    return { answer: { id, secret, uri } }
+  }
 }
 
 /** Adds the app when it shows a right code. */
@@ -73,15 +81,23 @@ export function confirmApp(parts: LiveParts, { body }: ActionInput, caller: Call
   return added(parts.factors.confirmTotp(subject, tried))
 }
 
-/** Begins to add a passkey: the options for `navigator.credentials.create()`. */
-export async function beginPasskey(parts: LiveParts, caller: Caller): Promise<ActionResult> {
+/** Prepares to add a passkey: the options for `navigator.credentials.create()`. */
+export function beginPasskey(parts: LiveParts, caller: Caller): () => Promise<ActionResult> {
   const { id: sessionId, subject } = kept(parts, caller).session
   const { site } = caller
   if (site === undefined) throw ownerRefusal('bad-request', 'no passkeys at an address')
+  mustHaveRoom(parts.factors.enrolmentOf(subject))
   const hasProof = wantsFactor(parts, caller)
-  const setUp = await parts.factors.beginPasskey(subject, { sessionId, hasProof, site })
-  if (!setUp.isDone) throw factorError(setUp.reason)
-  return { answer: { options: setUp.options } }
+  return async () => {
+    const setUp = await parts.factors.beginPasskey(subject, { sessionId, hasProof, site })
+    if (!setUp.isDone) throw factorError(setUp.reason)
+    return { answer: { options: setUp.options } }
+  }
+}
+
+/** @throws {GatewayError} `bad-request` when a person can have no further passkey */
+export function mustHaveRoom({ passkeys }: Enrolment): void {
+  if (passkeys.length >= MAX_PASSKEYS) throw ownerRefusal('bad-request', 'too many passkeys')
 }
 
 /** Adds the passkey that the browser has made. */
@@ -101,16 +117,29 @@ export async function confirmPasskey(
   return added(await parts.factors.confirmPasskey(subject, made))
 }
 
-export function newBackupCodes(parts: LiveParts, caller: Caller): ActionResult {
-  return added(parts.factors.newBackupCodes(kept(parts, caller).subject))
+/** Prepares new backup codes, after which those before count no more. @throws {GatewayError} `bad-request` */
+export function newBackupCodes(parts: LiveParts, caller: Caller): () => ActionResult {
+  const { subject } = kept(parts, caller)
+  if (!parts.factors.isEnrolled(subject)) throw ownerRefusal('bad-request', 'no factor yet')
+  return () => added(parts.factors.newBackupCodes(subject))
 }
 
-/** @throws {GatewayError} `not-found` */
-export function removeFactor(parts: LiveParts, { id }: ActionInput, caller: Caller): ActionResult {
-  if (!parts.factors.remove(kept(parts, caller).subject, id))
-    throw ownerRefusal('not-found', 'no such factor')
-  return { answer: { removed: 1 }, changed: [id] }
+/** Prepares to remove a factor. @throws {GatewayError} `not-found` */
+export function removeFactor(
+  parts: LiveParts,
+  { id }: ActionInput,
+  caller: Caller,
+): () => ActionResult {
+  const { subject } = kept(parts, caller)
+  const { totp, passkeys } = parts.factors.enrolmentOf(subject)
+  if (totp?.id !== id && !passkeys.some((passkey) => passkey.id === id)) throw NO_SUCH_FACTOR
+  return () => {
+    if (!parts.factors.remove(subject, id)) throw NO_SUCH_FACTOR
+    return { answer: { removed: 1 }, changed: [id] }
+  }
 }
+
+const NO_SUCH_FACTOR = ownerRefusal('not-found', 'no such factor')
 
 function added(result: Enrolled | Refused): ActionResult {
   if (!result.isDone) throw factorError(result.reason)

@@ -11,6 +11,7 @@ import {
   revokeToken,
   rotateToken,
 } from './api-token-actions.ts'
+import { membersOf, ownerRefusal, textIn } from './members.ts'
 import {
   beginApp,
   beginPasskey,
@@ -61,7 +62,7 @@ export const STATE_ACTIONS = {
     path: '/api-tokens',
     who: 'owner',
     isAct: true,
-    run: createToken,
+    prepare: createToken,
   },
   'revoke-api-token': {
     method: 'DELETE',
@@ -75,7 +76,7 @@ export const STATE_ACTIONS = {
     path: '/api-tokens/:id/rotate',
     who: 'owner',
     isAct: true,
-    run: rotateToken,
+    prepare: rotateToken,
   },
   'revoke-leaked-api-tokens': {
     method: 'POST',
@@ -164,14 +165,14 @@ const LIVE_ACTIONS = {
     path: '/second-factor/challenge',
     who: 'self',
     isAct: false,
-    run: challengeFor,
+    run: (parts, { body }, caller) => challengeFor(parts, actIn(body), caller),
   },
   'begin-app': {
     method: 'POST',
     path: '/second-factor/app',
     who: 'self',
     isAct: true,
-    run: (parts, _input, caller) => beginApp(parts, caller),
+    prepare: (parts, _input, caller) => beginApp(parts, caller),
   },
   'confirm-app': {
     method: 'POST',
@@ -185,7 +186,7 @@ const LIVE_ACTIONS = {
     path: '/second-factor/passkey',
     who: 'self',
     isAct: true,
-    run: (parts, _input, caller) => beginPasskey(parts, caller),
+    prepare: (parts, _input, caller) => beginPasskey(parts, caller),
   },
   'confirm-passkey': {
     method: 'POST',
@@ -199,21 +200,21 @@ const LIVE_ACTIONS = {
     path: '/second-factor/backup-codes',
     who: 'self',
     isAct: true,
-    run: (parts, _input, caller) => newBackupCodes(parts, caller),
+    prepare: (parts, _input, caller) => newBackupCodes(parts, caller),
   },
   'remove-second-factor': {
     method: 'DELETE',
     path: '/second-factor/:id',
     who: 'self',
     isAct: true,
-    run: removeFactor,
+    prepare: removeFactor,
   },
   'show-terminal-password': {
     method: 'POST',
     path: '/terminal-password',
     who: 'owner',
     isAct: true,
-    run: showTerminalPassword,
+    prepare: showTerminalPassword,
   },
   'list-refusals': {
     method: 'GET',
@@ -226,6 +227,14 @@ const LIVE_ACTIONS = {
 
 /** Every action, by the name that the log has. */
 export const OWNER_ACTIONS = { ...LIVE_ACTIONS, ...STATE_ACTIONS }
+
+/** The name of an act. @throws {GatewayError} `bad-request` for anything else, which would only fill the memory */
+function actIn(body: unknown): string {
+  const name = textIn(membersOf(body, ['act']).act, 'act')
+  const actions: Readonly<Record<string, OwnerAction<LiveParts>>> = OWNER_ACTIONS
+  if (Object.hasOwn(actions, name) && actions[name]?.isAct === true) return name
+  throw ownerRefusal('bad-request', 'no such act')
+}
 
 /** The name of an action that a command can do without a gateway too. */
 export type StateActionName = keyof typeof STATE_ACTIONS

@@ -18,14 +18,17 @@ const MAX_NAMED = 50
 export async function perform<Parts extends StateParts>(
   name: string,
   action: OwnerAction<Parts>,
-  { parts, input, caller, logger }: Performance<Parts>,
+  { parts, input, caller, logger, payForGuess }: Performance<Parts>,
 ): Promise<object> {
   const hasFactor = action.isAct && wantsFactor(parts, caller)
   const refusal = refusalOf(action, caller, parts.owners, Date.now(), hasFactor)
   if (refusal !== undefined) throw refusal
   if (action.method !== 'GET') parts.state.refuseIfHandedOver()
-  if (hasFactor) await mustProve(name, caller, parts)
-  const { answer, changed, isSaved } = await action.run(parts, input, caller)
+  const work = action.isAct
+    ? action.prepare(parts, input, caller)
+    : () => action.run(parts, input, caller)
+  if (hasFactor) await mustProve(name, caller, parts, payForGuess)
+  const { answer, changed, isSaved } = await work()
   if (changed !== undefined && logger !== undefined) logAct(logger, name, caller, changed, isSaved)
   return answer
 }
@@ -43,18 +46,22 @@ export function purposeOf(action: string): string {
   return `act ${action}`
 }
 
-/** @throws {GatewayError} `step-up-required` when no factor came with the act, or it was refused; `state-unavailable` */
+/**
+ * @throws {GatewayError} `step-up-required` when no factor came with the act, or it was refused; `rate-limited` when it was
+ * refused too often; `state-unavailable`
+ */
 async function mustProve(
   name: string,
   { principal, proof, address: client }: Caller,
   { factors }: StateParts,
+  payForGuess: PayForGuess | undefined,
 ): Promise<void> {
   if (principal === undefined) return
   if (proof === undefined) throw FACTOR_WANTED
   const { subject, session } = principal
   const about = { sessionId: session.id, client, proof, purpose: purposeOf(name) }
   const result = await factors.prove(subject, about)
-  if (!result.isDone) throw factorError(result.reason)
+  if (!result.isDone) throw payForGuess?.() ?? factorError(result.reason)
 }
 
 const FACTOR_WANTED = new GatewayError('step-up-required', {
@@ -87,4 +94,9 @@ interface Performance<Parts> {
   readonly caller: Caller
   /** Undefined for a command that needed no gateway: what it prints is all that is said of it. */
   readonly logger: Logger | undefined
+  /** For a caller over the network, who could guess at a factor. */
+  readonly payForGuess?: PayForGuess
 }
+
+/** Takes one from the budget of the client address. @returns the refusal when nothing was left */
+type PayForGuess = () => GatewayError | undefined

@@ -1,4 +1,4 @@
-/** What was refused lately, and why? The records of recent requests, without those that passed. */
+/** What was refused lately, and why? The records of recent requests, without those that passed or were led elsewhere. */
 import type { Decision } from '../observe/record.ts'
 import type { ActionResult, LiveParts } from './action.ts'
 
@@ -26,8 +26,7 @@ export interface RefusalView {
 const MAX_LISTED = 50
 
 export function listRefusals({ decisions }: LiveParts): ActionResult {
-  const refusals = decisions.newest(MAX_LISTED, ({ code }) => code !== undefined).map(viewOf)
-  return { answer: { refusals } }
+  return { answer: { refusals: decisions.newestRefusals(MAX_LISTED).map(viewOf) } }
 }
 
 function viewOf(decision: Decision): RefusalView {

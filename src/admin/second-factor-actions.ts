@@ -1,4 +1,5 @@
 /** What does an owner see of the second factors, and what can the machine's owner do for somebody who has lost theirs? */
+import { FACTOR_PROBLEM_DETAILS } from '../answers/details.ts'
 import { isoTime } from '../identity/iso-time.ts'
 import type { Enrolment } from '../identity/second-factor/factors.ts'
 import type { ActionInput, ActionResult, StateParts } from './action.ts'
@@ -34,6 +35,15 @@ export interface FactorsView {
   } | null
   /** Until when codes of the app are refused, because too many were wrong. */
   readonly lockedUntil: string | null
+  /** What does not work, and what to do; empty when everything does. */
+  readonly problems: readonly FactorProblem[]
+}
+
+/** Something that does not work with the second factors of a person. */
+interface FactorProblem {
+  readonly problem: keyof typeof FACTOR_PROBLEM_DETAILS
+  /** What it means and what to do. */
+  readonly detail: string
 }
 
 /** The answer when factors were reset. */
@@ -82,7 +92,29 @@ export function factorsView(enrolment: Enrolment): FactorsView {
             problem: backupCodes.problem ?? null,
           },
     lockedUntil: isoTime(lockedUntil),
+    problems: problemsOf(enrolment),
   }
+}
+
+/** What does not work with the second factors of a person, each once. */
+export function problemsOf({
+  isLost,
+  totp,
+  backupCodes,
+  passkeys,
+  lockedUntil,
+}: Enrolment): readonly FactorProblem[] {
+  const problems = new Set<FactorProblem['problem'] | undefined>([
+    isLost ? 'lost' : undefined,
+    totp?.problem,
+    backupCodes?.problem,
+    lockedUntil === undefined ? undefined : 'locked',
+    passkeys.some(({ counterFellAt }) => counterFellAt !== undefined) ? 'counter-fell' : undefined,
+    backupCodes?.left === 0 ? 'no-backup-codes' : undefined,
+  ])
+  return [...problems].flatMap((problem) =>
+    problem === undefined ? [] : [{ problem, detail: FACTOR_PROBLEM_DETAILS[problem] }],
+  )
 }
 
 /** Takes every factor of a person away, and ends their sessions: whoever has one of them may not be the person. */

@@ -66,12 +66,12 @@ export async function endTerminal(
   return { answer: { ended: 1 }, changed: [id] }
 }
 
-/** The user and password with which a browser opens the terminal. Each look is in the log. @throws {GatewayError} `bad-request` */
-export function showTerminalPassword({ terminalCredential }: LiveParts): ActionResult {
+/** Prepares to show the user and password with which a browser opens the terminal. Each look is in the log. @throws {GatewayError} `bad-request` */
+export function showTerminalPassword({ terminalCredential }: LiveParts): () => ActionResult {
   const credential = terminalCredential()
   if (credential === undefined) throw ownerRefusal('bad-request', 'no password here')
   const [, user = '', password = ''] = /^([^:]+):([^]*)$/.exec(credential) ?? []
-  return { answer: { user, password }, changed: ['terminal password shown'] }
+  return () => ({ answer: { user, password }, changed: ['terminal password shown'] })
 }
 
 /** What the status says of the keeper. */

@@ -144,6 +144,23 @@ export const FORM_SENT_DETAIL =
 /** What a person reads whose form says nothing that can be done. */
 export const UNKNOWN_ACT_DETAIL = 'The form was not complete. Nothing was done. Try again.'
 
+/** What a person reads who asked for a token and did not say for what. */
+export const NO_SCOPE_DETAIL = 'Say what the token may use: choose one at least.'
+
+/** What a person reads who has second factors, and none that works where they are. */
+export const NO_FACTOR_WORKS_DETAIL =
+  'None of your second factors works at this address. A passkey belongs to the host name at which it was made: open the workspace there.'
+
+/** What a person reads about the state of the workspace, when it is not as it should be. */
+export const STATE_DETAILS = {
+  damaged:
+    'The state of the workspace was damaged, and a new one was begun: API tokens are gone. On the machine, “workspace-gateway doctor” says what to do.',
+  unsaved:
+    'Not everything could be written to the disk of the workspace yet; it may be full. The workspace keeps trying.',
+  unavailable:
+    'The state folder of the workspace cannot be used: nothing that is changed here lasts. On the machine, “workspace-gateway doctor” says why.',
+} as const
+
 /** The `detail` of an owner's act without the factor that it wants. */
 export const FACTOR_WANTED_DETAIL =
   'This act wants a second factor, for this time alone. Send it again with one: in JSON, the member factor holds a code or a passkey.'
@@ -172,6 +189,21 @@ export const FACTOR_DETAILS = {
   'enrolment-gone': 'Setting this up took too long, or too many codes were wrong. Begin again.',
   'passkey-known': 'This passkey is registered already.',
   'too-many-passkeys': 'There are 20 passkeys. Remove one first.',
+} as const
+
+/** What does not work with a person's second factors, and what to do, by what is the matter. */
+export const FACTOR_PROBLEM_DETAILS = {
+  lost: 'Your second factors cannot be read, or were lost with a damaged state, so none is taken, and none can be set up. On the machine, “workspace-gateway state restore” brings them back from a backup; “workspace-gateway second-factor reset” begins anew and ends your sessions.',
+  'factor-key-missing':
+    'The app or the backup codes cannot be checked, because the signing key that protects them is not configured any more. A passkey works. The owner of the machine can bring the key back, or reset your second factors.',
+  'factor-unreadable':
+    'The app or the backup codes cannot be read. A passkey works. The owner of the machine can reset your second factors.',
+  'clock-behind':
+    'The clock of the workspace is behind, so codes of the app are not taken. A passkey or a backup code works, and ends this.',
+  locked: FACTOR_DETAILS.locked,
+  'counter-fell':
+    'A passkey counted less than before, as a copy of it does. Remove it, unless you know why.',
+  'no-backup-codes': 'There are no backup codes left. Make new ones.',
 } as const
 
 /** The `detail` of a WebSocket handshake on a route without WebSockets. */
@@ -226,6 +258,10 @@ export const OWNER_DETAILS = {
     'A passkey belongs to a host name. Open the workspace by its name instead of its address.',
   'one factor': 'The member factor has one member: code, a text, or passkey, an object.',
   'no such factor': 'No second factor of yours has this id.',
+  'no factor yet':
+    'Backup codes come with an authenticator app or a passkey, and stand in for it. Set one up first.',
+  'too many passkeys': 'There are 20 passkeys. Remove one first.',
+  'no such act': 'The member act takes the name of an act that wants a second factor.',
   'no password here':
     'The password of the terminal is not kept in the state folder, so it cannot be shown.',
   'which sessions':

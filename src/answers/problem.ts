@@ -80,12 +80,10 @@ export function problemAnswer(
   audience: Audience,
 ): Answer {
   const { status } = ERRORS[code]
-  const challenge = extra?.['WWW-Authenticate'] === undefined ? CHALLENGES[code] : undefined
-  const headers = [...ownHeaders(audience.requestId), ERROR_FIELD, code]
-  for (const [name, value] of Object.entries(extra ?? {}))
-    for (const one of [value].flat()) headers.push(name, one)
-  if (challenge !== undefined) headers.push('WWW-Authenticate', challenge)
-  if (retryAfter !== undefined) headers.push('Retry-After', String(retryAfter))
+  const headers = [
+    ...ownHeaders(audience.requestId),
+    ...errorFields({ code, headers: extra, retryAfter }),
+  ]
   if (audience.pages === undefined)
     return withBody(
       status,
@@ -94,6 +92,21 @@ export function problemAnswer(
       problemDocument(code, detail, audience.requestId),
     )
   return pageAnswer(status, headers, audience.pages, pageOf(code, detail, retryAfter, audience))
+}
+
+/** The headers of every response with an error, names and values in turn. */
+export function errorFields({
+  code,
+  headers: extra,
+  retryAfter = fixedRetryAfter(code),
+}: Pick<GatewayError, 'code' | 'headers' | 'retryAfter'>): string[] {
+  const fields = [ERROR_FIELD, code]
+  const challenge = extra?.['WWW-Authenticate'] === undefined ? CHALLENGES[code] : undefined
+  for (const [name, value] of Object.entries(extra ?? {}))
+    for (const one of [value].flat()) fields.push(name, one)
+  if (challenge !== undefined) fields.push('WWW-Authenticate', challenge)
+  if (retryAfter !== undefined) fields.push('Retry-After', String(retryAfter))
+  return fields
 }
 
 function pageOf(

@@ -95,7 +95,8 @@ const MAX_ADDRESSES = 32
 /** The beginning of the year 10000. A later date is a mistake, such as a number of another unit. */
 const LAST_MS = 253_402_300_800_000
 
-const NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
+/** The form of a token's name. */
+export const TOKEN_NAME = /^[a-z0-9][a-z0-9-]{0,63}$/
 const MAX_NAME_LENGTH = 64
 
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
@@ -210,22 +211,31 @@ export class ApiTokens implements Watched {
    * @throws {GatewayError} `bad-request` when it cannot be made so; `state-unavailable` when it cannot be kept
    */
   create(wanted: NewApiToken): MadeApiToken {
-    const { name, subject, rate, expiresAt, addresses = [] } = wanted
+    this.mustBeNew(wanted)
+    const { name, subject, rate, expiresAt, addresses = [], scopes = [] } = wanted
+    const end = expiresAt === undefined ? undefined : Math.floor(expiresAt)
+    const row = newRow(
+      { name, subject, rate, expiresAt: end, addresses: checkedAddresses(addresses) },
+      checkedScopes(scopes),
+      this.#now(),
+    )
+    return this.#make(row, [])
+  }
+
+  /** Judges a token that is to be made, and makes none. @throws {GatewayError} `bad-request` when it cannot be made so */
+  mustBeNew(wanted: NewApiToken): void {
+    const { name, subject, rate, expiresAt, addresses = [], scopes = [] } = wanted
     const now = this.#now()
-    if (!NAME.test(name)) throw refusal('bad name')
+    if (!TOKEN_NAME.test(name)) throw refusal('bad name')
     if (this.#liveNamed(name) !== undefined) throw refusal('name is taken')
     if (!isSubject(subject)) throw refusal('bad subject')
     if (rate !== undefined && !(Number.isInteger(rate) && rate >= 1 && rate <= MAX_RATE))
       throw refusal('bad rate')
     if (expiresAt !== undefined && !(expiresAt > now && expiresAt < LAST_MS))
       throw refusal('bad expiry')
-    const end = expiresAt === undefined ? undefined : Math.floor(expiresAt)
-    const row = newRow(
-      { name, subject, rate, expiresAt: end, addresses: checkedAddresses(addresses) },
-      checkedScopes(wanted.scopes ?? []),
-      now,
-    )
-    return this.#make(row, [])
+    checkedAddresses(addresses)
+    checkedScopes(scopes)
+    this.#spare(now)
   }
 
   /**
@@ -234,11 +244,8 @@ export class ApiTokens implements Watched {
    * @param overlapMs for how long the old one still counts, in milliseconds; its own expiry may come first
    * @throws {GatewayError} as {@link create} does
    */
-  rotate({ id }: ApiToken, overlapMs: number = DEFAULT_OVERLAP_MS): MadeApiToken {
-    const old = this.#byId.get(id)
-    if (old === undefined || !this.#isLive(old) || old.replacedBy !== undefined)
-      throw refusal('not in force')
-    if (!(Number.isFinite(overlapMs) && overlapMs >= 0)) throw refusal('bad overlap')
+  rotate(apiToken: ApiToken, overlapMs: number = DEFAULT_OVERLAP_MS): MadeApiToken {
+    const old = this.mustBeRotatable(apiToken, overlapMs)
     const now = this.#now()
     const { name, session, rate, addresses } = old
     const { subject, endsAt } = session
@@ -254,6 +261,16 @@ export class ApiTokens implements Watched {
     this.#update(old, retired)
     this.check(0, now)
     return made
+  }
+
+  /** Judges a rotation, and changes nothing. @throws {GatewayError} `bad-request` when it cannot be made so */
+  mustBeRotatable({ id }: ApiToken, overlapMs: number): Kept {
+    const old = this.#byId.get(id)
+    if (old === undefined || !this.#isLive(old) || old.replacedBy !== undefined)
+      throw refusal('not in force')
+    if (!(Number.isFinite(overlapMs) && overlapMs >= 0)) throw refusal('bad overlap')
+    this.#spare(this.#now())
+    return old
   }
 
   /** Revokes a token for good. Its next request fails, and what is open under it ends. */

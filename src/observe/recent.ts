@@ -35,18 +35,24 @@ export class Decisions {
   }
 
   /**
-   * The newest records that match, the newest first. It reads the whole ring: some milliseconds.
+   * The newest requests that were refused, or failed, the newest first: those that the gateway itself answered with an error. A
+   * browser that was led to sign in, or to show a second factor, is none of them, because it comes back. Only what is returned is
+   * parsed; the rest of the ring is searched at most once, in some milliseconds.
    * @param limit how many at most
    */
-  newest(limit: number, matches: (decision: Decision) => boolean): Decision[] {
+  newestRefusals(limit: number): Decision[] {
     const found: Decision[] = []
     // What was written last ends at #end; before the beginning of the ring comes its end.
     for (const part of [this.#ring.subarray(0, this.#end), this.#ring.subarray(this.#end)]) {
-      const lines = part.toString('utf8').split('\n').reverse()
-      for (const line of lines) {
-        if (found.length >= limit) return found
-        const decision = line.startsWith(',') ? parsed(line) : undefined
-        if (decision !== undefined && matches(decision)) found.push(decision)
+      // The rest of a record whose beginning was overwritten is none, so nothing is searched for at offset 0.
+      for (let at = part.length; at > 0 && found.length < limit;) {
+        at = part.lastIndexOf(CODE_FIELD, at - 1)
+        if (at < 0) break
+        if (!isErrorBefore(part, at)) continue
+        const start = part.lastIndexOf(LINE_END, at) + 1
+        const line = part.toString('utf8', start, lineEnd(part, at))
+        const decision = line.startsWith(FIRST_FIELD) ? parsed(line) : undefined
+        if (decision !== undefined) found.push(decision)
       }
     }
     return found
@@ -61,6 +67,21 @@ export class Decisions {
     }
     this.#end += this.#ring.write(line, this.#end)
   }
+}
+
+/** The beginning of a record, and of its field `code`. JSON escapes quotes inside of texts, so nothing that a client sends matches. */
+const FIRST_FIELD = ',"id":"'
+const CODE_FIELD = ',"code":"'
+const [COLON, FOUR, FIVE] = [0x3a, 0x34, 0x35] as const
+
+/** Whether the field `status`, which is written before `code`, is 4xx or 5xx. */
+function isErrorBefore(part: Buffer, at: number): boolean {
+  return part[at - 4] === COLON && (part[at - 3] === FOUR || part[at - 3] === FIVE)
+}
+
+function lineEnd(part: Buffer, from: number): number {
+  const end = part.indexOf(LINE_END, from)
+  return end < 0 ? part.length : end
 }
 
 /** A record; undefined for the rest of one whose beginning was overwritten. */

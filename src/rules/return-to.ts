@@ -1,5 +1,8 @@
 /** Where does a browser go after signing in? Only to a path on this origin. */
 
+/** The path of the owner's page: of the gateway's own pages the only one to which a browser comes back. */
+export const OWNER_PAGE = '/_gateway/'
+
 /**
  * The longest text, in characters, that is parsed when it may name another host. The URL parser normalizes a host with
  * non-ASCII letters in quadratic time, and a client that is not signed in may send 16 KiB of them.
@@ -11,7 +14,7 @@ const MAX_FOREIGN_LENGTH = 1024
  * `/\host`, tabs and dot segments, so both steps use the parser that browsers use (CVE-2020-11053, CVE-2026-111931).
  * @param returnTo what the request asked for: a path, or an absolute URL on this origin
  * @param origin `scheme://host[:port]` of this workspace, as the client addressed it
- * @returns a path with query and fragment, or `/` for anything else
+ * @returns a path of the services with query and fragment, or {@link OWNER_PAGE}; `/` for anything else
  */
 export function returnPath(returnTo: string | undefined, origin: string): string {
   if (returnTo === undefined || returnTo === '') return '/'
@@ -20,6 +23,7 @@ export function returnPath(returnTo: string | undefined, origin: string): string
   const base = URL.parse(origin)
   if (target === null || base === null || target.origin !== base.origin) return '/'
   const path = target.pathname + target.search + target.hash
+  if (path === OWNER_PAGE) return path
   if (/^\/_gateway(?:\/|$)/.test(target.pathname)) return '/'
   return URL.parse(path, origin)?.href === `${base.origin}${path}` ? path : '/'
 }

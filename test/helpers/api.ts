@@ -24,12 +24,14 @@ interface TicketOptions {
   readonly minutesAgo?: number
   /** `amr`; left out when undefined */
   readonly methods?: readonly string[]
+  /** `jti`; random when left out */
+  readonly id?: string
 }
 
 /** Makes a ticket, as the login service does. */
 export function ticketOf(
   subject: string,
-  { minutesAgo = 0, methods }: TicketOptions = {},
+  { minutesAgo = 0, methods, id = randomUUID() }: TicketOptions = {},
 ): Promise<string> {
   const now = Math.floor(Date.now() / 1000)
   return new SignJWT(methods === undefined ? {} : { amr: [...methods] })
@@ -38,7 +40,7 @@ export function ticketOf(
     .setAudience('houston')
     .setIssuedAt(now - minutesAgo * 60)
     .setExpirationTime(now + 3600)
-    .setJti(randomUUID())
+    .setJti(id)
     .sign(new TextEncoder().encode(SECRET))
 }
 

@@ -55,3 +55,50 @@ t.test('an id in the text of a record does not match another request', async (t)
   decisions.add(rejectionOf('one', text, 400, 'bad-request', text))
   t.equal(decisions.find('other'), undefined)
 })
+
+const decided = (id: string, status: number, code?: 'bad-request' | 'sign-in-required') => ({
+  ...rejectionOf(id, '203.0.113.9', status, code ?? 'bad-request', 'why'),
+  code,
+})
+
+t.test(
+  'the newest refusals come first, and nothing that passed or was led elsewhere',
+  async (t) => {
+    const decisions = new Decisions()
+    t.same(decisions.newestRefusals(5), [])
+    decisions.add(decided('first', 400, 'bad-request'))
+    decisions.add(decided('passed', 200))
+    decisions.add(decided('of a service', 502))
+    decisions.add(decided('led to sign in', 302, 'sign-in-required'))
+    decisions.add(decided('left before the answer', 0, 'bad-request'))
+    decisions.add(decided('failed', 503, 'bad-request'))
+    const idsOf = (limit: number) => decisions.newestRefusals(limit).map(({ id }) => id)
+    t.same(idsOf(5), ['failed', 'first'])
+    t.same(idsOf(1), ['failed'])
+    t.same(idsOf(0), [])
+    t.match(decisions.newestRefusals(1), [
+      { at: Number, client: '203.0.113.9', reason: 'why', status: 503, websocket: false },
+    ])
+  },
+)
+
+t.test('a text that looks like a record is none', async (t) => {
+  const decisions = new Decisions()
+  const text = '\n,"id":"forged","status":403,"code":"bad-request"\n'
+  decisions.add({ ...decided('one', 200), path: text, reason: text, user: text })
+  t.same(decisions.newestRefusals(9), [])
+})
+
+t.test('wherever the ring was cut, each refusal is whole and comes once', async (t) => {
+  const wrong: string[] = []
+  for (let bytes = 600; bytes < 900; bytes++) {
+    const decisions = new Decisions(bytes)
+    for (let i = 0; i < 12; i++) {
+      decisions.add({ ...decided(`id-${i}`, 404, 'bad-request'), path: 'é'.repeat(i % 5) })
+      const ids = decisions.newestRefusals(99).map(({ id }) => id)
+      const expected = ids.map((_, k) => `id-${i - k}`)
+      if (ids.length === 0 || ids.join() !== expected.join()) wrong.push(`${bytes}: ${ids.join()}`)
+    }
+  }
+  t.same(wrong, [])
+})

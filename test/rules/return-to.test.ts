@@ -310,6 +310,12 @@ t.test('paths on this origin are kept, with query and fragment', async (t) => {
     ['//houston.hubify.com/a', '/a', 'this host'],
     ['  /a  ', '/a', 'white space around'],
     ['/_gatewayx', '/_gatewayx', 'a page of the dashboard'],
+    ['/_gateway/', '/_gateway/', 'the owner’s page'],
+    [
+      'https://houston.hubify.com/_gateway/',
+      '/_gateway/',
+      'the owner’s page, as the login page says it',
+    ],
   ]
   for (const [asked, expected, why] of rows) t.equal(returnPath(asked, ORIGIN), expected, why)
 })
@@ -317,8 +323,11 @@ t.test('paths on this origin are kept, with query and fragment', async (t) => {
 t.test('no return_to leads back to the sign-in page', async (t) => {
   for (const asked of [
     '/_gateway',
-    '/_gateway/',
     '/_gateway/sign-in',
+    '/_gateway/?done=end-session',
+    '/_gateway/#sessions',
+    '/_gateway//',
+    '/_gateway/./sign-in',
     '/_gateway/sign-in?return_to=/_gateway/sign-in',
     '/a/../_gateway/sign-out',
     '/%2e/_gateway/sign-in',

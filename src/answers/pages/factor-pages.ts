@@ -11,6 +11,8 @@ export interface FactorWays {
   readonly hasBackupCodes: boolean
   /** The options for `navigator.credentials.get()`, when they have a passkey for this host. */
   readonly passkey: object | undefined
+  /** What does not work at present, and what to do, a sentence or two for each. */
+  readonly problems: readonly string[]
 }
 
 /** A form that wants a factor. */
@@ -71,6 +73,12 @@ function factorForms({ action, fields, label, ways }: FactorForm): Html {
   return html`${byPasskey}${byCode}`
 }
 
+/** What is wrong: with what was shown just now, or else with what the person has. */
+function trouble(problem: string | undefined, { problems }: FactorWays): readonly Html[] {
+  const texts = problem === undefined ? problems : [problem]
+  return texts.map((text) => html`<p class="alert" role="alert">${text}</p>`)
+}
+
 /** The scripts that a page with {@link factorForms} wants. */
 function factorScripts({ passkey }: FactorWays): ['passkey'] | [] {
   return passkey === undefined ? [] : ['passkey']
@@ -95,7 +103,7 @@ export function verifyPage({
   return {
     title: 'Confirm that it is you',
     main: html`<p>This part of the workspace wants a second factor.</p>
-      ${alert(problem)}${factorForms({ action, fields: { next }, label: 'Confirm', ways })}
+      ${trouble(problem, ways)}${factorForms({ action, fields: { next }, label: 'Confirm', ways })}
       <p><a href="/">Back to the dashboard</a></p>`,
     scripts: factorScripts(ways),
   }
@@ -111,7 +119,7 @@ export function confirmPage({
   return {
     title: 'Confirm that it is you',
     main: html`<p>This change wants a second factor, for this time alone.</p>
-      ${alert(problem)}${factorForms({ action, fields, label: 'Confirm', ways })}
+      ${trouble(problem, ways)}${factorForms({ action, fields, label: 'Confirm', ways })}
       <p><a href="/_gateway/">Cancel</a></p>`,
     scripts: factorScripts(ways),
   }
@@ -121,6 +129,31 @@ const LOGIN_FACTOR_WANTED = html`<p>
   This part of the workspace wants a sign-in with a second factor, and yours had none, or it is too
   long ago.
 </p>`
+/** Builds the page for somebody who wants an act, has no factor, and whose sign-in is too long ago. */
+export function freshSignInPage({
+  loginHref,
+}: {
+  readonly loginHref: string | undefined
+}): PageContent {
+  return {
+    title: 'Sign in again for this',
+    main: html`<p>
+        Nothing was done: this change wants a sign-in that is not older than 10 minutes, and yours
+        is. Sign in again, and send it once more.
+      </p>
+      ${signInAgain(loginHref)}
+      <p><a href="/_gateway/">Cancel</a></p>`,
+  }
+}
+
+/** How somebody gets a fresh sign-in: at the login page, or, without one, after signing out. */
+function signInAgain(loginHref: string | undefined): Html {
+  return loginHref === undefined
+    ? html`<form method="post" action="/_gateway/sign-out">
+        <button>Sign out, and sign in again</button>
+      </form>`
+    : button(loginHref, 'Sign in again')
+}
 
 /** Builds the page for somebody whose login service has to ask for the factor. */
 export function loginFactorPage({
@@ -174,13 +207,7 @@ export function enrolPage({
   const again = html`<p>
       A first factor can be set up within 10 minutes after signing in, and yours is longer ago.
     </p>
-    ${
-      loginHref === undefined
-        ? html`<form method="post" action="/_gateway/sign-out">
-            <button>Sign out, and sign in again</button>
-          </form>`
-        : button(loginHref, 'Sign in again')
-    }`
+    ${signInAgain(loginHref)}`
   return {
     title: 'Set up a second factor',
     main: html`<p>

@@ -215,7 +215,7 @@ const SET_UP_MS = 600_000
 const SET_UP_TRIES = 5
 
 /** How many passkeys a person can have. */
-const MAX_PASSKEYS = 20
+export const MAX_PASSKEYS = 20
 
 /** The longest name of a passkey, in characters. */
 const MAX_NAME_LENGTH = 64
