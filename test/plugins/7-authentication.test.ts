@@ -175,7 +175,7 @@ t.test(
     t.equal(left.headers['set-cookie'], undefined)
     const page = await send(workspace.port, 'GET /', [HTTPS, cookie(expired), ...NAVIGATION])
     await assertRefused(t, workspace, page, { ...refusal, page: true })
-    t.match(page.body, 'The session has expired.')
+    t.match(page.body, 'Your session has ended')
   },
 )
 
