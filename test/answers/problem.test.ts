@@ -88,10 +88,12 @@ t.test('a client that is not signed in gets a challenge (RFC 6750, RFC 9470)', a
 t.test('a person who must sign in gets the form, with the path to return to', async (t) => {
   for (const code of CODES) {
     const { body } = problemAnswer(withCode(code), PERSON)
-    const isSignIn = ERRORS[code].status === 401
+    const isSignIn = ERRORS[code].status === 401 && code !== 'step-up-required'
     t.equal(body.includes('action="/_gateway/sign-in"'), isSignIn, code)
     t.equal(body.includes('value="/logs?a=b"'), isSignIn)
   }
+  const { body } = problemAnswer(withCode('step-up-required'), PERSON)
+  t.match(body, '<a href="/logs?a=b">Try again</a>', 'who is signed in gets no such form')
   const plain = problemAnswer(new GatewayError('sign-in-required'), PERSON).body
   t.notMatch(plain, /role="alert"/, 'nothing went wrong yet')
   t.match(
