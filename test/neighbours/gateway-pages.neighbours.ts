@@ -228,19 +228,19 @@ t.test('every page is small, fits a small phone, and axe finds nothing', async (
   await sendCode(other, '000000')
   await inspect(t, other, 'a wrong code')
 
-  for (let i = 0; i < 2; i += 1) {
-    const terminal = await page.context().newPage()
-    await visit(terminal, '/terminal')
-    await terminal.waitForFunction(
-      '/[$#] ?$/.test(term.buffer.active.getLine(0).translateToString(true))',
-    )
-    if (i === 0) await terminal.close()
-  }
-  await until('a terminal that is parked, and one that is not', async () => {
-    await visit(page, OWNER_PAGE)
-    const badges = await page.locator('#terminals .badge').allTextContents()
-    return badges.toSorted().join() === 'attached,parked'
-  })
+  const terminals = (states: string) =>
+    until(`terminals: ${states}`, async () => {
+      await visit(page, OWNER_PAGE)
+      const badges = await page.locator('#terminals .badge').allTextContents()
+      return badges.toSorted().join() === states
+    })
+  const terminal = await page.context().newPage()
+  await visit(terminal, '/terminal')
+  await terminals('attached')
+  await terminal.close()
+  await terminals('parked')
+  await visit(await page.context().newPage(), '/terminal')
+  await terminals('attached,parked')
   await inspect(t, page, 'a full workspace')
   await visit(page, '/_gateway/renew?return_to=/')
   await inspect(t, page, 'to renew')
