@@ -113,10 +113,6 @@ function stepUpWarnings(config: Config): string[] {
     )
   if (terminalAmr.includes('pwd'))
     warnings.push('GATEWAY_TERMINAL_AMR has pwd: a password alone is enough, which is one factor')
-  if (stepUpUrl !== undefined && terminalAmr.length === 0)
-    warnings.push(
-      'GATEWAY_STEP_UP_URL is set and GATEWAY_TERMINAL_AMR is not: nothing that the page there says opens a route; set GATEWAY_TERMINAL_AMR, or leave GATEWAY_STEP_UP_URL out',
-    )
   if ((isLocal || terminalAmr.length > 0) && !stepUpRoutes.includes('terminal'))
     warnings.push(
       'GATEWAY_STEP_UP_ROUTES leaves terminal out: the shell opens without a second factor',
