@@ -26,6 +26,7 @@ import type { PageContent } from '../src/answers/pages/shell.ts'
 import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
 import type { ListedApiToken } from '../src/identity/api-token-list.ts'
 import { TOKEN_NAME } from '../src/identity/api-tokens.ts'
+import type { Enrolment } from '../src/identity/second-factor/factors.ts'
 import { Pending } from '../src/identity/second-factor/pending.ts'
 import { newName } from '../src/identity/sessions.ts'
 import type { StateCondition } from '../src/store/state.ts'
@@ -58,6 +59,8 @@ interface Act {
   readonly input: (form: URLSearchParams) => ActionInput
   /** The fields that it has besides `act`, which are kept while a second factor is asked for. */
   readonly fields: readonly FieldName[]
+  /** What the page says that asks for its second factor, without a full stop. For owner's acts. */
+  readonly says?: (form: URLSearchParams, kept: Enrolment) => string
   /** The sentence on the page afterwards, when the action has nothing to show. */
   readonly done?: string
   /** The page with what the action has made, which is shown once. */
@@ -82,6 +85,10 @@ export const ACTS: Readonly<Partial<Record<ActionName, Act>>> = {
   'create-api-token': {
     input: (form) => ({ id: '', body: tokenWanted(form) }),
     fields: ['once', 'name', 'scope', 'days'],
+    says: (form) => {
+      const { name, scopes, days } = typedIn(form)
+      return `Make the API token ${name} for ${scopes.join(', ')}, valid for ${days} days`
+    },
     show: (answer) => {
       const { name, token } = answer as MadeTokenView
       const words = `The token ${name} is shown this once. Send it as “Authorization: Bearer …”.`
@@ -92,17 +99,25 @@ export const ACTS: Readonly<Partial<Record<ActionName, Act>>> = {
   'remove-second-factor': {
     input: byId,
     fields: ['id'],
+    says: (form, { totp, passkeys }) => {
+      const id = form.get('id')
+      const passkey = passkeys.find((one) => one.id === id)
+      if (passkey !== undefined) return `Remove the passkey “${passkey.name}”`
+      return id === totp?.id ? 'Remove your authenticator app' : 'Remove a second factor'
+    },
     done: 'The second factor is removed.',
   },
   'new-backup-codes': {
     input: nothing,
     fields: [],
+    says: () => 'Make new backup codes, so that the old ones no longer work',
     show: (answer) =>
       backupCodesPage({ next: OWNER_PAGE, codes: (answer as EnrolledView).backupCodes ?? [] }),
   },
   'show-terminal-password': {
     input: nothing,
     fields: [],
+    says: () => 'Show the password of the terminal',
     show: (answer) => {
       const { user, password } = answer as { user: string; password: string }
       return secretPage('The password of the terminal', 'The browser asks for it once.', [
@@ -279,7 +294,9 @@ export default async function ownerPageRoutes(
     const kept = act.fields.flatMap((field) =>
       form.getAll(field).map((value): [string, string] => [field, value]),
     )
-    const page = { action: OWNER_PAGE, fields: [['act', name] as [string, string], ...kept], ways }
+    const says = act.says?.(form, factors.enrolmentOf(subject)) ?? ''
+    const fields: Array<[string, string]> = [['act', name], ...kept]
+    const page = { act: says, action: OWNER_PAGE, fields, ways }
     if (caller.proof !== undefined)
       return answerAgain(
         ...([app, request, reply, error] as const),

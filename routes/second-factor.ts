@@ -49,6 +49,18 @@ const OWN = { config: { ownPages: true } } as const
 /** For what a factor is shown on the page itself. */
 const VERIFY_PURPOSE = 'verify'
 
+/** For what a factor is shown before another one is set up. */
+interface Purpose {
+  readonly name: string
+  /** In a sentence without its full stop. */
+  readonly says: string
+}
+const ADD_APP: Purpose = {
+  name: 'add-app',
+  says: 'Set up an authenticator app, in place of any that you have',
+}
+const ADD_PASSKEY: Purpose = { name: 'add-passkey', says: 'Add a passkey' }
+
 /** `amr` of an authenticator app that was just set up with a code of it, and of a passkey that was just made. */
 const APP_METHODS = ['otp'] as const
 const PASSKEY_METHODS = ['mfa'] as const
@@ -106,7 +118,7 @@ export default async function secondFactorRoutes(
   })
 
   app.post(`${FORMS}/app`, OWN, async function beginApp(request, reply) {
-    return withEnroller(request, reply, 'add-app', ({ session }) => async (next, hasProof) => {
+    return withEnroller(request, reply, ADD_APP, ({ session }) => async (next, hasProof) => {
       const setUp = factors.beginTotp(session.subject, { sessionId: session.id, hasProof })
       if (!setUp.isDone) throw factorError(setUp.reason)
       app.writePage(request, reply, await appPage(setUp, next))
@@ -137,7 +149,7 @@ export default async function secondFactorRoutes(
   })
 
   app.post(`${FORMS}/passkey`, OWN, async function beginPasskey(request, reply) {
-    return withEnroller(request, reply, 'add-passkey', ({ session: { id, subject } }) => {
+    return withEnroller(request, reply, ADD_PASSKEY, ({ session: { id, subject } }) => {
       const site = siteOf(request.exchange)
       if (site === undefined) throw NO_PASSKEYS_HERE
       mustHaveRoom(factors.enrolmentOf(subject))
@@ -209,13 +221,13 @@ export default async function secondFactorRoutes(
 
   /**
    * Begins an enrolment for somebody who may: with a fresh sign-in for the first factor, and with a factor for any other.
-   * @param purpose for what the factor is shown
+   * @param purpose for what the factor is shown: how it is named, and what the page says of it
    * @param prepare judges the request before the factor, which is used up by being judged
    */
   async function withEnroller(
     request: FastifyRequest,
     reply: FastifyReply,
-    purpose: string,
+    { name: purpose, says }: Purpose,
     prepare: (browser: BrowserSession) => (next: string, hasProof: boolean) => Promise<void>,
   ): Promise<FastifyReply> {
     begin(request)
@@ -240,7 +252,8 @@ export default async function secondFactorRoutes(
     }
     const ways = await waysOf(request, browser.session, factors, purpose)
     const action = request.url.split('?')[0] ?? ''
-    const content = confirmPage({ action, fields: { next }, ways, problem: result?.detail })
+    const page = { act: says, action, fields: { next }, ways, problem: result?.detail }
+    const content = confirmPage(page)
     if (result !== undefined) return answerAgain(app, request, reply, result, content)
     app.writePage(request, reply, content)
     return reply

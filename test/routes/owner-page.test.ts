@@ -461,7 +461,7 @@ t.test('an act wants a factor in its own form, once, and a wrong one loses nothi
   const form = await tokenForm(workspace, page)
   const asked = await act(workspace, page, form)
   t.equal(asked.status, 200)
-  t.match(asked.body, 'This change wants a second factor')
+  t.match(asked.body, 'It wants a second factor')
   for (const [name, value] of Object.entries(form)) t.equal(fieldOf(asked, name), value, name)
   const wrong = codeAt(secret, Date.now()) === '000000' ? '000001' : '000000'
   for (const [code, sentence] of [
@@ -481,11 +481,7 @@ t.test('an act wants a factor in its own form, once, and a wrong one loses nothi
   const made = await act(workspace, page, { ...form, code: backupCodes[0] ?? '' })
   t.match(made.body, /class="secret" id="secret-0">hub_/)
   const next = await tokenForm(workspace, page, 'second')
-  t.match(
-    (await act(workspace, page, next)).body,
-    'This change wants a second factor',
-    'for that act alone',
-  )
+  t.match((await act(workspace, page, next)).body, 'It wants a second factor', 'for that act alone')
   const replayed = await act(workspace, page, { ...next, code: backupCodes[0] ?? '' })
   t.match(saidOn(replayed, 'alert'), 'That code was used before')
   t.match(
@@ -606,7 +602,7 @@ t.test(
     t.match(saidOn(none, 'alert'), 'not kept in the state folder')
     const { secret } = await ensureTerminalCredential(workspace.config.stateDir)
     const [user, password = ''] = secret.split(':')
-    t.match((await act(workspace, page, form)).body, 'This change wants a second factor')
+    t.match((await act(workspace, page, form)).body, 'It wants a second factor')
     const shown = await act(workspace, page, { ...form, code: backupCodes[0] ?? '' })
     t.match(shown, { status: 200, headers: { 'cache-control': 'no-store' } })
     t.ok(shown.body.includes(`>${password}<`) && shown.body.includes(`>${user}<`))
@@ -938,6 +934,39 @@ t.test('refusals are listed for owners, without those that lead to sign in', asy
   t.notMatch(body, /302|secret-page|key=value/)
   const bob = await call(workspace, 'GET /refusals', await pageOf(workspace, 'bob'))
   t.equal(bob.headers['x-gateway-error'], 'scope-missing')
+})
+
+t.test('a page that asks for a factor says for what', async (t) => {
+  const workspace = await startLocal(t)
+  const page = await pageOf(workspace)
+  await ensureTerminalCredential(workspace.config.stateDir)
+  enrolApp(workspace)
+  await enrolPasskey(workspace)
+  const [app = '', passkey = ''] = idsOf(await open(workspace, page), 'remove-second-factor')
+  const scopes: Fields = [
+    ...Object.entries(await tokenForm(workspace, page)),
+    ['scope', 'terminal'],
+  ]
+  const sentences: ReadonlyArray<readonly [fields: Fields, sentence: RegExp]> = [
+    [scopes, /^Make the API token ci for api, terminal, valid for 30 days\.$/],
+    [{ act: 'remove-second-factor', id: app }, /^Remove your authenticator app\.$/],
+    [{ act: 'remove-second-factor', id: passkey }, /^Remove the passkey .*laptop/],
+    [{ act: 'new-backup-codes' }, /^Make new backup codes, /],
+    [{ act: 'show-terminal-password' }, /^Show the password of the terminal\.$/],
+  ]
+  const saidIn = ({ body }: RawAnswer) => unescaped(/<p class="act">.*?>([^<]+)</s.exec(body)?.[1])
+  for (const [fields, sentence] of sentences)
+    t.match(saidIn(await act(workspace, page, fields)), sentence)
+  for (const [path, sentence] of [
+    ['app', /^Set up an authenticator app/],
+    ['passkey', /^Add a passkey\.$/],
+  ] as const)
+    t.match(
+      saidIn(await postForm(workspace, `/_gateway/second-factor/${path}`, page, {})),
+      sentence,
+    )
+  for (const [name, { says }] of Object.entries(ACTS))
+    t.equal(says !== undefined, OWNER_ACTIONS[name as keyof typeof OWNER_ACTIONS].isAct, name)
 })
 
 t.test('everything that the page does has a twin in JSON', async (t) => {

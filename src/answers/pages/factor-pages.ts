@@ -109,16 +109,28 @@ export function verifyPage({
   }
 }
 
-/** Builds the page on which a person shows a factor for one act. */
+/**
+ * Builds the page on which a person shows a factor for one act. It says which: a page of somebody else, or a script of the dashboard,
+ * may have sent the form in the person's name.
+ */
 export function confirmPage({
+  act,
   action,
   fields,
   ways,
   problem,
-}: Omit<FactorForm, 'label'> & { readonly problem?: string | undefined }): PageContent {
+}: Omit<FactorForm, 'label'> & {
+  /** The act, in a sentence without its full stop. */
+  readonly act: string
+  readonly problem?: string | undefined
+}): PageContent {
   return {
     title: 'Confirm that it is you',
-    main: html`<p>This change wants a second factor, for this time alone.</p>
+    main: html`<p>You are about to do this:</p>
+      <p class="act"><strong>${act}.</strong></p>
+      <p class="soft">
+        It wants a second factor, for this time alone. Cancel if you did not ask for it.
+      </p>
       ${trouble(problem, ways)}${factorForms({ action, fields, label: 'Confirm', ways })}
       <p><a href="/_gateway/">Cancel</a></p>`,
     scripts: factorScripts(ways),
