@@ -152,7 +152,7 @@ t.test('who has a factor cannot set up another with a sign-in alone', async (t) 
   const page = await pageOf(workspace)
   for (const kind of ['app', 'passkey']) {
     const answer = await post(workspace, `/_gateway/second-factor/${kind}`, page, { next: '/' })
-    t.match(answer.body, 'This change wants a second factor')
+    t.match(answer.body, 'It wants a second factor')
     t.notMatch(answer.body, 'class="secret"')
     t.match(answer.body, `action="/_gateway/second-factor/${kind}"`)
   }
