@@ -21,6 +21,21 @@ export interface OwnFactorsView extends FactorsView {
   readonly enrolled: boolean
 }
 
+/** The answer when an authenticator app is to be set up. Both texts hold its secret. */
+export interface AppSetUpView {
+  readonly id: string
+  /** Base32 (RFC 4648 section 6) */
+  readonly secret: string
+  /** `otpauth://…` */
+  readonly uri: string
+}
+
+/** The answer when a passkey is to be made. */
+export interface PasskeySetUpView {
+  /** The options for `navigator.credentials.create()`. */
+  readonly options: object
+}
+
 /** The answer when a factor was added, or when there are new backup codes, which nobody can be shown again. */
 export interface EnrolledView {
   readonly id: string
@@ -64,7 +79,8 @@ export function beginApp(parts: LiveParts, caller: Caller): () => ActionResult {
     const setUp = parts.factors.beginTotp(subject, { sessionId, hasProof })
     if (!setUp.isDone) throw factorError(setUp.reason)
     const { id, secret, uri } = setUp
-    return { answer: { id, secret, uri } }
+    const answer: AppSetUpView = { id, secret, uri }
+    return { answer }
   }
 }
 
@@ -91,12 +107,13 @@ export function beginPasskey(parts: LiveParts, caller: Caller): () => Promise<Ac
   return async () => {
     const setUp = await parts.factors.beginPasskey(subject, { sessionId, hasProof, site })
     if (!setUp.isDone) throw factorError(setUp.reason)
-    return { answer: { options: setUp.options } }
+    const answer: PasskeySetUpView = { options: setUp.options }
+    return { answer }
   }
 }
 
 /** @throws {GatewayError} `bad-request` when a person can have no further passkey */
-export function mustHaveRoom({ passkeys }: Enrolment): void {
+function mustHaveRoom({ passkeys }: Enrolment): void {
   if (passkeys.length >= MAX_PASSKEYS) throw ownerRefusal('bad-request', 'too many passkeys')
 }
 
