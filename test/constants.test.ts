@@ -33,7 +33,7 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/identity/second-factor/lock-out.ts', 'WRONG_CODES_LONG_MS', 604_800_000],
   ['src/identity/second-factor/lock-out.ts', 'FIRST_LOCK_MS', 900_000],
   ['src/identity/second-factor/lock-out.ts', 'MAX_LOCK_MS', 86_400_000],
-  ['src/store/factor-rows.ts', 'MAX_REMOVED', 10_000],
+  ['src/store/removed-factors.ts', 'MAX_REMOVED', 10_000],
   ['src/identity/second-factor/backup-codes.ts', 'CODES', 10],
   ['src/identity/second-factor/backup-codes.ts', 'CODE_BYTES', 10],
   ['src/identity/second-factor/factors.ts', 'CHALLENGE_MS', 300_000],

@@ -4,25 +4,22 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { DatabaseSync } from 'node:sqlite'
+import { deleteLock, forgetWrongCodes, lockOf, putLock } from '../../store/factor-locks.ts'
 import {
   addPasskey,
   allSealed,
   backupSetOf,
   countUnusedCodes,
   deleteBackupCodes,
-  deleteLock,
   deletePasskeys,
   deleteTotp,
   enrolledSubjects,
-  forgetWrongCodes,
-  lockOf,
   lostFactors,
   lowerLastStep,
   noteFallenCounter,
   passkeysOf,
   putBackupCodes,
   putFactorReset,
-  putLock,
   putSealed,
   putTotp,
   raiseCounter,
