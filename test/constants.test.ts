@@ -36,7 +36,7 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/store/removed-factors.ts', 'MAX_REMOVED', 10_000],
   ['src/identity/second-factor/backup-codes.ts', 'CODES', 10],
   ['src/identity/second-factor/backup-codes.ts', 'CODE_BYTES', 10],
-  ['src/identity/second-factor/factors.ts', 'CHALLENGE_MS', 300_000],
+  ['src/identity/second-factor/pending.ts', 'CHALLENGE_MS', 300_000],
   ['src/identity/second-factor/factors.ts', 'SET_UP_MS', 600_000],
   ['src/identity/second-factor/factors.ts', 'SET_UP_TRIES', 5],
   ['src/identity/second-factor/factors.ts', 'MAX_PASSKEYS', 20],

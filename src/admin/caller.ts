@@ -3,7 +3,8 @@
  * rest if they are an owner of the workspace: with the session of a browser, or with an API token.
  */
 import { GatewayError, STEP_UP_MAX_AGE_SECONDS } from '../answers/errors.ts'
-import type { FactorProof, Site } from '../identity/second-factor/factors.ts'
+import type { Site } from '../identity/second-factor/passkeys.ts'
+import type { FactorProof } from '../identity/second-factor/verdicts.ts'
 import type { Principal } from '../identity/token.ts'
 import { ownerRefusal } from './members.ts'
 

@@ -1,12 +1,9 @@
 /** How does a person look after their own second factors? They see them, add and remove some, and get new backup codes. */
 import type { Principal } from '../identity/token.ts'
 import { factorError } from '../identity/second-factor/factor-error.ts'
-import {
-  MAX_PASSKEYS,
-  type Enrolled,
-  type Enrolment,
-  type Refused,
-} from '../identity/second-factor/factors.ts'
+import { MAX_PASSKEYS } from '../identity/second-factor/factors.ts'
+import type { Enrolment } from '../identity/second-factor/kept-factors.ts'
+import type { Enrolled, Refused } from '../identity/second-factor/verdicts.ts'
 import type { ActionInput, ActionResult, LiveParts } from './action.ts'
 import type { Caller } from './caller.ts'
 import { membersOf, ownerRefusal, textIn } from './members.ts'
