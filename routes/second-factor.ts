@@ -22,11 +22,18 @@ import {
   passkeySetUpPage,
   verifyPage,
 } from '../src/answers/pages/factor-pages.ts'
+import {
+  APP_FORM,
+  CONFIRM_APP_FORM,
+  CONFIRM_PASSKEY_FORM,
+  PASSKEY_FORM,
+  VERIFY,
+} from '../src/answers/pages/paths.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
 import type { BrowserSession } from '../src/identity/sessions.ts'
 import { ownOrigin } from '../src/request/exchange.ts'
-import { VERIFY, wayToLogin, wayToStepUp } from '../src/request/login.ts'
+import { wayToLogin, wayToStepUp } from '../src/request/login.ts'
 import { returnPath } from '../src/rules/return-to.ts'
 import { callerOf, performFor, type ActionOptions } from './api.ts'
 import {
@@ -40,8 +47,6 @@ import {
 import { formOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 import { cookieOf } from './session-forms.ts'
-
-const FORMS = '/_gateway/second-factor'
 
 /** Pages of an allowed origin get no challenge, and enrol nobody. */
 const OWN = { config: { ownPages: true } } as const
@@ -103,13 +108,13 @@ export default async function secondFactorRoutes(
     return reply
   })
 
-  app.post(`${FORMS}/app`, OWN, async function beginApp(request, reply) {
+  app.post(APP_FORM, OWN, async function beginApp(request, reply) {
     return begins(request, reply, 'begin-app', (answer, next) =>
       appPage(answer as AppSetUpView, next),
     )
   })
 
-  app.post(`${FORMS}/app/confirm`, OWN, async function confirmApp(request, reply) {
+  app.post(CONFIRM_APP_FORM, OWN, async function confirmApp(request, reply) {
     const form = formOf(request)
     const [id, code] = [form.get('id') ?? '', form.get('code') ?? '']
     return confirms(request, reply, {
@@ -121,13 +126,13 @@ export default async function secondFactorRoutes(
     })
   })
 
-  app.post(`${FORMS}/passkey`, OWN, async function beginPasskey(request, reply) {
+  app.post(PASSKEY_FORM, OWN, async function beginPasskey(request, reply) {
     return begins(request, reply, 'begin-passkey', (answer, next) =>
       passkeySetUpPage({ next, options: (answer as PasskeySetUpView).options }),
     )
   })
 
-  app.post(`${FORMS}/passkey/confirm`, OWN, async function confirmPasskey(request, reply) {
+  app.post(CONFIRM_PASSKEY_FORM, OWN, async function confirmPasskey(request, reply) {
     const form = formOf(request)
     const proof = proofIn(form)
     const response = proof?.kind === 'passkey' ? proof.response : undefined
@@ -136,8 +141,8 @@ export default async function secondFactorRoutes(
   })
 
   refuseOtherMethods(app, VERIFY, ['GET', 'HEAD', 'POST'])
-  for (const form of ['/app', '/app/confirm', '/passkey', '/passkey/confirm'])
-    refuseOtherMethods(app, FORMS + form, ['POST'])
+  for (const form of [APP_FORM, CONFIRM_APP_FORM, PASSKEY_FORM, CONFIRM_PASSKEY_FORM])
+    refuseOtherMethods(app, form, ['POST'])
 
   /**
    * The page for whoever comes without a proof: to show a factor, to set one up, or to sign in elsewhere.
