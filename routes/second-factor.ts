@@ -242,8 +242,15 @@ export default async function secondFactorRoutes(
     methods: readonly string[],
     next: string,
   ): Promise<FastifyReply> {
-    const cookie = await steppedUp(request, browser, { at: Date.now(), methods })
-    const headers = ['Set-Cookie', cookie]
+    const headers: string[] = []
+    try {
+      const cookie = await steppedUp(request, browser, { at: Date.now(), methods })
+      headers.push('Set-Cookie', cookie)
+    } catch (error) {
+      // The codes are shown this once, so they come first. The next route that wants a factor asks for it.
+      if (!(error instanceof GatewayError) || backupCodes === null) throw error
+      request.exchange.outcome.reason = 'a factor was added, and the session could not say so'
+    }
     if (backupCodes !== null)
       app.writePage(request, reply, backupCodesPage({ next, codes: backupCodes }), headers)
     else

@@ -1,6 +1,7 @@
 /** Can a person set up a second factor, show it, and get on, without any script? And can nobody else? */
 import { TOTP, Secret } from 'otpauth'
 import t, { type Test } from 'tap'
+import { GatewayError } from '../../src/answers/errors.ts'
 import { call, pageOf, ticketOf } from '../helpers/api.ts'
 import { Authenticator } from '../helpers/authenticator.ts'
 import { assertRefused, DOORS, knock, NAVIGATION, ORIGIN } from '../helpers/door.ts'
@@ -518,3 +519,24 @@ t.test('wrong codes of a set-up are ten a minute of an address, in JSON too', as
   }
   t.same(statuses, [...Array<number>(10).fill(401), 429, 429])
 })
+
+t.test(
+  'the backup codes are shown, also when the session cannot say that a factor was',
+  async (t) => {
+    const workspace = await start(t)
+    t.intercept(workspace.running.parts.issuer, 'stepUp', {
+      value: () => Promise.reject(new GatewayError('state-unavailable')),
+    })
+    const page = await pageOf(workspace)
+    const begun = await post(workspace, '/_gateway/second-factor/app', page, { next: '/terminal/' })
+    const secret = /<code class="secret">([A-Z2-7 ]+)<\/code>/.exec(begun.body)?.[1] ?? ''
+    const confirmed = await post(workspace, '/_gateway/second-factor/app/confirm', page, {
+      ...{ id: field(begun.body, 'id'), next: '/terminal/', code: codeOf(secret) },
+    })
+    t.equal(confirmed.status, 200)
+    t.equal([...confirmed.body.matchAll(/<li><code>/g)].length, 10)
+    t.equal(confirmed.headers['set-cookie'], undefined)
+    t.equal((await send(workspace.port, 'GET /terminal/', page)).status, 401)
+    t.equal(workspace.dials(), 0)
+  },
+)
