@@ -6,6 +6,7 @@ import { noStepUpDetail, serviceDetail } from '../src/answers/details.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
+import { OWNER_PAGE, VERIFY } from '../src/answers/pages/paths.ts'
 import type { PageContent, PageShell } from '../src/answers/pages/shell.ts'
 import {
   ownHeaders,
@@ -19,7 +20,6 @@ import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import { answerFault } from '../src/request/answer-fault.ts'
 import { discardBody } from '../src/request/discard-body.ts'
 import {
-  VERIFY,
   wayToLogin,
   wayToStepUp,
   wentToStepUp,
@@ -27,7 +27,7 @@ import {
   type WayToLogin,
 } from '../src/request/login.ts'
 import { isNavigation } from '../src/request/request-facts.ts'
-import { OWNER_PAGE, returnPath } from '../src/rules/return-to.ts'
+import { returnPath } from '../src/rules/return-to.ts'
 import { CAME_BACK_REASON, type StepUpRules } from '../src/rules/step-up.ts'
 import type { DrainState } from '../src/sockets/drain-state.ts'
 
@@ -279,16 +279,19 @@ function returnHere({ method, exchange }: FastifyRequest): string {
   return returnPath(target.path + target.query, ownOrigin(exchange))
 }
 
+/** The headers of an error that its redirect leaves out. */
+const NOT_OF_A_REDIRECT: ReadonlySet<string> = new Set([
+  'Content-Type',
+  'Content-Length',
+  'Content-Security-Policy',
+  'WWW-Authenticate',
+])
+
 function elsewhere({ headers }: Answer, location: string): Answer {
   const kept: string[] = []
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] ?? ''
-    if (
-      !['Content-Type', 'Content-Length', 'Content-Security-Policy', 'WWW-Authenticate'].includes(
-        name,
-      )
-    )
-      kept.push(name, headers[i + 1] ?? '')
+    if (!NOT_OF_A_REDIRECT.has(name)) kept.push(name, headers[i + 1] ?? '')
   }
   return redirectAnswer(302, kept, location)
 }

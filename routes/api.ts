@@ -6,10 +6,10 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import type { Caller } from '../src/admin/caller.ts'
 import { ownerRefusal } from '../src/admin/members.ts'
-import type { FactorProof } from '../src/identity/second-factor/factors.ts'
+import type { FactorProof } from '../src/identity/second-factor/verdicts.ts'
 import { siteOf } from './factor-forms.ts'
-import type { LiveParts, OwnerAction } from '../src/admin/action.ts'
-import { OWNER_ACTIONS } from '../src/admin/owner-actions.ts'
+import type { ActionInput, LiveParts, OwnerAction } from '../src/admin/action.ts'
+import { OWNER_ACTIONS, type ActionName } from '../src/admin/owner-actions.ts'
 import { perform } from '../src/admin/perform.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'
@@ -17,15 +17,21 @@ import type { Watchdog } from '../src/limits/watchdog.ts'
 import { readOwnBody } from '../src/request/own-body.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 
-/** What the routes need besides the request. */
-export interface ApiOptions {
+/** With what the owner's actions are done. */
+export interface ActionOptions {
   readonly parts: LiveParts
   readonly logger: Logger
-  /** Ends a request whose body arrives too slowly. */
-  readonly watchdog: Watchdog
   /** Takes one from the budget of the client address. @returns the refusal when nothing was left */
   readonly payForGuess: (request: FastifyRequest) => GatewayError | undefined
 }
+
+/** What the routes need besides the request. */
+interface ApiOptions extends ActionOptions {
+  /** Ends a request whose body arrives too slowly. */
+  readonly watchdog: Watchdog
+}
+
+const ACTIONS = Object.entries(OWNER_ACTIONS) as ReadonlyArray<[ActionName, OwnerAction<LiveParts>]>
 
 /** Below which path the routes are. */
 const PREFIX = '/_gateway/v1'
@@ -35,7 +41,7 @@ const MAX_BODY_BYTES = 64 * 1024
 
 export default async function api(
   app: FastifyInstance,
-  { parts, logger, watchdog, payForGuess }: ApiOptions,
+  { watchdog, ...options }: ApiOptions,
 ): Promise<void> {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', async (request: FastifyRequest) => {
@@ -47,7 +53,7 @@ export default async function api(
   })
 
   const allowed = new Map<string, string[]>()
-  for (const [name, action] of Object.entries<OwnerAction<LiveParts>>(OWNER_ACTIONS)) {
+  for (const [name, action] of ACTIONS) {
     if (action.who === 'machine') continue
     const url = `${PREFIX}${action.path}`
     const methods = action.method === 'GET' ? ['GET', 'HEAD'] : [action.method]
@@ -61,10 +67,7 @@ export default async function api(
         const { body: members, proof } = split(request.body)
         const input = { id: request.params.id ?? '', body: members }
         const caller = { ...callerOf(request), proof }
-        const answer = await perform(name, action, {
-          ...{ parts, input, caller, logger },
-          payForGuess: () => payForGuess(request),
-        })
+        const answer = await performFor(request, name, { input, caller }, options)
         const body = `${JSON.stringify(answer)}\n`
         const headers = ownHeaders(request.id)
         app.writeAnswer(request, reply, withBody(200, headers, 'application/json', body))
@@ -73,6 +76,24 @@ export default async function api(
     })
   }
   for (const [url, methods] of allowed) refuseOtherMethods(app, url, methods, false)
+}
+
+/**
+ * Does an owner's action for a request. A refused factor with it spends the address's budget.
+ * @returns what the action returns, as JSON
+ * @throws {GatewayError} as {@link perform} does
+ */
+export function performFor(
+  request: FastifyRequest,
+  name: ActionName,
+  asked: { readonly input: ActionInput; readonly caller: Caller },
+  { parts, logger, payForGuess }: ActionOptions,
+): Promise<object> {
+  const action: OwnerAction<LiveParts> = OWNER_ACTIONS[name]
+  return perform(name, action, {
+    ...{ parts, logger, ...asked },
+    payForGuess: () => payForGuess(request),
+  })
 }
 
 /** Who sent a request that has passed the stage `authentication`. */

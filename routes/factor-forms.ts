@@ -1,18 +1,18 @@
 /** What do the routes have in common that want a second factor? What a person can show, what a form has shown, and a refusal. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { type GatewayError, STEP_UP_MAX_AGE_SECONDS } from '../src/answers/errors.ts'
+import type { GatewayError } from '../src/answers/errors.ts'
 import { NO_FACTOR_WORKS_DETAIL } from '../src/answers/details.ts'
+import type { Caller } from '../src/admin/caller.ts'
+import type { ActionName } from '../src/admin/owner-actions.ts'
+import { purposeOf } from '../src/admin/perform.ts'
 import { problemsOf } from '../src/admin/second-factor-actions.ts'
-import type { FactorWays } from '../src/answers/pages/factor-pages.ts'
+import type { Fields } from '../src/answers/pages/elements.ts'
+import { confirmPage, type FactorWays } from '../src/answers/pages/factor-pages.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import { errorFields } from '../src/answers/problem.ts'
-import type {
-  FactorProof,
-  Proven,
-  SecondFactors,
-  Site,
-} from '../src/identity/second-factor/factors.ts'
-import { factorError } from '../src/identity/second-factor/factor-error.ts'
+import type { SecondFactors } from '../src/identity/second-factor/factors.ts'
+import type { Site } from '../src/identity/second-factor/passkeys.ts'
+import type { FactorProof } from '../src/identity/second-factor/verdicts.ts'
 import type { Session } from '../src/identity/session.ts'
 import type { BrowserSession, Sessions } from '../src/identity/sessions.ts'
 import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
@@ -91,28 +91,35 @@ export function proofIn(form: URLSearchParams): FactorProof | undefined {
   return code === '' ? undefined : { kind: 'code', code }
 }
 
-/**
- * Judges what was shown. A wrong guess spends the budget of the address too.
- * @throws {GatewayError} `rate-limited` when that has none left; `state-unavailable`
- */
-export async function judge(
-  request: FastifyRequest,
-  { session: { id: sessionId, subject } }: BrowserSession,
-  proof: FactorProof,
-  purpose: string,
-  { factors, payForGuess }: Pick<FactorRouteOptions, 'factors' | 'payForGuess'>,
-): Promise<Proven | GatewayError> {
-  const client = request.exchange.client?.address
-  const result = await factors.prove(subject, { sessionId, client, proof, purpose })
-  if (result.isDone) return result
-  const refusal = payForGuess(request)
-  if (refusal !== undefined) throw refusal
-  return factorError(result.reason)
+/** An act that wants a factor, or that was refused with the one that came. */
+interface UnprovenAct {
+  readonly name: ActionName
+  /** What it does, in a sentence without its full stop. */
+  readonly says: string
+  readonly caller: Caller
+  readonly error: GatewayError
+  /** Where its form is sent again, with what besides the factor. */
+  readonly action: string
+  readonly fields: Fields
 }
 
-/** Whether a sign-in is fresh enough for a first factor. */
-export function isFreshSignIn({ authenticatedAt }: BrowserSession, now = Date.now()): boolean {
-  return Math.abs(now - authenticatedAt) <= STEP_UP_MAX_AGE_SECONDS * 1000
+/** Asks for the factor of an act: with the fields of its form, and with what was wrong when a factor came with it. */
+export async function askForFactor(
+  app: FastifyInstance,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { name, says, caller, error, action, fields }: UnprovenAct,
+  factors: SecondFactors,
+): Promise<FastifyReply> {
+  const { id, subject } = caller.principal?.session ?? { id: '', subject: '' }
+  const ways = await waysOf(request, { id, subject }, factors, purposeOf(name))
+  const page = { act: says, action, fields, ways }
+  if (caller.proof !== undefined) {
+    const content = confirmPage({ ...page, problem: error.detail })
+    return answerAgain(app, request, reply, error, content)
+  }
+  app.writePage(request, reply, confirmPage(page))
+  return reply
 }
 
 /** Shows a page again, with what went wrong on it. @param headers what the response has besides, names and values in turn */

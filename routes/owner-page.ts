@@ -3,13 +3,12 @@
  * without script; each does one of the owner's actions (src/admin/owner-actions.ts).
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Logger } from 'pino'
-import type { ActionInput, LiveParts, OwnerAction } from '../src/admin/action.ts'
+import type { ActionInput } from '../src/admin/action.ts'
 import type { MadeTokenView } from '../src/admin/api-token-actions.ts'
 import type { Caller } from '../src/admin/caller.ts'
 import type { EnrolledView, OwnFactorsView } from '../src/admin/own-factor-actions.ts'
-import { OWNER_ACTIONS, type ActionName } from '../src/admin/owner-actions.ts'
-import { perform, purposeOf, wantsFactor } from '../src/admin/perform.ts'
+import type { ActionName } from '../src/admin/owner-actions.ts'
+import { wantsFactor } from '../src/admin/perform.ts'
 import type { RefusalView } from '../src/admin/refusals.ts'
 import type { SessionView } from '../src/admin/session-actions.ts'
 import type { TerminalsAnswer } from '../src/admin/terminal-actions.ts'
@@ -21,19 +20,20 @@ import {
   UNKNOWN_ACT_DETAIL,
 } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
-import { backupCodesPage, confirmPage, freshSignInPage } from '../src/answers/pages/factor-pages.ts'
+import type { Fields } from '../src/answers/pages/elements.ts'
+import { backupCodesPage, freshSignInPage } from '../src/answers/pages/factor-pages.ts'
+import { OWNER_PAGE } from '../src/answers/pages/paths.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
 import type { ListedApiToken } from '../src/identity/api-token-list.ts'
 import { TOKEN_NAME } from '../src/identity/api-tokens.ts'
-import type { Enrolment } from '../src/identity/second-factor/factors.ts'
+import type { Enrolment } from '../src/identity/second-factor/kept-factors.ts'
 import { Pending } from '../src/identity/second-factor/pending.ts'
 import { newName } from '../src/identity/sessions.ts'
 import type { StateCondition } from '../src/store/state.ts'
 import { wayToLogin } from '../src/request/login.ts'
-import { OWNER_PAGE } from '../src/rules/return-to.ts'
-import { callerOf } from './api.ts'
-import { answerAgain, proofIn, waysOf, type FactorRouteOptions } from './factor-forms.ts'
+import { callerOf, performFor, type ActionOptions } from './api.ts'
+import { answerAgain, askForFactor, proofIn, type FactorRouteOptions } from './factor-forms.ts'
 import { formOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 import {
@@ -45,13 +45,7 @@ import {
 } from './owner-view.ts'
 
 /** What the page needs besides the request. */
-interface OwnerPageOptions extends Pick<
-  FactorRouteOptions,
-  'factors' | 'login' | 'watchdog' | 'payForGuess'
-> {
-  readonly parts: LiveParts
-  readonly logger: Logger
-}
+type OwnerPageOptions = ActionOptions & Pick<FactorRouteOptions, 'factors' | 'login' | 'watchdog'>
 
 /** A form of the page, which does the action of its name: what it says, and what comes after. */
 interface Act {
@@ -157,8 +151,9 @@ const UNKNOWN_ACT = new GatewayError('bad-request', {
 
 export default async function ownerPageRoutes(
   app: FastifyInstance,
-  { parts, logger, factors, login, watchdog, payForGuess }: OwnerPageOptions,
+  options: OwnerPageOptions,
 ): Promise<void> {
+  const { parts, factors, login, watchdog } = options
   takeForms(app, watchdog)
   const forms = new Pending(FORM_MS, () => performance.now())
   const OWN = { config: { ownPages: true } } as const
@@ -189,7 +184,7 @@ export default async function ownerPageRoutes(
       return again(request, reply, FORM_SENT, form)
     let answer: object
     try {
-      answer = await does(name, act.input(form), caller, request)
+      answer = await performFor(request, name, { input: act.input(form), caller }, options)
     } catch (error) {
       if (act.isOnce === true) forms.add(once, owner) // nothing was made, so the form can be sent again
       if (!(error instanceof GatewayError) || error.code === 'rate-limited') throw error
@@ -209,24 +204,11 @@ export default async function ownerPageRoutes(
   refuseOtherMethods(app, OWNER_PAGE, ['GET', 'HEAD', 'POST'])
   refuseOtherMethods(app, '/_gateway', ['GET', 'HEAD'])
 
-  /** Does an owner's action. A wrong factor with it spends the address's budget. */
-  function does(
-    name: ActionName,
-    input: ActionInput,
-    caller: Caller,
-    request: FastifyRequest,
-  ): Promise<object> {
-    const action: OwnerAction<LiveParts> = OWNER_ACTIONS[name]
-    return perform(name, action, {
-      ...{ parts, input, caller, logger },
-      payForGuess: () => payForGuess(request),
-    })
-  }
-
   /** What an action returns; undefined when the person may not do it, or it cannot be asked now. */
   async function read<View>(name: ActionName, request: FastifyRequest): Promise<View | undefined> {
     try {
-      return (await does(name, { id: '', body: undefined }, callerOf(request), request)) as View
+      const asked = { input: nothing(), caller: callerOf(request) }
+      return (await performFor(request, name, asked, options)) as View
     } catch (error) {
       if (error instanceof GatewayError) return undefined
       throw error
@@ -289,21 +271,13 @@ export default async function ownerPageRoutes(
     reply: FastifyReply,
     { form, wanted: { name, act }, caller, error }: Unproven,
   ): Promise<FastifyReply> {
-    const { id, subject } = caller.principal?.session ?? { id: '', subject: '' }
-    const ways = await waysOf(request, { id, subject }, factors, purposeOf(name))
     const kept = act.fields.flatMap((field) =>
       form.getAll(field).map((value): [string, string] => [field, value]),
     )
-    const says = act.says?.(form, factors.enrolmentOf(subject)) ?? ''
-    const fields: Array<[string, string]> = [['act', name], ...kept]
-    const page = { act: says, action: OWNER_PAGE, fields, ways }
-    if (caller.proof !== undefined)
-      return answerAgain(
-        ...([app, request, reply, error] as const),
-        confirmPage({ ...page, problem: error.detail }),
-      )
-    app.writePage(request, reply, confirmPage(page))
-    return reply
+    const fields: Fields = [['act', name], ...kept]
+    const says = act.says?.(form, factors.enrolmentOf(ownerOf(caller).subject)) ?? ''
+    const unproven = { name, says, caller, error, action: OWNER_PAGE, fields }
+    return askForFactor(app, request, reply, unproven, factors)
   }
 
   /** The page of somebody without a factor whose sign-in is too long ago. */

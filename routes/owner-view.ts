@@ -6,9 +6,9 @@ import type { TerminalsAnswer, TerminalView } from '../src/admin/terminal-action
 import { KEEPER_AWAY_DETAIL } from '../src/answers/details.ts'
 import { html, type Html } from '../src/answers/html.ts'
 import { alert, hiddenFields, personOf } from '../src/answers/pages/elements.ts'
+import { APP_FORM, OWNER_PAGE, PASSKEY_FORM, RENEW, SIGN_OUT } from '../src/answers/pages/paths.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import type { ListedApiToken } from '../src/identity/api-token-list.ts'
-import { OWNER_PAGE } from '../src/rules/return-to.ts'
 
 /** Everything on the page. A part that the person may not see, or that does not answer, is undefined. */
 export interface OwnerPageParts {
@@ -59,12 +59,12 @@ export function ownerPage(parts: OwnerPageParts): PageContent {
         <a href="/">Dashboard</a><a href="/terminal">Terminal</a
         ><a href="${OWNER_PAGE}" aria-current="page">Account</a>
       </nav>
-      <form method="post" action="/_gateway/sign-out">
+      <form method="post" action="${SIGN_OUT}">
         <button class="quiet">Sign out</button>
       </form>`,
     main: html`<p>
         Signed in as ${personOf(subject)}${until}.
-        <a href="/_gateway/renew?return_to=${OWNER_PAGE}">Stay signed in longer</a>
+        <a href="${RENEW}?return_to=${OWNER_PAGE}">Stay signed in longer</a>
       </p>
       ${done === undefined ? undefined : html`<p class="done" role="status">${done}</p>`}${alert(problem)}
       ${servicesSection(parts)}${sessionsSection(parts)}${terminalsSection(parts)}${factorsSection(parts)}${tokensSection(parts)}${refusalsSection(parts)}`,
@@ -255,12 +255,12 @@ function factorsSection({ factors }: OwnerPageParts): Html | undefined {
   )
   const none = factors.enrolled ? 'None can be read.' : 'None is set up. The terminal asks for one.'
   const add = html`<div class="acts">
-    <form method="post" action="/_gateway/second-factor/app">
+    <form method="post" action="${APP_FORM}">
       ${hiddenFields(next)}<button class="quiet">
         ${totp === null ? 'Add an authenticator app' : 'Replace the app'}
       </button>
     </form>
-    <form method="post" action="/_gateway/second-factor/passkey">
+    <form method="post" action="${PASSKEY_FORM}">
       ${hiddenFields(next)}<button class="quiet">Add a passkey</button>
     </form>
   </div>`
@@ -395,7 +395,7 @@ function refusalsSection({ refusals }: OwnerPageParts): Html | undefined {
 }
 
 /** Not the act that ends a session: signing out also takes the cookie. */
-const SIGN_OUT_HERE = html`<form method="post" action="/_gateway/sign-out">
+const SIGN_OUT_HERE = html`<form method="post" action="${SIGN_OUT}">
   <button class="danger">Sign out here</button>
 </form>`
 

@@ -5,6 +5,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { RENEW_COOKIE_DETAIL } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
+import { RENEW } from '../src/answers/pages/paths.ts'
 import { renewPage } from '../src/answers/pages/sign-in-pages.ts'
 import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
 import type { BrowserSession } from '../src/identity/sessions.ts'
@@ -19,8 +20,6 @@ import {
   ticketIn,
   type SessionRouteOptions,
 } from './session-forms.ts'
-
-const RENEW = '/_gateway/renew'
 
 export default async function renewRoutes(
   app: FastifyInstance,

@@ -1,39 +1,46 @@
 /**
  * How does a person show a second factor, and set up their first one? At `/_gateway/verify-2fa`, to which a browser goes from a
- * route that wants one, and by the forms below `/_gateway/second-factor`. What changes later is an owner's act (src/admin/own-factor-actions.ts).
+ * route that wants one, and by the forms below `/_gateway/second-factor`. An enrolment is an owner's act (src/admin/own-factor-actions.ts).
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Logger } from 'pino'
-import { mustHaveRoom } from '../src/admin/own-factor-actions.ts'
-import { logAct } from '../src/admin/perform.ts'
+import { isFreshSignIn } from '../src/admin/caller.ts'
+import type {
+  AppSetUpView,
+  EnrolledView,
+  PasskeySetUpView,
+} from '../src/admin/own-factor-actions.ts'
+import type { ActionName } from '../src/admin/owner-actions.ts'
+import { judged, wantsFactor } from '../src/admin/perform.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { trusted } from '../src/answers/html.ts'
-import { NO_FACTOR_HERE_DETAIL, NO_PASSKEY_DETAIL } from '../src/answers/details.ts'
+import { NO_FACTOR_HERE_DETAIL } from '../src/answers/details.ts'
 import {
   appSetUpPage,
   backupCodesPage,
   enrolPage,
-  confirmPage,
   loginFactorPage,
   passkeySetUpPage,
   verifyPage,
 } from '../src/answers/pages/factor-pages.ts'
+import {
+  APP_FORM,
+  CONFIRM_APP_FORM,
+  CONFIRM_PASSKEY_FORM,
+  PASSKEY_FORM,
+  VERIFY,
+} from '../src/answers/pages/paths.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
-import { factorError } from '../src/identity/second-factor/factor-error.ts'
-import type { Enrolled } from '../src/identity/second-factor/factors.ts'
 import type { BrowserSession } from '../src/identity/sessions.ts'
 import { ownOrigin } from '../src/request/exchange.ts'
-import { VERIFY, wayToLogin, wayToStepUp } from '../src/request/login.ts'
+import { wayToLogin, wayToStepUp } from '../src/request/login.ts'
 import { returnPath } from '../src/rules/return-to.ts'
-import { callerOf } from './api.ts'
+import { callerOf, performFor, type ActionOptions } from './api.ts'
 import {
   answerAgain,
+  askForFactor,
   browserOf,
-  isFreshSignIn,
-  judge,
   proofIn,
-  siteOf,
   waysOf,
   type FactorRouteOptions,
 } from './factor-forms.ts'
@@ -41,25 +48,17 @@ import { formOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 import { cookieOf } from './session-forms.ts'
 
-const FORMS = '/_gateway/second-factor'
-
 /** Pages of an allowed origin get no challenge, and enrol nobody. */
 const OWN = { config: { ownPages: true } } as const
 
 /** For what a factor is shown on the page itself. */
 const VERIFY_PURPOSE = 'verify'
 
-/** For what a factor is shown before another one is set up. */
-interface Purpose {
-  readonly name: string
-  /** In a sentence without its full stop. */
-  readonly says: string
-}
-const ADD_APP: Purpose = {
-  name: 'add-app',
-  says: 'Set up an authenticator app, in place of any that you have',
-}
-const ADD_PASSKEY: Purpose = { name: 'add-passkey', says: 'Add a passkey' }
+/** What the page says of an enrolment that asks for a factor that the person has, without a full stop. */
+const ENROLMENTS = {
+  'begin-app': 'Set up an authenticator app, in place of any that you have',
+  'begin-passkey': 'Add a passkey',
+} as const
 
 /** `amr` of an authenticator app that was just set up with a code of it, and of a passkey that was just made. */
 const APP_METHODS = ['otp'] as const
@@ -69,22 +68,15 @@ const NOT_HERE = new GatewayError('bad-request', {
   reason: 'no second factor for this session',
   detail: NO_FACTOR_HERE_DETAIL,
 })
-const NO_PASSKEYS_HERE = new GatewayError('bad-request', {
-  reason: 'no passkeys at an address literal',
-  detail: NO_PASSKEY_DETAIL,
-})
 
 /** What the routes need besides the request. */
-interface SecondFactorOptions extends FactorRouteOptions {
-  /** Notes each factor that is added, as for every owner's act. */
-  readonly logger: Logger
-}
+type SecondFactorOptions = FactorRouteOptions & ActionOptions
 
 export default async function secondFactorRoutes(
   app: FastifyInstance,
   options: SecondFactorOptions,
 ): Promise<void> {
-  const { factors, sessions, issuer, login, watchdog, isLocal, logger } = options
+  const { factors, sessions, issuer, login, watchdog, isLocal } = options
   takeForms(app, watchdog)
 
   app.get(VERIFY, OWN, async function showForm(request, reply) {
@@ -106,8 +98,13 @@ export default async function secondFactorRoutes(
       app.writePage(request, reply, page.content, page.headers)
       return reply
     }
-    const result = await judge(request, browser, proof, VERIFY_PURPOSE, options)
+    const { id: sessionId, subject } = browser.session
+    const client = request.exchange.client?.address
+    const about = { sessionId, client, proof, purpose: VERIFY_PURPOSE }
+    const pay = () => options.payForGuess(request)
+    const result = await judged(factors, subject, about, pay)
     if (result instanceof GatewayError) {
+      if (result.code === 'rate-limited') throw result
       const page = await pageFor(request, next, result.detail)
       return answerAgain(app, request, reply, result, page.content)
     }
@@ -117,77 +114,41 @@ export default async function secondFactorRoutes(
     return reply
   })
 
-  app.post(`${FORMS}/app`, OWN, async function beginApp(request, reply) {
-    return withEnroller(request, reply, ADD_APP, ({ session }) => async (next, hasProof) => {
-      const setUp = factors.beginTotp(session.subject, { sessionId: session.id, hasProof })
-      if (!setUp.isDone) throw factorError(setUp.reason)
-      app.writePage(request, reply, await appPage(setUp, next))
-    })
+  app.post(APP_FORM, OWN, async function beginApp(request, reply) {
+    return begins(request, reply, 'begin-app', (answer, next) =>
+      appPage(answer as AppSetUpView, next),
+    )
   })
 
-  app.post(`${FORMS}/app/confirm`, OWN, async function confirmApp(request, reply) {
-    begin(request)
+  app.post(CONFIRM_APP_FORM, OWN, async function confirmApp(request, reply) {
     const form = formOf(request)
-    const next = nextIn(form, request)
-    const browser = mustBeBrowser(request)
-    const { id: sessionId, subject } = browser.session
     const [id, code] = [form.get('id') ?? '', form.get('code') ?? '']
-    const result = factors.confirmTotp(subject, { sessionId, client: addressOf(request), id, code })
-    if (result.isDone) {
-      logAct(logger, 'confirm-app', callerOf(request), [result.factorId])
-      return enrolled(request, reply, browser, result, APP_METHODS, next)
-    }
-    const refusal = options.payForGuess(request)
-    if (refusal !== undefined) throw refusal
-    const error = factorError(result.reason)
-    const setUp = factors.totpSetUp(subject, { sessionId, id })
-    const content =
-      setUp === undefined
-        ? (await pageFor(request, next, error.detail)).content
-        : await appPage({ id, ...setUp }, next, error.detail)
-    return answerAgain(app, request, reply, error, content)
-  })
-
-  app.post(`${FORMS}/passkey`, OWN, async function beginPasskey(request, reply) {
-    return withEnroller(request, reply, ADD_PASSKEY, ({ session: { id, subject } }) => {
-      const site = siteOf(request.exchange)
-      if (site === undefined) throw NO_PASSKEYS_HERE
-      mustHaveRoom(factors.enrolmentOf(subject))
-      return async (next, hasProof) => {
-        const setUp = await factors.beginPasskey(subject, { sessionId: id, hasProof, site })
-        if (!setUp.isDone) throw factorError(setUp.reason)
-        app.writePage(request, reply, passkeySetUpPage({ next, options: setUp.options }))
-      }
+    return confirms(request, reply, {
+      ...{ name: 'confirm-app', body: { id, code }, methods: APP_METHODS },
+      async again({ session: { id: sessionId, subject } }, next, problem) {
+        const setUp = factors.totpSetUp(subject, { sessionId, id })
+        return setUp === undefined ? undefined : appPage({ id, ...setUp }, next, problem)
+      },
     })
   })
 
-  app.post(`${FORMS}/passkey/confirm`, OWN, async function confirmPasskey(request, reply) {
-    begin(request)
+  app.post(PASSKEY_FORM, OWN, async function beginPasskey(request, reply) {
+    return begins(request, reply, 'begin-passkey', (answer, next) =>
+      passkeySetUpPage({ next, options: (answer as PasskeySetUpView).options }),
+    )
+  })
+
+  app.post(CONFIRM_PASSKEY_FORM, OWN, async function confirmPasskey(request, reply) {
     const form = formOf(request)
-    const next = nextIn(form, request)
-    const browser = mustBeBrowser(request)
-    const { id: sessionId, subject } = browser.session
     const proof = proofIn(form)
     const response = proof?.kind === 'passkey' ? proof.response : undefined
-    const name = form.get('name') ?? ''
-    const result = await factors.confirmPasskey(subject, {
-      sessionId,
-      client: addressOf(request),
-      response,
-      name,
-    })
-    if (result.isDone) {
-      logAct(logger, 'confirm-passkey', callerOf(request), [result.factorId])
-      return enrolled(request, reply, browser, result, PASSKEY_METHODS, next)
-    }
-    const error = factorError(result.reason)
-    const page = await pageFor(request, next, error.detail)
-    return answerAgain(app, request, reply, error, page.content)
+    const body = { response, name: form.get('name') ?? '' }
+    return confirms(request, reply, { name: 'confirm-passkey', body, methods: PASSKEY_METHODS })
   })
 
   refuseOtherMethods(app, VERIFY, ['GET', 'HEAD', 'POST'])
-  for (const form of ['/app', '/app/confirm', '/passkey', '/passkey/confirm'])
-    refuseOtherMethods(app, FORMS + form, ['POST'])
+  for (const form of [APP_FORM, CONFIRM_APP_FORM, PASSKEY_FORM, CONFIRM_PASSKEY_FORM])
+    refuseOtherMethods(app, form, ['POST'])
 
   /**
    * The page for whoever comes without a proof: to show a factor, to set one up, or to sign in elsewhere.
@@ -199,7 +160,8 @@ export default async function secondFactorRoutes(
     problem?: string,
   ): Promise<{ readonly content: PageContent; readonly headers: readonly string[] }> {
     const browser = browserOf(request, sessions)
-    if (!isLocal || browser === undefined) {
+    const { principal } = request.exchange
+    if (!isLocal || browser === undefined || principal === undefined) {
       const way =
         login.stepUpUrl === undefined
           ? wayToLogin(request, login, next)
@@ -210,7 +172,7 @@ export default async function secondFactorRoutes(
       }
     }
     if (!factors.isEnrolled(browser.session.subject)) {
-      const mayEnrol = isFreshSignIn(browser)
+      const mayEnrol = isFreshSignIn(principal, Date.now())
       const way = mayEnrol ? undefined : wayToLogin(request, login, next) // from where the route leads here again
       const content = enrolPage({ next, problem, mayEnrol, loginHref: way?.location })
       return { content, headers: way?.headers ?? [] }
@@ -220,43 +182,61 @@ export default async function secondFactorRoutes(
   }
 
   /**
-   * Begins an enrolment for somebody who may: with a fresh sign-in for the first factor, and with a factor for any other.
-   * @param purpose for what the factor is shown: how it is named, and what the page says of it
-   * @param prepare judges the request before the factor, which is used up by being judged
+   * Begins an enrolment: an owner's act, which wants a fresh sign-in for the first factor, and a factor for any other.
+   * @param name of the action
+   * @param pageOf the page with what the action has returned
    */
-  async function withEnroller(
+  async function begins(
     request: FastifyRequest,
     reply: FastifyReply,
-    { name: purpose, says }: Purpose,
-    prepare: (browser: BrowserSession) => (next: string, hasProof: boolean) => Promise<void>,
+    name: keyof typeof ENROLMENTS,
+    pageOf: (answer: object, next: string) => PageContent | Promise<PageContent>,
   ): Promise<FastifyReply> {
     begin(request)
     const form = formOf(request)
     const next = nextIn(form, request)
-    const browser = mustBeBrowser(request)
-    const enrol = prepare(browser)
-    if (!factors.isEnrolled(browser.session.subject)) {
-      if (isFreshSignIn(browser)) await enrol(next, false)
-      else {
-        const { content, headers } = await pageFor(request, next)
-        app.writePage(request, reply, content, headers)
+    mustBeBrowser(request)
+    const caller = { ...callerOf(request), proof: proofIn(form) }
+    const input = { id: '', body: undefined }
+    let page: PageContent
+    try {
+      page = await pageOf(await performFor(request, name, { input, caller }, options), next)
+    } catch (error) {
+      if (!isFactorRefusal(error)) throw error
+      if (wantsFactor(options.parts, caller)) {
+        const action = request.exchange.target?.path ?? VERIFY
+        const unproven = { name, says: ENROLMENTS[name], caller, error, action, fields: { next } }
+        return askForFactor(app, request, reply, unproven, factors)
       }
+      const { content, headers } = await pageFor(request, next)
+      app.writePage(request, reply, content, headers)
       return reply
     }
-    const proof = proofIn(form)
-    const result =
-      proof === undefined ? undefined : await judge(request, browser, proof, purpose, options)
-    if (result !== undefined && !(result instanceof GatewayError)) {
-      await enrol(next, true)
-      return reply
-    }
-    const ways = await waysOf(request, browser.session, factors, purpose)
-    const action = request.url.split('?')[0] ?? ''
-    const page = { act: says, action, fields: { next }, ways, problem: result?.detail }
-    const content = confirmPage(page)
-    if (result !== undefined) return answerAgain(app, request, reply, result, content)
-    app.writePage(request, reply, content)
+    app.writePage(request, reply, page)
     return reply
+  }
+
+  /** Ends an enrolment. What was refused gets a page again, with one sentence that says why. */
+  async function confirms(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    { name, body, methods, again }: Confirmation,
+  ): Promise<FastifyReply> {
+    begin(request)
+    const next = nextIn(formOf(request), request)
+    const browser = mustBeBrowser(request)
+    const asked = { input: { id: '', body }, caller: callerOf(request) }
+    let answer: object
+    try {
+      answer = await performFor(request, name, asked, options)
+    } catch (error) {
+      if (!isFactorRefusal(error)) throw error
+      const content =
+        (await again?.(browser, next, error.detail)) ??
+        (await pageFor(request, next, error.detail)).content
+      return answerAgain(app, request, reply, error, content)
+    }
+    return enrolled(request, reply, browser, answer as EnrolledView, methods, next)
   }
 
   /** Says that a factor was added: with the backup codes, when there are new ones. It counts as shown. */
@@ -264,13 +244,20 @@ export default async function secondFactorRoutes(
     request: FastifyRequest,
     reply: FastifyReply,
     browser: BrowserSession,
-    { backupCodes }: Enrolled,
+    { backupCodes }: EnrolledView,
     methods: readonly string[],
     next: string,
   ): Promise<FastifyReply> {
-    const cookie = await steppedUp(request, browser, { at: Date.now(), methods })
-    const headers = ['Set-Cookie', cookie]
-    if (backupCodes !== undefined)
+    const headers: string[] = []
+    try {
+      const cookie = await steppedUp(request, browser, { at: Date.now(), methods })
+      headers.push('Set-Cookie', cookie)
+    } catch (error) {
+      // The codes are shown this once, so they come first. The next route that wants a factor asks for it.
+      if (!(error instanceof GatewayError) || backupCodes === null) throw error
+      request.exchange.outcome.reason = 'a factor was added, and the session could not say so'
+    }
+    if (backupCodes !== null)
       app.writePage(request, reply, backupCodesPage({ next, codes: backupCodes }), headers)
     else
       app.writeAnswer(
@@ -299,9 +286,24 @@ export default async function secondFactorRoutes(
   }
 }
 
-/** The client's address, for the log. */
-function addressOf({ exchange }: FastifyRequest): string | undefined {
-  return exchange.client?.address
+/** How an enrolment ends. */
+interface Confirmation {
+  /** The name of the action. */
+  readonly name: ActionName
+  readonly body: object
+  /** `amr` of the new factor, which counts as shown. */
+  readonly methods: readonly string[]
+  /** The page for another try; undefined when there is none. */
+  readonly again?: (
+    browser: BrowserSession,
+    next: string,
+    problem: string | undefined,
+  ) => Promise<PageContent | undefined>
+}
+
+/** Whether an action wants a factor, or has refused the one that came. */
+function isFactorRefusal(error: unknown): error is GatewayError {
+  return error instanceof GatewayError && error.code === 'step-up-required'
 }
 
 function begin({ exchange }: FastifyRequest): void {

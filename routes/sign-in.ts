@@ -4,6 +4,7 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { GatewayError } from '../src/answers/errors.ts'
+import { SIGN_IN } from '../src/answers/pages/paths.ts'
 import { signInPage, signInQuestionPage } from '../src/answers/pages/sign-in-pages.ts'
 import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
 import { fieldLines } from '../src/http/fields.ts'
@@ -22,8 +23,6 @@ import {
   ticketIn,
   type SessionRouteOptions,
 } from './session-forms.ts'
-
-const SIGN_IN = '/_gateway/sign-in'
 
 /** The value of `from` in the form that a page posts when its token came in a link. */
 const FROM_LINK = 'link'

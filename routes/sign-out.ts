@@ -1,5 +1,6 @@
 /** How does a person sign out? With a form at `/_gateway/sign-out`, which ends the session, or all of the person's, for good. */
 import type { FastifyInstance } from 'fastify'
+import { SIGN_OUT } from '../src/answers/pages/paths.ts'
 import { signedOutPage } from '../src/answers/pages/sign-in-pages.ts'
 import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
 import { expiredSessionCookies } from '../src/http/cookies.ts'
@@ -9,7 +10,6 @@ import { refuseOtherMethods } from './other-methods.ts'
 import type { State } from '../src/store/state.ts'
 import type { SessionRouteOptions } from './session-forms.ts'
 
-const SIGN_OUT = '/_gateway/sign-out'
 const SIGNED_OUT = '/_gateway/signed-out'
 
 /** The query of the page when the end of the session is not on the disk yet. */

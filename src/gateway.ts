@@ -143,13 +143,12 @@ export async function buildGateway(
   await app.register(signInRoutes, forSessions)
   await app.register(renewRoutes, forSessions)
   await app.register(signOutRoutes, { sessions, watchdog, state })
-  const { logger } = log
-  const forFactors = { ...forSessions, factors, isLocal: stepUp.isLocal, logger }
-  await app.register(secondFactorRoutes, forFactors)
   const forOwners = {
     parts: livePartsOf({ app, parts }, config),
-    ...{ logger, watchdog, payForGuess: forSessions.payForGuess },
+    ...{ logger: log.logger, watchdog, payForGuess: forSessions.payForGuess },
   }
+  const forFactors = { ...forSessions, ...forOwners, factors, isLocal: stepUp.isLocal }
+  await app.register(secondFactorRoutes, forFactors)
   await app.register(api, forOwners)
   await app.register(ownerPageRoutes, { ...forOwners, factors, login })
   await app.register(proxied, { siteMap, services, forwardTo, stepUp })

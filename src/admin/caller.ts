@@ -3,7 +3,8 @@
  * rest if they are an owner of the workspace: with the session of a browser, or with an API token.
  */
 import { GatewayError, STEP_UP_MAX_AGE_SECONDS } from '../answers/errors.ts'
-import type { FactorProof, Site } from '../identity/second-factor/factors.ts'
+import type { Site } from '../identity/second-factor/passkeys.ts'
+import type { FactorProof } from '../identity/second-factor/verdicts.ts'
 import type { Principal } from '../identity/token.ts'
 import { ownerRefusal } from './members.ts'
 
@@ -67,7 +68,7 @@ export function refusalOf(
     // A workspace token that was given to a program would otherwise manage the sessions and tokens of its person.
     if (!isBrowser && principal.apiToken === undefined) return NOT_FOR_PROGRAMS
   }
-  if (isAct && !(isBrowser && (hasFactor || isFresh(principal, now)))) return STEP_UP
+  if (isAct && !(isBrowser && (hasFactor || isFreshSignIn(principal, now)))) return STEP_UP
   return undefined
 }
 
@@ -76,8 +77,15 @@ export function mayActAsOwner(caller: Caller, owners: readonly string[]): boolea
   return refusalOf({ who: 'owner', isAct: false }, caller, owners, 0) === undefined
 }
 
-/** Whether the person signed in a short time ago. A time far ahead is wrong, and must not count for ever. */
-function isFresh({ authenticatedAt }: Principal, now: number): boolean {
+/**
+ * Whether the person signed in within the last 10 minutes, as their credential says: an older token of a session does not say what
+ * a later sign-in proved. A time far ahead is wrong, and must not count for ever.
+ * @param now milliseconds since 1970
+ */
+export function isFreshSignIn(
+  { authenticatedAt }: Pick<Principal, 'authenticatedAt'>,
+  now: number,
+): boolean {
   return (
     authenticatedAt !== undefined &&
     Math.abs(now - authenticatedAt) <= STEP_UP_MAX_AGE_SECONDS * 1000

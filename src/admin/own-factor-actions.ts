@@ -1,12 +1,9 @@
 /** How does a person look after their own second factors? They see them, add and remove some, and get new backup codes. */
 import type { Principal } from '../identity/token.ts'
 import { factorError } from '../identity/second-factor/factor-error.ts'
-import {
-  MAX_PASSKEYS,
-  type Enrolled,
-  type Enrolment,
-  type Refused,
-} from '../identity/second-factor/factors.ts'
+import { MAX_PASSKEYS } from '../identity/second-factor/factors.ts'
+import type { Enrolment } from '../identity/second-factor/kept-factors.ts'
+import type { Enrolled, Refused } from '../identity/second-factor/verdicts.ts'
 import type { ActionInput, ActionResult, LiveParts } from './action.ts'
 import type { Caller } from './caller.ts'
 import { membersOf, ownerRefusal, textIn } from './members.ts'
@@ -19,6 +16,21 @@ export interface OwnFactorsView extends FactorsView {
   readonly kept: boolean
   /** Whether the person has one. One that cannot be read counts. */
   readonly enrolled: boolean
+}
+
+/** The answer when an authenticator app is to be set up. Both texts hold its secret. */
+export interface AppSetUpView {
+  readonly id: string
+  /** Base32 (RFC 4648 section 6) */
+  readonly secret: string
+  /** `otpauth://…` */
+  readonly uri: string
+}
+
+/** The answer when a passkey is to be made. */
+export interface PasskeySetUpView {
+  /** The options for `navigator.credentials.create()`. */
+  readonly options: object
 }
 
 /** The answer when a factor was added, or when there are new backup codes, which nobody can be shown again. */
@@ -64,7 +76,8 @@ export function beginApp(parts: LiveParts, caller: Caller): () => ActionResult {
     const setUp = parts.factors.beginTotp(subject, { sessionId, hasProof })
     if (!setUp.isDone) throw factorError(setUp.reason)
     const { id, secret, uri } = setUp
-    return { answer: { id, secret, uri } }
+    const answer: AppSetUpView = { id, secret, uri }
+    return { answer }
   }
 }
 
@@ -91,12 +104,13 @@ export function beginPasskey(parts: LiveParts, caller: Caller): () => Promise<Ac
   return async () => {
     const setUp = await parts.factors.beginPasskey(subject, { sessionId, hasProof, site })
     if (!setUp.isDone) throw factorError(setUp.reason)
-    return { answer: { options: setUp.options } }
+    const answer: PasskeySetUpView = { options: setUp.options }
+    return { answer }
   }
 }
 
 /** @throws {GatewayError} `bad-request` when a person can have no further passkey */
-export function mustHaveRoom({ passkeys }: Enrolment): void {
+function mustHaveRoom({ passkeys }: Enrolment): void {
   if (passkeys.length >= MAX_PASSKEYS) throw ownerRefusal('bad-request', 'too many passkeys')
 }
 

@@ -3,8 +3,10 @@ import type { Logger } from 'pino'
 import { FACTOR_WANTED_DETAIL } from '../answers/details.ts'
 import { GatewayError } from '../answers/errors.ts'
 import { factorError } from '../identity/second-factor/factor-error.ts'
+import type { SecondFactors } from '../identity/second-factor/factors.ts'
+import type { Proven } from '../identity/second-factor/verdicts.ts'
 import { callerName, refusalOf, type Caller } from './caller.ts'
-import type { ActionInput, OwnerAction, StateParts } from './action.ts'
+import type { ActionInput, ActionResult, OwnerAction, StateParts } from './action.ts'
 
 /** How many of the things that an action changed are named in its log line. */
 const MAX_NAMED = 50
@@ -28,7 +30,7 @@ export async function perform<Parts extends StateParts>(
     ? action.prepare(parts, input, caller)
     : () => action.run(parts, input, caller)
   if (hasFactor) await mustProve(name, caller, parts, payForGuess)
-  const { answer, changed, isSaved } = await work()
+  const { answer, changed, isSaved } = await paid(work, payForGuess)
   if (changed !== undefined && logger !== undefined) logAct(logger, name, caller, changed, isSaved)
   return answer
 }
@@ -60,8 +62,36 @@ async function mustProve(
   if (proof === undefined) throw FACTOR_WANTED
   const { subject, session } = principal
   const about = { sessionId: session.id, client, proof, purpose: purposeOf(name) }
+  const result = await judged(factors, subject, about, payForGuess)
+  if (result instanceof GatewayError) throw result
+}
+
+/**
+ * Judges a factor that a person shows. A refused one spends the budget of the client address.
+ * @returns what was shown; or `step-up-required`, or `rate-limited` when the address had nothing left
+ * @throws {GatewayError} `state-unavailable`
+ */
+export async function judged(
+  factors: SecondFactors,
+  subject: string,
+  about: Parameters<SecondFactors['prove']>[1],
+  payForGuess: PayForGuess | undefined,
+): Promise<Proven | GatewayError> {
   const result = await factors.prove(subject, about)
-  if (!result.isDone) throw payForGuess?.() ?? factorError(result.reason)
+  return result.isDone ? result : (payForGuess?.() ?? factorError(result.reason))
+}
+
+/** Does the work. A factor that is refused as it is set up spends the budget of the address, as one that is shown. */
+async function paid(
+  work: () => ActionResult | Promise<ActionResult>,
+  payForGuess: PayForGuess | undefined,
+): Promise<ActionResult> {
+  try {
+    return await work()
+  } catch (error) {
+    const isRefusedFactor = error instanceof GatewayError && error.code === 'step-up-required'
+    throw isRefusedFactor ? (payForGuess?.() ?? error) : error
+  }
 }
 
 const FACTOR_WANTED = new GatewayError('step-up-required', {

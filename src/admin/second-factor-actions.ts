@@ -1,7 +1,7 @@
 /** What does an owner see of the second factors, and what can the machine's owner do for somebody who has lost theirs? */
 import { FACTOR_PROBLEM_DETAILS } from '../answers/details.ts'
 import { isoTime } from '../identity/iso-time.ts'
-import type { Enrolment } from '../identity/second-factor/factors.ts'
+import type { Enrolment } from '../identity/second-factor/kept-factors.ts'
 import type { ActionInput, ActionResult, StateParts } from './action.ts'
 import { membersOf, subjectIn } from './members.ts'
 

@@ -133,10 +133,6 @@ export function noStepUpDetail(methods: readonly string[], maxAgeSeconds: number
 export const NO_FACTOR_HERE_DETAIL =
   'Second factors are shown in a browser that has signed in here, and only where the gateway keeps them.'
 
-/** The `detail` when somebody sets up a passkey at an address without a name. */
-export const NO_PASSKEY_DETAIL =
-  'A passkey belongs to a host name. Open the workspace by its name instead of its address, or set up an authenticator app.'
-
 /** What a person reads who has sent a form twice, or long after the page was shown. */
 export const FORM_SENT_DETAIL =
   'This form was sent before, or the page is more than an hour old. Nothing was done now. Look below, and send it again if it is missing.'
@@ -255,7 +251,7 @@ export const OWNER_DETAILS = {
   'only for a person': 'This is for a person with the session of a browser.',
   'no factors here': 'Second factors are not kept here (GATEWAY_SECOND_FACTOR).',
   'no passkeys at an address':
-    'A passkey belongs to a host name. Open the workspace by its name instead of its address.',
+    'A passkey belongs to a host name. Open the workspace by its name instead of its address, or set up an authenticator app.',
   'one factor': 'The member factor has one member: code, a text, or passkey, an object.',
   'no such factor': 'No second factor of yours has this id.',
   'no factor yet':

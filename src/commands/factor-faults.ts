@@ -3,7 +3,7 @@ import type { Config } from '../config/load.ts'
 import { KeyRing } from '../identity/key-ring.ts'
 import { isAhead } from '../identity/second-factor/totp.ts'
 import { secretsOf } from '../parts.ts'
-import type { FactorLook } from '../store/factor-rows.ts'
+import type { FactorLook } from '../store/factor-look.ts'
 import { printable } from '../answers/printable.ts'
 import { minuteText } from './printable.ts'
 

@@ -2,7 +2,7 @@
 import { codeOf } from '../answers/errors.ts'
 import { DamagedStateError, NewerStateError } from '../store/state-errors.ts'
 import { lookAtStateFile, stateFile } from '../store/state-file.ts'
-import type { FactorLook } from '../store/factor-rows.ts'
+import type { FactorLook } from '../store/factor-look.ts'
 import type { Damage } from '../store/schema.ts'
 import { asOwnerOf } from './open-state.ts'
 

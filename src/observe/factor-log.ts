@@ -4,7 +4,7 @@
  */
 import type { Logger } from 'pino'
 import { isoTime } from '../identity/iso-time.ts'
-import type { FactorEvent } from '../identity/second-factor/factors.ts'
+import type { FactorEvent } from '../identity/second-factor/verdicts.ts'
 
 /** How often something happened with a kind of factor. */
 export interface FactorCount {

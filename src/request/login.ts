@@ -12,6 +12,7 @@ import {
   signInCookieName,
 } from '../http/cookies.ts'
 import { fieldLines } from '../http/fields.ts'
+import { VERIFY } from '../answers/pages/paths.ts'
 import { usesSecureCookie } from '../identity/credentials.ts'
 import { newName } from '../identity/sessions.ts'
 import { cookieSession, ownOrigin } from './exchange.ts'
@@ -106,9 +107,6 @@ export function originsOf({ loginUrl, stepUpUrl }: Omit<LoginOptions, 'domain'>)
   const urls = [loginUrl, stepUpUrl].filter((url) => url !== undefined)
   return [...new Set(urls.map((url) => new URL(url).origin))]
 }
-
-/** The gateway's own page for a second factor. */
-export const VERIFY = '/_gateway/verify-2fa'
 
 /** How a browser goes away to sign in. */
 export interface WayToLogin {

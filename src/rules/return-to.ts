@@ -1,7 +1,5 @@
 /** Where does a browser go after signing in? Only to a path on this origin. */
-
-/** The path of the owner's page: of the gateway's own pages the only one to which a browser comes back. */
-export const OWNER_PAGE = '/_gateway/'
+import { OWNER_PAGE } from '../answers/pages/paths.ts'
 
 /**
  * The longest text, in characters, that is parsed when it may name another host. The URL parser normalizes a host with

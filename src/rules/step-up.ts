@@ -47,8 +47,13 @@ export function hasSteppedUp(
   { methods: shown, authenticatedAt, factorAt }: Proofs,
   now: number,
 ): boolean {
-  const counts = (at: number | undefined) =>
-    at !== undefined && now - at <= maxAgeSeconds * 1000 && at - now <= MAX_AHEAD_MS
-  if (isLocal && counts(factorAt)) return true
-  return counts(authenticatedAt) && shown.some((method) => methods.includes(method))
+  if (isLocal && isRecent(factorAt, maxAgeSeconds, now)) return true
+  if (!isRecent(authenticatedAt, maxAgeSeconds, now)) return false
+  // A loop, because each request of the route comes here, and a callback would be made for each.
+  for (const method of shown) if (methods.includes(method)) return true
+  return false
+}
+
+function isRecent(at: number | undefined, maxAgeSeconds: number, now: number): boolean {
+  return at !== undefined && now - at <= maxAgeSeconds * 1000 && at - now <= MAX_AHEAD_MS
 }

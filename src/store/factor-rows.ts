@@ -3,7 +3,8 @@
  * plain: those of authenticator apps and the key of backup codes are encrypted, and a passkey has a public key alone.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import { metaOf, setMeta } from './schema.ts'
+import { noteRemoved } from './removed-factors.ts'
+import { metaOf } from './schema.ts'
 import { putRow } from './sqlite.ts'
 
 /** A secret that is encrypted under a signing key. */
@@ -277,42 +278,6 @@ export function deleteBackupCodes(database: DatabaseSync, subject: string, at: n
   noteRemoved(database, ids, at)
 }
 
-/** How many removed factors are listed: each takes 60 bytes, and a person with a factor could remove and add them all day. */
-const MAX_REMOVED = 10_000
-
-/**
- * Remembers what was removed, because a backup may have it. When there are too many, the oldest are forgotten, and until when: what
- * a backup has from before that, and the state has no more, was removed too.
- */
-function noteRemoved(
-  database: DatabaseSync,
-  rows: readonly Record<string, unknown>[],
-  at: number,
-): boolean {
-  const statement = database.prepare(
-    'INSERT OR REPLACE INTO removed_factors (id, at) VALUES (?, ?)',
-  )
-  for (const { id } of rows) statement.run(String(id), at)
-  if (rows.length > 0) forgetOldestRemoved(database)
-  return rows.length > 0
-}
-
-function forgetOldestRemoved(database: DatabaseSync): void {
-  const oldest = database
-    .prepare('SELECT at FROM removed_factors ORDER BY at DESC LIMIT 1 OFFSET ?')
-    .get(MAX_REMOVED)
-  if (oldest === undefined) return
-  const until = Number(oldest['at'])
-  database.prepare('DELETE FROM removed_factors WHERE at <= ?').run(until)
-  raiseForgotten(database, until)
-}
-
-/** Notes until when removed factors are not listed. @param until milliseconds since 1970 */
-function raiseForgotten(database: DatabaseSync, until: number): void {
-  const before = Number(metaOf(database, 'removals-forgotten') ?? 0)
-  setMeta(database, 'removals-forgotten', String(Math.max(before, until)))
-}
-
 /** The sealed secrets of every person, by their table, for when the signing key changes. */
 export function allSealed(database: DatabaseSync): (SealedSecret & {
   readonly table: SealedTable
@@ -376,172 +341,6 @@ export function lostFactors(database: DatabaseSync): LostFactors {
   return {
     at: metaOf(database, 'factors-lost'),
     resets: resets.map((row) => String(row['subject'])),
-  }
-}
-
-/** The lock of a person's codes, and how many locks came one after another. */
-export interface LockRow {
-  /** Milliseconds since 1970. */
-  readonly until: number
-  readonly count: number
-}
-
-export function lockOf(database: DatabaseSync, subject: string): LockRow | undefined {
-  const row = database
-    .prepare('SELECT until, count FROM factor_locks WHERE subject = ?')
-    .get(subject)
-  return row === undefined
-    ? undefined
-    : { until: Number(row['until']), count: Number(row['count']) }
-}
-
-/** Locks a person's codes. */
-export function putLock(database: DatabaseSync, subject: string, { until, count }: LockRow): void {
-  putRow(database, 'factor_locks', { subject, until, count })
-}
-
-/** Ends a person's lock, and makes the next one short again. Their wrong codes still count. */
-export function deleteLock(database: DatabaseSync, subject: string): void {
-  database.prepare('DELETE FROM factor_locks WHERE subject = ?').run(subject)
-}
-
-/** Forgets a person's wrong codes, and ends their lock. */
-export function forgetWrongCodes(database: DatabaseSync, subject: string): void {
-  deleteLock(database, subject)
-  database.prepare('DELETE FROM wrong_codes WHERE subject = ?').run(subject)
-}
-
-/**
- * Notes a wrong code. A time after `at`, as when the clock has stepped back, counts as `at`.
- * @param since wrong codes of this time and before are forgotten
- */
-export function addWrongCode(
-  database: DatabaseSync,
-  subject: string,
-  { at, since }: { at: number; since: number },
-): void {
-  database
-    .prepare('UPDATE wrong_codes SET at = :at WHERE subject = :subject AND at > :at')
-    .run({ subject, at })
-  database.prepare('DELETE FROM wrong_codes WHERE subject = ? AND at <= ?').run(subject, since)
-  database.prepare('INSERT INTO wrong_codes (subject, at) VALUES (?, ?)').run(subject, at)
-}
-
-/** How many wrong codes there were after a time. */
-export function countWrongCodes(database: DatabaseSync, subject: string, since: number): number {
-  const row = database
-    .prepare('SELECT count(*) AS n FROM wrong_codes WHERE subject = ? AND at > ?')
-    .get(subject, since)
-  return Number(row?.['n'])
-}
-
-/** What a look at the file tells of second factors, without a key. */
-export interface FactorLook {
-  /** Who has a secret that is encrypted under which signing key. */
-  readonly sealed: ReadonlyArray<{ readonly subject: string; readonly kid: string }>
-  /** The newest time step that was used up of each authenticator app. */
-  readonly lastSteps: ReadonlyArray<{ readonly subject: string; readonly step: number }>
-  /** Until when codes are locked, in milliseconds since 1970. */
-  readonly locks: ReadonlyArray<{ readonly subject: string; readonly until: number }>
-  /** How many persons have a factor. */
-  readonly enrolled: number
-}
-
-/** What a file tells that has no second factors, or that the next start gives the tables for them. */
-export const NO_FACTORS: FactorLook = {
-  ...{ sealed: [], lastSteps: [], locks: [], enrolled: 0 },
-}
-
-export function lookAtFactors(database: DatabaseSync): FactorLook {
-  const rows = <T>(query: string, view: (row: Record<string, unknown>) => T): T[] =>
-    database.prepare(query).all().map(view)
-  return {
-    sealed: rows(
-      'SELECT subject, kid FROM totp UNION SELECT subject, kid FROM backup_sets ORDER BY subject',
-      ({ subject, kid }) => ({ subject: String(subject), kid: String(kid) }),
-    ),
-    lastSteps: rows('SELECT subject, last_step FROM totp ORDER BY subject', (row) => ({
-      ...{ subject: String(row['subject']), step: Number(row['last_step']) },
-    })),
-    locks: rows('SELECT subject, until FROM factor_locks ORDER BY subject', (row) => ({
-      ...{ subject: String(row['subject']), until: Number(row['until']) },
-    })),
-    enrolled: enrolledSubjects(database).length,
-  }
-}
-
-/**
- * Takes over factors from a state that a backup replaces: those that the backup does not have, what was used up since, locks, and
- * what was removed, which the backup would bring back.
- */
-export function carryOverFactors(old: DatabaseSync, restored: DatabaseSync): void {
-  for (const table of ['removed_factors', 'factor_resets'])
-    copyRows(old, restored, table, 'REPLACE')
-  const forgotten = metaOf(old, 'removals-forgotten')
-  if (forgotten !== undefined) raiseForgotten(restored, Number(forgotten))
-  deleteRemoved(restored)
-  deleteForgotten(old, restored)
-  forgetOldestRemoved(restored)
-  for (const table of [...FACTOR_TABLES, 'backup_codes']) copyRows(old, restored, table, 'IGNORE')
-  restored.exec('DELETE FROM backup_codes WHERE set_id NOT IN (SELECT id FROM backup_sets)')
-  copyRows(old, restored, 'factor_locks', 'REPLACE')
-  restored.exec('DELETE FROM wrong_codes')
-  copyRows(old, restored, 'wrong_codes', 'IGNORE')
-  const update = (to: string, from: string) => {
-    const statement = restored.prepare(to)
-    for (const row of old.prepare(from).all()) statement.run(row)
-  }
-  update(
-    'UPDATE totp SET last_step = max(last_step, :value) WHERE id = :id',
-    'SELECT id, last_step AS value FROM totp',
-  )
-  update(
-    'UPDATE passkeys SET counter = max(counter, :value) WHERE id = :id',
-    'SELECT id, counter AS value FROM passkeys',
-  )
-  update(
-    'UPDATE backup_codes SET used_at = :value WHERE digest = :id',
-    'SELECT digest AS id, used_at AS value FROM backup_codes WHERE used_at IS NOT NULL',
-  )
-}
-
-/** Deletes the factors that were removed or reset after the backup was made. */
-function deleteRemoved(restored: DatabaseSync): void {
-  for (const table of FACTOR_TABLES)
-    restored.exec(
-      `DELETE FROM ${table} WHERE id IN (SELECT id FROM removed_factors)
-        OR created_at <= (SELECT at FROM factor_resets WHERE factor_resets.subject = ${table}.subject)`,
-    )
-}
-
-/** Deletes the factors that were removed so long ago that their removal is not listed any more: the state before has none of them. */
-function deleteForgotten(old: DatabaseSync, restored: DatabaseSync): void {
-  const until = Number(metaOf(restored, 'removals-forgotten') ?? 0)
-  for (const table of FACTOR_TABLES) {
-    const kept = old.prepare(`SELECT 1 FROM ${table} WHERE id = ?`)
-    const remove = restored.prepare(`DELETE FROM ${table} WHERE id = ?`)
-    const rows = restored.prepare(`SELECT id FROM ${table} WHERE created_at <= ?`).all(until)
-    for (const { id } of rows) if (kept.get(String(id)) === undefined) remove.run(String(id))
-  }
-}
-
-/** The tables in which each row is a factor with an id. */
-const FACTOR_TABLES = ['totp', 'passkeys', 'backup_sets'] as const
-
-/** Copies every row of a table to the same table of another database. */
-function copyRows(
-  old: DatabaseSync,
-  restored: DatabaseSync,
-  table: string,
-  onConflict: 'REPLACE' | 'IGNORE',
-): void {
-  for (const row of old.prepare(`SELECT * FROM ${table}`).all()) {
-    const columns = Object.keys(row)
-    restored
-      .prepare(
-        `INSERT OR ${onConflict} INTO ${table} (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`,
-      )
-      .run(...Object.values(row))
   }
 }
 

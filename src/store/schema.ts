@@ -11,7 +11,7 @@ export const APPLICATION_ID = 0x77_73_67_74
  * by age, because who has no factor can set one up with a sign-in alone. A person has one row of `totp`, 20 of `passkeys`, one of
  * `backup_sets` and ten of `backup_codes` there, one of `factor_locks`, and fewer than 700 of `wrong_codes`: 20 of seven days and
  * one for each lock, which takes 15 minutes and more (src/identity/second-factor/lock-out.ts). `removed_factors` has 10,000 rows at most
- * (factor-rows.ts), and `factor_resets` one for each person that the machine's owner has reset.
+ * (removed-factors.ts), and `factor_resets` one for each person that the machine's owner has reset.
  */
 export const MIGRATIONS: readonly string[] = [
   `CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;

@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { basename, join } from 'node:path'
-import { carryOverFactors } from './factor-rows.ts'
+import { carryOverFactors } from './factor-restore.ts'
 import { DatabaseSync } from './quiet-sqlite.ts'
 import { inTransaction } from './schema.ts'
 import { allEndings, allWatermarks, putEndings, putWatermark } from './session-rows.ts'

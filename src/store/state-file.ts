@@ -6,7 +6,7 @@ import { chmodSync, lstatSync, readdirSync, renameSync, statSync, type Stats } f
 import { basename, dirname, join } from 'node:path'
 import { DatabaseSync } from './quiet-sqlite.ts'
 import { pathToFileURL } from 'node:url'
-import { lookAtFactors, NO_FACTORS, type FactorLook } from './factor-rows.ts'
+import { lookAtFactors, NO_FACTORS, type FactorLook } from './factor-look.ts'
 import { VERSION } from '../answers/version.ts'
 import {
   APPLICATION_ID,

@@ -2,7 +2,8 @@
 import type { Test } from 'tap'
 import { Secret, TOTP } from 'otpauth'
 import { KeyRing } from '../../src/identity/key-ring.ts'
-import { SecondFactors, type FactorRefusal } from '../../src/identity/second-factor/factors.ts'
+import { SecondFactors } from '../../src/identity/second-factor/factors.ts'
+import type { FactorRefusal } from '../../src/identity/second-factor/verdicts.ts'
 import { State } from '../../src/store/state.ts'
 import { CONFIG_SECRET } from './configuration.ts'
 

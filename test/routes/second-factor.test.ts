@@ -1,7 +1,8 @@
 /** Can a person set up a second factor, show it, and get on, without any script? And can nobody else? */
 import { TOTP, Secret } from 'otpauth'
 import t, { type Test } from 'tap'
-import { pageOf, ticketOf } from '../helpers/api.ts'
+import { GatewayError } from '../../src/answers/errors.ts'
+import { call, pageOf, ticketOf } from '../helpers/api.ts'
 import { Authenticator } from '../helpers/authenticator.ts'
 import { assertRefused, DOORS, knock, NAVIGATION, ORIGIN } from '../helpers/door.ts'
 import { startWorkspace } from '../helpers/gateway.ts'
@@ -487,3 +488,55 @@ t.test('no form leads away from the workspace', async (t) => {
   }
   t.equal(workspace.dials(), 0)
 })
+
+t.test('an older cookie of the session is as old as its own sign-in', async (t) => {
+  const workspace = await start(t)
+  const page = await pageOf(workspace, 'alice', { minutesAgo: 11 })
+  const renewed = await post(workspace, '/_gateway/renew', page, {
+    ...{ token: await ticketOf('alice'), return_to: '/' },
+  })
+  t.equal(renewed.status, 303)
+  const form = await send(workspace.port, `GET ${VERIFY}`, [...page, ...NAVIGATION])
+  t.match(form.body, 'yours is longer ago', 'the cookie before counts for a minute')
+  for (const kind of ['app', 'passkey']) {
+    const answer = await post(workspace, `/_gateway/second-factor/${kind}`, page, { next: '/' })
+    t.match(answer.body, 'yours is longer ago')
+    t.notMatch(answer.body, /class="secret"|data-options/)
+  }
+  await setUpApp(t, workspace, after(renewed, page))
+  t.equal(workspace.dials(), 0)
+})
+
+t.test('wrong codes of a set-up are ten a minute of an address, in JSON too', async (t) => {
+  const workspace = await start(t, { GATEWAY_RATE_LIMIT: '10' })
+  const page = await pageOf(workspace, 'alice', { from: '203.0.113.3' })
+  const statuses = []
+  for (let i = 0; i < 6; i++) {
+    const fields = { id: 'app_x', code: '123456' }
+    const form = await post(workspace, '/_gateway/second-factor/app/confirm', page, fields)
+    const { status } = await call(workspace, 'POST /second-factor/app/confirm', page, fields)
+    statuses.push(form.status, status)
+  }
+  t.same(statuses, [...Array<number>(10).fill(401), 429, 429])
+})
+
+t.test(
+  'the backup codes are shown, also when the session cannot say that a factor was',
+  async (t) => {
+    const workspace = await start(t)
+    t.intercept(workspace.running.parts.issuer, 'stepUp', {
+      value: () => Promise.reject(new GatewayError('state-unavailable')),
+    })
+    const page = await pageOf(workspace)
+    const begun = await post(workspace, '/_gateway/second-factor/app', page, { next: '/terminal/' })
+    const secret = /<code class="secret">([A-Z2-7 ]+)<\/code>/.exec(begun.body)?.[1] ?? ''
+    const confirmed = await post(workspace, '/_gateway/second-factor/app/confirm', page, {
+      ...{ id: field(begun.body, 'id'), next: '/terminal/', code: codeOf(secret) },
+    })
+    t.equal(confirmed.status, 200)
+    t.equal([...confirmed.body.matchAll(/<li><code>/g)].length, 10)
+    t.equal(confirmed.headers['set-cookie'], undefined)
+    t.equal((await send(workspace.port, 'GET /terminal/', page)).status, 401)
+    t.equal(workspace.dials(), 0)
+  },
+)

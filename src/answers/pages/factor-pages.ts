@@ -1,6 +1,15 @@
 /** Which page does a person see who shows a second factor, or sets one up? */
 import { html, type Html } from '../html.ts'
 import { alert, button, hiddenFields, type Fields } from './elements.ts'
+import {
+  APP_FORM,
+  CONFIRM_APP_FORM,
+  CONFIRM_PASSKEY_FORM,
+  OWNER_PAGE,
+  PASSKEY_FORM,
+  SIGN_OUT,
+  VERIFY,
+} from './paths.ts'
 import type { PageContent } from './shell.ts'
 
 /** With what a person can show that it is them. */
@@ -99,7 +108,7 @@ export function verifyPage({
   ways,
 }: FactorWords & { readonly ways: FactorWays }): PageContent {
   // In the address too, where it is found when the session has ended before the form is sent.
-  const action = `${VERIFY_PATH}?${new URLSearchParams({ next }).toString()}`
+  const action = `${VERIFY}?${new URLSearchParams({ next }).toString()}`
   return {
     title: 'Confirm that it is you',
     main: html`<p>This part of the workspace wants a second factor.</p>
@@ -132,7 +141,7 @@ export function confirmPage({
         It wants a second factor, for this time alone. Cancel if you did not ask for it.
       </p>
       ${trouble(problem, ways)}${factorForms({ action, fields, label: 'Confirm', ways })}
-      <p><a href="/_gateway/">Cancel</a></p>`,
+      <p><a href="${OWNER_PAGE}">Cancel</a></p>`,
     scripts: factorScripts(ways),
   }
 }
@@ -154,14 +163,14 @@ export function freshSignInPage({
         is. Sign in again, and send it once more.
       </p>
       ${signInAgain(loginHref)}
-      <p><a href="/_gateway/">Cancel</a></p>`,
+      <p><a href="${OWNER_PAGE}">Cancel</a></p>`,
   }
 }
 
 /** How somebody gets a fresh sign-in: at the login page, or, without one, after signing out. */
 function signInAgain(loginHref: string | undefined): Html {
   return loginHref === undefined
-    ? html`<form method="post" action="/_gateway/sign-out">
+    ? html`<form method="post" action="${SIGN_OUT}">
         <button>Sign out, and sign in again</button>
       </form>`
     : button(loginHref, 'Sign in again')
@@ -206,10 +215,10 @@ export function enrolPage({
   readonly loginHref: string | undefined
 }): PageContent {
   const fields = hiddenFields({ next })
-  const choices = html`<form method="post" action="/_gateway/second-factor/app">
+  const choices = html`<form method="post" action="${APP_FORM}">
       ${fields}<button>Set up an authenticator app</button>
     </form>
-    <form method="post" action="/_gateway/second-factor/passkey">
+    <form method="post" action="${PASSKEY_FORM}">
       ${fields}<button class="quiet">Set up a passkey</button>
     </form>
     <p class="small soft">
@@ -257,7 +266,7 @@ export function appSetUpPage({
         <code class="secret">${secret}</code>
       </details>
       ${alert(problem)}
-      <form method="post" action="/_gateway/second-factor/app/confirm">
+      <form method="post" action="${CONFIRM_APP_FORM}">
         ${hiddenFields({ next, id })}
         <label for="code">The code that the app shows now</label>
         <input
@@ -287,7 +296,7 @@ export function passkeySetUpPage({
       ${alert(problem)}
       <form
         method="post"
-        action="/_gateway/second-factor/passkey/confirm"
+        action="${CONFIRM_PASSKEY_FORM}"
         data-passkey="create"
         data-options="${JSON.stringify(options)}"
       >
@@ -325,5 +334,3 @@ export function backupCodesPage({
       ${button(next, 'I have kept them')}`,
   }
 }
-
-const VERIFY_PATH = '/_gateway/verify-2fa'

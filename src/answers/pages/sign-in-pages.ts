@@ -5,6 +5,7 @@
 import { ERRORS } from '../errors.ts'
 import { html, type Html } from '../html.ts'
 import { alert, button, hiddenFields, personOf } from './elements.ts'
+import { RENEW, SIGN_IN } from './paths.ts'
 import type { PageContent } from './shell.ts'
 
 /** What a page with a form for a token shows. */
@@ -43,7 +44,7 @@ export function usedTicketPage({ problem, returnTo, loginHref }: TokenForm): Pag
     loginHref === undefined
       ? html`${NEW_LINK}
           <p>A new token can be pasted here:</p>
-          ${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}`
+          ${tokenForm(SIGN_IN, returnTo, 'Sign in')}`
       : button(loginHref, 'Sign in again')
   return {
     title: ERRORS['ticket-used'].title,
@@ -57,7 +58,7 @@ export function renewPage({ problem, returnTo, loginHref }: TokenForm): PageCont
   return {
     title: 'Stay signed in',
     main: html`<p>A new token moves the end of this session. Open terminals and tabs go on.</p>
-      ${alert(problem)}${loginLink(loginHref)}${tokenForm('/_gateway/renew', returnTo, 'Stay signed in')}
+      ${alert(problem)}${loginLink(loginHref)}${tokenForm(RENEW, returnTo, 'Stay signed in')}
       <p><a href="${returnTo}">Back</a></p>`,
   }
 }
@@ -96,7 +97,7 @@ export function signInQuestionPage(question: SignInQuestion): PageContent {
         Go on only if you asked for it. A link from somebody else could sign you in as them, and
         they would see what you do.
       </p>
-      <form method="post" action="/_gateway/sign-in">
+      <form method="post" action="${SIGN_IN}">
         ${hiddenFields(fields)}<button>Sign in as ${personOf(subject)}</button>
       </form>`,
   }
@@ -124,7 +125,7 @@ function waysIn({ problem, returnTo, loginHref }: TokenForm): Html {
       ${loginHref === undefined ? 'Paste' : 'Or paste'} the token of this workspace. It signs in
       once; the session stays in a cookie of this browser until it expires.
     </p>
-    ${alert(problem)}${tokenForm('/_gateway/sign-in', returnTo, 'Sign in')}${loginHref === undefined ? NEW_LINK : undefined}`
+    ${alert(problem)}${tokenForm(SIGN_IN, returnTo, 'Sign in')}${loginHref === undefined ? NEW_LINK : undefined}`
 }
 
 function tokenForm(action: string, returnTo: string, label: string): Html {

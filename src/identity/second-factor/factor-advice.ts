@@ -1,5 +1,5 @@
 /** Why was a second factor refused, and what can the machine's owner do? For `explain` and `second-factor list`, never for a client. */
-import type { FactorRefusal } from './factors.ts'
+import type { FactorRefusal } from './verdicts.ts'
 
 /** What each reason means, and the remedy, as half a sentence. */
 export const FACTOR_ADVICE: Readonly<Record<FactorRefusal, string>> = {

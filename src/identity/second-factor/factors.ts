@@ -1,49 +1,37 @@
 /**
- * Which second factors does a person have, and did they show one? This is the one place that judges codes and passkeys. The state
- * file keeps the factors. A verdict that uses something up is on the disk before the caller gets it.
+ * The second factors of a workspace: who has one, and how are they set up, shown and removed? The state file keeps them; what is
+ * shown is judged by proofs.ts, what a person has is read by kept-factors.ts.
  */
 import { randomBytes } from 'node:crypto'
 import type { DatabaseSync } from 'node:sqlite'
+import { forgetWrongCodes, lockOf } from '../../store/factor-locks.ts'
 import {
   addPasskey,
-  allSealed,
   backupSetOf,
-  countUnusedCodes,
   deleteBackupCodes,
-  deleteLock,
   deletePasskeys,
   deleteTotp,
   enrolledSubjects,
-  forgetWrongCodes,
-  lockOf,
   lostFactors,
   lowerLastStep,
-  noteFallenCounter,
   passkeysOf,
   putBackupCodes,
   putFactorReset,
-  putLock,
-  putSealed,
   putTotp,
-  raiseCounter,
-  totpOf,
-  useBackupCode,
-  useTotpSteps,
   type BackupSetRow,
   type PasskeyRow,
-  type SealedSecret,
-  type SealedTable,
   type TotpRow,
 } from '../../store/factor-rows.ts'
 import type { State } from '../../store/state.ts'
 import type { KeyRing } from '../key-ring.ts'
-import { backupCodeIn, backupDigest, makeBackupCodes } from './backup-codes.ts'
-import { countWrongCode, lockInForce } from './lock-out.ts'
+import { backupCodeIn, makeBackupCodes } from './backup-codes.ts'
+import { hasPrimary, keptFactors, NO_KEPT_FACTORS, type Enrolment } from './kept-factors.ts'
+import { lockInForce } from './lock-out.ts'
 import type { Site } from './passkeys.ts'
-import { Pending, type Owned } from './pending.ts'
-import { seal, unseal, type SealedProblem } from './sealed.ts'
+import { CHALLENGE_MS, Pending, type Owned } from './pending.ts'
+import { FactorProofs } from './proofs.ts'
+import { rewrapRows, sealRow } from './sealed-rows.ts'
 import {
-  isAhead,
   matchingSteps,
   newestStep,
   newTotpSecret,
@@ -51,136 +39,20 @@ import {
   totpCodeIn,
   type TotpSetUp,
 } from './totp.ts'
-
-export type { Site } from './passkeys.ts'
-
-/** The kinds of factors. */
-type FactorKind = 'totp' | 'passkey' | 'backup-code'
-
-/**
- * Why a proof was refused, or an enrolment:
- * - `not-enrolled`: the person has no factor of this kind.
- * - `malformed-code`: neither six digits nor a backup code. It is not counted.
- * - `wrong-code`, `code-used`: a code that is wrong (counted), or was right once before (not counted).
- * - `locked`: too many wrong codes. Passkeys and backup codes work meanwhile.
- * - `clock-behind`: a code was used that lies more than 10 minutes in the future. A passkey or a backup code ends this.
- * - `factor-key-missing`: the signing key that encrypts it is not configured.
- * - `factor-unreadable`: its row was changed, or was lost with a damaged state.
- * - `challenge-gone`: the passkey answers no challenge of this session and purpose that still counts.
- * - `passkey-unknown`, `passkey-invalid`: it is no passkey of this person here, or its answer is not right.
- * - `counter-fell`: the passkey is bound to a device and counted less than before, so there is a copy of it.
- * - `factor-needed`: once a factor exists, an enrolment needs one to be shown.
- * - `enrolment-gone`: it was not begun in this session, or too long ago, or too many wrong codes were tried.
- * - `passkey-known`, `too-many-passkeys`: this passkey is registered already, or the person has 20.
- */
-export type FactorRefusal =
-  | 'not-enrolled'
-  | 'malformed-code'
-  | 'wrong-code'
-  | 'code-used'
-  | 'locked'
-  | 'clock-behind'
-  | SealedProblem
-  | 'challenge-gone'
-  | 'passkey-unknown'
-  | 'passkey-invalid'
-  | 'counter-fell'
-  | 'factor-needed'
-  | 'enrolment-gone'
-  | 'passkey-known'
-  | 'too-many-passkeys'
-
-/** What a person shows: a code of their app or a backup code, as typed, or what `navigator.credentials.get()` returned, as JSON. */
-export type FactorProof =
-  | { readonly kind: 'code'; readonly code: string }
-  | { readonly kind: 'passkey'; readonly response: unknown }
-
-/** A refusal. */
-export interface Refused {
-  readonly isDone: false
-  readonly reason: FactorRefusal
-  /** Until when codes are locked, in milliseconds since 1970, when this try has locked them or they were locked before. */
-  readonly lockedUntil?: number
-}
-
-/** A factor that was shown. */
-export interface Proven {
-  readonly isDone: true
-  readonly factor: FactorKind
-  readonly factorId: string
-  /** `amr` values (RFC 8176). */
-  readonly methods: readonly string[]
-  /** Milliseconds since 1970. */
-  readonly at: number
-}
-
-/** What an enrolment has added. */
-export interface Enrolled {
-  readonly isDone: true
-  readonly factorId: string
-  /** New backup codes, when the person had none. Nobody can be shown them again. */
-  readonly backupCodes: readonly string[] | undefined
-}
+import {
+  refused,
+  type Enrolled,
+  type FactorEvent,
+  type FactorProof,
+  type Proven,
+  type Refused,
+} from './verdicts.ts'
 
 /** Who enrols. */
 export interface Enroller {
   readonly sessionId: string
   /** Whether the person has shown a factor for this enrolment. Without it, only a first factor can be enrolled. */
   readonly hasProof: boolean
-}
-
-/** An authenticator app that a person has. Times are in milliseconds since 1970. */
-export interface KeptTotp {
-  readonly id: string
-  readonly createdAt: number
-  readonly lastUsedAt: number | undefined
-  /** Why its codes are refused at present, besides a lock. */
-  readonly problem: SealedProblem | 'clock-behind' | undefined
-}
-
-/** A passkey that a person has. */
-type KeptPasskey = Pick<
-  PasskeyRow,
-  'id' | 'name' | 'rpId' | 'isSynced' | 'createdAt' | 'lastUsedAt' | 'counterFellAt'
->
-
-/** The backup codes that a person has. */
-interface KeptBackupCodes {
-  readonly createdAt: number
-  /** How many were not used. */
-  readonly left: number
-  readonly problem: SealedProblem | undefined
-}
-
-/** The factors of a person. */
-export interface Enrolment {
-  readonly subject: string
-  readonly totp: KeptTotp | undefined
-  readonly passkeys: readonly KeptPasskey[]
-  readonly backupCodes: KeptBackupCodes | undefined
-  /** Until when codes of the app are refused because of wrong ones, in milliseconds since 1970. */
-  readonly lockedUntil: number | undefined
-  /** Whether the factors may have been lost with a damaged state, or cannot be read. Only the machine's owner can help then. */
-  readonly isLost: boolean
-}
-
-/** Something that happened with a factor, for the log. It has no secret. */
-export interface FactorEvent {
-  readonly what: 'shown' | 'added' | 'refused'
-  readonly subject: string
-  readonly sessionId: string
-  /** The client's address; undefined when it is not known. */
-  readonly client: string | undefined
-  /** `code`: it is neither a code of an app nor a backup code. */
-  readonly factor: FactorKind | 'code'
-  /** Which factor it was; undefined for a refusal. */
-  readonly factorId?: string | undefined
-  /** For what it was shown; undefined when it was to be added. */
-  readonly purpose: string | undefined
-  /** Why it was refused. */
-  readonly reason?: FactorRefusal | undefined
-  /** Until when codes are locked, in milliseconds since 1970; with `wrong-code` this try has locked them. */
-  readonly lockedUntil?: number | undefined
 }
 
 /** Who shows or adds a factor, and from where. */
@@ -205,9 +77,6 @@ export interface SecondFactorParts {
   readonly onEvent?: (event: FactorEvent) => void
 }
 
-/** How long a challenge of a passkey counts, in milliseconds: 5 minutes. */
-const CHALLENGE_MS = 300_000
-
 /** How long an authenticator app can be set up, in milliseconds: 10 minutes. */
 const SET_UP_MS = 600_000
 
@@ -220,16 +89,7 @@ export const MAX_PASSKEYS = 20
 /** The longest name of a passkey, in characters. */
 const MAX_NAME_LENGTH = 64
 
-const TOTP_METHODS = ['otp'] as const
-/** A passkey is two factors: what a person has, and the PIN or finger that the authenticator has verified. */
-const DEVICE_METHODS = ['hwk', 'mfa'] as const
-const SYNCED_METHODS = ['swk', 'mfa'] as const
-
 /** What is begun and waits for its confirmation. */
-interface Challenge extends Owned {
-  readonly site: Site
-  readonly purpose: string
-}
 interface PasskeySetUp extends Owned {
   readonly site: Site
   readonly hasProof: boolean
@@ -247,7 +107,7 @@ export class SecondFactors {
   readonly #workspace: string
   readonly #now: () => number
   readonly #onEvent: ((event: FactorEvent) => void) | undefined
-  readonly #challenges: Pending<Challenge>
+  readonly #proofs: FactorProofs
   readonly #passkeySetUps: Pending<PasskeySetUp>
   readonly #totpDrafts: Pending<TotpDraft>
   /** Who has a factor. It is asked when an owner acts or opens a terminal, and no request asks the database. */
@@ -270,7 +130,10 @@ export class SecondFactors {
     this.#workspace = workspace
     this.#now = now
     this.#onEvent = onEvent
-    this.#challenges = new Pending(CHALLENGE_MS, monotonic)
+    this.#proofs = new FactorProofs({
+      ...{ state, keys, now, monotonic },
+      isLost: (subject) => this.#isLost(subject),
+    })
     this.#passkeySetUps = new Pending(CHALLENGE_MS, monotonic)
     this.#totpDrafts = new Pending(SET_UP_MS, monotonic)
   }
@@ -297,9 +160,10 @@ export class SecondFactors {
   /** The factors of a person. */
   enrolmentOf(subject: string): Enrolment {
     const isLost = this.#isLost(subject)
-    const none = { totp: undefined, passkeys: [], backupCodes: undefined, lockedUntil: undefined }
-    const kept = this.#state.read((database) => this.#keptOf(database, subject))
-    return { subject, isLost: isLost || kept === undefined, ...(kept ?? none) }
+    const kept = this.#state.read((database) =>
+      keptFactors(database, subject, this.#keys, this.#now()),
+    )
+    return { subject, isLost: isLost || kept === undefined, ...(kept ?? NO_KEPT_FACTORS) }
   }
 
   /** The factors of everybody who has one. */
@@ -318,16 +182,16 @@ export class SecondFactors {
   ): Promise<Proven | Refused> {
     const { proof, purpose, sessionId } = about
     if (proof.kind === 'passkey') {
-      const verdict = await this.#provePasskey({ subject, sessionId }, proof.response, purpose)
+      const verdict = await this.#proofs.byPasskey({ subject, sessionId }, proof.response, purpose)
       return this.#told(subject, 'passkey', about, verdict)
     }
     const code = totpCodeIn(proof.code)
     if (code !== undefined)
-      return this.#told(subject, 'totp', about, this.#proveTotp(subject, code))
+      return this.#told(subject, 'totp', about, this.#proofs.byTotp(subject, code))
     const backupCode = backupCodeIn(proof.code)
     return backupCode === undefined
       ? this.#told(subject, 'code', about, refused('malformed-code'))
-      : this.#told(subject, 'backup-code', about, this.#proveBackupCode(subject, backupCode))
+      : this.#told(subject, 'backup-code', about, this.#proofs.byBackupCode(subject, backupCode))
   }
 
   /**
@@ -335,16 +199,11 @@ export class SecondFactors {
    * @param purpose for what the passkey will be shown
    * @returns undefined when the person has no passkey for this site
    */
-  async challenge(
+  challenge(
     subject: string,
-    { sessionId, site, purpose }: { sessionId: string; site: Site; purpose: string },
+    about: { readonly sessionId: string; readonly site: Site; readonly purpose: string },
   ): Promise<object | undefined> {
-    const passkeys = this.#passkeysAt(subject, site)
-    if (passkeys.length === 0) return undefined
-    const { requestOptions } = await import('./passkeys.ts')
-    const options = await requestOptions(site, passkeys)
-    this.#challenges.add(options.challenge, { subject, sessionId, site, purpose })
-    return options
+    return this.#proofs.challenge(subject, about)
   }
 
   /** Begins to set up an authenticator app. It replaces the one before when it is confirmed. */
@@ -393,7 +252,7 @@ export class SecondFactors {
     }
     const row: TotpRow = {
       ...{ id, subject, lastStep: steps[1], createdAt: now, lastUsedAt: undefined },
-      ...seal(this.#ring, draft.secret, contextOf({ table: 'totp', id, subject })),
+      ...sealRow(this.#ring, 'totp', { id, subject }, draft.secret),
     }
     const result = this.#enrol(subject, id, (database) => {
       deleteTotp(database, subject, now)
@@ -505,8 +364,7 @@ export class SecondFactors {
       forgetWrongCodes(database, subject)
       putFactorReset(database, subject, now)
     })
-    for (const table of [this.#challenges, this.#passkeySetUps, this.#totpDrafts])
-      table.forget(subject)
+    for (const table of [this.#proofs, this.#passkeySetUps, this.#totpDrafts]) table.forget(subject)
     this.load()
     return wasEnrolled
   }
@@ -529,96 +387,7 @@ export class SecondFactors {
 
   /** Encrypts every secret under the key that signs now, if its own is still known. Called at the start and when keys change. */
   rewrap(): void {
-    const keys = this.#keys
-    if (keys === undefined) return
-    const isOld = ({ kid }: SealedSecret) => kid !== keys.signing.kid && keys.has(kid)
-    const old = this.#state.read((database) => allSealed(database).filter(isOld)) ?? []
-    if (old.length === 0) return
-    this.#state.writeSurely((database) => {
-      for (const one of allSealed(database).filter(isOld)) {
-        const secret = unseal(keys, one, contextOf(one))
-        if (typeof secret !== 'string')
-          putSealed(database, one.table, one.id, seal(keys, secret, contextOf(one)))
-      }
-    })
-  }
-
-  #proveTotp(subject: string, code: string): Proven | Refused {
-    const now = this.#now()
-    const kept = this.#state.read((database) => ({
-      totp: totpOf(database, subject),
-      lock: lockOf(database, subject),
-    }))
-    const totp = kept?.totp
-    if (totp === undefined) return this.#noFactor(subject)
-    const lock = lockInForce(kept?.lock, now)
-    if (lock !== undefined) {
-      if (lock.until !== kept?.lock?.until)
-        this.#state.write((database) => putLock(database, subject, lock))
-      return { isDone: false, reason: 'locked', lockedUntil: lock.until }
-    }
-    if (isAhead(totp.lastStep, now)) return refused('clock-behind')
-    const secret = this.#unseal('totp', totp)
-    if (typeof secret === 'string') return refused(secret)
-    const steps = matchingSteps(secret, code, now)
-    let outcome: Proven | Refused = refused('code-used')
-    this.#state.write((database) => {
-      if (steps === undefined) {
-        const lockedUntil = countWrongCode(database, subject, now)
-        outcome = {
-          ...refused('wrong-code'),
-          ...(lockedUntil === undefined ? {} : { lockedUntil }),
-        }
-      } else if (useTotpSteps(database, totp.id, steps, now)) {
-        deleteLock(database, subject)
-        outcome = proven('totp', totp.id, TOTP_METHODS, now)
-      }
-    })
-    return outcome
-  }
-
-  #proveBackupCode(subject: string, code: string): Proven | Refused {
-    const now = this.#now()
-    const set = this.#state.read((database) => backupSetOf(database, subject))
-    if (set === undefined) return this.#noFactor(subject)
-    const key = this.#unseal('backup_sets', set)
-    if (typeof key === 'string') return refused(key)
-    let isUsed: boolean | undefined
-    this.#state.write((database) => {
-      isUsed = useBackupCode(database, set.id, backupDigest(key, code), now)
-      if (isUsed === true) this.#endClockLock(database, subject, now)
-    })
-    if (isUsed === true) return proven('backup-code', set.id, TOTP_METHODS, now)
-    return refused(isUsed === undefined ? 'wrong-code' : 'code-used')
-  }
-
-  async #provePasskey(owner: Owned, response: unknown, purpose: string): Promise<Proven | Refused> {
-    const { challengeIn, credentialIn, verifiedCounter } = await import('./passkeys.ts')
-    const challenge = challengeIn(response)
-    if (challenge === undefined) return refused('passkey-invalid')
-    const begun = this.#challenges.take(challenge, owner)
-    if (begun === undefined || begun.purpose !== purpose) return refused('challenge-gone')
-    const credentialId = credentialIn(response)
-    const passkey = this.#passkeysAt(owner.subject, begun.site).find(
-      (one) => one.credentialId === credentialId,
-    )
-    if (passkey === undefined) return refused('passkey-unknown')
-    const counter = await verifiedCounter(response, challenge, begun.site, passkey)
-    if (counter === undefined) return refused('passkey-invalid')
-    const now = this.#now()
-    const { id, isSynced } = passkey
-    let outcome: Proven | Refused = refused('passkey-unknown') // it was removed meanwhile
-    this.#state.write((database) => {
-      const isRaised = raiseCounter(database, id, counter, now)
-      if (!isRaised && !noteFallenCounter(database, id, now, isSynced)) return
-      if (!isRaised && !isSynced) {
-        outcome = refused('counter-fell')
-        return
-      }
-      this.#endClockLock(database, owner.subject, now)
-      outcome = proven('passkey', id, isSynced ? SYNCED_METHODS : DEVICE_METHODS, now)
-    })
-    return outcome
+    if (this.#keys !== undefined) rewrapRows(this.#state, this.#keys)
   }
 
   /** Tells of a verdict, and returns it. */
@@ -636,13 +405,6 @@ export class SecondFactors {
         : { what: 'refused', reason: verdict.reason, lockedUntil: verdict.lockedUntil }),
     })
     return verdict
-  }
-
-  /** Codes count again by the clock as it is, because the person has shown another factor. */
-  #endClockLock(database: DatabaseSync, subject: string, now: number): void {
-    const totp = totpOf(database, subject)
-    if (totp !== undefined && isAhead(totp.lastStep, now))
-      lowerLastStep(database, subject, newestStep(now))
   }
 
   /** Writes a new factor, and backup codes with it when the person has none. @param add whether it was added */
@@ -671,59 +433,8 @@ export class SecondFactors {
   } {
     const { codes, key, digests } = makeBackupCodes()
     const id = newId('codes')
-    const sealed = seal(this.#ring, key, contextOf({ table: 'backup_sets', id, subject }))
+    const sealed = sealRow(this.#ring, 'backup_sets', { id, subject }, key)
     return { row: { id, subject, createdAt: this.#now(), ...sealed }, codes, digests }
-  }
-
-  #keptOf(
-    database: DatabaseSync,
-    subject: string,
-  ): Pick<Enrolment, 'totp' | 'passkeys' | 'backupCodes' | 'lockedUntil'> {
-    const now = this.#now()
-    const totp = totpOf(database, subject)
-    const set = backupSetOf(database, subject)
-    return {
-      totp: totp === undefined ? undefined : this.#keptTotp(totp, now),
-      passkeys: passkeysOf(database, subject).map(keptPasskey),
-      backupCodes:
-        set === undefined
-          ? undefined
-          : {
-              createdAt: set.createdAt,
-              left: countUnusedCodes(database, set.id),
-              problem: this.#problemOf('backup_sets', set),
-            },
-      lockedUntil: lockInForce(lockOf(database, subject), now)?.until,
-    }
-  }
-
-  #keptTotp(row: TotpRow, now: number): KeptTotp {
-    const { id, createdAt, lastUsedAt, lastStep } = row
-    const problem =
-      this.#problemOf('totp', row) ?? (isAhead(lastStep, now) ? 'clock-behind' : undefined)
-    return { id, createdAt, lastUsedAt, problem }
-  }
-
-  #problemOf(table: SealedTable, row: TotpRow | BackupSetRow): SealedProblem | undefined {
-    if (this.#keys === undefined) return undefined // this process cannot know
-    const secret = this.#unseal(table, row)
-    return typeof secret === 'string' ? secret : undefined
-  }
-
-  #unseal(table: SealedTable, row: TotpRow | BackupSetRow): Buffer | SealedProblem {
-    const { id, subject } = row
-    return this.#keys === undefined
-      ? 'factor-key-missing'
-      : unseal(this.#keys, row, contextOf({ table, id, subject }))
-  }
-
-  #passkeysAt(subject: string, { host }: Site): readonly PasskeyRow[] {
-    const all = this.#state.read((database) => passkeysOf(database, subject)) ?? []
-    return all.filter(({ rpId }) => rpId === host)
-  }
-
-  #noFactor(subject: string): Refused {
-    return refused(this.#isLost(subject) ? 'factor-unreadable' : 'not-enrolled')
   }
 
   #isLost(subject: string): boolean {
@@ -739,29 +450,6 @@ export class SecondFactors {
   }
 }
 
-/** What a sealed secret belongs to. */
-function contextOf({
-  table,
-  id,
-  subject,
-}: {
-  readonly table: SealedTable
-  readonly id: string
-  readonly subject: string
-}): string {
-  return `${table}\0${id}\0${subject}`
-}
-
-/** Whether a person has a factor other than backup codes. */
-function hasPrimary(database: DatabaseSync, subject: string): boolean {
-  return totpOf(database, subject) !== undefined || passkeysOf(database, subject).length > 0
-}
-
-function keptPasskey(row: PasskeyRow): KeptPasskey {
-  const { id, name, rpId, isSynced, createdAt, lastUsedAt, counterFellAt } = row
-  return { id, name, rpId, isSynced, createdAt, lastUsedAt, counterFellAt }
-}
-
 /** A name without control characters. */
 function nameOf(text: string, now: number): string {
   const name = text.replaceAll(/\p{C}/gu, ' ').trim().slice(0, MAX_NAME_LENGTH).toWellFormed()
@@ -770,17 +458,4 @@ function nameOf(text: string, now: number): string {
 
 function newId(prefix: string): string {
   return `${prefix}_${randomBytes(12).toString('base64url')}`
-}
-
-function refused(reason: FactorRefusal): Refused {
-  return { isDone: false, reason }
-}
-
-function proven(
-  factor: FactorKind,
-  factorId: string,
-  methods: readonly string[],
-  at: number,
-): Proven {
-  return { isDone: true, factor, factorId, methods, at }
 }

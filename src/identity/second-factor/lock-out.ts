@@ -19,7 +19,7 @@ import {
   lockOf,
   putLock,
   type LockRow,
-} from '../../store/factor-rows.ts'
+} from '../../store/factor-locks.ts'
 
 /** How many wrong codes lock that come close together, and in what time, in milliseconds: 15 minutes. */
 const MAX_WRONG_CODES = 5

@@ -19,6 +19,7 @@ import {
 } from '@simplewebauthn/server/helpers'
 import { createHash } from 'node:crypto'
 import type { PasskeyRow } from '../../store/factor-rows.ts'
+import { CHALLENGE_MS } from './pending.ts'
 
 /** Where a passkey is made or used. */
 export interface Site {
@@ -33,9 +34,6 @@ export type NewPasskey = Pick<
   PasskeyRow,
   'credentialId' | 'publicKey' | 'counter' | 'isSynced' | 'transports'
 >
-
-/** How long the browser waits for the person, in milliseconds: as long as the challenge counts. */
-const TIMEOUT_MS = 300_000
 
 /** ES256, EdDSA and RS256, which every authenticator has one of (https://www.iana.org/assignments/cose). */
 const ALGORITHMS = [-7, -8, -257]
@@ -70,7 +68,7 @@ export async function creationOptions(
     userDisplayName: subject,
     // The same for each passkey of a person, so that an authenticator replaces one and does not gather them. No name in it.
     userID: new Uint8Array(createHash('sha256').update(`passkey user\0${subject}`).digest()),
-    timeout: TIMEOUT_MS,
+    timeout: CHALLENGE_MS,
     attestationType: 'none',
     excludeCredentials: known.map(descriptor),
     authenticatorSelection: { residentKey: 'preferred', userVerification: 'required' },
@@ -85,7 +83,7 @@ export async function requestOptions(
 ): Promise<PublicKeyCredentialRequestOptionsJSON> {
   return generateAuthenticationOptions({
     rpID: host,
-    timeout: TIMEOUT_MS,
+    timeout: CHALLENGE_MS,
     allowCredentials: passkeys.map(descriptor),
     userVerification: 'required',
   })

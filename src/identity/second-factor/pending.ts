@@ -6,6 +6,9 @@ export interface Owned {
   readonly sessionId: string
 }
 
+/** How long a challenge of a passkey counts, in milliseconds: 5 minutes. */
+export const CHALLENGE_MS = 300_000
+
 /** How many entries a session may have: one for each tab of a patient person. The oldest gives way. */
 const PER_SESSION = 8
 

@@ -1,6 +1,6 @@
 /** Are passkeys taken from the workspace's own page alone, once for each challenge, and never from a copy? */
 import t, { type Test } from 'tap'
-import type { FactorProof } from '../../../src/identity/second-factor/factors.ts'
+import type { FactorProof } from '../../../src/identity/second-factor/verdicts.ts'
 import { Authenticator, type Misbehaviour } from '../../helpers/authenticator.ts'
 import { codeAt, factorsInMemory, START, STEP } from '../../helpers/factors.ts'
 

@@ -1,0 +1,17 @@
+/** At which paths are the gateway's own pages, and where are their forms sent? The routes are mounted at the same constants. */
+
+/** The owner's page: of the gateway's own pages the only one to which a browser comes back after it has signed in. */
+export const OWNER_PAGE = '/_gateway/'
+
+export const SIGN_IN = '/_gateway/sign-in'
+export const RENEW = '/_gateway/renew'
+export const SIGN_OUT = '/_gateway/sign-out'
+
+/** The page on which a person shows a second factor, or sets up the first one. */
+export const VERIFY = '/_gateway/verify-2fa'
+
+/** The forms that set up a second factor: one that begins, and one that confirms. */
+export const APP_FORM = '/_gateway/second-factor/app'
+export const PASSKEY_FORM = '/_gateway/second-factor/passkey'
+export const CONFIRM_APP_FORM = `${APP_FORM}/confirm` as const
+export const CONFIRM_PASSKEY_FORM = `${PASSKEY_FORM}/confirm` as const
