@@ -154,7 +154,8 @@ export default async function secondFactorRoutes(
     const form = formOf(request)
     const next = nextIn(form, request)
     const browser = mustBeBrowser(request)
-    const { id: sessionId, subject } = browser.session
+    const { session } = browser
+    const { id: sessionId, subject } = session
     const proof = proofIn(form)
     const response = proof?.kind === 'passkey' ? proof.response : undefined
     const name = form.get('name') ?? ''
@@ -163,6 +164,7 @@ export default async function secondFactorRoutes(
       client: addressOf(request),
       response,
       name,
+      hasEnded: () => session.endedBy !== undefined,
     })
     if (result.isDone) {
       logAct(logger, 'confirm-passkey', callerOf(request), [result.factorId])

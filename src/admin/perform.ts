@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import { FACTOR_WANTED_DETAIL } from '../answers/details.ts'
 import { GatewayError } from '../answers/errors.ts'
 import { factorError } from '../identity/second-factor/factor-error.ts'
+import { sessionOver } from '../request/session-over.ts'
 import { callerName, refusalOf, type Caller } from './caller.ts'
 import type { ActionInput, OwnerAction, StateParts } from './action.ts'
 
@@ -48,7 +49,7 @@ export function purposeOf(action: string): string {
 
 /**
  * @throws {GatewayError} `step-up-required` when no factor came with the act, or it was refused; `rate-limited` when it was
- * refused too often; `state-unavailable`
+ * refused too often; `token-invalid` when the session has ended meanwhile; `state-unavailable`
  */
 async function mustProve(
   name: string,
@@ -62,6 +63,8 @@ async function mustProve(
   const about = { sessionId: session.id, client, proof, purpose: purposeOf(name) }
   const result = await factors.prove(subject, about)
   if (!result.isDone) throw payForGuess?.() ?? factorError(result.reason)
+  // A passkey takes a while to judge. Who was signed out meanwhile does nothing any more.
+  if (session.endedBy !== undefined) throw sessionOver(session)
 }
 
 const FACTOR_WANTED = new GatewayError('step-up-required', {

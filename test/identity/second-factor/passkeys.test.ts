@@ -18,7 +18,8 @@ function startPasskeys(t: Test) {
     const begun = await factors.beginPasskey(subject, { ...OWNER, site: SITE, hasProof })
     if (!begun.isDone) return begun.reason
     const response = device.create(begun.options, SITE.origin, wrong)
-    const done = await factors.confirmPasskey(subject, { ...OWNER, response, name: 'my key' })
+    const made = { ...OWNER, response, name: 'my key', hasEnded: () => false }
+    const done = await factors.confirmPasskey(subject, made)
     return done.isDone ? 'done' : done.reason
   }
   const challenge = async (subject = 'alice', purpose = 'step-up', site = SITE) =>
@@ -35,6 +36,37 @@ function startPasskeys(t: Test) {
     prove(device.get(await challenge(), SITE.origin, wrong))
   return { ...all, showCode: all.show, enrol, challenge, prove, show }
 }
+
+t.test(
+  'a reset, or the end of the session, counts for a passkey that is being judged',
+  async (t) => {
+    const { factors } = startPasskeys(t)
+    let hasEnded = false
+    const confirm = async (whileJudged: () => void, hasProof = false) => {
+      const begun = await factors.beginPasskey('alice', { ...OWNER, site: SITE, hasProof })
+      if (!begun.isDone) throw new Error(begun.reason)
+      const made = new Authenticator().create(begun.options, SITE.origin) as { response: object }
+      const { attestationObject, ...rest } = made.response as { attestationObject: string }
+      const reading = {
+        ...rest,
+        get attestationObject() {
+          whileJudged()
+          return attestationObject
+        },
+      }
+      const response = { ...made, response: reading }
+      const name = 'my key'
+      return factors.confirmPasskey('alice', { ...OWNER, response, name, hasEnded: () => hasEnded })
+    }
+    const gone = { isDone: false, reason: 'enrolment-gone' }
+    for (const hasProof of [false, true])
+      t.match(await confirm(() => factors.reset('alice'), hasProof), gone)
+    t.match(await confirm(() => (hasEnded = true)), gone)
+    t.notOk(factors.isEnrolled('alice'))
+    hasEnded = false
+    t.match(await confirm(() => {}), { isDone: true })
+  },
+)
 
 t.test('a passkey is added and shown', async (t) => {
   const { enrol, show, factors } = startPasskeys(t)
