@@ -32,7 +32,7 @@ import type { StateCondition } from '../src/store/state.ts'
 import { wayToLogin } from '../src/request/login.ts'
 import { OWNER_PAGE } from '../src/rules/return-to.ts'
 import { callerOf } from './api.ts'
-import { answerAgain, proofIn, waysOf, type FactorRouteOptions } from './factor-forms.ts'
+import { answerAgain, isSeen, proofIn, waysOf, type FactorRouteOptions } from './factor-forms.ts'
 import { formOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 import {
@@ -224,7 +224,7 @@ export default async function ownerPageRoutes(
   ): Promise<PageContent> {
     const caller = callerOf(request)
     const once = newName()
-    forms.add(once, ownerOf(caller))
+    if (isSeen(request)) forms.add(once, ownerOf(caller))
     const [own, listed, tokens, terminals, kept, refused, status] = await Promise.all([
       read<{ expiresAt: string | null; isOwner: boolean }>('show-session', request),
       read<{ sessions: readonly SessionView[] }>('list-sessions', request),

@@ -11,6 +11,7 @@ import { perform } from '../../src/admin/perform.ts'
 import { call, jsonOf, pageOf, ticketOf } from '../helpers/api.ts'
 import { client } from '../helpers/door.ts'
 import { codeAt } from '../helpers/factors.ts'
+import { enrolApp } from '../helpers/forms.ts'
 import { startWorkspace } from '../helpers/gateway.ts'
 import { browserSession, principalOf } from '../helpers/principal.ts'
 import { send, type RawAnswer } from '../helpers/wire.ts'
@@ -135,4 +136,14 @@ t.test('who is signed out while their factor is judged does nothing any more', a
   })
   await t.rejects(acted, { code: 'token-invalid' })
   t.notOk(isDone)
+})
+
+t.test('factors that are no longer asked for leave a fresh sign-in to decide', async (t) => {
+  const workspace = await startWorkspace(t) // GATEWAY_SECOND_FACTOR was taken away after alice had enrolled
+  enrolApp(workspace)
+  const wanted = { name: 'new' }
+  jsonOf(t, await call(workspace, 'POST /api-tokens', await pageOf(workspace), wanted))
+  const stale = await pageOf(workspace, 'alice', { minutesAgo: 11 })
+  const answer = await call(workspace, 'POST /api-tokens', stale, wanted)
+  t.match(answer, { status: 401, headers: { 'x-gateway-error': 'step-up-required' } })
 })
