@@ -194,6 +194,9 @@ t.test(
     const { secret } = addApp()
     clock.now += STEP
     t.equal(await show(codeAt(secret, clock.now)), 'done')
+    t.equal(factors.enrolmentOf('bob').isLost, true)
+    t.equal(addApp('bob', true).backupCodes.length, 10)
+    t.equal(factors.enrolmentOf('bob').isLost, false, 'who has one now has lost none')
   },
 )
 

@@ -68,6 +68,29 @@ t.test(
   },
 )
 
+t.test('of first passkeys that are made at once one is the first', async (t) => {
+  const { factors } = startPasskeys(t)
+  const begun = await Promise.all(
+    Array.from({ length: 20 }, async (_, i) => {
+      const sessionId = `session ${i}`
+      const set = { sessionId, site: SITE, hasProof: false }
+      return { sessionId, setUp: await factors.beginPasskey('alice', set) }
+    }),
+  )
+  const verdicts = await Promise.all(
+    begun.map(({ sessionId, setUp }) => {
+      if (!setUp.isDone) throw new Error(setUp.reason)
+      const response = new Authenticator().create(setUp.options, SITE.origin)
+      return factors.confirmPasskey('alice', {
+        ...{ sessionId, response, name: '', hasEnded: () => false },
+      })
+    }),
+  )
+  t.equal(verdicts.filter(({ isDone }) => isDone).length, 1)
+  t.equal(factors.enrolmentOf('alice').passkeys.length, 1)
+  for (const verdict of verdicts) if (!verdict.isDone) t.equal(verdict.reason, 'factor-needed')
+})
+
 t.test('a passkey is added and shown', async (t) => {
   const { enrol, show, factors } = startPasskeys(t)
   const device = new Authenticator({ counter: 7 })
