@@ -8,6 +8,8 @@ import type { OwnerAction, StateParts } from '../../src/admin/action.ts'
 import type { Caller } from '../../src/admin/caller.ts'
 import { OWNER_ACTIONS, type ActionName } from '../../src/admin/owner-actions.ts'
 import { perform } from '../../src/admin/perform.ts'
+import { isFreshSignIn } from '../../routes/factor-forms.ts'
+import type { BrowserSession } from '../../src/identity/sessions.ts'
 import { call, jsonOf, pageOf, ticketOf } from '../helpers/api.ts'
 import { client } from '../helpers/door.ts'
 import { codeAt } from '../helpers/factors.ts'
@@ -146,4 +148,17 @@ t.test('factors that are no longer asked for leave a fresh sign-in to decide', a
   const stale = await pageOf(workspace, 'alice', { minutesAgo: 11 })
   const answer = await call(workspace, 'POST /api-tokens', stale, wanted)
   t.match(answer, { status: 401, headers: { 'x-gateway-error': 'step-up-required' } })
+})
+
+t.test('an act takes one factor, and a sign-in of the future is not fresh', async (t) => {
+  const { codes, page, tokens, ...workspace } = await startWithApp(t)
+  const factor = { code: codes[0], passkey: {} }
+  const answer = await call(workspace, 'POST /api-tokens', page, { name: 'new', factor })
+  t.equal(answer.status, 400)
+  t.same(await tokens(), ['old'])
+  const used = { name: 'new', factor: { code: codes[0] } }
+  jsonOf(t, await call(workspace, 'POST /api-tokens', page, used)) // it was not used up
+  const signedIn = (authenticatedAt: number) =>
+    isFreshSignIn({ authenticatedAt } as BrowserSession, 0)
+  t.same([-601_000, -599_000, 599_000, 601_000].map(signedIn), [false, true, true, false])
 })

@@ -68,6 +68,22 @@ t.test(
   },
 )
 
+t.test('a factor that was shown adds one passkey, and not two', async (t) => {
+  const { enrol, factors } = startPasskeys(t)
+  await enrol(new Authenticator())
+  const begun = await factors.beginPasskey('alice', { ...OWNER, site: SITE, hasProof: true })
+  if (!begun.isDone) throw new Error(begun.reason)
+  const confirm = () => {
+    const response = new Authenticator().create(begun.options, SITE.origin)
+    return factors.confirmPasskey('alice', {
+      ...{ ...OWNER, response, name: '', hasEnded: () => false },
+    })
+  }
+  t.match(await confirm(), { isDone: true })
+  t.match(await confirm(), { isDone: false, reason: 'enrolment-gone' })
+  t.equal(factors.enrolmentOf('alice').passkeys.length, 2)
+})
+
 t.test('of first passkeys that are made at once one is the first', async (t) => {
   const { factors } = startPasskeys(t)
   const begun = await Promise.all(
