@@ -47,19 +47,23 @@ export function siteOf(exchange: Exchange): Site | undefined {
 }
 
 /**
- * With what a person can show that it is them, for a purpose. Only a page that a person sees gets a challenge, because each new one
- * takes the place of an older one: an image on a page of a sibling workspace must not.
+ * Whether a person sees the page that a request asks for. Only such a page gets something that can be sent back once, because each
+ * new one takes the place of an older one: an image on a page of a sibling workspace must not.
  */
+export function isSeen({ raw }: FastifyRequest): boolean {
+  return (raw.headers['sec-fetch-dest'] ?? 'document') === 'document'
+}
+
+/** With what a person can show that it is them, for a purpose. */
 export async function waysOf(
-  { exchange, raw }: FastifyRequest,
+  request: FastifyRequest,
   { id: sessionId, subject }: Pick<Session, 'id' | 'subject'>,
   factors: SecondFactors,
   purpose: string,
 ): Promise<FactorWays> {
   const enrolment = factors.enrolmentOf(subject)
   const { totp, backupCodes } = enrolment
-  const isSeen = (raw.headers['sec-fetch-dest'] ?? 'document') === 'document'
-  const site = isSeen ? siteOf(exchange) : undefined
+  const site = isSeen(request) ? siteOf(request.exchange) : undefined
   const passkey =
     site === undefined ? undefined : await factors.challenge(subject, { sessionId, site, purpose })
   const hasApp = totp !== undefined && totp.problem === undefined

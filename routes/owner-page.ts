@@ -33,7 +33,13 @@ import { newName } from '../src/identity/sessions.ts'
 import type { StateCondition } from '../src/store/state.ts'
 import { wayToLogin } from '../src/request/login.ts'
 import { callerOf, performFor, type ActionOptions } from './api.ts'
-import { answerAgain, askForFactor, proofIn, type FactorRouteOptions } from './factor-forms.ts'
+import {
+  answerAgain,
+  askForFactor,
+  isSeen,
+  proofIn,
+  type FactorRouteOptions,
+} from './factor-forms.ts'
 import { formOf, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 import {
@@ -221,7 +227,7 @@ export default async function ownerPageRoutes(
   ): Promise<PageContent> {
     const caller = callerOf(request)
     const once = newName()
-    forms.add(once, ownerOf(caller))
+    if (isSeen(request)) forms.add(once, ownerOf(caller))
     const [own, listed, tokens, terminals, kept, refused, status] = await Promise.all([
       read<{ expiresAt: string | null; isOwner: boolean }>('show-session', request),
       read<{ sessions: readonly SessionView[] }>('list-sessions', request),

@@ -120,13 +120,15 @@ export async function confirmPasskey(
   { body }: ActionInput,
   caller: Caller,
 ): Promise<ActionResult> {
-  const { id: sessionId, subject } = kept(parts, caller).session
+  const { session } = kept(parts, caller)
+  const { id: sessionId, subject } = session
   const { response, name } = membersOf(body, ['response', 'name'])
   const made = {
     sessionId,
     client: caller.address,
     response,
     name: name === undefined ? '' : textIn(name, 'name'),
+    hasEnded: () => session.endedBy !== undefined,
   }
   return added(await parts.factors.confirmPasskey(subject, made))
 }

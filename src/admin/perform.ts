@@ -5,6 +5,7 @@ import { GatewayError } from '../answers/errors.ts'
 import { factorError } from '../identity/second-factor/factor-error.ts'
 import type { SecondFactors } from '../identity/second-factor/factors.ts'
 import type { Proven } from '../identity/second-factor/verdicts.ts'
+import { sessionOver } from '../request/session-over.ts'
 import { callerName, refusalOf, type Caller } from './caller.ts'
 import type { ActionInput, ActionResult, OwnerAction, StateParts } from './action.ts'
 
@@ -50,7 +51,7 @@ export function purposeOf(action: string): string {
 
 /**
  * @throws {GatewayError} `step-up-required` when no factor came with the act, or it was refused; `rate-limited` when it was
- * refused too often; `state-unavailable`
+ * refused too often; `token-invalid` when the session has ended meanwhile; `state-unavailable`
  */
 async function mustProve(
   name: string,
@@ -64,6 +65,8 @@ async function mustProve(
   const about = { sessionId: session.id, client, proof, purpose: purposeOf(name) }
   const result = await judged(factors, subject, about, payForGuess)
   if (result instanceof GatewayError) throw result
+  // A passkey takes a while to judge. Who was signed out meanwhile does nothing any more.
+  if (session.endedBy !== undefined) throw sessionOver(session)
 }
 
 /**

@@ -367,7 +367,7 @@ export class State {
       if (error instanceof NewerStateError) throw error
       this.#logger?.warn({ err: error, path: this.#path }, 'state of the predecessor not read')
     }
-    this.#database ??= databaseInMemory()
+    this.#database ??= unknownFactorsInMemory()
   }
 
   /**
@@ -572,7 +572,10 @@ function unknownFactorsInMemory(): DatabaseSync {
   return database
 }
 
-/** What can be known of a file that cannot be written. If it is there and cannot be read, everybody is signed out. */
+/**
+ * What can be known of a file that cannot be written. If it is there and cannot be read, everybody is signed out. If it cannot be
+ * seen, nobody knows whether it is there, and who has a second factor in it.
+ */
 function readableOf(path: string): DatabaseSync {
-  return mayHaveState(path) ? (copyInMemory(path) ?? signedOutInMemory()) : databaseInMemory()
+  return mayHaveState(path) ? (copyInMemory(path) ?? signedOutInMemory()) : unknownFactorsInMemory()
 }

@@ -63,6 +63,22 @@ t.test('an answer that is lost does not take the session with it', async (t) => 
   t.equal(await verdict(token, subject.verifier), 'alice')
 })
 
+t.test(
+  'a verdict that is cached goes with the factor, and a token under a removed key is no token',
+  async (t) => {
+    const subject = identity()
+    const { browser } = await signIn(subject)
+    const { token: first } = await issuerOf(subject).stepUp(browser, FACTOR)
+    t.equal(await factorOf(subject, first), START + 1000)
+    const { token: second } = await issuerOf(subject).stepUp(browser, FACTOR)
+    t.equal(await factorOf(subject, first), undefined, 'an older token has no factor')
+    const removed = { tokenId: newName(), kid: 'removed' }
+    const late = async () => subject.sessions.stepUp(browser, removed, FACTOR)
+    t.equal(await outcome(late), 'state-unavailable')
+    t.equal(await factorOf(subject, second), START + 1000, 'nothing has changed')
+  },
+)
+
 t.test('it survives a restart and a renewal, and ends with the session', async (t) => {
   const subject = identity()
   const { browser } = await signIn(subject)

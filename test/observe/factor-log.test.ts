@@ -63,6 +63,9 @@ t.test('each use, refusal and lock is a line of the log, and a count', async (t)
   // What owners do with factors is among their acts.
   const backup = { factor: { code: 'aaaa-aaaa-aaaa-aaaa' } }
   t.equal((await call({ port }, `DELETE /second-factor/${id}`, page, backup)).status, 401)
+  t.match(await logLine(({ purpose }) => purpose === 'act remove-second-factor'), {
+    ...{ user: 'alice', factor: 'backup-code', reason: 'wrong-code', client: '203.0.113.9' },
+  })
   const text = JSON.stringify(logLines())
   for (const one of [secret, code, ...wrong.map((w) => `"${w}"`), 'aaaa-aaaa'])
     t.notOk(text.includes(one))

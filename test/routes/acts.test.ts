@@ -4,11 +4,17 @@
  */
 import { chmodSync } from 'node:fs'
 import t, { type Test } from 'tap'
+import type { OwnerAction, StateParts } from '../../src/admin/action.ts'
+import type { Caller } from '../../src/admin/caller.ts'
 import { OWNER_ACTIONS, type ActionName } from '../../src/admin/owner-actions.ts'
+import { perform } from '../../src/admin/perform.ts'
+import { isFreshSignIn } from '../../src/admin/caller.ts'
 import { call, jsonOf, pageOf, ticketOf } from '../helpers/api.ts'
 import { client } from '../helpers/door.ts'
 import { codeAt } from '../helpers/factors.ts'
+import { enrolApp } from '../helpers/forms.ts'
 import { startWorkspace } from '../helpers/gateway.ts'
+import { browserSession, principalOf } from '../helpers/principal.ts'
 import { send, type RawAnswer } from '../helpers/wire.ts'
 
 /** The names of the acts. */
@@ -101,4 +107,56 @@ t.test('a program does no act, whatever it shows', async (t) => {
   }
   t.equal((await act('create-api-token', bearer, { code: codes[0] ?? '' })).status, 403)
   t.same(await tokens(), ['old'])
+})
+
+t.test('who is signed out while their factor is judged does nothing any more', async (t) => {
+  const session = browserSession('s1')
+  let isDone = false
+  const action: OwnerAction<StateParts> = {
+    ...({ method: 'POST', path: '/x', who: 'self', isAct: true } as const),
+    prepare: () => () => {
+      isDone = true
+      return { answer: {} }
+    },
+  }
+  const factors = {
+    isEnrolled: () => true,
+    async prove() {
+      session.end('revoked')
+      return { isDone: true }
+    },
+  }
+  const parts = { owners: [], keepsFactors: true, factors, state: { refuseIfHandedOver() {} } }
+  const caller: Caller = {
+    ...({ door: 'api', principal: principalOf(session), isBrowser: true } as const),
+    ...{ address: undefined, proof: { kind: 'passkey', response: {} } },
+  }
+  const acted = perform('x', action, {
+    parts: parts as unknown as StateParts,
+    ...{ input: { id: '', body: undefined }, caller, logger: undefined },
+  })
+  await t.rejects(acted, { code: 'token-invalid' })
+  t.notOk(isDone)
+})
+
+t.test('factors that are no longer asked for leave a fresh sign-in to decide', async (t) => {
+  const workspace = await startWorkspace(t) // GATEWAY_SECOND_FACTOR was taken away after alice had enrolled
+  enrolApp(workspace)
+  const wanted = { name: 'new' }
+  jsonOf(t, await call(workspace, 'POST /api-tokens', await pageOf(workspace), wanted))
+  const stale = await pageOf(workspace, 'alice', { minutesAgo: 11 })
+  const answer = await call(workspace, 'POST /api-tokens', stale, wanted)
+  t.match(answer, { status: 401, headers: { 'x-gateway-error': 'step-up-required' } })
+})
+
+t.test('an act takes one factor, and a sign-in of the future is not fresh', async (t) => {
+  const { codes, page, tokens, ...workspace } = await startWithApp(t)
+  const factor = { code: codes[0], passkey: {} }
+  const answer = await call(workspace, 'POST /api-tokens', page, { name: 'new', factor })
+  t.equal(answer.status, 400)
+  t.same(await tokens(), ['old'])
+  const used = { name: 'new', factor: { code: codes[0] } }
+  jsonOf(t, await call(workspace, 'POST /api-tokens', page, used)) // it was not used up
+  const signedIn = (authenticatedAt: number) => isFreshSignIn({ authenticatedAt }, 0)
+  t.same([-601_000, -599_000, 599_000, 601_000].map(signedIn), [false, true, true, false])
 })

@@ -191,6 +191,16 @@ t.test('a token is made once, shown once, and revoked', async (t) => {
   t.same(actsIn(workspace), ['create-api-token', 'revoke-api-token'])
 })
 
+t.test('images on a page of a sibling do not use up the form that a person has open', async (t) => {
+  const workspace = await startWorkspace(t)
+  const page = await pageOf(workspace)
+  const form = await tokenForm(workspace, page)
+  const image = ['Sec-Fetch-Site: same-site', 'Sec-Fetch-Mode: no-cors', 'Sec-Fetch-Dest: image']
+  for (let i = 0; i < 9; i++)
+    await send(workspace.port, `GET ${PAGE}`, [page[0] ?? '', HTTPS, ...image])
+  t.equal((await act(workspace, page, form)).status, 200)
+})
+
 t.test('a form of another person, or of another session, makes nothing', async (t) => {
   const workspace = await startWorkspace(t)
   const alice = await pageOf(workspace)

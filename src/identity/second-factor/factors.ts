@@ -62,6 +62,13 @@ interface Shower {
   readonly client?: string | undefined
 }
 
+/** A passkey that a browser has made. */
+interface MadePasskey {
+  readonly response: unknown
+  readonly name: string
+  readonly hasEnded: () => boolean
+}
+
 /** What the factors need. */
 export interface SecondFactorParts {
   readonly state: State
@@ -284,27 +291,29 @@ export class SecondFactors {
    * Adds a passkey.
    * @param response what `navigator.credentials.create()` returned, as JSON
    * @param name how the person calls it; the date when it is empty
+   * @param hasEnded whether the session has ended since the request came
    * @throws {GatewayError} `state-unavailable`
    */
-  async confirmPasskey(
-    subject: string,
-    made: Shower & { readonly response: unknown; readonly name: string },
-  ): Promise<Enrolled | Refused> {
+  async confirmPasskey(subject: string, made: Shower & MadePasskey): Promise<Enrolled | Refused> {
     return this.#told(subject, 'passkey', made, await this.#confirmPasskey(subject, made))
   }
 
   async #confirmPasskey(
     subject: string,
-    { sessionId, response, name }: Shower & { readonly response: unknown; readonly name: string },
+    { sessionId, response, name, hasEnded }: Shower & MadePasskey,
   ): Promise<Enrolled | Refused> {
     const { challengeIn, verifiedPasskey } = await import('./passkeys.ts')
     const challenge = challengeIn(response)
     if (challenge === undefined) return refused('passkey-invalid')
-    const setUp = this.#passkeySetUps.take(challenge, { subject, sessionId })
-    if (setUp === undefined) return refused('enrolment-gone')
-    const passkey = await verifiedPasskey(response, challenge, setUp.site)
+    const owner = { subject, sessionId }
+    const begun = this.#passkeySetUps.find(challenge, owner)
+    if (begun === undefined) return refused('enrolment-gone')
+    const passkey = await verifiedPasskey(response, challenge, begun.site)
+    // Here nothing waits any more, so that of two first enrolments at once only one is the first. It is taken only now, because
+    // a reset or the end of the session meanwhile must not be followed by a passkey of whoever was to be shut out.
+    const setUp = this.#passkeySetUps.take(challenge, owner)
+    if (setUp === undefined || hasEnded()) return refused('enrolment-gone')
     if (passkey === undefined) return refused('passkey-invalid')
-    // Here nothing waits any more, so that of two first enrolments at once only one is the first.
     if (!setUp.hasProof && this.isEnrolled(subject)) return refused('factor-needed')
     const now = this.#now()
     const row: PasskeyRow = {

@@ -115,6 +115,20 @@ t.test('a state folder of somebody else: nobody knows who has a factor', async (
   t.equal(await show('123456'), 'factor-unreadable')
 })
 
+t.test(
+  'a state that cannot be seen, or read before it is handed over: nobody knows either',
+  async (t) => {
+    const file = join(temporaryFolder(t), 'file')
+    writeFileSync(file, 'in the path of the folder')
+    const unseen = await openState(t, join(file, 'state'))
+    t.ok(factorsOn(unseen.state).factors.isEnrolled('alice'))
+    const stateDir = temporaryFolder(t)
+    writeFileSync(fileIn(stateDir), 'x'.repeat(5000))
+    const { state } = await openState(t, stateDir, { takesOver: true })
+    t.ok(factorsOn(state).factors.isEnrolled('alice'))
+  },
+)
+
 t.test('a full disk: no code counts, nor is one tried for free', async (t) => {
   const { state, clock, show, addApp, factors } = factorsInMemory(t)
   const begun = factors.beginTotp('bob', { sessionId: 's', hasProof: false })
@@ -143,6 +157,7 @@ t.test('a full disk: no code counts, nor is one tried for free', async (t) => {
 
 t.test('removing the last factor removes the backup codes', async (t) => {
   const { factors, addApp, show } = factorsInMemory(t)
+  t.match(factors.newBackupCodes('alice'), { isDone: false, reason: 'not-enrolled' })
   const { id, backupCodes } = addApp()
   t.notOk(factors.remove('bob', id), 'of somebody else')
   t.notOk(factors.remove('alice', 'none'))
@@ -194,6 +209,9 @@ t.test(
     const { secret } = addApp()
     clock.now += STEP
     t.equal(await show(codeAt(secret, clock.now)), 'done')
+    t.equal(factors.enrolmentOf('bob').isLost, true)
+    t.equal(addApp('bob', true).backupCodes.length, 10)
+    t.equal(factors.enrolmentOf('bob').isLost, false, 'who has one now has lost none')
   },
 )
 

@@ -184,3 +184,18 @@ t.test('a lock that began under a wrong clock lasts a day at most', async (t) =>
   t.equal(factors.enrolmentOf('alice').lockedUntil, undefined)
   t.equal(await show(codeAt(secret, clock.now)), 'done')
 })
+
+t.test(
+  'a new app, which took another factor, is not locked by codes of the one before',
+  async (t) => {
+    const one = factorsInMemory(t)
+    const { clock, show, addApp } = one
+    await untilLocked(one, addApp().secret)
+    const { secret } = addApp('alice', true)
+    t.equal(lockedFor(one), undefined)
+    clock.now += STEP
+    t.equal(await show(codeAt(secret, clock.now)), 'done')
+    for (let i = 0; i < 4; i++) t.equal(await show(wrongAt(secret, clock.now)), 'wrong-code')
+    t.equal(lockedFor(one), undefined, 'nor do they count for it')
+  },
+)

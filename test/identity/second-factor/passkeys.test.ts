@@ -18,7 +18,8 @@ function startPasskeys(t: Test) {
     const begun = await factors.beginPasskey(subject, { ...OWNER, site: SITE, hasProof })
     if (!begun.isDone) return begun.reason
     const response = device.create(begun.options, SITE.origin, wrong)
-    const done = await factors.confirmPasskey(subject, { ...OWNER, response, name: 'my key' })
+    const made = { ...OWNER, response, name: 'my key', hasEnded: () => false }
+    const done = await factors.confirmPasskey(subject, made)
     return done.isDone ? 'done' : done.reason
   }
   const challenge = async (subject = 'alice', purpose = 'step-up', site = SITE) =>
@@ -35,6 +36,76 @@ function startPasskeys(t: Test) {
     prove(device.get(await challenge(), SITE.origin, wrong))
   return { ...all, showCode: all.show, enrol, challenge, prove, show }
 }
+
+t.test(
+  'a reset, or the end of the session, counts for a passkey that is being judged',
+  async (t) => {
+    const { factors } = startPasskeys(t)
+    let hasEnded = false
+    const confirm = async (whileJudged: () => void, hasProof = false) => {
+      const begun = await factors.beginPasskey('alice', { ...OWNER, site: SITE, hasProof })
+      if (!begun.isDone) throw new Error(begun.reason)
+      const made = new Authenticator().create(begun.options, SITE.origin) as { response: object }
+      const { attestationObject, ...rest } = made.response as { attestationObject: string }
+      const reading = {
+        ...rest,
+        get attestationObject() {
+          whileJudged()
+          return attestationObject
+        },
+      }
+      const response = { ...made, response: reading }
+      const name = 'my key'
+      return factors.confirmPasskey('alice', { ...OWNER, response, name, hasEnded: () => hasEnded })
+    }
+    const gone = { isDone: false, reason: 'enrolment-gone' }
+    for (const hasProof of [false, true])
+      t.match(await confirm(() => factors.reset('alice'), hasProof), gone)
+    t.match(await confirm(() => (hasEnded = true)), gone)
+    t.notOk(factors.isEnrolled('alice'))
+    hasEnded = false
+    t.match(await confirm(() => {}), { isDone: true })
+  },
+)
+
+t.test('a factor that was shown adds one passkey, and not two', async (t) => {
+  const { enrol, factors } = startPasskeys(t)
+  await enrol(new Authenticator())
+  const begun = await factors.beginPasskey('alice', { ...OWNER, site: SITE, hasProof: true })
+  if (!begun.isDone) throw new Error(begun.reason)
+  const confirm = () => {
+    const response = new Authenticator().create(begun.options, SITE.origin)
+    return factors.confirmPasskey('alice', {
+      ...{ ...OWNER, response, name: '', hasEnded: () => false },
+    })
+  }
+  t.match(await confirm(), { isDone: true })
+  t.match(await confirm(), { isDone: false, reason: 'enrolment-gone' })
+  t.equal(factors.enrolmentOf('alice').passkeys.length, 2)
+})
+
+t.test('of first passkeys that are made at once one is the first', async (t) => {
+  const { factors } = startPasskeys(t)
+  const begun = await Promise.all(
+    Array.from({ length: 20 }, async (_, i) => {
+      const sessionId = `session ${i}`
+      const set = { sessionId, site: SITE, hasProof: false }
+      return { sessionId, setUp: await factors.beginPasskey('alice', set) }
+    }),
+  )
+  const verdicts = await Promise.all(
+    begun.map(({ sessionId, setUp }) => {
+      if (!setUp.isDone) throw new Error(setUp.reason)
+      const response = new Authenticator().create(setUp.options, SITE.origin)
+      return factors.confirmPasskey('alice', {
+        ...{ sessionId, response, name: '', hasEnded: () => false },
+      })
+    }),
+  )
+  t.equal(verdicts.filter(({ isDone }) => isDone).length, 1)
+  t.equal(factors.enrolmentOf('alice').passkeys.length, 1)
+  for (const verdict of verdicts) if (!verdict.isDone) t.equal(verdict.reason, 'factor-needed')
+})
 
 t.test('a passkey is added and shown', async (t) => {
   const { enrol, show, factors } = startPasskeys(t)
