@@ -43,6 +43,8 @@ export interface ActionInput {
   readonly id: string
   /** The parsed JSON of the request body; undefined without a body. */
   readonly body: unknown
+  /** How many sessions are listed at most; every one when undefined. */
+  readonly limit?: number
 }
 
 /** The result of an action. */
