@@ -70,7 +70,7 @@ interface Act {
 const byId = (form: URLSearchParams): ActionInput => ({ id: form.get('id') ?? '', body: undefined })
 const nothing = (): ActionInput => ({ id: '', body: undefined })
 
-/** One session more than the page shows tells that there are more. To put 10,000 into words takes tens of milliseconds. */
+/** One more than the page shows tells that there are more. To put 10,000 into words takes tens of milliseconds. */
 const SHOWN_AND_ONE: ActionInput = { ...nothing(), limit: MAX_SHOWN + 1 }
 
 /** The forms by the value of their field `act`, which is the name of an action. */
@@ -236,7 +236,7 @@ export default async function ownerPageRoutes(
     const [own, listed, tokens, terminals, kept, refused, status] = await Promise.all([
       read<{ expiresAt: string | null; isOwner: boolean }>('show-session', request),
       read<{ sessions: readonly SessionView[] }>('list-sessions', request, SHOWN_AND_ONE),
-      read<{ apiTokens: readonly ListedApiToken[] }>('list-api-tokens', request),
+      read<{ apiTokens: readonly ListedApiToken[] }>('list-api-tokens', request, SHOWN_AND_ONE),
       read<TerminalsAnswer>('list-terminals', request),
       read<OwnFactorsView>('show-second-factors', request),
       read<{ refusals: readonly RefusalView[] }>('list-refusals', request),

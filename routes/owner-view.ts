@@ -18,6 +18,7 @@ export interface OwnerPageParts {
   readonly isOwner: boolean
   /** The ones that were seen last; one more than {@link MAX_SHOWN} when there are more. */
   readonly sessions: readonly SessionView[] | undefined
+  /** The newest ones that are not revoked; one more than {@link MAX_SHOWN} when there are more. */
   readonly apiTokens: readonly ListedApiToken[] | undefined
   readonly terminals: TerminalsAnswer | undefined
   readonly factors: OwnFactorsView | undefined
@@ -49,7 +50,7 @@ export const OFFERED_SCOPES = ['api', 'dashboard', 'chat', 'terminal', 'owner'] 
 /** For how many days the form offers a token. */
 export const OFFERED_DAYS = ['7', '30', '90', '365'] as const
 
-/** How many sessions and how many tokens the page shows. There may be 10,000 and 1,000, and each takes half a kilobyte. */
+/** How many sessions and how many tokens the page shows. There may be 10,000 of each, and a row is half a kilobyte. */
 export const MAX_SHOWN = 50
 
 const STAY_LONGER = `/_gateway/renew?return_to=${OWNER_PAGE}`
@@ -300,7 +301,6 @@ function factorRow(
 
 function tokensSection({ apiTokens, once, typed }: OwnerPageParts): Html | undefined {
   if (apiTokens === undefined) return undefined
-  const inForce = apiTokens.filter(({ revokedAt }) => revokedAt === null)
   const scopes = OFFERED_SCOPES.map(
     (scope) =>
       html`<label
@@ -347,7 +347,7 @@ function tokensSection({ apiTokens, once, typed }: OwnerPageParts): Html | undef
   return section(
     'tokens',
     'API tokens',
-    html`${rows(inForce.slice(-MAX_SHOWN).map(tokenRow), 'There is none.')}${inForce.length > MAX_SHOWN ? MORE_TOKENS : undefined}${form}`,
+    html`${rows(apiTokens.slice(-MAX_SHOWN).map(tokenRow), 'There is none.')}${apiTokens.length > MAX_SHOWN ? MORE_TOKENS : undefined}${form}`,
   )
 }
 
