@@ -36,6 +36,20 @@ export function formOf({ body }: FastifyRequest): URLSearchParams {
   return body instanceof URLSearchParams ? body : new URLSearchParams()
 }
 
+/**
+ * Whether each field of a form stands once. There may be thousands of fields, so none is looked for among all the others.
+ * @param list the field that may stand several times, with another value each time
+ */
+export function hasEachOnce(form: URLSearchParams, list: string): boolean {
+  const seen = new Set<string>()
+  for (const [name, value] of form) {
+    const one = name === list ? `${name}=${value}` : name
+    if (seen.has(one)) return false
+    seen.add(one)
+  }
+  return true
+}
+
 /** The fields of a JSON body whose values are texts; undefined when the body is not JSON. @throws {GatewayError} `bad-request` */
 export function jsonOf({ body }: FastifyRequest): URLSearchParams | undefined {
   if (!(body instanceof JsonText)) return undefined

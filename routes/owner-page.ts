@@ -40,9 +40,10 @@ import {
   proofIn,
   type FactorRouteOptions,
 } from './factor-forms.ts'
-import { formOf, takeForms } from './forms.ts'
+import { formOf, hasEachOnce, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 import {
+  MAX_SHOWN,
   OFFERED_DAYS,
   OFFERED_SCOPES,
   ownerPage,
@@ -71,6 +72,9 @@ interface Act {
 
 const byId = (form: URLSearchParams): ActionInput => ({ id: form.get('id') ?? '', body: undefined })
 const nothing = (): ActionInput => ({ id: '', body: undefined })
+
+/** One more than the page shows tells that there are more. To put 10,000 into words takes tens of milliseconds. */
+const SHOWN_AND_ONE: ActionInput = { ...nothing(), limit: MAX_SHOWN + 1 }
 
 /** The forms by the value of their field `act`, which is the name of an action. */
 export const ACTS: Readonly<Partial<Record<ActionName, Act>>> = {
@@ -211,9 +215,13 @@ export default async function ownerPageRoutes(
   refuseOtherMethods(app, '/_gateway', ['GET', 'HEAD'])
 
   /** What an action returns; undefined when the person may not do it, or it cannot be asked now. */
-  async function read<View>(name: ActionName, request: FastifyRequest): Promise<View | undefined> {
+  async function read<View>(
+    name: ActionName,
+    request: FastifyRequest,
+    input: ActionInput = nothing(),
+  ): Promise<View | undefined> {
     try {
-      const asked = { input: nothing(), caller: callerOf(request) }
+      const asked = { input, caller: callerOf(request) }
       return (await performFor(request, name, asked, options)) as View
     } catch (error) {
       if (error instanceof GatewayError) return undefined
@@ -230,8 +238,8 @@ export default async function ownerPageRoutes(
     if (isSeen(request)) forms.add(once, ownerOf(caller))
     const [own, listed, tokens, terminals, kept, refused, status] = await Promise.all([
       read<{ expiresAt: string | null; isOwner: boolean }>('show-session', request),
-      read<{ sessions: readonly SessionView[] }>('list-sessions', request),
-      read<{ apiTokens: readonly ListedApiToken[] }>('list-api-tokens', request),
+      read<{ sessions: readonly SessionView[] }>('list-sessions', request, SHOWN_AND_ONE),
+      read<{ apiTokens: readonly ListedApiToken[] }>('list-api-tokens', request, SHOWN_AND_ONE),
       read<TerminalsAnswer>('list-terminals', request),
       read<OwnFactorsView>('show-second-factors', request),
       read<{ refusals: readonly RefusalView[] }>('list-refusals', request),
@@ -323,12 +331,11 @@ function actNamed(name: string): WantedAct | undefined {
   return act === undefined ? undefined : { name: name as ActionName, act }
 }
 
-/** The act that a form asks for; undefined when a field is not in its form, or stands twice that stands once. */
+/** The act that a form asks for; undefined when a field is not in its form, or stands twice. */
 function actIn(form: URLSearchParams): WantedAct | undefined {
   const wanted = actNamed(form.get('act') ?? '')
-  const isOnce = (name: string) => name === 'scope' || form.getAll(name).length === 1
   const isInForm = (name: FieldName) => form.getAll(name).every(FIELDS[name])
-  return [...form.keys()].every(isOnce) && wanted?.act.fields.every(isInForm) === true
+  return hasEachOnce(form, 'scope') && wanted?.act.fields.every(isInForm) === true
     ? wanted
     : undefined
 }

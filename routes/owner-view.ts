@@ -16,7 +16,9 @@ export interface OwnerPageParts {
   /** ISO 8601 */
   readonly expiresAt: string | null
   readonly isOwner: boolean
+  /** The ones that were seen last; one more than {@link MAX_SHOWN} when there are more. */
   readonly sessions: readonly SessionView[] | undefined
+  /** The newest ones that are not revoked; one more than {@link MAX_SHOWN} when there are more. */
   readonly apiTokens: readonly ListedApiToken[] | undefined
   readonly terminals: TerminalsAnswer | undefined
   readonly factors: OwnFactorsView | undefined
@@ -48,6 +50,11 @@ export const OFFERED_SCOPES = ['api', 'dashboard', 'chat', 'terminal', 'owner'] 
 /** For how many days the form offers a token. */
 export const OFFERED_DAYS = ['7', '30', '90', '365'] as const
 
+/** How many sessions and how many tokens the page shows. There may be 10,000 of each, and a row is half a kilobyte. */
+export const MAX_SHOWN = 50
+
+const STAY_LONGER = `${RENEW}?return_to=${OWNER_PAGE}`
+
 /** Builds the page. */
 export function ownerPage(parts: OwnerPageParts): PageContent {
   const { subject, expiresAt, done, problem } = parts
@@ -64,7 +71,7 @@ export function ownerPage(parts: OwnerPageParts): PageContent {
       </form>`,
     main: html`<p>
         Signed in as ${personOf(subject)}${until}.
-        <a href="${RENEW}?return_to=${OWNER_PAGE}">Stay signed in longer</a>
+        <a href="${STAY_LONGER}">Stay signed in longer</a>
       </p>
       ${done === undefined ? undefined : html`<p class="done" role="status">${done}</p>`}${alert(problem)}
       ${servicesSection(parts)}${sessionsSection(parts)}${terminalsSection(parts)}${factorsSection(parts)}${tokensSection(parts)}${refusalsSection(parts)}`,
@@ -144,7 +151,7 @@ function sessionsSection({ sessions }: OwnerPageParts): Html | undefined {
   return section(
     'sessions',
     'Sessions',
-    rows(sessions.map(sessionRow), 'Nobody is signed in.'),
+    html`${rows(sessions.slice(0, MAX_SHOWN).map(sessionRow), 'Nobody is signed in.')}${sessions.length > MAX_SHOWN ? MORE_SESSIONS : undefined}`,
     others ? act('end-sessions', {}, 'End my other sessions') : undefined,
   )
 }
@@ -294,7 +301,6 @@ function factorRow(
 
 function tokensSection({ apiTokens, once, typed }: OwnerPageParts): Html | undefined {
   if (apiTokens === undefined) return undefined
-  const inForce = apiTokens.filter(({ revokedAt }) => revokedAt === null)
   const scopes = OFFERED_SCOPES.map(
     (scope) =>
       html`<label
@@ -341,7 +347,7 @@ function tokensSection({ apiTokens, once, typed }: OwnerPageParts): Html | undef
   return section(
     'tokens',
     'API tokens',
-    html`${rows(inForce.map(tokenRow), 'There is none.')}${form}`,
+    html`${rows(apiTokens.slice(-MAX_SHOWN).map(tokenRow), 'There is none.')}${apiTokens.length > MAX_SHOWN ? MORE_TOKENS : undefined}${form}`,
   )
 }
 
@@ -398,6 +404,16 @@ function refusalsSection({ refusals }: OwnerPageParts): Html | undefined {
 const SIGN_OUT_HERE = html`<form method="post" action="${SIGN_OUT}">
   <button class="danger">Sign out here</button>
 </form>`
+
+const MORE_SESSIONS = html`<p>
+  These are the ${MAX_SHOWN} that were seen last.
+  <a href="/_gateway/v1/sessions">All of them, as JSON</a>
+</p>`
+
+const MORE_TOKENS = html`<p>
+  These are the ${MAX_SHOWN} newest.
+  <a href="/_gateway/v1/api-tokens">All of them, as JSON</a>
+</p>`
 
 const CHECKED = html`checked`
 const SELECTED = html`selected`

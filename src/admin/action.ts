@@ -43,6 +43,8 @@ export interface ActionInput {
   readonly id: string
   /** The parsed JSON of the request body; undefined without a body. */
   readonly body: unknown
+  /** How many are listed at most: the sessions that were seen last, and the newest tokens that are not revoked. All when undefined. */
+  readonly limit?: number
 }
 
 /** The result of an action. */

@@ -32,8 +32,11 @@ export interface RevokedView {
 /** The person for whom the machine makes tokens when it names nobody and GATEWAY_OWNERS does neither. */
 const DEFAULT_SUBJECT = 'owner'
 
-export function listTokens({ apiTokens }: StateParts): ActionResult {
-  return { answer: { apiTokens: apiTokens.list().map(describe) } }
+export function listTokens({ apiTokens }: StateParts, { limit }: ActionInput): ActionResult {
+  const all = apiTokens.list()
+  const listed =
+    limit === undefined ? all : all.filter(({ revokedAt }) => revokedAt === undefined).slice(-limit)
+  return { answer: { apiTokens: listed.map(describe) } }
 }
 
 const TOKEN_MEMBERS = ['name', 'scopes', 'ttlSeconds', 'from', 'rate', 'sub'] as const

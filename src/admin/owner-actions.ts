@@ -34,7 +34,9 @@ export const STATE_ACTIONS = {
     path: '/sessions',
     who: 'owner',
     isAct: false,
-    run: (parts, _input, caller) => ({ answer: { sessions: listSessions(parts, caller) } }),
+    run: (parts, { limit }, caller) => ({
+      answer: { sessions: listSessions(parts, caller, limit) },
+    }),
   },
   'end-session': {
     method: 'DELETE',

@@ -24,8 +24,12 @@ export interface SessionView {
   readonly current: boolean
 }
 
-/** The sessions that live, the one that was seen last first. */
-export function listSessions(parts: StateParts, { principal }: Caller): SessionView[] {
+/** The sessions that live, the one that was seen last first. @param limit how many at most */
+export function listSessions(
+  parts: StateParts,
+  { principal }: Caller,
+  limit?: number,
+): SessionView[] {
   const own = principal?.session.id
   const view = (session: Session, browser?: BrowserSession): SessionView => ({
     id: session.id,
@@ -42,6 +46,7 @@ export function listSessions(parts: StateParts, { principal }: Caller): SessionV
   })
   return livingSessions(parts.sessions)
     .toSorted(([a], [b]) => b.lastSeenAt - a.lastSeenAt)
+    .slice(0, limit)
     .map(([session, browser]) => view(session, browser))
 }
 

@@ -56,6 +56,8 @@ const QUESTIONS: Readonly<Record<string, Examine>> = {
 export interface DoctorOptions {
   /** The addresses of this machine beyond loopback; read from the system by default. */
   readonly outerAddresses?: readonly string[]
+  /** How many times its usual time each answer may take: a test has everybody who is asked in one process, on a busy machine. */
+  readonly patience?: number
 }
 
 /**
@@ -67,13 +69,13 @@ export async function doctor(
   args: readonly string[],
   env: Environment,
   io: Io,
-  { outerAddresses }: DoctorOptions = {},
+  { outerAddresses, patience = 1 }: DoctorOptions = {},
 ): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
     options: { json: { type: 'boolean', default: false } },
   })
-  const findings = await examine(env, outerAddresses)
+  const findings = await examine(env, outerAddresses, patience)
   const isWell = findings.every(({ verdict }) => verdict !== 'fail')
   io.out(values.json ? jsonText({ ok: isWell, findings }) : tableOf(findings))
   return isWell ? EXIT.ok : EXIT.failed
@@ -82,6 +84,7 @@ export async function doctor(
 async function examine(
   env: Environment,
   outerAddresses: readonly string[] | undefined,
+  patience: number,
 ): Promise<Finding[]> {
   let config: Config
   try {
@@ -91,15 +94,16 @@ async function examine(
     const remedy = 'correct it; "workspace-gateway check --explain NAME" tells what a setting takes'
     return error.problems.map((problem) => fail('configuration', problem, remedy))
   }
-  const examination = new Examination(config, outerAddresses)
+  const examination = new Examination(config, outerAddresses, patience)
   const deadline = new AbortController()
   const asked = await Promise.all(
     Object.entries(QUESTIONS).map(async ([name, question]) =>
       Promise.race([
         question(examination).catch((error: unknown) => [broken(name, error)]),
-        pause(DEADLINE_MS, [tooSlow(name)], { signal: deadline.signal, ref: false }).catch(
-          () => [],
-        ),
+        pause(DEADLINE_MS * patience, [tooSlow(name)], {
+          signal: deadline.signal,
+          ref: false,
+        }).catch(() => []),
       ]),
     ),
   )

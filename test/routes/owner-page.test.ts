@@ -57,6 +57,19 @@ const idsOf = ({ body }: RawAnswer, name: string) =>
 const unescaped = (text = '') =>
   text.replaceAll(/&#(\d+);/g, (_, code) => String.fromCharCode(Number(code)))
 
+/** What a ticket says, besides when it expires. */
+const CLAIMS = {
+  subject: 'alice',
+  issuedAt: undefined,
+  tokenId: undefined,
+  sessionId: undefined,
+  authenticatedAt: undefined,
+  methods: [],
+  factorAt: undefined,
+  sessionExpiresAt: undefined,
+  isSessionToken: false,
+}
+
 /** Whether an act was done, by the log. */
 const actsIn = ({ logLines }: Pick<TestGateway, 'logLines'>) =>
   logLines().flatMap(({ msg, action }) => (msg === 'owner acted' ? [action] : []))
@@ -155,6 +168,40 @@ t.test('a program is ended too, whatever the login service calls its session', a
   const [id] = idsOf(shown, 'end-session')
   t.equal((await act(workspace, page, { act: 'end-session', id: unescaped(id) })).status, 303)
   t.equal((await send(workspace.port, 'GET /api/x', bearer)).status, 401)
+})
+
+t.test('however much there is, the page is small, and says where the rest is', async (t) => {
+  const workspace = await startWorkspace(t)
+  const page = await pageOf(workspace)
+  const { apiTokens, sessions, keys } = workspace.running.parts
+  const { kid } = keys.signing
+  const claims = { ...CLAIMS, expiresAt: Math.floor(Date.now() / 1000) + 3600 }
+  const device = { name: 'Firefox', address: '203.0.113.9' }
+  const fill = (from: number, to: number) => {
+    for (let i = from; i < to; i++) {
+      apiTokens.create({ name: `ci-${i}`, subject: 'alice', expiresAt: undefined })
+      const ticket = { claims, oneTimeId: undefined, programId: `program-${i}` }
+      sessions.start(ticket, { id: `session-${i}`, tokenId: `t${i}`, kid }, device)
+    }
+  }
+  fill(0, 49)
+  const few = await open(workspace, page)
+  t.notMatch(few.body, 'All of them, as JSON')
+  fill(49, 60)
+  const many = await open(workspace, page)
+  t.equal(idsOf(many, 'revoke-api-token').length, 50)
+  t.match(many.body, '<strong>ci-59</strong>', 'the newest')
+  t.equal(idsOf(many, 'end-session').length, 49)
+  t.match(many.body, 'Sign out here', 'the own session is among them')
+  const links = [...many.body.matchAll(/href="([^"]*)">All of them, as JSON/g)]
+  t.equal(links.length, 2)
+  const answers = await Promise.all(
+    links.map(([, href]) => send(workspace.port, `GET ${href}`, [...page, ...NAVIGATION])),
+  )
+  t.same(
+    answers.map((answer) => Object.values(jsonOf(t, answer)).flat().length),
+    [61, 60],
+  )
 })
 
 t.test('a token is made once, shown once, and revoked', async (t) => {

@@ -38,7 +38,7 @@ export interface NoAnswer {
 }
 
 /** The default time limit for a response, in milliseconds. */
-const TIMEOUT_MS = 2000
+export const TIMEOUT_MS = 2000
 
 /** How much of a body is read: enough to recognise an error. ttyd's page alone has 600 kB. */
 const MAX_BODY_BYTES = 16 * 1024

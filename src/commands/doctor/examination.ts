@@ -6,7 +6,7 @@ import type { Config } from '../../config/load.ts'
 import type { ServiceAddress } from '../../config/values.ts'
 import { buildRequestHeaders, type ForwardingMode } from '../../http/to-service.ts'
 import { doctorWords, SERVICES, type ProbedService } from '../../rules/services.ts'
-import { ask, type Address, type Answer, type NoAnswer, type Question } from './ask.ts'
+import { ask, TIMEOUT_MS, type Address, type Answer, type NoAnswer, type Question } from './ask.ts'
 import type { Finding } from './finding.ts'
 
 /** One question, or several where one response decides about the next. */
@@ -24,9 +24,16 @@ export class Examination {
   readonly outerAddresses: readonly string[]
   /** How far the clocks of the gateway and the services are ahead of this one, in milliseconds, by name. */
   readonly clocks = new Map<string, number>()
+  /** How many times its usual time each answer may take. */
+  readonly patience: number
 
-  constructor(config: Config, outerAddresses: readonly string[] = addressesBeyondLoopback()) {
+  constructor(
+    config: Config,
+    outerAddresses: readonly string[] = addressesBeyondLoopback(),
+    patience = 1,
+  ) {
     this.config = config
+    this.patience = patience
     this.publicHost = `${config.workspace}.${config.domain}`
     this.outerAddresses = outerAddresses
   }
@@ -100,7 +107,8 @@ export class Examination {
   }
 
   async #ask(name: string, address: Address, question: Question): Promise<Answer | NoAnswer> {
-    const reply = await ask(address, question)
+    const timeoutMs = (question.timeoutMs ?? TIMEOUT_MS) * this.patience
+    const reply = await ask(address, { ...question, timeoutMs })
     const date = reply.kind === 'answer' ? Date.parse(reply.headers.date ?? '') : NaN
     if (!Number.isNaN(date)) this.clocks.set(name, date - Date.now())
     return reply

@@ -24,7 +24,7 @@ export async function examineStats(examination: Examination): Promise<Finding[]>
   const seen = `${healthUrl.url} answered /health with ${reply.status} in ${reply.ms} ms`
   if (reply.status < 200 || reply.status > 299)
     return [fail(CHECK, `${seen}; ${consequence}`, "read the stats server's own log")]
-  if (reply.ms > GATEWAY_MS) {
+  if (reply.ms > GATEWAY_MS * examination.patience) {
     return [
       warn(
         CHECK,

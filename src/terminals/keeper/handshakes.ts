@@ -89,7 +89,10 @@ export class Handshakes {
     this.#clock = clock
     this.#times = times
     this.#events = terminalEvents(terminals, logger)
-    this.#unfinished = new UnfinishedMessages(() => terminals.unreadInputBytes)
+    this.#unfinished = new UnfinishedMessages(
+      terminals.bounds.unfinishedBytes,
+      () => terminals.unreadInputBytes,
+    )
     this.#sockets.on('headers', (headers, request) =>
       headers.push(...(this.#said.get(request) ?? [])),
     )

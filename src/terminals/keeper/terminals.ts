@@ -1,6 +1,7 @@
 /** Which terminals are there? All of the keeper's, with their bounds: how many, how much memory, and how long. */
 import type { TerminalEntry } from '../protocol.ts'
 import type { KeptTerminal, TerminalOwner } from './terminal.ts'
+import { MAX_BYTES } from './unfinished-messages.ts'
 
 /** How much the keeper takes on. */
 export interface TerminalBounds {
@@ -9,12 +10,15 @@ export interface TerminalBounds {
   readonly perSession: number
   /** Memory that the screens of parked terminals take together, in bytes. */
   readonly parkedBytes: number
+  /** Memory that messages take together that clients have begun and not ended, or that ttyd has not read, in bytes. */
+  readonly unfinishedBytes: number
 }
 
 export const BOUNDS: TerminalBounds = {
   terminals: 64,
   perSession: 16,
   parkedBytes: 64 * 1024 * 1024,
+  unfinishedBytes: MAX_BYTES,
 }
 
 /** The place of a terminal that ttyd has not accepted yet. */
@@ -31,14 +35,14 @@ export interface Place {
 
 /** Every terminal. */
 export class Terminals {
-  readonly #bounds: TerminalBounds
+  readonly bounds: TerminalBounds
   readonly #terminals = new Set<KeptTerminal>()
   /** Places of handshakes that ttyd has not answered yet, by session. */
   readonly #reserved = new Map<symbol, string | undefined>()
   #isClosed = false
 
   constructor(bounds: TerminalBounds = BOUNDS) {
-    this.#bounds = bounds
+    this.bounds = bounds
   }
 
   get size(): number {
@@ -87,7 +91,7 @@ export class Terminals {
    * @returns undefined when all terminals are attached, or the keeper stops
    */
   reserve(sid: string | undefined): Place | undefined {
-    const { terminals, perSession } = this.#bounds
+    const { terminals, perSession } = this.bounds
     const reserved = [...this.#reserved.values()]
     const taken = this.#all(isAttached).length + reserved.length
     const takenInSession =
@@ -163,7 +167,7 @@ export class Terminals {
   }
 
   #makeRoom(sid: string | undefined): boolean {
-    const { terminals, perSession } = this.#bounds
+    const { terminals, perSession } = this.bounds
     for (const [cap, those] of [
       [perSession, () => this.#ofSession(sid)],
       [terminals, () => [...this.#terminals]],
@@ -179,7 +183,7 @@ export class Terminals {
   /** Parked terminals lose lines above their screens, the longest parked first, and end when that is not enough. */
   #freeMemory(): void {
     const parked = this.#all(isParked).toSorted(byParking)
-    let excess = this.parkedBytes - this.#bounds.parkedBytes
+    let excess = this.parkedBytes - this.bounds.parkedBytes
     for (let freed = 1; freed > 0 && excess > 0; excess -= freed) {
       freed = 0
       for (const terminal of parked) {

@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 
 /** How much all of it may take together, in bytes: four pastes of 16 MiB. */
-const MAX_BYTES = 64 * 1024 * 1024
+export const MAX_BYTES = 64 * 1024 * 1024
 
 /** A message of this length is finished in any case, in bytes: 64 of them take 16 MiB besides. */
 const MAX_SMALL_BYTES = 256 * 1024
@@ -18,11 +18,16 @@ const CONTROL_HEAD_BYTES = 6
 /** The unfinished messages of all clients. */
 export class UnfinishedMessages {
   readonly #bytes = new Map<WebSocket, number>()
+  readonly #maxBytes: number
   readonly #unreadBytes: () => number
   #total = 0
 
-  /** @param unreadBytes how much of finished messages waits for ttyd, in bytes; asked for while a long message arrives */
-  constructor(unreadBytes: () => number) {
+  /**
+   * @param maxBytes how much all of it may take together
+   * @param unreadBytes how much of finished messages waits for ttyd, in bytes; asked for while a long message arrives
+   */
+  constructor(maxBytes: number, unreadBytes: () => number) {
+    this.#maxBytes = maxBytes
     this.#unreadBytes = unreadBytes
   }
 
@@ -38,7 +43,7 @@ export class UnfinishedMessages {
     socket.prependListener('data', (chunk: Buffer) => {
       this.#add(webSocket, chunk.length)
       const isSmall = (this.#bytes.get(webSocket) ?? 0) <= MAX_SMALL_BYTES
-      if (!isSmall && this.#total + this.#unreadBytes() > MAX_BYTES) this.#endLargest()
+      if (!isSmall && this.#total + this.#unreadBytes() > this.#maxBytes) this.#endLargest()
     })
   }
 

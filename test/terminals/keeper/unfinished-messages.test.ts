@@ -1,6 +1,7 @@
 /** Do messages that clients begin and do not end fill the keeper's memory? */
 import { once } from 'node:events'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { BOUNDS } from '../../../src/terminals/keeper/terminals.ts'
 import {
   areParked,
   openShell,
@@ -12,9 +13,13 @@ import { eventually } from '../../helpers/waiting.ts'
 
 const MIB = 1024 * 1024
 
+/** A keeper with an eighth of the usual bound, so that a busy machine need not move hundreds of megabytes. */
+const startSmallKeeper = (t: Test, ttyd: Parameters<typeof startTestKeeper>[1]) =>
+  startTestKeeper(t, ttyd, {}, { bounds: { ...BOUNDS, unfinishedBytes: 8 * MIB } })
+
 t.test('at the common bound the largest one ends, and its terminal waits', async (t) => {
   const ttyd = await startScriptedTtyd(t)
-  const keeper = await startTestKeeper(t, ttyd)
+  const keeper = await startSmallKeeper(t, ttyd)
   const tabs = ['first', 'second', 'third', 'fourth'].map((name) => name.padEnd(16, '-'))
   const [first, second, third, fourth] = await Promise.all(tabs.map((tab) => openTabOf(tab)))
   async function openTabOf(tab: string) {
@@ -25,10 +30,10 @@ t.test('at the common bound the largest one ends, and its terminal waits', async
     new Promise((resolve) =>
       client.socket.send(Buffer.alloc(mib * MIB, '0'), { fin: false }, resolve),
     )
-  await begin(first, 30)
-  await begin(second, 20)
+  await begin(first, 4)
+  await begin(second, 2.5)
   fourth.type('typed') // ends, and counts no more
-  await begin(third, 15)
+  await begin(third, 2)
   await eventually(() => first.closedWith() !== undefined, 'the largest ends')
   await areParked(keeper)
   second.socket.send('end')
@@ -44,11 +49,11 @@ t.test('at the common bound the largest one ends, and its terminal waits', async
 
 t.test('what has ended does not count, with pings in it or not', async (t) => {
   const ttyd = await startScriptedTtyd(t)
-  const keeper = await startTestKeeper(t, ttyd)
+  const keeper = await startSmallKeeper(t, ttyd)
   const { client, shell } = await openShell(t, keeper, ttyd)
   const count = 10
   for (let i = 0; i < count; i++) {
-    client.socket.send(Buffer.alloc(8 * MIB, '0'), { fin: false })
+    client.socket.send(Buffer.alloc(MIB, '0'), { fin: false })
     client.socket.ping('within')
     client.socket.send('end')
   }
