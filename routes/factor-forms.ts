@@ -6,6 +6,7 @@ import { problemsOf } from '../src/admin/second-factor-actions.ts'
 import type { FactorWays } from '../src/answers/pages/factor-pages.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import { errorFields } from '../src/answers/problem.ts'
+import { isoTime } from '../src/identity/iso-time.ts'
 import type {
   FactorProof,
   Proven,
@@ -74,6 +75,7 @@ export async function waysOf(
     hasBackupCodes,
     passkey,
     problems: hasNone ? [NO_FACTOR_WORKS_DETAIL] : problems,
+    lockedUntil: isoTime(enrolment.lockedUntil) ?? undefined,
   }
 }
 
@@ -87,8 +89,8 @@ export function proofIn(form: URLSearchParams): FactorProof | undefined {
       return { kind: 'passkey', response: undefined } // it is refused as one that is not right
     }
   }
-  const code = form.get('code') ?? ''
-  return code === '' ? undefined : { kind: 'code', code }
+  const code = form.get('code') // an empty one is refused too, so that its page says so
+  return code === null ? undefined : { kind: 'code', code }
 }
 
 /**

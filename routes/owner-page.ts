@@ -54,6 +54,8 @@ interface OwnerPageOptions extends Pick<
 
 /** A form of the page, which does the action of its name: what it says, and what comes after. */
 interface Act {
+  /** What it does, after `To`, on the page that asks for its factor; undefined for what wants none. */
+  readonly words?: string
   /** What the fields of the form say to the action. */
   readonly input: (form: URLSearchParams) => ActionInput
   /** The fields that it has besides `act`, which are kept while a second factor is asked for. */
@@ -80,6 +82,7 @@ export const ACTS: Readonly<Partial<Record<ActionName, Act>>> = {
   'end-terminal': { input: byId, fields: ['id'], done: 'The terminal has ended.' },
   'revoke-api-token': { input: byId, fields: ['id'], done: 'The token is revoked.' },
   'create-api-token': {
+    words: 'make an API token',
     input: (form) => ({ id: '', body: tokenWanted(form) }),
     fields: ['once', 'name', 'scope', 'days'],
     show: (answer) => {
@@ -90,17 +93,20 @@ export const ACTS: Readonly<Partial<Record<ActionName, Act>>> = {
     isOnce: true,
   },
   'remove-second-factor': {
+    words: 'remove a second factor',
     input: byId,
     fields: ['id'],
     done: 'The second factor is removed.',
   },
   'new-backup-codes': {
+    words: 'make new backup codes',
     input: nothing,
     fields: [],
     show: (answer) =>
       backupCodesPage({ next: OWNER_PAGE, codes: (answer as EnrolledView).backupCodes ?? [] }),
   },
   'show-terminal-password': {
+    words: 'see the password of the terminal',
     input: nothing,
     fields: [],
     show: (answer) => {
@@ -279,7 +285,10 @@ export default async function ownerPageRoutes(
     const kept = act.fields.flatMap((field) =>
       form.getAll(field).map((value): [string, string] => [field, value]),
     )
-    const page = { action: OWNER_PAGE, fields: [['act', name] as [string, string], ...kept], ways }
+    const page = {
+      ...{ action: OWNER_PAGE, ways, act: act.words ?? 'do this' },
+      fields: [['act', name] as [string, string], ...kept],
+    }
     if (caller.proof !== undefined)
       return answerAgain(
         ...([app, request, reply, error] as const),

@@ -49,6 +49,12 @@ const OWN = { config: { ownPages: true } } as const
 /** For what a factor is shown on the page itself. */
 const VERIFY_PURPOSE = 'verify'
 
+/** What is set up, after `To`, on the page that asks for a factor before. */
+const SET_UP_WORDS = {
+  app: 'set up an authenticator app',
+  passkey: 'add a passkey',
+} as const
+
 /** `amr` of an authenticator app that was just set up with a code of it, and of a passkey that was just made. */
 const APP_METHODS = ['otp'] as const
 const PASSKEY_METHODS = ['mfa'] as const
@@ -106,7 +112,7 @@ export default async function secondFactorRoutes(
   })
 
   app.post(`${FORMS}/app`, OWN, async function beginApp(request, reply) {
-    return withEnroller(request, reply, 'add-app', ({ session }) => async (next, hasProof) => {
+    return withEnroller(request, reply, 'app', ({ session }) => async (next, hasProof) => {
       const setUp = factors.beginTotp(session.subject, { sessionId: session.id, hasProof })
       if (!setUp.isDone) throw factorError(setUp.reason)
       app.writePage(request, reply, await appPage(setUp, next))
@@ -137,7 +143,7 @@ export default async function secondFactorRoutes(
   })
 
   app.post(`${FORMS}/passkey`, OWN, async function beginPasskey(request, reply) {
-    return withEnroller(request, reply, 'add-passkey', ({ session: { id, subject } }) => {
+    return withEnroller(request, reply, 'passkey', ({ session: { id, subject } }) => {
       const site = siteOf(request.exchange)
       if (site === undefined) throw NO_PASSKEYS_HERE
       mustHaveRoom(factors.enrolmentOf(subject))
@@ -209,16 +215,17 @@ export default async function secondFactorRoutes(
 
   /**
    * Begins an enrolment for somebody who may: with a fresh sign-in for the first factor, and with a factor for any other.
-   * @param purpose for what the factor is shown
+   * @param kind what is set up
    * @param prepare judges the request before the factor, which is used up by being judged
    */
   async function withEnroller(
     request: FastifyRequest,
     reply: FastifyReply,
-    purpose: string,
+    kind: keyof typeof SET_UP_WORDS,
     prepare: (browser: BrowserSession) => (next: string, hasProof: boolean) => Promise<void>,
   ): Promise<FastifyReply> {
     begin(request)
+    const purpose = `add-${kind}`
     const form = formOf(request)
     const next = nextIn(form, request)
     const browser = mustBeBrowser(request)
@@ -240,7 +247,10 @@ export default async function secondFactorRoutes(
     }
     const ways = await waysOf(request, browser.session, factors, purpose)
     const action = request.url.split('?')[0] ?? ''
-    const content = confirmPage({ action, fields: { next }, ways, problem: result?.detail })
+    const content = confirmPage({
+      ...{ action, fields: { next }, ways },
+      ...{ act: SET_UP_WORDS[kind], problem: result?.detail },
+    })
     if (result !== undefined) return answerAgain(app, request, reply, result, content)
     app.writePage(request, reply, content)
     return reply

@@ -445,11 +445,13 @@ export interface FactorLook {
   readonly locks: ReadonlyArray<{ readonly subject: string; readonly until: number }>
   /** How many persons have a factor. */
   readonly enrolled: number
+  /** When it was found that factors may have been lost with a damaged state, in ISO 8601; undefined when none were. */
+  readonly lostAt: string | undefined
 }
 
 /** What a file tells that has no second factors, or that the next start gives the tables for them. */
 export const NO_FACTORS: FactorLook = {
-  ...{ sealed: [], lastSteps: [], locks: [], enrolled: 0 },
+  ...{ sealed: [], lastSteps: [], locks: [], enrolled: 0, lostAt: undefined },
 }
 
 export function lookAtFactors(database: DatabaseSync): FactorLook {
@@ -467,6 +469,7 @@ export function lookAtFactors(database: DatabaseSync): FactorLook {
       ...{ subject: String(row['subject']), until: Number(row['until']) },
     })),
     enrolled: enrolledSubjects(database).length,
+    lostAt: lostFactors(database).at,
   }
 }
 

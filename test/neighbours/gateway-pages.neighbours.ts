@@ -219,7 +219,7 @@ t.test('every page is small, fits a small phone, and axe finds nothing', async (
   await inspect(t, page, 'to set up a passkey')
   await page.fill('#name', 'a name that is as long as a name may be, which is 64 characters!')
   await press(page, 'Create the passkey')
-  await shows(page, 'Your workspace')
+  await shows(page, 'Your account')
 
   const other = await openSignedIn(t, 'alice')
   await visit(other, '/terminal')
@@ -372,7 +372,7 @@ t.test(
     await page.waitForURL(`${origin}/`)
     await tabTo(page, 'Account')
     await keyboard.press('Enter')
-    await shows(page, 'Your workspace')
+    await shows(page, 'Your account')
     await tabTo(page, 'Skip to the content')
     await keyboard.press('Enter')
     await tabTo(page, 'Make a token')
@@ -405,7 +405,7 @@ t.test('without script: a code, a token, the end of a session, and the way out',
   const other = await openSignedIn(t, 'dave', { javaScriptEnabled: false })
   await visit(other, VERIFY)
   await sendCode(other, codes[0] ?? '')
-  await shows(other, 'Your workspace')
+  await shows(other, 'Your account')
   t.match(await other.textContent('#factors'), '9 of 10 left')
 
   await other.click('text=Make a token')

@@ -86,6 +86,9 @@ t.test(
     for (const title of ['What is up', 'Sessions', 'Terminals', 'API tokens', 'Refused lately'])
       t.match(shown.body, new RegExp(`<h2 [^>]*>${title}</h2>`))
     t.notMatch(shown.body, 'id="factors"', 'no factors are kept here')
+    await send(workspace.port, 'GET /_gateway/nothing', [...page, ...NAVIGATION])
+    const more = (await open(workspace, page)).body
+    t.match(more, /Refused lately.*404 not-found.*<code>workspace-gateway explain<\/code>/s, 'how')
 
     t.match(await send(workspace.port, `HEAD ${PAGE}`, page), { status: 200, body: '' })
     t.match(await send(workspace.port, 'GET /_gateway', page), {
@@ -127,6 +130,8 @@ t.test('a session is ended, and all others are', async (t) => {
   const isIn = async (page: string[]) => (await open(workspace, page)).status === 200
   const shown = await open(workspace, laptop)
   const [id = '', ...more] = idsOf(shown, 'end-session')
+  // A screen reader has no row around the button: its name tells one session from another.
+  t.match(shown.body, /aria-label="End: [^";]{1,64} of alice, since 20\d\d-[^"]+ UTC"/)
   t.equal(more.length, 1, 'its own session is not ended, but signed out')
   t.match(shown.body, /action="\/_gateway\/sign-out">\s*<button class="danger">\s*Sign out here/)
   const done = await act(workspace, laptop, { act: 'end-session', id })
@@ -461,10 +466,11 @@ t.test('an act wants a factor in its own form, once, and a wrong one loses nothi
   const form = await tokenForm(workspace, page)
   const asked = await act(workspace, page, form)
   t.equal(asked.status, 200)
-  t.match(asked.body, 'This change wants a second factor')
+  t.match(asked.body, 'show a second factor. It counts for this time alone')
   for (const [name, value] of Object.entries(form)) t.equal(fieldOf(asked, name), value, name)
   const wrong = codeAt(secret, Date.now()) === '000000' ? '000001' : '000000'
   for (const [code, sentence] of [
+    ['', /^That is no code/],
     ['nonsense', /^That is no code/],
     ['"><b>x', /^That is no code/],
     ['x'.repeat(9000), /^That is no code/],
@@ -472,7 +478,7 @@ t.test('an act wants a factor in its own form, once, and a wrong one loses nothi
   ] as const) {
     const refused = await act(workspace, page, { ...form, code })
     t.match(refused, { status: 401, headers: { 'x-gateway-error': 'step-up-required' } })
-    t.match(refused.headers['www-authenticate'], 'insufficient_user_authentication')
+    t.match(refused.headers['www-authenticate'], /error="insufficient_user_authentication"$/)
     t.match(saidOn(refused, 'alert'), sentence)
     t.equal(fieldOf(refused, 'once'), form.once, 'nothing is lost')
     t.notMatch(refused.body, /<b>x|xxxxx/)
@@ -483,7 +489,7 @@ t.test('an act wants a factor in its own form, once, and a wrong one loses nothi
   const next = await tokenForm(workspace, page, 'second')
   t.match(
     (await act(workspace, page, next)).body,
-    'This change wants a second factor',
+    'show a second factor. It counts for this time alone',
     'for that act alone',
   )
   const replayed = await act(workspace, page, { ...next, code: backupCodes[0] ?? '' })
@@ -606,7 +612,10 @@ t.test(
     t.match(saidOn(none, 'alert'), 'not kept in the state folder')
     const { secret } = await ensureTerminalCredential(workspace.config.stateDir)
     const [user, password = ''] = secret.split(':')
-    t.match((await act(workspace, page, form)).body, 'This change wants a second factor')
+    t.match(
+      (await act(workspace, page, form)).body,
+      'show a second factor. It counts for this time alone',
+    )
     const shown = await act(workspace, page, { ...form, code: backupCodes[0] ?? '' })
     t.match(shown, { status: 200, headers: { 'cache-control': 'no-store' } })
     t.ok(shown.body.includes(`>${password}<`) && shown.body.includes(`>${user}<`))

@@ -125,6 +125,7 @@ t.test(
       code: codeOf(secret),
     })
     t.match(locked.body, /role="alert">Too many codes were wrong/)
+    t.match(locked.body, /taken again from <time datetime="20[^"]+Z">/, 'until when')
     const other = await post(workspace, '/_gateway/verify-2fa', page, {
       next: '/',
       code: codes[0] ?? '',
@@ -133,6 +134,19 @@ t.test(
     t.equal(workspace.dials(), 0)
   },
 )
+
+t.test('a form without a code gets the page again, with a sentence', async (t) => {
+  const workspace = await start(t)
+  await setUpApp(t, workspace, await pageOf(workspace))
+  const page = await pageOf(workspace)
+  for (const path of ['/_gateway/verify-2fa', '/_gateway/second-factor/app']) {
+    const answer = await post(workspace, path, page, { next: '/terminal/', code: '' })
+    t.match(answer, { status: 401, headers: { 'x-gateway-error': 'step-up-required' } })
+    t.match(answer.body, /role="alert">That is no code\./)
+    t.match(answer.body, 'name="next" value="/terminal/"', 'nothing is lost')
+  }
+  t.equal(workspace.dials(), 0)
+})
 
 t.test('guesses are ten a minute of an address', async (t) => {
   const workspace = await start(t, { GATEWAY_RATE_LIMIT: '10' })
@@ -152,7 +166,7 @@ t.test('who has a factor cannot set up another with a sign-in alone', async (t) 
   const page = await pageOf(workspace)
   for (const kind of ['app', 'passkey']) {
     const answer = await post(workspace, `/_gateway/second-factor/${kind}`, page, { next: '/' })
-    t.match(answer.body, 'This change wants a second factor')
+    t.match(answer.body, 'show a second factor. It counts for this time alone')
     t.notMatch(answer.body, 'class="secret"')
     t.match(answer.body, `action="/_gateway/second-factor/${kind}"`)
   }
