@@ -5,7 +5,14 @@ import type { SessionView } from '../src/admin/session-actions.ts'
 import type { TerminalsAnswer, TerminalView } from '../src/admin/terminal-actions.ts'
 import { KEEPER_AWAY_DETAIL } from '../src/answers/details.ts'
 import { html, type Html } from '../src/answers/html.ts'
-import { alert, hiddenFields, minuteOf, personOf, timeOf } from '../src/answers/pages/elements.ts'
+import {
+  alert,
+  hiddenFields,
+  minuteOf,
+  personOf,
+  takenFrom,
+  timeOf,
+} from '../src/answers/pages/elements.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import type { ListedApiToken } from '../src/identity/api-token-list.ts'
 import { OWNER_PAGE } from '../src/rules/return-to.ts'
@@ -252,7 +259,7 @@ function factorsSection({ factors }: OwnerPageParts): Html | undefined {
     ({ problem, detail }) =>
       html`<p class="alert">
         ${detail}
-        ${problem === 'locked' && lockedUntil !== null ? html`Until ${timeOf(lockedUntil)}.` : undefined}
+        ${problem === 'locked' && lockedUntil !== null ? takenFrom(lockedUntil) : undefined}
       </p>`,
   )
   const none = factors.enrolled
@@ -396,7 +403,8 @@ function refusalsSection({ refusals }: OwnerPageParts): Html | undefined {
       </li>`,
   )
   const more = html`<p class="small soft">
-    On the machine, <code>workspace-gateway explain</code> with the last line of one says more.
+    On the machine, <code>workspace-gateway explain ID</code> says more; the ID is the last line of
+    each.
   </p>`
   return section(
     'refusals',

@@ -200,7 +200,7 @@ t.test('a browser that comes back without the factor is told, and goes in no cir
         t.match(line, { reason: /came back from GATEWAY_STEP_UP_URL/ }, 'explain says so')
         t.equal(told.answer.headers['www-authenticate'], CHALLENGE)
         t.match(told.answer.body, 'your login service has not said that you showed one')
-        t.match(told.answer.body, '(amr: otp or hwk) in the last 3600 seconds.')
+        t.match(told.answer.body, '(amr: otp or hwk) in the last 60 minutes.')
         t.match(told.answer.body, told.answer.headers['x-request-id'] ?? 'an id')
         const [, href = ''] = /<a class="button" href="([^"]+)"/.exec(told.answer.body) ?? []
         const again = new URL(href.replaceAll('&#38;', '&'))

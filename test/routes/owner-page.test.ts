@@ -88,7 +88,11 @@ t.test(
     t.notMatch(shown.body, 'id="factors"', 'no factors are kept here')
     await send(workspace.port, 'GET /_gateway/nothing', [...page, ...NAVIGATION])
     const more = (await open(workspace, page)).body
-    t.match(more, /Refused lately.*404 not-found.*<code>workspace-gateway explain<\/code>/s, 'how')
+    t.match(
+      more,
+      /Refused lately.*404 not-found.*<code>workspace-gateway explain ID<\/code>/s,
+      'how',
+    )
 
     t.match(await send(workspace.port, `HEAD ${PAGE}`, page), { status: 200, body: '' })
     t.match(await send(workspace.port, 'GET /_gateway', page), {
@@ -562,7 +566,7 @@ t.test(
     t.match(saidOn(await tryCode(right()), 'alert'), 'Too many codes were wrong')
     t.match(
       (await open(workspace, page)).body,
-      /class="alert">\s*Too many codes were wrong[^]*Until <time/,
+      /class="alert">\s*Too many codes were wrong[^]*taken again from <time/,
     )
     t.match((await tryCode(backupCodes[0] ?? '')).body, 'Keep your backup codes')
   },

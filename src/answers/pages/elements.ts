@@ -26,6 +26,11 @@ export function timeOf(iso: string): Html {
   return html`<time datetime="${iso}">${minuteOf(iso)}</time>`
 }
 
+/** When a lock of codes ends. @param iso ISO 8601 in UTC */
+export function takenFrom(iso: string): Html {
+  return html`Codes of the app are taken again from ${timeOf(iso)} on.`
+}
+
 /** A time as text, to the minute. @param iso ISO 8601 in UTC */
 export function minuteOf(iso: string): string {
   return `${iso.slice(0, 16).replace('T', ' ')} UTC`

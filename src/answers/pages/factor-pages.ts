@@ -1,6 +1,6 @@
 /** Which page does a person see who shows a second factor, or sets one up? */
 import { html, type Html } from '../html.ts'
-import { alert, button, hiddenFields, timeOf, type Fields } from './elements.ts'
+import { alert, button, hiddenFields, takenFrom, type Fields } from './elements.ts'
 import type { ScriptName } from './scripts.ts'
 import type { PageContent } from './shell.ts'
 
@@ -84,7 +84,7 @@ function trouble(
   const texts = problem === undefined ? problems : [problem]
   const alerts = texts.map((text) => html`<p class="alert" role="alert">${text}</p>`)
   if (lockedUntil === undefined) return alerts
-  return [...alerts, html`<p>Codes of the app are taken again from ${timeOf(lockedUntil)} on.</p>`]
+  return [...alerts, html`<p>${takenFrom(lockedUntil)}</p>`]
 }
 
 /** The scripts that a page with {@link factorForms} wants. */
