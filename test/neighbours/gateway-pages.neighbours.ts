@@ -388,7 +388,7 @@ t.test(
     await keyboard.press('Enter')
     await shows(page, 'Your new token')
     t.match(await page.textContent('#secret-0'), /^hub_\w{32}$/)
-    await tabTo(page, 'Back to your workspace')
+    await tabTo(page, 'Back to your account')
     await keyboard.press('Enter')
     await page.getByText('api, chat;').waitFor()
     await tabTo(page, 'Revoke: by-keyboard')
@@ -414,7 +414,7 @@ t.test('without script: a code, a token, the end of a session, and the way out',
   await sendCode(other, codes[1] ?? '')
   t.match(await other.textContent('#secret-0'), /^hub_\w{32}$/)
   t.notOk(await other.getByText('Copy').isVisible(), 'no button that does nothing')
-  await other.click('text=Back to your workspace')
+  await other.click('text=Back to your account')
 
   await press(other, 'End my other sessions')
   await other.getByText('Your other sessions have ended.').waitFor()
