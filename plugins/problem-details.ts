@@ -20,6 +20,7 @@ import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import { answerFault } from '../src/request/answer-fault.ts'
 import { discardBody } from '../src/request/discard-body.ts'
 import {
+  verifyAddress,
   wayToLogin,
   wayToStepUp,
   wentToStepUp,
@@ -35,7 +36,7 @@ import type { DrainState } from '../src/sockets/drain-state.ts'
 interface ProblemDetailsOptions {
   readonly login: LoginOptions
   /** What the routes want that want a second factor. */
-  readonly stepUp: Pick<StepUpRules, 'methods' | 'maxAgeSeconds'>
+  readonly stepUp: Pick<StepUpRules, 'isLocal' | 'methods' | 'maxAgeSeconds'>
   readonly pages: PageShell
   /** Refusals wait here, so that they do not delay requests that may pass. */
   readonly waitingRoom: WaitingRoom
@@ -116,6 +117,7 @@ export default fp(
         wasSignedIn: isSignedOut(exchange, error) && error.code !== 'sign-in-required',
         service: exchange.target?.route,
         loginHref: way?.location,
+        verifyHref: isBack && stepUp.isLocal ? verifyAddress(returnTo) : undefined,
       }
       const detail = detailOf(error, exchange)
       const answer = problemAnswer({ code, headers, retryAfter, detail }, audience)

@@ -10,6 +10,7 @@ import type { Fields } from '../src/answers/pages/elements.ts'
 import { confirmPage, type FactorWays } from '../src/answers/pages/factor-pages.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import { errorFields } from '../src/answers/problem.ts'
+import { isoTime } from '../src/identity/iso-time.ts'
 import type { SecondFactors } from '../src/identity/second-factor/factors.ts'
 import type { Site } from '../src/identity/second-factor/passkeys.ts'
 import type { FactorProof } from '../src/identity/second-factor/verdicts.ts'
@@ -78,6 +79,7 @@ export async function waysOf(
     hasBackupCodes,
     passkey,
     problems: hasNone ? [NO_FACTOR_WORKS_DETAIL] : problems,
+    lockedUntil: isoTime(enrolment.lockedUntil) ?? undefined,
   }
 }
 
@@ -91,8 +93,8 @@ export function proofIn(form: URLSearchParams): FactorProof | undefined {
       return { kind: 'passkey', response: undefined } // it is refused as one that is not right
     }
   }
-  const code = form.get('code') ?? ''
-  return code === '' ? undefined : { kind: 'code', code }
+  const code = form.get('code') // an empty one is refused too, so that its page says so
+  return code === null ? undefined : { kind: 'code', code }
 }
 
 /** An act that wants a factor, or that was refused with the one that came. */

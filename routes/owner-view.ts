@@ -5,7 +5,14 @@ import type { SessionView } from '../src/admin/session-actions.ts'
 import type { TerminalsAnswer, TerminalView } from '../src/admin/terminal-actions.ts'
 import { KEEPER_AWAY_DETAIL } from '../src/answers/details.ts'
 import { html, type Html } from '../src/answers/html.ts'
-import { alert, hiddenFields, personOf } from '../src/answers/pages/elements.ts'
+import {
+  alert,
+  hiddenFields,
+  minuteOf,
+  personOf,
+  takenFrom,
+  timeOf,
+} from '../src/answers/pages/elements.ts'
 import { APP_FORM, OWNER_PAGE, PASSKEY_FORM, RENEW, SIGN_OUT } from '../src/answers/pages/paths.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import type { ListedApiToken } from '../src/identity/api-token-list.ts'
@@ -60,7 +67,7 @@ export function ownerPage(parts: OwnerPageParts): PageContent {
   const { subject, expiresAt, done, problem } = parts
   const until = expiresAt === null ? undefined : html`, until ${timeOf(expiresAt)}`
   return {
-    title: 'Your workspace',
+    title: 'Your account',
     layout: 'wide',
     bar: html`<nav aria-label="Workspace">
         <a href="/">Dashboard</a><a href="/terminal">Terminal</a
@@ -94,7 +101,7 @@ export function secretPage(
             <code class="secret" id="secret-${i}">${secret}</code
             ><button type="button" class="quiet" data-copy="secret-${i}" hidden>Copy</button>`,
       )}
-      <p><a class="button" href="${OWNER_PAGE}">Back to your workspace</a></p>`,
+      <p><a class="button" href="${OWNER_PAGE}">Back to your account</a></p>`,
     scripts: ['comfort'],
   }
 }
@@ -161,6 +168,8 @@ function sessionRow(session: SessionView): Html {
     session
   const name =
     device ?? (kind === 'program' ? 'a program with a workspace token' : 'an unknown browser')
+  const since = createdAt ?? lastSeenAt
+  const spoken = `${deviceName(name)} of ${sub}${since === null ? '' : `, since ${minuteOf(since)}`}`
   return html`<li>
     <div>
       <p>
@@ -172,7 +181,7 @@ function sessionRow(session: SessionView): Html {
         ${address === null ? undefined : html`from ${address}, `}${createdAt === null ? undefined : html`since ${timeOf(createdAt)}, `}${lastSeenAt === null ? 'not seen yet' : html`last seen ${timeOf(lastSeenAt)}${lastSeenFrom === null || lastSeenFrom === address ? undefined : html` from ${lastSeenFrom}`}`}${sockets === 0 ? undefined : html`, ${sockets} open ${sockets === 1 ? 'connection' : 'connections'}`}
       </p>
     </div>
-    <div class="acts">${current ? SIGN_OUT_HERE : act('end-session', { id }, 'End', name)}</div>
+    <div class="acts">${current ? SIGN_OUT_HERE : act('end-session', { id }, 'End', spoken)}</div>
   </li>`
 }
 
@@ -257,10 +266,12 @@ function factorsSection({ factors }: OwnerPageParts): Html | undefined {
     ({ problem, detail }) =>
       html`<p class="alert">
         ${detail}
-        ${problem === 'locked' && lockedUntil !== null ? html`Until ${timeOf(lockedUntil)}.` : undefined}
+        ${problem === 'locked' && lockedUntil !== null ? takenFrom(lockedUntil) : undefined}
       </p>`,
   )
-  const none = factors.enrolled ? 'None can be read.' : 'None is set up. The terminal asks for one.'
+  const none = factors.enrolled
+    ? 'None can be read.'
+    : 'None is set up. With one, a stolen session is not enough for everything here.'
   const add = html`<div class="acts">
     <form method="post" action="${APP_FORM}">
       ${hiddenFields(next)}<button class="quiet">
@@ -397,7 +408,15 @@ function refusalsSection({ refusals }: OwnerPageParts): Html | undefined {
         <code class="small soft">${id}</code>
       </li>`,
   )
-  return section('refusals', 'Refused lately', rows(list, 'Nothing was refused.'))
+  const more = html`<p class="small soft">
+    On the machine, <code>workspace-gateway explain ID</code> says more; the ID is the last line of
+    each.
+  </p>`
+  return section(
+    'refusals',
+    'Refused lately',
+    html`${rows(list, 'Nothing was refused.')}${list.length === 0 ? undefined : more}`,
+  )
 }
 
 /** Not the act that ends a session: signing out also takes the cookie. */
@@ -418,8 +437,3 @@ const MORE_TOKENS = html`<p>
 const CHECKED = html`checked`
 const SELECTED = html`selected`
 const OPEN = html`open`
-
-/** A time; the script shows it in the person's own zone. */
-function timeOf(iso: string): Html {
-  return html`<time datetime="${iso}">${iso.slice(0, 16).replace('T', ' ')} UTC</time>`
-}

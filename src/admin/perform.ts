@@ -2,6 +2,7 @@
 import type { Logger } from 'pino'
 import { FACTOR_WANTED_DETAIL } from '../answers/details.ts'
 import { GatewayError } from '../answers/errors.ts'
+import { FACTOR_CHALLENGE } from '../answers/problem.ts'
 import { factorError } from '../identity/second-factor/factor-error.ts'
 import type { SecondFactors } from '../identity/second-factor/factors.ts'
 import type { Proven } from '../identity/second-factor/verdicts.ts'
@@ -100,6 +101,7 @@ async function paid(
 const FACTOR_WANTED = new GatewayError('step-up-required', {
   reason: 'the act wants a second factor',
   detail: FACTOR_WANTED_DETAIL,
+  headers: { 'WWW-Authenticate': FACTOR_CHALLENGE },
 })
 
 /** Logs that somebody has changed something. @param changed ids of sessions, names of tokens or persons; never a secret */

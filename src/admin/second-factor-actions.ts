@@ -46,6 +46,13 @@ interface FactorProblem {
   readonly detail: string
 }
 
+/** The second factors of everybody. */
+export interface FactorsListView {
+  readonly secondFactors: readonly FactorsView[]
+  /** Whether others may have lost theirs with a damaged state. Nobody knows who, so whoever is not in the list counts as having one. */
+  readonly lost: boolean
+}
+
 /** The answer when factors were reset. */
 export interface ResetView {
   /** Whether there were any. */
@@ -57,7 +64,11 @@ export interface ResetView {
 }
 
 export function listFactors({ factors }: StateParts): ActionResult {
-  return { answer: { secondFactors: factors.list().map(factorsView) } }
+  const answer: FactorsListView = {
+    secondFactors: factors.list().map(factorsView),
+    lost: factors.areSomeLost,
+  }
+  return { answer }
 }
 
 /** What is shown of a person's factors. */

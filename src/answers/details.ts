@@ -126,7 +126,7 @@ export const STEP_UP_DETAIL =
  */
 export function noStepUpDetail(methods: readonly string[], maxAgeSeconds: number): string {
   const wanted = methods.length === 0 ? 'one' : `one (amr: ${methods.join(' or ')})`
-  return `You were sent to show a second factor, and your login service has not said that you showed ${wanted} in the last ${inSeconds(maxAgeSeconds)}.`
+  return `You were sent to show a second factor, and your login service has not said that you showed ${wanted} in the last ${inWords(maxAgeSeconds)}.`
 }
 
 /** The `detail` when a second factor is set up or shown where none can be. */
@@ -274,6 +274,16 @@ export function membersDetail(names: readonly string[]): string {
 /** The `detail` of a member with a wrong value. @param takes such as `a text` */
 export function memberDetail(name: string, takes: string): string {
   return `The member ${name} takes ${takes}.`
+}
+
+/** A time as people say it, such as `12 hours`. */
+function inWords(seconds: number): string {
+  for (const [unit, length] of [
+    ['hours', 3600],
+    ['minutes', 60],
+  ] as const)
+    if (seconds % length === 0 && seconds > length) return `${seconds / length} ${unit}`
+  return inSeconds(seconds)
 }
 
 /** A number of seconds as text, such as `1 second`. */

@@ -45,7 +45,12 @@ export interface Audience {
   readonly renews?: boolean
   /** The address of the login page; undefined when there is none, or when the client is not a browser. */
   readonly loginHref?: string | undefined
+  /** The address of the gateway's own page for a second factor, when it would do as well as the login page. */
+  readonly verifyHref?: string | undefined
 }
+
+/** The challenge of an answer that wants a second factor in the request itself: no other sign-in would do. */
+export const FACTOR_CHALLENGE = 'Bearer realm="workspace", error="insufficient_user_authentication"'
 
 /**
  * The challenge of an answer that wants a newer or stronger proof (RFC 9470 section 3).
@@ -53,7 +58,7 @@ export interface Audience {
  */
 export function stepUpChallenge(maxAgeSeconds: number, methods: readonly string[] = []): string {
   const values = methods.length === 0 ? '' : `, acr_values="${methods.join(' ')}"`
-  return `Bearer realm="workspace", error="insufficient_user_authentication"${values}, max_age=${maxAgeSeconds}`
+  return `${FACTOR_CHALLENGE}${values}, max_age=${maxAgeSeconds}`
 }
 
 // RFC 6750 section 3: no error attribute when no credential was sent.
@@ -113,12 +118,21 @@ function pageOf(
   code: ErrorCode,
   detail: string,
   retryAfter: number | undefined,
-  { requestId, repeatable, renews, returnTo = '/', loginHref, wasSignedIn, service }: Audience,
+  audience: Audience,
 ): PageContent {
+  const {
+    requestId,
+    repeatable,
+    renews,
+    returnTo = '/',
+    loginHref,
+    wasSignedIn,
+    service,
+  } = audience
   if (ERRORS[code].status !== 401)
     return errorPage(code, { requestId, detail, retryAfter, repeatable, service })
   if (code === 'step-up-required')
-    return loginFactorPage({ next: returnTo, problem: detail, loginHref, requestId })
+    return loginFactorPage({ ...audience, next: returnTo, problem: detail, loginHref })
   const form = { problem: code === 'sign-in-required' ? undefined : detail, returnTo, loginHref }
   if (renews === true) return renewPage(form)
   if (wasSignedIn === true) return sessionEndedPage({ ...form, problem: undefined })

@@ -4,6 +4,7 @@ import { KeyRing } from '../identity/key-ring.ts'
 import { isAhead } from '../identity/second-factor/totp.ts'
 import { secretsOf } from '../parts.ts'
 import type { FactorLook } from '../store/factor-look.ts'
+import { LOST_ADVICE } from '../identity/second-factor/factor-advice.ts'
 import { printable } from '../answers/printable.ts'
 import { minuteText } from './printable.ts'
 
@@ -21,7 +22,7 @@ const MAX_NAMED = 5
 
 /** @param now milliseconds since 1970 */
 export function factorFaults(
-  { sealed, lastSteps, locks }: FactorLook,
+  { sealed, lastSteps, locks, lostAt }: FactorLook,
   config: Config,
   now: number,
 ): FactorFault[] {
@@ -59,6 +60,16 @@ export function factorFaults(
             'locked',
             `too many codes of ${namesOf(locked)} were wrong; the last lock ends at ${minuteText(new Date(Math.max(...locked.map(({ until }) => until))).toISOString())}`,
             'a passkey or a backup code works meanwhile; if it was not they, somebody else is signed in as them: "workspace-gateway sessions list"',
+            true,
+          ),
+        ]),
+    ...(lostAt === undefined || config.secondFactor !== 'local'
+      ? []
+      : [
+          fault(
+            'lost',
+            `second factors may have been lost with a damaged state at ${minuteText(lostAt)}, and nobody knows whose, so whoever has none counts as having one and is refused`,
+            LOST_ADVICE,
             true,
           ),
         ]),

@@ -1,8 +1,8 @@
 /** `workspace-gateway second-factor`: who has which second factor, and how does somebody get in who has lost theirs? */
 import { parseArgs } from 'node:util'
-import type { FactorsView, ResetView } from '../admin/second-factor-actions.ts'
+import type { FactorsListView, FactorsView, ResetView } from '../admin/second-factor-actions.ts'
 import type { Environment } from '../config/load.ts'
-import { FACTOR_ADVICE } from '../identity/second-factor/factor-advice.ts'
+import { FACTOR_ADVICE, LOST_ADVICE } from '../identity/second-factor/factor-advice.ts'
 import { isSubject } from '../rules/subject.ts'
 import { printable } from '../answers/printable.ts'
 import type { Io } from './io.ts'
@@ -40,14 +40,16 @@ async function list(args: readonly string[], env: Environment, io: Io): Promise<
     args: [...args],
     options: { json: { type: 'boolean', default: false } },
   })
-  const { secondFactors: all } = (await doAction('list-second-factors', env)) as {
-    secondFactors: FactorsView[]
-  }
+  const answer = (await doAction('list-second-factors', env)) as FactorsListView
+  const { secondFactors: all, lost } = answer
   if (values.json) io.out(jsonText(all))
-  else if (all.length === 0) io.err('workspace-gateway: nobody has a second factor\n')
-  else io.out(tableText(COLUMNS, all.flatMap(rowsOf)))
-  for (const line of factorWarnings(all)) io.err(`workspace-gateway: ${printable(line)}\n`)
+  else if (all.length === 0 && !lost) io.err('workspace-gateway: nobody has a second factor\n')
+  else if (all.length > 0) io.out(tableText(COLUMNS, all.flatMap(rowsOf)))
+  for (const line of [...factorWarnings(all), ...(lost ? [LOST] : [])])
+    io.err(`workspace-gateway: ${printable(line)}\n`)
 }
+
+const LOST = `second factors may have been lost with a damaged state, and nobody knows whose, so whoever is not in the list counts as having one and is refused: ${LOST_ADVICE}`
 
 const COLUMNS = 'SUB,FACTOR,NAME,SINCE,LAST USED,STATE'.split(',')
 

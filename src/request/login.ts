@@ -141,10 +141,12 @@ export function wayToStepUp(
 ): WayToLogin {
   if (stepUpUrl !== undefined)
     return wayTo(stepUpUrl, giveState(request, domain, true), request, returnTo)
-  return {
-    location: `${VERIFY}?${new URLSearchParams({ next: returnTo }).toString()}`,
-    headers: [],
-  }
+  return { location: verifyAddress(returnTo), headers: [] }
+}
+
+/** The address of the gateway's own page for a second factor, from where the browser comes back to a path. */
+export function verifyAddress(returnTo: string): string {
+  return `${VERIFY}?${new URLSearchParams({ next: returnTo }).toString()}`
 }
 
 function wayTo(

@@ -1,6 +1,6 @@
 /** What does a look at a state file tell of second factors, for `check` and `doctor`? */
 import type { DatabaseSync } from 'node:sqlite'
-import { enrolledSubjects } from './factor-rows.ts'
+import { enrolledSubjects, lostFactors } from './factor-rows.ts'
 
 /** What a look at the file tells of second factors, without a key. */
 export interface FactorLook {
@@ -12,11 +12,13 @@ export interface FactorLook {
   readonly locks: ReadonlyArray<{ readonly subject: string; readonly until: number }>
   /** How many persons have a factor. */
   readonly enrolled: number
+  /** When it was found that factors may have been lost with a damaged state, in ISO 8601; undefined when none were. */
+  readonly lostAt: string | undefined
 }
 
 /** What a file tells that has no second factors, or that the next start gives the tables for them. */
 export const NO_FACTORS: FactorLook = {
-  ...{ sealed: [], lastSteps: [], locks: [], enrolled: 0 },
+  ...{ sealed: [], lastSteps: [], locks: [], enrolled: 0, lostAt: undefined },
 }
 
 export function lookAtFactors(database: DatabaseSync): FactorLook {
@@ -34,5 +36,6 @@ export function lookAtFactors(database: DatabaseSync): FactorLook {
       ...{ subject: String(row['subject']), until: Number(row['until']) },
     })),
     enrolled: enrolledSubjects(database).length,
+    lostAt: lostFactors(database).at,
   }
 }

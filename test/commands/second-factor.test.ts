@@ -63,6 +63,30 @@ t.test('factors are listed, reset and unlocked, with the gateway and without it'
   t.match(await command('list'), { code: 0, out: '', err: /nobody has a second factor/ })
 })
 
+t.test('factors that may have been lost are said, though nobody can name whose', async (t) => {
+  const stateDir = temporaryFolder(t)
+  const settings = {
+    ...{ GATEWAY_WORKSPACE: 'houston', GATEWAY_JWT_SECRET: SECRET },
+    ...{ GATEWAY_STATE_DIR: stateDir, GATEWAY_SECOND_FACTOR: 'local' },
+  }
+  writeFileSync(join(stateDir, 'state.db'), 'no state', { mode: 0o600 })
+  ;(await openState(t, stateDir)).state.close()
+  const { state } = await openState(t, stateDir) // the damage is of an earlier start
+  factorsOn(state, { keys: keys(), at: Date.now() }).factors.reset('alice')
+  state.close()
+  const listed = await runCommand(secondFactor, ['list'], settings)
+  t.match(listed, {
+    code: 0,
+    out: '',
+    err: /may have been lost .*state restore FILE.* reset --sub/,
+  })
+  t.notMatch(listed.err, 'nobody has a second factor')
+  const found = async (more: Record<string, string> = {}) =>
+    (await examined(examineSecondFactor, { ...settings, ...more }))['second-factors']
+  t.match(await found(), { verdict: 'warn', detail: /^lost: .* with a damaged state at 20/ })
+  t.match(await found({ GATEWAY_SECOND_FACTOR: 'off' }), { verdict: 'pass' }, 'nobody is asked')
+})
+
 t.test('wrong usage', async (t) => {
   for (const args of [[], ['x'], ['reset'], ['unlock', '--sub', '']])
     t.equal((await runCommand(secondFactor, args, {})).code, 64, args.join(' '))

@@ -93,7 +93,7 @@ async function enrol(page: Page): Promise<void> {
   await goToTerminal(page)
   await press(page, 'Set up a passkey')
   await page.fill('#name', 'laptop')
-  await press(page, 'Create the passkey')
+  await page.press('#name', 'Enter') // as the button does
   await page.getByText('Keep your backup codes').waitFor()
   await page.getByText('I have kept them').click()
   await page.waitForURL(TERMINAL)
@@ -374,6 +374,23 @@ t.test('an authenticator app works without script', async (t) => {
   t.equal(await type(code), 'Confirm that it is you')
   t.equal(await problem(page), 'That code was used before. Wait for the next one.')
   t.equal(await type(codes[0] ?? ''), 'the shell')
+})
+
+t.test('with script, a double click sends a form once', async (t) => {
+  const page = await open(t, 'grace')
+  await goToTerminal(page)
+  await press(page, 'Set up an authenticator app')
+  const text = (await page.locator('code.secret').textContent()) ?? ''
+  const app = new TOTP({ secret: Secret.fromBase32(text.replaceAll(' ', '')) })
+  await page.fill('#code', app.generate({ timestamp: Date.now() - 30_000 }))
+  const posts: string[] = []
+  page.on('request', (request) => {
+    if (request.method() === 'POST') posts.push(request.url())
+  })
+  await page.getByRole('button', { name: 'Confirm' }).dblclick()
+  await page.getByText('I have kept them').click()
+  await page.waitForURL(TERMINAL)
+  t.equal(posts.length, 1)
 })
 
 t.test('who presses twice reads why, and is in with the next code', async (t) => {

@@ -145,6 +145,24 @@ async function go(port: number, path: string, cookies: string, more: readonly st
   return { answer, cookies: [...jar.values()].join('; ') }
 }
 
+t.test(
+  'who came back without a factor can show one that is kept here, where some are',
+  async (t) => {
+    for (const [settings, leads] of [
+      [{ ...AWAY, GATEWAY_SECOND_FACTOR: 'local' }, true],
+      [AWAY, false],
+    ] as const) {
+      const { port } = await start(t, settings)
+      const away = await go(port, '/terminal/?a=1', cookiesOf(await pageOf({ port })))
+      t.match(away.answer.headers['location'], AWAY.GATEWAY_STEP_UP_URL)
+      const told = await go(port, '/terminal/?a=1', away.cookies)
+      t.match(told.answer.body, 'your login service has not said that you showed one')
+      const way = 'href="/_gateway/verify-2fa?next=%2Fterminal%2F%3Fa%3D1"'
+      t.equal(told.answer.body.includes(way), leads)
+    }
+  },
+)
+
 const cookiesOf = ([cookie = '']: readonly string[]) => cookie.slice('Cookie: '.length)
 
 t.test('a browser that comes back without the factor is told, and goes in no circle', async (t) => {
@@ -182,7 +200,7 @@ t.test('a browser that comes back without the factor is told, and goes in no cir
         t.match(line, { reason: /came back from GATEWAY_STEP_UP_URL/ }, 'explain says so')
         t.equal(told.answer.headers['www-authenticate'], CHALLENGE)
         t.match(told.answer.body, 'your login service has not said that you showed one')
-        t.match(told.answer.body, '(amr: otp or hwk) in the last 3600 seconds.')
+        t.match(told.answer.body, '(amr: otp or hwk) in the last 60 minutes.')
         t.match(told.answer.body, told.answer.headers['x-request-id'] ?? 'an id')
         const [, href = ''] = /<a class="button" href="([^"]+)"/.exec(told.answer.body) ?? []
         const again = new URL(href.replaceAll('&#38;', '&'))

@@ -126,6 +126,7 @@ t.test(
       code: codeOf(secret),
     })
     t.match(locked.body, /role="alert">Too many codes were wrong/)
+    t.match(locked.body, /taken again from <time datetime="20[^"]+Z">/, 'until when')
     const other = await post(workspace, '/_gateway/verify-2fa', page, {
       next: '/',
       code: codes[0] ?? '',
@@ -134,6 +135,19 @@ t.test(
     t.equal(workspace.dials(), 0)
   },
 )
+
+t.test('a form without a code gets the page again, with a sentence', async (t) => {
+  const workspace = await start(t)
+  await setUpApp(t, workspace, await pageOf(workspace))
+  const page = await pageOf(workspace)
+  for (const path of ['/_gateway/verify-2fa', '/_gateway/second-factor/app']) {
+    const answer = await post(workspace, path, page, { next: '/terminal/', code: '' })
+    t.match(answer, { status: 401, headers: { 'x-gateway-error': 'step-up-required' } })
+    t.match(answer.body, /role="alert">That is no code\./)
+    t.match(answer.body, 'name="next" value="/terminal/"', 'nothing is lost')
+  }
+  t.equal(workspace.dials(), 0)
+})
 
 t.test('guesses are ten a minute of an address', async (t) => {
   const workspace = await start(t, { GATEWAY_RATE_LIMIT: '10' })

@@ -21,6 +21,21 @@ export function button(href: string, label: string): Html {
   return html`<p><a class="button" href="${href}">${label}</a></p>`
 }
 
+/** A time; the script of comfort shows it in the person's own zone. @param iso ISO 8601 in UTC */
+export function timeOf(iso: string): Html {
+  return html`<time datetime="${iso}">${minuteOf(iso)}</time>`
+}
+
+/** When a lock of codes ends. @param iso ISO 8601 in UTC */
+export function takenFrom(iso: string): Html {
+  return html`Codes of the app are taken again from ${timeOf(iso)} on.`
+}
+
+/** A time as text, to the minute. @param iso ISO 8601 in UTC */
+export function minuteOf(iso: string): string {
+  return `${iso.slice(0, 16).replace('T', ' ')} UTC`
+}
+
 /** A subject, kept apart from the text around it, which letters of another direction would else reorder. */
 export function personOf(subject: string): Html {
   return html`<bdi>${subject}</bdi>`

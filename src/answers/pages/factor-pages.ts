@@ -1,6 +1,6 @@
 /** Which page does a person see who shows a second factor, or sets one up? */
 import { html, type Html } from '../html.ts'
-import { alert, button, hiddenFields, type Fields } from './elements.ts'
+import { alert, button, hiddenFields, takenFrom, type Fields } from './elements.ts'
 import {
   APP_FORM,
   CONFIRM_APP_FORM,
@@ -10,6 +10,7 @@ import {
   SIGN_OUT,
   VERIFY,
 } from './paths.ts'
+import type { ScriptName } from './scripts.ts'
 import type { PageContent } from './shell.ts'
 
 /** With what a person can show that it is them. */
@@ -22,6 +23,8 @@ export interface FactorWays {
   readonly passkey: object | undefined
   /** What does not work at present, and what to do, a sentence or two for each. */
   readonly problems: readonly string[]
+  /** Until when codes of the app are not taken, in ISO 8601; undefined when they are. */
+  readonly lockedUntil: string | undefined
 }
 
 /** A form that wants a factor. */
@@ -83,14 +86,19 @@ function factorForms({ action, fields, label, ways }: FactorForm): Html {
 }
 
 /** What is wrong: with what was shown just now, or else with what the person has. */
-function trouble(problem: string | undefined, { problems }: FactorWays): readonly Html[] {
+function trouble(
+  problem: string | undefined,
+  { problems, lockedUntil }: FactorWays,
+): readonly Html[] {
   const texts = problem === undefined ? problems : [problem]
-  return texts.map((text) => html`<p class="alert" role="alert">${text}</p>`)
+  const alerts = texts.map((text) => html`<p class="alert" role="alert">${text}</p>`)
+  if (lockedUntil === undefined) return alerts
+  return [...alerts, html`<p>${takenFrom(lockedUntil)}</p>`]
 }
 
 /** The scripts that a page with {@link factorForms} wants. */
-function factorScripts({ passkey }: FactorWays): ['passkey'] | [] {
-  return passkey === undefined ? [] : ['passkey']
+function factorScripts({ passkey }: FactorWays): readonly ScriptName[] {
+  return passkey === undefined ? ['comfort'] : ['comfort', 'passkey']
 }
 
 /** What a page of the second factor says. */
@@ -181,9 +189,12 @@ export function loginFactorPage({
   next,
   problem,
   loginHref,
+  verifyHref,
   requestId,
 }: FactorWords & {
   readonly loginHref: string | undefined
+  /** Where a factor that is kept here can be shown instead. */
+  readonly verifyHref?: string | undefined
   /** Shown when the page is an error's, so that an operator can find the request in the log. */
   readonly requestId?: string | undefined
 }): PageContent {
@@ -194,6 +205,11 @@ export function loginFactorPage({
         loginHref === undefined
           ? html`<p>Sign out, and sign in again with one.</p>`
           : button(loginHref, 'Sign in with a second factor')
+      }
+      ${
+        verifyHref === undefined
+          ? undefined
+          : html`<p><a href="${verifyHref}">Use a second factor that is kept here</a></p>`
       }
       <p><a href="${next}">Try again</a> · <a href="/">Back to the dashboard</a></p>
       ${
@@ -232,10 +248,11 @@ export function enrolPage({
   return {
     title: 'Set up a second factor',
     main: html`<p>
-        The terminal of this workspace wants one, so that a stolen session is not enough to open it.
+        This part of the workspace wants one, so that a stolen session is not enough to open it.
       </p>
       ${alert(problem)}${mayEnrol ? choices : again}
       <p><a href="/">Back to the dashboard</a></p>`,
+    scripts: ['comfort'],
   }
 }
 
@@ -281,6 +298,7 @@ export function appSetUpPage({
         <button>Confirm</button>
       </form>
       <p><a href="${next}">Cancel</a></p>`,
+    scripts: ['comfort'],
   }
 }
 
@@ -313,7 +331,7 @@ export function passkeySetUpPage({
         >
       </form>
       <p><a href="${next}">Cancel</a></p>`,
-    scripts: ['passkey'],
+    scripts: ['comfort', 'passkey'],
   }
 }
 

@@ -1,10 +1,21 @@
 /**
- * What does the owner's page do in the browser besides? Times in the person's own zone, and buttons that copy. This function is sent
- * as text, so it uses nothing from outside itself.
+ * What do pages with forms do in the browser besides? Times in the person's own zone, buttons that copy, and forms that a double click
+ * sends once. This function is sent as text, so it uses nothing from outside itself.
  */
 
-/** Shows each `time` in the zone and language of the browser, and makes buttons with `data-copy` copy the text of that element. */
+/**
+ * Shows each `time` in the zone and language of the browser, makes buttons with `data-copy` copy the text of that element, and sends
+ * no form again within seconds: the second of two requests would read that its code was used.
+ */
 export function comfort(): void {
+  const SEND_AGAIN_MS = 5000
+  for (const form of document.forms) {
+    let sentAt = -SEND_AGAIN_MS
+    form.addEventListener('submit', (event) => {
+      if (event.timeStamp - sentAt < SEND_AGAIN_MS) event.preventDefault()
+      else sentAt = event.timeStamp
+    })
+  }
   const format = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' })
   for (const time of document.querySelectorAll('time')) {
     const date = new Date(time.dateTime)

@@ -24,6 +24,10 @@ export function passkey(): void {
       continue
     }
     button.hidden = false
+    form.addEventListener('submit', (event) => {
+      event.preventDefault() // Enter in a field sends the form, which has no passkey in it yet
+      button.click()
+    })
     button.addEventListener('click', () => {
       button.disabled = true
       problem.hidden = true

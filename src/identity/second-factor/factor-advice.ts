@@ -1,6 +1,10 @@
 /** Why was a second factor refused, and what can the machine's owner do? For `explain` and `second-factor list`, never for a client. */
 import type { FactorRefusal } from './verdicts.ts'
 
+/** What to do about factors that may have been lost, as half a sentence. */
+export const LOST_ADVICE =
+  '"workspace-gateway state restore FILE" brings them back from a backup; "workspace-gateway second-factor reset --sub NAME" has one person set up new ones'
+
 /** What each reason means, and the remedy, as half a sentence. */
 export const FACTOR_ADVICE: Readonly<Record<FactorRefusal, string>> = {
   'not-enrolled': 'they have no factor of this kind: "workspace-gateway second-factor list"',

@@ -173,6 +173,11 @@ export class SecondFactors {
     return { subject, isLost: isLost || kept === undefined, ...(kept ?? NO_KEPT_FACTORS) }
   }
 
+  /** Whether factors may have been lost, of persons that nobody can name. */
+  get areSomeLost(): boolean {
+    return !this.#isLoaded || this.#notLost !== undefined
+  }
+
   /** The factors of everybody who has one. */
   list(): Enrolment[] {
     return [...this.#enrolled].toSorted().map((subject) => this.enrolmentOf(subject))
