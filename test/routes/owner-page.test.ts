@@ -879,7 +879,8 @@ t.test(
 t.test('a state folder that cannot be used is said, and the page is there', async (t) => {
   const folder = temporaryFolder(t)
   writeFileSync(join(folder, 'file'), '')
-  const workspace = await startLocal(t, { GATEWAY_STATE_DIR: join(folder, 'file', 'state') })
+  const settings = { GATEWAY_STATE_DIR: join(folder, 'file', 'state') }
+  const workspace = await startWorkspace(t, settings)
   const page = [cookie(await token()), ...OWN_PAGE] // nobody can begin a session now
   const shown = await open(workspace, page)
   t.equal(shown.status, 200)
@@ -891,6 +892,11 @@ t.test('a state folder that cannot be used is said, and the page is there', asyn
   t.match(saidOn(made, 'alert'), /^Nothing was changed\./)
   t.match(made.body, 'value="ci"', 'what was typed is kept')
   t.equal((await act(workspace, page, form)).status, 503, 'and the form is not used up')
+
+  const local = await startLocal(t, settings)
+  const asked = await act(local, page, await tokenForm(local, page))
+  t.match(asked.body, 'It wants a second factor', 'nobody counts as without one')
+  t.match(asked.body, 'Your second factors cannot be read, or were lost with a damaged state')
 })
 
 t.test('an act in JSON wants the factor in its body', async (t) => {
