@@ -99,6 +99,16 @@ async function openSignedIn(
 const press = (page: Page, name: string) =>
   page.getByRole('button', { name, exact: true }).first().click()
 
+/** Types into the field that has the focus, which a new page gives it soon after it is there. */
+async function typeInFocus(page: Page, text: string): Promise<void> {
+  await page.locator('input:focus').waitFor()
+  await page.keyboard.type(text)
+  await until(
+    'what was typed',
+    async () => (await page.locator('input:focus').inputValue()) === text,
+  )
+}
+
 /** Types a code into the form, and sends it. */
 async function sendCode(page: Page, code: string): Promise<void> {
   await page.fill('#code', code)
@@ -367,7 +377,7 @@ t.test(
     const codes = await enrol(await openSignedIn(t, 'carol'))
     const { keyboard } = page
     await visit(page, OWNER_PAGE)
-    await keyboard.type(await tokenFor('carol')) // the field has the focus
+    await typeInFocus(page, await tokenFor('carol'))
     await keyboard.press('Enter')
     await shows(page, 'Your account') // back to where the sign-in was asked for
     await tabTo(page, 'Skip to the content')
@@ -375,13 +385,13 @@ t.test(
     await tabTo(page, 'Make a token')
     await keyboard.press('Space')
     await keyboard.press('Tab')
-    await keyboard.type('by-keyboard')
+    await typeInFocus(page, 'by-keyboard')
     await tabTo(page, 'chat')
     await keyboard.press('Space')
     await tabTo(page, 'Make the token')
     await keyboard.press('Enter')
     await shows(page, 'Confirm that it is you')
-    await keyboard.type(codes[0] ?? '')
+    await typeInFocus(page, codes[0] ?? '')
     await keyboard.press('Enter')
     await shows(page, 'Your new token')
     t.match(await page.textContent('#secret-0'), /^hub_\w{32}$/)
