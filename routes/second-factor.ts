@@ -60,10 +60,6 @@ const ENROLMENTS = {
   'begin-passkey': 'Add a passkey',
 } as const
 
-/** `amr` of an authenticator app that was just set up with a code of it, and of a passkey that was just made. */
-const APP_METHODS = ['otp'] as const
-const PASSKEY_METHODS = ['mfa'] as const
-
 const NOT_HERE = new GatewayError('bad-request', {
   reason: 'no second factor for this session',
   detail: NO_FACTOR_HERE_DETAIL,
@@ -108,7 +104,7 @@ export default async function secondFactorRoutes(
       const page = await pageFor(request, next, result.detail)
       return answerAgain(app, request, reply, result, page.content)
     }
-    const cookie = await steppedUp(request, browser, result)
+    const cookie = await steppedUp(request, browser, result.at)
     const headers = [...ownHeaders(request.id), 'Set-Cookie', cookie]
     app.writeAnswer(request, reply, redirectAnswer(303, headers, next))
     return reply
@@ -124,7 +120,7 @@ export default async function secondFactorRoutes(
     const form = formOf(request)
     const [id, code] = [form.get('id') ?? '', form.get('code') ?? '']
     return confirms(request, reply, {
-      ...{ name: 'confirm-app', body: { id, code }, methods: APP_METHODS },
+      ...{ name: 'confirm-app', body: { id, code } },
       async again({ session: { id: sessionId, subject } }, next, problem) {
         const setUp = factors.totpSetUp(subject, { sessionId, id })
         return setUp === undefined ? undefined : appPage({ id, ...setUp }, next, problem)
@@ -143,7 +139,7 @@ export default async function secondFactorRoutes(
     const proof = proofIn(form)
     const response = proof?.kind === 'passkey' ? proof.response : undefined
     const body = { response, name: form.get('name') ?? '' }
-    return confirms(request, reply, { name: 'confirm-passkey', body, methods: PASSKEY_METHODS })
+    return confirms(request, reply, { name: 'confirm-passkey', body })
   })
 
   refuseOtherMethods(app, VERIFY, ['GET', 'HEAD', 'POST'])
@@ -220,7 +216,7 @@ export default async function secondFactorRoutes(
   async function confirms(
     request: FastifyRequest,
     reply: FastifyReply,
-    { name, body, methods, again }: Confirmation,
+    { name, body, again }: Confirmation,
   ): Promise<FastifyReply> {
     begin(request)
     const next = nextIn(formOf(request), request)
@@ -236,7 +232,7 @@ export default async function secondFactorRoutes(
         (await pageFor(request, next, error.detail)).content
       return answerAgain(app, request, reply, error, content)
     }
-    return enrolled(request, reply, browser, answer as EnrolledView, methods, next)
+    return enrolled(request, reply, browser, answer as EnrolledView, next)
   }
 
   /** Says that a factor was added: with the backup codes, when there are new ones. It counts as shown. */
@@ -245,12 +241,11 @@ export default async function secondFactorRoutes(
     reply: FastifyReply,
     browser: BrowserSession,
     { backupCodes }: EnrolledView,
-    methods: readonly string[],
     next: string,
   ): Promise<FastifyReply> {
     const headers: string[] = []
     try {
-      const cookie = await steppedUp(request, browser, { at: Date.now(), methods })
+      const cookie = await steppedUp(request, browser, Date.now())
       headers.push('Set-Cookie', cookie)
     } catch (error) {
       // The codes are shown this once, so they come first. The next route that wants a factor asks for it.
@@ -268,13 +263,17 @@ export default async function secondFactorRoutes(
     return reply
   }
 
-  /** Gives the session a token that says that a factor was shown. @returns the cookie */
+  /**
+   * Gives the session a token that says that a factor was shown.
+   * @param factorAt when, in milliseconds since 1970
+   * @returns the cookie
+   */
   async function steppedUp(
     request: FastifyRequest,
     browser: BrowserSession,
-    factor: { readonly at: number; readonly methods: readonly string[] },
+    factorAt: number,
   ): Promise<string> {
-    const token = await issuer.stepUp(browser, factor)
+    const token = await issuer.stepUp(browser, factorAt)
     request.exchange.principal = token.principal
     return cookieOf(token, request)
   }
@@ -291,8 +290,6 @@ interface Confirmation {
   /** The name of the action. */
   readonly name: ActionName
   readonly body: object
-  /** `amr` of the new factor, which counts as shown. */
-  readonly methods: readonly string[]
   /** The page for another try; undefined when there is none. */
   readonly again?: (
     browser: BrowserSession,

@@ -97,12 +97,12 @@ export class SessionIssuer {
 
   /**
    * Gives a session a token that says that its person has shown a second factor.
-   * @param factor when it was shown, in milliseconds since 1970, and its values of `amr`
+   * @param factorAt when it was shown, in milliseconds since 1970
    * @throws {GatewayError} what {@link Sessions.stepUp} throws
    */
   async stepUp(
     known: BrowserSession,
-    factor: { readonly at: number; readonly methods: readonly string[] },
+    factorAt: number,
   ): Promise<CookieToken & { readonly principal: Principal }> {
     const { authenticatedAt, methods, session } = known
     const { id: sessionId, subject, endsAt } = session
@@ -110,10 +110,10 @@ export class SessionIssuer {
     const key = this.#keys.signing
     const token = await mintSessionToken(key, {
       ...{ workspace: this.#workspace, subject, methods, sessionId, tokenId, authenticatedAt },
-      ...{ endsAt, issuedAt: Date.now(), factorAt: factor.at },
+      ...{ endsAt, issuedAt: Date.now(), factorAt },
     })
-    if (this.#keys.signing !== key) return this.stepUp(known, factor)
-    const browser = this.#sessions.stepUp(known, { tokenId, kid: key.kid }, factor)
+    if (this.#keys.signing !== key) return this.stepUp(known, factorAt)
+    const browser = this.#sessions.stepUp(known, { tokenId, kid: key.kid }, factorAt)
     return { token, endsAt, principal: issued(key, browser) }
   }
 }

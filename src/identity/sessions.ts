@@ -62,8 +62,6 @@ export interface BrowserSession {
   readonly methods: readonly string[]
   /** When they last showed a second factor here, in milliseconds since 1970; undefined for never. */
   readonly factorAt: number | undefined
-  /** `amr` of that factor. */
-  readonly factorMethods: readonly string[]
   /** The older tokens that are still accepted, and until when. */
   readonly superseded: ReadonlyMap<string, number>
 }
@@ -370,7 +368,6 @@ export class Sessions implements Watched {
       superseded: [],
       createdAt: this.#sessionTime(claims.subject, now),
       ...this.proof(undefined, claims),
-      factorMethods: [],
       endsAt: this.endOf(claims),
       device: device.name.slice(0, MAX_DEVICE_LENGTH),
       address: device.address,
@@ -411,7 +408,6 @@ export class Sessions implements Watched {
     const row: SessionRow = {
       ...this.#withToken(known, { tokenId, kid }),
       ...proof,
-      factorMethods: proof.factorAt === undefined ? [] : known.factorMethods,
       endsAt: Math.max(session.endsAt, this.endOf(claims)),
     }
     this.#useTicket(ticket, id, (database) => putSession(database, row))
@@ -423,21 +419,17 @@ export class Sessions implements Watched {
   /**
    * Notes that the person of a session has shown a second factor here. The session gets a new token, which says so, and ends when
    * it would have. It is on the disk when this returns.
-   * @param factor when it was shown, in milliseconds since 1970, and its values of `amr`
+   * @param at when it was shown, in milliseconds since 1970
    * @throws {GatewayError} `token-invalid` when the session has ended; `state-unavailable`
    */
-  stepUp(
-    { session: { id } }: BrowserSession,
-    token: NewToken,
-    { at, methods }: { readonly at: number; readonly methods: readonly string[] },
-  ): BrowserSession {
+  stepUp({ session: { id } }: BrowserSession, token: NewToken, at: number): BrowserSession {
     const known = this.browser(id)
     if (known === undefined) throw invalidToken('unknown session')
     if (!this.#hasKey(token.kid))
       throw new GatewayError('state-unavailable', { reason: REASONS['key-removed'] })
     const row = {
       ...this.#withToken(known, token, known.session.endsAt),
-      ...{ factorAt: at, factorMethods: methods },
+      factorAt: at,
     }
     this.#state.refuseIfHandedOver()
     this.#state.write((database) => putSession(database, row))
@@ -619,7 +611,6 @@ export class Sessions implements Watched {
       authenticatedAt: row.authenticatedAt,
       methods: methodsOf.of(JSON.stringify(row.methods)),
       factorAt: row.factorAt,
-      factorMethods: methodsOf.of(JSON.stringify(row.factorMethods)),
       superseded: row.superseded.length === 0 ? NONE_SUPERSEDED : new Map(row.superseded),
     }
     this.#browsers.set(id, browser)
@@ -781,7 +772,7 @@ function programIdOf({ subject, sessionId, tokenId }: Claims, digest: string): s
 
 function rowOf(browser: BrowserSession): SessionRow {
   const { session, createdAt, device, tokenId, authenticatedAt, methods, superseded } = browser
-  const { factorAt, factorMethods } = browser
+  const { factorAt } = browser
   return {
     id: session.id,
     subject: session.subject,
@@ -792,7 +783,7 @@ function rowOf(browser: BrowserSession): SessionRow {
     authenticatedAt,
     endsAt: session.endsAt,
     methods,
-    ...{ factorAt, factorMethods },
+    factorAt,
     device: device.name,
     address: device.address,
     lastSeenAt: session.lastSeenAt,

@@ -57,7 +57,6 @@ export const MIGRATIONS: readonly string[] = [
     replaced_by TEXT
   ) STRICT, WITHOUT ROWID;`,
   `ALTER TABLE sessions ADD COLUMN factor_at INTEGER; -- when its person last showed a second factor
-  ALTER TABLE sessions ADD COLUMN factor_methods TEXT NOT NULL DEFAULT '[]'; -- JSON: amr of that factor
   CREATE TABLE totp ( -- an authenticator app; a person has one at most
     subject TEXT PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,

@@ -16,8 +16,6 @@ export interface SessionRow {
   readonly methods: readonly string[]
   /** When its person last showed a second factor here; undefined for never. */
   readonly factorAt: number | undefined
-  /** `amr` of that factor. */
-  readonly factorMethods: readonly string[]
   readonly device: string
   readonly address: string
   readonly lastSeenAt: number
@@ -37,7 +35,6 @@ export function putSession(database: DatabaseSync, row: SessionRow): void {
     ends_at: row.endsAt,
     methods: JSON.stringify(row.methods),
     factor_at: row.factorAt,
-    factor_methods: JSON.stringify(row.factorMethods),
     device: row.device,
     address: row.address,
     last_seen_at: row.lastSeenAt,
@@ -78,7 +75,6 @@ export function allSessions(database: DatabaseSync): SessionRow[] {
       endsAt: Number(row['ends_at']),
       methods: JSON.parse(String(row['methods'])) as string[],
       factorAt: row['factor_at'] === null ? undefined : Number(row['factor_at']),
-      factorMethods: JSON.parse(String(row['factor_methods'])) as string[],
       device: String(row['device']),
       address: String(row['address']),
       lastSeenAt: Number(row['last_seen_at']),

@@ -20,7 +20,7 @@ import {
 } from '../helpers/forged-tokens.ts'
 
 const START = NOW * 1000
-const FACTOR = { at: START + 1500, methods: ['otp'] }
+const SHOWN_AT = START + 1500
 
 const issuerOf = ({ keys, sessions }: Identity) =>
   new SessionIssuer({ keys, sessions, workspace: 'houston' })
@@ -35,7 +35,7 @@ t.test(
     const subject = identity()
     const { browser, session, token: before } = await signIn(subject)
     t.equal(await factorOf(subject, before), undefined)
-    const { token, endsAt, principal } = await issuerOf(subject).stepUp(browser, FACTOR)
+    const { token, endsAt, principal } = await issuerOf(subject).stepUp(browser, SHOWN_AT)
     t.equal(endsAt, session.endsAt, 'the same end')
     t.equal(principal.session, session, 'the same session')
     t.equal(await factorOf(subject, token), START + 1000, 'in whole seconds')
@@ -48,13 +48,13 @@ t.test('an answer that is lost does not take the session with it', async (t) => 
   let now = START
   const subject = identity({ now: () => now })
   const { browser, token: before } = await signIn(subject)
-  const lost = await issuerOf(subject).stepUp(browser, FACTOR)
+  const lost = await issuerOf(subject).stepUp(browser, SHOWN_AT)
   now += 10 * SUPERSEDED_MS
   t.equal(await verdict(before, subject.verifier), 'alice', 'the cookie that the browser still has')
   t.equal(await factorOf(subject, before), undefined)
   const known = subject.sessions.browser(browser.session.id)
   if (known === undefined) throw new Error('no session')
-  const { token } = await issuerOf(subject).stepUp(known, { at: now, methods: ['otp'] })
+  const { token } = await issuerOf(subject).stepUp(known, now)
   t.equal(await factorOf(subject, token), now, 'the browser has this one')
   t.equal(await verdict(before, subject.verifier), 'alice', 'other tabs are on their way')
   now += SUPERSEDED_MS
@@ -68,12 +68,12 @@ t.test(
   async (t) => {
     const subject = identity()
     const { browser } = await signIn(subject)
-    const { token: first } = await issuerOf(subject).stepUp(browser, FACTOR)
+    const { token: first } = await issuerOf(subject).stepUp(browser, SHOWN_AT)
     t.equal(await factorOf(subject, first), START + 1000)
-    const { token: second } = await issuerOf(subject).stepUp(browser, FACTOR)
+    const { token: second } = await issuerOf(subject).stepUp(browser, SHOWN_AT)
     t.equal(await factorOf(subject, first), undefined, 'an older token has no factor')
     const removed = { tokenId: newName(), kid: 'removed' }
-    const late = async () => subject.sessions.stepUp(browser, removed, FACTOR)
+    const late = async () => subject.sessions.stepUp(browser, removed, SHOWN_AT)
     t.equal(await outcome(late), 'state-unavailable')
     t.equal(await factorOf(subject, second), START + 1000, 'nothing has changed')
   },
@@ -82,7 +82,7 @@ t.test(
 t.test('it survives a restart and a renewal, and ends with the session', async (t) => {
   const subject = identity()
   const { browser } = await signIn(subject)
-  const { token } = await issuerOf(subject).stepUp(browser, FACTOR)
+  const { token } = await issuerOf(subject).stepUp(browser, SHOWN_AT)
   const later = identity({ state: subject.state })
   t.equal(await factorOf(later, token), START + 1000)
   const known = later.sessions.browser(browser.session.id)
@@ -95,14 +95,14 @@ t.test('it survives a restart and a renewal, and ends with the session', async (
   t.equal(await factorOf(later, token), undefined, 'and the token before does not any more')
   later.sessions.end([known.session], 'signed-out')
   t.equal(await verdict(draft.token, later.verifier), 'token-invalid')
-  t.equal(await outcome(() => issuerOf(later).stepUp(known, FACTOR)), 'token-invalid')
+  t.equal(await outcome(() => issuerOf(later).stepUp(known, SHOWN_AT)), 'token-invalid')
 })
 
 t.test('another sign-in of the same person does not have it', async (t) => {
   const subject = identity()
   const first = await signIn(subject)
   const second = await signIn(subject)
-  await issuerOf(subject).stepUp(first.browser, FACTOR)
+  await issuerOf(subject).stepUp(first.browser, SHOWN_AT)
   t.equal(await factorOf(subject, second.token), undefined)
   t.equal(await factorOf(subject, (await renew(subject, second)).token), undefined)
 })
@@ -129,11 +129,11 @@ t.test('a full disk changes nothing, and a key that is removed ends it', async (
   const subject = identity({ state: disk.state })
   const { browser, token: before } = await signIn(subject)
   disk.isFull = true
-  t.equal(await outcome(() => issuerOf(subject).stepUp(browser, FACTOR)), 'state-unavailable')
+  t.equal(await outcome(() => issuerOf(subject).stepUp(browser, SHOWN_AT)), 'state-unavailable')
   t.equal(subject.sessions.browser(browser.session.id), browser)
   t.equal(await factorOf(subject, before), undefined)
   disk.isFull = false
-  const { token } = await issuerOf(subject).stepUp(browser, FACTOR)
+  const { token } = await issuerOf(subject).stepUp(browser, SHOWN_AT)
   setKeys(subject, [OTHER_SECRET])
   t.equal(await verdict(token, subject.verifier), 'token-invalid')
 })

@@ -25,11 +25,6 @@ import { unsealRow } from './sealed-rows.ts'
 import { isAhead, matchingSteps, newestStep } from './totp.ts'
 import { proven, refused, type Proven, type Refused } from './verdicts.ts'
 
-const TOTP_METHODS = ['otp'] as const
-/** A passkey is two factors: what a person has, and the PIN or finger that the authenticator has verified. */
-const DEVICE_METHODS = ['hwk', 'mfa'] as const
-const SYNCED_METHODS = ['swk', 'mfa'] as const
-
 /** A passkey that was asked for. */
 interface Challenge extends Owned {
   readonly site: Site
@@ -115,7 +110,7 @@ export class FactorProofs {
         }
       } else if (useTotpSteps(database, totp.id, steps, now)) {
         deleteLock(database, subject)
-        outcome = proven('totp', totp.id, TOTP_METHODS, now)
+        outcome = proven('totp', totp.id, now)
       }
     })
     return outcome
@@ -133,7 +128,7 @@ export class FactorProofs {
       isUsed = useBackupCode(database, set.id, backupDigest(key, code), now)
       if (isUsed === true) this.#endClockLock(database, subject, now)
     })
-    if (isUsed === true) return proven('backup-code', set.id, TOTP_METHODS, now)
+    if (isUsed === true) return proven('backup-code', set.id, now)
     return refused(isUsed === undefined ? 'wrong-code' : 'code-used')
   }
 
@@ -162,7 +157,7 @@ export class FactorProofs {
         return
       }
       this.#endClockLock(database, owner.subject, now)
-      outcome = proven('passkey', id, isSynced ? SYNCED_METHODS : DEVICE_METHODS, now)
+      outcome = proven('passkey', id, now)
     })
     return outcome
   }

@@ -55,8 +55,6 @@ export interface Proven {
   readonly isDone: true
   readonly factor: FactorKind
   readonly factorId: string
-  /** `amr` values (RFC 8176). */
-  readonly methods: readonly string[]
   /** Milliseconds since 1970. */
   readonly at: number
 }
@@ -92,11 +90,6 @@ export function refused(reason: FactorRefusal): Refused {
   return { isDone: false, reason }
 }
 
-export function proven(
-  factor: FactorKind,
-  factorId: string,
-  methods: readonly string[],
-  at: number,
-): Proven {
-  return { isDone: true, factor, factorId, methods, at }
+export function proven(factor: FactorKind, factorId: string, at: number): Proven {
+  return { isDone: true, factor, factorId, at }
 }

@@ -30,7 +30,7 @@ function startPasskeys(t: Test) {
   ) => {
     const proof: FactorProof = { kind: 'passkey', response }
     const verdict = await factors.prove(subject, { sessionId, proof, purpose })
-    return verdict.isDone ? verdict.methods.join(' ') : verdict.reason
+    return verdict.isDone ? verdict.factor : verdict.reason
   }
   const show = async (device: Authenticator, wrong: Misbehaviour = {}) =>
     prove(device.get(await challenge(), SITE.origin, wrong))
@@ -115,7 +115,7 @@ t.test('a passkey is added and shown', async (t) => {
   t.equal(await enrol(device), 'done')
   t.ok(factors.isEnrolled('alice'))
   device.counter = 8
-  t.equal(await show(device), 'hwk mfa')
+  t.equal(await show(device), 'passkey')
   const [kept] = factors.enrolmentOf('alice').passkeys
   t.match(kept, { name: 'my key', rpId: SITE.host, isSynced: false, lastUsedAt: START })
   t.equal(
@@ -126,7 +126,7 @@ t.test('a passkey is added and shown', async (t) => {
   t.equal(await enrol(device), 'factor-needed')
   t.equal(await enrol(device, {}, { hasProof: true }), 'passkey-known')
   t.equal(await enrol(device, {}, { subject: 'bob' }), 'passkey-known', 'nobody takes it over')
-  t.equal(await show(device, { counter: 9 }), 'hwk mfa', 'alice has it still')
+  t.equal(await show(device, { counter: 9 }), 'passkey', 'alice has it still')
   t.notOk(factors.isEnrolled('bob'))
 })
 
@@ -144,7 +144,7 @@ t.test('a passkey that attests itself is added', async (t) => {
   const { enrol, show } = startPasskeys(t)
   const device = new Authenticator()
   t.equal(await enrol(device, { format: 'self' }), 'done')
-  t.equal(await show(device), 'hwk mfa')
+  t.equal(await show(device), 'passkey')
 })
 
 t.test('a wrong answer adds no passkey, and is no proof', async (t) => {
@@ -170,7 +170,7 @@ t.test('a wrong answer adds no passkey, and is no proof', async (t) => {
   t.equal(await prove({ ...other, id: signed.id, rawId: signed.id }), 'passkey-invalid', 'forged')
   for (const junk of [undefined, null, 1, 'x', {}, { response: {} }, { response: 7 }, []])
     t.equal(await prove(junk), 'passkey-invalid', JSON.stringify(junk))
-  t.equal(await show(device), 'hwk mfa')
+  t.equal(await show(device), 'passkey')
 })
 
 t.test('a challenge counts once, for one session, one purpose and five minutes', async (t) => {
@@ -181,18 +181,18 @@ t.test('a challenge counts once, for one session, one purpose and five minutes',
   const answer = async (purpose = 'step-up') =>
     device.get(await challenge('alice', purpose), SITE.origin)
   const used = await answer()
-  t.equal(await prove(used), 'hwk mfa')
+  t.equal(await prove(used), 'passkey')
   t.equal(await prove(used), 'challenge-gone', 'replayed')
   t.equal(await prove(await answer(), { sessionId: 'session-b' }), 'challenge-gone')
   t.equal(await prove(await answer(), { subject: 'bob' }), 'challenge-gone')
   t.equal(await prove(await answer('create-api-token')), 'challenge-gone', 'for something else')
-  t.equal(await prove(await answer('other'), { purpose: 'other' }), 'hwk mfa')
+  t.equal(await prove(await answer('other'), { purpose: 'other' }), 'passkey')
   const late = await answer()
   clock.monotonic += 300_000
   t.equal(await prove(late), 'challenge-gone')
   const parallel = await answer()
   const verdicts = await Promise.all(Array.from({ length: 50 }, () => prove(parallel)))
-  t.equal(verdicts.filter((one) => one === 'hwk mfa').length, 1, 'of 50 at once one counts')
+  t.equal(verdicts.filter((one) => one === 'passkey').length, 1, 'of 50 at once one counts')
   const first = await answer()
   for (let i = 0; i < 8; i++) await answer()
   t.equal(await prove(first), 'challenge-gone', 'a session has a few at a time')
@@ -215,19 +215,19 @@ t.test('a counter that falls: refused for a device, noted for a synced passkey',
   const device = new Authenticator({ counter: 5 })
   await enrol(device)
   t.equal(await show(device, { counter: 5 }), 'counter-fell', 'the same again')
-  t.equal(await show(device, { counter: 6 }), 'hwk mfa')
+  t.equal(await show(device, { counter: 6 }), 'passkey')
   t.equal(await show(device, { counter: 3 }), 'counter-fell')
   t.equal(await show(device, { counter: 0 }), 'counter-fell')
   t.equal(factors.enrolmentOf('alice').passkeys[0]?.counterFellAt, START)
-  t.equal(await show(device, { counter: 7 }), 'hwk mfa')
+  t.equal(await show(device, { counter: 7 }), 'passkey')
   const synced = new Authenticator({ isSynced: true, counter: 5 })
   t.equal(await enrol(synced, {}, { hasProof: true }), 'done')
   t.equal(
     factors.enrolmentOf('alice').passkeys.find((one) => one.isSynced)?.counterFellAt,
     undefined,
   )
-  t.equal(await show(synced, { counter: 9 }), 'swk mfa')
-  t.equal(await show(synced, { counter: 2 }), 'swk mfa')
+  t.equal(await show(synced, { counter: 9 }), 'passkey')
+  t.equal(await show(synced, { counter: 2 }), 'passkey')
   t.equal(factors.enrolmentOf('alice').passkeys.find((one) => one.isSynced)?.counterFellAt, START)
 })
 
@@ -239,12 +239,12 @@ t.test('a passkey works while codes are locked, and sets a wrong clock right', a
   await enrol(device, {}, { hasProof: true })
   clock.now = START
   t.equal(await showCode(codeAt(secret, START)), 'clock-behind')
-  t.equal(await show(device), 'hwk mfa')
+  t.equal(await show(device), 'passkey')
   clock.now += 2 * STEP
   const code = codeAt(secret, clock.now)
   const wrong = code === '000000' ? '111111' : '000000'
   for (let i = 0; i < 5; i++) await showCode(wrong)
   t.equal(await showCode(code), 'locked')
-  t.equal(await show(device), 'hwk mfa')
+  t.equal(await show(device), 'passkey')
   t.equal(await showCode(code), 'locked', 'which forgives no wrong code')
 })
