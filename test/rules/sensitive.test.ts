@@ -840,8 +840,10 @@ t.test('a pattern with many stars is fast on a name that is made to slow it down
 
 t.test('a long run of combining marks costs less than its direct normalization', async (t) => {
   const marks = '%CC%81%CC%96'.repeat(1365)
-  const plain = cpuMs(() => decodeURIComponent(marks).normalize('NFKC'))
-  const cost = cpuMs(() => answer(`/${marks}`))
+  // Twenty times each, because some kernels count processor time in steps of 4 ms, longer than one of them takes.
+  const twenty = (compute: () => unknown) => cpuMs(() => Array.from({ length: 20 }, compute))
+  const plain = twenty(() => decodeURIComponent(marks).normalize('NFKC'))
+  const cost = twenty(() => answer(`/${marks}`))
   t.ok(cost < plain, `${cost.toFixed(1)} ms, ${plain.toFixed(1)} ms`)
   t.equal(answer(`/x%CC%81${marks}.env`), 403)
   t.equal(answer(`/${'%CC%81'.repeat(30)}.env`), 403)
