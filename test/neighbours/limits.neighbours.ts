@@ -1,10 +1,11 @@
 /** Do the limits never stop a user, and always stop guessing? Real Chromium, Caddy, gateway and ttyd, in both profiles. */
+import { createServer } from 'node:http'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { startUpstream } from '../helpers/upstream.ts'
 import * as caddy from './caddy.ts'
 import * as chromium from './chromium.ts'
-import { FOLDER, until } from './neighbour.ts'
+import { FOLDER, freePort, until } from './neighbour.ts'
 import { TerminalPage } from './terminal-page.ts'
 import * as ttyd from './ttyd.ts'
 import { startWorkspace, type Workspace } from './workspace.ts'
@@ -209,17 +210,26 @@ t.test(
   },
 )
 
-t.test(
-  'the error page of a service that was down reloads itself into the service’s page',
-  async (t) => {
-    const { signIn, origin, workspace } = await start(t, { GATEWAY_API_URL: 'http://127.0.0.1:1' })
-    const page = await signIn()
-    await page.goto(`${origin}/api/x`)
-    t.match(await page.textContent('main'), 'The agent (OpenClaw) does not answer.')
-    t.match(await page.textContent('main'), 'This page tries again by itself in 10 seconds.')
-    const asked = () => workspace.requests('/api/x').length
-    await until('another try', () => asked() >= 2)
-    t.equal(asked(), 2, 'one')
-    t.equal(workspace.requests('favicon').length, 0)
-  },
-)
+t.test('the page of a service that is down goes on to the service when it is up', async (t) => {
+  const port = await freePort()
+  const { signIn, origin, workspace } = await start(t, {
+    GATEWAY_API_URL: `http://127.0.0.1:${port}`,
+  })
+  const page = await signIn()
+  await page.goto(`${origin}/api/x`)
+  t.match(await page.textContent('main'), 'The agent (OpenClaw) does not answer.')
+  t.match(await page.textContent('main'), 'This page goes on by itself when it is up')
+  const asked = (path: string) => workspace.requests(path).length
+  await until('a look', () => asked('/_gateway/ready') >= 1)
+  t.equal(asked('/api/x'), 1, 'only the gateway is asked')
+  t.equal(asked('favicon'), 0)
+  const service = createServer((_request, response) => response.end('here I am'))
+  service.listen(port, '127.0.0.1')
+  t.teardown(() => {
+    service.close()
+    service.closeAllConnections()
+  })
+  await page.getByText('here I am').waitFor()
+  await until('its request', () => asked('/api/x') >= 2)
+  t.equal(asked('/api/x'), 2, 'once')
+})
