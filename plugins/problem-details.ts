@@ -6,7 +6,7 @@ import { noStepUpDetail, serviceDetail } from '../src/answers/details.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
-import { OWNER_PAGE, VERIFY } from '../src/answers/pages/paths.ts'
+import { OWNER_PAGE, VERIFY, verifyAddress } from '../src/answers/pages/paths.ts'
 import type { PageContent, PageShell } from '../src/answers/pages/shell.ts'
 import {
   ownHeaders,
@@ -20,7 +20,6 @@ import type { WaitingRoom } from '../src/limits/waiting-room.ts'
 import { answerFault } from '../src/request/answer-fault.ts'
 import { discardBody } from '../src/request/discard-body.ts'
 import {
-  verifyAddress,
   wayToLogin,
   wayToStepUp,
   wentToStepUp,

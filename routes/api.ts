@@ -12,6 +12,7 @@ import type { ActionInput, LiveParts, OwnerAction } from '../src/admin/action.ts
 import { OWNER_ACTIONS, type ActionName } from '../src/admin/owner-actions.ts'
 import { perform } from '../src/admin/perform.ts'
 import { GatewayError } from '../src/answers/errors.ts'
+import { OWNERS_API } from '../src/answers/pages/paths.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'
 import type { Watchdog } from '../src/limits/watchdog.ts'
 import { readOwnBody } from '../src/request/own-body.ts'
@@ -33,9 +34,6 @@ interface ApiOptions extends ActionOptions {
 
 const ACTIONS = Object.entries(OWNER_ACTIONS) as ReadonlyArray<[ActionName, OwnerAction<LiveParts>]>
 
-/** Below which path the routes are. */
-const PREFIX = '/_gateway/v1'
-
 /** The largest request body in bytes. */
 const MAX_BODY_BYTES = 64 * 1024
 
@@ -55,7 +53,7 @@ export default async function api(
   const allowed = new Map<string, string[]>()
   for (const [name, action] of ACTIONS) {
     if (action.who === 'machine') continue
-    const url = `${PREFIX}${action.path}`
+    const url = `${OWNERS_API}${action.path}`
     const methods = action.method === 'GET' ? ['GET', 'HEAD'] : [action.method]
     allowed.set(url, [...(allowed.get(url) ?? []), ...methods])
     app.route<{ Params: { id?: string } }>({

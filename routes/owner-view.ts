@@ -13,7 +13,14 @@ import {
   takenFrom,
   timeOf,
 } from '../src/answers/pages/elements.ts'
-import { APP_FORM, OWNER_PAGE, PASSKEY_FORM, RENEW, SIGN_OUT } from '../src/answers/pages/paths.ts'
+import {
+  APP_FORM,
+  OWNERS_API,
+  OWNER_PAGE,
+  PASSKEY_FORM,
+  RENEW,
+  SIGN_OUT,
+} from '../src/answers/pages/paths.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import type { ListedApiToken } from '../src/identity/api-token-list.ts'
 
@@ -61,6 +68,8 @@ export const OFFERED_DAYS = ['7', '30', '90', '365'] as const
 export const MAX_SHOWN = 50
 
 const STAY_LONGER = `${RENEW}?return_to=${OWNER_PAGE}`
+const ALL_SESSIONS = `${OWNERS_API}/sessions`
+const ALL_TOKENS = `${OWNERS_API}/api-tokens`
 
 /** Builds the page. */
 export function ownerPage(parts: OwnerPageParts): PageContent {
@@ -426,12 +435,12 @@ const SIGN_OUT_HERE = html`<form method="post" action="${SIGN_OUT}">
 
 const MORE_SESSIONS = html`<p>
   These are the ${MAX_SHOWN} that were seen last.
-  <a href="/_gateway/v1/sessions">All of them, as JSON</a>
+  <a href="${ALL_SESSIONS}">All of them, as JSON</a>
 </p>`
 
 const MORE_TOKENS = html`<p>
   These are the ${MAX_SHOWN} newest.
-  <a href="/_gateway/v1/api-tokens">All of them, as JSON</a>
+  <a href="${ALL_TOKENS}">All of them, as JSON</a>
 </p>`
 
 const CHECKED = html`checked`

@@ -2,6 +2,7 @@
  * How does the first owner sign in, and whoever has lost their way in? With a link that the machine makes: it works once and
  * for ten minutes, and starts a session as long as GATEWAY_SESSION_MAX_SECONDS allows.
  */
+import { SIGN_IN } from '../answers/pages/paths.ts'
 import type { Key } from '../identity/key-ring.ts'
 import { mintToken } from '../identity/mint.ts'
 
@@ -38,5 +39,5 @@ export async function signInPath(
     ttlSeconds: LINK_SECONDS,
     sessionSeconds: sessionMaxSeconds,
   })
-  return `/_gateway/sign-in?token=${token}`
+  return `${SIGN_IN}?token=${token}`
 }

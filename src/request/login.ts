@@ -12,7 +12,7 @@ import {
   signInCookieName,
 } from '../http/cookies.ts'
 import { fieldLines } from '../http/fields.ts'
-import { VERIFY } from '../answers/pages/paths.ts'
+import { verifyAddress } from '../answers/pages/paths.ts'
 import { usesSecureCookie } from '../identity/credentials.ts'
 import { newName } from '../identity/sessions.ts'
 import { cookieSession, ownOrigin } from './exchange.ts'
@@ -142,11 +142,6 @@ export function wayToStepUp(
   if (stepUpUrl !== undefined)
     return wayTo(stepUpUrl, giveState(request, domain, true), request, returnTo)
   return { location: verifyAddress(returnTo), headers: [] }
-}
-
-/** The address of the gateway's own page for a second factor, from where the browser comes back to a path. */
-export function verifyAddress(returnTo: string): string {
-  return `${VERIFY}?${new URLSearchParams({ next: returnTo }).toString()}`
 }
 
 function wayTo(

@@ -2,6 +2,7 @@
  * What may an API token do? Its scopes name routes, each for everything or for reading, and optionally the paths below which
  * it counts. Whatever no scope names is refused.
  */
+import { OWNERS_API } from '../answers/pages/paths.ts'
 import { SERVICE_NAMES, SERVICES } from './services.ts'
 import type { RouteName } from './site-map.ts'
 import { decodeFully, type Target } from './target.ts'
@@ -23,9 +24,6 @@ const MAX_SCOPES = 32
 
 /** The longest path in a scope, in characters. */
 const MAX_PREFIX_LENGTH = 256
-
-/** The path below which the scope `owner` counts. All else of the gateway's own is for people who are signed in. */
-const OWNERS_API = '/_gateway/v1'
 
 /** One scope. */
 export interface Scope {
@@ -123,6 +121,7 @@ export function permitsRequest(
 ): boolean {
   if (route === 'health') return false // answered for everybody, before anybody asks for a scope
   if (route !== 'gateway') return permits(scopes, route, isReading, forwarded)
+  // All else of the gateway's own is for people who are signed in.
   return isAtOrBelow(forwarded, OWNERS_API) && permits(scopes, 'owner', isReading, forwarded)
 }
 

@@ -8,7 +8,7 @@ import {
   OWNER_PAGE,
   PASSKEY_FORM,
   SIGN_OUT,
-  VERIFY,
+  verifyAddress,
 } from './paths.ts'
 import type { ScriptName } from './scripts.ts'
 import type { PageContent } from './shell.ts'
@@ -116,7 +116,7 @@ export function verifyPage({
   ways,
 }: FactorWords & { readonly ways: FactorWays }): PageContent {
   // In the address too, where it is found when the session has ended before the form is sent.
-  const action = `${VERIFY}?${new URLSearchParams({ next }).toString()}`
+  const action = verifyAddress(next)
   return {
     title: 'Confirm that it is you',
     main: html`<p>This part of the workspace wants a second factor.</p>
@@ -158,6 +158,7 @@ const LOGIN_FACTOR_WANTED = html`<p>
   This part of the workspace wants a sign-in with a second factor, and yours had none, or it is too
   long ago.
 </p>`
+
 /** Builds the page for somebody who wants an act, has no factor, and whose sign-in is too long ago. */
 export function freshSignInPage({
   loginHref,

@@ -10,8 +10,16 @@ export const SIGN_OUT = '/_gateway/sign-out'
 /** The page on which a person shows a second factor, or sets up the first one. */
 export const VERIFY = '/_gateway/verify-2fa'
 
+/** That page, with where the browser goes on to. @param next a verified path of ours */
+export function verifyAddress(next: string): string {
+  return `${VERIFY}?${new URLSearchParams({ next }).toString()}`
+}
+
 /** The forms that set up a second factor: one that begins, and one that confirms. */
 export const APP_FORM = '/_gateway/second-factor/app'
 export const PASSKEY_FORM = '/_gateway/second-factor/passkey'
 export const CONFIRM_APP_FORM = `${APP_FORM}/confirm` as const
 export const CONFIRM_PASSKEY_FORM = `${PASSKEY_FORM}/confirm` as const
+
+/** The path below which the JSON API of owners is. */
+export const OWNERS_API = '/_gateway/v1'
