@@ -277,7 +277,7 @@ export function memberDetail(name: string, takes: string): string {
 }
 
 /** A time as people say it, such as `12 hours`. */
-function inWords(seconds: number): string {
+export function inWords(seconds: number): string {
   for (const [unit, length] of [
     ['hours', 3600],
     ['minutes', 60],

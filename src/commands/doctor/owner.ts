@@ -5,7 +5,7 @@ import { tokenAdvice, type ListedApiToken } from '../../identity/api-token-list.
 import type { KeyUse } from '../../identity/key-report.ts'
 import type { RefusalView } from '../../admin/refusals.ts'
 import { CAME_BACK_REASON } from '../../rules/step-up.ts'
-import { inSeconds } from '../../answers/details.ts'
+import { inWords } from '../../answers/details.ts'
 import type { Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'
 
@@ -101,6 +101,6 @@ function judgeStepUp(
   return warn(
     STEP_UP,
     `browsers come back from GATEWAY_STEP_UP_URL without a factor that counts, such as with request ${latest.id}`,
-    `the login service must put one of ${terminalAmr.join(', ')} into amr, and an auth_time of the last ${inSeconds(terminalMaxAge)}; or set GATEWAY_TERMINAL_AMR and GATEWAY_TERMINAL_MAX_AGE to what it says`,
+    `the login service must put one of ${terminalAmr.join(', ')} into amr, and an auth_time of the last ${inWords(terminalMaxAge)}; or set GATEWAY_TERMINAL_AMR and GATEWAY_TERMINAL_MAX_AGE to what it says`,
   )
 }

@@ -115,7 +115,7 @@ t.test('a login service that does not say what is wanted is named', async (t) =>
   t.match(await stepUp(), {
     verdict: 'warn',
     detail: id,
-    remedy: /one of otp, hwk into amr, and an auth_time of the last 43200 seconds/,
+    remedy: /one of otp, hwk into amr, and an auth_time of the last 12 hours/,
   })
   t.equal((await look(stateDir))['step-up'], undefined, 'where no login service is asked')
   const none = await examined(examineOwner, { ...settings, GATEWAY_STATE_DIR: temporaryFolder(t) })
