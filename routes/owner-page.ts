@@ -245,10 +245,6 @@ export default async function ownerPageRoutes(
       read<{ refusals: readonly RefusalView[] }>('list-refusals', request),
       read<StatusView>('show-status', request),
     ])
-    const services = Object.entries(status?.services ?? {}).map(([name, { state }]) => [
-      name,
-      state,
-    ])
     return ownerPage({
       subject: caller.principal?.subject ?? '',
       expiresAt: own?.expiresAt ?? null,
@@ -258,8 +254,7 @@ export default async function ownerPageRoutes(
       terminals,
       factors: kept,
       refusals: refused?.refusals.slice(0, 20),
-      services:
-        status === undefined ? undefined : (Object.fromEntries(services) as Record<string, string>),
+      services: status === undefined ? undefined : statesOf(status),
       done: more.done,
       problem: more.problem ?? stateProblem(status),
       once,
@@ -338,6 +333,12 @@ function actIn(form: URLSearchParams): WantedAct | undefined {
   return hasEachOnce(form, 'scope') && wanted?.act.fields.every(isInForm) === true
     ? wanted
     : undefined
+}
+
+/** Whether each service is up, by its name. */
+function statesOf({ services }: StatusView): Readonly<Record<string, string>> {
+  const states = Object.entries(services).map(([name, { state }]) => [name, state] as const)
+  return Object.fromEntries(states)
 }
 
 /** What is wrong with the state of the workspace, for its owners. */
