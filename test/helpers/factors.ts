@@ -20,6 +20,24 @@ export function codeAt(secret: string, at: number): string {
   return TOTP.generate({ secret: Secret.fromBase32(secret), timestamp: at })
 }
 
+/**
+ * Sets up an authenticator app.
+ * @param at the moment whose code confirms it, in milliseconds since 1970
+ * @returns its id and secret, and the backup codes; none when there were some before
+ */
+export function setUpApp(
+  factors: SecondFactors,
+  subject: string,
+  { sessionId, hasProof, at }: { sessionId: string; hasProof: boolean; at: number },
+): { id: string; secret: string; backupCodes: readonly string[] } {
+  const begun = factors.beginTotp(subject, { sessionId, hasProof })
+  if (!begun.isDone) throw new Error(begun.reason)
+  const { id, secret } = begun
+  const done = factors.confirmTotp(subject, { sessionId, id, code: codeAt(secret, at) })
+  if (!done.isDone) throw new Error(done.reason)
+  return { id, secret, backupCodes: done.backupCodes ?? [] }
+}
+
 /** Second factors on a state, with a wall clock and a steady clock that the test sets. */
 export function factorsOn(
   state: State,
@@ -43,16 +61,8 @@ export function factorsOn(
       return verdict.isDone ? 'done' : verdict.reason
     },
     /** Sets up an authenticator app with the code of this moment. @returns its secret, and the backup codes */
-    addApp: (subject = 'alice', hasProof = false) => {
-      const { sessionId } = ALICE
-      const begun = factors.beginTotp(subject, { sessionId, hasProof })
-      if (!begun.isDone) throw new Error(begun.reason)
-      const { id, secret } = begun
-      const code = codeAt(secret, clock.now)
-      const done = factors.confirmTotp(subject, { sessionId, id, code })
-      if (!done.isDone) throw new Error(done.reason)
-      return { id, secret, backupCodes: done.backupCodes ?? [] }
-    },
+    addApp: (subject = 'alice', hasProof = false) =>
+      setUpApp(factors, subject, { sessionId: ALICE.sessionId, hasProof, at: clock.now }),
   }
 }
 

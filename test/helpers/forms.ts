@@ -1,6 +1,6 @@
 /** How does a test use the pages of the gateway? It posts their forms as a browser does, and has second factors to show. */
 import { NAVIGATION, ORIGIN } from './door.ts'
-import { codeAt } from './factors.ts'
+import { setUpApp, STEP } from './factors.ts'
 import { Authenticator } from './authenticator.ts'
 import type { TestGateway } from './gateway.ts'
 import { send, type RawAnswer } from './wire.ts'
@@ -38,16 +38,9 @@ export const SITE = { host: 'houston.hubify.com', origin: ORIGIN }
 export function enrolApp(
   { running }: Pick<TestGateway, 'running'>,
   subject = 'alice',
-): { id: string; secret: string; backupCodes: string[] } {
-  const { factors } = running.parts
-  const sessionId = 'enrolment'
-  const begun = factors.beginTotp(subject, { sessionId, hasProof: false })
-  if (!begun.isDone) throw new Error(begun.reason)
-  const { id, secret } = begun
-  const code = codeAt(secret, Date.now() - 30_000) // so that the code of now still counts
-  const done = factors.confirmTotp(subject, { sessionId, id, code })
-  if (!done.isDone) throw new Error(done.reason)
-  return { id, secret, backupCodes: [...(done.backupCodes ?? [])] }
+): ReturnType<typeof setUpApp> {
+  const at = Date.now() - STEP // so that the code of now still counts
+  return setUpApp(running.parts.factors, subject, { sessionId: 'enrolment', hasProof: false, at })
 }
 
 /** Gives a person a passkey. @returns its id, the device that has it, and backup codes if there were none before */

@@ -14,6 +14,13 @@ import { breakWrites } from '../../helpers/full-disk.ts'
 import { temporaryFolder } from '../../helpers/process.ts'
 import { fileIn, openState } from '../../helpers/state.ts'
 
+/** Restores a backup, as the command does while no gateway runs. */
+function restore(stateDir: string, copy: Buffer): void {
+  const lock = takeStateLock(stateDir)
+  restoreState(stateDir, copy)
+  lock?.release()
+}
+
 t.test('nothing secret is in the files', async (t) => {
   const stateDir = temporaryFolder(t)
   const { state } = await openState(t, stateDir)
@@ -234,9 +241,7 @@ t.test('a backup that is restored brings back nothing that was used or removed',
   const newer = one.addApp('carol')
   first.state.close()
 
-  const lock = takeStateLock(stateDir)
-  restoreState(stateDir, copy)
-  lock?.release()
+  restore(stateDir, copy)
   const second = await openState(t, stateDir)
   const two = factorsOn(second.state, { at: one.clock.now })
   t.equal(await two.show(code), 'code-used')
@@ -278,9 +283,7 @@ t.test(
     t.equal(listed(first.state), 10_000)
     first.state.close()
     for (const round of ['once', 'and again']) {
-      const lock = takeStateLock(stateDir)
-      restoreState(stateDir, copy)
-      lock?.release()
+      restore(stateDir, copy)
       const { state } = await openState(t, stateDir)
       const { factors, show, clock } = factorsOn(state, { at: one.clock.now })
       t.notOk(factors.isEnrolled('bob'), round)
@@ -303,9 +306,7 @@ t.test('a state that was begun anew takes everything from a backup', async (t) =
   const second = await openState(t, machine)
   factorsOn(second.state, { at: one.clock.now + 9 * STEP }).addApp('bob')
   second.state.close()
-  const lock = takeStateLock(machine)
-  restoreState(machine, copy)
-  lock?.release()
+  restore(machine, copy)
   const { state } = await openState(t, machine)
   const { show, factors } = factorsOn(state, { at: one.clock.now + STEP })
   t.equal(await show(codeAt(secret, one.clock.now + STEP)), 'done')
