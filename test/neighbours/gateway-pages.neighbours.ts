@@ -10,11 +10,10 @@ import { Secret, TOTP } from 'otpauth'
 import type { BrowserContextOptions, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { mintToken } from '../../src/identity/mint.ts'
-import { temporaryFolder } from '../helpers/process.ts'
+import { startBuiltIn } from './built-in.ts'
 import * as chromium from './chromium.ts'
-import { startProgram, until } from './neighbour.ts'
+import { until } from './neighbour.ts'
 
-const START = new URL('../../embedded/start.ts', import.meta.url).pathname
 const AXE = readFileSync(new URL(import.meta.resolve('axe-core/axe.min.js')), 'utf8')
 
 /** What a page may weigh as it is transferred, with its scripts, in bytes. */
@@ -38,22 +37,12 @@ const { port: servicePort } = service.address() as AddressInfo
 t.teardown(() => service.closeAllConnections())
 t.teardown(() => service.close())
 
-const folder = temporaryFolder(t)
-const workspace = startProgram(process.execPath, [START], {
-  cwd: folder,
-  env: {
-    PATH: '/usr/bin:/bin', // without a ttyd
-    ...{ HOME: folder, TMPDIR: folder, SHELL: '/bin/bash', GATEWAY_PORT: '0' },
-    GATEWAY_SECOND_FACTOR: 'local',
-    GATEWAY_API_URL: `http://127.0.0.1:${servicePort}`,
-    GATEWAY_TRUSTED_PROXIES: 'loopback', // each profile has an address, and its limit, of its own
-  },
+const { folder, link, httpCredentials } = await startBuiltIn(t, {
+  GATEWAY_SECOND_FACTOR: 'local',
+  GATEWAY_API_URL: `http://127.0.0.1:${servicePort}`,
+  GATEWAY_TRUSTED_PROXIES: 'loopback', // each profile has an address, and its limit, of its own
 })
-t.teardown(() => workspace.stop())
-await workspace.written(/Ctrl\+C stops it/)
-const [, origin = ''] = /(http:\S+)\/_gateway\/sign-in/.exec(workspace.output()) ?? []
-const [, username = '', password = ''] =
-  /a name and a password:\n\s+(\S+)\n\s+(\S+)/.exec(workspace.output()) ?? []
+const { origin } = new URL(link)
 const secret = readFileSync(join(folder, '.workspace', 'jwt-secret'), 'utf8').trim()
 const tokenFor = (subject: string) =>
   mintToken({ secret, workspace: 'local', subject, ttlSeconds: 600 })
@@ -70,7 +59,7 @@ const newAddress = () => ({ 'X-Forwarded-For': `203.0.113.${(lastAddress += 1)}`
 /** Opens a profile of its own, which comes from an address of its own. */
 async function openProfile(t: Test, options: BrowserContextOptions = {}): Promise<Page> {
   const page = await browser.open({
-    httpCredentials: { username, password },
+    httpCredentials,
     extraHTTPHeaders: newAddress(),
     viewport: { width: 320, height: 568 },
     ...options,

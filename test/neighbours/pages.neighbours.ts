@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import type { BrowserContextOptions, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { temporaryFolder } from '../helpers/process.ts'
+import { startBuiltIn } from './built-in.ts'
 import * as chromium from './chromium.ts'
-import { startProgram, until } from './neighbour.ts'
+import { until } from './neighbour.ts'
 
-const START = new URL('../../embedded/start.ts', import.meta.url).pathname
 const AXE = readFileSync(new URL(import.meta.resolve('axe-core/axe.min.js')), 'utf8')
 
 await chromium.install()
@@ -16,19 +16,7 @@ t.teardown(() => browser.stop())
 
 const folder = temporaryFolder(t)
 writeFileSync(join(folder, 'a-long-name'), '')
-const workspace = startProgram(process.execPath, [START], {
-  cwd: folder,
-  env: {
-    PATH: '/usr/bin:/bin', // without a ttyd
-    ...{ HOME: folder, TMPDIR: folder, SHELL: '/bin/bash', GATEWAY_PORT: '0' },
-  },
-})
-t.teardown(() => workspace.stop())
-await workspace.written(/Ctrl\+C stops it/)
-const [, link = ''] = /(http\S+\/_gateway\/sign-in\S+)/.exec(workspace.output()) ?? []
-const [, username = '', password = ''] =
-  /a name and a password:\n\s+(\S+)\n\s+(\S+)/.exec(workspace.output()) ?? []
-const httpCredentials = { username, password }
+const { link, httpCredentials } = await startBuiltIn(t, {}, folder)
 const urlOf = (path: string) => new URL(path, link).href
 
 const SMALL_PHONE = { viewport: { width: 320, height: 568 }, hasTouch: true, isMobile: true }

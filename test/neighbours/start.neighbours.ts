@@ -1,30 +1,16 @@
 /** Does the terminal of `npm start` keep its shell in a real browser? The built-in one, as on a machine without ttyd. */
 import t from 'tap'
 import type { Page } from 'playwright-core'
-import { temporaryFolder } from '../helpers/process.ts'
 import { elapse } from '../helpers/waiting.ts'
+import { startBuiltIn } from './built-in.ts'
 import * as chromium from './chromium.ts'
-import { startProgram, until } from './neighbour.ts'
-
-const START = new URL('../../embedded/start.ts', import.meta.url).pathname
+import { until } from './neighbour.ts'
 
 await chromium.install()
 const browser = await chromium.startChromium()
 t.teardown(() => browser.stop())
 
-const folder = temporaryFolder(t)
-const workspace = startProgram(process.execPath, [START], {
-  cwd: folder,
-  env: {
-    PATH: '/usr/bin:/bin', // without a ttyd
-    ...{ HOME: folder, TMPDIR: folder, SHELL: '/bin/sh', GATEWAY_PORT: '0' },
-  },
-})
-t.teardown(() => workspace.stop())
-await workspace.written(/Ctrl\+C stops it/)
-const [, link = ''] = /(http\S+\/_gateway\/sign-in\S+)/.exec(workspace.output()) ?? []
-const [, username = '', password = ''] =
-  /a name and a password:\n\s+(\S+)\n\s+(\S+)/.exec(workspace.output()) ?? []
+const { link, httpCredentials } = await startBuiltIn(t, { SHELL: '/bin/sh' })
 
 /** Everything on the screen and above it. */
 const textOf = (page: Page) =>
@@ -61,7 +47,7 @@ const COUNTING = `
     }
   }`
 
-const first = await browser.open({ httpCredentials: { username, password } })
+const first = await browser.open({ httpCredentials })
 await first.addInitScript(COUNTING)
 await first.goto(link)
 await first.goto(new URL('/terminal', link).href)
