@@ -1,7 +1,13 @@
 /** Which settings does the keeper of terminals have? Those in TERMINALS_SETTINGS, each declared once. */
 import { nearestName } from './nearest.ts'
-import { oneOf, withDefault, wholeNumber, type Setting } from './setting.ts'
-import { ConfigError, readSetting, type Environment } from './load.ts'
+import { oneOf, withDefault, wholeNumber } from './setting.ts'
+import { ConfigError, type Environment } from './load.ts'
+import {
+  readProgramSettings,
+  unknownVariables,
+  type ProgramSettings,
+  type ValuesOf,
+} from './program-settings.ts'
 import { parseServiceUrl, parseSocketPath } from './values.ts'
 
 /** How the names of the keeper's settings begin. */
@@ -44,50 +50,28 @@ export const TERMINALS_SETTINGS = {
     description: 'The least severe log line that is written.',
     ...oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
   }),
-} as const satisfies Record<string, Setting<unknown>>
+} as const satisfies ProgramSettings
 
 /** The values of the keeper's settings. */
-export type TerminalsConfig = {
-  readonly [Name in keyof typeof TERMINALS_SETTINGS]: ReturnType<
-    (typeof TERMINALS_SETTINGS)[Name]['parse']
-  >
-}
+export type TerminalsConfig = ValuesOf<typeof TERMINALS_SETTINGS>
 
-const NAMES = Object.values(TERMINALS_SETTINGS).map(({ env }) => env)
+const NAMES: readonly string[] = Object.values(TERMINALS_SETTINGS).map(({ env }) => env)
 
 /**
  * Reads and checks the keeper's settings. An empty value and an unknown `TERMINALS_` name are errors.
  * @throws {ConfigError} with every problem
  */
 export function loadTerminalsConfig(env: Environment): TerminalsConfig {
-  const problems = Object.keys(env)
-    .filter((name) => name.startsWith(PREFIX) && env[name] !== undefined && !isDeclared(name))
-    .map(unknownName)
-  const values: Record<string, unknown> = {}
-  for (const [name, setting] of Object.entries<Setting<unknown>>(TERMINALS_SETTINGS)) {
-    try {
-      values[name] = readSetting(setting, env)
-    } catch (error) {
-      problems.push(error instanceof Error ? error.message : String(error))
-    }
-  }
-  const config = values as TerminalsConfig
-  if (config.ttydUrl?.socketPath !== undefined && config.ttydUrl.socketPath === config.socket)
+  const { values, problems: wrong } = readProgramSettings(TERMINALS_SETTINGS, env)
+  const problems = [...unknownVariables(PREFIX, NAMES, env), ...wrong]
+  const { ttydUrl, socket } = values
+  if (ttydUrl?.socketPath !== undefined && ttydUrl.socketPath === socket)
     problems.push("TERMINALS_TTYD_URL is the keeper's own socket; give it ttyd's address")
   if (problems.length > 0) throw new ConfigError(problems)
-  return Object.freeze(config)
-}
-
-function isDeclared(name: string): boolean {
-  return NAMES.some((declared) => declared === name)
+  return Object.freeze(values as TerminalsConfig)
 }
 
 /** The setting of the keeper that is nearest to a misspelt name; undefined when none is near. */
 export function nearestKeeperVariable(name: string): string | undefined {
   return nearestName(name, NAMES, 3)
-}
-
-function unknownName(name: string): string {
-  const nearest = nearestKeeperVariable(name)
-  return `${name} is not a setting${nearest === undefined ? '' : `; did you mean ${nearest}?`}`
 }
