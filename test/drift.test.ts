@@ -16,7 +16,13 @@ import { VERSION as OPENCLAW_VERSION } from './neighbours/openclaw.ts'
 const read = (path: string) => readFileSync(path, 'utf8')
 
 /** Variables of examples/fly/boot.sh itself, which are no settings. */
-const OF_BOOT_SCRIPT = ['GATEWAY_USER', 'GATEWAY_PREFIX']
+const OF_BOOT_SCRIPT = [
+  'GATEWAY_USER',
+  'GATEWAY_PREFIX',
+  'VAULT_USER',
+  'VAULT_PREFIX',
+  'VAULT_DOORS',
+]
 
 const ALL_VARIABLES = [
   ...KNOWN_VARIABLES,
