@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
 import { TERMINALS_SETTINGS } from '../src/config/terminals-settings.ts'
+import { VAULT_SETTINGS } from '../src/config/vault-settings.ts'
 import { EXPOSED_FIELDS } from '../src/http/browser.ts'
 import { DETAILS, serviceDetail } from '../src/answers/details.ts'
 import { ERRORS, fixedRetryAfter, type ErrorCode, type RetryAfter } from '../src/answers/errors.ts'
@@ -33,6 +34,15 @@ ${settingRows(SETTINGS)}
 | name | default | |
 | --- | --- | --- |
 ${settingRows(TERMINALS_SETTINGS)}
+
+## Of the vault
+
+\`workspace-gateway vault\` ([vault.md](vault.md)) is a program of its own and reads these alone, from
+\`src/config/vault-settings.ts\`. An unknown \`VAULT_…\` name is a warning, because other programs use that prefix too.
+
+| name | default | |
+| --- | --- | --- |
+${settingRows(VAULT_SETTINGS)}
 `
 }
 

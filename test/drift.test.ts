@@ -7,6 +7,7 @@ import { KNOWN_VARIABLES } from '../src/config/load.ts'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
 import { TERMINALS_SETTINGS } from '../src/config/terminals-settings.ts'
+import { VAULT_SETTINGS } from '../src/config/vault-settings.ts'
 import { ERRORS } from '../src/answers/errors.ts'
 import { FILE_ENDINGS, FILE_PARTS, FILE_WORDS } from '../src/rules/file-parameters.ts'
 import { SERVICES } from '../src/rules/services.ts'
@@ -16,11 +17,20 @@ import { VERSION as OPENCLAW_VERSION } from './neighbours/openclaw.ts'
 const read = (path: string) => readFileSync(path, 'utf8')
 
 /** Variables of examples/fly/boot.sh itself, which are no settings. */
-const OF_BOOT_SCRIPT = ['GATEWAY_USER', 'GATEWAY_PREFIX']
+const OF_BOOT_SCRIPT = [
+  'GATEWAY_USER',
+  'GATEWAY_PREFIX',
+  'VAULT_USER',
+  'VAULT_PREFIX',
+  'VAULT_DOORS',
+]
 
 const ALL_VARIABLES = [
   ...KNOWN_VARIABLES,
   ...Object.values(TERMINALS_SETTINGS).map(({ env }) => env),
+  ...Object.values<Setting<unknown>>(VAULT_SETTINGS).flatMap(({ env, secret }) =>
+    secret ? [env, `${env}_FILE`] : [env],
+  ),
 ]
 
 t.test('generated pages are what the declarations say', async (t) => {
@@ -41,7 +51,7 @@ t.test('a generated page says so in its first line, and no other page does', asy
 t.test('every setting that a document names exists, and help names every setting', async (t) => {
   for (const path of globSync(['*.md', 'docs/**/*.md'])) {
     const text = read(path).replace(/^.* is not a setting;/gm, '') // a transcript of a typing error
-    for (const [name] of text.matchAll(/(?:GATEWAY|TERMINALS)_[A-Z_]*[A-Z]/g)) {
+    for (const [name] of text.matchAll(/(?:GATEWAY|TERMINALS|VAULT)_[A-Z_]*[A-Z]/g)) {
       t.ok(ALL_VARIABLES.includes(name), `${path} names ${name}`)
     }
   }
@@ -49,7 +59,7 @@ t.test('every setting that a document names exists, and help names every setting
 })
 
 t.test('every setting is declared once, and the scripts set what is declared', async (t) => {
-  const names = [SETTINGS, TERMINALS_SETTINGS].flatMap((settings) =>
+  const names = [SETTINGS, TERMINALS_SETTINGS, VAULT_SETTINGS].flatMap((settings) =>
     Object.values<Setting<unknown>>(settings).map(({ env }) => env),
   )
   t.same(names.toSorted(), [...new Set(names)].toSorted())
@@ -57,10 +67,16 @@ t.test('every setting is declared once, and the scripts set what is declared', a
     t.match(env, /^TERMINALS_/)
     t.match(read('docs/terminals.md'), `\`${env}\``, 'its page explains it')
   }
+  for (const { env } of Object.values(VAULT_SETTINGS)) {
+    t.match(env, /^VAULT_/)
+    t.match(read('docs/vault.md'), `\`${env}\``, 'its page explains it')
+  }
   for (const path of globSync(['examples/**/*', 'embedded/*.ts', 'Dockerfile'])) {
     if (!statSync(path).isFile()) continue
-    // BOOT_TERMINALS is the script's own.
-    for (const [name] of read(path).matchAll(/(?<![A-Z_])(?:GATEWAY|TERMINALS)_[A-Z_]*[A-Z]/g))
+    // BOOT_TERMINALS and BOOT_VAULT are the script's own.
+    for (const [name] of read(path).matchAll(
+      /(?<![A-Z_])(?:GATEWAY|TERMINALS|VAULT)_[A-Z_]*[A-Z]/g,
+    ))
       t.ok([...ALL_VARIABLES, ...OF_BOOT_SCRIPT].includes(name), `${path} sets ${name}`)
   }
 })

@@ -14,14 +14,22 @@
 # then stays down until SIGUSR1. Without the gateway there is no workspace, so this script ends with the gateway's exit code.
 # Exit codes: 0 stopped, 69 already running, 78 wrong configuration, else the gateway's.
 #
-# Settings, besides those of the gateway (GATEWAY_…) and of the keeper of terminals (TERMINALS_…), which no service gets:
+# Settings, besides those of the gateway (GATEWAY_…), of the keeper of terminals (TERMINALS_…) and of the vault (VAULT_…). Each
+# of these programs gets its own settings alone, and no service gets any:
 #   BOOT_TERMINAL, BOOT_OPENCLAW, BOOT_DASHBOARD, BOOT_STATS, BOOT_GATEWAY
 #                           the command of each program, in bash syntax; an empty command leaves the service out.
 #                           In BOOT_TERMINAL, "$1" is the terminal's credential
 #   BOOT_TERMINALS          the command of the keeper of terminals (BOOT_GATEWAY with terminals for serve), which keeps shells
 #                           while the gateway restarts; when it is empty, the gateway speaks to ttyd directly
 #   BOOT_CREDENTIAL         the command that prints that credential (BOOT_GATEWAY with terminal-credential for serve)
+#   BOOT_VAULT              the command of the vault (BOOT_GATEWAY with vault for serve), which is started when its key is set:
+#                           VAULT_MASTER_KEY_FILE, a file that only this script's user can read, or VAULT_MASTER_KEY. The vault
+#                           gets the key on a descriptor, and its log is vault.log
 #   BOOT_SERVICE_USER       the user for the services; by default the user of this script
+#   BOOT_OPENCLAW_USER, BOOT_TERMINAL_USER
+#                           the users for OpenClaw and for the shells, if they are agents of the vault (VAULT_AGENTS), which
+#                           needs a user for each; by default BOOT_SERVICE_USER
+#   BOOT_VAULT_USER         the user for the vault; by default the user of this script, from whom the key is no secret
 #   BOOT_GATEWAY_USER       the user for the gateway, which keeps the right to listen on port 80
 #   BOOT_RUN_DIR            the folder for process ids, one file per program (/run/workspace)
 #   BOOT_LOG_DIR            the folder for the services' output, one file per program (/var/log/workspace)
@@ -39,19 +47,30 @@ BOOT_GATEWAY=${BOOT_GATEWAY-'workspace-gateway serve'}
 default_program=${BOOT_GATEWAY:-workspace-gateway}
 BOOT_CREDENTIAL=${BOOT_CREDENTIAL-"${default_program% serve} terminal-credential"}
 BOOT_TERMINALS=${BOOT_TERMINALS-${BOOT_TERMINAL:+"${default_program% serve} terminals"}}
+MASTER_KEY=${VAULT_MASTER_KEY-} MASTER_KEY_FILE=${VAULT_MASTER_KEY_FILE-}
+unset VAULT_MASTER_KEY VAULT_MASTER_KEY_FILE
+vault_key=$MASTER_KEY$MASTER_KEY_FILE
+BOOT_VAULT=${BOOT_VAULT-${vault_key:+"${default_program% serve} vault"}}
+unset vault_key
 # In the order in which they are started.
-readonly -a PROGRAMS=(terminal terminals openclaw dashboard stats gateway)
+readonly -a PROGRAMS=(vault terminal terminals openclaw dashboard stats gateway)
+# The prefixes of our own programs' settings, which no other program gets.
+readonly -a OURS=(GATEWAY_ VAULT_ TERMINALS_ LINK_ RELAY_ LIMITS_ BOOT_)
 declare -A COMMAND=(
-  [terminal]=$BOOT_TERMINAL [terminals]=$BOOT_TERMINALS [openclaw]=$BOOT_OPENCLAW [dashboard]=$BOOT_DASHBOARD
+  [vault]=$BOOT_VAULT [terminal]=$BOOT_TERMINAL [terminals]=$BOOT_TERMINALS [openclaw]=$BOOT_OPENCLAW [dashboard]=$BOOT_DASHBOARD
   [stats]=$BOOT_STATS [gateway]=$BOOT_GATEWAY
 )
 SERVICE_USER=${BOOT_SERVICE_USER-}
+OPENCLAW_USER=${BOOT_OPENCLAW_USER-$SERVICE_USER}
+TERMINAL_USER=${BOOT_TERMINAL_USER-$SERVICE_USER}
 GATEWAY_USER=${BOOT_GATEWAY_USER-}
+VAULT_USER=${BOOT_VAULT_USER-}
 RUN_DIR=${BOOT_RUN_DIR:-/run/workspace}
 LOG_DIR=${BOOT_LOG_DIR:-/var/log/workspace}
 STATE_DIR=${GATEWAY_STATE_DIR:-/data/gateway}
 # In a folder of its own, which belongs to the gateway's user: the folder of the process ids belongs to the user of this script.
 KEEPER_SOCKET=${TERMINALS_SOCKET:-$RUN_DIR/gateway/terminals.sock}
+VAULT_DOORS=${VAULT_SOCKETS:-$RUN_DIR/vault}
 STOP_SECONDS=${BOOT_STOP_SECONDS:-10}
 PAUSE_SECONDS=${BOOT_PAUSE_SECONDS:-1}
 DRAIN_SECONDS=${GATEWAY_DRAIN_SECONDS:-4}
@@ -59,7 +78,7 @@ DRAIN_SECONDS=${GATEWAY_DRAIN_SECONDS:-4}
 readonly CRASHES_AT_MOST=5 CRASH_WINDOW=60 KILLED_WITHIN=5 LOG_KIB=1024 LOG_BYTES_KEPT=65536 NODE_MAJOR=24
 
 declare -A PID=() DUE=() ENDS=()
-declare -a STAT=() SERVICE_PREFIX=() GATEWAY_PREFIX=() KEEPER_PREFIX=()
+declare -a STAT=() SERVICE_PREFIX=() OPENCLAW_PREFIX=() TERMINAL_PREFIX=() GATEWAY_PREFIX=() KEEPER_PREFIX=() VAULT_PREFIX=()
 credential=
 signals=0
 retry=
@@ -96,6 +115,7 @@ find_node() {
       say info "the gateway runs with $node ($version): earlier ones on the PATH are too old"
       GATEWAY_PREFIX+=(env "PATH=${node%/*}:$PATH")
       KEEPER_PREFIX+=("PATH=${node%/*}:$PATH")
+      VAULT_PREFIX+=("PATH=${node%/*}:$PATH")
     fi
     return 0
   done
@@ -203,28 +223,93 @@ connect_terminals() {
   [[ -z $GATEWAY_USER ]] || { chmod 711 "$RUN_DIR" && chown "$GATEWAY_USER:" "$folder"; } || return 78
 }
 
-# Builds the prefixes of commands: they start a process group, change the user, and remove variables that are not the program's:
-# the gateway's from the keeper of terminals, and those of both and of this script from services.
+# Makes the folders of the vault: those of its doors, of which each agent can enter its own alone, and those of its files.
+prepare_vault() {
+  local agent uid group folder
+  local -a agents=() doors=()
+  [[ -n ${COMMAND[vault]} ]] || return 0
+  export VAULT_SOCKETS=$VAULT_DOORS
+  # When everything runs as one user, the vault makes the folders itself, and nothing keeps the agents apart.
+  [[ -n $VAULT_USER ]] || return 0
+  for folder in "${VAULT_STATE_DIR:-/data/vault}" "$(dirname "${VAULT_FILE:-/data/vault/.vault.enc}")"; do
+    mkdir -p "$folder" && chown -R "$VAULT_USER:" "$folder" && chmod 700 "$folder" || return 78
+  done
+  mkdir -p "$VAULT_DOORS" && chmod 711 "$RUN_DIR" "$VAULT_DOORS" || return 78
+  group=$(id -g "${GATEWAY_USER:-root}") || return 78
+  doors=("owner $group")
+  IFS=, read -ra agents <<<"${VAULT_AGENTS-}"
+  for agent in "${agents[@]}"; do
+    agent=${agent//[[:space:]]/} uid=${agent#*:}
+    # The vault itself says what is wrong with its list of agents.
+    [[ $agent =~ ^[a-z0-9-]+:[0-9]+$ ]] || continue
+    if ! group=$(getent passwd "$uid" | cut -d: -f4) || [[ -z $group ]]; then
+      say error "VAULT_AGENTS names the uid $uid for ${agent%:*}, and there is no such user"
+      return 78
+    fi
+    doors+=("${agent%:*} $group")
+  done
+  for agent in "${doors[@]}"; do
+    folder=$VAULT_DOORS/${agent% *}
+    # chown takes the set-group-ID bit away, so the mode comes last.
+    mkdir -p "$folder" && chown "$VAULT_USER:${agent#* }" "$folder" && chmod 2750 "$folder" || return 78
+  done
+}
+
+# Removes the settings of our other programs from a command's environment. $1 is the prefix of its own, or empty.
+without_others() {
+  local prefix variable
+  REMOVED=()
+  for prefix in "${OURS[@]}"; do
+    [[ $prefix != "$1" ]] || continue
+    for variable in $(compgen -e "$prefix"); do REMOVED+=(-u "$variable"); done
+  done
+}
+
+# Builds the prefix of a service in the array $1, for the user $2.
+build_service_prefix() {
+  local -n prefix=$1
+  local user=$2
+  prefix=(setsid)
+  [[ -z $user ]] || prefix+=(setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups)
+  without_others ''
+  prefix+=(env "${REMOVED[@]}")
+  [[ -z $user ]] || prefix+=("HOME=$(getent passwd "$user" | cut -d: -f6)" "USER=$user")
+}
+
+# Builds the prefixes of commands: they start a process group, change the user, and remove variables that are not the program's.
 build_prefixes() {
   local variable
-  SERVICE_PREFIX=(setsid) GATEWAY_PREFIX=(setsid) KEEPER_PREFIX=(setsid)
-  if [[ -n $SERVICE_USER ]]; then
-    SERVICE_PREFIX+=(setpriv --reuid "$SERVICE_USER" --regid "$(id -g "$SERVICE_USER")" --init-groups)
-  fi
-  SERVICE_PREFIX+=(env)
-  for variable in $(compgen -e GATEWAY_) $(compgen -e BOOT_) $(compgen -e TERMINALS_); do
-    SERVICE_PREFIX+=(-u "$variable")
-  done
-  if [[ -n $SERVICE_USER ]]; then
-    SERVICE_PREFIX+=("HOME=$(getent passwd "$SERVICE_USER" | cut -d: -f6)" "USER=$SERVICE_USER")
-  fi
+  local -a REMOVED=()
+  build_service_prefix SERVICE_PREFIX "$SERVICE_USER"
+  build_service_prefix OPENCLAW_PREFIX "$OPENCLAW_USER"
+  build_service_prefix TERMINAL_PREFIX "$TERMINAL_USER"
+  GATEWAY_PREFIX=(setsid) KEEPER_PREFIX=(setsid) VAULT_PREFIX=(setsid)
   if [[ -n $GATEWAY_USER ]]; then
     GATEWAY_PREFIX+=(setpriv --reuid "$GATEWAY_USER" --regid "$(id -g "$GATEWAY_USER")" --init-groups)
     KEEPER_PREFIX=("${GATEWAY_PREFIX[@]}")
     GATEWAY_PREFIX+=(--inh-caps +net_bind_service --ambient-caps +net_bind_service)
   fi
-  KEEPER_PREFIX+=(env)
-  for variable in $(compgen -e GATEWAY_) $(compgen -e BOOT_); do KEEPER_PREFIX+=(-u "$variable"); done
+  without_others GATEWAY_
+  GATEWAY_PREFIX+=(env "${REMOVED[@]}")
+  without_others TERMINALS_
+  KEEPER_PREFIX+=(env "${REMOVED[@]}")
+  if [[ -n $VAULT_USER ]]; then
+    VAULT_PREFIX+=(setpriv --reuid "$VAULT_USER" --regid "$(id -g "$VAULT_USER")" --init-groups)
+  fi
+  # The vault inherits a fixed list. A variable that changes how Node trusts certificates is not on it.
+  VAULT_PREFIX+=(env -i "PATH=$PATH" "HOME=/" "TZ=${TZ-}" VAULT_MASTER_KEY_FD=3)
+  for variable in $(compgen -e VAULT_); do VAULT_PREFIX+=("$variable=${!variable}"); done
+}
+
+# Reads the vault's key into REPLY, from its file for each start, because a change of the key may have replaced it.
+read_master_key() {
+  if [[ -n $MASTER_KEY && -n $MASTER_KEY_FILE ]]; then
+    say error 'VAULT_MASTER_KEY and VAULT_MASTER_KEY_FILE are both set; keep one'
+    return 78
+  fi
+  REPLY=$MASTER_KEY
+  [[ -z $MASTER_KEY_FILE ]] || read_line "$MASTER_KEY_FILE"
+  [[ -n $REPLY ]]
 }
 
 start() {
@@ -236,13 +321,22 @@ start() {
     argument=$credential credential=
   fi
   # Every step uses exec, so that the process id is the program's own.
-  if [[ $name == gateway ]]; then
+  if [[ $name == vault ]]; then
+    read_master_key || { give_up vault 78 'it has no key; set VAULT_MASTER_KEY_FILE to a file that this user can read'; return; }
+    "${VAULT_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" 3<<<"$REPLY" >>"$log" 2>&1 8>&- 9>&- &
+    REPLY=
+  elif [[ $name == gateway ]]; then
     : >"$log" # this file gets stderr, which says why the gateway cannot start; its log goes to standard output
     "${GATEWAY_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" 2>>"$log" 8>&- 9>&- &
   elif [[ $name == terminals ]]; then
     "${KEEPER_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" >>"$log" 2>&1 8>&- 9>&- &
   else
-    "${SERVICE_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" "$argument" >>"$log" 2>&1 8>&- 9>&- &
+    local -n prefix=SERVICE_PREFIX
+    case $name in
+      openclaw) local -n prefix=OPENCLAW_PREFIX ;;
+      terminal) local -n prefix=TERMINAL_PREFIX ;;
+    esac
+    "${prefix[@]}" bash -c "exec ${COMMAND[$name]}" "$name" "$argument" >>"$log" 2>&1 8>&- 9>&- &
   fi
   PID[$name]=$!
   echo "${PID[$name]}" >"$RUN_DIR/$name.pid.new" && mv "$RUN_DIR/$name.pid.new" "$RUN_DIR/$name.pid"
@@ -255,7 +349,7 @@ ended() {
   local name=$1 status=$2 one pause recent=0 kept=
   unset "PID[$name]"
   rm -f "$RUN_DIR/$name.pid" "$RUN_DIR/$name.pid.start"
-  if [[ $name == @(gateway|terminals) && $status == 0 ]]; then
+  if [[ $name == @(gateway|terminals|vault) && $status == 0 ]]; then
     # These exit with 0 only after a signal. This is how an operator restarts one of them alone.
     say info "$name was stopped; starting it again"
     DUE[$name]=0
@@ -266,7 +360,7 @@ ended() {
   done
   ENDS[$name]=$kept
   [[ $name != gateway ]] || cat "$LOG_DIR/gateway.log" >&2
-  if [[ $name == @(gateway|terminals) && $status == 78 ]]; then
+  if [[ $name == @(gateway|terminals|vault) && $status == 78 ]]; then
     give_up "$name" "$status" 'a wrong configuration does not get better by trying again'
   elif ((recent >= CRASHES_AT_MOST)); then
     give_up "$name" "$status" "$recent ends within $CRASH_WINDOW s"
@@ -316,6 +410,7 @@ stop_all() {
   end_processes "$STOP_SECONDS" "${PID[@]}"
   [[ -z ${COMMAND[terminals]} ]] || rm -f "$KEEPER_SOCKET"
   rmdir "$RUN_DIR/gateway" 2>/dev/null
+  [[ -z ${COMMAND[vault]} ]] || rmdir "$VAULT_DOORS"/*/ "$VAULT_DOORS" 2>/dev/null
   for name in "${PROGRAMS[@]}"; do rm -f "$RUN_DIR/$name.pid" "$RUN_DIR/$name.pid.start" "$RUN_DIR/$name.failed"; done
   rm -f "$RUN_DIR/boot.pid"
   say info 'stopped'
@@ -333,6 +428,7 @@ main() {
   rm "$RUN_DIR/pause"
   echo $$ >"$RUN_DIR/boot.pid"
   connect_terminals || exit 78
+  prepare_vault || exit 78
   build_prefixes
   find_node || exit 78
   ensure_credential || exit 78

@@ -1,5 +1,5 @@
 /** Does the boot script of examples/fly start, restart and stop the programs of a workspace, by process id? */
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
@@ -198,7 +198,7 @@ t.test('the keeper of terminals is put between the gateway and ttyd', async (t) 
     out(),
   )
   t.match(
-    await environmentOf(pidOf('gateway'), /^sleep\0/),
+    `\0${await environmentOf(pidOf('gateway'), /^sleep\0/)}`,
     `\0GATEWAY_TERMINAL_URL=unix:${socket}\0`,
   )
   const keeper = await environmentOf(pidOf('terminals'), /^sleep\0/)
@@ -321,6 +321,74 @@ t.test('the real keeper of terminals runs unless another command is given', asyn
   t.ok(isAlive(wrong.pidOf('gateway')), 'the others go on')
 })
 
+/** A vault that writes down the key that it gets, and waits. */
+const vaultThatWrites = (file: string) => `bash -c 'cat <&3 >${file}; exec sleep 1000'`
+
+t.test('the vault gets its key on a descriptor, and its own settings alone', async (t) => {
+  const folder = temporaryFolder(t)
+  const [given, key] = [join(folder, 'given'), join(folder, 'master-key')]
+  writeFileSync(key, 'key-of-a-test\n', { mode: 0o600 })
+  const { child, exited, said, pidOf, out } = boot(t, folder, {
+    BOOT_VAULT: vaultThatWrites(given),
+    VAULT_MASTER_KEY_FILE: key,
+    VAULT_AGENTS: 'coder:1001',
+    TERMINALS_SCROLLBACK: '500',
+    NODE_OPTIONS: '--no-warnings',
+    NODE_TLS_REJECT_UNAUTHORIZED: '0',
+    https_proxy: 'http://127.0.0.1:9',
+    SOMETHING_ELSE: 'x',
+  })
+  await said('gateway started')
+  const vault = await environmentOf(pidOf('vault'), /^sleep\0/)
+  t.equal(readFileSync(given, 'utf8'), 'key-of-a-test\n')
+  const names = vault.split('\0').flatMap((line) => line.split('=')[0] || [])
+  t.same(
+    names.filter((name) => !['PWD', 'SHLVL', '_', 'OLDPWD'].includes(name)).toSorted(),
+    ['HOME', 'PATH', 'TZ', 'VAULT_AGENTS', 'VAULT_MASTER_KEY_FD', 'VAULT_SOCKETS'],
+    'nothing else is inherited',
+  )
+  t.match(vault, `VAULT_SOCKETS=${join(folder, 'run/vault')}\0`)
+  const others = SERVICES.filter((name) => name !== 'terminal')
+  for (const name of others)
+    t.notMatch(await environmentOf(pidOf(name), /^sleep\0/), /VAULT_|BOOT_|key-of-a-test/, name)
+  t.notMatch(await environmentOf(pidOf('terminal'), /^bash\0-c\0sleep 1000/), /VAULT_|BOOT_/)
+  t.notMatch(await environmentOf(pidOf('gateway'), /^sleep\0/), /TERMINALS_/)
+  t.notMatch(out(), 'key-of-a-test')
+
+  writeFileSync(key, 'another-key\n')
+  process.kill(pidOf('vault'), 'SIGKILL')
+  await eventually(() => readFileSync(given, 'utf8') === 'another-key\n', 'the new key')
+  child.kill('SIGTERM')
+  t.equal(await exited, 0)
+})
+
+t.test('without its key there is no vault, and the others go on', async (t) => {
+  const none = boot(t, temporaryFolder(t))
+  await none.said('gateway started')
+  t.notMatch(none.out(), 'vault')
+  const folder = temporaryFolder(t)
+  const missing = { VAULT_MASTER_KEY_FILE: join(folder, 'missing') }
+  const both = { ...missing, VAULT_MASTER_KEY: 'x' }
+  for (const settings of [missing, both]) {
+    const { said, pidOf } = boot(t, temporaryFolder(t), { BOOT_VAULT: 'sleep 1000', ...settings })
+    await said('vault ended with 78 and is given up (it has no key')
+    await said('gateway started')
+    t.equal(pidOf('vault'), 0)
+  }
+})
+
+t.test('a key starts the vault with the program of the gateway', async (t) => {
+  const folder = temporaryFolder(t)
+  const program = join(folder, 'workspace-gateway')
+  writeFileSync(program, '#!/bin/bash\nexec sleep 1000 # "$@"\n', { mode: 0o755 })
+  const { said } = boot(t, folder, {
+    BOOT_GATEWAY: `${program} serve`,
+    VAULT_MASTER_KEY: 'key-of-a-test',
+  })
+  await said('vault started')
+  await said('gateway started')
+})
+
 const isRoot = process.getuid?.() === 0
 
 t.test(
@@ -341,6 +409,73 @@ t.test(
     child.kill('SIGTERM')
     t.equal(await exited, 0)
     t.same(readdirSync(join(folder, 'run')), ['boot.lock'])
+  },
+)
+
+t.test(
+  'the vault and each agent have a user of their own, and each agent can enter its own door alone',
+  { skip: isRoot ? false : 'root alone can start programs as another user' },
+  async (t) => {
+    const folder = temporaryFolder(t)
+    chmodSync(folder, 0o711)
+    const [vaultData, given] = [join(folder, 'vault-data'), join(folder, 'vault-data/given')]
+    const idOf = (user: string, what: 'u' | 'g') =>
+      Number(execFileSync('id', [`-${what}`, user], { encoding: 'utf8' }))
+    const { child, exited, said, pidOf } = boot(t, folder, {
+      BOOT_VAULT: vaultThatWrites(given),
+      BOOT_VAULT_USER: 'daemon',
+      BOOT_GATEWAY_USER: 'nobody',
+      BOOT_OPENCLAW_USER: 'games',
+      BOOT_TERMINAL_USER: 'mail',
+      VAULT_MASTER_KEY: 'key-of-a-test',
+      VAULT_AGENTS: `coder:${idOf('games', 'u')}, ops:${idOf('mail', 'u')}`,
+      VAULT_STATE_DIR: vaultData,
+      VAULT_FILE: join(vaultData, '.vault.enc'),
+    })
+    await said('gateway started')
+    const users = { vault: 'daemon', openclaw: 'games', terminal: 'mail', gateway: 'nobody' }
+    for (const [name, user] of Object.entries(users)) {
+      await runsProgram(pidOf(name), name === 'terminal' ? /^bash\0-c\0sleep/ : /^sleep\0/)
+      const status = readFileSync(`/proc/${pidOf(name)}/status`, 'utf8')
+      t.match(status, new RegExp(`^Uid:\\t${idOf(user, 'u')}\\t`, 'm'), `${name} is ${user}`)
+    }
+    t.equal(readFileSync(given, 'utf8'), 'key-of-a-test\n', 'the key reaches the other user')
+    t.equal(statSync(vaultData).mode & 0o7777, 0o700)
+    t.equal(statSync(vaultData).uid, idOf('daemon', 'u'))
+    const doors = join(folder, 'run/vault')
+    t.equal(statSync(doors).mode & 0o7777, 0o711)
+    const groups = { coder: 'games', ops: 'mail', owner: 'nobody' }
+    t.same(readdirSync(doors).toSorted(), Object.keys(groups).toSorted())
+    for (const [door, user] of Object.entries(groups)) {
+      const { mode, uid, gid } = statSync(join(doors, door))
+      t.equal(mode & 0o7777, 0o2750, door)
+      t.equal(uid, idOf('daemon', 'u'), door)
+      t.equal(gid, idOf(user, 'g'), door)
+    }
+    const enter = (user: string, door: string) =>
+      spawnSync('setpriv', [
+        ...['--reuid', user, '--regid', String(idOf(user, 'g')), '--init-groups'],
+        ...['ls', join(doors, door)],
+      ]).status
+    t.equal(enter('games', 'coder'), 0)
+    for (const door of ['ops', 'owner']) t.not(enter('games', door), 0, `not ${door}`)
+    child.kill('SIGTERM')
+    t.equal(await exited, 0)
+    t.same(readdirSync(join(folder, 'run')), ['boot.lock'])
+
+    const unknown = boot(t, temporaryFolder(t), {
+      BOOT_VAULT: 'sleep 1000',
+      BOOT_VAULT_USER: 'daemon',
+      VAULT_MASTER_KEY: 'x',
+      VAULT_AGENTS: 'coder:4000000',
+      VAULT_STATE_DIR: vaultData,
+      VAULT_FILE: join(vaultData, '.vault.enc'),
+    })
+    t.equal(await unknown.exited, 78)
+    t.match(
+      unknown.out(),
+      'VAULT_AGENTS names the uid 4000000 for coder, and there is no such user',
+    )
   },
 )
 

@@ -1,0 +1,66 @@
+/** How do agents and the owner speak to the vault? HTTP/1.1 and JSON on Unix sockets; here are the paths and the shapes. */
+import { join } from 'node:path'
+
+/** The socket of an agent's door. */
+export function agentSocket(sockets: string, agent: string): string {
+  return join(sockets, agent, 'agent.sock')
+}
+
+/** The socket of the owner's door. */
+export function ownerSocket(sockets: string): string {
+  return join(sockets, 'owner', 'owner.sock')
+}
+
+/** Where an agent asks for a lease, with POST, and gives it back, with DELETE and the lease in `Authorization: Bearer`. */
+export const LEASES_PATH = '/v1/leases'
+
+/** Where a lease is used: `/s/github/repos/…` goes to `/repos/…` of the entry `github`. */
+export const SERVICE_PREFIX = '/s/'
+
+/** How long a lease is valid at most, and by default (seconds). */
+export const LEASE_SECONDS = 900
+
+/** What an agent asks for. Without `methods` and `paths` it gets those of the entry. */
+export interface LeaseRequest {
+  readonly service: string
+  readonly methods?: readonly string[]
+  readonly paths?: readonly string[]
+  /** Seconds, at most {@link LEASE_SECONDS}. */
+  readonly ttl?: number
+}
+
+/** What an agent gets (201). */
+export interface LeaseAnswer {
+  /** `hvl_` and 32 letters and digits, within the shape that the service's tools insist on. */
+  readonly token: string
+  /** `http://127.0.0.1:PORT/s/github`; null while VAULT_PORT is not set. */
+  readonly base_url: string | null
+  /** RFC 3339 */
+  readonly expires_at: string
+  /** The variables that the service's tools read; empty while `base_url` is null. */
+  readonly env: Readonly<Record<string, string>>
+}
+
+/** An entry as the owner sees it: never with a credential. */
+export interface EntryView {
+  readonly id: string
+  readonly service: string
+  readonly kind: string
+  readonly origin: string
+  /** `authorization: Bearer {}` */
+  readonly slot: string
+  readonly methods: readonly string[]
+  readonly paths: readonly string[]
+  readonly headers: readonly string[]
+  readonly grants: readonly string[]
+  readonly allow_private: boolean
+  readonly upgrade: boolean
+  readonly decode: boolean
+  readonly suspended: boolean
+  readonly note: string
+  readonly versions: ReadonlyArray<{
+    readonly version: number
+    readonly created_at: string
+    readonly kept_until: string | null
+  }>
+}
