@@ -25,6 +25,7 @@ export const VAULT_ERRORS = {
   'body-too-large': { status: 413, title: 'The body is too long' },
   'too-many-leases': { status: 429, title: 'The agent has too many leases' },
   'too-many-requests': { status: 429, title: 'The agent has too many requests open' },
+  'internal-error': { status: 500, title: 'The vault failed' },
   'address-not-allowed': {
     status: 502,
     title: 'The service has an address that may not be dialled',
