@@ -111,7 +111,13 @@ function relayRequest(
   })
   request.on('error', () => relayed.destroy())
   response.on('close', () => relayed.destroy())
+  // Else the head waits for the body. Without a body, Node would frame one if the head left first.
+  if (hasBody(request.rawHeaders)) relayed.flushHeaders()
   request.pipe(relayed)
+}
+
+function hasBody(raw: RawHeaders): boolean {
+  return ['content-length', 'transfer-encoding'].some((name) => fieldLines(raw, name).length > 0)
 }
 
 function send(socketPath: string, request: IncomingMessage, headers: string[]): ClientRequest {

@@ -74,7 +74,7 @@ t.test('a HEAD request and a POST without a body keep their framing', async (t) 
   t.notOk('transfer-encoding' in (seen[1] ?? {}))
 })
 
-t.test('an event stream is not delayed, in either direction', async (t) => {
+t.test('heads and events are not delayed, in either direction', async (t) => {
   const { vault, baseUrl } = await startRelay(t)
   const uploaded: string[] = []
   vault.onRequest = (incoming, response) => {
@@ -86,10 +86,11 @@ t.test('an event stream is not delayed, in either direction', async (t) => {
     incoming.on('end', () => response.end())
   }
   const sent = request(`${baseUrl}/stream`, { method: 'POST' })
-  sent.write('one')
+  sent.flushHeaders()
   const [answer] = (await once(sent, 'response')) as [IncomingMessage]
   let got = ''
   answer.setEncoding('utf8').on('data', (piece: string) => (got += piece))
+  sent.write('one')
   await eventually(() => got === 'data: one\n\n', 'the first event, while the request is open')
   sent.write('two')
   await eventually(() => got.endsWith('data: two\n\n'), 'the second event')
