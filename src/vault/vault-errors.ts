@@ -34,6 +34,8 @@ export const VAULT_ERRORS = {
   'service-untrusted': { status: 502, title: 'The certificate of the service is not valid' },
   'answer-encoded': { status: 502, title: 'The service sent an encoded answer' },
   'answer-malformed': { status: 502, title: 'The service sent a malformed answer' },
+  // Of `exec`, which relays requests to the vault.
+  'vault-unreachable': { status: 502, title: 'The vault cannot be reached' },
   'service-timeout': { status: 504, title: 'The service did not answer in time' },
   'audit-unavailable': { status: 503, title: 'The audit log cannot be written' },
   'not-saved': { status: 507, title: 'The vault could not be written' },
