@@ -5,7 +5,7 @@
 import { createHash, randomInt } from 'node:crypto'
 import { coversPath, prefixProblem } from './path-rule.ts'
 import type { Entry, Policy } from './policy.ts'
-import { LEASE_SECONDS, type LeaseRequest } from './protocol.ts'
+import { LEASE_SECONDS, LONGEST_SECONDS, type LeaseRequest } from './protocol.ts'
 import { VaultError } from './vault-errors.ts'
 
 /** A lease. Whether it has expired is asked when a request begins, and never later. */
@@ -56,7 +56,9 @@ const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
 const RANDOM_LENGTH = 32
 
 interface Kept {
-  readonly lease: Lease
+  readonly lease: { -readonly [Member in keyof Lease]: Lease[Member] }
+  /** Until when it may be renewed (ms since the epoch). */
+  readonly renewableUntil: number
   readonly controller: AbortController
   /** Requests that began with it and are not over. */
   uses: number
@@ -89,18 +91,32 @@ export class Leases {
     const token = this.#shapeOf(entry.policy).replace('{}', randomText)
     const hash = hashOf(token)
     const controller = new AbortController()
-    const lease: Lease = Object.freeze({
+    const now = this.#now()
+    const lease: Lease = {
       agent,
       entryId: entry.id,
       service: entry.policy.service,
       ...{ methods, paths },
-      expiresAt: this.#now() + ttl * 1000,
+      expiresAt: now + ttl * 1000,
       shortHash: hash.slice(0, 8),
       revoked: controller.signal,
-    })
-    this.#kept.set(hash, { lease, controller, uses: 0 })
+    }
+    const renewableUntil = now + LONGEST_SECONDS * 1000
+    this.#kept.set(hash, { lease, controller, renewableUntil, uses: 0 })
     this.#perAgent.set(agent, (this.#perAgent.get(agent) ?? 0) + 1)
     return { token, lease }
+  }
+
+  /**
+   * Makes a lease that has not expired last for another 15 minutes, and no longer than 12 hours from its beginning.
+   * @throws {VaultError} `lease-expired` when it has lasted that long
+   */
+  renew(token: string): void {
+    const kept = this.#kept.get(hashOf(token))
+    if (kept === undefined || this.hasExpired(kept.lease)) throw expired(kept?.lease.service)
+    const until = Math.min(this.#now() + LEASE_SECONDS * 1000, kept.renewableUntil)
+    if (until <= this.#now()) throw expired(kept.lease.service)
+    kept.lease.expiresAt = Math.max(kept.lease.expiresAt, until)
   }
 
   /** The lease with this token, also when it has expired or was revoked in the last hour. */
@@ -200,6 +216,13 @@ function viewOf({ lease, uses }: Kept): LeaseView {
   const { agent, service, methods, paths, expiresAt, shortHash } = lease
   const expires = new Date(expiresAt).toISOString()
   return { agent, service, methods, paths, expires_at: expires, lease: shortHash, requests: uses }
+}
+
+function expired(service = 'SERVICE'): VaultError {
+  return new VaultError(
+    'lease-expired',
+    `the lease has expired; get one with: workspace-gateway vault lease ${service}`,
+  )
 }
 
 function hashOf(token: string): string {

@@ -7,9 +7,16 @@ import type { Logger } from 'pino'
 import type { Audit } from '../audit-row.ts'
 import type { Denials } from '../denials.ts'
 import { isServiceName } from '../entry-input.ts'
-import type { Leases } from '../leases.ts'
+import type { Lease, Leases } from '../leases.ts'
+import type { Entry } from '../policy.ts'
 import { presentedLeases } from '../presented.ts'
-import { LEASES_PATH, SERVICE_PREFIX, type LeaseAnswer, type LeaseRequest } from '../protocol.ts'
+import {
+  LEASES_PATH,
+  SERVICE_PREFIX,
+  type LeaseAnswer,
+  type LeaseRequest,
+  type RenewRequest,
+} from '../protocol.ts'
 import { VaultError } from '../vault-errors.ts'
 import {
   askForBody,
@@ -102,7 +109,9 @@ async function answer(
   if (url !== LEASES_PATH) throw nothingHere()
   if (method === 'POST') {
     askForBody(request, response)
-    sendJson(response, 201, await issue(question, leaseRequestOf(await readJsonBody(request))))
+    const body = await readJsonBody(request)
+    if (isRenewal(body)) sendJson(response, 200, await renew(question, request))
+    else sendJson(response, 201, await issue(question, leaseRequestOf(body)))
   } else if (method === 'DELETE') {
     giveBack(question, request)
     sendNothing(response)
@@ -121,47 +130,84 @@ async function issue(
   { agent, parts, asked }: Question,
   request: LeaseRequest,
 ): Promise<LeaseAnswer> {
-  const { entries, leases, audit, environmentOf } = parts
+  const { entries, leases } = parts
   const { service } = request
   asked.service = service
   const entry = entryForAgent(entries, agent, service)
   const { token, lease } = leases.issue(agent, entry, request)
   try {
     const row = { op: 'lease', agent, service, entry: entry.id, lease: lease.shortHash } as const
-    await audit.writeSoon(row)
+    await parts.audit.writeSoon(row)
   } catch (error) {
     leases.revoke(token)
     throw error
   }
+  return leaseAnswer(parts, entry, { token, lease })
+}
+
+/** Makes a lease last longer, when its row is on the disk. @throws {VaultError} */
+async function renew(
+  { agent, parts, asked }: Question,
+  request: IncomingMessage,
+): Promise<LeaseAnswer> {
+  const { token, lease } = ownLease({ agent, parts, asked }, request)
+  const { service, shortHash, entryId } = lease
+  if (lease.revoked.aborted) throw new VaultError('lease-revoked', 'the lease was revoked')
+  const entry = entryForAgent(parts.entries, agent, service)
+  if (parts.leases.hasExpired(lease)) parts.leases.renew(token) // refuses before the row is written
+  const row = { op: 'lease', agent, service, entry: entryId, lease: shortHash } as const
+  await parts.audit.writeSoon({ ...row, reason: 'renewed' })
+  parts.leases.renew(token)
+  return leaseAnswer(parts, entry, { token, lease })
+}
+
+/** What the agent is told of its lease. */
+function leaseAnswer(
+  parts: AgentDoorParts,
+  { policy: { service, origin } }: Entry,
+  { token, lease }: { token: string; lease: Lease },
+): LeaseAnswer {
   const port = parts.port()
   const baseUrl = port === undefined ? null : `http://127.0.0.1:${port}${SERVICE_PREFIX}${service}`
   return {
     token,
     base_url: baseUrl,
+    origin,
     expires_at: new Date(lease.expiresAt).toISOString(),
-    env:
-      baseUrl === null
-        ? {}
-        : environmentOf({ service, origin: entry.policy.origin, baseUrl, token }),
+    env: baseUrl === null ? {} : parts.environmentOf({ service, origin, baseUrl, token }),
   }
 }
 
 /** Takes a lease back. @throws {VaultError} */
-function giveBack({ agent, parts, asked }: Question, { rawHeaders }: IncomingMessage): void {
-  const [token, ...more] = presentedLeases(rawHeaders, ['authorization'])
-  if (token === undefined || more.length > 0)
-    throw new VaultError('lease-missing', 'send the lease in Authorization: Bearer')
-  const lease = parts.leases.find(token)
-  if (lease?.agent !== agent)
-    throw new VaultError('lease-invalid', 'the lease is not one of this agent')
+function giveBack({ agent, parts, asked }: Question, request: IncomingMessage): void {
+  const { token, lease } = ownLease({ agent, parts, asked }, request)
   const { service, shortHash, entryId } = lease
-  Object.assign(asked, { service, lease: shortHash })
   if (lease.revoked.aborted) return
   parts.leases.revoke(token)
   const row = { op: 'revoke', agent, service, entry: entryId, lease: shortHash } as const
   parts.audit.writeSoon({ ...row, reason: 'given back' }).catch((error: unknown) => {
     parts.logger.error({ err: error }, 'the return of a lease was not audited')
   })
+}
+
+/** The lease in `Authorization`, if it is this agent's. @throws {VaultError} */
+function ownLease(
+  { agent, parts, asked }: Question,
+  { rawHeaders }: IncomingMessage,
+): { token: string; lease: Lease } {
+  const [token, ...more] = presentedLeases(rawHeaders, ['authorization'])
+  if (token === undefined || more.length > 0)
+    throw new VaultError('lease-missing', 'send the lease in Authorization: Bearer')
+  const lease = parts.leases.find(token)
+  if (lease?.agent !== agent)
+    throw new VaultError('lease-invalid', 'the lease is not one of this agent')
+  Object.assign(asked, { service: lease.service, lease: lease.shortHash })
+  return { token, lease }
+}
+
+function isRenewal(body: unknown): body is RenewRequest {
+  if (typeof body !== 'object' || body === null) return false
+  return Object.keys(body).length === 1 && 'renew' in body && body.renew === true
 }
 
 const MEMBERS = ['service', 'methods', 'paths', 'ttl']
