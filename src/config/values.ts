@@ -174,7 +174,7 @@ export function parsePath(text: string): string {
 }
 
 /** The longest path of a Unix socket that the kernel accepts, in bytes. */
-const MAX_SOCKET_PATH_BYTES = 107
+export const MAX_SOCKET_PATH_BYTES = 107
 
 /** Parses an absolute path that is short enough for a Unix socket. */
 export function parseSocketPath(text: string): string {

@@ -1,13 +1,18 @@
 /** Which settings does the vault have? Those in VAULT_SETTINGS, each declared once. */
+import { closeSync, readSync } from 'node:fs'
+import { join } from 'node:path'
+import { codeOf } from '../answers/errors.ts'
 import { oneOf, optional, withDefault, wholeNumber } from './setting.ts'
 import { ConfigError, type Environment } from './load.ts'
+import { nearestName } from './nearest.ts'
 import {
   readProgramSettings,
   unknownVariables,
   type ProgramSettings,
   type ValuesOf,
 } from './program-settings.ts'
-import { parseAbsolutePath, parseAgents, parseMasterKey } from './vault-values.ts'
+import { MAX_SOCKET_PATH_BYTES, parseAbsolutePath } from './values.ts'
+import { OWNER_NAME, parseAgents, parseMasterKey } from './vault-values.ts'
 
 /** How the names of the vault's settings begin. */
 export const VAULT_PREFIX = 'VAULT_'
@@ -74,3 +79,162 @@ export const VAULT_SETTINGS = {
     ...oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
   }),
 } as const satisfies ProgramSettings
+
+type Values = ValuesOf<typeof VAULT_SETTINGS>
+
+/** The values of the vault's settings, with the key from whichever of its three ways was used. */
+export type VaultConfig = Omit<Values, 'masterKey' | 'masterKeyFd'> & { readonly masterKey: Buffer }
+
+/** What was configured, and what is legal but unwise: one line each. */
+export interface LoadedVault {
+  readonly config: VaultConfig
+  readonly warnings: readonly string[]
+}
+
+const NAMES: readonly string[] = Object.values(VAULT_SETTINGS).flatMap(({ env, secret }) =>
+  secret ? [env, `${env}_FILE`] : [env],
+)
+
+const KEY_WAYS = [
+  'VAULT_MASTER_KEY_FD',
+  'VAULT_MASTER_KEY_FILE',
+  'VAULT_MASTER_KEY',
+] as const satisfies readonly string[]
+
+/** A text that is longer than this is no key (bytes). */
+const MAX_KEY_TEXT_BYTES = 1024
+
+/**
+ * Reads and checks the vault's settings. The key's descriptor is read whole and closed, also when another setting is wrong.
+ * An unknown `VAULT_` name is a warning, because other programs use such names (`VAULT_ADDR`).
+ * @throws {ConfigError} with every problem
+ */
+export function loadVaultConfig(env: Environment): LoadedVault {
+  const { values, problems: wrong } = readProgramSettings(VAULT_SETTINGS, env)
+  const problems = [...wrong, ...refusedVariables(env), ...keyWayProblems(env)]
+  const { masterKeyFd, masterKey: written, ...rest } = values
+  let masterKey = written
+  if (masterKeyFd !== undefined) {
+    try {
+      masterKey = parseMasterKey(readDescriptor(masterKeyFd))
+    } catch (error) {
+      const what = error instanceof Error ? error.message : 'cannot be read'
+      problems.push(`VAULT_MASTER_KEY_FD ${masterKeyFd} ${what}; it takes ${KEY_ACCEPTS}`)
+    }
+  }
+  problems.push(...pathProblems(values))
+  if (problems.length > 0) throw new ConfigError(problems)
+  const config = Object.freeze({ ...rest, masterKey } as VaultConfig)
+  const warnings = unknownVariables(VAULT_PREFIX, NAMES, env)
+  return { config, warnings: [...warnings, ...agentWarnings(config)] }
+}
+
+/** The setting of the vault that is nearest to a misspelt name; undefined when none is near. */
+export function nearestVaultVariable(name: string): string | undefined {
+  return nearestName(name, NAMES, 3)
+}
+
+const KEY_ACCEPTS = VAULT_SETTINGS.masterKey.accepts
+
+/** The key must come in exactly one way, because nobody could tell which of two is in force. */
+function keyWayProblems(env: Environment): string[] {
+  const given = KEY_WAYS.filter((name) => env[name] !== undefined)
+  if (given.length === 1) return []
+  if (given.length === 0)
+    return [
+      `VAULT_MASTER_KEY_FD (or VAULT_MASTER_KEY_FILE, or VAULT_MASTER_KEY) is not set; the key is ${KEY_ACCEPTS}, which "openssl rand -base64 32" makes`,
+    ]
+  // Reading the settings has reported this pair already.
+  if (given.length === 2 && !given.includes('VAULT_MASTER_KEY_FD')) return []
+  return [`${given.join(' and ')} are set; keep one, the first is the best`]
+}
+
+/** Reads a descriptor to its end and closes it, so that no child inherits the key. */
+function readDescriptor(fd: number): string {
+  const bytes = Buffer.alloc(MAX_KEY_TEXT_BYTES + 1)
+  try {
+    const length = fill(fd, bytes)
+    if (length > MAX_KEY_TEXT_BYTES) throw new Error('has more than a key')
+    return bytes.toString('latin1', 0, length).replace(/(?:\r?\n)+$/, '')
+  } finally {
+    bytes.fill(0)
+    close(fd)
+  }
+}
+
+function fill(fd: number, bytes: Buffer): number {
+  let length = 0
+  try {
+    while (length < bytes.length) {
+      const count = readSync(fd, bytes, length, bytes.length - length, null)
+      if (count === 0) break
+      length += count
+    }
+  } catch (error) {
+    throw new Error(`cannot be read (${codeOf(error)})`, { cause: error })
+  }
+  return length
+}
+
+function close(fd: number): void {
+  try {
+    closeSync(fd)
+  } catch {
+    // It was not open, which the reading has reported.
+  }
+}
+
+/** Variables that change whom Node trusts or what it runs, each with what to do instead. */
+const REFUSED: ReadonlyArray<readonly [name: RegExp, remedy: string]> = [
+  [/^NODE_EXTRA_CA_CERTS$/, 'name the file in VAULT_EXTRA_CA_FILE instead'],
+  [/^NODE_OPTIONS$/, 'unset it, because its options can weaken the vault'],
+  [/^NODE_USE_ENV_PROXY$/, 'unset it, because the vault speaks to services itself'],
+  [/^(?:http|https|all)_proxy$/i, 'unset it, because the vault speaks to services itself'],
+]
+
+function refusedVariables(env: Environment): string[] {
+  const refused = Object.keys(env).flatMap((name) => {
+    if (env[name] === undefined || env[name] === '') return []
+    const row = REFUSED.find(([pattern]) => pattern.test(name))
+    return row === undefined
+      ? []
+      : [`${name} is set, and the vault does not start with it; ${row[1]}`]
+  })
+  if (env['NODE_TLS_REJECT_UNAUTHORIZED'] === '0')
+    refused.push(
+      'NODE_TLS_REJECT_UNAUTHORIZED is 0, which accepts every certificate, and the vault does not start with it; unset it',
+    )
+  return refused
+}
+
+/** A longer path would be cut by the kernel, and name another file. */
+function pathProblems({ sockets, agents = [] }: Partial<Values>): string[] {
+  if (sockets === undefined) return []
+  const paths = [
+    join(sockets, OWNER_NAME, 'owner.sock'),
+    ...agents.map(({ name }) => join(sockets, name, 'agent.sock')),
+  ]
+  const long = paths.find((path) => Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES)
+  return long === undefined
+    ? []
+    : [
+        `VAULT_SOCKETS makes the path "${long}", which is longer than the ${MAX_SOCKET_PATH_BYTES} bytes of a Unix socket's path`,
+      ]
+}
+
+function agentWarnings({ agents }: VaultConfig): string[] {
+  const own = process.getuid?.()
+  const shared = agents.filter(({ uid }, i) => agents.findIndex((one) => one.uid === uid) !== i)
+  return [
+    ...agents
+      .filter(({ uid }) => uid === own || uid === 0)
+      .map(
+        ({ name, uid }) =>
+          `VAULT_AGENTS: ${name} has the uid ${uid}, which can read everything that the vault can; give it a user of its own`,
+      ),
+    ...shared.map(
+      ({ name, uid }) =>
+        `VAULT_AGENTS: ${name} shares the uid ${uid} with another agent; to the machine they are one, and each can use the other's door`,
+    ),
+  ]
+}

@@ -33,26 +33,52 @@ const NEEDS_A_LOOK = /[%\\]|\/[/.]/
  * broken escapes or invalid UTF-8, and a path in which further decoding reveals any of these or changes the route.
  */
 export function parseTarget(raw: string, siteMap: SiteMap): Target | BadTarget {
+  const parts = splitTarget(raw)
+  if ('reason' in parts) return parts
+  const { path, query } = parts
+  const route = routeOf(path, siteMap)
+  const prefix = strippedPrefix(route, siteMap)
+  const canonical = canonicalPath(path, prefix, (bare) =>
+    routeOf(bare, siteMap) === route ? undefined : 'is another route when decoded',
+  )
+  if ('reason' in canonical) return canonical
+  const kept = path.slice(prefix.length)
+  return {
+    ...{ path, decodedPath: canonical.decodedPath, query, route },
+    forwarded: (kept === '' ? '/' : kept) + query,
+  }
+}
+
+/**
+ * Splits a request target in origin form into its path and its query (with its `?`, or empty).
+ * @returns the reason when the target is in another form, or has a fragment or a character that must be escaped
+ */
+export function splitTarget(raw: string): { path: string; query: string } | BadTarget {
   if (!raw.startsWith('/')) return { reason: 'not in origin form' }
   if (!PRINTABLE.test(raw)) return { reason: 'has a character that must be escaped' }
   if (raw.includes('#')) return { reason: 'has a fragment' } // GHSA-pxq7-h93f-9jrg
   const queryAt = raw.indexOf('?')
-  const path = queryAt < 0 ? raw : raw.slice(0, queryAt)
-  const query = queryAt < 0 ? '' : raw.slice(queryAt)
-  const route = routeOf(path, siteMap)
-  const prefix = strippedPrefix(route, siteMap)
-  let decodedPath = path
-  if (NEEDS_A_LOOK.test(path)) {
-    const decoded = decodeOnce(path)
-    if (decoded === undefined) return { reason: 'has a bad escape or invalid UTF-8' }
-    const bare = decodeFully(path)
-    if (routeOf(bare, siteMap) !== route) return { reason: 'is another route when decoded' }
-    const problem = problemOf(bare, prefix)
-    if (problem !== undefined) return { reason: problem }
-    decodedPath = decoded
-  }
-  const kept = path.slice(prefix.length)
-  return { path, decodedPath, query, route, forwarded: (kept === '' ? '/' : kept) + query }
+  return queryAt < 0
+    ? { path: raw, query: '' }
+    : { path: raw.slice(0, queryAt), query: raw.slice(queryAt) }
+}
+
+/**
+ * Checks that a path is in the one canonical form, at every level of decoding.
+ * @param prefix the prefix that is stripped before forwarding
+ * @param check a further check of the fully decoded path, which comes first
+ */
+export function canonicalPath(
+  path: string,
+  prefix = '',
+  check?: (bare: string) => TargetProblem | undefined,
+): { decodedPath: string } | BadTarget {
+  if (!NEEDS_A_LOOK.test(path)) return { decodedPath: path }
+  const decodedPath = decodeOnce(path)
+  if (decodedPath === undefined) return { reason: 'has a bad escape or invalid UTF-8' }
+  const bare = decodeFully(path)
+  const reason = check?.(bare) ?? problemOf(bare, prefix)
+  return reason === undefined ? { decodedPath } : { reason }
 }
 
 /** The problem of a fully decoded path, if it has one. @param prefix the prefix that is stripped before forwarding */

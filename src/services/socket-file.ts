@@ -1,5 +1,5 @@
 /**
- * How does a program of ours listen on a Unix socket? For its owner only, and in the place of a file that a dead process has
+ * How does a program of ours listen on a Unix socket? For its owner only unless told otherwise, and in the place of a file that a dead process has
  * left. A socket on which a process listens is left alone, also one that was made a moment ago.
  */
 import { chmodSync, linkSync, renameSync, rmSync, statSync, type BigIntStats } from 'node:fs'
@@ -8,24 +8,29 @@ import { codeOf } from '../answers/errors.ts'
 import { ALIVE_MS, canConnect } from './can-connect.ts'
 
 /**
- * Listens on a Unix socket with mode 600.
+ * Listens on a Unix socket.
  * @param listen Listens on the path. Rejects with the code `EADDRINUSE` while another process does.
+ * @param mode The permissions of the file, which never had wider ones. Default: 0o600.
  */
-export async function openSocketFile(path: string, listen: () => Promise<unknown>): Promise<void> {
+export async function openSocketFile(
+  path: string,
+  listen: () => Promise<unknown>,
+  mode = 0o600,
+): Promise<void> {
   await removeStaleSocket(path)
-  const umask = process.umask(0o177)
+  const umask = process.umask(0o777 & ~mode)
   try {
     await listen()
-    setMode(path)
+    setMode(path, mode)
   } finally {
     process.umask(umask)
   }
 }
 
 /** Where the folder has a default ACL, the umask has no effect. */
-function setMode(path: string): void {
+function setMode(path: string, mode: number): void {
   try {
-    chmodSync(path, 0o600)
+    chmodSync(path, mode)
   } catch (error) {
     if (codeOf(error) !== 'ENOENT') throw error // another process that starts has it in its hand, see removeFile
   }

@@ -18,7 +18,11 @@ export interface StateLock {
  * @throws an error of the system or of SQLite when the file cannot be made or locked
  */
 export function takeStateLock(stateDir: string): StateLock | undefined {
-  const path = join(stateDir, 'state.lock')
+  return takeLock(join(stateDir, 'state.lock'))
+}
+
+/** The same with a lock file of another name. The vault has such locks. */
+export function takeLock(path: string): StateLock | undefined {
   makePrivateFile(path)
   const database = new DatabaseSync(path)
   try {

@@ -56,8 +56,11 @@ export function writeNewFile(path: string, content: string, options: WriteOption
   return isWritten
 }
 
-/** Writes the content to a draft under another name, which `place` moves into place. The draft is gone when this returns. */
-function withDraft(
+/**
+ * Writes the content to a draft under another name (`PATH.<16 hex digits>.tmp`), which `place` moves into place. The draft is gone
+ * when this returns.
+ */
+export function withDraft(
   path: string,
   content: string,
   { mode = 0o600, durable = false }: WriteOptions,
@@ -91,13 +94,22 @@ export function readWholeFile(
   maxBytes: number,
   check?: (stats: Stats) => void,
 ): string {
+  return readWholeBytes(path, maxBytes, check).toString('utf8')
+}
+
+/** The same as {@link readWholeFile}, without decoding. */
+export function readWholeBytes(
+  path: string,
+  maxBytes: number,
+  check?: (stats: Stats) => void,
+): Buffer {
   const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
   try {
     const stats = fstatSync(fd)
     check?.(stats)
     if (!stats.isFile()) throw new Error('it is no regular file')
     if (stats.size > maxBytes) throw new Error(`it is longer than ${maxBytes} bytes`)
-    return readFileSync(fd, 'utf8')
+    return readFileSync(fd)
   } finally {
     closeSync(fd)
   }

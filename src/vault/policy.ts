@@ -1,6 +1,6 @@
 /**
  * What does an entry of the vault say? Its policy: one service, its fixed origin, where the credential goes in a request, and who
- * may ask for what. The policy is bound to the sealed credential (VAULT.md section 5), so nobody can change it in the file.
+ * may ask for what. The policy is bound to the sealed credential (docs/vault.md), so nobody can change it in the file.
  */
 
 /** How the credential is put into a request. More kinds (OAuth 2, GitHub App, SigV4) may come: the name is part of the seal. */

@@ -11,7 +11,10 @@ export function ownerSocket(sockets: string): string {
   return join(sockets, 'owner', 'owner.sock')
 }
 
-/** Where an agent asks for a lease, with POST, and gives it back, with DELETE and the lease in `Authorization: Bearer`. */
+/**
+ * Where an agent asks for a lease, with POST, and gives it back, with DELETE and the lease in `Authorization: Bearer`. POST with
+ * the lease there and a {@link RenewRequest} extends it.
+ */
 export const LEASES_PATH = '/v1/leases'
 
 /** Where a lease is used: `/s/github/repos/…` goes to `/repos/…` of the entry `github`. */
@@ -29,12 +32,25 @@ export interface LeaseRequest {
   readonly ttl?: number
 }
 
+/**
+ * What an agent sends to use its lease for longer (200 and a {@link LeaseAnswer} with the same token). It gets {@link LEASE_SECONDS}
+ * from now on, as long as it is granted, and at most {@link LONGEST_SECONDS} since the lease was made.
+ */
+export interface RenewRequest {
+  readonly renew: true
+}
+
+/** How long a lease can be renewed, from its beginning (seconds). */
+export const LONGEST_SECONDS = 12 * 3600
+
 /** What an agent gets (201). */
 export interface LeaseAnswer {
   /** `hvl_` and 32 letters and digits, within the shape that the service's tools insist on. */
   readonly token: string
   /** `http://127.0.0.1:PORT/s/github`; null while VAULT_PORT is not set. */
   readonly base_url: string | null
+  /** The origin of the entry. A client that listens itself finds the service's tools by it. */
+  readonly origin: string
   /** RFC 3339 */
   readonly expires_at: string
   /** The variables that the service's tools read; empty while `base_url` is null. */

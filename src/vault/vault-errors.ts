@@ -25,6 +25,7 @@ export const VAULT_ERRORS = {
   'body-too-large': { status: 413, title: 'The body is too long' },
   'too-many-leases': { status: 429, title: 'The agent has too many leases' },
   'too-many-requests': { status: 429, title: 'The agent has too many requests open' },
+  'internal-error': { status: 500, title: 'The vault failed' },
   'address-not-allowed': {
     status: 502,
     title: 'The service has an address that may not be dialled',
@@ -33,6 +34,8 @@ export const VAULT_ERRORS = {
   'service-untrusted': { status: 502, title: 'The certificate of the service is not valid' },
   'answer-encoded': { status: 502, title: 'The service sent an encoded answer' },
   'answer-malformed': { status: 502, title: 'The service sent a malformed answer' },
+  // Of `exec`, which relays requests to the vault.
+  'vault-unreachable': { status: 502, title: 'The vault cannot be reached' },
   'service-timeout': { status: 504, title: 'The service did not answer in time' },
   'audit-unavailable': { status: 503, title: 'The audit log cannot be written' },
   'not-saved': { status: 507, title: 'The vault could not be written' },

@@ -1,0 +1,156 @@
+/**
+ * How are lines appended to the audit log? All or none: after a failure the file is cut back to its last good length. Only this
+ * process writes to the file; when it was changed from outside, nothing more is written.
+ */
+import {
+  closeSync,
+  constants,
+  fdatasync,
+  fdatasyncSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  writeSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+import { refusal, refuseUnlessPrivate, type NamedFile } from '../at-rest/file-errors.ts'
+import { MAX_LINE_BYTES } from './audit-line.ts'
+
+const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR } = constants
+
+const LINE_BREAK = 0x0a
+
+/** At the opening, at most so many bytes are read from the end. */
+const MAX_TAIL_BYTES = 8 * 1024 * 1024
+
+/** The open file. */
+export class AuditFile {
+  readonly #fd: number
+  #length: number
+  /** Whether the file may be longer than `#length`, because cutting it has failed. */
+  #hasRest = false
+
+  constructor(fd: number, length: number) {
+    this.#fd = fd
+    this.#length = length
+  }
+
+  /**
+   * Opens the file, makes it if necessary, and cuts off a last line without its line break: a killed process has left that line, and
+   * nobody was told that it was written.
+   * @throws {VaultFileError}, and errors of the system
+   */
+  static open(file: NamedFile): AuditFile {
+    const fd = openSync(file.path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600)
+    try {
+      const stats = fstatSync(fd)
+      refuseUnlessPrivate(file, stats)
+      const opened = new AuditFile(fd, stats.size)
+      opened.#cutHalfLine(file)
+      syncFolder(dirname(file.path))
+      return opened
+    } catch (error) {
+      closeSync(fd)
+      throw error
+    }
+  }
+
+  get length(): number {
+    return this.#length
+  }
+
+  /** Reads at most so many last lines, as far as they are in the last 8 MiB. */
+  lastLines(count: number): string[] {
+    const from = Math.max(0, this.#length - MAX_TAIL_BYTES)
+    const lines = this.#read(from, this.#length).toString('utf8').split('\n').slice(0, -1)
+    if (from > 0) lines.shift()
+    return lines.slice(-count)
+  }
+
+  /** Appends lines, each with its line break. They are not yet on the disk. @throws an error; nothing is appended then */
+  append(lines: string): void {
+    this.#refuseIfChanged()
+    const bytes = Buffer.from(lines)
+    this.#hasRest = true
+    try {
+      for (let done = 0; done < bytes.length;) done += writeSync(this.#fd, bytes, done)
+    } catch (error) {
+      this.#cut()
+      throw error
+    }
+    this.#hasRest = false
+    this.#length += bytes.length
+  }
+
+  /** Removes everything after a length. */
+  cutTo(length: number): void {
+    this.#length = length
+    this.#hasRest = true
+    this.#cut()
+  }
+
+  /** Waits until everything that was appended is on the disk. */
+  syncNow(): void {
+    fdatasyncSync(this.#fd)
+  }
+
+  /** The same without blocking. */
+  sync(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      fdatasync(this.#fd, (error) => (error === null ? resolve() : reject(error)))
+    })
+  }
+
+  close(): void {
+    closeSync(this.#fd)
+  }
+
+  #cut(): void {
+    try {
+      ftruncateSync(this.#fd, this.#length)
+      this.#hasRest = false
+    } catch {
+      // The next append tries again.
+    }
+  }
+
+  #refuseIfChanged(): void {
+    if (this.#hasRest) this.#cut()
+    const { size, nlink } = fstatSync(this.#fd)
+    if (nlink === 0) throw new Error('it was deleted; start the vault again')
+    if (size !== this.#length) throw new Error('its length was changed; start the vault again')
+  }
+
+  #cutHalfLine(file: NamedFile): void {
+    const from = Math.max(0, this.#length - MAX_LINE_BYTES)
+    const end = this.#read(from, this.#length)
+    const breakAt = end.lastIndexOf(LINE_BREAK)
+    if (breakAt === end.length - 1) return // also when the file is empty
+    if (breakAt < 0 && from > 0) throw refusal(file, 'ends with a line that is too long')
+    ftruncateSync(this.#fd, from + breakAt + 1)
+    fsyncSync(this.#fd)
+    this.#length = from + breakAt + 1
+  }
+
+  #read(from: number, to: number): Buffer {
+    const bytes = Buffer.alloc(to - from)
+    let done = 0
+    while (done < bytes.length) {
+      const count = readSync(this.#fd, bytes, done, bytes.length - done, from + done)
+      if (count === 0) break
+      done += count
+    }
+    return bytes.subarray(0, done)
+  }
+}
+
+function syncFolder(folder: string): void {
+  const fd = openSync(folder, 'r')
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * Is the audit log as it was written? Each line must be exactly the line of a row with the right hash, and must continue the row
+ * before. The file is read piece by piece, so its size does not matter. Somebody who writes the whole log anew is found with an anchor
+ * only: the last hash, which the vault writes to its own log too.
+ */
+import { isUtf8 } from 'node:buffer'
+import { closeSync, constants, openSync, readSync } from 'node:fs'
+import { MAX_LINE_BYTES, NO_HASH, parseLine } from './audit-line.ts'
+
+const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
+
+const LINE_BREAK = 0x0a
+
+/** So much is read at once, in bytes. */
+const PIECE_BYTES = 64 * 1024
+
+/** The result. */
+export interface Verdict {
+  /** The number of lines that are right, up to the first that is not. */
+  readonly rows: number
+  /** The first line that is wrong, counted from 1, and a sentence without its full stop. */
+  readonly problem?: { readonly line: number; readonly what: string }
+}
+
+/** Verifies a log. @throws an error of the system when the file cannot be read */
+export function verifyAudit(path: string): Verdict {
+  const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+  try {
+    return verifyLines(linesOf(fd))
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function verifyLines(lines: Iterable<Line>): Verdict {
+  let rows = 0
+  let hash = NO_HASH
+  for (const { text, problem } of lines) {
+    const row = problem === undefined ? parseLine(text) : undefined
+    const what = problem ?? (row === undefined ? CHANGED : misplacement(row, rows + 1, hash))
+    if (what !== undefined) return { rows, problem: { line: rows + 1, what } }
+    rows++
+    hash = row?.hash ?? ''
+  }
+  return { rows }
+}
+
+const CHANGED = 'the row was changed: its hash is not the hash of its content'
+
+/** Says why a row with the right hash does not stand where it was written. */
+function misplacement({ n, prev }: { n: number; prev: string }, expected: number, hash: string) {
+  if (n > expected)
+    return `row ${n} stands where row ${expected} must: a row was removed, or rows were reordered`
+  if (n < expected)
+    return `row ${n} stands where row ${expected} must: a row was added, or rows were reordered`
+  if (prev !== hash)
+    return 'the row does not continue the row before: one of the two was changed together with its hash, or rows before were removed or added'
+  return undefined
+}
+
+interface Line {
+  readonly text: string
+  readonly problem?: string
+}
+
+/** Reads lines. It holds one piece and one line at a time, and ends after a line that is too long or not complete. */
+function* linesOf(fd: number): Generator<Line> {
+  const piece = Buffer.alloc(PIECE_BYTES)
+  let parts: Buffer[] = []
+  let bytes = 0
+  for (;;) {
+    const read = piece.subarray(0, readSync(fd, piece, 0, PIECE_BYTES, null))
+    if (read.length === 0) break
+    let from = 0
+    for (let at = read.indexOf(LINE_BREAK); at >= 0; at = read.indexOf(LINE_BREAK, from)) {
+      const line = Buffer.concat([...parts, read.subarray(from, at)])
+      yield isUtf8(line) ? { text: line.toString('utf8') } : { text: '', problem: CHANGED }
+      parts = []
+      bytes = 0
+      from = at + 1
+    }
+    parts.push(Buffer.from(read.subarray(from)))
+    bytes += read.length - from
+    if (bytes > MAX_LINE_BYTES) {
+      yield { text: '', problem: 'the line is too long' }
+      return
+    }
+  }
+  if (bytes > 0)
+    yield {
+      text: '',
+      problem:
+        'the line is not complete: the vault was killed while writing, and cuts it off at its next start',
+    }
+}

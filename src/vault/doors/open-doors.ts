@@ -1,0 +1,119 @@
+/** Which doors has the vault? The owner's, one for each agent, and the loopback port. This file opens them and joins their parts. */
+import { dirname } from 'node:path'
+import type { Logger } from 'pino'
+import type { VaultConfig } from '../../config/vault-settings.ts'
+import type { Audit } from '../audit-row.ts'
+import { Denials } from '../denials.ts'
+import { Leases } from '../leases.ts'
+import { agentSocket, ownerSocket } from '../protocol.ts'
+import type { Forwarding } from '../use.ts'
+import { makeAgentDoor, type AgentDoorParts } from './agent-door.ts'
+import { prepareDoorFolder } from './folders.ts'
+import { makeLeaseDoor } from './lease-door.ts'
+import { makeOwnerDoor, type OwnerDoorParts } from './owner-door.ts'
+import {
+  closableServer,
+  listenOnPort,
+  listenOnSocket,
+  type Door,
+  type Entries,
+  type PresetOf,
+} from './server-shared.ts'
+import { Uses } from './uses.ts'
+
+/** What the doors of a vault need. */
+export interface DoorParts {
+  readonly config: Pick<VaultConfig, 'sockets' | 'agents' | 'port'>
+  readonly entries: Entries
+  readonly audit: Audit
+  readonly forwarding: Forwarding
+  readonly logger: Logger
+  readonly presetOf: PresetOf
+  readonly environmentOf: AgentDoorParts['environmentOf']
+  readonly recent: OwnerDoorParts['recent']
+  readonly backup: OwnerDoorParts['backup']
+  readonly status: OwnerDoorParts['status']
+  readonly now?: () => number
+}
+
+/** The owner's door, open before the vault's file. Its requests wait for the parts. */
+export interface OpenOwnerDoor extends Door {
+  readonly ready: (parts: OwnerDoorParts) => void
+}
+
+/** All doors of a running vault. */
+export interface OpenDoors extends Door {
+  readonly leases: Leases
+  /** The port for leases; undefined when none is open. */
+  readonly port: number | undefined
+  /** What is done now and then: forgets old leases, and writes the numbers of refusals. */
+  tick(): void
+}
+
+/**
+ * Opens the owner's door. Of two vaults that start at once, one cannot, so that it never opens the file.
+ * @throws {ConfigError} for a folder that others may use; an error with `EADDRINUSE` while another vault runs
+ */
+export async function openOwnerDoor(sockets: string, logger: Logger): Promise<OpenOwnerDoor> {
+  const path = ownerSocket(sockets)
+  const mode = prepareDoorFolder(dirname(path))
+  const { promise, resolve } = Promise.withResolvers<OwnerDoorParts>()
+  const server = makeOwnerDoor(promise, { logger })
+  const door = closableServer(server)
+  await listenOnSocket(server, { path, mode, logger })
+  return { ready: resolve, close: () => door.close() }
+}
+
+/**
+ * Opens the doors of the agents and the port, and lets the owner's door answer.
+ * @throws as {@link openOwnerDoor}, with nothing left open
+ */
+export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise<OpenDoors> {
+  const { config, entries, audit, logger, presetOf, now = Date.now } = parts
+  const leases = new Leases({ now, shapeOf: (policy) => presetOf(policy)?.leaseShape ?? 'hvl_{}' })
+  entries.onChange((before, after) => leases.follow(before, after))
+  const denials = new Denials({ audit, logger, now })
+  const shared = { entries, leases, denials, logger, presetOf }
+  const uses = new Uses({ ...shared, forwarding: parts.forwarding })
+  const doors: Door[] = [owner]
+  const close = async (): Promise<void> => {
+    leases.close()
+    await Promise.all(doors.map((door) => door.close()))
+    denials.settle(true)
+  }
+  let port: number | undefined
+  try {
+    if (config.port !== undefined) {
+      const server = makeLeaseDoor({ uses, denials, logger })
+      doors.push(closableServer(server))
+      port = await listenOnPort(server, config.port, logger)
+    }
+    for (const { name } of config.agents) {
+      const path = agentSocket(config.sockets, name)
+      const mode = prepareDoorFolder(dirname(path))
+      const { environmentOf } = parts
+      const server = makeAgentDoor(name, {
+        ...shared,
+        audit,
+        uses,
+        environmentOf,
+        port: () => port,
+      })
+      doors.push(closableServer(server))
+      await listenOnSocket(server, { path, mode, logger })
+    }
+  } catch (error) {
+    await close()
+    throw error
+  }
+  const { recent, backup, status } = parts
+  const agents = config.agents.map(({ name }) => name)
+  owner.ready({ ...{ entries, leases, logger, presetOf, agents, now }, recent, backup, status })
+  return {
+    ...{ leases, port, close },
+    tick() {
+      leases.sweep()
+      denials.settle()
+    },
+  }
+}
