@@ -292,6 +292,25 @@ t.test('after a full disk, later changes work', (t) => {
   t.end()
 })
 
+t.test('a vault that cannot be made is made later, and the message says why', (t) => {
+  const folder = temporaryFolder(t)
+  const failAt = (step: string, expected: Record<string, unknown>) => {
+    const putBack = watchFileSteps((name) => {
+      if (name === step) throw systemError('ENOSPC')
+    })
+    t.throws(() => openVault(t, folder), expected, step)
+    putBack()
+  }
+  failAt('writeSync', { name: 'VaultError', code: 'audit-unavailable' })
+  const full = /^VAULT_FILE .* cannot be written, because the disk is full \(ENOSPC\)/
+  failAt('writeFileSync half', { name: 'VaultFileError', message: full })
+  const { vault, audit, auditPath } = openVault(t, folder)
+  t.same(vault.entries(), [])
+  t.match(audit.last, { sequence: 2, saved: 2 })
+  t.same(verifyAudit(auditPath).problem, undefined)
+  t.end()
+})
+
 t.test('a change that can neither be saved nor undone stops changes until a restart', (t) => {
   const { vault, folder, close } = openVault(t)
   addEntry(vault, entryOf('github', { note: 'before' }))
