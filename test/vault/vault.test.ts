@@ -294,7 +294,7 @@ t.test('after a full disk, later changes work', (t) => {
 
 t.test('a vault that cannot be made is made later, and the message says why', (t) => {
   const folder = temporaryFolder(t)
-  const failAt = (step: string, expected: Record<string, unknown>) => {
+  const failAt = (step: string, expected: { name: string; code?: string; message?: RegExp }) => {
     const putBack = watchFileSteps((name) => {
       if (name === step) throw systemError('ENOSPC')
     })
