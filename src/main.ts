@@ -66,7 +66,7 @@ class UsageError extends Error {}
 async function run([asked = 'serve', ...args]: readonly string[]): Promise<number | undefined> {
   const command = commandNamed(asked)
   if (command === undefined) throw new UsageError(unknownCommand(asked))
-  if (command !== 'help' && args.some((one) => one === '--help' || one === '-h')) {
+  if (command !== 'help' && ownArguments(args).some((one) => one === '--help' || one === '-h')) {
     IO.out(commandHelp(command))
     return EXIT.ok
   }
@@ -103,6 +103,8 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
         process.env,
         IO,
       )
+    case 'vault':
+      return (await import('./commands/vault.ts')).vault(args, process.env, IO)
     case 'version':
       if (args.length > 0) throw new UsageError('version takes no arguments')
       IO.out(`workspace-gateway ${VERSION}\n`)
@@ -111,6 +113,12 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       break // no `default`, so that the linter names a command that has no case
   }
   return help(args)
+}
+
+/** The arguments that are ours: what stands behind `--` belongs to a program that `vault exec` runs. */
+function ownArguments(args: readonly string[]): readonly string[] {
+  const end = args.indexOf('--')
+  return end < 0 ? args : args.slice(0, end)
 }
 
 function help([asked, ...more]: readonly string[]): number {
@@ -183,7 +191,7 @@ function describeFailure(error: unknown): Failure {
     return { text: message, exitCode: EXIT.unavailable }
   if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code))
     return { text: describeAddressFailure(code), exitCode: EXIT.unavailable }
-  const isSetting = error instanceof Error && /^(?:GATEWAY|TERMINALS)_/.test(message)
+  const isSetting = error instanceof Error && /^(?:GATEWAY|TERMINALS|VAULT)_/.test(message)
   return { text: message, exitCode: isSetting ? EXIT.config : EXIT.failed }
 }
 

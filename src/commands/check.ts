@@ -18,6 +18,7 @@ import {
   PREFIX as KEEPER_PREFIX,
   TERMINALS_SETTINGS,
 } from '../config/terminals-settings.ts'
+import { nearestVaultVariable, VAULT_PREFIX, VAULT_SETTINGS } from '../config/vault-settings.ts'
 import { configAdvice } from './advice.ts'
 import type { Io } from './io.ts'
 import { jsonText } from './printable.ts'
@@ -90,7 +91,23 @@ const DECLARED = Object.entries(SETTINGS) as ReadonlyArray<
   readonly [keyof Config, Setting<unknown>]
 >
 
-const KEEPER_SETTINGS = Object.values<Setting<unknown>>(TERMINALS_SETTINGS)
+/** The settings of our other programs, which can be explained here too. */
+const OTHERS: ReadonlyArray<{
+  readonly prefix: string
+  readonly settings: ReadonlyArray<Setting<unknown>>
+  readonly nearest: (name: string) => string | undefined
+}> = [
+  {
+    prefix: KEEPER_PREFIX,
+    settings: Object.values<Setting<unknown>>(TERMINALS_SETTINGS),
+    nearest: nearestKeeperVariable,
+  },
+  {
+    prefix: VAULT_PREFIX,
+    settings: Object.values<Setting<unknown>>(VAULT_SETTINGS),
+    nearest: nearestVaultVariable,
+  },
+]
 
 function effectiveSettings(config: Config, env: Environment): Effective[] {
   // Show values as they were written, but the state folder as the resolved path.
@@ -144,13 +161,13 @@ function report(settings: readonly Effective[], warnings: readonly string[]): st
 /** Prints the meaning and the current value of one setting. */
 function explain(asked: string, env: Environment, io: Io, json: boolean): number {
   const name = asked.toUpperCase().replaceAll('-', '_')
-  const isKeepers = name.startsWith(KEEPER_PREFIX)
-  const full = isKeepers || name.startsWith('GATEWAY_') ? name : `GATEWAY_${name}`
-  const setting = [...DECLARED.map(([, one]) => one), ...KEEPER_SETTINGS].find(
+  const other = OTHERS.find(({ prefix }) => name.startsWith(prefix))
+  const full = other !== undefined || name.startsWith('GATEWAY_') ? name : `GATEWAY_${name}`
+  const setting = (other?.settings ?? DECLARED.map(([, one]) => one)).find(
     (one) => one.env === full || (one.secret && `${one.env}_FILE` === full),
   )
   if (setting === undefined) {
-    const nearest = isKeepers ? nearestKeeperVariable(full) : nearestVariable(full)
+    const nearest = (other?.nearest ?? nearestVariable)(full)
     io.err(
       `workspace-gateway: ${printable(asked)} is not a setting${nearest === undefined ? '; "workspace-gateway help" lists them' : `; did you mean ${nearest}?`}\n`,
     )

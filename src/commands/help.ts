@@ -1,6 +1,7 @@
 /** What does `help` print? A text that is generated from the declarations of commands and settings, so that it stays true. */
 import { SETTINGS } from '../config/settings.ts'
 import { TERMINALS_SETTINGS } from '../config/terminals-settings.ts'
+import { VAULT_SETTINGS } from '../config/vault-settings.ts'
 import type { Setting } from '../config/setting.ts'
 import { nearestName } from '../config/nearest.ts'
 import { VERSION } from '../answers/version.ts'
@@ -159,6 +160,36 @@ export const COMMANDS = {
       'Needs GATEWAY_STATE_DIR alone. Ends with 78 when the file cannot be trusted or made.',
     ],
   },
+  vault: {
+    usage: 'vault [COMMAND]',
+    summary: 'keep credentials that agents use and never hold; or change, check and use them',
+    details: [
+      'Without a command it runs the vault in the foreground. Its settings are VAULT_… variables (docs/vault.md).',
+      'For the owner (--socket PATH names the owner’s socket; by default the one in VAULT_SOCKETS):',
+      'add SERVICE < FILE       add an entry, with its credential from standard input; github, github-git, anthropic,',
+      '                         openai, slack and google have presets, all others need --origin, --methods, --paths',
+      '  --origin URL           the one place that the credential is sent to',
+      "  --header 'NAME: … {}'  the header that carries it, with a hole for it; or --basic USER",
+      '  --methods GET,POST     the methods that may be used',
+      '  --paths /repos,/user   the path prefixes that may be used',
+      '  --grant AGENT          who may use it; repeated, or several by comma',
+      '  --forward-headers A,B  further request headers that are forwarded',
+      '  --allow-private        the service may have a private address; --upgrade: WebSockets; --decode: encoded answers',
+      '  --note TEXT            what you want to remember; --kind header, basic or workspace',
+      'list [--json]            all entries; show SERVICE [--json]: one; never a credential',
+      'rotate SERVICE < FILE    a new credential at once; --overlap 10m keeps the old one for --back',
+      'grant SERVICE AGENT…     let agents use it; revoke SERVICE AGENT… takes that back, and cuts what is open',
+      'resume SERVICE           end a suspension; remove SERVICE: delete the entry',
+      'audit [--json] [--limit N]  the last accesses; audit verify: whether the log is as it was written',
+      'backup FILE              save the sealed file; restore FILE [--accept-older]: put one back, while no vault runs',
+      'check                    whether settings, key, file and audit log are sound; also without a running vault',
+      'rekey --new-key-file F   seal everything with another key',
+      'For an agent (--socket PATH names its socket):',
+      'lease SERVICE            print a lease for 15 minutes; --methods, --paths and --ttl narrow it; --json',
+      'exec SERVICE -- PROGRAM  run a program with leases that are renewed while it runs',
+      'Ends with 0, 1 when the vault refused, 69 when it cannot be asked, 78 for a wrong setting or a file that is not sound.',
+    ],
+  },
   version: {
     usage: 'version',
     summary: 'print the release of this program (also --version, -v)',
@@ -227,6 +258,9 @@ ${settingsText(SETTINGS)}
 
 Settings of the keeper of terminals
 ${settingsText(TERMINALS_SETTINGS)}
+
+Settings of the vault
+${settingsText(VAULT_SETTINGS)}
 `
 }
 

@@ -82,7 +82,8 @@ export function readEntryInput(body: unknown, { agents, presetOf }: EntryContext
   for (const name of Object.keys(body))
     if (!MEMBERS.has(name)) say(`${shown(name)} is not a member of an entry`)
   const service = textOf(body, 'service', say) ?? ''
-  if (!isServiceName(service))
+  const isText = body['service'] === undefined || typeof body['service'] === 'string'
+  if (isText && !isServiceName(service))
     say('service takes lower-case letters, digits and hyphens, at most 40')
   const given = textOf(body, 'origin', say)
   const preset = isServiceName(service) ? presetOf({ service, origin: given ?? '' }) : undefined
@@ -160,22 +161,22 @@ function flagOf(body: Body, name: string, say: Say): boolean {
   return value === true
 }
 
-/** A list of texts; the preset's, when the body has none. */
+/** A list of texts; the preset's, when the body has none; undefined when it is none, which is said. */
 function listOf(
   body: Body,
   name: string,
   say: Say,
   fallback: readonly string[] = [],
-): readonly string[] {
+): readonly string[] | undefined {
   const value = body[name]
   if (value === undefined) return fallback
   if (!Array.isArray(value) || value.some((one) => typeof one !== 'string')) {
     say(`${name} is no list of texts`)
-    return []
+    return undefined
   }
   if (value.length > MAX_LIST) {
     say(`${name} has more than ${MAX_LIST} elements`)
-    return []
+    return undefined
   }
   return value as string[]
 }
@@ -252,6 +253,7 @@ const METHODS: ReadonlySet<string> = new Set(
 
 function methodsOf(body: Body, preset: EntryDefaults | undefined, say: Say): readonly string[] {
   const methods = listOf(body, 'methods', say, preset?.methods)
+  if (methods === undefined) return []
   if (methods.length === 0) say('methods is empty; it takes those that may be used, such as GET')
   for (const one of methods)
     if (!METHODS.has(one)) say(`methods: ${shown(one)} is no method that may be used`)
@@ -260,6 +262,7 @@ function methodsOf(body: Body, preset: EntryDefaults | undefined, say: Say): rea
 
 function pathsOf(body: Body, preset: EntryDefaults | undefined, say: Say): readonly string[] {
   const paths = listOf(body, 'paths', say, preset?.paths)
+  if (paths === undefined) return []
   if (paths.length === 0)
     say('paths is empty; it takes the prefixes that may be used, and / for all')
   for (const one of paths) {
@@ -274,7 +277,9 @@ function headersOf(
   { preset, slot }: { preset: EntryDefaults | undefined; slot: Slot },
   say: Say,
 ): readonly string[] {
-  const headers = listOf(body, 'headers', say, preset?.headers).map((one) => one.toLowerCase())
+  const headers = (listOf(body, 'headers', say, preset?.headers) ?? []).map((one) =>
+    one.toLowerCase(),
+  )
   for (const one of headers) {
     if (!isFieldName(one) || one.length > 100) say(`headers: ${shown(one)} is no name of a header`)
     else if (RESERVED.has(one) || NEVER_FORWARDED.has(one) || one === slot.header)
@@ -284,7 +289,7 @@ function headersOf(
 }
 
 function grantsOf(body: Body, agents: readonly string[], say: Say): readonly string[] {
-  const grants = listOf(body, 'grants', say)
+  const grants = listOf(body, 'grants', say) ?? []
   for (const problem of grantProblems(grants, agents)) say(`grants: ${problem}`)
   return sortedSet(grants)
 }

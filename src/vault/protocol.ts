@@ -80,3 +80,11 @@ export interface EntryView {
     readonly kept_until: string | null
   }>
 }
+
+/** The audit log in the state folder. */
+export function auditPathOf(stateDir: string): string {
+  return join(stateDir, 'vault-audit.jsonl')
+}
+
+/** The id of a vault whose workspace has no HUB.yaml. */
+export const DEFAULT_VAULT_ID = 'workspace'

@@ -1,0 +1,90 @@
+/** How do the owner's commands ask the running vault? They send HTTP requests to the owner's socket (src/vault/doors/owner-door.ts). */
+import { request, type IncomingMessage } from 'node:http'
+import { codeOf } from '../../answers/errors.ts'
+import type { Environment } from '../../config/load.ts'
+import { VAULT_SETTINGS } from '../../config/vault-settings.ts'
+import { EXIT } from '../../process/exit-codes.ts'
+import { ownerSocket } from '../../vault/protocol.ts'
+import { CommandError, settingOf } from '../owner.ts'
+
+/** Time limit of a response, in milliseconds. */
+const ANSWER_MS = 10_000
+
+/** A response longer than this is refused (bytes): a backup is the longest. */
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+/** A question to the vault. */
+export interface OwnerQuestion {
+  readonly method?: 'GET' | 'POST'
+  readonly path: string
+  readonly body?: object
+}
+
+/** Where the owner's socket is: as --socket says, else in VAULT_SOCKETS. @throws {CommandError} */
+export function ownerSocketOf(socket: string | undefined, env: Environment): string {
+  return socket ?? ownerSocket(settingOf(VAULT_SETTINGS.sockets, env))
+}
+
+/** Asks the vault. @returns the JSON of the answer @throws {CommandError} exit code 69 when it cannot be asked, 1 when it refuses */
+export async function askOwner(socket: string, question: OwnerQuestion): Promise<unknown> {
+  return JSON.parse((await askForBytes(socket, question)).toString('utf8')) as unknown
+}
+
+/** The same for an answer that is a file. @returns its bytes */
+export async function askForBytes(
+  socketPath: string,
+  { method = 'GET', path, body }: OwnerQuestion,
+): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+  const signal = AbortSignal.timeout(ANSWER_MS)
+  const headers = body === undefined ? {} : { 'Content-Type': 'application/json' }
+  request({ socketPath, method, path, headers, agent: false, signal }, resolve)
+    .on('error', reject)
+    .end(body === undefined ? undefined : JSON.stringify(body))
+  let status: number
+  let bytes: Buffer
+  try {
+    const answer = await promise
+    status = answer.statusCode ?? 0
+    bytes = await bytesOf(answer)
+  } catch (error) {
+    throw notReached(socketPath, error)
+  }
+  if (status >= 200 && status < 300) return bytes
+  const text = detailOf(bytes) ?? `the vault answered ${status}`
+  throw new CommandError(text, EXIT.failed)
+}
+
+async function bytesOf(answer: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > MAX_ANSWER_BYTES) throw new Error('the answer is too long')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
+
+const OTHERS = 'the socket is the owner’s; run this as the user of the vault, or as root'
+const NOT_REACHED: Readonly<Record<string, string>> = {
+  ENOENT: 'no vault runs with this socket; start "workspace-gateway vault", or name --socket',
+  ECONNREFUSED: 'the vault that made this socket has ended; start "workspace-gateway vault"',
+  EACCES: OTHERS,
+  EPERM: OTHERS,
+  EINVAL: 'the path is too long for a socket',
+}
+
+function notReached(socket: string, cause: unknown): CommandError {
+  const why = NOT_REACHED[codeOf(cause)] ?? 'the vault did not answer'
+  return new CommandError(`${socket}: ${why}`, EXIT.unavailable, { cause })
+}
+
+function detailOf(body: Buffer): string | undefined {
+  try {
+    const { detail } = JSON.parse(body.toString('utf8')) as { detail?: unknown }
+    return typeof detail === 'string' ? detail : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,207 @@
+/** `workspace-gateway vault check|backup|restore|rekey|audit`: the sealed file, its key and the audit log. */
+import { existsSync, readFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { codeOf } from '../../answers/errors.ts'
+import { ConfigError, type Environment } from '../../config/load.ts'
+import { loadVaultConfig, VAULT_SETTINGS, type VaultConfig } from '../../config/vault-settings.ts'
+import { parseMasterKey } from '../../config/vault-values.ts'
+import { EXIT } from '../../process/exit-codes.ts'
+import { ALIVE_MS, canConnect } from '../../services/can-connect.ts'
+import { readWholeFile, writeNewFile } from '../../store/whole-file.ts'
+import { checkFile, restore as restoreFile } from '../../vault/at-rest/backup.ts'
+import { VaultFileError } from '../../vault/at-rest/file-errors.ts'
+import { verifyAudit } from '../../vault/audit/verify.ts'
+import { auditPathOf, DEFAULT_VAULT_ID, ownerSocket } from '../../vault/protocol.ts'
+import { VaultError } from '../../vault/vault-errors.ts'
+import { CommandError, settingOf, wrongUsage } from '../owner.ts'
+import { jsonText, tableText } from '../printable.ts'
+import { askForBytes, askOwner, ownerSocketOf } from './ask-owner.ts'
+import { onlyWord, OWNER_OPTIONS, type VaultContext } from './context.ts'
+
+/** Checks settings, file and audit log, with a running vault and without one. @throws {CommandError} with exit code 78 and every problem */
+export async function check({ args, env, io }: VaultContext): Promise<void> {
+  parseArgs({ args: [...args], options: {} })
+  const { config, warnings } = configOf(env)
+  const { file } = config
+  const problems = existsSync(file)
+    ? checkFile({ ...keysOf(config), file }).map(({ entry, what }) =>
+        entry === undefined ? what : `entry "${entry}": ${what}`,
+      )
+    : []
+  const auditProblem = existsSync(auditPathOf(config.stateDir)) ? auditProblemOf(config) : undefined
+  if (auditProblem !== undefined) problems.push(auditProblem)
+  for (const warning of warnings) io.err(`workspace-gateway: ${warning}\n`)
+  if (problems.length > 0)
+    throw new CommandError(`the vault is not sound:\n  ${problems.join('\n  ')}`, EXIT.config)
+  io.out(
+    existsSync(file)
+      ? `${file} opens with the key, and nothing in it was changed\n`
+      : `${file} is not there yet; the first start of the vault makes it\n`,
+  )
+}
+
+/** Saves the sealed file, also while the vault runs. It needs the key to be of any use. */
+export async function backup({ args, env, io }: VaultContext): Promise<void> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: OWNER_OPTIONS,
+  })
+  const file = onlyWord(positionals, 'backup', 'the path of a new FILE')
+  const socket = ownerSocketOf(values.socket, env)
+  const content = await askForBytes(socket, { method: 'POST', path: '/v1/backup' })
+  try {
+    if (!writeNewFile(file, content.toString('utf8'), { durable: true }))
+      throw new CommandError(`${file} exists; give the path of a new file`, EXIT.failed)
+  } catch (error) {
+    if (error instanceof CommandError) throw error
+    throw new CommandError(`${file} cannot be written (${codeOf(error)})`, EXIT.failed, {
+      cause: error,
+    })
+  }
+  io.out(`${file} written; it opens with the key of this vault only, which is not in it\n`)
+}
+
+/** Puts a backup in the place of the file, while no vault runs. */
+export async function restore({ args, env, io }: VaultContext): Promise<void> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: { 'accept-older': { type: 'boolean', default: false } },
+  })
+  const from = onlyWord(positionals, 'restore', 'the FILE of a backup')
+  const { config } = configOf(env)
+  const socket = ownerSocket(config.sockets)
+  if (await canConnect({ path: socket }, ALIVE_MS))
+    throw new CommandError('a vault runs; stop it first', EXIT.unavailable)
+  const { file } = config
+  try {
+    const { sequence } = restoreFile({
+      ...keysOf(config),
+      ...{ file, content: contentOf(from), auditPath: auditPathOf(config.stateDir) },
+      acceptOlder: values['accept-older'],
+    })
+    io.out(`${file} restored, with the sequence number ${sequence}\n`)
+  } catch (error) {
+    if (error instanceof VaultFileError || error instanceof VaultError)
+      throw new CommandError(error.message, EXIT.failed, { cause: error })
+    throw error
+  }
+}
+
+function contentOf(path: string): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    throw new CommandError(`${path} cannot be read (${codeOf(error)})`, EXIT.failed, {
+      cause: error,
+    })
+  }
+}
+
+/** A longer file has no key (bytes). */
+const MAX_KEY_FILE_BYTES = 1024
+
+/** Seals the vault with another key. */
+export async function rekey({ args, env, io }: VaultContext): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { ...OWNER_OPTIONS, 'new-key-file': { type: 'string' } },
+  })
+  const file = values['new-key-file']
+  if (file === undefined)
+    throw wrongUsage(
+      'vault',
+      'vault rekey takes --new-key-file FILE, with 32 random bytes in base64 or hex ("openssl rand -base64 32" makes them)',
+    )
+  const key = newKeyIn(file)
+  const socket = ownerSocketOf(values.socket, env)
+  await askOwner(socket, { method: 'POST', path: '/v1/rekey', body: { new_key: key } })
+  io.out(
+    `the vault is sealed with the new key; give it the new key at its next start (VAULT_MASTER_KEY_FD, or VAULT_MASTER_KEY_FILE), and keep the old one for older backups\n`,
+  )
+}
+
+function newKeyIn(file: string): string {
+  try {
+    const text = readWholeFile(file, MAX_KEY_FILE_BYTES).replace(/(?:\r?\n)+$/, '')
+    parseMasterKey(text)
+    return text
+  } catch (error) {
+    const why =
+      codeOf(error) === '' && error instanceof Error
+        ? error.message
+        : `cannot be read (${codeOf(error)})`
+    throw new CommandError(`--new-key-file ${file} ${why}`, EXIT.failed, { cause: error })
+  }
+}
+
+/** Shows the last rows of the audit log, or verifies the whole. */
+export async function audit({ args, env, io }: VaultContext): Promise<void> {
+  const { values, positionals } = parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    options: {
+      ...OWNER_OPTIONS,
+      json: { type: 'boolean', default: false },
+      limit: { type: 'string', default: '50' },
+    },
+  })
+  const [verb, ...more] = positionals
+  if (verb === 'verify' && more.length === 0) {
+    verify(settingOf(VAULT_SETTINGS.stateDir, env), io)
+    return
+  }
+  if (verb !== undefined) throw wrongUsage('vault', 'vault audit takes "verify", or nothing')
+  if (!/^[1-9][0-9]{0,3}$/.test(values.limit) || Number(values.limit) > 1000)
+    throw wrongUsage('vault', '--limit takes a whole number from 1 to 1000')
+  const socket = ownerSocketOf(values.socket, env)
+  const path = `/v1/audit?limit=${values.limit}`
+  const { rows } = (await askOwner(socket, { path })) as { rows: AuditRowView[] }
+  io.out(values.json ? jsonText(rows) : tableText(COLUMNS, rows.map(cellsOf)))
+}
+
+type AuditRowView = Readonly<Record<string, string | number | undefined>>
+
+const COLUMNS = 'N,TIME,AGENT,OP,SERVICE,LEASE,METHOD,PATH,STATUS,REASON'.split(',')
+
+function cellsOf(row: AuditRowView): string[] {
+  const names = ['n', 'time', 'agent', 'op', 'service', 'lease', 'method', 'path', 'status']
+  return [...names, 'reason'].map((name) => String(row[name] ?? '-'))
+}
+
+function verify(stateDir: string, io: VaultContext['io']): void {
+  const path = auditPathOf(stateDir)
+  const { rows, problem } = verdictOf(path)
+  if (problem !== undefined)
+    throw new CommandError(`${path}: line ${problem.line}: ${problem.what}`, EXIT.failed)
+  io.out(`${rows} rows, each as it was written\n`)
+}
+
+function verdictOf(path: string): ReturnType<typeof verifyAudit> {
+  try {
+    return verifyAudit(path)
+  } catch (error) {
+    throw new CommandError(`${path} cannot be read (${codeOf(error)})`, EXIT.failed, {
+      cause: error,
+    })
+  }
+}
+
+function auditProblemOf({ stateDir }: VaultConfig): string | undefined {
+  const { problem } = verdictOf(auditPathOf(stateDir))
+  return problem === undefined ? undefined : `the audit log, line ${problem.line}: ${problem.what}`
+}
+
+function keysOf({ masterKey }: VaultConfig): { masterKey: Buffer; vaultId: string } {
+  return { masterKey, vaultId: DEFAULT_VAULT_ID }
+}
+
+function configOf(env: Environment): ReturnType<typeof loadVaultConfig> {
+  try {
+    return loadVaultConfig(env)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    throw new CommandError(error.message, EXIT.config, { cause: error })
+  }
+}

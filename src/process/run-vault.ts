@@ -1,0 +1,217 @@
+/** How does the vault live? It opens the owner's door, the audit log and the file, then the agents' doors, and goes on until it is told to stop. */
+import { readFileSync } from 'node:fs'
+import type { Logger } from 'pino'
+import { codeOf } from '../answers/errors.ts'
+import { VERSION } from '../answers/version.ts'
+import { ConfigError } from '../config/load.ts'
+import type { LoadedVault, VaultConfig } from '../config/vault-settings.ts'
+import { openLog } from '../observe/log.ts'
+import { backup } from '../vault/at-rest/backup.ts'
+import { VaultFileError } from '../vault/at-rest/file-errors.ts'
+import { AuditLog } from '../vault/audit/audit-log.ts'
+import { clientEnvironment } from '../vault/client-environment.ts'
+import {
+  openDoors,
+  openOwnerDoor,
+  type OpenDoors,
+  type OpenOwnerDoor,
+} from '../vault/doors/open-doors.ts'
+import { Forwarder } from '../vault/forward/forwarder.ts'
+import { Reflections } from '../vault/forward/reflections.ts'
+import { presetOf } from '../vault/presets.ts'
+import { auditPathOf, DEFAULT_VAULT_ID, ownerSocket } from '../vault/protocol.ts'
+import { Vault } from '../vault/vault.ts'
+import { endProcess, onStopSignals } from './ending.ts'
+import { EXIT } from './exit-codes.ts'
+import { AlreadyRunningError } from './pid-file.ts'
+
+/** How long stopping may take (ms). */
+const STOP_MS = 3000
+
+/** How often versions whose time is over are dropped, and old leases forgotten (ms). */
+const TICK_MS = 30_000
+
+const DAY_MS = 86_400_000
+
+/** The only variables that stay in the environment: what Node and the C library read, and no secret of anybody. */
+const KEPT_VARIABLES: ReadonlySet<string> = new Set([
+  'PATH',
+  'HOME',
+  'LANG',
+  'LC_ALL',
+  'TZ',
+  'TMPDIR',
+])
+
+/**
+ * Runs the vault until a signal stops it.
+ * @param env the process's environment, which is emptied but for a fixed list
+ * @throws {AlreadyRunningError} when another vault has the owner's door
+ * @throws {ConfigError} when a folder, the file or the key cannot be used
+ */
+export async function runVault(
+  { config, warnings }: LoadedVault,
+  env: Record<string, string | undefined>,
+): Promise<void> {
+  emptyEnvironment(env)
+  const log = openLog(config.logLevel)
+  const { logger } = log
+  for (const warning of warnings) logger.warn(warning)
+  const survive = (error: unknown): void => {
+    logger.fatal({ err: error }, 'fault of the vault, which goes on')
+  }
+  process.on('uncaughtException', survive)
+  process.on('unhandledRejection', survive)
+  const running = await startVault(config, logger).catch((error: unknown) => {
+    throw describeStartFailure(config, error)
+  })
+  // They mean something to the gateway, whose process has the same name.
+  for (const signal of ['SIGHUP', 'SIGUSR2'] as const)
+    process.on(signal, () => logger.warn(`nothing to be done on ${signal} for the vault`))
+  onStopSignals({
+    first() {
+      setTimeout(() => endProcess(EXIT.failed), STOP_MS).unref()
+      void running
+        .close()
+        .then(() => log.flush())
+        .then(() => endProcess(EXIT.ok))
+    },
+    second: () => endProcess(EXIT.failed),
+  })
+  // Last, because whoever reads this line may send a signal at once.
+  const { port } = running
+  const agents = config.agents.map(({ name }) => name)
+  logger.info({ sockets: config.sockets, agents, port, pid: process.pid }, 'keeping the vault')
+}
+
+/** Removes everything from an environment but what Node and the C library read. */
+export function emptyEnvironment(env: Record<string, string | undefined>): void {
+  for (const name of Object.keys(env)) if (!KEPT_VARIABLES.has(name)) delete env[name]
+}
+
+interface RunningVault {
+  readonly port: number | undefined
+  close(): Promise<void>
+}
+
+/** The owner's door comes first: of two vaults that start at once one cannot open it, and never reads the file. */
+async function startVault(config: VaultConfig, logger: Logger): Promise<RunningVault> {
+  const extraCa = extraCaOf(config)
+  const owner = await openOwnerDoor(config.sockets, logger)
+  try {
+    return await startWith(config, { owner, logger, extraCa })
+  } catch (error) {
+    await owner.close()
+    throw error
+  }
+}
+
+async function startWith(
+  config: VaultConfig,
+  { owner, logger, extraCa }: { owner: OpenOwnerDoor; logger: Logger; extraCa: string | undefined },
+): Promise<RunningVault> {
+  const audit = AuditLog.open(auditPathOf(config.stateDir), {})
+  const { file, masterKey } = config
+  const vault = Vault.open({
+    ...{ file, masterKey, vaultId: DEFAULT_VAULT_ID, audit },
+    onListenerError: (error) => logger.error({ err: error }, 'fault after a change'),
+  })
+  masterKey.fill(0)
+  audit.write({ op: 'start', reason: 'running' })
+  anchor(audit, logger)
+  const reflections = new Reflections({
+    suspend: (entry) => suspend(vault, entry.policy.service, logger),
+  })
+  const forwarding = new Forwarder({
+    ...{ audit, logger },
+    ...(extraCa === undefined ? {} : { extraCa }),
+    onReflected: (entry) => reflections.note(entry),
+    versionsOf: (entry) => entry.versions,
+  })
+  const startedAt = new Date().toISOString()
+  const doors: OpenDoors = await openDoors(owner, {
+    ...{ config, entries: vault, audit, forwarding, logger, presetOf },
+    environmentOf: (leased) => clientEnvironment([leased]),
+    recent: (limit) => audit.recent(limit),
+    backup: () => backup(file),
+    status: () => ({
+      ...{ version: VERSION, pid: process.pid, started_at: startedAt, file },
+      entries: vault.entries().length,
+      agents: config.agents.map(({ name }) => name),
+      port: doors.port ?? null,
+      audit: { row: audit.last.number, hash: audit.last.hash },
+    }),
+  })
+  const timers = [
+    setInterval(() => tick(vault, doors, logger), TICK_MS),
+    setInterval(() => anchor(audit, logger), DAY_MS),
+  ]
+  return {
+    port: doors.port,
+    async close() {
+      for (const timer of timers) clearInterval(timer)
+      await doors.close()
+      forwarding.close()
+      vault.close()
+      audit.close()
+    },
+  }
+}
+
+/** The hash of the last row, in a log of its own: whoever writes the whole audit log anew is found by it. */
+function anchor(audit: AuditLog, logger: Logger): void {
+  const { number, hash } = audit.last
+  logger.info({ row: number, hash }, 'anchor of the audit log')
+}
+
+function tick(vault: Vault, doors: OpenDoors, logger: Logger): void {
+  try {
+    doors.tick()
+    vault.dropExpiredVersions()
+  } catch (error) {
+    logger.error({ err: error }, 'versions whose time is over could not be dropped')
+  }
+}
+
+function suspend(vault: Vault, service: string, logger: Logger): void {
+  logger.error({ service }, 'an entry is suspended, because its service repeats the credential')
+  try {
+    vault.change({ op: 'suspend', service }, (entry) =>
+      entry === undefined || entry.policy.suspended
+        ? entry
+        : { ...entry, policy: { ...entry.policy, suspended: true } },
+    )
+  } catch (error) {
+    logger.error({ err: error, service }, 'the suspension could not be saved')
+  }
+}
+
+function extraCaOf({ extraCaFile }: VaultConfig): string | undefined {
+  if (extraCaFile === undefined) return undefined
+  try {
+    return readFileSync(extraCaFile, 'utf8')
+  } catch (error) {
+    throw new ConfigError([
+      `VAULT_EXTRA_CA_FILE "${extraCaFile}" cannot be read (${codeOf(error)}); it takes the path of a PEM file`,
+    ])
+  }
+}
+
+/** Says why the vault cannot start, and which setting is meant. */
+function describeStartFailure({ sockets, port }: VaultConfig, error: unknown): unknown {
+  if (error instanceof VaultFileError) return new ConfigError([error.message])
+  const code = codeOf(error)
+  if (code === '' || !(error instanceof Error)) return error
+  const isPort = 'address' in error && error.address === '127.0.0.1'
+  if (code === 'EADDRINUSE')
+    return new AlreadyRunningError(
+      isPort
+        ? `VAULT_PORT ${port} is taken by another process`
+        : `VAULT_SOCKETS "${sockets}" is in use: another vault listens on ${ownerSocket(sockets)} or an agent's socket, or one of them is a file of another kind`,
+    )
+  return new ConfigError([
+    isPort
+      ? `VAULT_PORT ${port} cannot be used (${code})`
+      : `VAULT_SOCKETS "${sockets}" cannot be used (${code}); it takes a folder that this user may write to`,
+  ])
+}
