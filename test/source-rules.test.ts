@@ -34,8 +34,10 @@ t.test(
         'src/sockets/dial.ts',
         'src/terminals/ask-keeper.ts',
         'src/terminals/keeper/plain-requests.ts',
+        'src/vault/agent-client.ts',
+        'src/vault/forward/ask-service.ts',
       ],
-      'asks a service for a WebSocket, and the keeper of terminals for its list; the keeper asks ttyd',
+      'asks a service for a WebSocket, and the keeper of terminals for its list; the keeper asks ttyd; a program asks the vault, and that the fixed origin of an entry',
     )
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
@@ -59,13 +61,23 @@ t.test(
       onRequestPath(
         /\bfetch\(|from 'node:(?:https|http2|tls|dgram|dns|quic)'|\bEventSource\b|new WebSocket\(/,
       ),
-      ['src/terminals/keeper/ttyd-link.ts'],
+      [
+        'src/terminals/keeper/ttyd-link.ts',
+        'src/vault/forward/ask-service.ts',
+        'src/vault/forward/dial.ts',
+      ],
+      'opens a shell at ttyd; the vault asks the fixed origin of an entry, at an address that was checked',
     )
   },
 )
 
 t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
-  t.same(having(/from 'node:(?:zlib|vm|worker_threads|repl|inspector)'/), [])
+  t.same(having(/from 'node:(?:vm|worker_threads|repl|inspector)'/), [])
+  t.same(
+    having(/from 'node:zlib'/),
+    ['src/vault/forward/decode.ts'],
+    'answers of services whose entry says so, within a bound',
+  )
   t.same(
     having(/from 'node:cluster'/),
     ['src/process/port-keeper.ts'],
@@ -73,10 +85,10 @@ t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
   )
   t.same(
     having(/from 'node:child_process'/),
-    ['src/process/notify.ts'],
-    'tells systemd; never by a request',
+    ['src/commands/vault/run-child.ts', 'src/process/notify.ts'],
+    'the program of vault exec, and what tells systemd; never by a request',
   )
-  const elsewhere = /\beval\(|new Function\(|\bimport\((?!'\.\.?\/[a-z/-]+\.ts'\))|\brequire\(/
+  const elsewhere = /\beval\(|new Function\(|\bimport\((?!'(?:\.\.?\/)+[a-z/-]+\.ts'\))|\brequire\(/
   const late = ['routes/second-factor.ts', 'src/terminals/keeper/screen.ts']
   t.same(having(elsewhere), late)
   for (const { path, code } of FILES.filter((file) => late.includes(file.path)))
@@ -94,6 +106,7 @@ t.test('a request target is never read as a URL', async (t) => {
     'src/request/login.ts', // the configured sign-in address
     'src/rules/return-to.ts', // compares whole origins, after it has built the address anew
     'src/vault/at-rest/document.ts', // the origin of an entry, which the owner gives
+    'src/vault/forward/dial.ts', // the same
   ])
 })
 

@@ -165,6 +165,7 @@ export const COMMANDS = {
     summary: 'keep credentials that agents use and never hold; or change, check and use them',
     details: [
       'Without a command it runs the vault in the foreground. Its settings are VAULT_… variables (docs/vault.md).',
+      '--config HUB.yaml        the vault’s id is in this file; also of check and restore',
       'For the owner (--socket PATH names the owner’s socket; by default the one in VAULT_SOCKETS):',
       'add SERVICE < FILE       add an entry, with its credential from standard input; github, github-git, anthropic,',
       '                         openai, slack and google have presets, all others need --origin, --methods, --paths',

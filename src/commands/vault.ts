@@ -1,8 +1,10 @@
 /** `workspace-gateway vault`: run the vault of credentials, ask it as its owner, or use it as an agent. */
+import { parseArgs } from 'node:util'
 import { loadVaultConfig } from '../config/vault-settings.ts'
 import type { Io } from './io.ts'
 import { exitCodeOf, wrongUsage } from './owner.ts'
 import type { Input, VaultContext } from './vault/context.ts'
+import { HUB_OPTIONS, vaultIdOf } from './vault/hub.ts'
 import { add, grant, list, remove, resume, revoke, rotate, show } from './vault/entries.ts'
 
 type Verb = (context: VaultContext) => Promise<void>
@@ -37,7 +39,7 @@ export async function vault(
   { input = process.stdin }: VaultCommandOptions = {},
 ): Promise<number | undefined> {
   const [name, ...rest] = args
-  if (name === undefined) return start(env)
+  if (name === undefined || name.startsWith('--')) return start(args, env)
   if (name === 'exec') return (await import('./vault/exec.ts')).exec(rest, env, io)
   return exitCodeOf(io, async () => {
     const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined
@@ -50,8 +52,13 @@ export async function vault(
   })
 }
 
-async function start(env: Record<string, string | undefined>): Promise<undefined> {
+async function start(
+  args: readonly string[],
+  env: Record<string, string | undefined>,
+): Promise<undefined> {
+  const { values } = parseArgs({ args: [...args], options: HUB_OPTIONS })
+  const vaultId = await vaultIdOf(values.config)
   const loaded = loadVaultConfig(env)
   const { runVault } = await import('../process/run-vault.ts')
-  await runVault(loaded, env)
+  await runVault({ ...loaded, vaultId }, env)
 }

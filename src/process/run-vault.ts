@@ -19,7 +19,7 @@ import {
 import { Forwarder } from '../vault/forward/forwarder.ts'
 import { Reflections } from '../vault/forward/reflections.ts'
 import { presetOf } from '../vault/presets.ts'
-import { auditPathOf, DEFAULT_VAULT_ID, ownerSocket } from '../vault/protocol.ts'
+import { auditPathOf, ownerSocket } from '../vault/protocol.ts'
 import { Vault } from '../vault/vault.ts'
 import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
@@ -50,7 +50,7 @@ const KEPT_VARIABLES: ReadonlySet<string> = new Set([
  * @throws {ConfigError} when a folder, the file or the key cannot be used
  */
 export async function runVault(
-  { config, warnings }: LoadedVault,
+  { config, warnings, vaultId }: LoadedVault & { readonly vaultId: string },
   env: Record<string, string | undefined>,
 ): Promise<void> {
   emptyEnvironment(env)
@@ -62,7 +62,7 @@ export async function runVault(
   }
   process.on('uncaughtException', survive)
   process.on('unhandledRejection', survive)
-  const running = await startVault(config, logger).catch((error: unknown) => {
+  const running = await startVault(config, vaultId, logger).catch((error: unknown) => {
     throw describeStartFailure(config, error)
   })
   // They mean something to the gateway, whose process has the same name.
@@ -95,11 +95,15 @@ interface RunningVault {
 }
 
 /** The owner's door comes first: of two vaults that start at once one cannot open it, and never reads the file. */
-async function startVault(config: VaultConfig, logger: Logger): Promise<RunningVault> {
+async function startVault(
+  config: VaultConfig,
+  vaultId: string,
+  logger: Logger,
+): Promise<RunningVault> {
   const extraCa = extraCaOf(config)
   const owner = await openOwnerDoor(config.sockets, logger)
   try {
-    return await startWith(config, { owner, logger, extraCa })
+    return await startWith(config, { owner, logger, extraCa, vaultId })
   } catch (error) {
     await owner.close()
     throw error
@@ -108,12 +112,22 @@ async function startVault(config: VaultConfig, logger: Logger): Promise<RunningV
 
 async function startWith(
   config: VaultConfig,
-  { owner, logger, extraCa }: { owner: OpenOwnerDoor; logger: Logger; extraCa: string | undefined },
+  {
+    owner,
+    logger,
+    extraCa,
+    vaultId,
+  }: {
+    readonly owner: OpenOwnerDoor
+    readonly logger: Logger
+    readonly extraCa: string | undefined
+    readonly vaultId: string
+  },
 ): Promise<RunningVault> {
   const audit = AuditLog.open(auditPathOf(config.stateDir), {})
   const { file, masterKey } = config
   const vault = Vault.open({
-    ...{ file, masterKey, vaultId: DEFAULT_VAULT_ID, audit },
+    ...{ file, masterKey, vaultId, audit },
     onListenerError: (error) => logger.error({ err: error }, 'fault after a change'),
   })
   masterKey.fill(0)

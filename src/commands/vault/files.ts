@@ -11,20 +11,21 @@ import { readWholeFile, writeNewFile } from '../../store/whole-file.ts'
 import { checkFile, restore as restoreFile } from '../../vault/at-rest/backup.ts'
 import { VaultFileError } from '../../vault/at-rest/file-errors.ts'
 import { verifyAudit } from '../../vault/audit/verify.ts'
-import { auditPathOf, DEFAULT_VAULT_ID, ownerSocket } from '../../vault/protocol.ts'
+import { auditPathOf, ownerSocket } from '../../vault/protocol.ts'
 import { VaultError } from '../../vault/vault-errors.ts'
 import { CommandError, settingOf, wrongUsage } from '../owner.ts'
 import { jsonText, tableText } from '../printable.ts'
 import { askForBytes, askOwner, ownerSocketOf } from './ask-owner.ts'
 import { onlyWord, OWNER_OPTIONS, type VaultContext } from './context.ts'
+import { HUB_OPTIONS, vaultIdOf } from './hub.ts'
 
 /** Checks settings, file and audit log, with a running vault and without one. @throws {CommandError} with exit code 78 and every problem */
 export async function check({ args, env, io }: VaultContext): Promise<void> {
-  parseArgs({ args: [...args], options: {} })
+  const { values } = parseArgs({ args: [...args], options: HUB_OPTIONS })
   const { config, warnings } = configOf(env)
   const { file } = config
   const problems = existsSync(file)
-    ? checkFile({ ...keysOf(config), file }).map(({ entry, what }) =>
+    ? checkFile({ ...(await keysOf(config, values.config)), file }).map(({ entry, what }) =>
         entry === undefined ? what : `entry "${entry}": ${what}`,
       )
     : []
@@ -67,7 +68,7 @@ export async function restore({ args, env, io }: VaultContext): Promise<void> {
   const { values, positionals } = parseArgs({
     args: [...args],
     allowPositionals: true,
-    options: { 'accept-older': { type: 'boolean', default: false } },
+    options: { ...HUB_OPTIONS, 'accept-older': { type: 'boolean', default: false } },
   })
   const from = onlyWord(positionals, 'restore', 'the FILE of a backup')
   const { config } = configOf(env)
@@ -75,9 +76,10 @@ export async function restore({ args, env, io }: VaultContext): Promise<void> {
   if (await canConnect({ path: socket }, ALIVE_MS))
     throw new CommandError('a vault runs; stop it first', EXIT.unavailable)
   const { file } = config
+  const keys = await keysOf(config, values.config)
   try {
     const { sequence } = restoreFile({
-      ...keysOf(config),
+      ...keys,
       ...{ file, content: contentOf(from), auditPath: auditPathOf(config.stateDir) },
       acceptOlder: values['accept-older'],
     })
@@ -193,15 +195,22 @@ function auditProblemOf({ stateDir }: VaultConfig): string | undefined {
   return problem === undefined ? undefined : `the audit log, line ${problem.line}: ${problem.what}`
 }
 
-function keysOf({ masterKey }: VaultConfig): { masterKey: Buffer; vaultId: string } {
-  return { masterKey, vaultId: DEFAULT_VAULT_ID }
+async function keysOf(
+  { masterKey }: VaultConfig,
+  hub: string | undefined,
+): Promise<{ masterKey: Buffer; vaultId: string }> {
+  return { masterKey, vaultId: await vaultIdOf(hub).catch(asCommandError) }
 }
 
 function configOf(env: Environment): ReturnType<typeof loadVaultConfig> {
   try {
     return loadVaultConfig(env)
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    throw new CommandError(error.message, EXIT.config, { cause: error })
+    return asCommandError(error)
   }
+}
+
+function asCommandError(error: unknown): never {
+  if (!(error instanceof ConfigError)) throw error
+  throw new CommandError(error.message, EXIT.config, { cause: error })
 }
