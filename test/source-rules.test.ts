@@ -34,8 +34,9 @@ t.test(
         'src/sockets/dial.ts',
         'src/terminals/ask-keeper.ts',
         'src/terminals/keeper/plain-requests.ts',
+        'src/vault/forward/ask-service.ts',
       ],
-      'asks a service for a WebSocket, and the keeper of terminals for its list; the keeper asks ttyd',
+      'asks a service for a WebSocket, and the keeper of terminals for its list; the keeper asks ttyd; and the vault asks the origin of an entry',
     )
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
@@ -59,13 +60,21 @@ t.test(
       onRequestPath(
         /\bfetch\(|from 'node:(?:https|http2|tls|dgram|dns|quic)'|\bEventSource\b|new WebSocket\(/,
       ),
-      ['src/terminals/keeper/ttyd-link.ts'],
+      [
+        'src/terminals/keeper/ttyd-link.ts',
+        'src/vault/forward/ask-service.ts',
+        'src/vault/forward/dial.ts',
+      ],
     )
   },
 )
 
 t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
-  t.same(having(/from 'node:(?:zlib|vm|worker_threads|repl|inspector)'/), [])
+  t.same(
+    having(/from 'node:(?:zlib|vm|worker_threads|repl|inspector)'/),
+    ['src/vault/forward/decode.ts'],
+    'decodes an answer when the entry says so, with a bound',
+  )
   t.same(
     having(/from 'node:cluster'/),
     ['src/process/port-keeper.ts'],
@@ -93,6 +102,7 @@ t.test('a request target is never read as a URL', async (t) => {
     'src/config/values.ts',
     'src/request/login.ts', // the configured sign-in address
     'src/rules/return-to.ts', // compares whole origins, after it has built the address anew
+    'src/vault/forward/dial.ts', // the origin of an entry
   ])
 })
 
