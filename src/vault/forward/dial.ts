@@ -1,0 +1,158 @@
+/**
+ * How is a service dialled? Its name is resolved once for each connection, every address is checked, and only those addresses are
+ * dialled: a name that resolves to something else a moment later (DNS rebinding) leads nowhere.
+ */
+import { lookup as lookupName } from 'node:dns/promises'
+import { Agent as HttpAgent } from 'node:http'
+import { Agent as HttpsAgent } from 'node:https'
+import { isIP, type LookupFunction } from 'node:net'
+import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls'
+import type { Entry, Policy } from '../policy.ts'
+import { VaultError } from '../vault-errors.ts'
+import { mayDial } from './addresses.ts'
+
+/** Resolves a name to addresses. */
+export type Lookup = (hostname: string) => Promise<readonly string[]>
+
+/** An idle connection is kept for this long, in milliseconds: less than the 5 s after which many servers close theirs. */
+export const IDLE_CONNECTION_MS = 4000
+
+const IDLE_CONNECTIONS = 8
+
+/** The connections of so many entries are kept. */
+const MAX_AGENTS = 256
+
+/** Where a service is, and the connections to it. */
+export interface Route {
+  readonly isHttps: boolean
+  /** Without the brackets of an IPv6 address. */
+  readonly host: string
+  readonly port: number
+  readonly agent: HttpAgent
+}
+
+/** The connections to services. Each entry has its own, so that none is shared with another entry. */
+export class Dialler {
+  readonly #lookup: Lookup
+  readonly #secureContext: SecureContext
+  /** By the id of the entry, those used longest ago first. */
+  readonly #routes = new Map<string, { readonly key: string; readonly route: Route }>()
+
+  /** @param extraCa certificates (PEM) that are trusted besides those that Node has */
+  constructor(options: {
+    readonly extraCa?: string | undefined
+    readonly lookup?: Lookup | undefined
+  }) {
+    this.#lookup = options.lookup ?? resolveName
+    const { extraCa } = options
+    // Made once: to read all certificates takes long. An undefined `ca` means those that Node has.
+    this.#secureContext = createSecureContext({
+      minVersion: 'TLSv1.2',
+      ca: extraCa === undefined ? undefined : [...rootCertificates, extraCa],
+    })
+  }
+
+  /** @throws {VaultError} `address-not-allowed` when the origin itself says an address that may not be dialled */
+  routeTo({ id, policy }: Entry): Route {
+    const key = `${policy.origin} ${policy.allowPrivate}`
+    const known = this.#routes.get(id)
+    this.#routes.delete(id)
+    if (known !== undefined && known.key !== key) known.route.agent.destroy()
+    const route = known?.key === key ? known.route : this.#newRoute(policy)
+    this.#routes.set(id, { key, route })
+    this.#dropOldest()
+    return route
+  }
+
+  /** Closes all connections. */
+  close(): void {
+    for (const { route } of this.#routes.values()) route.agent.destroy()
+    this.#routes.clear()
+  }
+
+  #dropOldest(): void {
+    const [oldest] = this.#routes
+    if (this.#routes.size <= MAX_AGENTS || oldest === undefined) return
+    oldest[1].route.agent.destroy()
+    this.#routes.delete(oldest[0])
+  }
+
+  #newRoute(policy: Policy): Route {
+    const { protocol, hostname, port } = new URL(policy.origin)
+    const host = hostname.replace(/^\[|\]$/g, '')
+    const isHttps = protocol === 'https:'
+    refuseOrigin(policy, protocol, host)
+    const options = {
+      keepAlive: true,
+      maxFreeSockets: IDLE_CONNECTIONS,
+      timeout: IDLE_CONNECTION_MS,
+      lookup: this.#checkedLookup(policy),
+    }
+    const agent = isHttps
+      ? new HttpsAgent({
+          ...options,
+          rejectUnauthorized: true,
+          secureContext: this.#secureContext,
+          servername: isIP(host) === 0 ? host : '', // RFC 6066: no address in the server name
+        })
+      : new HttpAgent(options)
+    return { isHttps, host, port: Number(port) || (isHttps ? 443 : 80), agent }
+  }
+
+  /** What node:net calls once for each connection whose host is a name; it dials only what it gets here. */
+  #checkedLookup(policy: Policy): LookupFunction {
+    return (hostname, options, reply) => {
+      void this.#answerLookup(policy, hostname, options.all === true, reply)
+    }
+  }
+
+  async #answerLookup(
+    policy: Policy,
+    hostname: string,
+    isForAll: boolean,
+    reply: Parameters<LookupFunction>[2],
+  ): Promise<void> {
+    try {
+      const addresses = await this.#checked(policy, hostname)
+      const found = addresses.map((address) => ({ address, family: isIP(address) }))
+      const [first] = found
+      if (isForAll) reply(null, found)
+      else reply(null, first?.address ?? '', first?.family)
+    } catch (error) {
+      reply(error as Error, [])
+    }
+  }
+
+  async #checked(policy: Policy, hostname: string): Promise<readonly string[]> {
+    const addresses = await this.#lookup(hostname)
+    if (addresses.length === 0)
+      throw new VaultError('service-unreachable', `the name of "${policy.service}" has no address`)
+    if (!addresses.every((address) => mayDial(address, policy.allowPrivate)))
+      throw notAllowed(policy)
+    return addresses
+  }
+}
+
+/** node:net looks no address up, so an origin that is one is checked here. */
+function refuseOrigin(policy: Policy, protocol: string, host: string): void {
+  const isAddress = isIP(host) !== 0
+  if (isAddress && !mayDial(host, policy.allowPrivate)) throw notAllowed(policy)
+  const isLoopback = isAddress && (host === '::1' || host.startsWith('127.'))
+  if (protocol === 'https:' || (protocol === 'http:' && isLoopback)) return
+  throw new VaultError(
+    'address-not-allowed',
+    `"${policy.service}" must be reached over https, because http would show the credential to the network`,
+  )
+}
+
+function notAllowed({ service }: Policy): VaultError {
+  return new VaultError(
+    'address-not-allowed',
+    `an address of "${service}" is not public; the owner allows private ones with: workspace-gateway vault add … --allow-private`,
+  )
+}
+
+async function resolveName(hostname: string): Promise<readonly string[]> {
+  const found = await lookupName(hostname, { all: true })
+  return found.map(({ address }) => address)
+}

@@ -1,0 +1,171 @@
+/**
+ * How does a request reach a service with the credential? The audit row is written, the service is asked with headers that are built
+ * anew, and its answer is scrubbed on the way back. The agent decides neither the host nor what stands in the slot.
+ */
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { Logger } from 'pino'
+import { discardBody } from '../../request/discard-body.ts'
+import type { Audit } from '../audit-row.ts'
+import type { Entry, Version } from '../policy.ts'
+import { Automaton } from '../scrub/automaton.ts'
+import { needlesOf } from '../scrub/needles.ts'
+import { Scrubber } from '../scrub/scrubber.ts'
+import type { Forwarding, Use } from '../use.ts'
+import { VaultError } from '../vault-errors.ts'
+import { agentHead } from './answer-headers.ts'
+import { askService, type ServiceAnswer } from './ask-service.ts'
+import { Dialler, type Lookup } from './dial.ts'
+import { faultOf } from './faults.ts'
+import { TIMEOUTS, type Parts, type Timeouts } from './parts.ts'
+import { decodedBody, pumpAnswer, pumpRequest } from './pump.ts'
+import { breakOff, refuse } from './refuse.ts'
+import { RunningUse } from './running-use.ts'
+import { forwardUpgrade } from './upgrade.ts'
+
+/** What a forwarder is made of. */
+export interface ForwarderOptions {
+  readonly audit: Audit
+  readonly logger: Logger
+  /** Certificates (PEM) that are trusted besides those that Node has. */
+  readonly extraCa?: string | undefined
+  /** Milliseconds since the epoch. Default: the system's clock. */
+  readonly now?: (() => number) | undefined
+  /** Resolves the names of services. Default: the system's resolver. */
+  readonly lookup?: Lookup | undefined
+  /** Default: {@link TIMEOUTS} */
+  readonly timeouts?: Partial<Timeouts> | undefined
+  /** Called once for each answer in which a credential was found, as soon as it is found. */
+  readonly onReflected: (entry: Entry) => void
+  /** The versions of an entry that are kept. All of them are scrubbed. */
+  readonly versionsOf: (entry: Entry) => readonly Version[]
+}
+
+/** Forwards requests of agents. */
+export class Forwarder implements Forwarding {
+  readonly #parts: Parts
+  readonly #prepared = new WeakMap<Entry, { readonly key: string; readonly automaton: Automaton }>()
+
+  constructor(options: ForwarderOptions) {
+    const { audit, logger, onReflected, versionsOf, now = Date.now } = options
+    this.#parts = {
+      ...{ audit, logger, onReflected, versionsOf, now },
+      dialler: new Dialler(options),
+      timeouts: { ...TIMEOUTS, ...options.timeouts },
+      automatonOf: (entry) => this.#automatonOf(entry),
+    }
+  }
+
+  async forward(use: Use, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const run = new RunningUse(this.#parts, use, request.method ?? '')
+    const abort = () => {
+      if (!response.writableFinished) run.end('aborted')
+    }
+    response.on('close', abort)
+    response.on('error', abort)
+    let stopBody = () => {}
+    const sendBody = (asked: ClientRequest) => {
+      stopBody()
+      stopBody = pumpRequest(request, asked, run)
+    }
+    try {
+      const answered = await askService(this.#parts, run, request, sendBody)
+      await this.#relay(run, answered, response)
+      await run.complete('done')
+    } catch (error) {
+      await run.complete(this.#fail(run, error, request, response))
+    } finally {
+      stopBody()
+      response.off('close', abort)
+      discardBody(request)
+    }
+  }
+
+  upgrade(use: Use, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    return forwardUpgrade(this.#parts, use, request, socket, head)
+  }
+
+  close(): void {
+    this.#parts.dialler.close()
+  }
+
+  async #relay(run: RunningUse, answered: ServiceAnswer, response: ServerResponse): Promise<void> {
+    const { asked, answer } = answered
+    try {
+      if (answered.switched !== undefined) {
+        answered.switched.socket.destroy()
+        throw new VaultError(
+          'answer-malformed',
+          'the service switched protocols without being asked',
+        )
+      }
+      await this.#relayAnswer(run, answer, response)
+    } catch (error) {
+      answer.destroy()
+      throw error
+    } finally {
+      // A service may answer before it has read the whole body. That connection is not used again.
+      if (!asked.writableFinished) asked.destroy()
+    }
+  }
+
+  async #relayAnswer(
+    run: RunningUse,
+    answer: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const { policy } = run.use.entry
+    const automaton = this.#parts.automatonOf(run.use.entry)
+    const { statusCode: status = 0, statusMessage: message = '', rawHeaders: raw } = answer
+    const head = agentHead({ status, message, raw }, run.method, policy.decode, automaton)
+    run.refuseIfEnded()
+    run.status = status
+    if (head.hits > 0) run.reflected()
+    run.expect('more', this.#parts.timeouts.idleMs)
+    response.writeHead(status, head.message, [...head.raw])
+    if (head.hasBody) {
+      // An event stream may have no event for a while.
+      if (!('content-length' in answer.headers)) response.flushHeaders()
+      const body = decodedBody(answer, head.coding)
+      await pumpAnswer(body, response, new Scrubber(automaton), run)
+    } else answer.resume()
+    await finished(response, run)
+  }
+
+  /** Answers with the fault, or breaks off what has begun. @returns how the use ended */
+  #fail(run: RunningUse, error: unknown, request: IncomingMessage, response: ServerResponse) {
+    const { service } = run.use.entry.policy
+    const { cause } = run
+    const fault = faultOf(cause instanceof VaultError ? cause : error, service)
+    const isBegun = response.headersSent
+    // Only the code: the error of a parser contains the bytes of the answer.
+    if (cause === undefined || cause instanceof VaultError)
+      this.#parts.logger.warn({ service, code: fault.code, isBegun }, 'a request was not forwarded')
+    if (isBegun || cause === 'aborted') breakOff(request, response)
+    else refuse(response, cause === 'cut' ? revoked() : fault)
+    if (cause === 'cut' || cause === 'aborted') return cause
+    return isBegun ? 'failed' : fault.code
+  }
+
+  #automatonOf(entry: Entry): Automaton {
+    const versions = this.#parts.versionsOf(entry)
+    const key = versions.map(({ version }) => version).join()
+    const known = this.#prepared.get(entry)
+    if (known?.key === key) return known.automaton
+    const automaton = new Automaton(needlesOf(entry, versions))
+    this.#prepared.set(entry, { key, automaton })
+    return automaton
+  }
+}
+
+function revoked(): VaultError {
+  return new VaultError('lease-revoked', 'the lease was revoked while the request was running')
+}
+
+/** Ends the answer, and waits until it has left, so that a revocation still cuts what a slow reader has not read. */
+function finished(response: ServerResponse, run: RunningUse): Promise<void> {
+  return new Promise((resolve, reject) => {
+    run.signal.addEventListener('abort', () => reject(new Error('ended')), { once: true })
+    response.end(() => resolve())
+  })
+}

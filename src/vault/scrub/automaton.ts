@@ -1,0 +1,132 @@
+/**
+ * Where do needles end in a text, and which end of it may be the beginning of one? An automaton (Aho and Corasick 1975) that takes
+ * one byte after the other, and a table of the distances that may be skipped where no needle can be (Wu and Manber 1994).
+ */
+
+/** The state in which no needle has begun. */
+export const ROOT = 0
+
+/** The table of distances looks at this many bytes of each needle. */
+const MAX_WINDOW = 255
+
+/** Needles, prepared for a search. It never changes, so that any number of searches may use it. */
+export class Automaton {
+  /** The bytes of a window: those of the shortest needle, at most 255. 0 when there is no needle. */
+  readonly window: number
+  /** By a pair of bytes at the end of a window: how far the window may move before a needle can begin at its start. */
+  readonly skips = new Uint8Array(65_536)
+  /** By a pair of bytes: whether a needle begins with it. */
+  readonly starts = new Uint8Array(65_536)
+  /** By state: how many bytes of a needle the text ends with. */
+  readonly depths: Int32Array
+  /** By state: the length of the longest needle that ends here; 0 when none does. */
+  readonly matches: Int32Array
+  /** By state: how many bytes of the text's end may be the beginning of a needle that goes on. */
+  readonly holds: Int32Array
+  /** The states after the root by their byte: most bytes of a text begin no needle. */
+  readonly #first = new Int32Array(256)
+  readonly #bytes: Uint8Array
+  readonly #children: Int32Array
+  readonly #siblings: Int32Array
+  readonly #fallbacks: Int32Array
+  #states = 1
+
+  constructor(needles: readonly Uint8Array[]) {
+    if (needles.some((needle) => needle.length < 2)) throw new RangeError('a needle is too short')
+    const size = needles.reduce((sum, { length }) => sum + length, 1)
+    this.depths = new Int32Array(size)
+    this.matches = new Int32Array(size)
+    this.holds = new Int32Array(size)
+    this.#bytes = new Uint8Array(size)
+    this.#children = new Int32Array(size)
+    this.#siblings = new Int32Array(size)
+    this.#fallbacks = new Int32Array(size)
+    this.window = needles.reduce((least, { length }) => Math.min(least, length), MAX_WINDOW)
+    if (needles.length === 0) this.window = 0
+    for (const needle of needles) this.#add(needle)
+    this.#connect()
+    this.#measure(needles)
+  }
+
+  /** The state after one more byte. All calls for a text together take time in proportion to its length. */
+  next(state: number, byte: number): number {
+    let from = state
+    while (from !== ROOT) {
+      const to = this.#childOf(from, byte)
+      if (to !== ROOT) return to
+      from = this.#fallbacks[from] as number
+    }
+    return this.#first[byte] as number
+  }
+
+  /** Returns ROOT when there is none. */
+  #childOf(state: number, byte: number): number {
+    if (state === ROOT) return this.#first[byte] as number
+    let child = this.#children[state] as number
+    while (child !== ROOT && this.#bytes[child] !== byte) child = this.#siblings[child] as number
+    return child
+  }
+
+  #add(needle: Uint8Array): void {
+    let state = ROOT
+    for (const byte of needle) {
+      const child = this.#childOf(state, byte)
+      state = child === ROOT ? this.#addChild(state, byte) : child
+    }
+    this.matches[state] = needle.length
+  }
+
+  #addChild(parent: number, byte: number): number {
+    const child = this.#states++
+    this.#bytes[child] = byte
+    this.depths[child] = (this.depths[parent] as number) + 1
+    this.#siblings[child] = this.#children[parent] as number
+    this.#children[parent] = child
+    if (parent === ROOT) this.#first[byte] = child
+    return child
+  }
+
+  /** Finds, level by level, the state of the longest other beginning that the text of each state ends with. */
+  #connect(): void {
+    const level: number[] = []
+    this.#eachChild(ROOT, (child) => level.push(child))
+    for (const state of level) {
+      const fallback = this.#fallbacks[state] as number
+      this.matches[state] = Math.max(
+        this.matches[state] as number,
+        this.matches[fallback] as number,
+      )
+      this.holds[state] = (
+        this.#children[state] === ROOT ? this.holds[fallback] : this.depths[state]
+      ) as number
+      this.#eachChild(state, (child) => {
+        this.#fallbacks[child] = this.next(fallback, this.#bytes[child] as number)
+        level.push(child)
+      })
+    }
+  }
+
+  #eachChild(state: number, act: (child: number) => void): void {
+    for (
+      let child = this.#children[state] as number;
+      child !== ROOT;
+      child = this.#siblings[child] as number
+    )
+      act(child)
+  }
+
+  #measure(needles: readonly Uint8Array[]): void {
+    this.skips.fill(Math.max(0, this.window - 1))
+    for (const needle of needles) {
+      this.starts[pairAt(needle, 0)] = 1
+      for (let at = 0; at + 1 < this.window; at++) {
+        const pair = pairAt(needle, at)
+        this.skips[pair] = Math.min(this.skips[pair] as number, this.window - 2 - at)
+      }
+    }
+  }
+}
+
+function pairAt(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] as number) << 8) | (bytes[at + 1] as number)
+}

@@ -1,0 +1,118 @@
+/**
+ * How is a credential taken out of an answer? A scrubber masks every form of it with `*`, so that the length stays the same, and
+ * also where a form is divided among chunks.
+ */
+import { ROOT, type Automaton } from './automaton.ts'
+
+const MASK = 0x2a // *
+
+/**
+ * Up to this depth the automaton's bytes are looked at again by the table of distances, which is faster. It must be less than the
+ * window, so that each turn comes further.
+ */
+const SHALLOW = 2
+
+const NOTHING = Buffer.alloc(0)
+
+/**
+ * Scrubs one text that comes in chunks. It holds back only the end that may be the beginning of a form, so that an event stream is
+ * not delayed. Its time is in proportion to the length of the text, whatever the text is.
+ */
+export class Scrubber {
+  readonly #automaton: Automaton
+  #state = ROOT
+  #held: Buffer = NOTHING
+  #hits = 0
+
+  constructor(automaton: Automaton) {
+    this.#automaton = automaton
+  }
+
+  /** How many forms were masked so far. Of those that overlap, each counts. */
+  get hits(): number {
+    return this.#hits
+  }
+
+  /** How many bytes are held back. */
+  get heldBytes(): number {
+    return this.#held.length
+  }
+
+  /**
+   * Takes the next chunk.
+   * @param chunk Becomes the scrubber's: it is changed in place.
+   * @returns What may be sent on by now. May be empty.
+   */
+  push(chunk: Buffer): Buffer {
+    if (this.#automaton.window === 0) return chunk
+    const before = this.#held.length
+    const text = before === 0 ? chunk : Buffer.concat([this.#held, chunk])
+    this.#state = this.#search(text, before)
+    const sent = text.length - (this.#automaton.holds[this.#state] as number)
+    // A copy, so that a few bytes do not keep a large chunk in memory.
+    this.#held = sent === text.length ? NOTHING : Buffer.from(text.subarray(sent))
+    return text.subarray(0, sent)
+  }
+
+  /** @returns the rest, at the end of the text: it was the beginning of a form that has not come */
+  end(): Buffer {
+    const rest = this.#held
+    this.#held = NOTHING
+    this.#state = ROOT
+    return rest
+  }
+
+  /** Masks what ends at or after `from`. @returns the state at the end */
+  #search(text: Buffer, from: number): number {
+    const shallow = Math.min(SHALLOW, this.#automaton.window - 1)
+    let at = from
+    let state = this.#state
+    for (;;) {
+      if (state === ROOT) at = this.#skip(text, at)
+      const until = at + this.#automaton.window // at the end of the chunk the state is kept, so there is no way back
+      let masked = 0
+      for (; at < text.length; at++) {
+        state = this.#automaton.next(state, text[at] as number)
+        const length = this.#automaton.matches[state] as number
+        if (length > 0) {
+          text.fill(MASK, at + 1 - length, at + 1)
+          masked = at + 1
+          this.#hits++
+        }
+        // Behind a mask the bytes are not looked at again, because they are masked.
+        const again = at + 1 - (this.#automaton.depths[state] as number)
+        if (at + 1 >= until && at + 1 - again <= shallow && again >= masked && again >= from) {
+          at = again
+          state = ROOT
+          break
+        }
+      }
+      if (at >= text.length) return state
+    }
+  }
+
+  /** @returns where a form may begin, or where fewer bytes are left than the shortest form has */
+  #skip(text: Buffer, from: number): number {
+    const { window, skips, starts } = this.#automaton
+    let end = from + window - 1
+    while (end < text.length) {
+      const skip = skips[((text[end - 1] as number) << 8) | (text[end] as number)] as number
+      if (skip > 0) {
+        end += skip
+        continue
+      }
+      const start = end - window + 1
+      if (starts[((text[start] as number) << 8) | (text[start + 1] as number)] === 1) return start
+      end++
+    }
+    return end - window + 1
+  }
+}
+
+/** Scrubs a short text that is whole, with one character per byte (latin1): a header's name or value, or a status line. */
+export function scrubText(automaton: Automaton, text: string): { text: string; hits: number } {
+  const scrubber = new Scrubber(automaton)
+  const scrubbed = scrubber.push(Buffer.from(text, 'latin1')).toString('latin1')
+  if (scrubber.hits === 0) return { text, hits: 0 }
+  return { text: scrubbed + scrubber.end().toString('latin1'), hits: scrubber.hits }
+}
