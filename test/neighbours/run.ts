@@ -10,6 +10,7 @@ import * as chromium from './chromium.ts'
 import { FOLDER, type Neighbour } from './neighbour.ts'
 import * as next from './next.ts'
 import * as openclaw from './openclaw.ts'
+import * as sdks from './sdks.ts'
 import * as supervisors from './supervisors.ts'
 import * as ttyd from './ttyd.ts'
 
@@ -23,6 +24,7 @@ const NEIGHBOURS: Record<string, Neighbour> = {
   Caddy: caddy,
   Chromium: chromium,
   Supervisors: supervisors,
+  'SDKs of model services': { install: sdks.install },
 }
 
 /** How many files run side by side. Most of their time they wait: for a browser, a supervisor, a shell that ends. */
