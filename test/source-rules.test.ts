@@ -93,19 +93,20 @@ t.test('a request target is never read as a URL', async (t) => {
     'src/config/values.ts',
     'src/request/login.ts', // the configured sign-in address
     'src/rules/return-to.ts', // compares whole origins, after it has built the address anew
+    'src/vault/at-rest/document.ts', // the origin of an entry, which the owner gives
   ])
 })
 
 t.test('no signature is compared by code of ours: jose does it, in constant time', async (t) => {
   t.same(
     having(/createHmac|createVerify|jwtDecrypt|decodeJwt/),
-    ['src/identity/second-factor/backup-codes.ts'],
-    'makes the digest by which a backup code is found, and compares none',
+    ['src/identity/second-factor/backup-codes.ts', 'src/vault/at-rest/key-tree.ts'],
+    'the digest by which a backup code is found, which is not compared, and the MAC of a file',
   )
   t.same(
     having(/timingSafeEqual/),
-    ['src/request/login.ts', 'src/terminals/keeper/digest.ts'],
-    'the state of a sign-in, and the digest of an accepted password, which are no signatures',
+    ['src/request/login.ts', 'src/terminals/keeper/digest.ts', 'src/vault/at-rest/key-tree.ts'],
+    'the state of a sign-in, the digest of an accepted password and the MAC of a file: no signatures',
   )
   t.same(having(/compactVerify\(/), ['src/identity/verifier.ts'])
   t.same(

@@ -22,6 +22,7 @@ import {
   previousOf,
   readVaultFile,
   removeDrafts,
+  saveOrExplain,
   saveVaultFile,
   type Opened,
 } from './at-rest/vault-file.ts'
@@ -350,7 +351,7 @@ function make({ file, masterKey, vaultId, audit }: VaultOptions): Opened {
   const sequence = audit.last.sequence + 1
   const document = documentOf(dataKey, { format: FORMAT, vaultId, sequence, ...wrapped }, [])
   const of = audit.write({ op: 'start', reason: 'new-vault', sequence })
-  saveVaultFile(file, textOf(document))
+  saveOrExplain(file, textOf(document))
   audit.write({ op: 'start', of, reason: 'done', sequence })
   return { document, dataKey, entries: [] }
 }

@@ -41,13 +41,11 @@ export function watchFileSteps(
     before('writeFileSync half')
     return work(target, bytes.subarray(half), ...rest)
   })
-  replace('writeSync', (work) => (fd, bytes, offset = 0, ...rest) => {
-    before('writeSync')
+  replace('writeSync', (work) => (fd, bytes, offset, ...rest) => {
     const buffer = bytes as Buffer
-    const from = offset as number
-    const half = Math.floor((buffer.length - from) / 2)
-    if (half === 0) return work(fd, bytes, offset, ...rest)
-    const done = work(fd, buffer, from, half)
+    if (offset !== 0) return work(fd, buffer, offset, ...rest) // the second half
+    before('writeSync')
+    const done = work(fd, buffer, 0, Math.ceil(buffer.length / 2))
     before('writeSync half')
     return done
   })

@@ -12,7 +12,7 @@ import {
   problemsOf,
   readVaultFile,
   removeDrafts,
-  saveVaultFile,
+  saveOrExplain,
   type FileKeys,
 } from './vault-file.ts'
 
@@ -81,7 +81,7 @@ function replaceBy(
   const sequence = Math.max(begun, old) + 1
   const facts = { op: 'restore', agent: 'owner', sequence } as const
   const of = audit.write({ ...facts, reason: old < saved ? 'older' : undefined })
-  saveVaultFile(file, textOf(withMac(dataKey, { ...document, sequence })))
+  saveOrExplain(file, textOf(withMac(dataKey, { ...document, sequence })))
   audit.write({ ...facts, of, reason: 'done' })
   return { sequence }
 }

@@ -45,7 +45,7 @@ export function explained<T>(file: NamedFile, work: () => T): T {
     return work()
   } catch (error) {
     const code = codeOf(error)
-    if (error instanceof VaultFileError || code === '') throw error
+    if (!/^E[A-Z0-9]+$/.test(code)) throw error // not of the system, such as a VaultError
     throw refusal(file, `${SYSTEM_PROBLEMS[code] ?? 'cannot be used'} (${code})`, error)
   }
 }

@@ -142,6 +142,17 @@ export function saveVaultFile(path: string, content: string): void {
   }
 }
 
+/** The same where there is no vault that goes on afterwards. @throws {VaultFileError} */
+export function saveOrExplain(path: string, content: string): void {
+  explained(namedVaultFile(path), () => {
+    try {
+      saveVaultFile(path, content)
+    } catch (error) {
+      throw error instanceof NotSavedError ? error.cause : error
+    }
+  })
+}
+
 function putBack(path: string, isFirst: boolean): boolean {
   try {
     if (isFirst) rmSync(path)
