@@ -8,6 +8,8 @@ import {
   MAX_ENTRIES,
   MAX_FILE_BYTES,
   textOf,
+  VAULT_ID,
+  VAULT_ID_FORM,
   type EntryDocument,
   type VaultDocument,
 } from './at-rest/document.ts'
@@ -97,6 +99,8 @@ export class Vault {
     const named = namedVaultFile(options.file)
     if (options.masterKey.length !== KEY_BYTES)
       throw refusal(named, `cannot be opened: VAULT_MASTER_KEY must have ${KEY_BYTES} bytes`)
+    if (!VAULT_ID.test(options.vaultId))
+      throw refusal(named, `cannot be opened: the id of the vault takes ${VAULT_ID_FORM}`)
     return explained(named, () => {
       const lock = lockFile(named)
       try {
