@@ -156,8 +156,13 @@ export class Vault {
     this.#listeners.push(listener)
   }
 
-  /** Removes the versions that are not kept any longer. @throws {VaultError} as {@link change} does */
+  /**
+   * Removes the versions that are not kept any longer. It also writes the completing row of the last change if that could not be
+   * written: until then, the log would accept the file before that change.
+   * @throws {VaultError} as {@link change} does
+   */
   dropExpiredVersions(): void {
+    this.#tryToPay()
     const now = (this.#options.now ?? Date.now)()
     const isKept = ({ keptUntil = Infinity }) => keptUntil > now
     for (const { policy, versions } of this.#sorted) {
@@ -180,9 +185,10 @@ export class Vault {
     )
   }
 
-  /** Releases the lock, and erases the data key. */
+  /** Writes the completing row if it is still missing, releases the lock, and erases the data key. To be called before the log's. */
   close(): void {
     if (this.#stopped === CLOSED) return
+    this.#tryToPay()
     this.#stopped = CLOSED
     this.#dataKey.fill(0)
     this.#lock.release()
@@ -282,7 +288,7 @@ export class Vault {
     try {
       this.#payOwed()
     } catch {
-      // The next change tries again, or the next start completes the log.
+      // Tried again by the next change and when versions are dropped; at the latest, the next start completes the log.
     }
   }
 

@@ -1,10 +1,11 @@
 /** Are entries changed as a whole, on the disk and in the audit log, or not at all? */
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { VaultDocument } from '../../src/vault/at-rest/document.ts'
 import { verifyAudit } from '../../src/vault/audit/verify.ts'
 import { newestOf, type Entry, type Policy } from '../../src/vault/policy.ts'
+import type { Vault } from '../../src/vault/vault.ts'
 import { systemError, watchFileSteps } from '../helpers/file-steps.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import {
@@ -357,6 +358,29 @@ t.test('a completing row that could not be written is written before the next ch
   t.same(verifyAudit(auditPath).problem, undefined)
   t.end()
 })
+
+for (const [when, work] of [
+  ['versions are dropped', (vault: Vault) => vault.dropExpiredVersions()],
+  ['the vault is closed', (vault: Vault) => vault.close()],
+] as const)
+  t.test(`a completing row that could not be written is written when ${when}`, (t) => {
+    const { vault, audit, folder, file, close } = openVault(t)
+    addEntry(vault, entryOf('github'))
+    let isMoved = false
+    const putBack = watchFileSteps((name) => {
+      isMoved ||= name === 'renameSync'
+      if (isMoved && name === 'fdatasyncSync') throw systemError('ENOSPC')
+    })
+    changePolicy(vault, 'github', { grants: [] })
+    putBack()
+    t.match(audit.last, { sequence: 3, saved: 2 })
+    work(vault)
+    t.match(audit.last, { sequence: 3, saved: 3 })
+    close()
+    copyFileSync(`${file}.prev`, file)
+    t.throws(() => openVault(t, folder), /is older than the last change/)
+    t.end()
+  })
 
 t.test('when the audit log is lost, the file opens, and the new log says so', (t) => {
   const { vault, folder, auditPath, close } = openVault(t)
