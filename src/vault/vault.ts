@@ -307,7 +307,11 @@ export class Vault {
     try {
       listener(...news)
     } catch (error) {
-      onListenerError(error)
+      try {
+        onListenerError(error)
+      } catch (failure) {
+        throwLater(failure) // otherwise no listener would hear of this change and of later ones
+      }
     }
   }
 }

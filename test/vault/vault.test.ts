@@ -158,6 +158,34 @@ t.test('listeners hear of each change, and cannot break it', (t) => {
   t.end()
 })
 
+t.test(
+  'a change is made, and all listeners hear of it, also when the report of a fault fails',
+  (t) => {
+    const later: Array<() => void> = []
+    const { queueMicrotask } = globalThis
+    globalThis.queueMicrotask = (work) => void later.push(work)
+    t.teardown(() => {
+      globalThis.queueMicrotask = queueMicrotask
+    })
+    const { vault } = openVault(t, temporaryFolder(t), {
+      onListenerError: () => {
+        throw new Error('a faulty report')
+      },
+    })
+    vault.onChange(() => {
+      throw new Error('a faulty listener')
+    })
+    const heard: Array<string | undefined> = []
+    vault.onChange((_before, after) => heard.push(after?.policy.note))
+    addEntry(vault, entryOf('github', { note: 'first' }))
+    changePolicy(vault, 'github', { note: 'second' })
+    t.same(heard, ['first', 'second'])
+    t.equal(later.length, 2)
+    for (const work of later) t.throws(work, /a faulty report/)
+    t.end()
+  },
+)
+
 t.test('versions are dropped when their time has passed', (t) => {
   let now = 1000
   const { vault, file } = openVault(t, temporaryFolder(t), { now: () => now })
