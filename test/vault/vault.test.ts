@@ -362,6 +362,30 @@ t.test('a change that can neither be saved nor undone stops changes until a rest
   t.end()
 })
 
+t.test('a change is not called undone before that is on the disk', (t) => {
+  for (const failures of [1, 2]) {
+    const { vault, audit, folder, close } = openVault(t)
+    addEntry(vault, entryOf('github', { note: 'before' }))
+    let isMoved = false
+    let count = 0
+    const putBack = watchFileSteps((name) => {
+      isMoved ||= name === 'renameSync'
+      // The fsync of the folder, which comes after the last rename, and that of the folder when the old file is there again.
+      if (isMoved && name === 'fsyncSync' && ++count <= failures) throw systemError('EIO')
+    })
+    t.throws(() => changePolicy(vault, 'github', { note: 'after' }), {
+      code: 'not-saved',
+      message: failures === 1 ? /nothing has changed/ : /start the vault again/,
+    })
+    putBack()
+    t.equal(count, 2)
+    t.equal(audit.recent(1)[0]?.reason, failures === 1 ? 'not-saved' : undefined)
+    close()
+    t.equal(openVault(t, folder).vault.find('github')?.policy.note, 'before')
+  }
+  t.end()
+})
+
 t.test('a completing row that could not be written is written before the next change', (t) => {
   const { vault, audit, auditPath } = openVault(t)
   addEntry(vault, entryOf('github'))
