@@ -8,6 +8,8 @@ import {
   MAX_ENTRIES,
   MAX_FILE_BYTES,
   textOf,
+  VAULT_ID,
+  VAULT_ID_FORM,
   type EntryDocument,
   type VaultDocument,
 } from './at-rest/document.ts'
@@ -97,6 +99,8 @@ export class Vault {
     const named = namedVaultFile(options.file)
     if (options.masterKey.length !== KEY_BYTES)
       throw refusal(named, `cannot be opened: VAULT_MASTER_KEY must have ${KEY_BYTES} bytes`)
+    if (!VAULT_ID.test(options.vaultId))
+      throw refusal(named, `cannot be opened: the id of the vault takes ${VAULT_ID_FORM}`)
     return explained(named, () => {
       const lock = lockFile(named)
       try {
@@ -152,8 +156,13 @@ export class Vault {
     this.#listeners.push(listener)
   }
 
-  /** Removes the versions that are not kept any longer. @throws {VaultError} as {@link change} does */
+  /**
+   * Removes the versions that are not kept any longer. It also writes the completing row of the last change if that could not be
+   * written: until then, the log would accept the file before that change.
+   * @throws {VaultError} as {@link change} does
+   */
   dropExpiredVersions(): void {
+    this.#tryToPay()
     const now = (this.#options.now ?? Date.now)()
     const isKept = ({ keptUntil = Infinity }) => keptUntil > now
     for (const { policy, versions } of this.#sorted) {
@@ -176,9 +185,10 @@ export class Vault {
     )
   }
 
-  /** Releases the lock, and erases the data key. */
+  /** Writes the completing row if it is still missing, releases the lock, and erases the data key. To be called before the log's. */
   close(): void {
     if (this.#stopped === CLOSED) return
+    this.#tryToPay()
     this.#stopped = CLOSED
     this.#dataKey.fill(0)
     this.#lock.release()
@@ -278,7 +288,7 @@ export class Vault {
     try {
       this.#payOwed()
     } catch {
-      // The next change tries again, or the next start completes the log.
+      // Tried again by the next change and when versions are dropped; at the latest, the next start completes the log.
     }
   }
 
@@ -297,7 +307,11 @@ export class Vault {
     try {
       listener(...news)
     } catch (error) {
-      onListenerError(error)
+      try {
+        onListenerError(error)
+      } catch (failure) {
+        throwLater(failure) // otherwise no listener would hear of this change and of later ones
+      }
     }
   }
 }

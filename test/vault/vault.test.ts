@@ -1,10 +1,11 @@
 /** Are entries changed as a whole, on the disk and in the audit log, or not at all? */
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { VaultDocument } from '../../src/vault/at-rest/document.ts'
 import { verifyAudit } from '../../src/vault/audit/verify.ts'
 import { newestOf, type Entry, type Policy } from '../../src/vault/policy.ts'
+import type { Vault } from '../../src/vault/vault.ts'
 import { systemError, watchFileSteps } from '../helpers/file-steps.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import {
@@ -156,6 +157,34 @@ t.test('listeners hear of each change, and cannot break it', (t) => {
   t.same(read(file).entries, [])
   t.end()
 })
+
+t.test(
+  'a change is made, and all listeners hear of it, also when the report of a fault fails',
+  (t) => {
+    const later: Array<() => void> = []
+    const { queueMicrotask } = globalThis
+    globalThis.queueMicrotask = (work) => void later.push(work)
+    t.teardown(() => {
+      globalThis.queueMicrotask = queueMicrotask
+    })
+    const { vault } = openVault(t, temporaryFolder(t), {
+      onListenerError: () => {
+        throw new Error('a faulty report')
+      },
+    })
+    vault.onChange(() => {
+      throw new Error('a faulty listener')
+    })
+    const heard: Array<string | undefined> = []
+    vault.onChange((_before, after) => heard.push(after?.policy.note))
+    addEntry(vault, entryOf('github', { note: 'first' }))
+    changePolicy(vault, 'github', { note: 'second' })
+    t.same(heard, ['first', 'second'])
+    t.equal(later.length, 2)
+    for (const work of later) t.throws(work, /a faulty report/)
+    t.end()
+  },
+)
 
 t.test('versions are dropped when their time has passed', (t) => {
   let now = 1000
@@ -333,6 +362,30 @@ t.test('a change that can neither be saved nor undone stops changes until a rest
   t.end()
 })
 
+t.test('a change is not called undone before that is on the disk', (t) => {
+  for (const failures of [1, 2]) {
+    const { vault, audit, folder, close } = openVault(t)
+    addEntry(vault, entryOf('github', { note: 'before' }))
+    let isMoved = false
+    let count = 0
+    const putBack = watchFileSteps((name) => {
+      isMoved ||= name === 'renameSync'
+      // The fsync of the folder, which comes after the last rename, and that of the folder when the old file is there again.
+      if (isMoved && name === 'fsyncSync' && ++count <= failures) throw systemError('EIO')
+    })
+    t.throws(() => changePolicy(vault, 'github', { note: 'after' }), {
+      code: 'not-saved',
+      message: failures === 1 ? /nothing has changed/ : /start the vault again/,
+    })
+    putBack()
+    t.equal(count, 2)
+    t.equal(audit.recent(1)[0]?.reason, failures === 1 ? 'not-saved' : undefined)
+    close()
+    t.equal(openVault(t, folder).vault.find('github')?.policy.note, 'before')
+  }
+  t.end()
+})
+
 t.test('a completing row that could not be written is written before the next change', (t) => {
   const { vault, audit, auditPath } = openVault(t)
   addEntry(vault, entryOf('github'))
@@ -357,6 +410,29 @@ t.test('a completing row that could not be written is written before the next ch
   t.same(verifyAudit(auditPath).problem, undefined)
   t.end()
 })
+
+for (const [when, work] of [
+  ['versions are dropped', (vault: Vault) => vault.dropExpiredVersions()],
+  ['the vault is closed', (vault: Vault) => vault.close()],
+] as const)
+  t.test(`a completing row that could not be written is written when ${when}`, (t) => {
+    const { vault, audit, folder, file, close } = openVault(t)
+    addEntry(vault, entryOf('github'))
+    let isMoved = false
+    const putBack = watchFileSteps((name) => {
+      isMoved ||= name === 'renameSync'
+      if (isMoved && name === 'fdatasyncSync') throw systemError('ENOSPC')
+    })
+    changePolicy(vault, 'github', { grants: [] })
+    putBack()
+    t.match(audit.last, { sequence: 3, saved: 2 })
+    work(vault)
+    t.match(audit.last, { sequence: 3, saved: 3 })
+    close()
+    copyFileSync(`${file}.prev`, file)
+    t.throws(() => openVault(t, folder), /is older than the last change/)
+    t.end()
+  })
 
 t.test('when the audit log is lost, the file opens, and the new log says so', (t) => {
   const { vault, folder, auditPath, close } = openVault(t)

@@ -60,6 +60,12 @@ export const MAX_FILE_BYTES = 16 * 1024 * 1024
 
 const MAC_BYTES = 32
 
+/** What the id of a vault is. */
+export const VAULT_ID = /^[\w.-]{1,64}$/
+
+/** The same in words. */
+export const VAULT_ID_FORM = '1 to 64 letters, digits, dots, underscores and hyphens'
+
 /** RFC 9110, section 5.6.2, in lower case. */
 const FIELD_NAME = /^[a-z0-9!#$%&'*+.^_`|~-]{1,100}$/
 
@@ -91,7 +97,7 @@ const checkPolicy = shape<Policy>({
   upgrade: flag,
   decode: flag,
   suspended: flag,
-  note: shortText(4000, 'lines'),
+  note: shortText(4000),
 })
 
 const checkVersion = shape<VersionDocument>({
@@ -128,7 +134,7 @@ export interface Outline extends Omit<VaultDocument, 'entries'> {
 
 const checkOutline = shape<Outline>({
   format: word([FORMAT]),
-  vaultId: shortText(200),
+  vaultId: matching(`a name of ${VAULT_ID_FORM}`, VAULT_ID),
   sequence: whole(1),
   salt: bytes(SALT_BYTES, SALT_BYTES),
   dataKey: bytes(SEAL_BYTES + KEY_BYTES, SEAL_BYTES + KEY_BYTES),

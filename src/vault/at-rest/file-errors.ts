@@ -45,7 +45,7 @@ export function explained<T>(file: NamedFile, work: () => T): T {
     return work()
   } catch (error) {
     const code = codeOf(error)
-    if (!/^E[A-Z0-9]+$/.test(code)) throw error // not of the system, such as a VaultError
+    if (!/^(?:E[A-Z0-9]+|ERR_(?:FS|SQLITE)_\w+)$/.test(code)) throw error // not of the system, such as a VaultError
     throw refusal(file, `${SYSTEM_PROBLEMS[code] ?? 'cannot be used'} (${code})`, error)
   }
 }
@@ -83,7 +83,8 @@ export function ensurePrivateFolder(file: NamedFile): void {
 /** Takes the lock of a file (`PATH.lock`), because two writers would overwrite each other's changes. */
 export function lockFile(file: NamedFile): StateLock {
   ensurePrivateFolder(file)
-  const lock = takeLock(`${file.path}.lock`)
+  const path = `${file.path}.lock`
+  const lock = explained({ ...file, path }, () => takeLock(path))
   if (lock === undefined)
     throw refusal(file, 'is in use by another process: the vault runs already, or a command does')
   return lock

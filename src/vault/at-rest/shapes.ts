@@ -30,12 +30,11 @@ export function matching(what: string, pattern: RegExp): Check<string> {
   return text(what, (value) => pattern.test(value))
 }
 
-/** A text with at most so many UTF-16 code units and no control characters, except that line breaks and tabs may be allowed. */
-export function shortText(max: number, lines: 'lines' | 'line' = 'line'): Check<string> {
-  const control = lines === 'lines' ? /[^\P{Cc}\t\n]/u : /\p{Cc}/u
+/** Lines with at most so many UTF-16 code units and no control characters but line breaks and tabs. */
+export function shortText(max: number): Check<string> {
   return text(
     `a text of at most ${max} characters without control characters`,
-    (value) => value.length <= max && value.isWellFormed() && !control.test(value),
+    (value) => value.length <= max && value.isWellFormed() && !/[^\P{Cc}\t\n]/u.test(value),
   )
 }
 
@@ -119,7 +118,7 @@ export function shape<T extends object>(checks: {
     const inside = (key: string) => (where === '' ? key : `${where}.${key}`)
     const unknown = Object.keys(value).find((key) => !Object.hasOwn(checks, key))
     if (unknown !== undefined)
-      throw new ShapeError(inside(unknown.slice(0, 40)), 'is no property of the format')
+      throw new ShapeError(inside(printable(unknown)), 'is no property of the format')
     const given = value as Partial<Record<keyof T, unknown>>
     const pairs = keys.map((key) => {
       if (!Object.hasOwn(given, key)) throw new ShapeError(inside(key), 'is missing')
@@ -127,4 +126,9 @@ export function shape<T extends object>(checks: {
     })
     return Object.fromEntries(pairs) as T
   }
+}
+
+/** The name of an unknown property, for a message. It is somebody else's text, and a terminal would obey its control characters. */
+function printable(name: string): string {
+  return name.slice(0, 40).replaceAll(/[^\x21-\x7e]/g, '?')
 }

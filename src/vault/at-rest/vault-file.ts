@@ -157,6 +157,7 @@ function putBack(path: string, isFirst: boolean): boolean {
   try {
     if (isFirst) rmSync(path)
     else linkOver(previousOf(path), path)
+    syncFolder(dirname(path)) // otherwise the new file may be there again after a power failure
     return true
   } catch {
     return false

@@ -10,6 +10,7 @@ import {
   fstatSync,
   fsyncSync,
   ftruncateSync,
+  lstatSync,
   openSync,
   readSync,
   writeSync,
@@ -27,12 +28,14 @@ const MAX_TAIL_BYTES = 8 * 1024 * 1024
 
 /** The open file. */
 export class AuditFile {
+  readonly #path: string
   readonly #fd: number
   #length: number
   /** Whether the file may be longer than `#length`, because cutting it has failed. */
   #hasRest = false
 
-  constructor(fd: number, length: number) {
+  constructor(path: string, fd: number, length: number) {
+    this.#path = path
     this.#fd = fd
     this.#length = length
   }
@@ -47,7 +50,7 @@ export class AuditFile {
     try {
       const stats = fstatSync(fd)
       refuseUnlessPrivate(file, stats)
-      const opened = new AuditFile(fd, stats.size)
+      const opened = new AuditFile(file.path, fd, stats.size)
       opened.#cutHalfLine(file)
       syncFolder(dirname(file.path))
       return opened
@@ -118,8 +121,10 @@ export class AuditFile {
 
   #refuseIfChanged(): void {
     if (this.#hasRest) this.#cut()
-    const { size, nlink } = fstatSync(this.#fd)
-    if (nlink === 0) throw new Error('it was deleted; start the vault again')
+    const { size, ino, dev } = fstatSync(this.#fd)
+    const named = lstatSync(this.#path, { throwIfNoEntry: false })
+    if (named?.ino !== ino || named.dev !== dev)
+      throw new Error('it was deleted or moved; start the vault again')
     if (size !== this.#length) throw new Error('its length was changed; start the vault again')
   }
 

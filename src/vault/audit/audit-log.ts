@@ -77,13 +77,22 @@ export class AuditLog implements Audit {
     return explained(named, () => {
       const lock = lockFile(named)
       try {
-        const file = AuditFile.open(named)
-        return new AuditLog({ file, lock, rows: readRows(named, file) }, now)
+        return AuditLog.#begin(named, lock, now)
       } catch (error) {
         lock.release()
         throw error
       }
     })
+  }
+
+  static #begin(named: NamedFile, lock: StateLock, now: () => number): AuditLog {
+    const file = AuditFile.open(named)
+    try {
+      return new AuditLog({ file, lock, rows: readRows(named, file) }, now)
+    } catch (error) {
+      file.close()
+      throw error
+    }
   }
 
   /** Number and hash of the last row, and the sequence numbers of the vault file. */
@@ -186,6 +195,9 @@ export class AuditLog implements Audit {
       rows.push(row)
       end = endAfter(row)
     }
+    // Only somebody else's last row brings them there. Neither the log nor the vault's file could be read again.
+    if (![end.number, end.sequence].every(Number.isSafeInteger))
+      throw new Error('its numbers are used up; move it away to begin a new log')
     this.#file.append(rows.map((row) => `${lineOf(row)}\n`).join(''))
     this.#end = end
     this.#recent.push(...rows)

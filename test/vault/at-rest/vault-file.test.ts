@@ -1,6 +1,7 @@
 /** Does a file open that is not exactly as the vault wrote it? Never, and the refusal says what is wrong and changes nothing. */
 import {
   chmodSync,
+  existsSync,
   linkSync,
   mkdirSync,
   readFileSync,
@@ -308,6 +309,39 @@ t.test('the file of another vault, and another master key, are refused', (t) => 
   writeFileSync(filesIn(folder).file, textOf(edited as unknown as VaultDocument))
   t.match(refusalHere(folder, { vaultId: 'other' }), /does not open with this master key/)
   t.equal(refusalOf(text), '')
+  t.end()
+})
+
+t.test('a vault is not made with an id with which it could not be opened again', (t) => {
+  for (const vaultId of ['', 'two\nlines', 'a'.repeat(65), 'é'.repeat(2000)]) {
+    const { file, auditPath } = filesIn(temporaryFolder(t))
+    const audit = AuditLog.open(auditPath)
+    t.throws(
+      () => Vault.open({ file, ...KEYS, vaultId, audit }),
+      /the id of the vault takes 1 to 64/,
+    )
+    t.equal(audit.last.number, 0)
+    audit.close()
+    t.notOk(existsSync(file))
+  }
+  t.end()
+})
+
+t.test('a refusal shows no control characters of the file', (t) => {
+  const { document, refusalOf } = makeFile(t)
+  const edited = { ...document(), '\u001b[2J\u009b\u202e': 1 }
+  t.match(refusalOf(JSON.stringify(edited)), /: \?\[2J\?\? is no property of the format/)
+  t.end()
+})
+
+t.test('a lock that is no lock, and a draft that is a folder, are named', (t) => {
+  const { folder, file } = makeFile(t)
+  const draft = `${file}.0123456789abcdef.tmp`
+  mkdirSync(draft)
+  t.match(refusalHere(folder), /^VAULT_FILE \S+ cannot be used \(ERR_FS_EISDIR\)/)
+  rmSync(draft, { recursive: true })
+  writeFileSync(`${file}.lock`, 'no lock '.repeat(100))
+  t.match(refusalHere(folder), /^VAULT_FILE \S+\.lock cannot be used \(ERR_SQLITE_ERROR\)/)
   t.end()
 })
 

@@ -2,8 +2,10 @@
 import {
   appendFileSync,
   chmodSync,
+  copyFileSync,
   mkdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -14,6 +16,7 @@ import fs from 'node:fs'
 import { syncBuiltinESMExports } from 'node:module'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { lineOf, makeRow, NO_HASH } from '../../../src/vault/audit/audit-line.ts'
 import { AuditLog } from '../../../src/vault/audit/audit-log.ts'
 import { verifyAudit } from '../../../src/vault/audit/verify.ts'
 import { systemError, watchFileSteps } from '../../helpers/file-steps.ts'
@@ -247,6 +250,66 @@ t.test('nothing is written to a log that was deleted or cut off meanwhile', (t) 
     code: 'audit-unavailable',
     message: /deleted/,
   })
+  t.end()
+})
+
+t.test('nothing is written to a log that was moved, also when a copy stands in its place', (t) => {
+  const { audit, path } = openLog(t)
+  audit.write({ op: 'start' })
+  renameSync(path, `${path}.old`)
+  const refusal = { code: 'audit-unavailable', message: /moved/ } as const
+  t.throws(() => audit.write({ op: 'use' }), refusal)
+  copyFileSync(`${path}.old`, path)
+  t.throws(() => audit.write({ op: 'use' }), refusal)
+  t.equal(rowsIn(`${path}.old`).length, 1)
+  t.end()
+})
+
+t.test('a log that is refused leaves no file open', (t) => {
+  const path = join(temporaryFolder(t), 'log')
+  writeFileSync(path, '{}\n', { mode: 0o600 })
+  let opened = 0
+  const putBack = watchFileSteps(
+    (name) => {
+      opened += name === 'openSync' ? 1 : -1
+    },
+    ['openSync', 'closeSync'],
+  )
+  t.teardown(putBack)
+  t.throws(() => AuditLog.open(path), /ends with a row that was changed/)
+  t.equal(opened, 0)
+  t.end()
+})
+
+t.test('a row whose lists are nested without end is a changed row', (t) => {
+  const path = join(temporaryFolder(t), 'log')
+  const nested = '['.repeat(200_000) + ']'.repeat(200_000)
+  const row = `{"n":1,"op":"use","prev":"","reason":${nested},"saved":0,"time":""}\n`
+  writeFileSync(path, row, { mode: 0o600 })
+  t.throws(() => AuditLog.open(path), /ends with a row that was changed/)
+  t.match(verifyAudit(path), { rows: 0, problem: { line: 1, what: /was changed/ } })
+  t.end()
+})
+
+t.test('a log whose numbers are used up is not continued with numbers that cannot be read', (t) => {
+  const path = join(temporaryFolder(t), 'log')
+  const start = { n: 1, time: '', saved: 0, prev: NO_HASH }
+  const largest = Number.MAX_SAFE_INTEGER
+  for (const row of [
+    makeRow({ op: 'add' }, { ...start, begun: largest }),
+    makeRow({ op: 'add' }, { ...start, n: largest }),
+  ]) {
+    writeFileSync(path, `${lineOf(row)}\n`, { mode: 0o600 })
+    const audit = AuditLog.open(path)
+    t.teardown(() => audit.close())
+    const sequence = audit.last.sequence + 1
+    t.throws(() => audit.write({ op: 'add', sequence }), {
+      code: 'audit-unavailable',
+      message: /used up/,
+    })
+    audit.close()
+    t.equal(rowsIn(path).length, 1)
+  }
   t.end()
 })
 
