@@ -56,13 +56,13 @@ export class Denials {
   settle(all = false): void {
     const now = this.#now()
     for (const [agent, minute] of this.#minutes)
-      if (all || now - minute.since >= MINUTE_MS) this.#end(agent, minute)
+      if (all || isOver(minute, now)) this.#end(agent, minute)
   }
 
   #minuteOf(agent: string): Minute {
     const now = this.#now()
     const open = this.#minutes.get(agent)
-    if (open !== undefined && now - open.since < MINUTE_MS) return open
+    if (open !== undefined && !isOver(open, now)) return open
     if (open !== undefined) this.#end(agent, open)
     const minute: Minute = { since: now, rows: 0, counted: new Map() }
     this.#minutes.set(agent, minute)
@@ -85,4 +85,9 @@ export class Denials {
       this.#logger.error({ err: error }, 'a refusal was not audited')
     })
   }
+}
+
+/** Whether a minute is over. One that has not begun yet is: the clock was set back, and its rows would be held back until then. */
+function isOver({ since }: Minute, now: number): boolean {
+  return now < since || now - since >= MINUTE_MS
 }

@@ -49,6 +49,9 @@ const MAX_PER_AGENT = 1000
 /** How long an agent is told that its lease has expired or was revoked, instead of that it is unknown (ms). */
 const REMEMBERED_MS = 3_600_000
 
+/** How far a clock may be set back without an effect on leases, because small corrections are usual (ms). */
+const CLOCK_STEP_MS = 60_000
+
 /** How many methods or paths a request for a lease may name. */
 const MAX_NARROWED = 100
 
@@ -124,9 +127,13 @@ export class Leases {
     return this.#kept.get(hashOf(token))?.lease
   }
 
-  /** Whether a request may no longer begin with the lease, because its time is over. */
+  /**
+   * Whether a request may no longer begin with the lease, because its time is over. A lease with more time left than any can have
+   * is over too: the clock was set back, and nobody can tell how long the lease has been in use.
+   */
   hasExpired(lease: Lease): boolean {
-    return this.#now() >= lease.expiresAt
+    const left = lease.expiresAt - this.#now()
+    return left <= 0 || left > LEASE_SECONDS * 1000 + CLOCK_STEP_MS
   }
 
   /** Keeps the lease while a request uses it, because it must be found for a revocation even long after it has expired. @returns ends the use */

@@ -3,7 +3,7 @@
  * without escapes. A path that is not canonical at every level of decoding is refused, because a service could read another one.
  */
 import type { TargetProblem } from '../answers/details.ts'
-import { canonicalPath, type BadTarget } from '../rules/target.ts'
+import { canonicalPath, decodeFully, type BadTarget } from '../rules/target.ts'
 
 /** The longest prefix, in characters. */
 const MAX_PREFIX_LENGTH = 500
@@ -26,9 +26,16 @@ export function coversPath(prefix: string, path: string): boolean {
   return path === prefix || path.startsWith(prefix.endsWith('/') ? prefix : `${prefix}/`)
 }
 
-/** The reason why a path is refused whatever the prefixes are; undefined when it is canonical. Stricter than the gateway's: no `//`. */
+/** A segment that is dots for a service that decodes the path and then reads what it got as a URL again: `..%3f`, `..%23`. */
+const DOTS_BEFORE_DELIMITER = /(?:^|\/)\.{1,2}[?#]/
+
+/**
+ * The reason why a path is refused whatever the prefixes are; undefined when it is canonical. Stricter than the gateway's: no `//`,
+ * and at no level of decoding dots that end at a `?` or a `#`.
+ */
 export function pathProblem(path: string): TargetProblem | 'has an empty segment' | undefined {
   const canonical: { decodedPath: string } | BadTarget = canonicalPath(path)
   if ('reason' in canonical) return canonical.reason
-  return path.includes('//') ? 'has an empty segment' : undefined
+  if (path.includes('//')) return 'has an empty segment'
+  return DOTS_BEFORE_DELIMITER.test(decodeFully(path)) ? 'has a dot segment' : undefined
 }
