@@ -57,6 +57,8 @@ export function pumpRequest(
   }
   // An agent that goes away in the middle of its body ends nothing: the use is ended then, which destroys the request.
   const end = () => void asked.end()
+  // When a request is repeated, its empty body has ended already.
+  if (request.readableEnded) end()
   asked.on('drain', resume)
   request.on('data', pass)
   request.once('end', end)
