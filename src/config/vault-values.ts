@@ -10,7 +10,7 @@ export interface Agent {
 }
 
 /** The size of the vault's key, in bytes. */
-export const MASTER_KEY_BYTES = 32
+const MASTER_KEY_BYTES = 32
 
 /** The name of the owner's folder and of the owner in the audit log. No agent may have it. */
 export const OWNER_NAME = 'owner'

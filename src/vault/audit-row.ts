@@ -1,11 +1,7 @@
 /** What is a row of the audit log? One operation: who did what with which entry, and how it ended. */
 
 /** The operations. */
-export const OPERATIONS =
-  'lease use deny add rotate grant revoke remove reflected suspend resume rekey restore start anchor'.split(
-    ' ',
-  ) as readonly Operation[]
-export type Operation =
+type Operation =
   | 'lease' // an agent got a lease
   | 'use' // a request left for a service
   | 'deny' // an agent was refused

@@ -15,7 +15,7 @@ import { vaultProblem, type VaultErrorCode, VAULT_ERRORS } from '../../src/vault
 import { temporaryFolder } from './process.ts'
 
 /** What a door was asked for under {@link LEASES_PATH}. */
-export interface Asked {
+interface Asked {
   readonly method: string
   readonly authorization: string | undefined
   readonly body: Record<string, unknown>

@@ -42,7 +42,7 @@ export function anEntry(change: Partial<Policy> = {}): Entry {
 }
 
 /** Entries in memory. */
-export class MemoryEntries implements Entries {
+class MemoryEntries implements Entries {
   readonly rekeyed: Buffer[] = []
   readonly changes: Array<Pick<AuditFacts, 'op' | 'service' | 'agent' | 'reason'>> = []
   readonly #entries = new Map<string, Entry>()

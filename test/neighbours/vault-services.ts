@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { run } from './neighbour.ts'
 
 /** A request that came. */
-export interface Came {
+interface Came {
   readonly method: string
   readonly url: string
   readonly headers: IncomingHttpHeaders

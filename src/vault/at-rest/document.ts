@@ -128,7 +128,7 @@ export function checkEntry(value: unknown, where: string): EntryDocument {
 }
 
 /** The document with entries that are not checked yet. */
-export interface Outline extends Omit<VaultDocument, 'entries'> {
+interface Outline extends Omit<VaultDocument, 'entries'> {
   readonly entries: readonly unknown[]
 }
 

@@ -31,7 +31,7 @@ export function sealEntry(sealing: Sealing, { id, policy, versions }: Entry): En
 }
 
 /** @returns undefined when anything of the entry was changed, or when the seals are of another entry, vault or data key */
-export function unsealEntry(sealing: Sealing, document: EntryDocument): Entry | undefined {
+function unsealEntry(sealing: Sealing, document: EntryDocument): Entry | undefined {
   const { id, policy } = document
   const versions: Version[] = []
   for (const one of document.versions) {

@@ -66,7 +66,7 @@ export function refuseUnlessPrivate(file: NamedFile, stats: Stats): void {
 }
 
 /** Makes the folder of a file with mode 700, and refuses one in which other users could exchange the file. */
-export function ensurePrivateFolder(file: NamedFile): void {
+function ensurePrivateFolder(file: NamedFile): void {
   const folder = dirname(file.path)
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const { mode, uid } = statSync(folder)

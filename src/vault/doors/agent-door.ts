@@ -47,7 +47,7 @@ export interface AgentDoorParts {
 }
 
 /** A lease, and where it is used. */
-export interface LeasedEntry {
+interface LeasedEntry {
   readonly service: string
   readonly origin: string
   readonly baseUrl: string

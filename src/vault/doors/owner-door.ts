@@ -25,9 +25,6 @@ import {
   type PresetOf,
 } from './server-shared.ts'
 
-/** A row of the audit log as the owner reads it: its facts, and what the log adds. */
-export type AuditView = AuditFacts & Readonly<Record<string, unknown>>
-
 /** What the owner's door needs. */
 export interface OwnerDoorParts {
   readonly entries: Entries
@@ -140,7 +137,7 @@ async function answer(
 }
 
 /** An entry as the owner sees it. */
-export function viewOf({ id, policy, versions }: Entry): EntryView {
+function viewOf({ id, policy, versions }: Entry): EntryView {
   const { slot, allowPrivate, ...rest } = policy
   return {
     id,

@@ -34,7 +34,7 @@ export interface Entries {
 }
 
 /** What the doors need to know of a service's preset. */
-export interface DoorPreset extends EntryDefaults {
+interface DoorPreset extends EntryDefaults {
   /** The shape of its leases, with one hole: `sk-hvl_{}`. */
   readonly leaseShape: string
   /** The headers in which its tools send a key, in lower case. */

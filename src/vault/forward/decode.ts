@@ -27,10 +27,10 @@ export function isDecodable(coding: string | undefined): coding is Coding {
 }
 
 /** So many bytes are decoded whatever they came from. */
-export const FREE_BYTES = 8 * 1024 * 1024
+const FREE_BYTES = 8 * 1024 * 1024
 
 /** After {@link FREE_BYTES}: at most so many bytes for each encoded one. JSON that repeats itself has less than 50. */
-export const MAX_RATIO = 200
+const MAX_RATIO = 200
 
 /** Makes the streams that an encoded body passes, one after the other. The last fails when the bound is passed. */
 export function decoding(coding: Coding): [Transform, Transform, Transform] {

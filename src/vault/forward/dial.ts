@@ -15,7 +15,7 @@ import { mayDial } from './addresses.ts'
 export type Lookup = (hostname: string) => Promise<readonly string[]>
 
 /** An idle connection is kept for this long, in milliseconds: less than the 5 s after which many servers close theirs. */
-export const IDLE_CONNECTION_MS = 4000
+const IDLE_CONNECTION_MS = 4000
 
 const IDLE_CONNECTIONS = 8
 

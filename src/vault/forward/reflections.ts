@@ -2,7 +2,7 @@
 import type { Entry } from '../policy.ts'
 
 /** So many answers with a credential suspend the entry. */
-export const REFLECTIONS = 3
+const REFLECTIONS = 3
 
 /** Within this time, in milliseconds. */
 export const REFLECTIONS_MS = 600_000
