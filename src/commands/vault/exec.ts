@@ -43,6 +43,7 @@ export async function exec(
   options: KeepOptions = {},
 ): Promise<number> {
   const signals = catchSignals()
+  process.stderr.on('error', nobodyReads)
   try {
     return await runLeased(planOf(args, env), { env, io, signals, options })
   } catch (error) {
@@ -53,6 +54,9 @@ export async function exec(
     signals.stop()
   }
 }
+
+/** Messages that nobody reads any longer, as in `… 2>&1 | head -1`, may not end this process before its leases are given back. */
+function nobodyReads(): void {}
 
 /** What the command line says. */
 interface Plan {

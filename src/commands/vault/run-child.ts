@@ -1,5 +1,5 @@
 /** How does a program run in the place of this command? It has the same terminal, gets the same signals, and its end is ours. */
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
 import { isatty } from 'node:tty'
 import { codeOf } from '../../answers/errors.ts'
@@ -72,7 +72,7 @@ export async function runChild(
 ): Promise<number> {
   if (signals.first !== undefined) return exitCodeOfSignal(signals.first)
   const { promise, resolve, reject } = Promise.withResolvers<number>()
-  const child = spawn(program, args, { stdio: 'inherit', env: environment })
+  const child = start(program, args, environment)
   signals.sendTo((signal) => child.kill(signal))
   child.once('error', (error) => reject(startFailure(program, error)))
   child.once('exit', (code, signal) => {
@@ -81,7 +81,16 @@ export async function runChild(
   return promise
 }
 
-function startFailure(program: string, error: Error): CommandError {
+/** Starts a program. Node emits some failures, and throws others, such as a list of arguments that is too long. */
+function start(program: string, args: readonly string[], env: Environment): ChildProcess {
+  try {
+    return spawn(program, args, { stdio: 'inherit', env })
+  } catch (error) {
+    throw startFailure(program, error)
+  }
+}
+
+function startFailure(program: string, error: unknown): CommandError {
   const isMissing = codeOf(error) === 'ENOENT'
   const why = isMissing ? 'is not found' : `cannot be run (${codeOf(error)})`
   return new CommandError(`"${program}" ${why}`, isMissing ? NOT_FOUND : CANNOT_RUN, {

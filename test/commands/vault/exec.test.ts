@@ -205,6 +205,26 @@ t.test('a lease that cannot be renewed any longer is said, and the program goes 
   t.equal(await one.exited, 0)
 })
 
+t.test('a message that nobody reads ends neither the program nor the renewals', async (t) => {
+  const vault = await startFakeVault(t)
+  vault.leaseMs = 300
+  vault.refuse = ({ body, authorization }) =>
+    body['renew'] === true && authorization === 'Bearer hvl_0' ? 'lease-expired' : undefined
+  const script = "process.stdin.on('data', () => process.exit(5))"
+  const one = startScript(t, vault, script, { service: 'a,b' })
+  one.child.stderr?.destroy()
+  const renewals = (token: string): number =>
+    vault.asked.filter(
+      ({ body, authorization }) => body['renew'] === true && authorization === `Bearer ${token}`,
+    ).length
+  await eventually(() => renewals('hvl_0') > 0, 'one lease is refused, which is said')
+  const before = renewals('hvl_1')
+  await eventually(() => renewals('hvl_1') >= before + 2, 'the other one lives on')
+  one.child.stdin?.write('end')
+  t.equal(await one.exited, 5)
+  t.equal(vault.held.size, 0, 'both are given back')
+})
+
 t.test('a vault that has gone does not keep the command from ending', async (t) => {
   const vault = await startFakeVault(t)
   const one = startScript(t, vault, "process.stdin.resume(); console.log('up')")
@@ -223,6 +243,7 @@ t.test('what a shell says of a program that it cannot run', async (t) => {
     ['no-such-program', 127, '"no-such-program" is not found'],
     [join(folder, 'plain'), 126, 'cannot be run (EACCES)'],
     [folder, 126, 'cannot be run (EACCES)'],
+    [join(folder, 'plain', 'x'), 126, 'cannot be run (ENOTDIR)'],
   ] as const) {
     const one = start(t, ['github', '--socket', vault.socket, '--', program])
     t.equal(await one.exited, code)
