@@ -15,6 +15,7 @@ import type { Duplex } from 'node:stream'
 import { fieldLines, listElements, type RawHeaders } from '../http/fields.ts'
 import { HOP_BY_HOP, removeNominated } from '../http/hop-by-hop.ts'
 import { decodeFully } from '../rules/target.ts'
+import { refuseBrowsers } from './doors/server-shared.ts'
 import { SERVICE_PREFIX } from './protocol.ts'
 import { VAULT_ERROR_FIELD, VaultError, vaultProblem } from './vault-errors.ts'
 
@@ -69,6 +70,17 @@ export async function startClientRelay(
   }
 }
 
+/** Why a request is not relayed; undefined when it is. A page of a browser is refused as at the vault's own port. */
+function refusalFor(request: IncomingMessage, services: readonly string[]): VaultError | undefined {
+  try {
+    refuseBrowsers(request)
+  } catch (error) {
+    if (error instanceof VaultError) return error
+    throw error
+  }
+  return isForService(request.url ?? '', services) ? undefined : NOT_HERE
+}
+
 /** Whether a request is for one of the services, however its path is read. */
 function isForService(target: string, services: readonly string[]): boolean {
   const [path = ''] = target.split('?', 1)
@@ -87,9 +99,10 @@ function relayRequest(
   response: ServerResponse,
 ): void {
   response.on('error', () => {}) // 'close' follows
-  if (!isForService(request.url ?? '', services)) {
+  const refusal = refusalFor(request, services)
+  if (refusal !== undefined) {
     request.resume() // unread bytes would reset the connection, and with it the refusal
-    refuse(response, NOT_HERE)
+    refuse(response, refusal)
     return
   }
   const relayed = send(socketPath, request, headersOf(request.rawHeaders))
@@ -168,8 +181,9 @@ function relayUpgrade(
   { request, tunnel, head }: Handshake,
 ): void {
   tunnel.on('error', () => tunnel.destroy())
-  if (!isForService(request.url ?? '', services)) {
-    refuseHandshake(tunnel, NOT_HERE)
+  const refusal = refusalFor(request, services)
+  if (refusal !== undefined) {
+    refuseHandshake(tunnel, refusal)
     return
   }
   const headers = [

@@ -5,6 +5,7 @@ import { CONTROLS } from '../answers/printable.ts'
 import { isFieldName, isFieldValue } from '../http/fields.ts'
 import { HOP_BY_HOP } from '../http/hop-by-hop.ts'
 import { isLoopbackHost, parseAuthority } from '../rules/host.ts'
+import { mayBeForwarded } from './forward/request-headers.ts'
 import { sortedSet } from './leases.ts'
 import { prefixProblem } from './path-rule.ts'
 import {
@@ -54,12 +55,8 @@ const RESERVED: ReadonlySet<string> = new Set([
 /** Headers that describe the body. They may be forwarded, as git needs for its packed requests. */
 const OF_THE_BODY: ReadonlySet<string> = new Set(['content-type', 'content-encoding'])
 
-/** Headers that a request of an agent may never bring to a service: other credentials, and methods other than the checked one. */
-const NEVER_FORWARDED: ReadonlySet<string> = new Set(
-  'authorization cookie x-api-key x-goog-api-key x-http-method x-http-method-override x-method-override'.split(
-    ' ',
-  ),
-)
+/** Headers of other credentials, which a request of an agent may never bring to a service. */
+const CREDENTIALS: ReadonlySet<string> = new Set(['x-api-key', 'x-goog-api-key'])
 
 const MEMBERS = new Set(
   'service kind origin slot methods paths headers grants allow_private upgrade decode note value'.split(
@@ -282,10 +279,14 @@ function headersOf(
   )
   for (const one of headers) {
     if (!isFieldName(one) || one.length > 100) say(`headers: ${shown(one)} is no name of a header`)
-    else if (RESERVED.has(one) || NEVER_FORWARDED.has(one) || one === slot.header)
+    else if (isNeverForwarded(one) || one === slot.header)
       say(`headers: ${one} is never forwarded from an agent`)
   }
   return sortedSet(headers)
+}
+
+function isNeverForwarded(name: string): boolean {
+  return !mayBeForwarded(name) || RESERVED.has(name) || CREDENTIALS.has(name)
 }
 
 function grantsOf(body: Body, agents: readonly string[], say: Say): readonly string[] {

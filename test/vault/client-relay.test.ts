@@ -122,13 +122,13 @@ t.test('only requests for the leased services pass, whatever the spelling', asyn
     '/S/github/a',
   ]
   for (const target of refused) {
-    const close = 'Host: a\r\nConnection: close\r\n'
+    const close = 'Host: localhost\r\nConnection: close\r\n'
     for (const method of ['GET', 'POST']) {
       const one = open(t, port, `${method} ${target} HTTP/1.1\r\n${close}\r\n`)
       await once(one.socket, 'close')
       t.match(one.got(), /^HTTP\/1\.1 404 [^]*X-Vault-Error: not-found/, target)
     }
-    const handshake = `Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`
+    const handshake = `Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`
     const one = open(t, port, `GET ${target} HTTP/1.1\r\n${handshake}\r\n`)
     await once(one.socket, 'close')
     t.match(one.got(), /^HTTP\/1\.1 404 /, target)
@@ -137,6 +137,25 @@ t.test('only requests for the leased services pass, whatever the spelling', asyn
   t.same(vault.asked, [], 'and nobody gets a lease through the port')
   const [passed] = await Promise.all([fetch(`http://127.0.0.1:${port}/s/github?x=/../`)])
   t.equal(passed.status, 200)
+})
+
+t.test('a page of a browser reaches neither the vault nor a service', async (t) => {
+  const { vault, port } = await startRelay(t)
+  let count = 0
+  vault.onRequest = (_, response) => void response.end(String(count++))
+  const handshake = 'Connection: Upgrade\r\nUpgrade: websocket\r\n'
+  for (const fields of [
+    'Host: evil.example\r\n',
+    'Host: localhost\r\nHost: evil.example\r\n',
+    'Host: localhost\r\nOrigin: https://evil.example\r\n',
+    'Host: localhost\r\nSec-Fetch-Site: cross-site\r\n',
+  ])
+    for (const more of ['Connection: close\r\n', handshake]) {
+      const one = open(t, port, `GET /s/github/a HTTP/1.1\r\n${fields}${more}\r\n`)
+      await once(one.socket, 'close')
+      t.match(one.got(), /^HTTP\/1\.1 400 /, fields)
+    }
+  t.equal(count, 0)
 })
 
 t.test('a WebSocket is relayed in both directions, also what comes early', async (t) => {
@@ -151,7 +170,7 @@ t.test('a WebSocket is relayed in both directions, also what comes early', async
   const { socket, got } = open(
     t,
     port,
-    'GET /s/github/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n<first>',
+    'GET /s/github/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n<first>',
   )
   await eventually(() => got().includes('<first>'), 'what was sent with the handshake')
   t.match(got(), /^HTTP\/1\.1 101 Switching Protocols\r\n[^]*X-Key: k\r\n[^]*\r\n\r\nearly<first>$/)
@@ -171,7 +190,7 @@ t.test(
     const one = open(
       t,
       port,
-      'GET /s/github/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+      'GET /s/github/ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
     )
     await once(one.socket, 'close')
     t.match(
@@ -181,7 +200,7 @@ t.test(
     const two = open(
       t,
       port,
-      'POST /s/github/a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nhi',
+      'POST /s/github/a HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nhi',
     )
     await once(two.socket, 'close')
     t.match(two.got(), /^HTTP\/1\.1 200 OK[^]*from the service/)
@@ -206,7 +225,7 @@ t.test('who goes away ends the request behind it', async (t) => {
     response.write('begun')
     response.on('close', () => (isOpen = false))
   }
-  const { socket, got } = open(t, port, 'GET /s/github/a HTTP/1.1\r\nHost: a\r\n\r\n')
+  const { socket, got } = open(t, port, 'GET /s/github/a HTTP/1.1\r\nHost: localhost\r\n\r\n')
   await eventually(() => got().includes('begun'), 'the beginning')
   socket.destroy()
   await eventually(() => !isOpen, 'the request behind it ends')
@@ -220,7 +239,7 @@ t.test('without the vault a request and a handshake get a problem document', asy
   t.equal(answer.status, 502)
   t.equal(answer.headers.get('x-vault-error'), 'vault-unreachable')
   t.match(await answer.json(), { code: 'vault-unreachable', status: 502 })
-  const handshake = 'Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+  const handshake = 'Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
   const one = open(t, port, `GET /s/github/ws HTTP/1.1\r\n${handshake}\r\n`)
   await once(one.socket, 'close')
   t.match(one.got(), /^HTTP\/1\.1 502 /)
@@ -234,9 +253,9 @@ t.test('the end closes the port and every connection', async (t) => {
     tunnel.write('HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
     tunnel.pipe(tunnel)
   }
-  const handshake = 'Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+  const handshake = 'Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
   const all = [
-    open(t, port, 'GET /s/github/a HTTP/1.1\r\nHost: a\r\n\r\n'),
+    open(t, port, 'GET /s/github/a HTTP/1.1\r\nHost: localhost\r\n\r\n'),
     open(t, port, `GET /s/github/ws HTTP/1.1\r\n${handshake}\r\n`),
   ]
   await eventually(() => all.every(({ got }) => got() !== ''), 'both have begun')

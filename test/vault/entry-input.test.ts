@@ -101,6 +101,8 @@ t.test('each rule', async (t) => {
     [{ headers: ['X-Acme-Key'] }, /x-acme-key is never forwarded/],
     [{ headers: ['X-HTTP-Method-Override'] }, /never forwarded/],
     [{ headers: ['Host'] }, /never forwarded/],
+    [{ headers: ['X-Original-URL'] }, /never forwarded/],
+    [{ headers: ['X_HTTP_Method_Override'] }, /never forwarded/],
     [{ headers: ['a b'] }, /no name of a header/],
     [{ grants: ['mallory'] }, /"mallory" is no agent of VAULT_AGENTS \(coder, ops\)/],
     [{ allow_private: 'yes' }, /allow_private takes true or false/],

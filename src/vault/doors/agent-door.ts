@@ -63,6 +63,16 @@ const OWNERS_PATH = /^\/v1\/(?:entries|audit|status|backup|rekey)(?:[/?]|$)/
 /** Makes the server of an agent's door. */
 export function makeAgentDoor(agent: string, parts: AgentDoorParts): Server {
   const { uses, logger, denials } = parts
+  const refuse = (
+    { method }: IncomingMessage,
+    error: unknown,
+    asked: { service?: string; lease?: string } = {},
+  ): VaultError => {
+    const refusal = refusalOf(error, logger)
+    if (refusal.code !== 'internal-error')
+      denials.note({ ...asked, agent, method, reason: refusal.code })
+    return refusal
+  }
   return makeDoorServer(
     {
       request: async (request, response) => {
@@ -73,15 +83,17 @@ export function makeAgentDoor(agent: string, parts: AgentDoorParts): Server {
           if (Uses.isMeant(target)) await uses.serve(agent, request, response)
           else await answer({ agent, parts, asked }, request, response)
         } catch (error) {
-          const refusal = refusalOf(error, logger)
-          if (refusal.code !== 'internal-error')
-            denials.note({ ...asked, agent, method: request.method, reason: refusal.code })
-          sendProblem(request, response, refusal)
+          sendProblem(request, response, refuse(request, error, asked))
         }
       },
       upgrade: async (request, socket, head) => {
-        if (Uses.isMeant(request.url ?? '')) await uses.upgrade(agent, request, socket, head)
-        else refuseOnSocket(socket, nothingHere())
+        try {
+          refuseFields(request)
+          if (!Uses.isMeant(request.url ?? '')) throw nothingHere()
+          await uses.upgrade(agent, request, socket, head)
+        } catch (error) {
+          refuseOnSocket(socket, refuse(request, error))
+        }
       },
     },
     { logger, maxConnections: MAX_CONNECTIONS },

@@ -275,6 +275,7 @@ export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
   let size = 0
   const timer = setTimeout(() => request.destroy(), BODY_MS)
   try {
+    // An agent that goes away in the middle of its body is no fault of the vault.
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
       const bytes = chunk as Buffer
       size += bytes.length
@@ -282,6 +283,9 @@ export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
         throw new VaultError('body-too-large', `a body has at most ${MAX_BODY_BYTES} bytes`)
       chunks.push(bytes)
     }
+  } catch (error) {
+    if (error instanceof VaultError) throw error
+    throw new VaultError('bad-request', 'the body did not arrive', { cause: error })
   } finally {
     clearTimeout(timer)
   }

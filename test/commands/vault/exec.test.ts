@@ -170,15 +170,16 @@ t.test('a program that ends in its own way on a signal has that exit code', asyn
   t.equal(vault.held.size, 0)
 })
 
-t.test('a signal before the program starts starts nothing', async (t) => {
+t.test('a signal before the program starts leaves it nothing to do', async (t) => {
   const vault = await startFakeVault(t)
   const file = join(temporaryFolder(t), 'ran')
-  const one = start(t, ['a,b', '--socket', vault.socket, '--', 'touch', file])
+  const late = `setTimeout(() => require('node:fs').writeFileSync(${JSON.stringify(file)}, ''), 60_000)`
+  const one = start(t, ['a,b', '--socket', vault.socket, '--', process.execPath, '-e', late])
   vault.refuse = ({ body }) => {
     if (body['service'] === 'b') one.child.kill('SIGTERM')
     return undefined
   }
-  // The signal is there before the answer, which it may overtake only by a little: so the program may also be ended by it.
+  // The answer may overtake the signal by a little, so the program may also be started and ended by it.
   t.equal(await one.exited, 143)
   t.equal(vault.held.size, 0)
   t.notOk(existsSync(file))

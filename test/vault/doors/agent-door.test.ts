@@ -1,6 +1,6 @@
 /** Does an agent get what it was granted, at its own door, and is everything else refused before anything is dialled? */
 import { chmodSync, mkdirSync, statSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import pino from 'pino'
 import t from 'tap'
@@ -293,6 +293,29 @@ t.test('a handshake is taken where the entry says so', async (t) => {
     t.equal(answer?.code, code)
     t.equal(vault.uses.length, upgrade ? 1 : 0)
   }
+})
+
+t.test('a handshake with too many fields is refused as a request is', async (t) => {
+  const vault = await startTestVault(t, { entries: [anEntry({ upgrade: true })] })
+  const token = await leaseAt(vault.coder)
+  const many = Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`X-${i}`, '1']))
+  const headers = { ...bearer(token), Connection: 'Upgrade', Upgrade: 'websocket', ...many }
+  const { code } = await ask(vault.coder, { path: '/s/github/user', headers })
+  t.equal(code, 'bad-request')
+  t.equal(vault.uses.length, 0)
+  t.match(vault.rows.at(-1), { op: 'deny', agent: 'coder', reason: 'bad-request' })
+})
+
+t.test('a body that does not arrive is the agent’s fault', async (t) => {
+  const vault = await startTestVault(t)
+  const head = 'POST /v1/leases HTTP/1.1\r\nHost: vault\r\nContent-Length: 100\r\n\r\n{'
+  const socket = connect(vault.coder)
+  socket.end(head)
+  socket.resume()
+  await eventually(
+    () => vault.rows.some(({ op, reason }) => op === 'deny' && reason === 'bad-request'),
+    'its row',
+  )
 })
 
 t.test('a flood of refusals writes eleven rows a minute', async (t) => {
