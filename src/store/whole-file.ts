@@ -114,3 +114,13 @@ export function readWholeBytes(
     closeSync(fd)
   }
 }
+
+/** Puts the names of a folder on the disk: a file that was made or renamed is there after a power failure, and one that was removed is not. */
+export function syncFolder(folder: string): void {
+  const fd = openSync(folder, 'r')
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
+  }
+}

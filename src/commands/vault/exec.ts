@@ -2,17 +2,11 @@
  * `workspace-gateway vault exec`: how does a program that knows nothing of the vault use a lease? It is started with the variables
  * that its tools read. Its leases are renewed while it runs, and given back when it ends, however it ends.
  */
-import { userInfo } from 'node:os'
 import { parseArgs } from 'node:util'
 import type { Environment } from '../../config/load.ts'
 import { VAULT_SETTINGS } from '../../config/vault-settings.ts'
 import { EXIT } from '../../process/exit-codes.ts'
-import {
-  askForLease,
-  findAgentSocket,
-  VaultNotReachedError,
-  VaultRefusedError,
-} from '../../vault/agent-client.ts'
+import { askForLease, VaultNotReachedError, VaultRefusedError } from '../../vault/agent-client.ts'
 import {
   clientEnvironment,
   conflictingVariables,
@@ -22,7 +16,8 @@ import { startClientRelay, type ClientRelay } from '../../vault/client-relay.ts'
 import { KeptLeases, type KeepOptions } from '../../vault/kept-leases.ts'
 import type { LeaseAnswer, LeaseRequest } from '../../vault/protocol.ts'
 import type { Io } from '../io.ts'
-import { CommandError, settingOf, wrongUsage } from '../owner.ts'
+import { CommandError, wrongUsage } from '../owner.ts'
+import { ownSocket } from './own-socket.ts'
 import { catchSignals, runChild, type Signals } from './run-child.ts'
 
 /** The exit code when the vault refuses a lease (EX_NOPERM of sysexits.h). */
@@ -101,30 +96,6 @@ function narrowing({
   return {
     ...(methods === undefined ? {} : { methods: methods.toUpperCase().split(',') }),
     ...(paths === undefined ? {} : { paths: paths.split(',') }),
-  }
-}
-
-/** The socket of the agent that runs this command. @throws {CommandError} when there are several that it may be */
-function ownSocket(env: Environment): string {
-  const sockets = settingOf(VAULT_SETTINGS.sockets, env)
-  const agents = settingOf(VAULT_SETTINGS.agents, env)
-  const found = findAgentSocket(sockets, agents, {
-    uid: process.getuid?.(),
-    username: userName(),
-  })
-  if ('path' in found) return found.path
-  throw wrongUsage(
-    'vault',
-    `this user may open the doors of several agents (${found.several.join(', ')}); choose with --socket ${sockets}/${found.several[0]}/agent.sock`,
-  )
-}
-
-/** A uid need not have a name, as in a container. */
-function userName(): string {
-  try {
-    return userInfo().username
-  } catch {
-    return 'agent'
   }
 }
 

@@ -1,20 +1,13 @@
 /** `workspace-gateway vault lease`: a lease for a program of an agent, at the agent's own socket. */
-import { userInfo } from 'node:os'
 import { parseArgs } from 'node:util'
-import type { Environment } from '../../config/load.ts'
-import { VAULT_SETTINGS } from '../../config/vault-settings.ts'
 import { EXIT } from '../../process/exit-codes.ts'
-import {
-  askForLease,
-  findAgentSocket,
-  VaultNotReachedError,
-  VaultRefusedError,
-} from '../../vault/agent-client.ts'
+import { askForLease, VaultNotReachedError, VaultRefusedError } from '../../vault/agent-client.ts'
 import type { LeaseAnswer } from '../../vault/protocol.ts'
 import { parseDuration } from '../duration.ts'
-import { CommandError, settingOf, wrongUsage } from '../owner.ts'
+import { CommandError, wrongUsage } from '../owner.ts'
 import { jsonText } from '../printable.ts'
 import { listOf, onlyWord, type VaultContext } from './context.ts'
+import { ownSocket } from './own-socket.ts'
 
 /** Gets a lease and prints it: the token alone, or everything as JSON. */
 export async function lease({ args, env, io }: VaultContext): Promise<void> {
@@ -58,26 +51,5 @@ async function ask(...question: Parameters<typeof askForLease>): Promise<LeaseAn
     if (error instanceof VaultRefusedError)
       throw new CommandError(error.message, EXIT.failed, { cause: error })
     throw error
-  }
-}
-
-/** The socket of the agent that runs this command. @throws {CommandError} when there are several that it may be */
-export function ownSocket(env: Environment): string {
-  const sockets = settingOf(VAULT_SETTINGS.sockets, env)
-  const agents = settingOf(VAULT_SETTINGS.agents, env)
-  const found = findAgentSocket(sockets, agents, { uid: process.getuid?.(), username: userName() })
-  if ('path' in found) return found.path
-  throw wrongUsage(
-    'vault',
-    `this user may open the doors of several agents (${found.several.join(', ')}); choose with --socket ${sockets}/${found.several[0]}/agent.sock`,
-  )
-}
-
-/** A uid need not have a name, as in a container. */
-function userName(): string {
-  try {
-    return userInfo().username
-  } catch {
-    return 'agent'
   }
 }

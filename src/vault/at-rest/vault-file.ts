@@ -2,11 +2,11 @@
  * How does the sealed file get to the disk and back? It is replaced as a whole and durably, the file before it stays as `.prev`, and
  * it is read only if nobody else can have read or exchanged it.
  */
-import { closeSync, fsyncSync, linkSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { linkSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { randomBytes } from 'node:crypto'
 import { codeOf } from '../../answers/errors.ts'
-import { readWholeBytes, withDraft } from '../../store/whole-file.ts'
+import { readWholeBytes, syncFolder, withDraft } from '../../store/whole-file.ts'
 import { MAX_FILE_BYTES, parseDocument, type FileProblem, type VaultDocument } from './document.ts'
 import { unsealDocument, type Sealing } from './entry-seals.ts'
 import {
@@ -179,15 +179,6 @@ function linkOver(path: string, name: string): boolean {
     rmSync(draft, { force: true }) // rename(2) does nothing when both names are of one file
   }
   return true
-}
-
-function syncFolder(folder: string): void {
-  const fd = openSync(folder, 'r')
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
 }
 
 /** Removes the drafts that a killed process has left. To be called with the lock. */

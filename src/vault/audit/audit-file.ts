@@ -16,6 +16,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
+import { syncFolder } from '../../store/whole-file.ts'
 import { refusal, refuseUnlessPrivate, type NamedFile } from '../at-rest/file-errors.ts'
 import { MAX_LINE_BYTES } from './audit-line.ts'
 
@@ -148,14 +149,5 @@ export class AuditFile {
       done += count
     }
     return bytes.subarray(0, done)
-  }
-}
-
-function syncFolder(folder: string): void {
-  const fd = openSync(folder, 'r')
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
   }
 }
