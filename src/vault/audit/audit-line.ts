@@ -28,8 +28,8 @@ export const NO_HASH = '0'.repeat(64)
 /** A longer line is damaged (bytes). The vault writes none, because each text of a row is clipped. */
 export const MAX_LINE_BYTES = 1024 * 1024
 
-/** A longer text of a row is clipped, in UTF-16 code units. Node refuses request heads of this length. */
-const MAX_TEXT = 16_384
+/** A longer text of a row is clipped, in UTF-16 code units, so that long paths of an agent do not fill the disk. */
+const MAX_TEXT = 2048
 
 /** Makes the row after a number and a hash. */
 export function makeRow(

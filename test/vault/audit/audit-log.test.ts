@@ -339,7 +339,7 @@ t.test('only the last 500 rows are kept in memory', async (t) => {
 t.test('a text that is too long for a row is clipped', (t) => {
   const { audit, path } = openLog(t)
   audit.write({ op: 'use', path: `/${'"'.repeat(2_000_000)}` })
-  t.equal(String(rowsIn(path)[0]?.['path']).length, 16_384)
+  t.equal(String(rowsIn(path)[0]?.['path']).length, 2048)
   t.same(verifyAudit(path), { rows: 1 })
   t.end()
 })
