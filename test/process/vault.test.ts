@@ -1,4 +1,5 @@
 /** How does the vault start, refuse to start, and stop? */
+import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
@@ -6,7 +7,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { emptyEnvironment } from '../../src/process/run-vault.ts'
 import { auditPathOf, ownerSocket } from '../../src/vault/protocol.ts'
-import { run, temporaryFolder, type Program } from '../helpers/process.ts'
+import { MAIN, run, temporaryFolder, type Program } from '../helpers/process.ts'
 import { ask, CREDENTIAL, leaseAt } from '../helpers/vault-doors.ts'
 
 type Tap = Parameters<typeof run>[0]
@@ -117,6 +118,12 @@ t.test('a file that was changed, or another key, is no vault', async (t) => {
   const damaged = start(t, env)
   t.equal(await damaged.exited, 78)
   t.match(damaged.stderr(), /VAULT_FILE/)
+  const warned = { ...env, VAULT_AGENTS: `coder:${process.getuid?.()}` }
+  const script = 'unset NODE_OPTIONS; exec "$0" "$1" vault 2>&1'
+  const { stdout } = spawnSync('sh', ['-c', script, process.execPath, MAIN], { env: warned })
+  const lines = stdout.toString().trimEnd().split('\n')
+  t.match(lines[0], /"warn"/)
+  t.match(lines.at(-1), /VAULT_FILE/, 'the reason comes last, where a supervisor looks for it')
   t.ok(existsSync(auditPathOf(env.VAULT_STATE_DIR)))
 })
 
