@@ -69,6 +69,11 @@ export class VaultError extends Error {
   }
 }
 
+/** How the owner changes what the seal of an entry binds: it is given when the entry is added. */
+export function addAnew(service: string, option: string): string {
+  return `workspace-gateway vault remove ${service}, then workspace-gateway vault add ${service} ${option} and what it had before`
+}
+
 /** The problem document of a refusal (RFC 9457). */
 export function vaultProblem({ code, detail }: Pick<VaultError, 'code' | 'detail'>): string {
   const { status, title } = VAULT_ERRORS[code]
