@@ -1,5 +1,6 @@
 /** `workspace-gateway vault`: run the vault of credentials, ask it as its owner, or use it as an agent. */
 import { parseArgs } from 'node:util'
+import { nearestName } from '../config/nearest.ts'
 import { loadVaultConfig } from '../config/vault-settings.ts'
 import type { Io } from './io.ts'
 import { exitCodeOf, wrongUsage } from './owner.ts'
@@ -43,11 +44,14 @@ export async function vault(
   if (name === 'exec') return (await import('./vault/exec.ts')).exec(rest, env, io)
   return exitCodeOf(io, async () => {
     const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined
-    if (verb === undefined)
+    if (verb === undefined) {
+      const nearest = nearestName(name, [...Object.keys(VERBS), 'exec'], 2)
+      const meant = nearest === undefined ? '' : `did you mean "vault ${nearest}"? `
       throw wrongUsage(
         'vault',
-        `vault takes one of ${[...Object.keys(VERBS), 'exec'].toSorted().join(', ')}; or nothing, to run it`,
+        `${meant}vault takes one of ${[...Object.keys(VERBS), 'exec'].toSorted().join(', ')}; or nothing, to run it`,
       )
+    }
     await verb({ args: rest, env, io, input })
   })
 }

@@ -62,7 +62,8 @@ export async function runVault(
   }
   process.on('uncaughtException', survive)
   process.on('unhandledRejection', survive)
-  const running = await startVault(config, vaultId, logger).catch((error: unknown) => {
+  const running = await startVault(config, vaultId, logger).catch(async (error: unknown) => {
+    await log.flush() // so that the reason comes last, where a supervisor looks for it
     throw describeStartFailure(config, error)
   })
   // They mean something to the gateway, whose process has the same name.

@@ -26,7 +26,7 @@ export class VaultNotReachedError extends Error {
 const OTHERS = "the door belongs to another agent's user; --socket names your own"
 const NOT_REACHED: Readonly<Record<string, string>> = {
   ENOENT:
-    'no vault runs with this socket; start "workspace-gateway vault", or name another --socket',
+    'no vault runs with this socket; start "workspace-gateway vault", or name the door of your agent with --socket',
   ECONNREFUSED: 'the vault that made this socket has ended; start "workspace-gateway vault"',
   EACCES: OTHERS,
   EPERM: OTHERS,

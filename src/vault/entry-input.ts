@@ -5,6 +5,7 @@ import { CONTROLS } from '../answers/printable.ts'
 import { isFieldName, isFieldValue } from '../http/fields.ts'
 import { HOP_BY_HOP } from '../http/hop-by-hop.ts'
 import { isLoopbackHost, parseAuthority } from '../rules/host.ts'
+import { mayDial } from './forward/addresses.ts'
 import { mayBeForwarded } from './forward/request-headers.ts'
 import { sortedSet } from './leases.ts'
 import { prefixProblem } from './path-rule.ts'
@@ -197,7 +198,10 @@ function originProblem(origin: string | undefined, allowPrivate: boolean): strin
   const exact = `${scheme}://${exactHost(host)}${port === undefined || isDefault ? '' : `:${Number(port)}`}`
   if (exact !== origin) return `origin ${shown(origin)} is written as ${exact}`
   if (scheme === 'http' && !(allowPrivate && authority.isIpLiteral && isLoopbackHost(authority)))
-    return `origin ${shown(origin)} is not https, which only a loopback address may be, with allow_private`
+    return `origin ${shown(origin)} is not https, which only a loopback address may be, with allow_private (--allow-private)`
+  const bare = host.replace(/^\[(.*)\]$/, '$1')
+  if (authority.isIpLiteral && !mayDial(bare, allowPrivate))
+    return `origin ${shown(origin)} has an address that is not public${mayDial(bare, true) ? ', which allow_private (--allow-private) allows' : ' and is never dialled'}`
   return undefined
 }
 
@@ -216,7 +220,9 @@ function slotOf(body: Body, preset: EntryDefaults | undefined, kind: Kind, say: 
   }
   if (kind === 'workspace' && text === undefined)
     return { header: 'authorization', template: 'Bearer {}' }
-  say("slot takes a header and a template with one hole, such as 'Authorization: Bearer {}'")
+  say(
+    "slot (--header) takes a header and a template with one hole, such as 'Authorization: Bearer {}'",
+  )
   return { header: '', template: '' }
 }
 
@@ -227,19 +233,21 @@ function parsedSlot(text: string): Slot | undefined {
 }
 
 function slotProblem({ header, template }: Slot, kind: Kind): string | undefined {
-  if (!isFieldName(header) || header.length > 100) return 'slot: the header is no name of a header'
+  if (!isFieldName(header) || header.length > 100)
+    return 'slot (--header): the header is no name of a header'
   if (RESERVED.has(header) || OF_THE_BODY.has(header) || header.startsWith('sec-'))
-    return `slot: ${header} says how a message is sent, and takes no credential`
+    return `slot (--header): ${header} says how a message is sent, and takes no credential`
   const holes = template.split(HOLE).length - 1
-  if (holes !== 1) return `slot: the template has ${holes} holes {}, and takes exactly one`
+  if (holes !== 1)
+    return `slot (--header): the template has ${holes} holes {}, and takes exactly one`
   if (template.length > MAX_TEMPLATE_LENGTH)
-    return `slot: the template is longer than ${MAX_TEMPLATE_LENGTH} characters`
+    return `slot (--header): the template is longer than ${MAX_TEMPLATE_LENGTH} characters`
   if (!isFieldValue(template) || !/^[\x20-\x7e]*$/.test(template) || template.trim() !== template)
-    return 'slot: the template takes visible ASCII characters, with no space at its ends'
+    return 'slot (--header): the template takes visible ASCII characters, with no space at its ends'
   if (kind === 'workspace' && (header !== 'authorization' || template !== 'Bearer {}'))
-    return 'slot: the kind workspace takes Authorization: Bearer {}'
+    return 'slot (--header): the kind workspace takes Authorization: Bearer {}'
   if (kind === 'basic' && (header !== 'authorization' || !/^[^:]*:\{\}$/.test(template)))
-    return 'slot: the kind basic takes Authorization: USER:{}'
+    return 'slot (--header): the kind basic takes Authorization: USER:{}'
   return undefined
 }
 

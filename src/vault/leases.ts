@@ -6,7 +6,7 @@ import { createHash, randomInt } from 'node:crypto'
 import { coversPath, prefixProblem } from './path-rule.ts'
 import type { Entry, Policy } from './policy.ts'
 import { LEASE_SECONDS, LONGEST_SECONDS, type LeaseRequest } from './protocol.ts'
-import { VaultError } from './vault-errors.ts'
+import { addAnew, VaultError } from './vault-errors.ts'
 
 /** A lease. Whether it has expired is asked when a request begins, and never later. */
 export interface Lease {
@@ -277,7 +277,7 @@ const SHOWN_LENGTH = 200
 
 /** How the owner allows more than an entry does: its methods and paths are part of the seal, and are given when it is added. */
 const widerEntry = (service: string, option: string): string =>
-  `the owner allows it with: workspace-gateway vault remove ${service}, then workspace-gateway vault add ${service} ${option} and what it had before`
+  `the owner allows it with: ${addAnew(service, option)}`
 
 /** The refusal of a method that the entry does not allow. */
 export function methodRefusal(

@@ -61,6 +61,17 @@ export class VaultError extends Error {
   get status(): number {
     return VAULT_ERRORS[this.code].status
   }
+
+  /** The header fields that mark the refusal. A 401 names a scheme, because git asks its credential helper for a lease only then. */
+  get fields(): ReadonlyArray<readonly [name: string, value: string]> {
+    const mark = [VAULT_ERROR_FIELD, this.code] as const
+    return this.status === 401 ? [mark, ['WWW-Authenticate', 'Basic realm="vault"']] : [mark]
+  }
+}
+
+/** How the owner changes what the seal of an entry binds: it is given when the entry is added. */
+export function addAnew(service: string, option: string): string {
+  return `workspace-gateway vault remove ${service}, then workspace-gateway vault add ${service} ${option} and what it had before`
 }
 
 /** The problem document of a refusal (RFC 9457). */

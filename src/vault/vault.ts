@@ -372,13 +372,13 @@ function make({ file, masterKey, vaultId, audit }: VaultOptions): Opened {
 
 /** Opens a file, and compares its age with the audit log. */
 function openKnown({ file, audit, ...keys }: VaultOptions, content: Buffer): Opened {
-  const opened = openContent(file, content, keys)
+  const opened = openContent(namedVaultFile(file), content, keys)
   const { sequence } = opened.document
   const { saved, sequence: begun } = audit.last
   if (sequence < saved)
     throw refusal(
       namedVaultFile(file),
-      `is older than the last change (sequence ${sequence}, and the audit log knows ${saved}): somebody has put an old file in its place. To use it nevertheless, run "workspace-gateway vault restore --accept-older"`,
+      `is older than the last change (sequence ${sequence}, and the audit log knows ${saved}): somebody has put an old file in its place. To use it nevertheless, run "workspace-gateway vault restore ${file} --accept-older"`,
     )
   if (sequence > begun) settle(audit, { op: 'start', reason: 'audit-lost', sequence })
   else if (begun > saved) complete(audit, sequence)

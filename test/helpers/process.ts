@@ -62,6 +62,16 @@ export function run(
   )
 }
 
+/** Runs the real command with this environment and nothing else: tap gives every process NODE_OPTIONS, with which no vault starts. */
+export function runBare(
+  t: Test,
+  args: readonly string[],
+  env: Record<string, string | undefined>,
+): Program {
+  const command = ['-u', 'NODE_OPTIONS', process.execPath, MAIN, ...args]
+  return watch(t, spawn('env', command, { env, stdio: ['ignore', 'pipe', 'pipe'] }))
+}
+
 /** Watches a program, or a supervisor that runs it. It is killed when the test ends. */
 export function watch(
   t: Test,

@@ -38,7 +38,8 @@ async function startVault(t: Test, settings: Record<string, string>): Promise<Se
     VAULT_SOCKETS: sockets,
     VAULT_AGENTS: `coder:${process.getuid?.()}`,
   }
-  const vault = startProgram(process.execPath, [MAIN, 'vault'], {
+  // tap gives every process NODE_OPTIONS, and the vault does not start with it.
+  const vault = startProgram('env', ['-u', 'NODE_OPTIONS', process.execPath, MAIN, 'vault'], {
     env: {
       ...own,
       VAULT_FILE: join(folder, '.vault.enc'),

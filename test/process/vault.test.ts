@@ -1,4 +1,5 @@
 /** How does the vault start, refuse to start, and stop? */
+import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
@@ -6,10 +7,10 @@ import { join } from 'node:path'
 import t from 'tap'
 import { emptyEnvironment } from '../../src/process/run-vault.ts'
 import { auditPathOf, ownerSocket } from '../../src/vault/protocol.ts'
-import { run, temporaryFolder, type Program } from '../helpers/process.ts'
+import { MAIN, runBare, temporaryFolder, type Program } from '../helpers/process.ts'
 import { ask, CREDENTIAL, leaseAt } from '../helpers/vault-doors.ts'
 
-type Tap = Parameters<typeof run>[0]
+type Tap = Parameters<typeof runBare>[0]
 
 const KEY = Buffer.from(Array.from({ length: 32 }, (_, i) => i + 1)).toString('base64')
 
@@ -24,7 +25,7 @@ function settings(t: Tap) {
   }
 }
 
-const start = (t: Tap, env: Record<string, string>): Program => run(t, ['vault'], env)
+const start = (t: Tap, env: Record<string, string>): Program => runBare(t, ['vault'], env)
 
 t.test('it starts with nothing, keeps what it was given, and stops', async (t) => {
   const env = { ...settings(t), VAULT_PORT: '0', UNRELATED_SECRET: 'hunter2' }
@@ -62,7 +63,7 @@ t.test('one vault alone has the file and the doors', async (t) => {
   const second = start(t, env)
   t.equal(await second.exited, 69)
   t.match(second.stderr(), /^workspace-gateway: VAULT_SOCKETS ".+" is in use: another vault/)
-  const restore = run(t, ['vault', 'restore', env.VAULT_FILE], env)
+  const restore = runBare(t, ['vault', 'restore', env.VAULT_FILE], env)
   t.equal(await restore.exited, 69)
   t.match(restore.stderr(), /a vault runs; stop it first/)
   t.ok(existsSync(ownerSocket(env.VAULT_SOCKETS)), 'the first one keeps them')
@@ -117,6 +118,12 @@ t.test('a file that was changed, or another key, is no vault', async (t) => {
   const damaged = start(t, env)
   t.equal(await damaged.exited, 78)
   t.match(damaged.stderr(), /VAULT_FILE/)
+  const warned = { ...env, VAULT_AGENTS: `coder:${process.getuid?.()}` }
+  const script = 'unset NODE_OPTIONS; exec "$0" "$1" vault 2>&1'
+  const { stdout } = spawnSync('sh', ['-c', script, process.execPath, MAIN], { env: warned })
+  const lines = stdout.toString().trimEnd().split('\n')
+  t.match(lines[0], /"warn"/)
+  t.match(lines.at(-1), /VAULT_FILE/, 'the reason comes last, where a supervisor looks for it')
   t.ok(existsSync(auditPathOf(env.VAULT_STATE_DIR)))
 })
 

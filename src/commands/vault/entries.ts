@@ -39,7 +39,7 @@ export async function add({ args, env, io, input }: VaultContext): Promise<void>
   const body = {
     ...{ service, value, origin: values.origin, note: values.note },
     ...slotOf(values),
-    methods: listOf(values.methods),
+    methods: listOf(values.methods)?.map((one) => one.toUpperCase()),
     paths: listOf(values.paths),
     headers: listOf(values['forward-headers']),
     grants: values.grant?.flatMap((names) => listOf(names) ?? []),

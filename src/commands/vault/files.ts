@@ -24,20 +24,20 @@ export async function check({ args, env, io }: VaultContext): Promise<void> {
   const { values } = parseArgs({ args: [...args], options: HUB_OPTIONS })
   const { config, warnings } = configOf(env)
   const { file } = config
-  const problems = existsSync(file)
-    ? checkFile({ ...(await keysOf(config, values.config)), file }).map(({ entry, what }) =>
-        entry === undefined ? what : `entry "${entry}": ${what}`,
-      )
-    : []
-  const auditProblem = existsSync(auditPathOf(config.stateDir)) ? auditProblemOf(config) : undefined
-  if (auditProblem !== undefined) problems.push(auditProblem)
+  const audited = auditedBy(config)
+  const keys = await keysOf(config, values.config)
+  const isNew = !existsSync(file) && audited.saved === 0
+  const problems = (isNew ? [] : checkFile({ ...keys, file, saved: audited.saved })).map(
+    ({ entry, what }) => (entry === undefined ? what : `entry "${entry}": ${what}`),
+  )
+  if (audited.problem !== undefined) problems.push(audited.problem)
   for (const warning of warnings) io.err(`workspace-gateway: ${warning}\n`)
   if (problems.length > 0)
     throw new CommandError(`the vault is not sound:\n  ${problems.join('\n  ')}`, EXIT.config)
   io.out(
-    existsSync(file)
-      ? `${file} opens with the key, and nothing in it was changed\n`
-      : `${file} is not there yet; the first start of the vault makes it\n`,
+    isNew
+      ? `${file} is not there yet; the first start of the vault makes it\n`
+      : `${file} opens with the key, and nothing in it was changed\n`,
   )
 }
 
@@ -80,7 +80,7 @@ export async function restore({ args, env, io }: VaultContext): Promise<void> {
   try {
     const { sequence } = restoreFile({
       ...keys,
-      ...{ file, content: contentOf(from), auditPath: auditPathOf(config.stateDir) },
+      ...{ file, content: contentOf(from), from, auditPath: auditPathOf(config.stateDir) },
       acceptOlder: values['accept-older'],
     })
     io.out(`${file} restored, with the sequence number ${sequence}\n`)
@@ -180,19 +180,24 @@ function verify(stateDir: string, io: VaultContext['io']): void {
   io.out(`${rows} rows, each as it was written\n`)
 }
 
-function verdictOf(path: string): ReturnType<typeof verifyAudit> {
+function verdictOf(...of: Parameters<typeof verifyAudit>): ReturnType<typeof verifyAudit> {
   try {
-    return verifyAudit(path)
+    return verifyAudit(...of)
   } catch (error) {
-    throw new CommandError(`${path} cannot be read (${codeOf(error)})`, EXIT.failed, {
+    throw new CommandError(`${of[0]} cannot be read (${codeOf(error)})`, EXIT.failed, {
       cause: error,
     })
   }
 }
 
-function auditProblemOf({ stateDir }: VaultConfig): string | undefined {
-  const { problem } = verdictOf(auditPathOf(stateDir))
-  return problem === undefined ? undefined : `the audit log, line ${problem.line}: ${problem.what}`
+/** What the audit log knows: the sequence number of the last file that was saved, and what is wrong with the log itself. */
+function auditedBy({ stateDir }: VaultConfig): { saved: number; problem?: string } {
+  const path = auditPathOf(stateDir)
+  let saved = 0
+  if (!existsSync(path)) return { saved }
+  const { problem } = verdictOf(path, (row) => (saved = row.saved))
+  if (problem === undefined) return { saved }
+  return { saved, problem: `the audit log, line ${problem.line}: ${problem.what}` }
 }
 
 async function keysOf(

@@ -34,6 +34,8 @@ export interface RestoreOptions extends FileKeys {
   readonly file: string
   /** The bytes of the backup. */
   readonly content: Buffer
+  /** The path that the backup was read from, for messages. Default: it is not named. */
+  readonly from?: string
   readonly auditPath: string
   /** Whether a backup is accepted that is older than the last change. What was revoked since then is granted again. */
   readonly acceptOlder: boolean
@@ -47,10 +49,10 @@ export interface RestoreOptions extends FileKeys {
  * @throws {VaultError} `audit-unavailable`
  */
 export function restore(options: RestoreOptions): { sequence: number } {
-  const { file, content, auditPath, now = Date.now } = options
+  const { file, content, from = '', auditPath, now = Date.now } = options
   const named = namedVaultFile(file)
   return explained(named, () => {
-    const opened = openContent(file, content, options)
+    const opened = openContent({ path: from, setting: 'the backup' }, content, options)
     const lock = lockFile(named)
     try {
       const audit = AuditLog.open(auditPath, { now })

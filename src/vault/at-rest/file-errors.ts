@@ -12,7 +12,7 @@ export class VaultFileError extends Error {
 /** A file, and the setting that names it. */
 export interface NamedFile {
   readonly path: string
-  /** `VAULT_FILE` or `VAULT_STATE_DIR`. */
+  /** `VAULT_FILE` or `VAULT_STATE_DIR`; else the words for a file that no setting names. */
   readonly setting: string
 }
 

@@ -58,10 +58,10 @@ export function readVaultFile(path: string): Buffer | undefined {
 export type Opened = ReturnType<typeof openContent>
 
 /** Opens the content of a file with all checks except that of its age. @throws {VaultFileError} which names the first problems */
-export function openContent(path: string, content: Buffer, keys: FileKeys) {
-  const { document, dataKey } = unlock(path, content, keys)
+export function openContent(file: NamedFile, content: Buffer, keys: FileKeys) {
+  const { document, dataKey } = unlock(file, content, keys)
   const { entries, problems } = unsealDocument({ vaultId: keys.vaultId, dataKey }, document)
-  if (problems.length > 0) throw damaged(path, problems)
+  if (problems.length > 0) throw damaged(file, problems)
   return { document, dataKey, entries }
 }
 
@@ -69,18 +69,17 @@ export function openContent(path: string, content: Buffer, keys: FileKeys) {
 export function problemsOf(path: string, content: Buffer, keys: FileKeys): readonly FileProblem[] {
   const parsed = parseDocument(content)
   if ('problems' in parsed) return parsed.problems
-  const { document, dataKey } = unlock(path, content, keys)
+  const { document, dataKey } = unlock(namedVaultFile(path), content, keys)
   return unsealDocument({ vaultId: keys.vaultId, dataKey }, document).problems
 }
 
 function unlock(
-  path: string,
+  file: NamedFile,
   content: Buffer,
   { masterKey, vaultId }: FileKeys,
 ): { document: VaultDocument; dataKey: Sealing['dataKey'] } {
-  const file = namedVaultFile(path)
   const parsed = parseDocument(content)
-  if ('problems' in parsed) throw damaged(path, parsed.problems)
+  if ('problems' in parsed) throw damaged(file, parsed.problems)
   const { document } = parsed
   if (document.vaultId !== vaultId)
     throw refusal(file, `belongs to the vault "${document.vaultId}", and this one is "${vaultId}"`)
@@ -99,15 +98,15 @@ function unlock(
 /** At most so many problems are in one message. */
 const NAMED_PROBLEMS = 3
 
-function damaged(path: string, problems: readonly FileProblem[]): VaultFileError {
+function damaged(file: NamedFile, problems: readonly FileProblem[]): VaultFileError {
   const named = problems
     .slice(0, NAMED_PROBLEMS)
     .map(({ entry, what }) => (entry === undefined ? what : `entry "${entry}": ${what}`))
   const more = problems.length > NAMED_PROBLEMS ? '; and more' : ''
-  return refusal(
-    namedVaultFile(path),
-    `is damaged or was edited: ${named.join('; ')}${more}. "workspace-gateway vault check" lists the problems, and "workspace-gateway vault restore" puts a backup in its place, or ${previousOf(path)}`,
-  )
+  const remedy = file.setting.startsWith('VAULT_')
+    ? `"workspace-gateway vault check" lists the problems, and "workspace-gateway vault restore" puts a backup in its place, or ${previousOf(file.path)}`
+    : 'Nothing was changed'
+  return refusal(file, `is damaged or was edited: ${named.join('; ')}${more}. ${remedy}`)
 }
 
 /** The file could not be saved. */

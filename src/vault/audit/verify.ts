@@ -5,7 +5,7 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { closeSync, constants, openSync, readSync } from 'node:fs'
-import { MAX_LINE_BYTES, NO_HASH, parseLine } from './audit-line.ts'
+import { MAX_LINE_BYTES, NO_HASH, parseLine, type AuditRow } from './audit-line.ts'
 
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
 
@@ -22,17 +22,17 @@ export interface Verdict {
   readonly problem?: { readonly line: number; readonly what: string }
 }
 
-/** Verifies a log. @throws an error of the system when the file cannot be read */
-export function verifyAudit(path: string): Verdict {
+/** Verifies a log. @param seen gets each row that is right @throws an error of the system when the file cannot be read */
+export function verifyAudit(path: string, seen?: (row: AuditRow) => void): Verdict {
   const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
   try {
-    return verifyLines(linesOf(fd))
+    return verifyLines(linesOf(fd), seen)
   } finally {
     closeSync(fd)
   }
 }
 
-function verifyLines(lines: Iterable<Line>): Verdict {
+function verifyLines(lines: Iterable<Line>, seen?: (row: AuditRow) => void): Verdict {
   let rows = 0
   let hash = NO_HASH
   for (const { text, problem } of lines) {
@@ -41,6 +41,7 @@ function verifyLines(lines: Iterable<Line>): Verdict {
     if (what !== undefined) return { rows, problem: { line: rows + 1, what } }
     rows++
     hash = row?.hash ?? ''
+    if (row !== undefined) seen?.(row)
   }
   return { rows }
 }

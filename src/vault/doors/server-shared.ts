@@ -17,7 +17,7 @@ import { openSocketFile } from '../../services/socket-file.ts'
 import type { AuditFacts } from '../audit-row.ts'
 import type { EntryDefaults } from '../entry-input.ts'
 import type { Entry, Policy } from '../policy.ts'
-import { VAULT_ERROR_FIELD, VaultError, vaultProblem } from '../vault-errors.ts'
+import { VaultError, vaultProblem } from '../vault-errors.ts'
 
 /** The entries, as the doors need them. */
 export interface Entries {
@@ -183,7 +183,7 @@ export function sendProblem(
     response.destroy()
     return
   }
-  response.setHeader(VAULT_ERROR_FIELD, error.code)
+  for (const [name, value] of error.fields) response.setHeader(name, value)
   // The rest of the body is thrown away for a while only, so that nothing may follow it on this connection.
   if (!request.complete) response.setHeader('Connection', 'close')
   const problem = { type: 'application/problem+json', body: vaultProblem(error) }
@@ -220,7 +220,7 @@ export function refuseOnSocket(socket: Duplex, error: VaultError): void {
     `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status] ?? ''}`,
     'Content-Type: application/problem+json',
     `Content-Length: ${Buffer.byteLength(body)}`,
-    `${VAULT_ERROR_FIELD}: ${error.code}`,
+    ...error.fields.map(([name, value]) => `${name}: ${value}`),
     'Cache-Control: no-store',
     'Connection: close',
   ]

@@ -14,7 +14,7 @@ import type { Entry } from '../policy.ts'
 import { COMMON_PLACES, hasLease, presentedLeases } from '../presented.ts'
 import { SERVICE_PREFIX } from '../protocol.ts'
 import type { Forwarding, Use } from '../use.ts'
-import { VaultError } from '../vault-errors.ts'
+import { addAnew, VaultError } from '../vault-errors.ts'
 import {
   askForBody,
   refusalOf,
@@ -101,7 +101,7 @@ export class Uses {
       if (!use.entry.policy.upgrade)
         throw new VaultError(
           'upgrade-not-allowed',
-          `the entry "${use.entry.policy.service}" takes no WebSockets; the owner allows them with: workspace-gateway vault add … --upgrade`,
+          `the entry "${use.entry.policy.service}" takes no WebSockets; the owner allows them with: ${addAnew(use.entry.policy.service, '--upgrade')}`,
         )
       end = this.#begin(use.agent, token)
       await this.#parts.forwarding.upgrade(use, request, socket, head)

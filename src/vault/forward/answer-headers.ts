@@ -82,7 +82,7 @@ function codingOf(raw: readonly string[], decode: boolean): Coding | undefined {
     'answer-encoded',
     decode
       ? 'the answer is encoded in a way that the vault cannot decode, so a credential in it would not be found'
-      : 'the service encoded its answer although identity was asked for, so a credential in it would not be found; the owner can let the vault decode the answers of this entry',
+      : 'the service encoded its answer although identity was asked for, so a credential in it would not be found; the owner lets the vault decode the answers when the entry is added with --decode',
   )
 }
 

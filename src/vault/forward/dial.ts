@@ -8,7 +8,7 @@ import { Agent as HttpsAgent } from 'node:https'
 import { isIP, type LookupFunction } from 'node:net'
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls'
 import type { Entry, Policy } from '../policy.ts'
-import { VaultError } from '../vault-errors.ts'
+import { addAnew, VaultError } from '../vault-errors.ts'
 import { mayDial } from './addresses.ts'
 
 /** Resolves a name to addresses. */
@@ -148,7 +148,7 @@ function refuseOrigin(policy: Policy, protocol: string, host: string): void {
 function notAllowed({ service }: Policy): VaultError {
   return new VaultError(
     'address-not-allowed',
-    `an address of "${service}" is not public; the owner allows private ones with: workspace-gateway vault add … --allow-private`,
+    `an address of "${service}" is not public; the owner allows private ones with: ${addAnew(service, '--allow-private')}`,
   )
 }
 

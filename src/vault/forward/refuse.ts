@@ -2,13 +2,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { VAULT_ERROR_FIELD, vaultProblem, type VaultError } from '../vault-errors.ts'
+import { vaultProblem, type VaultError } from '../vault-errors.ts'
 
 function refusalFields(error: VaultError, body: string): string[] {
   return [
     ...['Content-Type', 'application/problem+json'],
     ...['Content-Length', String(Buffer.byteLength(body))],
-    ...['Cache-Control', 'no-store', VAULT_ERROR_FIELD, error.code],
+    ...['Cache-Control', 'no-store', ...error.fields.flat()],
   ]
 }
 

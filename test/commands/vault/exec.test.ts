@@ -173,7 +173,7 @@ t.test('a program that ends in its own way on a signal has that exit code', asyn
 t.test('a signal before the program starts leaves it nothing to do', async (t) => {
   const vault = await startFakeVault(t)
   const file = join(temporaryFolder(t), 'ran')
-  const late = `setTimeout(() => require('node:fs').writeFileSync(${JSON.stringify(file)}, ''), 60_000)`
+  const late = `process.stdin.resume().on('end', () => require('node:fs').writeFileSync(${JSON.stringify(file)}, ''))`
   const one = start(t, ['a,b', '--socket', vault.socket, '--', process.execPath, '-e', late])
   vault.refuse = ({ body }) => {
     if (body['service'] === 'b') one.child.kill('SIGTERM')

@@ -1,5 +1,5 @@
 /** Do the owner's commands ask a real door, say what became of it, and never print or take a credential where others see it? */
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import t from 'tap'
@@ -35,7 +35,7 @@ t.test('an entry’s life, from its addition to its removal', async (t) => {
   t.match(
     await run(
       env,
-      'add acme --origin https://api.acme.example --header X-Key:{} --methods GET --paths /v1',
+      'add acme --origin https://api.acme.example --header X-Key:{} --methods get --paths /v1',
       NEW,
     ),
     { code: 0, out: 'acme added\n', err: /vault grant acme AGENT/ },
@@ -72,10 +72,10 @@ t.test('a credential comes from standard input, and not from a terminal', async 
   t.match(await run(env, 'add github', 'x'.repeat(5000)), { code: 1, err: /more than the 4096/ })
   await t.rejects(run(env, `add github --value ${NEW}`), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' })
   t.match(await run(env, `add github ${NEW}`), { code: 64 })
-  const bad = await run(env, 'add github --grant mallory --methods get', `${NEW} x`)
+  const bad = await run(env, 'add github --grant mallory --methods fetch', `${NEW} x`)
   t.match(bad, {
     code: 1,
-    err: /"GET"|"get" is no method.*"mallory" is no agent.*value has a space/,
+    err: /"FETCH" is no method.*"mallory" is no agent.*value has a space/,
   })
   t.notMatch(bad.err, NEW)
   t.same(entries.entries(), [])
@@ -121,6 +121,7 @@ t.test('wrong usage', async (t) => {
     'add x --header a --basic b',
   ])
     t.match(await run({}, args), { code: 64, err: /help vault/ }, args)
+  t.match(await run({}, 'lst'), { code: 64, err: /did you mean "vault list"\?/ })
 })
 
 /** A vault's file with one entry, and the settings for it. No process has it open. */
@@ -170,6 +171,20 @@ t.test('check names what is wrong, with no vault running', async (t) => {
   t.match(await run(env, 'check'), { code: 78, err: /the audit log, line \d+/ })
 })
 
+t.test('check finds what the vault would not start with: an older file, or none', async (t) => {
+  const { env, open } = startFile(t)
+  const old = readFileSync(env.VAULT_FILE)
+  const opened = open()
+  opened.kept.change({ op: 'remove', service: 'github' }, () => undefined)
+  opened.close()
+  writeFileSync(env.VAULT_FILE, old)
+  t.match(await run(env, 'check'), { code: 78, err: /older than the last change/ })
+  rmSync(env.VAULT_FILE)
+  t.match(await run(env, 'check'), { code: 78, err: /VAULT_FILE .* does not exist/ })
+  rmSync(auditPathOf(env.VAULT_STATE_DIR))
+  t.match(await run(env, 'check'), { code: 0, out: /the first start of the vault makes it/ })
+})
+
 t.test('a backup is restored, an older one only when asked for', async (t) => {
   const { env, folder, open } = startFile(t)
   const old = join(folder, 'old')
@@ -183,6 +198,10 @@ t.test('a backup is restored, an older one only when asked for', async (t) => {
   t.ok(again.kept.find('github'))
   again.close()
   t.match(await run(env, `restore ${join(folder, 'none')}`), { code: 1, err: /ENOENT/ })
+  writeFileSync(old, 'no backup')
+  const damaged = await run(env, `restore ${old}`)
+  t.match(damaged, { code: 1, err: `the backup ${old} is damaged` })
+  t.notMatch(damaged.err, 'VAULT_FILE', 'which is sound')
 })
 
 t.test('rekey takes the new key from a file, and says what is to be done', async (t) => {

@@ -52,6 +52,9 @@ t.test('everything else is refused, and nothing is dialled', async (t) => {
     const answer = await ask(port, question)
     t.equal(answer.code, code, name)
     t.equal(answer.headers['access-control-allow-origin'], undefined)
+    // git asks its credential helper only when a 401 has a challenge.
+    const challenge = answer.status === 401 ? 'Basic realm="vault"' : undefined
+    t.equal(answer.headers['www-authenticate'], challenge, name)
   }
   t.same(vault.uses, [])
   vault.now += 60_000

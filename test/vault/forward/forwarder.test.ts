@@ -81,8 +81,9 @@ t.test('connections are kept for the entry, and opened again when they were clos
 
 t.test('a service that is not there is 502', async (t) => {
   const vault = await startVault(t, `http://127.0.0.1:${await closedPort()}`)
-  const { status, headers } = await send(vault.port, 'GET /s/github/x', [LEASE])
+  const { status, headers, body } = await send(vault.port, 'GET /s/github/x', [LEASE])
   t.same([status, headers['x-vault-error']], [502, 'service-unreachable'])
+  t.match(body, /cannot be reached \(ECONNREFUSED\).*vault show github/)
   t.same(vault.endings(), ['service-unreachable'])
 })
 

@@ -35,7 +35,10 @@ for (const [name, extraCa] of [
     async (t) => {
       const service = await startHttpsService(t, name)
       const vault = await startVault(t, service.origin, { lookup, extraCa })
-      const { status, headers } = await send(vault.port, 'GET /s/github/x', [LEASE])
+      const { status, headers, body } = await send(vault.port, 'GET /s/github/x', [LEASE])
+      t.match(body, /the certificate of .* is not trusted \([A-Z_]+\)/)
+      const hasUnknownCa = name === 'valid' || name === 'self-signed'
+      t.equal(body.includes('VAULT_EXTRA_CA_FILE'), hasUnknownCa)
       t.same([status, headers['x-vault-error']], [502, 'service-untrusted'])
       t.same(service.paths, [])
       t.same(vault.endings(), ['service-untrusted'])
