@@ -166,7 +166,7 @@ async function startWith(
     async close() {
       for (const timer of timers) clearInterval(timer)
       await doors.close()
-      forwarding.close()
+      await forwarding.close() // before the audit log, because uses that were cut have a last row
       vault.close()
       audit.close()
     },

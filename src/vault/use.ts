@@ -21,6 +21,6 @@ export interface Forwarding {
   forward(use: Use, request: IncomingMessage, response: ServerResponse): Promise<void>
   /** The same for an upgrade. */
   upgrade(use: Use, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>
-  /** Closes what is kept open, such as idle connections to services. */
-  close(): void
+  /** Waits until the last rows of all uses are written, which their leases must have ended, and closes idle connections to services. */
+  close(): Promise<void>
 }

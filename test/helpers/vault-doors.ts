@@ -148,7 +148,7 @@ export async function startTestVault(
         uses.push(use)
         socket.end('HTTP/1.1 101 Switching Protocols\r\n\r\n')
       },
-      close() {},
+      async close() {},
     },
     recent: (limit) => rows.slice(-limit),
     backup: () => Buffer.from('{"sealed":true}\n'),

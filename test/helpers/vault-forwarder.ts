@@ -98,7 +98,8 @@ export async function startVault(
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => {
-    forwarder.close()
+    lease.abort()
+    void forwarder.close()
     server.closeAllConnections()
     server.close()
   })

@@ -80,12 +80,14 @@ function open(route: Route, run: RunningUse, headers: RequestHeaders): ClientReq
   const { isHttps, host, port, agent } = route
   const { path, query } = run.use
   const ask = isHttps ? requestHttps : requestHttp
-  return ask({
+  const asked = ask({
     ...{ agent, host, port, headers, method: run.method, path: path + query },
     setHost: false,
     insecureHTTPParser: false,
     maxHeaderSize: MAX_HEAD_BYTES,
   })
+  asked.maxHeadersCount = 0 // Node would drop further fields without a word, and Content-Encoding may be one of them
+  return asked
 }
 
 function answerOf(
@@ -110,7 +112,13 @@ function answerOf(
       if (isReady) connected()
       else socket.once(isTls ? 'secureConnect' : 'connect', connected)
     })
-    asked.once('response', (answer) => resolve({ asked, answer, switched: undefined }))
+    asked.once('response', (answer) => {
+      // Node takes 101 without Upgrade for a whole answer. The agent would take what follows for another protocol, or for its answer.
+      const { statusCode: status = 0 } = answer
+      if (status < 200)
+        reject(new VaultError('answer-malformed', `the status ${status} ends no answer`))
+      else resolve({ asked, answer, switched: undefined })
+    })
     asked.once('upgrade', (answer, socket, head) => {
       // Whoever waits for a plain answer destroys the connection, see `forward`.
       socket.on('error', () => socket.destroy())

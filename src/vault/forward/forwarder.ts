@@ -45,6 +45,7 @@ export interface ForwarderOptions {
 export class Forwarder implements Forwarding {
   readonly #parts: Parts
   readonly #prepared = new WeakMap<Entry, { readonly key: string; readonly automaton: Automaton }>()
+  readonly #running = new Set<Promise<void>>()
 
   constructor(options: ForwarderOptions) {
     const { audit, logger, onReflected, versionsOf, now = Date.now } = options
@@ -56,7 +57,27 @@ export class Forwarder implements Forwarding {
     }
   }
 
-  async forward(use: Use, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  forward(use: Use, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    return this.#kept(this.#forward(use, request, response))
+  }
+
+  upgrade(use: Use, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    return this.#kept(forwardUpgrade(this.#parts, use, request, socket, head))
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#running)
+    this.#parts.dialler.close()
+  }
+
+  /** Keeps a use until its completing row is written. */
+  async #kept(running: Promise<void>): Promise<void> {
+    this.#running.add(running)
+    await running
+    this.#running.delete(running)
+  }
+
+  async #forward(use: Use, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const run = new RunningUse(this.#parts, use, request.method ?? '')
     const abort = () => {
       if (!response.writableFinished) run.end('aborted')
@@ -79,14 +100,6 @@ export class Forwarder implements Forwarding {
       response.off('close', abort)
       discardBody(request)
     }
-  }
-
-  upgrade(use: Use, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    return forwardUpgrade(this.#parts, use, request, socket, head)
-  }
-
-  close(): void {
-    this.#parts.dialler.close()
   }
 
   async #relay(run: RunningUse, answered: ServiceAnswer, response: ServerResponse): Promise<void> {

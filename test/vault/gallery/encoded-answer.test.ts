@@ -73,3 +73,14 @@ t.test('an encoded answer that ends early is broken off, not ended', async (t) =
   const { port } = await startVault(t, service.origin, { policy: { decode: true } })
   t.equal(dechunk((await send(port, 'GET /s/github/x', [LEASE])).body), undefined)
 })
+
+t.test('an encoded answer that says so behind thousands of other fields is refused', async (t) => {
+  const service = await startByteService(t, () =>
+    encoded('gzip', gzipSync(CREDENTIAL))
+      .toString('latin1')
+      .replace('\r\n', `\r\n${'a: b\r\n'.repeat(5000)}`),
+  )
+  const vault = await startVault(t, service.origin)
+  const { status, headers } = await send(vault.port, 'GET /s/github/x', [LEASE])
+  t.same([status, headers['x-vault-error']], [502, 'answer-encoded'])
+})

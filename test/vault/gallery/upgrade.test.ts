@@ -38,6 +38,26 @@ t.test('a service that switches protocols without being asked is refused', async
   t.notMatch(raw, CREDENTIAL)
 })
 
+for (const [what, policy, ask] of [
+  ['a request', {}, send],
+  [
+    'a WebSocket',
+    { upgrade: true },
+    async (port: number) => (await upgrade(port, '/s/github/ws', [LEASE])).answer,
+  ],
+] as const)
+  t.test(`101 without a protocol is no answer to ${what}`, async (t) => {
+    const service = await startByteService(
+      t,
+      () => `HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\n\r\n${CREDENTIAL}`,
+    )
+    const vault = await startVault(t, service.origin, { policy })
+    const { status, raw } = await ask(vault.port, 'GET /s/github/x', [LEASE])
+    t.equal(status, 502)
+    t.notMatch(raw, CREDENTIAL)
+    t.same(vault.endings(), ['answer-malformed'])
+  })
+
 t.test(
   'a WebSocket passes in both directions, without extensions, and what comes back is scrubbed',
   async (t) => {
