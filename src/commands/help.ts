@@ -188,6 +188,7 @@ export const COMMANDS = {
       'For an agent (--socket PATH names its socket):',
       'lease SERVICE            print a lease for 15 minutes; --methods, --paths and --ttl narrow it; --json',
       'exec SERVICE -- PROGRAM  run a program with leases that are renewed while it runs',
+      '  It ends with the program’s exit code; 77 when a lease was refused, 126 or 127 when the program cannot be run.',
       'Ends with 0, 1 when the vault refused, 69 when it cannot be asked, 78 for a wrong setting or a file that is not sound.',
     ],
   },

@@ -1,5 +1,5 @@
 /** Which settings does the vault have? Those in VAULT_SETTINGS, each declared once. */
-import { closeSync, readSync } from 'node:fs'
+import { closeSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { codeOf } from '../answers/errors.ts'
 import { oneOf, optional, withDefault, wholeNumber } from './setting.ts'
@@ -126,7 +126,7 @@ export function loadVaultConfig(env: Environment): LoadedVault {
   if (problems.length > 0) throw new ConfigError(problems)
   const config = Object.freeze({ ...rest, masterKey } as VaultConfig)
   const warnings = unknownVariables(VAULT_PREFIX, NAMES, env)
-  return { config, warnings: [...warnings, ...agentWarnings(config)] }
+  return { config, warnings: [...warnings, ...keyFileWarnings(env), ...agentWarnings(config)] }
 }
 
 /** The setting of the vault that is nearest to a misspelt name; undefined when none is near. */
@@ -219,6 +219,16 @@ function pathProblems({ sockets, agents = [] }: Partial<Values>): string[] {
     ? []
     : [
         `VAULT_SOCKETS makes the path "${long}", which is longer than the ${MAX_SOCKET_PATH_BYTES} bytes of a Unix socket's path`,
+      ]
+}
+
+/** Whoever reads the key's file and the sealed file has every credential. */
+function keyFileWarnings({ VAULT_MASTER_KEY_FILE: path }: Environment): string[] {
+  const mode = path === undefined ? 0 : (statSync(path, { throwIfNoEntry: false })?.mode ?? 0)
+  return (mode & 0o077) === 0
+    ? []
+    : [
+        `VAULT_MASTER_KEY_FILE "${path}" is open to others (mode ${(mode & 0o777).toString(8)}), and so to agents; run "chmod 600" on it`,
       ]
 }
 

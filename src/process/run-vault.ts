@@ -1,4 +1,5 @@
 /** How does the vault live? It opens the owner's door, the audit log and the file, then the agents' doors, and goes on until it is told to stop. */
+import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { codeOf } from '../answers/errors.ts'
@@ -203,12 +204,29 @@ function suspend(vault: Vault, service: string, logger: Logger): void {
 
 function extraCaOf({ extraCaFile }: VaultConfig): string | undefined {
   if (extraCaFile === undefined) return undefined
+  let text: string
   try {
-    return readFileSync(extraCaFile, 'utf8')
+    text = readFileSync(extraCaFile, 'utf8')
   } catch (error) {
     throw new ConfigError([
       `VAULT_EXTRA_CA_FILE "${extraCaFile}" cannot be read (${codeOf(error)}); it takes the path of a PEM file`,
     ])
+  }
+  // Node would take a file without a certificate, and then trust no more than before.
+  if (!areCertificates(text.match(PEM) ?? []))
+    throw new ConfigError([
+      `VAULT_EXTRA_CA_FILE "${extraCaFile}" has no certificate, or one that is damaged; it takes a file with PEM certificates (-----BEGIN CERTIFICATE-----)`,
+    ])
+  return text
+}
+
+const PEM = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
+
+function areCertificates(texts: readonly string[]): boolean {
+  try {
+    return texts.map((text) => new X509Certificate(text)).length > 0
+  } catch {
+    return false
   }
 }
 

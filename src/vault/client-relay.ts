@@ -150,7 +150,7 @@ function headersOf(raw: RawHeaders): string[] {
 
 const NOT_HERE = new VaultError(
   'not-found',
-  'this port relays requests for the services that "workspace-gateway vault exec" was started with, and no others',
+  'this port relays requests for the services that "workspace-gateway vault exec" was started with, at /s/SERVICE/… without dot segments, and no others',
 )
 
 const UNREACHABLE = new VaultError(

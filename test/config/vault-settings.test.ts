@@ -1,5 +1,5 @@
 /** Which environments does the vault accept, and does its key come in exactly one way? */
-import { closeSync, fstatSync, openSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, fstatSync, openSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { ConfigError, type Environment } from '../../src/config/load.ts'
@@ -147,6 +147,16 @@ t.test('an unknown name is a warning, because other programs use such names', as
     /VAULT_SOCKET is not a setting; did you mean VAULT_SOCKETS\?/,
   ])
   t.equal(nearestVaultVariable('VAULT_MASTER_KEY_FIL'), 'VAULT_MASTER_KEY_FILE')
+})
+
+t.test('a key file that others can read is a warning', async (t) => {
+  const path = join(temporaryFolder(t), 'key')
+  writeFileSync(path, BASE64, { mode: 0o600 })
+  t.same(loadVaultConfig({ VAULT_MASTER_KEY_FILE: path }).warnings, [])
+  chmodSync(path, 0o640)
+  t.match(loadVaultConfig({ VAULT_MASTER_KEY_FILE: path }).warnings, [
+    /^VAULT_MASTER_KEY_FILE ".+" is open to others \(mode 640\).*chmod 600/,
+  ])
 })
 
 t.test('agents that are no borders are a warning', async (t) => {

@@ -93,6 +93,7 @@ t.test('it does not start, and says everything that is wrong', async (t) => {
       { NODE_EXTRA_CA_CERTS: '/x', https_proxy: 'http://p' },
       [/VAULT_EXTRA_CA_FILE/, /https_proxy/],
     ],
+    [{ VAULT_EXTRA_CA_FILE: MAIN }, [/VAULT_EXTRA_CA_FILE ".+" has no certificate/]],
     [{ VAULT_EXTRA_CA_FILE: '/none' }, [/VAULT_EXTRA_CA_FILE "\/none" cannot be read \(ENOENT\)/]],
     [{ VAULT_MASTER_KEY_FD: '900' }, [/are set; keep one/]],
   ] as const) {

@@ -127,6 +127,7 @@ t.test('only requests for the leased services pass, whatever the spelling', asyn
       const one = open(t, port, `${method} ${target} HTTP/1.1\r\n${close}\r\n`)
       await once(one.socket, 'close')
       t.match(one.got(), /^HTTP\/1\.1 404 [^]*X-Vault-Error: not-found/, target)
+      t.match(one.got(), 'without dot segments', 'what is wrong with half of them')
     }
     const handshake = `Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`
     const one = open(t, port, `GET ${target} HTTP/1.1\r\n${handshake}\r\n`)

@@ -276,7 +276,11 @@ function readRows(named: NamedFile, file: AuditFile): AuditRow[] {
 
 function unavailable(error: unknown): VaultError {
   const why = codeOf(error) || (error instanceof Error ? error.message : '')
-  return new VaultError('audit-unavailable', `the audit log cannot be written: ${why}`, {
-    cause: error,
-  })
+  return new VaultError(
+    'audit-unavailable',
+    `the audit log in VAULT_STATE_DIR cannot be written: ${why}`,
+    {
+      cause: error,
+    },
+  )
 }
