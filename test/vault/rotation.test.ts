@@ -30,9 +30,9 @@ t.test('credentials are rotated under 50 requests a second, and no request fails
   t.teardown(() => agent.destroy())
 
   const statuses: number[] = []
-  let isOver = false
+  const load = { isOver: false }
   const client = async () => {
-    while (!isOver) {
+    while (!load.isOver) {
       statuses.push(await statusOf(agent, vault.coder, lease))
       await elapse(PAUSE_MS, 'the load is 50 requests a second')
     }
@@ -45,7 +45,7 @@ t.test('credentials are rotated under 50 requests a second, and no request fails
     await vault.command('/v1/entries/github/rotate', { value: credential(version), overlap })
     await eventually(() => used.includes(version), 'a request has the new credential')
   }
-  isOver = true
+  load.isOver = true
   await Promise.all(clients)
   t.same(
     statuses.filter((status) => status !== 200),
