@@ -65,6 +65,12 @@ const MAX_HEADER_FIELDS = 100
 /** A longer JSON body is refused (bytes). */
 const MAX_BODY_BYTES = 64 * 1024
 
+/**
+ * Requests of one connection that may wait for their answers. Node reads on for 64 KiB, which are thousands of requests, when an agent
+ * sends one after the other and reads no answer.
+ */
+const MAX_PIPELINED = 32
+
 /** How long a JSON body may take (ms). */
 const BODY_MS = 10_000
 
@@ -73,7 +79,16 @@ export function makeDoorServer(
   { request: handle, upgrade }: DoorHandlers,
   { logger, maxConnections }: { logger: Logger; maxConnections: number },
 ): Server {
+  const waiting = new WeakMap<Socket, number>()
   const take = (request: IncomingMessage, response: ServerResponse): void => {
+    const { socket } = request
+    const count = (waiting.get(socket) ?? 0) + 1
+    if (count > MAX_PIPELINED || socket.destroyed) {
+      socket.destroy()
+      return
+    }
+    waiting.set(socket, count)
+    response.once('close', () => waiting.set(socket, (waiting.get(socket) ?? 1) - 1))
     response.on('error', () => response.destroy())
     request.on('error', () => request.destroy())
     handle(request, response).catch((error: unknown) => {

@@ -7,8 +7,10 @@ import t from 'tap'
 import { openOwnerDoor } from '../../../src/vault/doors/open-doors.ts'
 import { prepareDoorFolder } from '../../../src/vault/doors/folders.ts'
 import { temporaryFolder } from '../../helpers/process.ts'
+import { openSocket } from '../../helpers/running-vault.ts'
 import { anEntry, ask, CREDENTIAL, leaseAt, startTestVault } from '../../helpers/vault-doors.ts'
 import { eventually } from '../../helpers/waiting.ts'
+import { gather, requestBytes } from '../../helpers/wire.ts'
 
 const bearer = (token: string) => ({ Authorization: `Bearer ${token}` })
 
@@ -376,4 +378,16 @@ t.test('a socket that a dead process has left is replaced', async (t) => {
   })
   const door = await openOwnerDoor(sockets, logger)
   await door.close()
+})
+
+t.test('a connection with many requests that wait for their answers is closed', async (t) => {
+  const vault = await startTestVault(t)
+  vault.holdUses()
+  const lease = await leaseAt(vault.coder)
+  const socket = openSocket(vault.coder)
+  const received = gather(socket)
+  socket.write(requestBytes('GET /s/github/user', [`Authorization: Bearer ${lease}`]).repeat(100))
+  await received.over
+  t.equal(vault.uses.length, 32)
+  await vault.doors.close()
 })
