@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { AuditRow } from '../../src/vault/audit/audit-line.ts'
 import { agentSocket, auditPathOf, ownerSocket } from '../../src/vault/protocol.ts'
-import { run, temporaryFolder, type Program } from './process.ts'
+import { runBare, temporaryFolder, type Program } from './process.ts'
 import { ask, leaseAt, type DoorAnswer } from './vault-doors.ts'
 import { CREDENTIAL } from './vault-entry.ts'
 
@@ -36,7 +36,7 @@ export interface RunningVault {
 export async function startRunningVault(
   t: Test,
   settings: Record<string, string> = {},
-  start: (env: Record<string, string>) => Program = (env) => run(t, ['vault'], env),
+  start: (env: Record<string, string>) => Program = (env) => runBare(t, ['vault'], env),
 ): Promise<RunningVault> {
   const folder = settings['VAULT_STATE_DIR'] ?? temporaryFolder(t)
   const env = {

@@ -60,10 +60,14 @@ t.test(
       (env) =>
         watch(
           t,
-          spawn('setpriv', [...as(VAULT), process.execPath, MAIN, 'vault'], {
-            env,
-            stdio: ['ignore', 'pipe', 'pipe'],
-          }),
+          spawn(
+            'setpriv',
+            [...as(VAULT), 'env', '-u', 'NODE_OPTIONS', process.execPath, MAIN, 'vault'],
+            {
+              env,
+              stdio: ['ignore', 'pipe', 'pipe'],
+            },
+          ),
         ),
     )
     await vault.add(url)

@@ -5,6 +5,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { fieldLines } from '../../http/fields.ts'
+import { FrameFollower } from '../../http/frames.ts'
 import { Scrubber } from '../scrub/scrubber.ts'
 import type { Use } from '../use.ts'
 import { VaultError } from '../vault-errors.ts'
@@ -118,7 +119,7 @@ async function tunnel(
   // The end of one side is the end of both: a WebSocket is not closed by halves.
   const up = pumpUp(socket, service, run)
   up.catch(() => {})
-  const down = pumpAnswer(service, socket, scrubber, run)
+  const down = pumpFrames(service, socket, scrubber, run)
   down.catch(() => {})
   await Promise.race([up, down])
   if (service.readableEnded) await down
@@ -147,6 +148,39 @@ function begin(
   run.status = status
   run.expect('more', parts.timeouts.idleMs)
   socket.write(headText(status, message, [...raw, ...more]))
+}
+
+/**
+ * From the service to the agent, scrubbed frame by frame. What the scrubber holds back leaves at the end of the frame, because the next
+ * one may come much later, and a message must not wait for it. Rejects at bytes that are no frames of a server.
+ */
+async function pumpFrames(
+  service: Duplex,
+  socket: Duplex,
+  scrubber: Scrubber,
+  run: RunningUse,
+): Promise<void> {
+  const frames = new FrameFollower('server')
+  for await (const chunk of service) {
+    let rest = chunk as Buffer
+    while (rest.length > 0) {
+      const length = frameBytes(frames, rest)
+      await put(socket, scrubber.push(rest.subarray(0, length)), run)
+      if (scrubber.hits > 0) run.reflected()
+      if (frames.atBoundary) await put(socket, scrubber.end(), run)
+      rest = rest.subarray(length)
+    }
+  }
+  await put(socket, scrubber.end(), run)
+}
+
+/** How many bytes of a chunk belong to the frame that begins or goes on with it. @throws {VaultError} */
+function frameBytes(frames: FrameFollower, chunk: Buffer): number {
+  const begun = frames.atBoundary ? frames.follow(chunk.subarray(0, 1)) : 0
+  const more = frames.follow(chunk.subarray(begun), 'frame')
+  if (begun < 0 || more < 0)
+    throw new VaultError('answer-malformed', 'the service sent bytes that are no WebSocket frames')
+  return begun + more
 }
 
 /** From the agent to the service, unchanged. */

@@ -61,14 +61,21 @@ for (const [what, policy, ask] of [
 t.test(
   'a WebSocket passes in both directions, without extensions, and what comes back is scrubbed',
   async (t) => {
+    const early = clientFrame(1, 'early')
     const service = await startUpstream(t, undefined, (request, socket, head) => {
       socket.write(switchingProtocols(request))
       socket.write(serverFrame(1, `token ${request.headers.authorization}`))
-      if (head.length > 0) socket.write(head)
-      socket.pipe(socket)
+      let got = head
+      const answer = () => {
+        if (got.equals(early)) socket.write(serverFrame(1, 'got it'))
+      }
+      socket.on('data', (chunk: Buffer) => {
+        got = Buffer.concat([got, chunk])
+        answer()
+      })
+      answer()
     })
     const vault = await startVault(t, service.url, { policy: { upgrade: true } })
-    const early = clientFrame(1, 'early')
     const socket = await upgrade(
       vault.port,
       '/s/github/ws',
@@ -77,8 +84,9 @@ t.test(
     )
     t.equal(socket.answer.status, 101)
     const first = serverFrame(1, `token Bearer ${'*'.repeat(CREDENTIAL.length)}`)
-    const received = await socket.until(first.length + early.length)
-    t.same(received, Buffer.concat([first, early]))
+    const second = serverFrame(1, 'got it')
+    const received = await socket.until(first.length + second.length)
+    t.same(received, Buffer.concat([first, second]))
     const [request] = service.requests
     t.equal(request?.headers['sec-websocket-extensions'], undefined)
     t.equal(request?.headers.authorization, `Bearer ${CREDENTIAL}`)
@@ -91,6 +99,30 @@ t.test(
     )
   },
 )
+
+t.test('a message that ends as the credential begins does not wait for the next', async (t) => {
+  const messages = Array.from({ length: 20 }, (_, i) => CREDENTIAL.slice(0, i + 1))
+  const service = await startUpstream(t, undefined, (request, socket) => {
+    socket.write(switchingProtocols(request))
+    for (const message of messages) socket.write(serverFrame(1, message))
+  })
+  const vault = await startVault(t, service.url, { policy: { upgrade: true } })
+  const { until } = await upgrade(vault.port, '/s/github/ws', [LEASE])
+  const all = Buffer.concat(messages.map((message) => serverFrame(1, message)))
+  t.same(await until(all.length), all)
+})
+
+t.test('bytes that are no frames of a server end a WebSocket', async (t) => {
+  const service = await startUpstream(t, undefined, (request, socket) => {
+    socket.write(switchingProtocols(request))
+    socket.write(`HTTP/1.1 200 OK\r\n\r\n${CREDENTIAL}`)
+  })
+  const vault = await startVault(t, service.url, { policy: { upgrade: true } })
+  const { closed, received } = await upgrade(vault.port, '/s/github/ws', [LEASE])
+  await closed
+  t.notMatch(received().toString('latin1'), CREDENTIAL)
+  await eventually(() => vault.endings().includes('failed'), 'the last row')
+})
 
 t.test('an extension that the service chooses all the same is refused', async (t) => {
   const service = await startUpstream(t, undefined, (request, socket) => {
