@@ -1,7 +1,7 @@
 /** How does a program of an agent ask the vault? It sends requests to the agent's Unix socket: for a lease, for more time, to give it back. */
 import { accessSync, constants, readdirSync } from 'node:fs'
-import { request, type IncomingMessage } from 'node:http'
 import { codeOf } from '../answers/errors.ts'
+import { askDoor } from './ask-door.ts'
 import { agentSocket, LEASES_PATH, type LeaseAnswer, type LeaseRequest } from './protocol.ts'
 
 /** Time limit of a response, in milliseconds. */
@@ -81,37 +81,14 @@ async function ask(
   method: 'POST' | 'DELETE',
   { token, body, limitMs = ANSWER_MS }: Question,
 ): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
-  const signal = AbortSignal.timeout(limitMs)
-  const headers = {
-    ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
-    ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
-  }
-  request({ socketPath, method, path: LEASES_PATH, headers, agent: false, signal }, resolve)
-    .on('error', reject)
-    .end(body === undefined ? undefined : JSON.stringify(body))
-  let status: number
-  let text: string
-  try {
-    const answer = await promise
-    status = answer.statusCode ?? 0
-    text = await textOf(answer)
-  } catch (error) {
+  const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` }
+  const question = { method, path: LEASES_PATH, body, headers, limitMs, maxBytes: MAX_ANSWER_BYTES }
+  const { status, bytes } = await askDoor(socketPath, question).catch((error: unknown) => {
     throw new VaultNotReachedError(socketPath, error)
-  }
+  })
+  const text = bytes.toString('utf8')
   if (status < 200 || status > 299) throw refusalOf(status, text)
   return text
-}
-
-async function textOf(answer: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = []
-  let length = 0
-  for await (const chunk of answer as AsyncIterable<Buffer>) {
-    length += chunk.length
-    if (length > MAX_ANSWER_BYTES) throw new Error('the answer is too long')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
 }
 
 function refusalOf(status: number, text: string): VaultRefusedError {

@@ -1,9 +1,9 @@
 /** How do the owner's commands ask the running vault? They send HTTP requests to the owner's socket (src/vault/doors/owner-door.ts). */
-import { request, type IncomingMessage } from 'node:http'
 import { codeOf } from '../../answers/errors.ts'
 import type { Environment } from '../../config/load.ts'
 import { VAULT_SETTINGS } from '../../config/vault-settings.ts'
 import { EXIT } from '../../process/exit-codes.ts'
+import { askDoor } from '../../vault/ask-door.ts'
 import { ownerSocket } from '../../vault/protocol.ts'
 import { CommandError, settingOf } from '../owner.ts'
 
@@ -35,35 +35,15 @@ export async function askForBytes(
   socketPath: string,
   { method = 'GET', path, body }: OwnerQuestion,
 ): Promise<Buffer> {
-  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
-  const signal = AbortSignal.timeout(ANSWER_MS)
-  const headers = body === undefined ? {} : { 'Content-Type': 'application/json' }
-  request({ socketPath, method, path, headers, agent: false, signal }, resolve)
-    .on('error', reject)
-    .end(body === undefined ? undefined : JSON.stringify(body))
-  let status: number
-  let bytes: Buffer
-  try {
-    const answer = await promise
-    status = answer.statusCode ?? 0
-    bytes = await bytesOf(answer)
-  } catch (error) {
-    throw notReached(socketPath, error)
-  }
+  const limits = { limitMs: ANSWER_MS, maxBytes: MAX_ANSWER_BYTES }
+  const { status, bytes } = await askDoor(socketPath, { method, path, body, ...limits }).catch(
+    (error: unknown) => {
+      throw notReached(socketPath, error)
+    },
+  )
   if (status >= 200 && status < 300) return bytes
   const text = detailOf(bytes) ?? `the vault answered ${status}`
   throw new CommandError(text, EXIT.failed)
-}
-
-async function bytesOf(answer: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of answer as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > MAX_ANSWER_BYTES) throw new Error('the answer is too long')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
 }
 
 const OTHERS = 'the socket is the owner’s; run this as the user of the vault, or as root'

@@ -1,0 +1,50 @@
+/** How is a door of the vault asked? With one HTTP request to its Unix socket, within a time limit, for a response of bounded size. */
+import { request, type IncomingMessage } from 'node:http'
+
+/** A question to a door. */
+export interface DoorQuestion {
+  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly path: string
+  /** Sent as JSON; nothing is sent when left out. */
+  readonly body?: object | undefined
+  readonly headers?: Readonly<Record<string, string>>
+  /** Time limit of the response, in milliseconds. */
+  readonly limitMs: number
+  /** A longer response is refused (bytes). */
+  readonly maxBytes: number
+}
+
+/** A response of a door, whatever its status. */
+export interface DoorReply {
+  readonly status: number
+  readonly bytes: Buffer
+}
+
+/** Asks a door. Rejects with an error of the system, or of the time limit, when there is no whole response. */
+export async function askDoor(
+  socketPath: string,
+  { method, path, body, headers: more, limitMs, maxBytes }: DoorQuestion,
+): Promise<DoorReply> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+  const signal = AbortSignal.timeout(limitMs)
+  const headers = {
+    ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+    ...more,
+  }
+  request({ socketPath, method, path, headers, agent: false, signal }, resolve)
+    .on('error', reject)
+    .end(body === undefined ? undefined : JSON.stringify(body))
+  const answer = await promise
+  return { status: answer.statusCode ?? 0, bytes: await bytesOf(answer, maxBytes) }
+}
+
+async function bytesOf(answer: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let size = 0
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    size += chunk.length
+    if (size > maxBytes) throw new Error('the answer is too long')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}
