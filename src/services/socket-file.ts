@@ -1,6 +1,6 @@
 /**
- * How does a program of ours listen on a Unix socket? For its owner only unless told otherwise, and in the place of a file that a dead process has
- * left. A socket on which a process listens is left alone, also one that was made a moment ago.
+ * How does a program of ours listen on a Unix socket? For its owner only, unless the caller gives another mode, and in the place of a
+ * file that a dead process has left. A socket on which a process listens is left alone, also one that was made a moment ago.
  */
 import { chmodSync, linkSync, renameSync, rmSync, statSync, type BigIntStats } from 'node:fs'
 import { dirname } from 'node:path'

@@ -16,6 +16,7 @@ import { fieldLines, listElements, type RawHeaders } from '../http/fields.ts'
 import { HOP_BY_HOP, removeNominated } from '../http/hop-by-hop.ts'
 import { decodeFully } from '../rules/target.ts'
 import { refuseBrowsers } from './doors/server-shared.ts'
+import { headText } from './forward/refuse.ts'
 import { SERVICE_PREFIX } from './protocol.ts'
 import { VAULT_ERROR_FIELD, VaultError, vaultProblem } from './vault-errors.ts'
 
@@ -196,7 +197,7 @@ function relayUpgrade(
   const relayed = send(socketPath, request, headers)
   relayed.on('upgrade', (answer, service, early) => {
     service.on('error', () => tunnel.destroy())
-    tunnel.write(headText(answer, ['Connection', 'Upgrade', 'Upgrade', 'websocket']))
+    tunnel.write(headOf(answer, ['Connection', 'Upgrade', 'Upgrade', 'websocket']))
     tunnel.write(early)
     service.write(head)
     service.pipe(tunnel).pipe(service)
@@ -204,7 +205,7 @@ function relayUpgrade(
     tunnel.on('close', () => service.destroy())
   })
   relayed.on('response', (answer) => {
-    tunnel.write(headText(answer, ['Connection', 'close']))
+    tunnel.write(headOf(answer, ['Connection', 'close']))
     answer.on('error', () => tunnel.destroy())
     answer.pipe(tunnel)
   })
@@ -213,13 +214,11 @@ function relayUpgrade(
   relayed.end()
 }
 
-function headText(answer: IncomingMessage, added: readonly string[]): Buffer {
+function headOf(answer: IncomingMessage, added: readonly string[]): Buffer {
   const fields = headersOf(answer.rawHeaders)
   const isChunked = fields.at(-2) === 'Transfer-Encoding'
-  const lines = [...(isChunked ? fields.slice(0, -2) : fields), ...added]
-  let text = `HTTP/1.1 ${answer.statusCode} ${answer.statusMessage}\r\n`
-  for (let i = 0; i < lines.length; i += 2) text += `${lines[i]}: ${lines[i + 1]}\r\n`
-  return Buffer.from(`${text}\r\n`, 'latin1')
+  const kept = isChunked ? fields.slice(0, -2) : fields
+  return headText(answer.statusCode ?? 0, answer.statusMessage ?? '', [...kept, ...added])
 }
 
 function refuseHandshake(tunnel: Duplex, error: VaultError): void {

@@ -67,6 +67,11 @@ export interface Entry {
   readonly versions: readonly Version[]
 }
 
+/** The host of an entry's origin, with its port when it is not the default one, as in `Host`. */
+export function hostOf({ origin }: Pick<Policy, 'origin'>): string {
+  return origin.slice(origin.indexOf('://') + 3)
+}
+
 /** The version that requests use. */
 export function newestOf(entry: Entry): Version {
   const newest = entry.versions.at(-1)

@@ -20,7 +20,7 @@ import { faultOf } from './faults.ts'
 import { TIMEOUTS, type Parts, type Timeouts } from './parts.ts'
 import { decodedBody, pumpAnswer, pumpRequest } from './pump.ts'
 import { breakOff, refuse } from './refuse.ts'
-import { RunningUse } from './running-use.ts'
+import { leaseRevoked, RunningUse } from './running-use.ts'
 import { forwardUpgrade } from './upgrade.ts'
 
 /** What a forwarder is made of. */
@@ -155,7 +155,7 @@ export class Forwarder implements Forwarding {
     if (cause === undefined || cause instanceof VaultError)
       this.#parts.logger.warn({ service, code: fault.code, isBegun }, 'a request was not forwarded')
     if (isBegun || cause === 'aborted') breakOff(request, response)
-    else refuse(response, cause === 'cut' ? revoked() : fault)
+    else refuse(response, cause === 'cut' ? leaseRevoked() : fault)
     if (cause === 'cut' || cause === 'aborted') return cause
     return isBegun ? 'failed' : fault.code
   }
@@ -169,10 +169,6 @@ export class Forwarder implements Forwarding {
     this.#prepared.set(entry, { key, automaton })
     return automaton
   }
-}
-
-function revoked(): VaultError {
-  return new VaultError('lease-revoked', 'the lease was revoked while the request was running')
 }
 
 /** Ends the answer, and waits until it has left, so that a revocation still cuts what a slow reader has not read. */

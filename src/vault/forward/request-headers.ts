@@ -4,7 +4,7 @@
  */
 import { fieldLines, listElements, type RawHeaders } from '../../http/fields.ts'
 import { HOP_BY_HOP } from '../../http/hop-by-hop.ts'
-import type { Policy } from '../policy.ts'
+import { hostOf, type Policy } from '../policy.ts'
 import { VaultError } from '../vault-errors.ts'
 import { fillSlot } from './slot.ts'
 
@@ -71,7 +71,7 @@ export function requestHeaders(
   credential: Buffer,
   isUpgrade = false,
 ): RequestHeaders {
-  const headers: RequestHeaders = { host: policy.origin.slice(policy.origin.indexOf('://') + 3) }
+  const headers: RequestHeaders = { host: hostOf(policy) }
   const nominated = new Set(fieldLines(raw, 'connection').flatMap(listElements))
   const named = new Set(policy.headers)
   for (let i = 0; i < raw.length; i += 2) {

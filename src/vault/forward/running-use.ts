@@ -2,7 +2,7 @@
  * What becomes of one use? Its audit row is written before anything is dialled, it is ended when the lease is revoked, the agent
  * goes away or the service is too slow, and its completing row is written last.
  */
-import { newestOf } from '../policy.ts'
+import { hostOf, newestOf } from '../policy.ts'
 import type { Use } from '../use.ts'
 import { VaultError, type VaultErrorCode } from '../vault-errors.ts'
 import type { Parts } from './parts.ts'
@@ -122,10 +122,10 @@ export class RunningUse {
 
   #facts() {
     const { agent, entry, lease, path } = this.use
-    const { service, origin } = entry.policy
-    const host = origin.slice(origin.indexOf('://') + 3)
-    const { id } = entry
-    return { agent, service, entry: id, lease: lease.shortHash, host, method: this.method, path }
+    const { id, policy } = entry
+    const { service } = policy
+    const facts = { agent, service, entry: id, lease: lease.shortHash, host: hostOf(policy) }
+    return { ...facts, method: this.method, path }
   }
 
   async #write(facts: Parameters<Parts['audit']['writeSoon']>[0]): Promise<number> {
@@ -138,6 +138,7 @@ export class RunningUse {
   }
 }
 
-function leaseRevoked(): VaultError {
+/** The refusal of a use whose lease was revoked before its answer began. */
+export function leaseRevoked(): VaultError {
   return new VaultError('lease-revoked', 'the lease was revoked while the request was running')
 }
