@@ -21,6 +21,9 @@ export interface Forwarding {
   forward(use: Use, request: IncomingMessage, response: ServerResponse): Promise<void>
   /** The same for an upgrade. */
   upgrade(use: Use, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>
-  /** Waits until the last rows of all uses are written, which their leases must have ended, and closes idle connections to services. */
+  /**
+   * Waits until every use has written its last row, and closes idle connections to services. Revoke all leases first, because a use
+   * may run for hours.
+   */
   close(): Promise<void>
 }

@@ -290,7 +290,6 @@ export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
   let size = 0
   const timer = setTimeout(() => request.destroy(), BODY_MS)
   try {
-    // An agent that goes away in the middle of its body is no fault of the vault.
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
       const bytes = chunk as Buffer
       size += bytes.length
@@ -300,6 +299,7 @@ export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
     }
   } catch (error) {
     if (error instanceof VaultError) throw error
+    // The agent went away in the middle of its body, which is no fault of the vault.
     throw new VaultError('bad-request', 'the body did not arrive', { cause: error })
   } finally {
     clearTimeout(timer)

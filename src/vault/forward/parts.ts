@@ -5,7 +5,7 @@ import type { Entry, Version } from '../policy.ts'
 import type { Automaton } from '../scrub/automaton.ts'
 import type { Dialler } from './dial.ts'
 
-/** How long is waited, in milliseconds. */
+/** The time limits of a use, in milliseconds. */
 export interface Timeouts {
   /** For the name, the connection and TLS together. */
   readonly connectMs: number
