@@ -23,6 +23,7 @@ import {
   parseAbsolutePath,
   parseBearerToken,
   parseDomain,
+  parseDoorsFolder,
   parseListenHost,
   parseMethodReference,
   parseOrigin,
@@ -267,6 +268,13 @@ export const SETTINGS = {
     description: 'The folder for what must survive a restart. It is created with mode 700.',
     accepts: 'an absolute path, or one below the working directory',
     parse: parsePath,
+  }),
+  vaultSockets: optional({
+    env: 'GATEWAY_VAULT_SOCKETS',
+    description:
+      "The folder of the vault's doors, as its own VAULT_SOCKETS says. Without it the gateway does not know of a vault.",
+    accepts: 'an absolute path that leaves room for the names of the sockets',
+    parse: parseDoorsFolder,
   }),
   pidFile: optional({
     env: 'GATEWAY_PID_FILE',

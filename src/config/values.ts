@@ -183,6 +183,14 @@ export function parseSocketPath(text: string): string {
   return parseAbsolutePath(text)
 }
 
+/** Parses the folder of the vault's doors: the longest path that the gateway opens in it is that of the workspaces' door. */
+export function parseDoorsFolder(text: string): string {
+  const longest = MAX_SOCKET_PATH_BYTES - '/owner/workspaces.sock'.length
+  if (Buffer.byteLength(text) > longest)
+    throw new Error(`is longer than ${longest} bytes, so that its sockets have no room`)
+  return parseAbsolutePath(text)
+}
+
 /** Parses a host name or address to listen on. Brackets around an IPv6 address are removed. */
 export function parseListenHost(text: string): string {
   const bare = text.replace(/^\[(.*)\]$/, '$1')

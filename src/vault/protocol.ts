@@ -11,6 +11,11 @@ export function ownerSocket(sockets: string): string {
   return join(sockets, 'owner', 'owner.sock')
 }
 
+/** The socket of the door that the gateway has for other workspaces of the owner. */
+export function workspacesSocket(sockets: string): string {
+  return join(sockets, 'owner', 'workspaces.sock')
+}
+
 /**
  * Where an agent asks for a lease, with POST, and gives it back, with DELETE and the lease in `Authorization: Bearer`. POST with
  * the lease there and a {@link RenewRequest} extends it.

@@ -59,6 +59,7 @@ t.test(
       programRoutes: [],
       sensitiveFiles: [],
       stateDir: '/data/gateway',
+      vaultSockets: undefined,
       pidFile: undefined,
       hotRestart: false,
       drainSeconds: 4,
@@ -469,6 +470,10 @@ const VALUES: { [Name in keyof Config]: Spellings } = {
       ['false', false],
     ],
     bad: ['1', 'yes', 'TRUE'],
+  },
+  vaultSockets: {
+    good: [['/run/workspace/vault'], [`/${'v'.repeat(84)}`]],
+    bad: ['vault', './vault', `/${'v'.repeat(85)}`, ''],
   },
   pidFile: { good: [['/run/gateway.pid']], bad: ['gateway.pid', './x'] },
   drainSeconds: {
