@@ -9,6 +9,7 @@ import type { LoadedVault, VaultConfig } from '../config/vault-settings.ts'
 import { openLog } from '../observe/log.ts'
 import { backup } from '../vault/at-rest/backup.ts'
 import { VaultFileError } from '../vault/at-rest/file-errors.ts'
+import { Accesses } from '../vault/audit/accesses.ts'
 import { AuditLog } from '../vault/audit/audit-log.ts'
 import { clientEnvironment } from '../vault/client-environment.ts'
 import {
@@ -135,20 +136,22 @@ async function startWith(
   masterKey.fill(0)
   audit.write({ op: 'start', reason: 'running' })
   anchor(audit, logger)
+  const accesses = new Accesses(audit, audit.recent(Infinity))
   const reflections = new Reflections({
     suspend: (entry) => suspend(vault, entry.policy.service, logger),
   })
   const forwarding = new Forwarder({
-    ...{ audit, logger },
+    ...{ audit: accesses.audit, logger },
     ...(extraCa === undefined ? {} : { extraCa }),
     onReflected: (entry) => reflections.note(entry),
     versionsOf: (entry) => entry.versions,
   })
   const startedAt = new Date().toISOString()
   const doors: OpenDoors = await openDoors(owner, {
-    ...{ config, entries: vault, audit, forwarding, logger, presetOf },
+    ...{ config, entries: vault, audit: accesses.audit, forwarding, logger, presetOf },
     environmentOf: (leased) => clientEnvironment([leased]),
     recent: (limit) => audit.recent(limit),
+    accesses: () => accesses.list(),
     backup: () => backup(file),
     status: () => ({
       ...{ version: VERSION, pid: process.pid, started_at: startedAt, file },

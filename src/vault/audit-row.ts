@@ -23,6 +23,8 @@ export interface AuditFacts {
   readonly op: Operation
   /** The name of the agent, from the door it came through; `owner` for the owner's door. */
   readonly agent?: string | undefined
+  /** For a change through the gateway: the `sub` of the person who made it, as the gateway says. */
+  readonly by?: string | undefined
   readonly service?: string | undefined
   /** The id of the entry. */
   readonly entry?: string | undefined

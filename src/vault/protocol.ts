@@ -86,6 +86,36 @@ export interface EntryView {
   }>
 }
 
+/** What an agent did with a service, as the owner sees it. Times are RFC 3339. */
+export interface AccessView {
+  readonly agent: string
+  readonly service: string
+  /** How many requests left for the service. */
+  readonly uses: number
+  /** How many refusals have a row of their own in the audit log. */
+  readonly refusals: number
+  /**
+   * The path has no query. `status` is null without an answer. `reason` says how it ended, as in the audit log (`done`, `cut`, …); null
+   * while it runs, and `unknown` when the vault was stopped meanwhile.
+   */
+  readonly last_use: {
+    readonly time: string
+    readonly method: string
+    readonly path: string
+    readonly status: number | null
+    readonly reason: string | null
+  } | null
+  /** `reason` is the code of the refusal. */
+  readonly last_refusal: { readonly time: string; readonly reason: string } | null
+}
+
+/** What `GET /v1/accesses` of the owner's door answers: at most 500 pairs of agent and service, the latest first. */
+export interface AccessesAnswer {
+  /** Since when uses and refusals are counted. */
+  readonly since: string
+  readonly accesses: readonly AccessView[]
+}
+
 /** The audit log in the state folder. */
 export function auditPathOf(stateDir: string): string {
   return join(stateDir, 'vault-audit.jsonl')

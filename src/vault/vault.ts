@@ -52,7 +52,7 @@ export interface VaultOptions {
 }
 
 /** The facts of a change that its caller knows. */
-export type ChangeFacts = Pick<AuditFacts, 'op' | 'service' | 'agent' | 'reason'>
+export type ChangeFacts = Pick<AuditFacts, 'op' | 'service' | 'agent' | 'by' | 'reason'>
 
 /** Hears of a change after it was saved. Undefined stands for an entry that was not there, or is not there any more. */
 export type ChangeListener = (before: Entry | undefined, after: Entry | undefined) => void
@@ -398,8 +398,8 @@ function complete(audit: AuditLog, sequence: number): void {
   const first = rows.findLast((row) => row.of === undefined)
   const isSettled = rows.some((row) => row.of !== undefined)
   const of = first?.n ?? audit.last.number
-  const { op = 'start', agent, service, entry, version } = first ?? {}
-  const facts = { op, agent, service, entry, version, of }
+  const { op = 'start', agent, by, service, entry, version } = first ?? {}
+  const facts = { op, agent, by, service, entry, version, of }
   if (sequence > saved) audit.write({ ...facts, reason: 'done', sequence })
   else if (!isSettled) audit.write({ ...facts, reason: 'not-saved', sequence: begun })
 }

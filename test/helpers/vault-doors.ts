@@ -3,6 +3,7 @@ import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import pino from 'pino'
 import type { AuditFacts } from '../../src/vault/audit-row.ts'
+import { Accesses } from '../../src/vault/audit/accesses.ts'
 import { clientEnvironment } from '../../src/vault/client-environment.ts'
 import { openDoors, openOwnerDoor, type OpenDoors } from '../../src/vault/doors/open-doors.ts'
 import type { Entries } from '../../src/vault/doors/server-shared.ts'
@@ -44,7 +45,7 @@ export function anEntry(change: Partial<Policy> = {}): Entry {
 /** Entries in memory. */
 class MemoryEntries implements Entries {
   readonly rekeyed: Buffer[] = []
-  readonly changes: Array<Pick<AuditFacts, 'op' | 'service' | 'agent' | 'reason'>> = []
+  readonly changes: Array<Pick<AuditFacts, 'op' | 'service' | 'agent' | 'by' | 'reason'>> = []
   readonly #entries = new Map<string, Entry>()
   readonly #listeners: Array<Parameters<Entries['onChange']>[0]> = []
 
@@ -123,6 +124,7 @@ export async function startTestVault(
       return audit.write(facts)
     },
   }
+  const accesses = new Accesses(audit, [], () => clock.now)
   const logger = pino({ level: 'silent' })
   const owner = await openOwnerDoor(sockets, logger)
   const agents = [
@@ -131,7 +133,7 @@ export async function startTestVault(
   ]
   const doors = await openDoors(owner, {
     config: { sockets, agents, port },
-    ...{ entries, audit, logger, presetOf },
+    ...{ entries, audit: accesses.audit, logger, presetOf },
     environmentOf: (leased) => clientEnvironment([leased]),
     forwarding: {
       async forward(use, _request, response) {
@@ -151,6 +153,7 @@ export async function startTestVault(
       async close() {},
     },
     recent: (limit) => rows.slice(-limit),
+    accesses: () => accesses.list(),
     backup: () => Buffer.from('{"sealed":true}\n'),
     status: () => ({ version: 'test' }),
     now: () => clock.now,

@@ -31,6 +31,7 @@ export interface DoorParts {
   readonly presetOf: PresetOf
   readonly environmentOf: AgentDoorParts['environmentOf']
   readonly recent: OwnerDoorParts['recent']
+  readonly accesses: OwnerDoorParts['accesses']
   readonly backup: OwnerDoorParts['backup']
   readonly status: OwnerDoorParts['status']
   readonly now?: () => number
@@ -106,9 +107,12 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
     await close()
     throw error
   }
-  const { recent, backup, status } = parts
+  const { recent, accesses, backup, status } = parts
   const agents = config.agents.map(({ name }) => name)
-  owner.ready({ ...{ entries, leases, logger, presetOf, agents, now }, recent, backup, status })
+  owner.ready({
+    ...{ entries, leases, logger, presetOf, agents, now },
+    ...{ recent, accesses, backup, status },
+  })
   return {
     ...{ leases, port, close },
     tick() {

@@ -10,7 +10,8 @@ import { grantProblems, isServiceName, readEntryInput, readValue } from '../entr
 import type { LeaseView } from '../leases.ts'
 import { addedEntry, backVersion, granted, resumed, revokedFrom, rotated } from '../entry-edits.ts'
 import type { Entry } from '../policy.ts'
-import type { EntryView } from '../protocol.ts'
+import { isSubject, MAX_SUBJECT_LENGTH } from '../../rules/subject.ts'
+import type { AccessesAnswer, EntryView } from '../protocol.ts'
 import { VaultError } from '../vault-errors.ts'
 import {
   askForBody,
@@ -36,6 +37,8 @@ export interface OwnerDoorParts {
   readonly now: () => number
   /** The newest rows of the audit log. */
   readonly recent: (limit: number) => readonly unknown[]
+  /** What agents did last. */
+  readonly accesses: () => AccessesAnswer
   /** The sealed file, for a backup. */
   readonly backup: () => Buffer
   /** Further facts for `GET /v1/status`. */
@@ -105,6 +108,7 @@ const ROUTES: Readonly<Record<string, Handler>> = {
     changed(parts, { op: 'resume', service }, resumed),
   'POST /v1/entries/:service/remove': remove,
   'GET /v1/audit': ({ recent }, { query }) => ({ json: { rows: recent(limitOf(query)) } }),
+  'GET /v1/accesses': ({ accesses }) => ({ json: accesses() }),
   'GET /v1/status': ({ status }) => ({ json: status() }),
   'GET /v1/leases': ({ leases }) => ({ json: { leases: leases.list() } }),
   'POST /v1/backup': ({ backup }) => ({ file: backup() }),
@@ -163,7 +167,7 @@ function existing(entry: Entry | undefined, service: string): Entry {
 /** Changes an entry that exists, and answers with what it is then. */
 function changed(
   { entries }: OwnerDoorParts,
-  facts: Pick<AuditFacts, 'op' | 'service' | 'reason'>,
+  facts: Pick<AuditFacts, 'op' | 'service' | 'by' | 'reason'>,
   edit: (entry: Entry) => Entry,
 ): Reply {
   const { service = '' } = facts
@@ -227,23 +231,37 @@ function isOverlap(value: unknown): value is number {
 }
 
 function grant(parts: OwnerDoorParts, { service, body }: Question): Reply {
-  const names = agentsIn(body)
+  const { names, by, isTrial } = grantIn(body, ['agents', 'by', 'trial'])
   const problems = grantProblems(names, parts.agents)
   if (problems.length > 0) throw new VaultError('bad-request', problems.join('; '))
-  const facts = { op: 'grant', service, reason: names.join(',') } as const
-  return changed(parts, facts, (entry) => granted(entry, names))
+  const edit = (entry: Entry): Entry => granted(entry, names)
+  // The gateway asks so before it takes the person's second factor, which counts once.
+  if (isTrial) return { json: viewOf(edit(existing(parts.entries.find(service), service))) }
+  return changed(parts, { op: 'grant', service, by, reason: names.join(',') }, edit)
 }
 
 function revoke(parts: OwnerDoorParts, { service, body }: Question): Reply {
-  const names = agentsIn(body)
-  const facts = { op: 'revoke', service, reason: names.join(',') } as const
+  const { names, by } = grantIn(body, ['agents', 'by'])
+  const facts = { op: 'revoke', service, by, reason: names.join(',') } as const
   return changed(parts, facts, (entry) => revokedFrom(entry, names))
+}
+
+/** Which agents a change of grants is about, who makes it, and whether it is only tried. */
+function grantIn(body: Question['body'], members: readonly string[]) {
+  takeOnly(body, members)
+  const { by, trial = false } = body as { by?: unknown; trial?: unknown }
+  if (by !== undefined && !isSubject(by))
+    throw new VaultError(
+      'bad-request',
+      `by takes the name of a person: 1 to ${MAX_SUBJECT_LENGTH} characters, none a control`,
+    )
+  if (typeof trial !== 'boolean') throw new VaultError('bad-request', 'trial takes true or false')
+  return { names: agentsIn(body), by, isTrial: trial }
 }
 
 const MAX_AGENTS = 100
 
 function agentsIn(body: Question['body']): readonly string[] {
-  takeOnly(body, ['agents'])
   const { agents } = body as { agents?: unknown }
   const isList =
     Array.isArray(agents) &&

@@ -26,7 +26,7 @@ export interface Entries {
   find(service: string): Entry | undefined
   /** Makes one change, audited and on the disk. @throws {VaultError} with nothing changed */
   change(
-    facts: Pick<AuditFacts, 'op' | 'service' | 'agent' | 'reason'>,
+    facts: Pick<AuditFacts, 'op' | 'service' | 'agent' | 'by' | 'reason'>,
     edit: (entry: Entry | undefined) => Entry | undefined,
   ): Entry | undefined
   onChange(listener: (before: Entry | undefined, after: Entry | undefined) => void): void

@@ -144,3 +144,55 @@ t.test('what is no question of the owner', async (t) => {
   t.match(json, { detail: /service takes.*; origin is not set.*; methods is empty/ })
   t.notMatch(text, NEW)
 })
+
+t.test('what agents did last is listed, without credentials and leases', async (t) => {
+  const vault = await startTestVault(t)
+  t.same((await ask(vault.owner, { path: '/v1/accesses' })).json['accesses'], [])
+  const lease = await leaseAt(vault.coder)
+  await ask(vault.coder, {
+    method: 'DELETE',
+    path: `/s/github/repos/x?y=${CREDENTIAL}`,
+    headers: { authorization: `Bearer ${lease}` },
+  })
+  const { json, text } = await ask(vault.owner, { path: '/v1/accesses' })
+  t.match(json, {
+    since: new Date(1_000_000).toISOString(),
+    accesses: [
+      {
+        ...{ agent: 'coder', service: 'github', uses: 0, refusals: 1, last_use: null },
+        last_refusal: { time: /^1970-/, reason: 'method-not-allowed' },
+      },
+    ],
+  })
+  t.notMatch(text, lease)
+  t.notMatch(text, CREDENTIAL)
+})
+
+t.test('a change of grants says who made it, in a form that fits the log', async (t) => {
+  const { owner, entries } = await startTestVault(t)
+  const change = (verb: string, body: object) =>
+    ask(owner, post(`/v1/entries/github/${verb}`, { agents: ['ops'], ...body }))
+  for (const by of ['', 'x'.repeat(257), 'a\nb', 'a\u0000', '\ud800', 1, null, ['alice'], {}])
+    for (const verb of ['grant', 'revoke'])
+      t.equal((await change(verb, { by })).code, 'bad-request', `${verb} ${JSON.stringify(by)}`)
+  t.same(entries.changes, [])
+  t.equal((await change('grant', { by: 'alice@example.com' })).status, 200)
+  t.equal((await change('revoke', { by: 'bob' })).status, 200)
+  t.match(entries.changes, [
+    { op: 'grant', agent: 'owner', by: 'alice@example.com', reason: 'ops' },
+    { op: 'revoke', agent: 'owner', by: 'bob', reason: 'ops' },
+  ])
+})
+
+t.test('a grant on trial changes nothing, and is refused as the grant would be', async (t) => {
+  const { owner, entries } = await startTestVault(t)
+  const grant = (service: string, body: object) =>
+    ask(owner, post(`/v1/entries/${service}/grant`, { trial: true, ...body }))
+  t.match(await grant('github', { agents: ['ops'] }), { json: { grants: ['coder', 'ops'] } })
+  t.equal((await grant('github', { agents: ['coder'] })).code, 'conflict')
+  t.equal((await grant('github', { agents: ['mallory'] })).code, 'bad-request')
+  t.equal((await grant('github', { agents: ['ops'], trial: 1 })).code, 'bad-request')
+  t.equal((await grant('none', { agents: ['ops'] })).code, 'not-found')
+  t.same(entries.changes, [])
+  t.same(entries.find('github')?.policy.grants, ['coder'])
+})
