@@ -56,14 +56,15 @@ export default async function api(
     const url = `${OWNERS_API}${action.path}`
     const methods = action.method === 'GET' ? ['GET', 'HEAD'] : [action.method]
     allowed.set(url, [...(allowed.get(url) ?? []), ...methods])
-    app.route<{ Params: { id?: string } }>({
+    app.route<{ Params: { id?: string; agent?: string } }>({
       url,
       method: action.method,
       config: { ownPages: true }, // an allowed foreign page must not make itself a token that outlives the session
       async handler(request, reply) {
         request.exchange.outcome.stage = 'owner'
         const { body: members, proof } = split(request.body)
-        const input = { id: request.params.id ?? '', body: members }
+        const { id = '', agent } = request.params
+        const input = { id, agent, body: members }
         const caller = { ...callerOf(request), proof }
         const answer = await performFor(request, name, { input, caller }, options)
         const body = `${JSON.stringify(answer)}\n`

@@ -11,6 +11,7 @@ import type { ActionName } from '../src/admin/owner-actions.ts'
 import { wantsFactor } from '../src/admin/perform.ts'
 import type { RefusalView } from '../src/admin/refusals.ts'
 import type { SessionView } from '../src/admin/session-actions.ts'
+import type { VaultView } from '../src/admin/vault-actions.ts'
 import type { TerminalsAnswer } from '../src/admin/terminal-actions.ts'
 import {
   DETAILS,
@@ -29,6 +30,7 @@ import type { ListedApiToken } from '../src/identity/api-token-list.ts'
 import { TOKEN_NAME } from '../src/identity/api-tokens.ts'
 import type { Enrolment } from '../src/identity/second-factor/kept-factors.ts'
 import { Pending } from '../src/identity/second-factor/pending.ts'
+import { isServiceName } from '../src/vault/entry-input.ts'
 import { newName } from '../src/identity/sessions.ts'
 import type { StateCondition } from '../src/store/state.ts'
 import { wayToLogin } from '../src/request/login.ts'
@@ -42,6 +44,7 @@ import {
 } from './factor-forms.ts'
 import { formOf, hasEachOnce, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
+import type { GrantFields, VaultPart } from './owner-vault-view.ts'
 import {
   MAX_SHOWN,
   OFFERED_DAYS,
@@ -86,6 +89,24 @@ export const ACTS: Readonly<Partial<Record<ActionName, Act>>> = {
   },
   'end-terminal': { input: byId, fields: ['id'], done: 'The terminal has ended.' },
   'revoke-api-token': { input: byId, fields: ['id'], done: 'The token is revoked.' },
+  'grant-vault': {
+    input: (form) => ({
+      id: form.get('service') ?? '',
+      body: { agent: form.get('agent') ?? '' },
+    }),
+    fields: ['service', 'agent'],
+    says: (form) => `Let the agent ${form.get('agent')} use ${form.get('service')}`,
+    done: 'The agent may use it now.',
+  },
+  'revoke-vault-grant': {
+    input: (form) => ({
+      id: form.get('service') ?? '',
+      agent: form.get('agent') ?? '',
+      body: undefined,
+    }),
+    fields: ['service', 'agent'],
+    done: 'The grant is revoked.',
+  },
   'create-api-token': {
     input: (form) => ({ id: '', body: tokenWanted(form) }),
     fields: ['once', 'name', 'scope', 'days'],
@@ -136,7 +157,7 @@ export const ACTS: Readonly<Partial<Record<ActionName, Act>>> = {
 const FORM_MS = 3_600_000
 
 /** A field of a form, besides `act` and the second factor. */
-type FieldName = 'id' | 'once' | 'name' | 'scope' | 'days'
+type FieldName = 'id' | 'once' | 'name' | 'scope' | 'days' | 'service' | 'agent'
 
 /** The form of the values that fields have. Nothing else is taken, so that no page shows anything else of a request. */
 const FIELDS: Readonly<Record<FieldName, (value: string) => boolean>> = {
@@ -145,7 +166,11 @@ const FIELDS: Readonly<Record<FieldName, (value: string) => boolean>> = {
   name: () => true, // the action says what a name is; it is shown again in no other form
   scope: (value) => OFFERED_SCOPES.some((scope) => scope === value),
   days: (value) => OFFERED_DAYS.some((days) => days === value),
+  service: isServiceName,
+  agent: (value) => /^[a-z][a-z0-9/*-]{0,99}$/.test(value), // wider than the vault takes, so that every grant can be revoked
 }
+
+const NOTHING_CHOSEN: GrantFields = { service: '', agent: '', isSent: false }
 
 const NO_FIELDS: TokenFields = { name: '', scopes: ['api'], days: '90', isSent: false }
 
@@ -229,19 +254,30 @@ export default async function ownerPageRoutes(
     }
   }
 
-  async function pageFor(
-    request: FastifyRequest,
-    more: { done?: string | undefined; problem?: string | undefined; typed?: TokenFields },
-  ): Promise<PageContent> {
+  /** The vault, or what is wrong with it; undefined when there is none, or the person may not see it. */
+  async function readVault(request: FastifyRequest): Promise<VaultPart | undefined> {
+    if (parts.vault === undefined) return undefined
+    try {
+      const asked = { input: nothing(), caller: callerOf(request) }
+      return (await performFor(request, 'list-vault', asked, options)) as VaultView
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error
+      if (error.code !== 'vault-unavailable') return undefined
+      return { problem: error.detail ?? DETAILS[error.code] }
+    }
+  }
+
+  async function pageFor(request: FastifyRequest, more: PageMore): Promise<PageContent> {
     const caller = callerOf(request)
     const once = newName()
     if (isSeen(request)) forms.add(once, ownerOf(caller))
-    const [own, listed, tokens, terminals, kept, refused, status] = await Promise.all([
+    const [own, listed, tokens, terminals, kept, vault, refused, status] = await Promise.all([
       read<{ expiresAt: string | null; isOwner: boolean }>('show-session', request),
       read<{ sessions: readonly SessionView[] }>('list-sessions', request, SHOWN_AND_ONE),
       read<{ apiTokens: readonly ListedApiToken[] }>('list-api-tokens', request, SHOWN_AND_ONE),
       read<TerminalsAnswer>('list-terminals', request),
       read<OwnFactorsView>('show-second-factors', request),
+      readVault(request),
       read<{ refusals: readonly RefusalView[] }>('list-refusals', request),
       read<StatusView>('show-status', request),
     ])
@@ -253,12 +289,14 @@ export default async function ownerPageRoutes(
       apiTokens: tokens?.apiTokens,
       terminals,
       factors: kept,
+      vault,
       refusals: refused?.refusals.slice(0, 20),
       services: status === undefined ? undefined : statesOf(status),
       done: more.done,
       problem: more.problem ?? stateProblem(status),
       once,
       typed: more.typed ?? NO_FIELDS,
+      chosen: more.chosen ?? NOTHING_CHOSEN,
     })
   }
 
@@ -270,8 +308,8 @@ export default async function ownerPageRoutes(
     form?: URLSearchParams,
   ): Promise<FastifyReply> {
     const problem = error.detail ?? DETAILS[error.code]
-    const typed = form?.get('act') === 'create-api-token' ? typedIn(form) : NO_FIELDS
-    return answerAgain(app, request, reply, error, await pageFor(request, { problem, typed }))
+    const content = await pageFor(request, { problem, ...typedOf(form) })
+    return answerAgain(app, request, reply, error, content)
   }
 
   /** The page that asks for the factor of an act, which keeps the fields of its form. */
@@ -299,6 +337,28 @@ export default async function ownerPageRoutes(
     const content = freshSignInPage({ loginHref: way?.location })
     return answerAgain(app, request, reply, error, content, way?.headers)
   }
+}
+
+/** What a page has besides what the person may see. */
+interface PageMore {
+  readonly done?: string | undefined
+  readonly problem?: string | undefined
+  /** What was typed into the form that is shown again. */
+  readonly typed?: TokenFields
+  readonly chosen?: GrantFields
+}
+
+/** What was typed into a form that is shown again. */
+function typedOf(form: URLSearchParams | undefined): Pick<PageMore, 'typed' | 'chosen'> {
+  const name = form?.get('act')
+  if (form === undefined) return {}
+  if (name === 'create-api-token') return { typed: typedIn(form) }
+  return name === 'grant-vault' ? { chosen: chosenIn(form) } : {}
+}
+
+/** What was chosen for a grant. The fields were checked before; the page only compares them with what it offers. */
+function chosenIn(form: URLSearchParams): GrantFields {
+  return { service: form.get('service') ?? '', agent: form.get('agent') ?? '', isSent: true }
 }
 
 /** An act that was not done, because of its factor. */

@@ -23,6 +23,8 @@ import {
 } from '../src/answers/pages/paths.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import type { ListedApiToken } from '../src/identity/api-token-list.ts'
+import { act, OPEN, rows, section, SELECTED } from './owner-pieces.ts'
+import { vaultSection, type GrantFields, type VaultPart } from './owner-vault-view.ts'
 
 /** Everything on the page. A part that the person may not see, or that does not answer, is undefined. */
 export interface OwnerPageParts {
@@ -36,6 +38,8 @@ export interface OwnerPageParts {
   readonly apiTokens: readonly ListedApiToken[] | undefined
   readonly terminals: TerminalsAnswer | undefined
   readonly factors: OwnFactorsView | undefined
+  /** Undefined also when there is no vault. */
+  readonly vault: VaultPart | undefined
   readonly refusals: readonly RefusalView[] | undefined
   /** Whether each service is up, by its name. */
   readonly services: Readonly<Record<string, string>> | undefined
@@ -47,6 +51,8 @@ export interface OwnerPageParts {
   readonly once: string
   /** What was typed into that form, when it is shown again. */
   readonly typed: TokenFields
+  /** What was chosen in the form for a grant, when it is shown again. */
+  readonly chosen: GrantFields
 }
 
 /** The fields of the form for a new token. */
@@ -90,7 +96,7 @@ export function ownerPage(parts: OwnerPageParts): PageContent {
         <a href="${STAY_LONGER}">Stay signed in longer</a>
       </p>
       ${done === undefined ? undefined : html`<p class="done" role="status">${done}</p>`}${alert(problem)}
-      ${servicesSection(parts)}${sessionsSection(parts)}${terminalsSection(parts)}${factorsSection(parts)}${tokensSection(parts)}${refusalsSection(parts)}`,
+      ${servicesSection(parts)}${sessionsSection(parts)}${terminalsSection(parts)}${factorsSection(parts)}${tokensSection(parts)}${vaultSection(parts)}${refusalsSection(parts)}`,
     scripts: ['comfort'],
   }
 }
@@ -113,40 +119,6 @@ export function secretPage(
       <p><a class="button" href="${OWNER_PAGE}">Back to your account</a></p>`,
     scripts: ['comfort'],
   }
-}
-
-function section(id: string, title: string, content: Html, more?: Html): Html {
-  return html`<section class="card" id="${id}" aria-labelledby="${id}-title">
-    <header>
-      <h2 id="${id}-title">${title}</h2>
-      ${more}
-    </header>
-    ${content}
-  </section>`
-}
-
-/** A form with one button. @param hint what a screen reader says, so that equal buttons are told apart */
-function act(
-  name: string,
-  fields: Readonly<Record<string, string>>,
-  label: string,
-  hint = '',
-  kind = 'danger',
-): Html {
-  const spoken = hint === '' ? label : `${label}: ${hint}`
-  return html`<form method="post" action="${OWNER_PAGE}">
-    ${hiddenFields({ act: name, ...fields })}<button class="${kind}" aria-label="${spoken}">
-      ${label}
-    </button>
-  </form>`
-}
-
-function rows(items: readonly Html[], none: string): Html {
-  return items.length === 0
-    ? html`<p class="soft">${none}</p>`
-    : html`<ul class="rows">
-        ${items}
-      </ul>`
 }
 
 function servicesSection({ services }: OwnerPageParts): Html | undefined {
@@ -444,5 +416,3 @@ const MORE_TOKENS = html`<p>
 </p>`
 
 const CHECKED = html`checked`
-const SELECTED = html`selected`
-const OPEN = html`open`

@@ -25,6 +25,7 @@ import { OpenSockets } from './sockets/open-sockets.ts'
 import type { State } from './store/state.ts'
 import { TerminalKeeper } from './terminals/keeper-client.ts'
 import { BasicMemory } from './terminals/safari-password.ts'
+import { VaultOwner } from './vault/owner-client.ts'
 import { endOfSession } from './terminals/session-of.ts'
 
 /** How many client addresses have a budget of their own. */
@@ -76,6 +77,8 @@ export interface Parts {
   readonly basicMemory: BasicMemory
   /** The keeper of terminals, if one is behind GATEWAY_TERMINAL_URL. */
   readonly terminals: TerminalKeeper
+  /** The owner's door of the vault; undefined when GATEWAY_VAULT_SOCKETS is not set. */
+  readonly vault: VaultOwner | undefined
   /** The counters that ended requests fill. */
   readonly metrics: RequestMetrics
   readonly eventLoop: EventLoopDelay
@@ -173,6 +176,7 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
     drain: new DrainState(openSockets),
     basicMemory,
     terminals,
+    vault: config.vaultSockets === undefined ? undefined : new VaultOwner(config.vaultSockets),
     metrics: new RequestMetrics(),
     eventLoop: new EventLoopDelay(),
     decisions: new Decisions(),

@@ -53,7 +53,7 @@ t.test('the page of the commands has every command, and every action of an owner
   for (const name of Object.keys(COMMANDS).filter((one) => !elsewhere.includes(one)))
     t.match(commands, `workspace-gateway ${name}`)
   for (const { method, path } of Object.values(OWNER_ACTIONS))
-    t.match(commands, `\`${method} ${path.replace(':id', 'ID')}`)
+    t.match(commands, `\`${method} ${path.replace(':id', 'ID').replace(':agent', 'AGENT')}`)
 })
 
 t.test('the page of the log explains the fields of what owners did', async (t) => {

@@ -144,7 +144,7 @@ t.test('the page about commands lists every action of the JSON API, and no other
   const rows = [...table.matchAll(/^\| (`(?:GET|POST|DELETE) .*?) \|/gm)].map(([, cell]) => cell)
   const listed = [...rows.join('').matchAll(/`([A-Z]+ \/[^`]+)`/g)].map(([, action]) => action)
   const actions = Object.values(OWNER_ACTIONS).map(
-    ({ method, path }) => `${method} ${path.replace(':id', 'ID')}`,
+    ({ method, path }) => `${method} ${path.replace(':id', 'ID').replace(':agent', 'AGENT')}`,
   )
   t.same(new Set(listed), new Set(actions))
 })

@@ -6,6 +6,7 @@ import type { SecondFactors } from '../identity/second-factor/factors.ts'
 import type { Sessions } from '../identity/sessions.ts'
 import type { State } from '../store/state.ts'
 import type { TerminalKeeper } from '../terminals/keeper-client.ts'
+import type { VaultOwner } from '../vault/owner-client.ts'
 import type { Caller } from './caller.ts'
 
 /** What the actions on the state need. A running gateway has it, and so has a command that opened the state file itself. */
@@ -33,6 +34,8 @@ export interface LiveParts extends StateParts {
   readonly terminalCredential: () => string | undefined
   /** The keeper of terminals, if there is one. */
   readonly terminals: Pick<TerminalKeeper, 'look' | 'list' | 'end'>
+  /** The owner's door of the vault; undefined when GATEWAY_VAULT_SOCKETS is not set. */
+  readonly vault: VaultOwner | undefined
   /** How the gateway and its services are doing. */
   readonly status: () => Promise<object>
 }
@@ -41,6 +44,8 @@ export interface LiveParts extends StateParts {
 export interface ActionInput {
   /** The segment of the path that matched `:id`; an empty string when the path has none. */
   readonly id: string
+  /** The segment of the path that matched `:agent`; undefined when the path has none. */
+  readonly agent?: string | undefined
   /** The parsed JSON of the request body; undefined without a body. */
   readonly body: unknown
   /** How many are listed at most: the sessions that were seen last, and the newest tokens that are not revoked. All when undefined. */
@@ -98,5 +103,8 @@ interface Act<Parts> {
     parts: Parts,
     input: ActionInput,
     caller: Caller,
-  ) => () => ActionResult | Promise<ActionResult>
+  ) => Prepared | Promise<Prepared>
 }
+
+/** Does an act that was judged. */
+type Prepared = () => ActionResult | Promise<ActionResult>

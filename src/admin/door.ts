@@ -13,7 +13,7 @@ import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../answers/errors.
 /** A route of the admin socket. */
 export interface AdminRoute {
   readonly method: 'GET' | 'POST' | 'DELETE'
-  /** The path. One segment may be `:name`, which matches any one segment. */
+  /** The path. Its segments that begin with a colon match any one segment each. */
   readonly path: `/${string}`
   /** Handles a request. @throws {GatewayError} whose detail, else its reason, is sent to the client */
   readonly answer: (question: AdminQuestion) => AdminAnswer | Promise<AdminAnswer>
@@ -21,8 +21,8 @@ export interface AdminRoute {
 
 /** A request, as far as a route needs it. */
 interface AdminQuestion {
-  /** The decoded segment that matched `:name`; an empty string when the path has no `:name`. */
-  readonly name: string
+  /** The decoded segments that matched, by the name after the colon. */
+  readonly names: Readonly<Record<string, string>>
   /** The parsed JSON of the request body; undefined without a body. */
   readonly body: unknown
 }
@@ -166,8 +166,8 @@ async function answerTo(
 ): Promise<AdminAnswer> {
   const path = request.url?.split('?', 1)[0] ?? ''
   const matches = routes.flatMap((route) => {
-    const name = matchPath(route.path, path)
-    return name === undefined ? [] : [{ route, name }]
+    const names = matchPath(route.path, path)
+    return names === undefined ? [] : [{ route, names }]
   })
   if (matches.length === 0) throw new GatewayError('not-found', { reason: 'no such route' })
   const match = matches.find(({ route }) => route.method === request.method)
@@ -176,20 +176,32 @@ async function answerTo(
     throw new GatewayError('method-not-allowed', { reason: `this route takes ${allowed}` })
   }
   const body = request.method === 'GET' ? undefined : await readJson(request)
-  return match.route.answer({ name: match.name, body })
+  return match.route.answer({ names: match.names, body })
 }
 
-/** The segment of a path that matches `:name` of a pattern; an empty string without `:name`, undefined without a match. */
-function matchPath(pattern: string, path: string): string | undefined {
+/** The decoded segments of a path that match those of a pattern with a colon, by their names; undefined without a match. */
+function matchPath(pattern: string, path: string): Record<string, string> | undefined {
   const segments = path.split('/')
   const expected = pattern.split('/')
-  const isNamed = (segment: string) => segment.startsWith(':')
   if (segments.length !== expected.length) return undefined
-  if (!expected.every((one, i) => (isNamed(one) ? segments[i] !== '' : one === segments[i])))
-    return undefined
-  const name = segments[expected.findIndex(isNamed)] ?? ''
+  const names: Record<string, string> = {}
+  for (const [i, one] of expected.entries()) {
+    const segment = segments[i] ?? ''
+    if (!one.startsWith(':')) {
+      if (one !== segment) return undefined
+      continue
+    }
+    const name = decoded(segment)
+    if (name === undefined) return undefined
+    names[one.slice(1)] = name
+  }
+  return names
+}
+
+/** A decoded segment; undefined for an empty one, and one with a broken escape. */
+function decoded(segment: string): string | undefined {
   try {
-    return decodeURIComponent(name)
+    return segment === '' ? undefined : decodeURIComponent(segment)
   } catch {
     return undefined
   }

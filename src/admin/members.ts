@@ -31,20 +31,20 @@ function notTheseMembers(names: readonly string[]): GatewayError {
 /** A subject. @throws {GatewayError} `bad-request` */
 export function subjectIn(value: unknown, name: string): string {
   if (isSubject(value)) return value
-  throw wrongMember(name, 'the name of a person or program, without control characters')
+  throw memberRefusal(name, 'the name of a person or program, without control characters')
 }
 
 /** A text. @throws {GatewayError} `bad-request` */
 export function textIn(value: unknown, name: string): string {
   if (typeof value === 'string') return value
-  throw wrongMember(name, 'a text')
+  throw memberRefusal(name, 'a text')
 }
 
 /** A list of texts; undefined when left out. @throws {GatewayError} `bad-request` */
 export function textsIn(value: unknown, name: string): readonly string[] | undefined {
   if (value === undefined) return undefined
   if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value
-  throw wrongMember(name, 'a list of texts')
+  throw memberRefusal(name, 'a list of texts')
 }
 
 /** A number of seconds, or of requests; undefined when left out. @throws {GatewayError} `bad-request` */
@@ -52,13 +52,14 @@ export function countIn(value: unknown, name: string): number | undefined {
   if (value === undefined) return undefined
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MAX_COUNT)
     return value
-  throw wrongMember(name, `a whole number from 0 to ${MAX_COUNT}`)
+  throw memberRefusal(name, `a whole number from 0 to ${MAX_COUNT}`)
 }
 
 /** The largest count. As seconds from now on, it is still a date that ISO 8601 can write with four digits. */
 const MAX_COUNT = 100_000_000_000
 
-function wrongMember(name: string, takes: string): GatewayError {
+/** The refusal of a member with a wrong value. @param takes such as `a text` */
+export function memberRefusal(name: string, takes: string): GatewayError {
   const detail = memberDetail(name, takes)
   return new GatewayError('bad-request', { reason: `wrong ${name}`, detail })
 }

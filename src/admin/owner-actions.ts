@@ -1,5 +1,5 @@
 /**
- * What may an owner do with the sessions, keys, API tokens and second factors of a workspace? One table of actions. The admin socket
+ * What may an owner do with the sessions, keys, API tokens, second factors and vault of a workspace? One table of actions. The admin socket
  * (routes.ts), the JSON API (routes/api.ts) and the commands are made from it, so that all of them offer the same.
  */
 import { keysReport } from '../identity/key-report.ts'
@@ -25,6 +25,7 @@ import {
 import { listRefusals } from './refusals.ts'
 import { listFactors, resetFactors, unlockFactors } from './second-factor-actions.ts'
 import { endMany, endOne, listSessions, ownSession } from './session-actions.ts'
+import { grantAgent, listVault, revokeAgent } from './vault-actions.ts'
 import { endTerminal, listTerminals, showTerminalPassword } from './terminal-actions.ts'
 
 /** The actions on what the state file holds. Commands can do them without a gateway too. */
@@ -217,6 +218,27 @@ const LIVE_ACTIONS = {
     who: 'owner',
     isAct: true,
     prepare: showTerminalPassword,
+  },
+  'list-vault': {
+    method: 'GET',
+    path: '/vault',
+    who: 'owner',
+    isAct: false,
+    run: listVault,
+  },
+  'grant-vault': {
+    method: 'POST',
+    path: '/vault/:id/grants',
+    who: 'owner',
+    isAct: true,
+    prepare: grantAgent,
+  },
+  'revoke-vault-grant': {
+    method: 'DELETE',
+    path: '/vault/:id/grants/:agent',
+    who: 'owner',
+    isAct: false,
+    run: revokeAgent,
   },
   'list-refusals': {
     method: 'GET',

@@ -29,12 +29,20 @@ export async function perform<Parts extends StateParts>(
   if (refusal !== undefined) throw refusal
   if (action.method !== 'GET') parts.state.refuseIfHandedOver()
   const work = action.isAct
-    ? action.prepare(parts, input, caller)
+    ? await preparedFor(action.prepare(parts, input, caller), caller)
     : () => action.run(parts, input, caller)
   if (hasFactor) await mustProve(name, caller, parts, payForGuess)
   const { answer, changed, isSaved } = await paid(work, payForGuess)
   if (changed !== undefined && logger !== undefined) logAct(logger, name, caller, changed, isSaved)
   return answer
+}
+
+/** Waits for an act to be judged. Who was signed out meanwhile does nothing any more. */
+async function preparedFor<Work>(judging: Work | Promise<Work>, { principal }: Caller) {
+  const work = await judging
+  const session = principal?.session
+  if (session?.endedBy !== undefined) throw sessionOver(session)
+  return work
 }
 
 /** Whether an act of a person wants a second factor, because they have one that is kept here. */

@@ -28,7 +28,7 @@ function adminRoutes(
     {
       method: 'GET',
       path: '/explain/:id',
-      answer: ({ name: id }) => ({ body: actions.explain(id) }),
+      answer: ({ names }) => ({ body: actions.explain(names['id'] ?? '') }),
     },
     {
       method: 'GET',
@@ -48,9 +48,9 @@ function adminRoutes(
     ...Object.entries<OwnerAction<LiveParts>>(OWNER_ACTIONS).map(([name, action]): AdminRoute => ({
       method: action.method,
       path: action.path,
-      answer: async ({ name: id, body }) => {
+      answer: async ({ names, body }) => {
         await state.ready // a predecessor may still write it
-        const input = { id, body }
+        const input = { id: names['id'] ?? '', agent: names['agent'], body }
         return { body: await perform(name, action, { parts, input, caller: MACHINE, logger }) }
       },
     })),

@@ -47,6 +47,7 @@ export const DETAILS: Readonly<Record<ErrorCode, string>> = {
   'too-many-terminals': 'Close a terminal that you do not need, then try again.',
   'state-unavailable':
     'Nothing was changed. Try again in a few seconds; if it happens again, the disk of the workspace may be full.',
+  'vault-unavailable': 'Try again in a few seconds.',
   'upstream-timeout': 'Try again later.',
 }
 
@@ -217,6 +218,15 @@ export const TOO_MANY_SOCKETS_DETAIL =
 export const KEEPER_AWAY_DETAIL =
   'The keeper of terminals does not answer. Its log says why; start it when it does not run.'
 
+/** The `detail` when an owner asks for the vault and it does not answer. */
+export const VAULT_AWAY_DETAIL =
+  'The vault does not answer. Its log says why; start it when it does not run, and look at GATEWAY_VAULT_SOCKETS.'
+
+/** The `detail` when the vault refuses what an owner wants. @param sentence the vault's own, which begins with a small letter */
+export function vaultRefusalDetail(sentence: string): string {
+  return `The vault refuses this: ${sentence}.`
+}
+
 /** The `detail` when an API token cannot be made as it was asked for, by what is wrong. The keys are the `reason` texts. */
 export const API_TOKEN_DETAILS = {
   'bad name':
@@ -260,6 +270,8 @@ export const OWNER_DETAILS = {
   'no such act': 'The member act takes the name of an act that wants a second factor.',
   'no password here':
     'The password of the terminal is not kept in the state folder, so it cannot be shown.',
+  'no such entry': 'The vault has no entry of this name.',
+  'no vault here': 'This gateway knows of no vault (GATEWAY_VAULT_SOCKETS).',
   'which sessions':
     'One member says which sessions end: sub with a name, others (true) for the other ones of the person who asks, or all (true).',
   'not for oneself':

@@ -33,6 +33,11 @@ export async function askDoor(
   }
   request({ socketPath, method, path, headers, agent: false, signal }, resolve)
     .on('error', reject)
+    // Without a listener Node drops the connection and says nothing, so the question would have no end.
+    .on('upgrade', (_answer, socket) => {
+      socket.destroy()
+      reject(new Error('it switched to another protocol'))
+    })
     .end(body === undefined ? undefined : JSON.stringify(body))
   const answer = await promise
   return { status: answer.statusCode ?? 0, bytes: await bytesOf(answer, maxBytes) }

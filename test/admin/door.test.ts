@@ -16,16 +16,25 @@ import { temporaryFolder } from '../helpers/process.ts'
 
 const ROUTES: AdminRoute[] = [
   { method: 'GET', path: '/hello', answer: () => ({ body: { hello: 'operator' } }) },
-  { method: 'GET', path: '/things/:name', answer: ({ name, body }) => ({ body: { name, body } }) },
+  {
+    method: 'GET',
+    path: '/things/:name',
+    answer: ({ names: { name }, body }) => ({ body: { name, body } }),
+  },
   {
     method: 'DELETE',
     path: '/things/:name',
-    answer: ({ name, body }) => ({ body: { gone: name, body } }),
+    answer: ({ names: { name }, body }) => ({ body: { gone: name, body } }),
   },
   {
     method: 'POST',
     path: '/things/:name/turn',
-    answer: ({ name }) => ({ body: { turned: name } }),
+    answer: ({ names: { name } }) => ({ body: { turned: name } }),
+  },
+  {
+    method: 'GET',
+    path: '/things/:name/parts/:part',
+    answer: ({ names }) => ({ body: names }),
   },
   { method: 'POST', path: '/things', answer: ({ body }) => ({ body: { got: body } }) },
   {

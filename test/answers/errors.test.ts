@@ -39,6 +39,7 @@ t.test('every code has the status in the contract', async (t) => {
     'upstream-busy': 503,
     'too-many-terminals': 503,
     'state-unavailable': 503,
+    'vault-unavailable': 503,
     'upstream-timeout': 504,
   }
   for (const code of Object.keys(ERRORS) as ErrorCode[]) {
@@ -65,6 +66,7 @@ t.test(
       'upstream-busy': { request: 1, webSocket: 5 },
       'too-many-terminals': 30,
       'state-unavailable': 10,
+      'vault-unavailable': 10,
       'upstream-timeout': 30,
     }
     for (const code of Object.keys(ERRORS) as ErrorCode[]) {

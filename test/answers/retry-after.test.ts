@@ -5,6 +5,8 @@ import t, { type Test } from 'tap'
 import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
 import type { NewApiToken } from '../../src/identity/api-tokens.ts'
 import { cookie, HTTPS, knock, NAVIGATION, ORIGIN, signIn, signInPage } from '../helpers/door.ts'
+import { call } from '../helpers/api.ts'
+import { temporaryFolder } from '../helpers/process.ts'
 import { startWorkspace, token } from '../helpers/gateway.ts'
 import { openTerminal, startScriptedTtyd, startTestKeeper } from '../helpers/kept-terminals.ts'
 import { closedPort, startRawUpstream } from '../helpers/upstream.ts'
@@ -173,6 +175,10 @@ const PROVOKED: Readonly<Record<ErrorCode, (t: Test) => Promise<RawAnswer[]>>> =
     const type = 'Content-Type: application/x-www-form-urlencoded'
     const headers = [HTTPS, type, `Content-Length: ${form.length}`]
     return [await send(port, 'POST /_gateway/sign-in', headers, form)]
+  },
+  async 'vault-unavailable'(t) {
+    const settings = { GATEWAY_VAULT_SOCKETS: temporaryFolder(t) }
+    return [await call(await startWorkspace(t, settings), 'GET /vault', [cookie(await token())])]
   },
   async 'upstream-timeout'(t) {
     const silent = await startRawUpstream(t, () => {})

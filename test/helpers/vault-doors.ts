@@ -155,7 +155,7 @@ export async function startTestVault(
     recent: (limit) => rows.slice(-limit),
     accesses: () => accesses.list(),
     backup: () => Buffer.from('{"sealed":true}\n'),
-    status: () => ({ version: 'test' }),
+    status: () => ({ version: 'test', agents: agents.map(({ name }) => name) }),
     now: () => clock.now,
   })
   t.teardown(() => doors.close())

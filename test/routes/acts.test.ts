@@ -14,6 +14,7 @@ import { codeAt } from '../helpers/factors.ts'
 import { enrolApp } from '../helpers/forms.ts'
 import { startWorkspace } from '../helpers/gateway.ts'
 import { browserSession, principalOf } from '../helpers/principal.ts'
+import { startTestVault } from '../helpers/vault-doors.ts'
 import { send, type RawAnswer } from '../helpers/wire.ts'
 
 /** The names of the acts. */
@@ -26,9 +27,11 @@ async function startWithApp(t: Test) {
   const folder = t.testdir({ 'terminal-credential': 'user:password' })
   chmodSync(folder, 0o700)
   chmodSync(`${folder}/terminal-credential`, 0o600)
+  const vault = await startTestVault(t)
   const workspace = await startWorkspace(t, {
     GATEWAY_SECOND_FACTOR: 'local',
     GATEWAY_STATE_DIR: folder,
+    GATEWAY_VAULT_SOCKETS: vault.sockets,
   })
   const page = await pageOf(workspace)
   const token = jsonOf(t, await call(workspace, 'POST /api-tokens', page, { name: 'old' }))
@@ -44,9 +47,14 @@ async function startWithApp(t: Test) {
     factor?: { readonly code: string },
   ): Promise<RawAnswer> => {
     const { method, path } = OWNER_ACTIONS[name]
-    const id = name === 'remove-second-factor' ? String(added['id']) : String(token['id'])
+    const ids: Partial<Record<ActionName, unknown>> = {
+      'remove-second-factor': added['id'],
+      'grant-vault': 'github',
+    }
+    const id = String(ids[name] ?? token['id'])
     const body = {
       ...(name === 'create-api-token' ? { name: 'new' } : {}),
+      ...(name === 'grant-vault' ? { agent: 'ops' } : {}),
       ...(factor === undefined ? {} : { factor }),
     }
     return call(
@@ -60,14 +68,14 @@ async function startWithApp(t: Test) {
     const listed = jsonOf(t, await call(workspace, 'GET /api-tokens', page))
     return (listed['apiTokens'] as { name: string }[]).map(({ name }) => name)
   }
-  return { ...workspace, page, secret, codes, act, tokens }
+  return { ...workspace, page, secret, codes, act, tokens, vault }
 }
 
 const isRefused = (t: Test, answer: RawAnswer, why: string) =>
   t.match(answer, { status: 401, headers: { 'x-gateway-error': 'step-up-required' } }, why)
 
 t.test('a fresh sign-in, and a factor shown for the terminal, do no act', async (t) => {
-  const { port, page, codes, act, tokens, dials } = await startWithApp(t)
+  const { port, page, codes, act, tokens, vault, dials } = await startWithApp(t)
   const form = new URLSearchParams({ next: '/', code: codes[0] ?? '' }).toString()
   const type = 'Content-Type: application/x-www-form-urlencoded'
   const shown = await send(
@@ -81,6 +89,7 @@ t.test('a fresh sign-in, and a factor shown for the terminal, do no act', async 
   const verified = [`Cookie: ${cookie}`, ...page.slice(1)]
   for (const name of ACTS) isRefused(t, await act(name, verified), name)
   t.same(await tokens(), ['old'])
+  t.same(vault.entries.changes, [])
   t.equal(dials(), 0)
 })
 
@@ -129,6 +138,32 @@ t.test('who is signed out while their factor is judged does nothing any more', a
   const caller: Caller = {
     ...({ door: 'api', principal: principalOf(session), isBrowser: true } as const),
     ...{ address: undefined, proof: { kind: 'passkey', response: {} } },
+  }
+  const acted = perform('x', action, {
+    parts: parts as unknown as StateParts,
+    ...{ input: { id: '', body: undefined }, caller, logger: undefined },
+  })
+  await t.rejects(acted, { code: 'token-invalid' })
+  t.notOk(isDone)
+})
+
+t.test('who is signed out while their act is judged does nothing any more', async (t) => {
+  const session = browserSession('s1')
+  let isDone = false
+  const action: OwnerAction<StateParts> = {
+    ...({ method: 'POST', path: '/x', who: 'self', isAct: true } as const),
+    async prepare() {
+      session.end('revoked')
+      return () => {
+        isDone = true
+        return { answer: {} }
+      }
+    },
+  }
+  const parts = { owners: [], keepsFactors: false, state: { refuseIfHandedOver() {} } }
+  const principal = { ...principalOf(session), authenticatedAt: Date.now() }
+  const caller: Caller = {
+    ...({ door: 'api', principal, isBrowser: true, address: undefined } as const),
   }
   const acted = perform('x', action, {
     parts: parts as unknown as StateParts,
