@@ -4,17 +4,20 @@
  */
 import { statSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
+import { dirname } from 'node:path'
 import { networkInterfaces } from 'node:os'
 import { SECRET_VARIABLES, type Config, type Environment } from '../config/load.ts'
 import { configWarnings } from '../config/rules.ts'
 import { isLoopbackHost, parseAuthority } from '../rules/host.ts'
 import { ADDRESS_SETTINGS } from '../rules/services.ts'
+import { ownerSocket } from '../vault/protocol.ts'
 
 /** The maximum of GATEWAY_JWT_LEEWAY_SECONDS. */
 const MAX_LEEWAY_SECONDS = 120
 
 const READABLE_BY_EVERYBODY = 0o004
 const WRITABLE_BY_OTHERS = 0o022
+const OPEN_TO_EVERYBODY = 0o007
 const OPEN_TO_OTHERS = 0o077
 
 /** Returns the advice, one line for each finding. The lines contain no secret. */
@@ -25,6 +28,7 @@ export function configAdvice(config: Config, env: Environment): string[] {
     ...serviceAdvice(config),
     ...secretAdvice(config, env),
     ...stateAdvice(config),
+    ...vaultAdvice(config),
     ...clearTextAdvice(config),
   ]
 }
@@ -87,6 +91,22 @@ function stateAdvice({ stateDir }: Config): string[] {
   return [
     `GATEWAY_STATE_DIR ${stateDir} is open to other users (mode ${octal(mode)}); chmod 700 it`,
   ]
+}
+
+function vaultAdvice({ vaultSockets, owners }: Config): string[] {
+  if (vaultSockets === undefined) return []
+  const advice: string[] = []
+  if (owners.length === 0)
+    advice.push(
+      `GATEWAY_OWNERS is not set while GATEWAY_VAULT_SOCKETS ${vaultSockets} is: everybody who can sign in may let agents use the vault's credentials; name the owners`,
+    )
+  const folder = dirname(ownerSocket(vaultSockets))
+  const mode = modeOf(folder)
+  if (mode !== undefined && (mode & OPEN_TO_EVERYBODY) !== 0)
+    advice.push(
+      `GATEWAY_VAULT_SOCKETS: ${folder} is open to every user of this machine (mode ${octal(mode)}), and whoever opens the socket in it is the owner of the vault; chmod o= it`,
+    )
+  return advice
 }
 
 function clearTextAdvice({ loginUrl, stepUpUrl, allowedOrigins }: Config): string[] {

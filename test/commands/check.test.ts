@@ -106,7 +106,15 @@ t.test('a valid but risky configuration gets advice', async (t) => {
   const openFolder = join(folder, 'state')
   mkdirSync(openFolder)
   chmodSync(openFolder, 0o755)
+  const doors = join(folder, 'vault')
+  mkdirSync(join(doors, 'owner'), { recursive: true })
+  chmodSync(join(doors, 'owner'), 0o2755)
   const cases: Array<[Environment, RegExp]> = [
+    [
+      { GATEWAY_VAULT_SOCKETS: doors, GATEWAY_OWNERS: 'alice' },
+      /^GATEWAY_VAULT_SOCKETS: .*\/owner is open to every user .*\(mode 755\)/,
+    ],
+    [{ GATEWAY_VAULT_SOCKETS: '/run/none' }, /^GATEWAY_OWNERS is not set while GATEWAY_VAULT/],
     [{ GATEWAY_ALLOWED_HOSTS: '*' }, /^GATEWAY_ALLOWED_HOSTS is \*/],
     [{ GATEWAY_TRUSTED_PROXIES: 'none' }, /^GATEWAY_TRUSTED_PROXIES is none while GATEWAY_HOST ::/],
     [
@@ -157,7 +165,12 @@ t.test('a service on an address that other machines can reach gets advice', asyn
 })
 
 t.test('a good configuration gets no advice', async (t) => {
+  const doors = temporaryFolder(t)
+  mkdirSync(join(doors, 'owner'))
+  chmodSync(join(doors, 'owner'), 0o2750)
   const quiet: Environment[] = [
+    { GATEWAY_VAULT_SOCKETS: doors, GATEWAY_OWNERS: 'alice' },
+    { GATEWAY_VAULT_SOCKETS: '/run/none', GATEWAY_OWNERS: 'alice' },
     { GATEWAY_TRUSTED_PROXIES: 'none', GATEWAY_HOST: '127.0.0.1' },
     { GATEWAY_TRUSTED_PROXIES: 'none', GATEWAY_HOST: '::1' },
     { GATEWAY_TRUSTED_PROXIES: 'none', GATEWAY_SOCKET: '/run/gateway.sock' },

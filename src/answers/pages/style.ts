@@ -41,7 +41,7 @@ main{width:100%;margin:0 auto;padding:var(--space-5) var(--side) var(--space-6)}
 .narrow>main{max-width:27rem;padding:var(--space-6) min(2rem,6vw);background:var(--card);border:1px solid var(--line);border-radius:var(--round-card)}
 .wide>main{max-width:66rem}
 h1{margin:0 0 var(--space-3);font-size:var(--title);line-height:1.25;letter-spacing:-.01em;text-wrap:balance}h1,button,.button{hyphens:auto}
-h2{margin:0;font-size:var(--large);line-height:1.3}h3{margin:0;font-size:1rem}
+h2{margin:0;font-size:var(--large);line-height:1.3}h3{margin:0;font-size:1rem}.card>h3{margin-top:var(--space-5)}
 p{margin:var(--space-2) 0}.soft,dt,small{color:var(--soft)}small,.small{font-size:var(--small)}
 a{color:var(--accent);text-underline-offset:3px}bdi,dd{font-weight:550}code{font-family:var(--mono);font-size:.875em}
 .about{margin-top:var(--space-5);padding-top:var(--space-3);border-top:1px solid var(--line);color:var(--soft);font-size:var(--small)}
