@@ -206,6 +206,7 @@ export const LEDGER: Readonly<Record<string, FileOfAttacks>> = {
       ...held(
         ...['chunks at every offset', 'packets of one byte', 'a lone part of multipart/byteranges'],
         ...['an event is held back until the next'],
+        ...['what is held back of a stream tells the next character'],
       ),
       ...admitted(
         'Split over several answers, headers, events, parts, or frames of a WebSocket it is not found.',
@@ -213,10 +214,6 @@ export const LEDGER: Readonly<Record<string, FileOfAttacks>> = {
         ...["a header's name with a half, and its value"],
         ...['the events of a stream with a piece each'],
         ...['two parts of multipart/byteranges that nobody asked for'],
-      ),
-      ...admitted(
-        'What the vault holds back of a stream tells an agent that can make the service say what it wants how the credential goes on, character by character.',
-        'what is held back of a stream tells the next character',
       ),
     },
   },
