@@ -2,6 +2,7 @@
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
 import { bodyOf, isStolen, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
 import { answerText, sentField, startByteService } from '../../helpers/vault-service.ts'
+import { eventually } from '../../helpers/waiting.ts'
 import { unescapedHtml } from '../../helpers/decoded.ts'
 import type { Test } from 'tap'
 
@@ -108,6 +109,48 @@ await runAgainstVault(import.meta.url, {
     const body = bodyOf(await send('GET /x'))
     t.equal(body, `<${STARS}> Bearer ${'*'.repeat(value.length)}`)
     return isStolen(body) || isStolen(body, value)
+  },
+  'through another entry of the same service': async (t, { aim, vault }) => {
+    // A service that shows its last request, for instance.
+    let last = ''
+    const service = await startByteService(t, (head) => {
+      const shown = answerText(last)
+      last = sentField(head, 'authorization')
+      return shown
+    })
+    const first = await aim(service.origin)
+    const other = await aim(service.origin, { value: 'ghp_ofAnotherEntryOfTheService' })
+    await first.send('GET /x')
+    const bodies = [bodyOf(await other.send('GET /x'))]
+    const value = 'ghp_theNewestOneOfTheFirstEntry0'
+    await vault.command(`/v1/entries/${first.service}/rotate`, { value })
+    await first.send('GET /x')
+    bodies.push(bodyOf(await other.send('GET /x')))
+    return bodies.some((body) => isStolen(body) || isStolen(body, value))
+  },
+  'in an answer that comes after its rotation': async (t, { aim, vault }) => {
+    let answer = () => {}
+    const service = await startByteService(t, (_head, socket) => {
+      answer = () => socket.end(answerText(`${CREDENTIAL} ghp_theOneBeforeThat01`))
+      return undefined
+    })
+    const { send, service: name } = await aim(service.origin, { value: 'ghp_theOneBeforeThat01' })
+    const rotate = (value: string, overlap: number) =>
+      vault.command(`/v1/entries/${name}/rotate`, { value, overlap })
+    await rotate(CREDENTIAL, 600)
+    const answered = send('GET /x')
+    await eventually(() => service.received() !== '', 'the request is there')
+    await rotate('ghp_theNewerOne01234', 0)
+    answer()
+    const body = bodyOf(await answered)
+    t.notMatch(body, 'BeforeThat')
+    return isStolen(body)
+  },
+  'in an answer to a request after its rotation': async (t, { aim, vault }) => {
+    const service = await startByteService(t, () => answerText(CREDENTIAL))
+    const { send, service: name } = await aim(service.origin)
+    await vault.command(`/v1/entries/${name}/rotate`, { value: 'ghp_theNewerOne01234' })
+    return isStolen(bodyOf(await send('GET /x')))
   },
   'in an answer whose length would tell': async (t, { aim }) => {
     const service = await startByteService(t, () => answerText(`<${CREDENTIAL}>`))
