@@ -144,7 +144,11 @@ async function startWith(
     ...{ audit: accesses.audit, logger },
     ...(extraCa === undefined ? {} : { extraCa }),
     onReflected: (entry) => reflections.note(entry),
-    versionsOf: (entry) => entry.versions,
+    // A service that was sent the credential of one entry may show it to whoever uses another one.
+    versionsOf: ({ id, policy, versions }) => {
+      const others = vault.entries().filter((other) => other.policy.origin === policy.origin)
+      return [...versions, ...others.flatMap((other) => (other.id === id ? [] : other.versions))]
+    },
   })
   const startedAt = new Date().toISOString()
   const doors: OpenDoors = await openDoors(owner, {

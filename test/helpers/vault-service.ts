@@ -83,6 +83,9 @@ export function sentField(head: string, name: string): string {
 const certificate = (name: string) =>
   readFileSync(new URL(`../vault/certificates/${name}`, import.meta.url), 'utf8')
 
+/** The file of the tests' CA. */
+export const TEST_CA_FILE = new URL('../vault/certificates/ca.pem', import.meta.url).pathname
+
 /** The CA of the tests' certificates. */
 export const TEST_CA = certificate('ca.pem')
 

@@ -15,9 +15,9 @@ export interface RawAnswer {
   raw: string
 }
 
-/** Connects to a loopback port. Errors are ignored, because tests wait for `close`. */
-export async function open(port: number): Promise<Socket> {
-  const socket = connect({ port, host: '127.0.0.1' })
+/** Connects to a loopback port or a Unix socket. Errors are ignored, because tests wait for `close`. */
+export async function open(to: number | string): Promise<Socket> {
+  const socket = connect(typeof to === 'string' ? { path: to } : { port: to, host: '127.0.0.1' })
   socket.on('error', () => socket.destroy())
   await once(socket, 'connect')
   return socket
@@ -100,11 +100,11 @@ export function dechunk(body: string): string | undefined {
 
 /** Sends bytes and reads until the other side closes, or until a time limit in milliseconds. */
 export async function exchange(
-  port: number,
+  to: number | string,
   bytes: string | Buffer,
   capMs = 5000,
 ): Promise<string> {
-  const socket = await open(port)
+  const socket = await open(to)
   return new Promise((resolve) => {
     let received = ''
     const cancelCap = later(capMs, () => socket.destroy())
@@ -121,7 +121,7 @@ export async function exchange(
 
 /** Sends one request on its own connection. `Host` and `Connection: close` are added if missing. */
 export async function send(
-  port: number,
+  to: number | string,
   requestLine: string,
   headers: readonly string[] = [],
   body = '',
@@ -133,7 +133,7 @@ export async function send(
     ...(has('connection') ? [] : ['Connection: close']),
     ...headers,
   ]
-  return parseAnswer(await exchange(port, `${lines.join('\r\n')}\r\n\r\n${body}`))
+  return parseAnswer(await exchange(to, `${lines.join('\r\n')}\r\n\r\n${body}`))
 }
 
 /** Parses the first response in a byte stream. */
@@ -211,12 +211,12 @@ export interface Upgraded {
 
 /** Sends a handshake, followed directly by early bytes if given, and waits for the response's whole header section. */
 export async function upgrade(
-  port: number,
+  to: number | string,
   path: string,
   headers: readonly string[] = [],
   early: Buffer = Buffer.alloc(0),
 ): Promise<Upgraded> {
-  const socket = await open(port)
+  const socket = await open(to)
   const has = (name: string) => headers.some((line) => line.toLowerCase().startsWith(`${name}:`))
   const lines = [
     `GET ${path} HTTP/1.1`,

@@ -37,14 +37,20 @@ export interface ForwarderOptions {
   readonly timeouts?: Partial<Timeouts> | undefined
   /** Called once for each answer in which a credential was found, as soon as it is found. */
   readonly onReflected: (entry: Entry) => void
-  /** The versions of an entry that are kept. All of them are scrubbed. */
+  /** The versions that answers to an entry may contain: its own, and those of other entries with its origin. All are scrubbed. */
   readonly versionsOf: (entry: Entry) => readonly Version[]
+}
+
+/** The automaton of an entry, and the versions that it is made of. */
+interface Prepared {
+  readonly versions: readonly Version[]
+  readonly automaton: Automaton
 }
 
 /** Forwards requests of agents. */
 export class Forwarder implements Forwarding {
   readonly #parts: Parts
-  readonly #prepared = new WeakMap<Entry, { readonly key: string; readonly automaton: Automaton }>()
+  readonly #prepared = new WeakMap<Entry, Prepared>()
   readonly #running = new Set<Promise<void>>()
 
   constructor(options: ForwarderOptions) {
@@ -162,11 +168,11 @@ export class Forwarder implements Forwarding {
 
   #automatonOf(entry: Entry): Automaton {
     const versions = this.#parts.versionsOf(entry)
-    const key = versions.map(({ version }) => version).join()
     const known = this.#prepared.get(entry)
-    if (known?.key === key) return known.automaton
+    const isSame = (version: Version, i: number) => version === known?.versions[i]
+    if (known?.versions.length === versions.length && versions.every(isSame)) return known.automaton
     const automaton = new Automaton(needlesOf(entry, versions))
-    this.#prepared.set(entry, { key, automaton })
+    this.#prepared.set(entry, { versions, automaton })
     return automaton
   }
 }

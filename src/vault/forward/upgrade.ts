@@ -17,6 +17,9 @@ import { decodedBody, pumpAnswer, put } from './pump.ts'
 import { endSoon, headText, refuseUpgrade, reset } from './refuse.ts'
 import { RunningUse } from './running-use.ts'
 
+/** In the first byte of a frame: 0 unless an extension was negotiated (RFC 6455 section 5.2). A compressed message has one of them. */
+const EXTENSION_BITS = 0x70
+
 /** Forwards an upgrade. Resolves when the WebSocket is over. Never rejects. */
 export async function forwardUpgrade(
   parts: Parts,
@@ -176,6 +179,8 @@ async function pumpFrames(
 
 /** How many bytes of a chunk belong to the frame that begins or goes on with it. @throws {VaultError} */
 function frameBytes(frames: FrameFollower, chunk: Buffer): number {
+  if (frames.atBoundary && ((chunk[0] ?? 0) & EXTENSION_BITS) !== 0)
+    throw new VaultError('answer-encoded', 'the service sent a frame of an extension, unasked')
   const begun = frames.atBoundary ? frames.follow(chunk.subarray(0, 1)) : 0
   const more = frames.follow(chunk.subarray(begun), 'frame')
   if (begun < 0 || more < 0)

@@ -13,6 +13,8 @@ const MAX_WINDOW = 255
 export class Automaton {
   /** The bytes of a window: those of the shortest needle, at most 255. 0 when there is no needle. */
   readonly window: number
+  /** The bytes of the longest needle; 0 when there is none. */
+  readonly longest: number
   /** By a pair of bytes at the end of a window: how far the window may move before a needle can begin at its start. */
   readonly skips = new Uint8Array(65_536)
   /** By a pair of bytes: whether a needle begins with it. */
@@ -43,6 +45,7 @@ export class Automaton {
     this.#fallbacks = new Int32Array(size)
     this.window = needles.reduce((least, { length }) => Math.min(least, length), MAX_WINDOW)
     if (needles.length === 0) this.window = 0
+    this.longest = needles.reduce((most, { length }) => Math.max(most, length), 0)
     for (const needle of needles) this.#add(needle)
     this.#connect()
     this.#measure(needles)

@@ -1,5 +1,5 @@
 /**
- * In which forms may a service repeat a credential? Raw, as rendered in the slot, in base64, percent, JSON, hex and UTF-16: the
+ * In which forms may a service repeat a credential? Raw, as rendered in the slot, in base64, percent, JSON, HTML, hex and UTF-16: the
  * needles that the scrubber looks for.
  */
 import { newestOf, type Entry, type Version } from '../policy.ts'
@@ -38,6 +38,7 @@ export function formsOf(value: Buffer): Buffer[] {
   const texts = [
     ...base64Forms(value),
     ...percentForms(value, text).flatMap((form) => [upper(form), lower(form)]),
+    ...htmlForms(text),
     hex,
     hex.toUpperCase(),
     json,
@@ -66,6 +67,19 @@ function percentForms(value: Buffer, text: string): string[] {
     (character) => `%${character.charCodeAt(0).toString(16)}`,
   )
   return [component, component.replaceAll('%20', '+'), strict, each]
+}
+
+/** As pages show it. Their writers differ in whether `>` is escaped, and in how quotes are. Plain letters stay as they are. */
+function htmlForms(text: string): string[] {
+  if (!/[&<>"']/.test(text)) return []
+  const most = text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
+  return [most, most.replaceAll('>', '&gt;')].flatMap((escaped) =>
+    ['"', '&quot;', '&#34;'].flatMap((quote) =>
+      ["'", '&#39;', '&#039;', '&#x27;', '&apos;'].map((tick) =>
+        escaped.replaceAll('"', quote).replaceAll("'", tick),
+      ),
+    ),
+  )
 }
 
 /**

@@ -6,6 +6,9 @@ import { ROOT, type Automaton } from './automaton.ts'
 
 const MASK = 0x2a // *
 
+const CR = 0x0d
+const LF = 0x0a
+
 /**
  * Up to this depth the automaton's bytes are looked at again by the table of distances, which is faster. It must be less than the
  * window, so that each turn comes further.
@@ -15,8 +18,10 @@ const SHALLOW = 2
 const NOTHING = Buffer.alloc(0)
 
 /**
- * Scrubs one text that comes in chunks. It holds back only the end that may be the beginning of a form, so that an event stream is
- * not delayed. Its time is in proportion to the length of the text, whatever the text is.
+ * Scrubs one text that comes in chunks. It holds back its end, after the last line break, up to the length of a form. How much does
+ * not depend on the credential: if only what may be its beginning were held back, an agent that has a service say one guess after
+ * the other would see how it goes on. An event stream is not delayed, because its events end with line breaks. Its time is in
+ * proportion to the length of the text, whatever the text is.
  */
 export class Scrubber {
   readonly #automaton: Automaton
@@ -48,13 +53,21 @@ export class Scrubber {
     const before = this.#held.length
     const text = before === 0 ? chunk : Buffer.concat([this.#held, chunk])
     this.#state = this.#search(text, before)
-    const sent = text.length - (this.#automaton.holds[this.#state] as number)
+    // The automaton's own bound is for forms with a line break: some letters have its byte in UTF-16.
+    const begun = this.#automaton.holds[this.#state] as number
+    const sent = text.length - Math.max(begun, this.#unbrokenEnd(text))
     // A copy, so that a few bytes do not keep a large chunk in memory.
     this.#held = sent === text.length ? NOTHING : Buffer.from(text.subarray(sent))
     return text.subarray(0, sent)
   }
 
-  /** @returns the rest, at the end of the text: it was the beginning of a form that has not come */
+  /** The bytes after the last line break, at most one less than the longest form has. */
+  #unbrokenEnd(text: Buffer): number {
+    const end = text.subarray(-Math.min(this.#automaton.longest - 1, text.length))
+    return end.length - 1 - Math.max(end.lastIndexOf(CR), end.lastIndexOf(LF))
+  }
+
+  /** @returns the rest, at the end of the text: no form begins in it, but for those that are masked */
   end(): Buffer {
     const rest = this.#held
     this.#held = NOTHING

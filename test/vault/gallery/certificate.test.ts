@@ -1,73 +1,75 @@
 /** Attack: somebody else answers for the service, with a certificate that is not valid for it. */
-import t from 'tap'
-import { send } from '../../helpers/wire.ts'
-import { LEASE, startVault } from '../../helpers/vault-forwarder.ts'
+import type { Test } from 'tap'
+import { startRunningVault } from '../../helpers/running-vault.ts'
+import { ask, leaseAt } from '../../helpers/vault-doors.ts'
+import { bodyOf, refusalOf, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
 import {
   answerText,
   startByteService,
   startHttpsService,
-  TEST_CA,
+  TEST_CA_FILE,
 } from '../../helpers/vault-service.ts'
 
-const lookup = async () => ['127.0.0.1']
+type Certificate = Parameters<typeof startHttpsService>[1]
 
-t.test('a valid certificate of a CA that was added is trusted', async (t) => {
-  const service = await startHttpsService(t, 'valid')
-  const { port } = await startVault(t, service.origin, { lookup, extraCa: TEST_CA })
-  t.equal((await send(port, 'GET /s/github/x', [LEASE])).body, '/x')
-  t.same(service.names, ['service.test'], 'the server name is that of the entry')
-})
+/** The certificates have the address 127.0.0.1 besides the name. */
+const originOf = ({ port }: { port: number }) => `https://127.0.0.1:${port}`
 
-t.test('an address in the certificate is enough for an origin that is one', async (t) => {
-  const service = await startHttpsService(t, 'valid')
-  const { port } = await startVault(t, `https://127.0.0.1:${service.port}`, { extraCa: TEST_CA })
-  t.equal((await send(port, 'GET /s/github/x', [LEASE])).status, 200)
-})
+/** A service that is not trusted, although its CA is. */
+const untrusted =
+  (certificate: Certificate, code: RegExp, options = {}) =>
+  async (t: Test, { aim }: VaultPlace) => {
+    const service = await startHttpsService(t, certificate, options)
+    const { send, endings } = await aim(originOf(service))
+    const answer = await send('GET /x')
+    t.match(answer.body, code)
+    t.equal(refusalOf(answer), '502 service-untrusted')
+    t.equal(answer.body.includes('VAULT_EXTRA_CA_FILE'), certificate === 'self-signed')
+    t.same(await endings(), ['service-untrusted'])
+    return service.paths.length > 0
+  }
 
-for (const [name, extraCa] of [
-  ['valid', undefined],
-  ['expired', TEST_CA],
-  ['other-name', TEST_CA],
-  ['self-signed', TEST_CA],
-] as const) {
-  t.test(
-    `a certificate (${name}) that is not trusted is refused before anything is sent`,
-    async (t) => {
-      const service = await startHttpsService(t, name)
-      const vault = await startVault(t, service.origin, { lookup, extraCa })
-      const { status, headers, body } = await send(vault.port, 'GET /s/github/x', [LEASE])
-      t.match(body, /the certificate of .* is not trusted \([A-Z_]+\)/)
-      const hasUnknownCa = name === 'valid' || name === 'self-signed'
-      t.equal(body.includes('VAULT_EXTRA_CA_FILE'), hasUnknownCa)
-      t.same([status, headers['x-vault-error']], [502, 'service-untrusted'])
-      t.same(service.paths, [])
-      t.same(vault.endings(), ['service-untrusted'])
+await runAgainstVault(
+  import.meta.url,
+  {
+    'an expired certificate': untrusted('expired', /not trusted \(CERT_HAS_EXPIRED\)/),
+    'a certificate for another name': untrusted('other-name', /\(ERR_TLS_CERT_ALTNAME_INVALID\)/),
+    'a certificate that signed itself': untrusted('self-signed', /\([A-Z_]+\)/),
+    'a certificate of a CA that nobody has added': async (t) => {
+      const service = await startHttpsService(t, 'valid')
+      const { add, coder, lease } = await startRunningVault(t)
+      await add(originOf(service))
+      const headers = { authorization: `Bearer ${await lease()}` }
+      const { text, code } = await ask(coder, { path: '/s/github/x', headers })
+      t.equal(code, 'service-untrusted')
+      t.match(text, 'VAULT_EXTRA_CA_FILE')
+      return service.paths.length > 0
     },
-  )
-}
-
-t.test('a service that only has TLS 1.1 is refused', async (t) => {
-  const service = await startHttpsService(t, 'valid', { maxVersion: 'TLSv1.1' })
-  const { port } = await startVault(t, service.origin, { lookup, extraCa: TEST_CA })
-  t.equal((await send(port, 'GET /s/github/x', [LEASE])).status, 502)
-  t.same(service.paths, [])
-})
-
-t.test(
-  'http is refused unless the origin is a loopback address of an entry that allows it',
-  async (t) => {
-    const service = await startByteService(t, () => answerText('ok'))
-    for (const [origin, allowPrivate] of [
-      [`http://service.test:${service.port}`, true],
-      [`http://localhost:${service.port}`, true],
-      [service.origin, false],
-    ] as const) {
-      const { port } = await startVault(t, origin, { lookup, policy: { allowPrivate } })
-      t.equal(
-        (await send(port, 'GET /s/github/x', [LEASE])).headers['x-vault-error'],
-        'address-not-allowed',
-      )
-    }
-    t.equal(service.dials(), 0)
+    'an old version of TLS': async (t, { aim }) => {
+      const service = await startHttpsService(t, 'valid', { maxVersion: 'TLSv1.1' })
+      t.equal((await (await aim(originOf(service))).send('GET /x')).status, 502)
+      return service.paths.length > 0
+    },
+    'a valid certificate, which is refused': async (t, { aim }) => {
+      const service = await startHttpsService(t, 'valid')
+      return bodyOf(await (await aim(originOf(service))).send('GET /x')) !== '/x'
+    },
+    'http instead of https': async (t, { vault }) => {
+      const service = await startByteService(t, () => answerText('ok'))
+      for (const [origin, allowed] of [
+        [`http://service.test:${service.port}`, true],
+        [`http://localhost:${service.port}`, true],
+        [`http://192.168.0.1:${service.port}`, true],
+        [service.origin, false],
+      ] as const) {
+        const added = vault.add(origin, {
+          ...{ service: 'plain', slot: 'Authorization: Bearer {}', allow_private: allowed },
+        })
+        await t.rejects(added, /origin/, origin)
+      }
+      await t.rejects(leaseAt(vault.coder, { service: 'plain' }), /not-granted/)
+      return service.dials() > 0
+    },
   },
+  { VAULT_EXTRA_CA_FILE: TEST_CA_FILE },
 )

@@ -1,33 +1,37 @@
 /** Attack: an agent that speaks HTTP/1.0, in which the end of an answer is only that of the connection. */
-import t from 'tap'
 import { exchange, gather, open, parseAnswer } from '../../helpers/wire.ts'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import { LEASE, startVault } from '../../helpers/vault-forwarder.ts'
+import type { Test } from 'tap'
+import { isStolen, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
 import { startUpstream } from '../../helpers/upstream.ts'
 
-t.test('an answer to HTTP/1.0 is scrubbed and not chunked', async (t) => {
-  const { url } = await startUpstream(t, (request, response) => {
-    response.write('<')
-    response.end(`${request.headers.authorization}>`)
-  })
-  const { port } = await startVault(t, url)
-  const { body, headers } = parseAnswer(
-    await exchange(port, `GET /s/github/x HTTP/1.0\r\n${LEASE}\r\n\r\n`),
-  )
-  t.equal(body, `<Bearer ${'*'.repeat(CREDENTIAL.length)}>`)
-  t.equal(headers['transfer-encoding'], undefined)
-})
-
-t.test(
-  'a broken answer to HTTP/1.0 ends with a reset, because a plain end would look like the whole',
-  async (t) => {
+/** An answer that breaks off in its middle. A plain end of the connection would say that it is whole. */
+const broken =
+  (doorOf: (place: VaultPlace) => number | string) => async (t: Test, place: VaultPlace) => {
     const { url } = await startUpstream(t, (_request, response) => {
       response.write('half', () => response.destroy())
     })
-    const { port } = await startVault(t, url)
-    const socket = await open(port)
+    const { service, lease } = await place.aim(url)
+    const socket = await open(doorOf(place))
     const received = gather(socket)
-    socket.write(`GET /s/github/x HTTP/1.0\r\n${LEASE}\r\n\r\n`)
-    t.equal((await received.over).how, 'reset')
+    socket.write(`GET /s/${service}/x HTTP/1.0\r\nHost: 127.0.0.1\r\n${lease}\r\n\r\n`)
+    return (await received.over).how !== 'reset'
+  }
+
+await runAgainstVault(import.meta.url, {
+  'an answer to HTTP/1.0': async (t, { aim, vault }) => {
+    const { url } = await startUpstream(t, (request, response) => {
+      response.write('<')
+      response.end(`${request.headers.authorization}>`)
+    })
+    const { service, lease } = await aim(url)
+    const { body, headers } = parseAnswer(
+      await exchange(vault.coder, `GET /s/${service}/x HTTP/1.0\r\n${lease}\r\n\r\n`),
+    )
+    t.equal(body, `<Bearer ${'*'.repeat(CREDENTIAL.length)}>`)
+    t.equal(headers['transfer-encoding'], undefined)
+    return isStolen(body)
   },
-)
+  'a broken answer to HTTP/1.0, which looks whole when it just ends': broken(({ port }) => port),
+  'a broken answer to HTTP/1.0, at a socket': broken(({ vault }) => vault.coder),
+})

@@ -1,135 +1,161 @@
 /** Attack: a request's headers take the slot, add a second credential, or change what is asked for. */
-import t from 'tap'
-import { send } from '../../helpers/wire.ts'
+import type { Test } from 'tap'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import { LEASE, startVault } from '../../helpers/vault-forwarder.ts'
+import { bodyOf, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
+import { send as sendTo } from '../../helpers/wire.ts'
 import { answerText, sentField, startByteService } from '../../helpers/vault-service.ts'
 
-const start = async (t: Parameters<typeof startVault>[0], policy = {}) => {
-  const service = await startByteService(t, () => answerText('ok'))
-  const vault = await startVault(t, service.origin, { policy })
-  return { service, ...vault }
+const OWN = `Bearer ${CREDENTIAL}`
+
+/** What the service is sent, for a request through each door. */
+const sent = async (
+  t: Test,
+  { aim }: VaultPlace,
+  fields: readonly string[],
+  { entry = {}, line = 'GET /x', body = '' } = {},
+) => {
+  const service = await startByteService(t, (head) => answerText(head.slice(0, head.indexOf('\r'))))
+  const target = await aim(service.origin, entry)
+  const answers = await target.sendToBoth(line, fields, body)
+  t.same([...new Set(answers.map(({ status }) => status))], [200])
+  t.equal(service.dials(), 2)
+  return {
+    lines: answers.map(bodyOf),
+    /** The values of a header, of both requests; every line of each. */
+    values: (name: string) => sentField(service.received(), name).split('\n'),
+    has: (name: string) => sentField(service.received(), name) !== '',
+    received: service.received(),
+    host: service.origin.slice('http://'.length),
+  }
 }
 
-t.test('Connection cannot remove the slot', async (t) => {
-  const { service, port } = await start(t)
-  await send(port, 'GET /s/github/x', [LEASE, 'Connection: close, Authorization, Host'])
-  t.equal(sentField(service.received(), 'authorization'), `Bearer ${CREDENTIAL}`)
-  t.match(service.received(), /\r\nhost: 127\.0\.0\.1:/)
-})
-
-t.test('Connection removes the headers that it names', async (t) => {
-  const { service, port } = await start(t)
-  await send(port, 'GET /s/github/x', [
-    LEASE,
-    'User-Agent: a',
-    'Accept: b',
-    'Connection: close, User-Agent',
-  ])
-  t.equal(sentField(service.received(), 'user-agent'), '')
-  t.equal(sentField(service.received(), 'accept'), 'b')
-})
-
-t.test('several Authorization headers become one', async (t) => {
-  const { service, port } = await start(t)
-  await send(port, 'GET /s/github/x', [
-    LEASE,
-    'Authorization: Basic YTpi',
-    'AUTHORIZATION: Bearer other',
-  ])
-  t.equal(sentField(service.received(), 'authorization'), `Bearer ${CREDENTIAL}`)
-})
-
-t.test('a slot of another name is filled once, and no Authorization is sent', async (t) => {
-  const { service, port } = await start(t, {
-    slot: { header: 'x-api-key', template: '{}' },
-    headers: ['authorization', 'x-api-key', 'x_api_key'],
-  })
-  await send(port, 'GET /s/github/x', [LEASE, 'X-Api-Key: hvl_x', 'X-API-KEY: hvl_y'])
-  t.equal(sentField(service.received(), 'x-api-key'), CREDENTIAL)
-  t.equal(sentField(service.received(), 'authorization'), '')
-})
-
-t.test('Basic is filled in base64, and a workspace gets Bearer', async (t) => {
-  const basic = await start(t, {
-    kind: 'basic',
-    slot: { header: 'authorization', template: 'x-access-token:{}' },
-  })
-  await send(basic.port, 'GET /s/github/x', [LEASE])
-  const rendered = Buffer.from(`x-access-token:${CREDENTIAL}`).toString('base64')
-  t.equal(sentField(basic.service.received(), 'authorization'), `Basic ${rendered}`)
-  const workspace = await start(t, { kind: 'workspace' })
-  await send(workspace.port, 'GET /s/github/x', [LEASE])
-  t.equal(sentField(workspace.service.received(), 'authorization'), `Bearer ${CREDENTIAL}`)
-})
-
+/** Never reaches the service, also when the entry names it. */
 const NEVER = [
-  ...[
-    'Cookie: a=b',
-    'Range: bytes=0-3',
-    'If-Range: "x"',
-    'TE: trailers',
-    'Trailer: X-A',
-    'Forwarded: for=1.2.3.4',
-  ],
-  ...[
-    'X-Forwarded-Host: evil.test',
-    'X-Real-IP: 1.2.3.4',
-    'Proxy-Authorization: Basic YTpi',
-    'Via: 1.1 x',
-  ],
-  ...['X-HTTP-Method-Override: DELETE', 'X-HTTP-Method: DELETE', 'X-Method-Override: DELETE'],
-  ...[
-    'X_HTTP_Method_Override: DELETE',
-    'X-Original-URL: /admin',
-    'X-Rewrite-URL: /admin',
-    'X-Unknown: 1',
-  ],
-  ...['Keep-Alive: timeout=5', 'Proxy-Connection: keep-alive', 'Accept-Charset: utf-16'],
+  ...['Cookie: a=b', 'Cookie2: a=b', 'Range: bytes=0-3', 'If-Range: "x"', 'TE: trailers'],
+  ...['Trailer: X-A', 'Keep-Alive: timeout=5', 'Proxy-Connection: keep-alive'],
+  ...['Proxy-Authorization: Basic YTpi', 'Via: 1.1 x', 'Forwarded: for=1.2.3.4'],
+  ...['X-Forwarded-Host: evil.test', 'X-Forwarded-For: 127.0.0.1', 'X-Real-IP: 1.2.3.4'],
+  ...['X-Original-URL: /admin', 'X-Rewrite-URL: /admin', 'X-Host: evil.test'],
 ]
-for (const line of NEVER) {
-  const name = line.slice(0, line.indexOf(':'))
-  t.test(`${name} does not reach the service, also when the entry names it`, async (t) => {
-    const isAllowedByName = name === 'X-Unknown' || name === 'Accept-Charset'
-    const { service, port } = await start(t, {
-      headers: isAllowedByName ? [] : [name.toLowerCase()],
+
+const OVERRIDES = [
+  ...['X-HTTP-Method-Override: DELETE', 'X-HTTP-Method: DELETE', 'X-Method-Override: DELETE'],
+  ...['X_HTTP_Method_Override: DELETE', 'HTTP-Method-Override: DELETE'],
+]
+
+/** Whether a header came through, by its name alone and when the entry asks for it. */
+const reaches = (lines: readonly string[]) => async (t: Test, place: VaultPlace) => {
+  let isThere = false
+  for (const line of lines) {
+    const name = line.slice(0, line.indexOf(':'))
+    const { has } = await sent(t, place, [line])
+    if (has(name)) t.comment(`${name} reached the service`)
+    isThere ||= has(name)
+    // The vault takes no entry that names it.
+    const { vault } = place
+    const named = vault.add('http://127.0.0.1:1', {
+      ...{ service: 'naming', slot: 'Authorization: Bearer {}', headers: [name.toLowerCase()] },
     })
-    await send(port, 'GET /s/github/x', [LEASE, line])
-    t.equal(service.dials(), 1)
-    t.equal(sentField(service.received(), name), '')
-  })
+    await t.rejects(named, /headers/, name)
+  }
+  return isThere
 }
 
-t.test('what the tools of services send passes, and what the entry names', async (t) => {
-  const { service, port } = await start(t, { headers: ['x-own'] })
-  const lines = [
-    'Accept: a',
-    'Anthropic-Version: 1',
-    'OpenAI-Beta: b',
-    'X-Stainless-Lang: js',
-    'Git-Protocol: version=2',
-    'Idempotency-Key: k',
-    'X-Own: o',
-  ]
-  await send(port, 'GET /s/github/x', [LEASE, ...lines])
-  for (const line of lines)
-    t.match(service.received().toLowerCase(), `\r\n${line.toLowerCase()}\r\n`)
-})
-
-t.test('the path and the query reach the service as they are', async (t) => {
-  const { service, port } = await start(t)
-  await send(port, 'GET /s/github/a%2Fb/c?x=1&y=%20', [LEASE])
-  t.match(service.received(), /^GET \/a%2Fb\/c\?x=1&y=%20 HTTP\/1\.1\r\n/)
-})
-
-t.test('an encoded body of a request passes, as git sends it', async (t) => {
-  const { service, port } = await start(t)
-  await send(
-    port,
-    'POST /s/github/x',
-    [LEASE, 'Content-Encoding: gzip', 'Content-Length: 4'],
-    'abcd',
-  )
-  t.equal(sentField(service.received(), 'content-encoding'), 'gzip')
-  t.match(service.received(), /\r\n\r\nabcd$/)
+await runAgainstVault(import.meta.url, {
+  'Connection names the slot': async (t, place) => {
+    const { values, host } = await sent(t, place, ['Connection: close, Authorization, Host'])
+    t.same(values('host'), [host, host])
+    return values('authorization').join() !== `${OWN},${OWN}`
+  },
+  'Connection hides a header that it names': async (t, place) => {
+    const fields = ['User-Agent: a', 'Accept: b', 'Connection: close, User-Agent']
+    const { has, values } = await sent(t, place, fields)
+    t.same(values('accept'), ['b', 'b'])
+    return has('user-agent')
+  },
+  'several Authorization headers': async (t, place) => {
+    const fields = ['Authorization: Basic YTpi', 'AUTHORIZATION: Bearer other']
+    const { values } = await sent(t, place, fields)
+    return values('authorization').join() !== `${OWN},${OWN}`
+  },
+  'the lease twice, and in two places': async (t, { aim }) => {
+    const service = await startByteService(t, () => answerText('ok'))
+    const { send, lease, token } = await aim(service.origin)
+    t.equal((await send('GET /x', [lease, `X-Api-Key: ${token}`])).status, 200)
+    t.equal(sentField(service.received(), 'authorization'), OWN)
+    return service.received().includes('hvl_')
+  },
+  'another header of the name of the slot, and Authorization besides': async (t, place) => {
+    const { values, has } = await sent(
+      t,
+      place,
+      ['X-Own-Key: hvl_x', 'X-OWN-KEY: hvl_y', 'X_Own_Key: z'],
+      { entry: { slot: 'X-Own-Key: {}' } },
+    )
+    t.same(values('x-own-key'), [CREDENTIAL, CREDENTIAL])
+    return has('authorization') || has('x_own_key')
+  },
+  'a scheme that is not Basic, in an entry of Basic': async (t, place) => {
+    const { values } = await sent(t, place, [], {
+      entry: { kind: 'basic', slot: 'Authorization: x-access-token:{}' },
+    })
+    const rendered = `Basic ${Buffer.from(`x-access-token:${CREDENTIAL}`).toString('base64')}`
+    return values('authorization').join() !== `${rendered},${rendered}`
+  },
+  'a scheme that is not Bearer, in an entry of a workspace': async (t, place) => {
+    const value = 'hub_aTokenOfAnotherWorkspace'
+    const { values } = await sent(t, place, [], { entry: { kind: 'workspace', value } })
+    return values('authorization').join() !== `Bearer ${value},Bearer ${value}`
+  },
+  'headers of another hop, of sessions and of other addresses': reaches(NEVER),
+  'method override headers': reaches(OVERRIDES),
+  'headers that nobody has named': async (t, place) => {
+    const { has } = await sent(t, place, ['X-Unknown: 1', 'Accept-Charset: utf-16'])
+    return has('x-unknown') || has('accept-charset')
+  },
+  'a method override in the query': async (t, place) => {
+    const entry = { methods: ['POST'] }
+    const { lines } = await sent(t, place, [], { entry, line: 'POST /x?_method=DELETE' })
+    return lines.every((line) => line.includes('?_method=DELETE'))
+  },
+  'Host of another service': async (t, { aim, port, vault }) => {
+    const service = await startByteService(t, () => answerText('ok'))
+    const { send, lease, service: name } = await aim(service.origin)
+    const refused = await send('GET /x', ['Host: evil.test'])
+    t.equal(refused.status, 400, 'the port takes only hosts of this machine')
+    const target = `GET /s/${name}/x`
+    for (const hosts of [
+      ['Host: a', 'Host: 127.0.0.1'],
+      ['Host: 127.0.0.1 evil'],
+      ['Host: 127.0.0.1@evil.test'],
+    ])
+      t.equal((await sendTo(port, target, [...hosts, lease])).status, 400, hosts.join())
+    t.equal(service.dials(), 0)
+    await sendTo(vault.coder, target, ['Host: evil.test', lease])
+    return service.received().includes('evil')
+  },
+  'what the tools of services send, and what the entry names': async (t, place) => {
+    const fields = [
+      ...['Accept: a', 'Anthropic-Version: 1', 'OpenAI-Beta: b', 'X-Stainless-Lang: js'],
+      ...['Git-Protocol: version=2', 'Idempotency-Key: k', 'X-Own: o'],
+    ]
+    const { values } = await sent(t, place, fields, { entry: { headers: ['x-own'] } })
+    const lost = fields.filter((line) => {
+      const [name = '', value = ''] = line.split(': ')
+      return values(name).join() !== `${value},${value}`
+    })
+    t.same(lost, [])
+    return lost.length > 0
+  },
+  'a path and a query that mean something else when they are written anew': async (t, place) => {
+    const line = 'GET /a%2Fb/c?x=1&y=%20'
+    const { lines } = await sent(t, place, [], { line })
+    return lines.join() !== `${line} HTTP/1.1,${line} HTTP/1.1`
+  },
+  'an encoded body of a request': async (t, place) => {
+    const fields = ['Content-Encoding: gzip', 'Content-Length: 4']
+    const { values, received } = await sent(t, place, fields, { line: 'POST /x', body: 'abcd' })
+    t.same(values('content-encoding'), ['gzip', 'gzip'], 'passes, as git sends it')
+    return !received.endsWith('\r\n\r\nabcd')
+  },
 })

@@ -1,79 +1,131 @@
-/** Attack: a request whose body has two lengths, an absolute target, trailers, or a method that repeats the request. */
-import t from 'tap'
+/** Attack: a request hides another one, or is none: two lengths, an absolute target, trailers, a second request behind the first. */
+import type { Test } from 'tap'
 import { exchange, parseAnswer, requestBytes, send } from '../../helpers/wire.ts'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import { LEASE, startVault } from '../../helpers/vault-forwarder.ts'
+import { bodyOf, isStolen, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
+import { startUpstream } from '../../helpers/upstream.ts'
 import { answerText, startByteService } from '../../helpers/vault-service.ts'
 
-const start = async (t: Parameters<typeof startVault>[0]) => {
-  const service = await startByteService(t, () => answerText('ok'))
-  return { service, ...(await startVault(t, service.origin)) }
-}
+type Request = readonly [line: string, fields: readonly string[], body: string]
 
-const REFUSED: Readonly<
-  Record<string, readonly [line: string, fields: readonly string[], body: string]>
-> = {
-  'Transfer-Encoding with Content-Length': [
-    'POST /s/github/x',
-    ['Transfer-Encoding: chunked', 'Content-Length: 3'],
-    '0\r\n\r\n',
-  ],
-  'two Content-Length': ['POST /s/github/x', ['Content-Length: 3', 'Content-Length: 3'], 'abc'],
-  'another Transfer-Encoding': [
-    'POST /s/github/x',
-    ['Transfer-Encoding: gzip, chunked'],
-    '0\r\n\r\n',
-  ],
-  'an absolute target': ['GET http://evil.test/x', [], ''],
-  'a target with an authority': ['GET //evil.test/x', [], ''],
-  TRACE: ['TRACE /s/github/x', [], ''],
-}
-for (const [name, [line, fields, body]] of Object.entries(REFUSED)) {
-  t.test(`${name} is refused, and the service is not dialled`, async (t) => {
-    const { service, port } = await start(t)
-    const { status } = await send(port, line, [LEASE, ...fields], body)
-    t.ok(status === 400 || status === 403, `${status}`)
-    t.equal(service.dials(), 0)
-  })
-}
+/** Requests that are refused at both doors, before anything is dialled. `SERVICE` stands for the entry. */
+const refused =
+  (...requests: readonly Request[]) =>
+  async (t: Test, { aim, port, vault }: VaultPlace) => {
+    const service = await startByteService(t, () => answerText('ok'))
+    const { service: name, lease } = await aim(service.origin)
+    for (const door of [port, vault.coder])
+      for (const [line, fields, body] of requests) {
+        const target = line.replace('SERVICE', name)
+        const host = fields.some((field) => field.startsWith('Host')) ? [] : ['Host: 127.0.0.1']
+        const { status, raw } = await send(door, target, [...host, lease, ...fields], body)
+        t.ok(status >= 400 && status < 500, `${status} for ${target.slice(0, 80)} ${fields.join()}`)
+        t.notMatch(raw.slice(1), /HTTP\/1\.1 200/)
+      }
+    return service.dials() > 0
+  }
 
-t.test('the trailers of a request and of an answer are dropped', async (t) => {
-  const service = await startByteService(
-    t,
-    () =>
-      `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Key\r\nConnection: close\r\n\r\n2\r\nok\r\n0\r\nX-Key: ${CREDENTIAL}\r\n\r\n`,
-  )
-  const { port } = await startVault(t, service.origin)
-  const bytes = requestBytes(
-    'POST /s/github/x',
-    [LEASE, 'Transfer-Encoding: chunked', 'Trailer: X-HTTP-Method-Override', 'Connection: close'],
-    '1\r\na\r\n0\r\nX-HTTP-Method-Override: DELETE\r\n\r\n',
-  )
-  const { raw, body } = parseAnswer(await exchange(port, bytes))
-  t.equal(body, '2\r\nok\r\n0\r\n\r\n')
-  t.notMatch(raw, /X-Key/i)
-  t.notMatch(service.received(), /Override/i)
-})
+const CHUNKED = 'Transfer-Encoding: chunked'
+const END = '0\r\n\r\n'
+const POST = 'POST /s/SERVICE/x'
+const GET = 'GET /s/SERVICE/x'
 
-t.test('an informational answer is not forwarded, with what is in it', async (t) => {
-  const service = await startByteService(
-    t,
-    () => `HTTP/1.1 103 Early Hints\r\nLink: <${CREDENTIAL}>\r\n\r\n${answerText('ok')}`,
-  )
-  const { port } = await startVault(t, service.origin)
-  const { status, raw } = await send(port, 'GET /s/github/x', [LEASE])
-  t.equal(status, 200)
-  t.notMatch(raw, /Link/)
-})
-
-t.test('an answer with two lengths is refused', async (t) => {
-  const service = await startByteService(
-    t,
-    () => 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
-  )
-  const { port } = await startVault(t, service.origin)
-  t.equal(
-    (await send(port, 'GET /s/github/x', [LEASE])).headers['x-vault-error'],
-    'answer-malformed',
-  )
+await runAgainstVault(import.meta.url, {
+  'Transfer-Encoding with Content-Length': refused(
+    [POST, [CHUNKED, 'Content-Length: 3'], END],
+    [POST, ['Content-Length: 3', CHUNKED], END],
+  ),
+  'two Content-Length': refused(
+    [POST, ['Content-Length: 3', 'Content-Length: 3'], 'abc'],
+    [POST, ['Content-Length: 3', 'Content-Length: 30'], 'abc'],
+    [POST, ['Content-Length: 3, 3'], 'abc'],
+    [POST, ['Content-Length: +3'], 'abc'],
+  ),
+  'another Transfer-Encoding': refused(
+    [POST, ['Transfer-Encoding: gzip, chunked'], END],
+    [POST, ['Transfer-Encoding: xchunked'], END],
+    [POST, ['Transfer-Encoding : chunked'], END],
+    [POST, [CHUNKED, CHUNKED], END],
+    [POST, ['Transfer-Encoding: chunked, identity'], END],
+  ),
+  'an absolute target': refused(
+    ['GET http://evil.test/s/SERVICE/x', [], ''],
+    ['GET http://127.0.0.1/s/SERVICE/x', [], ''],
+    ['GET https://evil.test', [], ''],
+  ),
+  'a target with an authority': refused(
+    ['GET //evil.test/x', [], ''],
+    ['GET //evil.test/s/SERVICE/x', [], ''],
+    ['GET /s/SERVICE//evil.test/x', [], ''],
+    ['GET /s/SERVICE@evil.test/x', [], ''],
+  ),
+  'TRACE and CONNECT': refused(['TRACE /s/SERVICE/x', [], ''], ['TRACK /s/SERVICE/x', [], '']),
+  'folded lines, bare CR and LF, and NUL': refused(
+    [GET, ['Accept: a\r\n b'], ''],
+    [GET, ['Accept: a\rX-A: b'], ''],
+    [GET, ['Accept: a\nX-A : b'], ''],
+    [GET, ['Accept: a\0b'], ''],
+  ),
+  'a very long path, and very many headers': refused(
+    [`GET /s/SERVICE/${'a'.repeat(20_000)}`, [], ''],
+    [GET, Array.from({ length: 120 }, (_, i) => `X-A-${i}: 1`), ''],
+    [GET, [`Accept: ${'a'.repeat(20_000)}`], ''],
+  ),
+  'trailers of a request': async (t, { aim, port }) => {
+    const service = await startByteService(t, () => answerText('ok'))
+    const { service: name, lease } = await aim(service.origin)
+    const bytes = requestBytes(
+      `POST /s/${name}/x`,
+      [lease, 'Host: 127.0.0.1', CHUNKED, 'Trailer: X-HTTP-Method-Override', 'Connection: close'],
+      '1\r\na\r\n0\r\nX-HTTP-Method-Override: DELETE\r\nAuthorization: Bearer a\r\n\r\n',
+    )
+    t.equal(bodyOf(parseAnswer(await exchange(port, bytes))), 'ok')
+    return /Override|Bearer a/i.test(service.received())
+  },
+  'a second request in the body of the first': async (t, { aim }) => {
+    const service = await startUpstream(t)
+    const inner = 'DELETE /everything HTTP/1.1\r\nHost: a\r\n\r\n'
+    const { sendToBoth } = await aim(service.url)
+    await sendToBoth('POST /x', [`Content-Length: ${inner.length}`], inner)
+    await sendToBoth('POST /x', [CHUNKED], `${inner.length.toString(16)}\r\n${inner}\r\n${END}`)
+    t.same([...new Set(service.requests.map(({ body }) => body))], [inner])
+    return service.requests.some(({ method }) => method !== 'POST') || service.requests.length !== 4
+  },
+  'a second request behind the first, without a lease': async (t, { aim, port }) => {
+    const service = await startByteService(t, () => answerText('ok'))
+    const { service: name, lease } = await aim(service.origin)
+    const first = requestBytes(`GET /s/${name}/1`, ['Host: 127.0.0.1', lease])
+    const second = requestBytes(`GET /s/${name}/2`, ['Host: 127.0.0.1', 'Connection: close'])
+    const raw = await exchange(port, first + second)
+    t.match(raw, /x-vault-error: lease-missing/i)
+    return service.received().includes('/2')
+  },
+  'Upgrade: h2c': async (t, { aim }) => {
+    const service = await startByteService(t, () => answerText('ok'))
+    const { sendToBoth } = await aim(service.origin)
+    const fields = [
+      'Connection: close, Upgrade, HTTP2-Settings',
+      'Upgrade: h2c',
+      'HTTP2-Settings: AAMAAABk',
+    ]
+    await sendToBoth('GET /x', fields)
+    return /^(?:upgrade|http2-settings):/im.test(service.received())
+  },
+  'Expect: 100-continue for a request that is refused': async (t, { aim }) => {
+    const service = await startByteService(t, () => answerText('ok'))
+    const { sendToBoth } = await aim(service.origin, { methods: ['GET'] })
+    const answers = await sendToBoth('POST /x', ['Expect: 100-continue', 'Content-Length: 3'])
+    t.same(
+      answers.map(({ status }) => status),
+      [403, 403],
+    )
+    return service.dials() > 0
+  },
+  'a credential of the agent’s own in the body': async (t, { aim }) => {
+    const service = await startByteService(t, (head) => answerText(`${head.length}`))
+    const { send: ask, token } = await aim(service.origin)
+    await ask('POST /x', ['Content-Length: 36'], CREDENTIAL)
+    t.notMatch(service.received(), token)
+    return isStolen(service.received().replace(`Bearer ${CREDENTIAL}`, '').replace(CREDENTIAL, ''))
+  },
 })

@@ -1,33 +1,33 @@
 /** Attack: an agent lets the service repeat the credential again and again. */
-import t from 'tap'
-import { send } from '../../helpers/wire.ts'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import { LEASE, startVault } from '../../helpers/vault-forwarder.ts'
+import { leaseAt } from '../../helpers/vault-doors.ts'
+import { refusalOf, runAgainstVault } from '../../helpers/vault-gallery.ts'
 import { answerText, startByteService } from '../../helpers/vault-service.ts'
+import { eventually } from '../../helpers/waiting.ts'
 
-t.test(
-  'the third repetition in ten minutes suspends the entry, which is not dialled any more',
-  async (t) => {
+await runAgainstVault(import.meta.url, {
+  'a fourth repetition in ten minutes': async (t, { aim, vault }) => {
     const service = await startByteService(t, () => answerText(CREDENTIAL))
-    const vault = await startVault(t, service.origin)
-    for (let i = 0; i < 3; i++) {
-      t.equal(vault.isSuspended(), false)
-      t.equal((await send(vault.port, 'GET /s/github/x', [LEASE])).status, 200)
+    const { send, sendToBoth, service: name, rows } = await aim(service.origin)
+    for (let i = 0; i < 3; i++) t.equal((await send('GET /x')).status, 200)
+    for (const answer of await sendToBoth('GET /x')) {
+      t.match(refusalOf(answer), /^40[13] /)
+      t.match(answer.body, name)
     }
-    t.equal(vault.isSuspended(), true)
-    const { status, headers, body } = await send(vault.port, 'GET /s/github/x', [LEASE])
-    t.same([status, headers['x-vault-error']], [403, 'suspended'])
-    t.match(body, 'workspace-gateway vault resume github')
-    t.equal(service.dials(), 3)
+    await t.rejects(leaseAt(vault.coder, { service: name }), /vault resume/)
+    t.ok(rows().some(({ op }) => op === 'suspend'))
+    await vault.command(`/v1/entries/${name}/resume`, {})
+    t.ok(await leaseAt(vault.coder, { service: name }))
+    return service.dials() > 3
   },
-)
-
-t.test('an answer that repeats it often counts once', async (t) => {
-  const service = await startByteService(t, () =>
-    answerText(`${CREDENTIAL} ${CREDENTIAL}`, [`X-A: ${CREDENTIAL}`, `X-B: ${CREDENTIAL}`]),
-  )
-  const vault = await startVault(t, service.origin)
-  await send(vault.port, 'GET /s/github/x', [LEASE])
-  t.equal(vault.isSuspended(), false)
-  t.equal(vault.rows.filter(({ op }) => op === 'reflected').length, 1)
+  'an answer that repeats it often, to suspend the entry at once': async (t, { aim }) => {
+    const service = await startByteService(t, () =>
+      answerText(`${CREDENTIAL} ${CREDENTIAL}`, [`X-A: ${CREDENTIAL}`, `X-B: ${CREDENTIAL}`]),
+    )
+    const { send, rows } = await aim(service.origin)
+    await send('GET /x')
+    await eventually(() => rows().some(({ reason }) => reason === 'done'), 'the use has ended')
+    t.equal(rows().filter(({ op }) => op === 'reflected').length, 1)
+    return (await send('GET /x')).status !== 200
+  },
 })

@@ -121,15 +121,39 @@ t.test('overlapping hits are all masked', async (t) => {
   t.equal(scrub(automaton, Buffer.from('-abcabcabcabxx-')).toString(), `-${'*'.repeat(13)}-`)
 })
 
-t.test('only the beginning of a form is held back, until it is known not to be one', async (t) => {
+t.test('the end of a text is held back, but for what ends with a line break', async (t) => {
   const scrubber = new Scrubber(automatonOf(entryOf({}, KEY)))
   t.equal(scrubber.push(Buffer.from('data: hello\n\n')).toString(), 'data: hello\n\n')
-  t.equal(scrubber.push(Buffer.from('data: ghp_Z')).toString(), 'data: ')
-  t.equal(scrubber.heldBytes, 5)
-  t.equal(scrubber.push(Buffer.from('oo\n')).toString(), 'ghp_Zoo\n')
+  t.equal(scrubber.push(Buffer.from('data: a\rdata: ghp_Z')).toString(), 'data: a\r')
+  t.equal(scrubber.heldBytes, 11)
+  t.equal(scrubber.push(Buffer.from('oo\n')).toString(), 'data: ghp_Zoo\n')
   t.equal(scrubber.push(Buffer.from('ghp_')).toString(), '')
   t.equal(scrubber.end().toString(), 'ghp_', 'the end of the answer releases it')
   t.equal(scrubber.hits, 0)
+})
+
+t.test('how much is held back does not tell how the credential goes on', async (t) => {
+  const needles = needlesOf(entryOf({}, KEY), [])
+  const automaton = new Automaton(needles)
+  const longest = Math.max(...needles.map(({ length }) => length))
+  const heldAfter = (text: string) => {
+    const scrubber = new Scrubber(automaton)
+    for (const part of text.match(/[^]{1,70}/g) ?? []) scrubber.push(Buffer.from(part))
+    return scrubber.heldBytes
+  }
+  for (const before of ['', 'a '.repeat(20), 'a '.repeat(500)])
+    for (const end of [KEY.slice(0, 5), 'ghp_x', 'xxxxx', KEY.slice(-5), '\\u006']) {
+      const text = before + end
+      t.equal(heldAfter(text), Math.min(text.length, longest - 1), end)
+    }
+})
+
+t.test('a form that has the byte of a line break is held back as a whole', async (t) => {
+  const value = 'ਅਆਇਈਉਊਏਐਓਔ' // U+0A05 …: its UTF-16 is full of 0x0a
+  const automaton = automatonOf(entryOf({ kind: 'basic' }, value))
+  const text = Buffer.from(value, 'utf16le')
+  for (let at = 0; at <= text.length; at++)
+    t.notMatch(scrub(automaton, text, [at]).toString('utf16le'), value.slice(1, 6))
 })
 
 t.test('versions that are kept are masked besides the newest', async (t) => {
