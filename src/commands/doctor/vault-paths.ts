@@ -2,8 +2,9 @@
  * Can anybody but the vault's user reach its files, and anybody but an agent its door? Owners and modes say, as the vault reports them,
  * because no other user may look at most of them.
  */
-import type { OwnPath, PathRole } from '../../vault/self-check.ts'
+import { selfCheck, type OwnPath, type PathRole } from '../../vault/self-check.ts'
 import { fail, pass, skip, warn, type Finding, type Verdict } from './finding.ts'
+import { readUsers } from './users.ts'
 import type { Scene } from './vault-scene.ts'
 
 /** The names of the checks. */
@@ -72,12 +73,28 @@ export function judgePaths(scene: Scene): Finding[] {
   ]
 }
 
+/**
+ * What "workspace-gateway vault check" says of paths, in doctor's words. It judges the file itself and the key's file elsewhere, and
+ * what is not there may come with the next start.
+ */
+export function pathWarnings(config: Parameters<typeof selfCheck>[0]): string[] {
+  const self = selfCheck(config)
+  const scene = {
+    ...{ self, vault: self.uid, gateway: undefined, agents: self.agents, users: readUsers() },
+    ...{ services: [], proc: '', isOneUser: false },
+  }
+  const paths = self.paths.filter(
+    ({ role, found }) => found !== null && role !== 'file' && role !== 'key-file',
+  )
+  return problemsOf(paths, scene).map(({ text, remedy }) => `${text}; ${remedy}`)
+}
+
 function judgeSome(
   check: string,
   { paths, scene }: { readonly paths: readonly OwnPath[]; readonly scene: Scene },
 ): Finding[] {
   if (paths.length === 0) return [skip(check, 'the vault reports none')]
-  const problems = paths.flatMap((path) => problemOf(path, scene) ?? [])
+  const problems = problemsOf(paths, scene)
   const worstFirst = problems.toSorted((one, other) => rank(one) - rank(other))
   const findings = worstFirst.slice(0, MAX_NAMED).map(({ verdict, text, remedy }) => {
     return verdict === 'fail' ? fail(check, text, remedy) : warn(check, text, remedy)
@@ -87,6 +104,12 @@ function judgeSome(
       warn(check, `${problems.length - MAX_NAMED} more of this kind`, 'run doctor again'),
     )
   return findings.length > 0 ? findings : [pass(check, passText(check, paths, scene))]
+}
+
+/** Each problem once: the file and the audit log are usually in one folder. */
+function problemsOf(paths: readonly OwnPath[], scene: Scene): Problem[] {
+  const problems = paths.flatMap((path) => problemOf(path, scene) ?? [])
+  return [...new Map(problems.map((problem) => [problem.text, problem])).values()]
 }
 
 function rank({ verdict }: Problem): number {

@@ -81,12 +81,12 @@ function memoryText({ proc }: Scene): string {
 
 function passText({ vault, gateway, agents, services, users }: Scene): string {
   const named = [
-    `the vault is ${users.userName(vault)}`,
-    ...(gateway === undefined ? [] : [`the gateway ${users.userName(gateway)}`]),
-    ...agents.map(({ name, uid }) => `${name} ${users.userName(uid)}`),
+    `the vault runs as ${users.userName(vault)}`,
+    ...(gateway === undefined ? [] : [`the gateway as ${users.userName(gateway)}`]),
+    ...agents.map(({ name, uid }) => `${name} as ${users.userName(uid)}`),
     ...services
       .filter(({ uid }) => agents.every((agent) => agent.uid !== uid))
-      .map(({ name, uid }) => `${name} ${users.userName(uid)}`),
+      .map(({ name, uid }) => `${name} as ${users.userName(uid)}`),
   ]
   return named.join(', ')
 }

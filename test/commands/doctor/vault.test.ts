@@ -25,6 +25,7 @@ import type { Scene } from '../../../src/commands/doctor/vault-scene.ts'
 import { judgeUsers } from '../../../src/commands/doctor/vault-users.ts'
 import { examineVault } from '../../../src/commands/doctor/vault.ts'
 import { doctor } from '../../../src/commands/doctor.ts'
+import { vault as vaultCommand } from '../../../src/commands/vault.ts'
 import { loadConfig } from '../../../src/config/load.ts'
 import { auditPathOf, ownerSocket } from '../../../src/vault/protocol.ts'
 import { selfCheck, type SelfCheck } from '../../../src/vault/self-check.ts'
@@ -69,6 +70,8 @@ async function look(
 
 const of = (findings: readonly Finding[], check: string) =>
   findings.filter((finding) => finding.check === check)
+
+const isFault = ({ verdict }: Finding) => verdict === 'warn' || verdict === 'fail'
 
 /** A vault whose agents are its own user, so that every folder is as the vault makes it. */
 const startVault = (t: Test, settings: Record<string, string> = {}) =>
@@ -126,6 +129,13 @@ t.test('a sound vault passes every question', async (t) => {
   ])
   t.match(of(findings, 'vault-settings-kept'), [{ verdict: 'skip' }])
   t.equal(findings.length, 10)
+  const page = readFileSync('docs/vault.md', 'utf8')
+  const explained = [...page.matchAll(/^\| `(vault-[a-z-]+)` \| [a-z]/gm)].map(([, name]) => name)
+  t.same(
+    explained,
+    findings.map(({ check }) => check),
+    'each is in docs/vault.md, in this order',
+  )
 })
 
 t.test('a vault that cannot be asked is told apart by its reason', async (t) => {
@@ -215,8 +225,8 @@ t.test('who shares a user with the vault, and what that means', async (t) => {
   const one = (name: string, uid: number) => ({ name, uid })
   const service = (name: string, uid: number, isAgent = false) => ({ name, uid, isAgent })
   for (const [change, verdict, detail] of [
-    [{}, 'pass', /^the vault is 4000, the gateway 4003, coder 4001, ops 4002$/],
-    [{ gateway: undefined }, 'pass', /^the vault is 4000, coder/],
+    [{}, 'pass', /^the vault runs as 4000, the gateway as 4003, coder as 4001, ops as 4002$/],
+    [{ gateway: undefined }, 'pass', /^the vault runs as 4000, coder/],
     [{ isOneUser: true }, 'warn', /all run as 4000.*, the vault's memory .* no protection/],
     [{ agents: [one('coder', 0)] }, 'fail', /coder has the uid 0, which can read everything.*root/],
     [{ agents: [one('coder', 4000)] }, 'fail', /coder has the uid 4000, which can read everything/],
@@ -226,7 +236,7 @@ t.test('who shares a user with the vault, and what that means', async (t) => {
     [{ vault: 0 }, 'warn', /^the vault runs as root$/],
     [{ services: [service('terminal', 0, true)] }, 'fail', /terminal has the uid 0/],
     [{ services: [service('terminal', 4003, true)] }, 'fail', /terminal runs as the gateway's/],
-    [{ services: [service('stats', 0)] }, 'pass', /coder 4001, ops 4002, stats/],
+    [{ services: [service('stats', 0)] }, 'pass', /coder as 4001, ops as 4002, stats as /],
     [{ services: [service('stats', 4000)] }, 'fail', /stats runs as the vault's user, the vault's/],
     [{ services: [service('stats', 4003)] }, 'warn', /stats runs as the gateway's user/],
   ] as ReadonlyArray<[Partial<Scene>, string, RegExp]>) {
@@ -317,10 +327,43 @@ t.test(
     chmodSync(log, 0o644)
     chmodSync(data, 0o755)
     const verdicts = of(await look(t, known(vault)), FILES).map(({ verdict }) => verdict)
-    t.ok(verdicts.length >= 3, 'all are named')
+    t.equal(verdicts.length, 3, 'each is named once')
     t.same(verdicts, verdicts.toSorted(), 'the worst first')
   },
 )
+
+t.test('"vault check" says the same of the same', async (t) => {
+  const vault = await startVault(t)
+  await vault.add('http://127.0.0.1:1')
+  const { VAULT_FILE: file = '', VAULT_STATE_DIR: data = '', VAULT_SOCKETS: doors = '' } = vault.env
+  const check = () =>
+    runCommand(
+      async (args, env, io) => (await vaultCommand(args, { ...env }, io)) ?? -1,
+      ['check'],
+      vault.env,
+    )
+  const unwise = (text: string) => text.replace(/^workspace-gateway: VAULT_AGENTS: .*\n/gm, '')
+  t.match(await check(), { code: 0, out: /nothing in it was changed/ })
+  t.equal(unwise((await check()).err), '')
+  for (const [path, mode, usual, expected] of [
+    [`${file}.prev`, 0o640, 0o600, 0],
+    [auditPathOf(data), 0o604, 0o600, 0],
+    [data, 0o755, 0o700, 0],
+    [join(doors, 'coder'), 0o2770, 0o700, 0],
+    [file, 0o644, 0o600, 78],
+  ] as const) {
+    chmodSync(path, mode)
+    const { code, err } = await check()
+    t.equal(code, expected, path)
+    const findings = await look(t, known(vault))
+    const [found] = [FILES, DOORS].flatMap((name) => of(findings, name).filter(isFault))
+    if (expected === 0)
+      t.equal(unwise(err), `workspace-gateway: ${found?.detail}; ${found?.remedy}\n`)
+    else t.match(err, /is open to others \(mode 0644\); run "chmod 600"/)
+    t.match(found?.detail, `${path} is open to others (mode ${mode.toString(8)})`)
+    chmodSync(path, usual)
+  }
+})
 
 t.test('what is gone, or is something else, is named', async (t) => {
   const vault = await startVault(t)
@@ -598,7 +641,7 @@ t.test(
 
     const users = of(await look(t, settings), 'vault-users')
     t.match(users, [
-      { verdict: 'pass', detail: 'the vault is daemon, the gateway news, coder games' },
+      { verdict: 'pass', detail: 'the vault runs as daemon, the gateway as news, coder as games' },
     ])
     for (const [check, path, [uid, gid], expected] of [
       [FILES, file, [OPS.uid, OPS.gid], { detail: /belongs to another user \(mail\)/ }],
