@@ -62,7 +62,7 @@ export function selfCheck(
   const { file, stateDir, sockets, agents } = config
   const key = keyIn(environment)
   const folders = [dirname(file), stateDir, sockets]
-  if (key.file !== undefined) folders.push(dirname(key.file))
+  if (key.file !== undefined) folders.push(key.file)
   return {
     uid: process.geteuid?.() ?? 0,
     agents: agents.map(({ name, uid }) => ({ name, uid })),
@@ -129,16 +129,16 @@ function auditFiles(stateDir: string): string[] {
   return [log, ...parts.slice(0, MAX_AUDIT_FILES).map((name) => join(stateDir, name))]
 }
 
-/** Every folder above a folder, by its name and, where a link is on the way, by its real name. */
-function foldersAbove(folder: string): string[] {
+/** Every folder above a path, by its name and, where a link is on the way, by its real name. */
+function foldersAbove(start: string): string[] {
   const above = (path: string): string[] => {
     const parent = dirname(path)
     return parent === path ? [] : [parent, ...above(parent)]
   }
   try {
-    return [...above(folder), ...above(realpathSync(folder))]
+    return [...above(start), ...above(realpathSync(start))]
   } catch {
-    return above(folder)
+    return above(start)
   }
 }
 

@@ -19,6 +19,7 @@ import t, { type Test } from 'tap'
 import { VERSION } from '../../../src/answers/version.ts'
 import { Examination, type Machine } from '../../../src/commands/doctor/examination.ts'
 import type { Finding } from '../../../src/commands/doctor/finding.ts'
+import { listeningUsers } from '../../../src/commands/doctor/processes.ts'
 import { readUsers } from '../../../src/commands/doctor/users.ts'
 import { judgeAudit, judgeEntries } from '../../../src/commands/doctor/vault-entries.ts'
 import type { Scene } from '../../../src/commands/doctor/vault-scene.ts'
@@ -283,6 +284,7 @@ t.test('who listens on the port of a service is compared too', async (t) => {
     join(proc, 'net/tcp6'),
     `   0: 00000000000000000000000000000000:0BB8 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000 ${OWN} 0 1 1\n`,
   )
+  t.same(listeningUsers(proc, 3000), [4007, OWN])
   const [worse] = of(await look(t, settings, { proc }), 'vault-users')
   t.match(worse, { verdict: 'fail', detail: new RegExp(`openclaw has the uid ${OWN}`) })
 })
@@ -390,7 +392,8 @@ t.test('what is gone, or is something else, is named', async (t) => {
 
 t.test('the file of the key is looked at, and so is what is above it', async (t) => {
   const folder = temporaryFolder(t)
-  const key = join(folder, 'key')
+  const key = join(folder, 'keys/key')
+  mkdirSync(dirname(key))
   const other = join(folder, 'rest')
   mkdirSync(other)
   writeFileSync(key, `${MASTER_KEY_TEXT}\n`, { mode: 0o600 })
@@ -402,7 +405,7 @@ t.test('the file of the key is looked at, and so is what is above it', async (t)
     looked.paths.find(({ role }) => role === 'key-file'),
     { path: key, found: { kind: 'file', mode: 0o600, uid: OWN } },
   )
-  t.ok(looked.paths.some(({ role, path }) => role === 'above' && path === dirname(folder)))
+  t.ok(looked.paths.some(({ role, path }) => role === 'above' && path === dirname(key)))
   t.equal(looked.key_in_environment, false)
   t.notMatch(JSON.stringify(looked), MASTER_KEY_TEXT)
   writeFileSync(environ, `VAULT_MASTER_KEY=${MASTER_KEY_TEXT}`)
@@ -439,6 +442,11 @@ t.test('the master key, settings and credentials in other processes are named', 
   const ofRoot = await kept({ uid: 0, program: 'boot.sh', VAULT_MASTER_KEY: MASTER_KEY_TEXT })
   t.not(ofRoot(KEY)[0]?.verdict, 'fail', 'who reads an environment of root needs no key')
   t.match(ofRoot(SETTINGS), [{ verdict: 'skip', detail: /run this as root/ }])
+
+  const own = startProc(t, { [process.pid]: { uid: 4001, VAULT_MASTER_KEY: MASTER_KEY_TEXT } })
+  const [itself] = of(await look(t, known(vault), { proc: own }), KEY)
+  t.not(itself?.verdict, 'fail', 'doctor may be started with the settings of the vault')
+  t.notMatch(itself?.detail, String(process.pid))
 
   const secret = await kept({ GATEWAY_JWT_SECRET: CREDENTIAL, BOOT_VAULT: 'x' })
   t.match(secret(SETTINGS), [
@@ -552,7 +560,7 @@ t.test('the whole doctor prints these lines, and no secret', async (t) => {
   })
   const env = testSettings({ GATEWAY_STATE_DIR: temporaryFolder(t), ...known(vault) })
   for (const args of [[], ['--json']]) {
-    const options = { outerAddresses: [], machine: { proc } }
+    const options = { outerAddresses: [], patience: 20, machine: { proc } }
     const { code, out } = await runCommand(doctor, args, env, options)
     t.equal(code, 1)
     t.match(out, 'vault-key-kept')
@@ -620,12 +628,15 @@ t.test(
     )
     const settings = { ...known(vault), GATEWAY_STATE_DIR: join(folder, 'state') }
     /** The real command, as a user. */
-    const doctorAs = (user: User): Finding[] => {
+    const doctorAs = (user: User, tries = 5): Finding[] => {
       const ran = spawnSync('setpriv', [...as(user), process.execPath, MAIN, 'doctor', '--json'], {
         ...{ encoding: 'utf8', timeout: 60_000, env: testSettings(settings) },
       })
       t.notMatch(ran.stdout, MASTER_KEY_TEXT)
       const { findings } = JSON.parse(ran.stdout) as { findings: Finding[] }
+      // The command has its usual patience, and the machine of a test may be busy.
+      const isBusy = of(findings, 'vault-answers')[0]?.detail.includes('no answer within') === true
+      if (isBusy && tries > 1) return doctorAs(user, tries - 1)
       return findings.filter(({ check }) => check.startsWith('vault-'))
     }
     const asGateway = doctorAs(GATEWAY)
