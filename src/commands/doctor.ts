@@ -7,7 +7,7 @@ import { configAdvice } from './advice.ts'
 import { examineClientAddress } from './doctor/client-address.ts'
 import { examineClock } from './doctor/clock.ts'
 import { examineAnswers } from './doctor/service-answers.ts'
-import { Examination, type Examine } from './doctor/examination.ts'
+import { Examination, type Examine, type Machine } from './doctor/examination.ts'
 import { fail, pass, warn, type Finding, type Verdict } from './doctor/finding.ts'
 import { examineGateway } from './doctor/gateway.ts'
 import { examineOpenPorts } from './doctor/open-ports.ts'
@@ -18,6 +18,7 @@ import { examineStateFolder } from './doctor/state-folder.ts'
 import { examineStats } from './doctor/stats.ts'
 import { examineTerminal } from './doctor/terminal.ts'
 import { examineTerminalsKeeper } from './doctor/terminals-keeper.ts'
+import { examineVault } from './doctor/vault.ts'
 import { doctorWords, PROBED_SERVICES, type ProbedService } from '../rules/services.ts'
 import type { Io } from './io.ts'
 import { jsonText } from './printable.ts'
@@ -49,6 +50,7 @@ const QUESTIONS: Readonly<Record<string, Examine>> = {
   'second-factor': examineSecondFactor,
   ...SERVICE_QUESTIONS,
   'terminals-keeper': examineTerminalsKeeper,
+  vault: examineVault,
   'open-ports': examineOpenPorts,
 }
 
@@ -58,6 +60,8 @@ export interface DoctorOptions {
   readonly outerAddresses?: readonly string[]
   /** How many times its usual time each answer may take: a test has everybody who is asked in one process, on a busy machine. */
   readonly patience?: number
+  /** Where the processes and the vault of this machine are. */
+  readonly machine?: Partial<Machine>
 }
 
 /**
@@ -69,13 +73,13 @@ export async function doctor(
   args: readonly string[],
   env: Environment,
   io: Io,
-  { outerAddresses, patience = 1 }: DoctorOptions = {},
+  options: DoctorOptions = {},
 ): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
     options: { json: { type: 'boolean', default: false } },
   })
-  const findings = await examine(env, outerAddresses, patience)
+  const findings = await examine(env, options)
   const isWell = findings.every(({ verdict }) => verdict !== 'fail')
   io.out(values.json ? jsonText({ ok: isWell, findings }) : tableOf(findings))
   return isWell ? EXIT.ok : EXIT.failed
@@ -83,8 +87,7 @@ export async function doctor(
 
 async function examine(
   env: Environment,
-  outerAddresses: readonly string[] | undefined,
-  patience: number,
+  { outerAddresses, patience = 1, machine = {} }: DoctorOptions,
 ): Promise<Finding[]> {
   let config: Config
   try {
@@ -94,7 +97,7 @@ async function examine(
     const remedy = 'correct it; "workspace-gateway check --explain NAME" tells what a setting takes'
     return error.problems.map((problem) => fail('configuration', problem, remedy))
   }
-  const examination = new Examination(config, outerAddresses, patience)
+  const examination = new Examination(config, outerAddresses, { patience, machine })
   const deadline = new AbortController()
   const asked = await Promise.all(
     Object.entries(QUESTIONS).map(async ([name, question]) =>
@@ -148,14 +151,14 @@ function tableOf(findings: readonly Finding[]): string {
   const indent = ' '.repeat(width + 8)
   const lines = findings.flatMap(({ check, verdict, detail, remedy }) => [
     `${SIGNS[verdict]}  ${check.padEnd(width)}  ${oneLine(detail)}`,
-    ...(remedy === undefined ? [] : [`${indent}-> ${remedy}`]),
+    ...(remedy === undefined ? [] : [`${indent}-> ${oneLine(remedy)}`]),
   ])
   const count = (verdict: Verdict) => findings.filter((one) => one.verdict === verdict).length
   const summary = `${count('pass')} passed, ${count('warn')} to look at, ${count('fail')} failed, ${count('skip')} not tried`
   return `${lines.join('\n')}\n\n${summary}\n`
 }
 
-/** Text without control characters: a detail may quote a service, which must not control the user's terminal. */
+/** Text without control characters: they may quote a service, which must not control the user's terminal. */
 function oneLine(text: string): string {
   return text.replace(/\p{C}/gu, '?')
 }

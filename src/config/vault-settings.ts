@@ -12,7 +12,7 @@ import {
   type ValuesOf,
 } from './program-settings.ts'
 import { MAX_SOCKET_PATH_BYTES, parseAbsolutePath } from './values.ts'
-import { OWNER_NAME, parseAgents, parseMasterKey } from './vault-values.ts'
+import { OWNER_NAME, parseAgents, parseMasterKey, type Agent } from './vault-values.ts'
 
 /** How the names of the vault's settings begin. */
 export const VAULT_PREFIX = 'VAULT_'
@@ -238,13 +238,17 @@ function agentWarnings({ agents }: VaultConfig): string[] {
   return [
     ...agents
       .filter(({ uid }) => uid === own || uid === 0)
-      .map(
-        ({ name, uid }) =>
-          `VAULT_AGENTS: ${name} has the uid ${uid}, which can read everything that the vault can; give it a user of its own`,
-      ),
-    ...shared.map(
-      ({ name, uid }) =>
-        `VAULT_AGENTS: ${name} shares the uid ${uid} with another agent; to the machine they are one, and each can use the other's door`,
-    ),
+      .map((agent) => `VAULT_AGENTS: ${readsEverything(agent)}; give it a user of its own`),
+    ...shared.map((agent) => `VAULT_AGENTS: ${sharesUid(agent)}`),
   ]
+}
+
+/** What is said of an agent that is root, or the vault's own user. */
+export function readsEverything({ name, uid }: Agent): string {
+  return `${name} has the uid ${uid}, which can read everything that the vault can`
+}
+
+/** What is said of an agent whose user another agent has too. */
+export function sharesUid({ name, uid }: Agent): string {
+  return `${name} shares the uid ${uid} with another agent; to the machine they are one, and each can use the other's door`
 }

@@ -22,6 +22,7 @@ import { Forwarder } from '../vault/forward/forwarder.ts'
 import { Reflections } from '../vault/forward/reflections.ts'
 import { presetOf } from '../vault/presets.ts'
 import { auditPathOf, ownerSocket } from '../vault/protocol.ts'
+import { selfCheck } from '../vault/self-check.ts'
 import { Vault } from '../vault/vault.ts'
 import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
@@ -163,6 +164,7 @@ async function startWith(
       agents: config.agents.map(({ name }) => name),
       port: doors.port ?? null,
       audit: { row: audit.last.number, hash: audit.last.hash },
+      self_check: selfCheck(config),
     }),
   })
   const timers = [

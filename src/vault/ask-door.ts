@@ -33,11 +33,8 @@ export async function askDoor(
   }
   request({ socketPath, method, path, headers, agent: false, signal }, resolve)
     .on('error', reject)
-    // Without a listener Node drops the connection and says nothing, so the question would have no end.
-    .on('upgrade', (_answer, socket) => {
-      socket.destroy()
-      reject(new Error('it switched to another protocol'))
-    })
+    // Without a response and without an error, when what answers switches to another protocol.
+    .on('close', () => reject(new Error('the connection was closed without an answer')))
     .end(body === undefined ? undefined : JSON.stringify(body))
   const answer = await promise
   return { status: answer.statusCode ?? 0, bytes: await bytesOf(answer, maxBytes) }

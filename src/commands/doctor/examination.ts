@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { networkInterfaces } from 'node:os'
 import { clientFrom } from '../../http/address.ts'
 import type { Config } from '../../config/load.ts'
+import { VAULT_SETTINGS } from '../../config/vault-settings.ts'
 import type { ServiceAddress } from '../../config/values.ts'
 import { buildRequestHeaders, type ForwardingMode } from '../../http/to-service.ts'
 import { doctorWords, SERVICES, type ProbedService } from '../../rules/services.ts'
@@ -15,6 +16,16 @@ export type Examine = (examination: Examination) => Promise<Finding[]>
 /** The user in whose name doctor sends requests; the logs have it. */
 export const DOCTOR = 'workspace-gateway-doctor'
 
+/** Where this machine has what no setting of the gateway names. */
+export interface Machine {
+  /** Where the kernel shows its processes. */
+  readonly proc: string
+  /** Where a vault has its doors unless it was told otherwise. */
+  readonly vaultSockets: string
+}
+
+const THIS_MACHINE: Machine = { proc: '/proc', vaultSockets: VAULT_SETTINGS.sockets.default ?? '' }
+
 /** The configuration under examination, and the requests that questions may send. */
 export class Examination {
   readonly config: Config
@@ -26,14 +37,16 @@ export class Examination {
   readonly clocks = new Map<string, number>()
   /** How many times its usual time each answer may take. */
   readonly patience: number
+  readonly machine: Machine
 
   constructor(
     config: Config,
     outerAddresses: readonly string[] = addressesBeyondLoopback(),
-    patience = 1,
+    { patience = 1, machine = {} }: { patience?: number; machine?: Partial<Machine> } = {},
   ) {
     this.config = config
     this.patience = patience
+    this.machine = { ...THIS_MACHINE, ...machine }
     this.publicHost = `${config.workspace}.${config.domain}`
     this.outerAddresses = outerAddresses
   }

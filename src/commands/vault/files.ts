@@ -13,6 +13,7 @@ import { VaultFileError } from '../../vault/at-rest/file-errors.ts'
 import { verifyAudit } from '../../vault/audit/verify.ts'
 import { auditPathOf, ownerSocket } from '../../vault/protocol.ts'
 import { VaultError } from '../../vault/vault-errors.ts'
+import { pathWarnings } from '../doctor/vault-paths.ts'
 import { CommandError, settingOf, wrongUsage } from '../owner.ts'
 import { jsonText, tableText } from '../printable.ts'
 import { askForBytes, askOwner, ownerSocketOf } from './ask-owner.ts'
@@ -31,7 +32,8 @@ export async function check({ args, env, io }: VaultContext): Promise<void> {
     ({ entry, what }) => (entry === undefined ? what : `entry "${entry}": ${what}`),
   )
   if (audited.problem !== undefined) problems.push(audited.problem)
-  for (const warning of warnings) io.err(`workspace-gateway: ${warning}\n`)
+  for (const warning of [...warnings, ...pathWarnings(config)])
+    io.err(`workspace-gateway: ${warning}\n`)
   if (problems.length > 0)
     throw new CommandError(`the vault is not sound:\n  ${problems.join('\n  ')}`, EXIT.config)
   io.out(
