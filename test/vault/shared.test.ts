@@ -165,6 +165,26 @@ t.test('a service of another name is found by --remote, and so are its tools', a
   t.match(json, { kind: 'workspace', remote: 'claude' })
 })
 
+t.test('exec sets the variables of the service’s tools, under whatever name', async (t) => {
+  const { a, b, addToB, upstream } = await start(t)
+  await a.command('/v1/entries', {
+    ...{ service: 'anthropic', value: CREDENTIAL, origin: upstream.url, allow_private: true },
+    grants: ['research/*'],
+  })
+  await addToB({ service: 'model', remote: 'anthropic' })
+  const asked = [
+    'const { ANTHROPIC_BASE_URL: base, ANTHROPIC_API_KEY: key } = process.env',
+    'const answer = await fetch(`${base}/v1/models`, { headers: { "x-api-key": key } })',
+    'console.log(key.slice(0, 11), answer.status)',
+  ].join('\n')
+  const node = [process.execPath, '--input-type=module', '-e', asked]
+  const args = ['vault', 'exec', 'model', '--socket', b.coder, '--', ...node]
+  const program = runBare(t, args, { PATH: process.env['PATH'] })
+  t.equal(await program.exited, 0, program.stderr())
+  t.equal(program.stdout(), 'sk-ant-hvl_ 200\n')
+  t.match(upstream.requests, [{ url: '/v1/models', headers: { 'x-api-key': CREDENTIAL } }])
+})
+
 t.test('two vaults that share with each other send no request round and round', async (t) => {
   const { a, asCoder, gateway, upstream, made } = await start(t)
   // A's own entry becomes one that leads to a workspace, here to A itself, which is the shortest circle.
