@@ -95,7 +95,9 @@ export function servicesPage(): string {
       `\`${name}\``,
       words.replace(/^The /, ''),
       PATH_WORDS[row.claims](row.path) + STRIPPING_WORDS[String(row.stripsPath)],
-      `\`${address.env}\`<br>\`${address.default}\``,
+      address === 'vault'
+        ? '`GATEWAY_VAULT_SOCKETS`'
+        : `\`${address.env}\`<br>\`${address.default}\``,
       FORWARDING_WORDS[row.forwarding],
       UPGRADE_WORDS[row.upgrades],
       BUDGET_WORDS[row.budget],
@@ -110,7 +112,8 @@ export function servicesPage(): string {
 
 The names are those of the log, of the metrics and of
 \`GATEWAY_SESSION_ROUTES\`; the settings are in [configuration.md](configuration.md). Every request for a service is from
-somebody who is signed in, but for \`/health\`, which the gateway answers itself.
+somebody who is signed in, but for \`/health\`, which the gateway answers itself. The vault is for other workspaces of the owner, which
+need an API token: [vault.md](vault.md#sharing-with-another-workspace).
 
 - **told**: which fields say who is calling.
 - **budget**: which one a signed-in browser spends by default.
@@ -150,6 +153,7 @@ ${rows.join('\n')}
 const PATH_WORDS = {
   prefix: (path) => `\`${path}\`, \`${path}/*\``,
   exact: (path) => `\`${path}\``,
+  vault: (path) => `\`${path}/*\`, when \`GATEWAY_VAULT_SOCKETS\` is set`,
   'control-ui': () => 'those of `GATEWAY_CONTROL_UI`; none when it is not set',
   rest: () => '`/` and everything else',
 } as const satisfies Record<ServiceRow['claims'], (path: string) => string>

@@ -72,7 +72,8 @@ export default stage(
           : credential.outcome
       exchange.principal = credential.outcome
       const { apiToken } = credential.outcome
-      if (apiToken !== undefined && !isInScope(apiToken, request)) return SCOPE_MISSING
+      if (apiToken === undefined ? config.forWorkspaces === true : !isInScope(apiToken, request))
+        return SCOPE_MISSING
       const mustBeSameOrigin = credential.kind === 'cookie' && (ws || !isSafeMethod(method))
       // An allowed origin uses the services. It gets no API token, no list of sessions and no renewal with a person's cookie.
       if (config.ownPages === true && credential.kind === 'cookie' && origin === 'allowed')

@@ -3,8 +3,11 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ERROR_FIELD, ownHeaders, type Answer } from '../src/answers/problem.ts'
 import type { Config } from '../src/config/load.ts'
+import { GatewayError } from '../src/answers/errors.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import { buildRequestHeaders, hasBody } from '../src/http/to-service.ts'
+import { TOKEN_NAME_FIELD } from '../src/http/vault-fields.ts'
+import type { ApiTokens } from '../src/identity/api-tokens.ts'
 import { bearerToken } from '../src/identity/credentials.ts'
 import type { Watchdog } from '../src/limits/watchdog.ts'
 import { answerFault } from '../src/request/answer-fault.ts'
@@ -21,6 +24,7 @@ export interface UpstreamOptions {
   readonly config: Pick<Config, 'workspace' | 'allowedOrigins' | 'firstByteSeconds' | 'idleSeconds'>
   readonly watchdog: Watchdog
   readonly basicMemory: BasicMemory
+  readonly apiTokens: Pick<ApiTokens, 'nameInForce'>
   /** Completes the handshake with the service, before the client gets its `101` (plugins/upgrade.ts). */
   readonly dial: (
     service: Service,
@@ -37,7 +41,7 @@ export interface UpstreamOptions {
  */
 export function buildUpstream(
   app: FastifyInstance,
-  { config, watchdog, basicMemory, dial }: UpstreamOptions,
+  { config, watchdog, basicMemory, apiTokens, dial }: UpstreamOptions,
 ): (service: Service, checkUpgrade: Check) => Hook {
   return (service, checkUpgrade) =>
     stageHook('upstream', function forward(request, reply) {
@@ -115,7 +119,7 @@ export function buildUpstream(
 
   function headersFor(service: Service, request: FastifyRequest): string[] {
     const { exchange, raw } = request
-    return buildRequestHeaders(raw.rawHeaders, {
+    const headers = buildRequestHeaders(raw.rawHeaders, {
       mode: service.mode,
       requestId: request.id,
       host: raw.headers.host ?? '',
@@ -123,13 +127,22 @@ export function buildUpstream(
       scheme: exchange.scheme,
       user: exchange.principal?.subject,
       workspace: config.workspace,
-      dropAuthorization: exchange.dropAuthorization,
+      dropAuthorization: exchange.dropAuthorization || service.row.forWorkspaces === true,
       authorization: injectedAuthorization(service, request),
       allowNextData:
         service.row.nextRouter === true &&
         exchange.target?.path.startsWith('/_next/data/') === true,
       upgrade: request.ws,
     })
+    if (service.row.forWorkspaces) headers.push(TOKEN_NAME_FIELD, workspaceOf(exchange))
+    return headers
+  }
+
+  /** The name of the workspace that asks, which is that of its API token. The stage `authentication` takes nobody else. */
+  function workspaceOf({ principal }: Exchange): string {
+    if (principal?.apiToken === undefined)
+      throw new GatewayError('internal-error', { reason: 'no workspace' })
+    return apiTokens.nameInForce(principal.apiToken)
   }
 
   /** The `Authorization` that replaces the client's; undefined to leave it. */

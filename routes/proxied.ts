@@ -67,7 +67,7 @@ async function mountService(
   forwardTo: ForwardTo,
   stepUp: boolean,
 ): Promise<void> {
-  const { path, upgrades } = service.row
+  const { path, upgrades, forWorkspaces } = service.row
   app.removeAllContentTypeParsers() // Fastify's own would read text/plain bodies, and refuse those over 1 MiB
 
   app.addHook('onRequest', function keepBodyOpaque({ raw }, _reply, done) {
@@ -92,7 +92,7 @@ async function mountService(
     prefix: path === '/' ? '' : path, // the address that the stage `target` gives the router (plugins/1-target.ts)
     routes: ['/'],
     httpMethods: [...METHODS],
-    config: { upgrades: upgrades !== 'none', stepUp },
+    config: { upgrades: upgrades !== 'none', stepUp, forWorkspaces: forWorkspaces === true },
     websocket: false, // @fastify/websocket owns the server's `upgrade` event (plugins/upgrade.ts)
     http: {}, // a sender without undici's pool; never reached
     globalAgent: true, // without an agent of its own

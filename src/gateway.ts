@@ -126,7 +126,7 @@ export async function buildGateway(
     beginTokenTry: (request, authorization) => budgets.beginTokenTry(request, authorization),
     idleMs: config.idleSeconds * 1000,
   })
-  const forwardTo = buildUpstream(app, { config, watchdog, basicMemory, dial }) // 8: for the routes of services
+  const forwardTo = buildUpstream(app, { config, watchdog, basicMemory, apiTokens, dial }) // 8: for the routes of services
 
   await app.register(health, {
     service: services.health,

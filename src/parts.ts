@@ -27,6 +27,7 @@ import { TerminalKeeper } from './terminals/keeper-client.ts'
 import { BasicMemory } from './terminals/safari-password.ts'
 import { VaultOwner } from './vault/owner-client.ts'
 import { endOfSession } from './terminals/session-of.ts'
+import { workspacesSocket } from './vault/protocol.ts'
 
 /** How many client addresses have a budget of their own. */
 const ADDRESS_CAPACITY = 100_000
@@ -108,7 +109,9 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
   const openSockets = new OpenSockets()
   const basicMemory = new BasicMemory()
   const strayBytes = new StrayBytesLog(logger)
+  const { vaultSockets } = config
   const services = openServices(config, {
+    vaultDoor: vaultSockets === undefined ? undefined : workspacesSocket(vaultSockets),
     onStrayBytes: (service, count) => strayBytes.note(service, count),
   })
   watchdog.add(basicMemory) // it forgets credentials in time

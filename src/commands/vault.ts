@@ -5,7 +5,7 @@ import { loadVaultConfig } from '../config/vault-settings.ts'
 import type { Io } from './io.ts'
 import { exitCodeOf, wrongUsage } from './owner.ts'
 import type { Input, VaultContext } from './vault/context.ts'
-import { HUB_OPTIONS, vaultIdOf } from './vault/hub.ts'
+import { HUB_OPTIONS, hubOf } from './vault/hub.ts'
 import { add, grant, list, remove, resume, revoke, rotate, show } from './vault/entries.ts'
 
 type Verb = (context: VaultContext) => Promise<void>
@@ -61,8 +61,8 @@ async function start(
   env: Record<string, string | undefined>,
 ): Promise<undefined> {
   const { values } = parseArgs({ args: [...args], options: HUB_OPTIONS })
-  const vaultId = await vaultIdOf(values.config)
+  const hub = await hubOf(values.config)
   const loaded = loadVaultConfig(env)
   const { runVault } = await import('../process/run-vault.ts')
-  await runVault({ ...loaded, vaultId }, env)
+  await runVault({ ...loaded, ...hub }, env)
 }

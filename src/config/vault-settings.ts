@@ -211,7 +211,7 @@ function refusedVariables(env: Environment): string[] {
 function pathProblems({ sockets, agents = [] }: Partial<Values>): string[] {
   if (sockets === undefined) return []
   const paths = [
-    join(sockets, OWNER_NAME, 'owner.sock'),
+    join(sockets, OWNER_NAME, 'workspaces.sock'),
     ...agents.map(({ name }) => join(sockets, name, 'agent.sock')),
   ]
   const long = paths.find((path) => Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES)

@@ -198,6 +198,16 @@ function hasOriginWide(raw: RawHeaders): boolean {
   return false
 }
 
+/**
+ * The fields of a response that nobody may store, without what a service says about storing it: the gateway then adds its own
+ * `no-store`. The `…-Cache-Control` fields are those of RFC 9213, which go before `Cache-Control` for the caches that they name.
+ */
+export function withoutCacheRules(fields: RawHeaders): string[] {
+  return fields.filter((_, i) => !CACHE_RULES.test(fields[i - (i % 2)] ?? ''))
+}
+
+const CACHE_RULES = /^(?:(?:[a-z0-9-]+-)?cache-control|surrogate-control|expires|pragma|age)$/i
+
 /** Removes `Content-Length`: a 204 has none (RFC 9110 section 8.6). */
 function withoutLength(headers: readonly string[]): string[] {
   return headers.filter((_, i) => headers[i - (i % 2)]?.toLowerCase() !== 'content-length')

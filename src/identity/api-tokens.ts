@@ -273,6 +273,21 @@ export class ApiTokens implements Watched {
     return old
   }
 
+  /**
+   * The name that a token has now or had before it was rotated, which its successor has: whoever it stands for, such as another
+   * workspace, is the same for both of them.
+   */
+  nameInForce(apiToken: ApiToken): string {
+    let newest = apiToken
+    for (
+      let next: ApiToken | undefined = apiToken;
+      next !== undefined;
+      next = this.#byId.get(next.replacedBy ?? '')
+    )
+      newest = next
+    return newest.name
+  }
+
   /** Revokes a token for good. Its next request fails, and what is open under it ends. */
   revoke(apiToken: ApiToken, cause: EndCause = 'revoked'): Ending {
     return this.#end([apiToken], cause, false)

@@ -22,6 +22,7 @@ import { Forwarder } from '../vault/forward/forwarder.ts'
 import { Reflections } from '../vault/forward/reflections.ts'
 import { presetOf } from '../vault/presets.ts'
 import { auditPathOf, ownerSocket } from '../vault/protocol.ts'
+import type { HubConfig } from '../vault/hub-yaml.ts'
 import { selfCheck } from '../vault/self-check.ts'
 import { Vault } from '../vault/vault.ts'
 import { endProcess, onStopSignals } from './ending.ts'
@@ -53,7 +54,7 @@ const KEPT_VARIABLES: ReadonlySet<string> = new Set([
  * @throws {ConfigError} when a folder, the file or the key cannot be used
  */
 export async function runVault(
-  { config, warnings, vaultId }: LoadedVault & { readonly vaultId: string },
+  { config, warnings, ...hub }: LoadedVault & HubConfig,
   env: Record<string, string | undefined>,
 ): Promise<void> {
   emptyEnvironment(env)
@@ -65,7 +66,7 @@ export async function runVault(
   }
   process.on('uncaughtException', survive)
   process.on('unhandledRejection', survive)
-  const running = await startVault(config, vaultId, logger).catch(async (error: unknown) => {
+  const running = await startVault(config, hub, logger).catch(async (error: unknown) => {
     await log.flush() // so that the reason comes last, where a supervisor looks for it
     throw describeStartFailure(config, error)
   })
@@ -101,13 +102,13 @@ interface RunningVault {
 /** The owner's door comes first: of two vaults that start at once one cannot open it, and never reads the file. */
 async function startVault(
   config: VaultConfig,
-  vaultId: string,
+  hub: HubConfig,
   logger: Logger,
 ): Promise<RunningVault> {
   const extraCa = extraCaOf(config)
   const owner = await openOwnerDoor(config.sockets, logger)
   try {
-    return await startWith(config, { owner, logger, extraCa, vaultId })
+    return await startWith(config, { owner, logger, extraCa, hub })
   } catch (error) {
     await owner.close()
     throw error
@@ -120,12 +121,12 @@ async function startWith(
     owner,
     logger,
     extraCa,
-    vaultId,
+    hub: { vaultId, sharedAcrossWorkspaces: isShared },
   }: {
     readonly owner: OpenOwnerDoor
     readonly logger: Logger
     readonly extraCa: string | undefined
-    readonly vaultId: string
+    readonly hub: HubConfig
   },
 ): Promise<RunningVault> {
   const audit = AuditLog.open(auditPathOf(config.stateDir), {})
@@ -153,7 +154,7 @@ async function startWith(
   })
   const startedAt = new Date().toISOString()
   const doors: OpenDoors = await openDoors(owner, {
-    ...{ config, entries: vault, audit: accesses.audit, forwarding, logger, presetOf },
+    ...{ config, entries: vault, audit: accesses.audit, forwarding, logger, presetOf, isShared },
     environmentOf: (leased) => clientEnvironment([leased]),
     recent: (limit) => audit.recent(limit),
     accesses: () => accesses.list(),

@@ -90,6 +90,8 @@ declare module 'fastify' {
     ownPages?: boolean
     /** Whether the route wants more than a sign-in (src/rules/step-up.ts). An API token passes: making it took that, or the machine. */
     stepUp?: boolean
+    /** Whether the route is for other workspaces of the owner, which come with an API token, and for no session of a person. */
+    forWorkspaces?: boolean
     /** Whether the route accepts WebSocket handshakes. */
     upgrades?: boolean
   }

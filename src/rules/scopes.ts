@@ -7,14 +7,14 @@ import { SERVICE_NAMES, SERVICES } from './services.ts'
 import type { RouteName } from './site-map.ts'
 import { decodeFully, type Target } from './target.ts'
 
-/** What a scope is about: a relayed service, the owner's side of the gateway, or the vault. */
-export type ScopeRoute = Exclude<RouteName, 'health' | 'gateway'> | 'owner' | 'vault'
+/** What a scope is about: a relayed service, or the owner's side of the gateway. */
+export type ScopeRoute = Exclude<RouteName, 'health' | 'gateway'> | 'owner'
 
 /** The services that a scope can name: those that the gateway relays to. */
 const RELAYED = SERVICE_NAMES.filter((name) => SERVICES[name].answeredBy === 'service')
 
 /** Everything that a scope can name. */
-export const SCOPE_ROUTES: readonly string[] = [...RELAYED, 'owner', 'vault']
+export const SCOPE_ROUTES: readonly string[] = [...RELAYED, 'owner']
 
 /** The scopes of a token that was made without naming any. */
 export const DEFAULT_SCOPES: readonly string[] = ['api']

@@ -14,13 +14,14 @@ export interface ServiceRow<Key extends string = string> {
   readonly path: `/${string}`
   /**
    * Which request paths belong to the service. `prefix`: `path` and everything below it. `exact`: `path` alone. `control-ui`:
-   * the prefix in GATEWAY_CONTROL_UI, none when it is not set. `rest`: whatever no other row claims.
+   * the prefix in GATEWAY_CONTROL_UI, none when it is not set. `vault`: as `prefix`, among the gateway's own paths, when
+   * GATEWAY_VAULT_SOCKETS is set. `rest`: whatever no other row claims.
    */
-  readonly claims: 'prefix' | 'exact' | 'control-ui' | 'rest'
+  readonly claims: 'prefix' | 'exact' | 'control-ui' | 'vault' | 'rest'
   /** Whether `path` is taken off before a request is forwarded. `by-setting`: when GATEWAY_API_PREFIX is `strip`. */
   readonly stripsPath: boolean | 'by-setting'
-  /** Where the service listens. Rows with one setting are one program. */
-  readonly address: AddressSetting<Key>
+  /** Where the service listens. Rows with one setting are one program. `vault`: at a door in GATEWAY_VAULT_SOCKETS. */
+  readonly address: AddressSetting<Key> | 'vault'
   /** Who answers: `service`, by a relayed request (routes/proxied.ts), or `gateway`, in a route of its own. */
   readonly answeredBy: 'service' | 'gateway'
   /**
@@ -64,6 +65,11 @@ export interface ServiceRow<Key extends string = string> {
    * bring it. One row at most: both are kept by session, not by service.
    */
   readonly basicPassword?: true
+  /**
+   * Whether it is for other workspaces of the owner alone: programs with an API token that has a scope for it, and no session of a
+   * person. It gets the token's name, and no `Authorization` of a client; nobody may store what it answers.
+   */
+  readonly forWorkspaces?: true
 }
 
 /** The setting that holds the address of a service. */
@@ -197,28 +203,53 @@ const ROWS = {
       bind: 'have the stats server listen on 127.0.0.1',
     },
   },
+  vault: {
+    words: 'The vault',
+    path: '/_gateway/vault',
+    claims: 'vault',
+    stripsPath: true,
+    address: 'vault',
+    answeredBy: 'service',
+    forwarding: 'none',
+    isolated: true,
+    serviceWorkers: false,
+    upgrades: 'none',
+    budget: 'address',
+    doctor: undefined,
+    forWorkspaces: true,
+  },
 } as const satisfies Record<string, ServiceRow>
 
 /** The name of a service: in settings, logs and metrics. */
 export type ServiceName = keyof typeof ROWS
 
 /** The name by which the code knows the setting of a service's address. */
-export type AddressKey = (typeof ROWS)[ServiceName]['address']['key']
+export type AddressKey = Exclude<(typeof ROWS)[ServiceName]['address'], string>['key']
 
 /** A service that doctor, `/_gateway/ready` and status look at. */
 export type ProbedService = {
   [Name in ServiceName]: (typeof ROWS)[Name]['doctor'] extends undefined ? never : Name
 }[ServiceName]
 
+/** A row whose address is a setting of its own. */
+type ListeningRow = ServiceRow<AddressKey> & { readonly address: AddressSetting<AddressKey> }
+
 /** The rows by name. */
-export const SERVICES: Readonly<Record<ServiceName, ServiceRow<AddressKey>>> = ROWS
+export const SERVICES: Readonly<
+  Record<ServiceName, ServiceRow<AddressKey>> & Record<ProbedService, ListeningRow>
+> = ROWS
 
 export const SERVICE_NAMES = Object.keys(ROWS) as readonly ServiceName[]
 
 export const PROBED_SERVICES = SERVICE_NAMES.filter(isProbed)
 
-/** The services whose requests are counted, and which the settings of budgets may therefore name. */
-export const COUNTED_SERVICES = SERVICE_NAMES.filter((name) => SERVICES[name].budget !== 'none')
+/**
+ * The services whose requests are counted, and which the settings of budgets may therefore name. Not one for other workspaces: nobody
+ * is there with a session, and a token has a rate of its own.
+ */
+export const COUNTED_SERVICES = SERVICE_NAMES.filter(
+  (name) => SERVICES[name].budget !== 'none' && SERVICES[name].forWorkspaces !== true,
+)
 
 /** What doctor says about a service. */
 export function doctorWords(name: ProbedService): DoctorWords {
@@ -228,7 +259,9 @@ export function doctorWords(name: ProbedService): DoctorWords {
 /** The settings of addresses, each once. */
 export const ADDRESS_SETTINGS: ReadonlyArray<AddressSetting<AddressKey>> = [
   ...new Map(
-    SERVICE_NAMES.map((name) => [SERVICES[name].address.key, SERVICES[name].address]),
+    SERVICE_NAMES.map((name) => SERVICES[name].address)
+      .filter((address) => address !== 'vault')
+      .map((address) => [address.key, address]),
   ).values(),
 ]
 

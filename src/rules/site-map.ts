@@ -22,14 +22,21 @@ export interface SiteMap {
   readonly controlUi: string | undefined
   /** Whether `/api` is removed from a path before the request is forwarded. */
   readonly stripApi: boolean
+  /** Whether the gateway knows of a vault, so that other workspaces may ask it. Default: false. */
+  readonly hasVault?: boolean
 }
 
 /** The site map of a configuration. */
 export function siteMapOf(config: {
   readonly controlUi: string | undefined
   readonly apiPrefix: 'strip' | 'keep'
+  readonly vaultSockets: string | undefined
 }): SiteMap {
-  return { controlUi: config.controlUi, stripApi: config.apiPrefix === 'strip' }
+  return {
+    controlUi: config.controlUi,
+    stripApi: config.apiPrefix === 'strip',
+    hasVault: config.vaultSockets !== undefined,
+  }
 }
 
 /** The services that claim paths in one way. */
@@ -58,6 +65,7 @@ const CLAIMS: readonly Claim[] = [
   ...claiming('prefix').map((route) => ({ path: SERVICES[route].path, route, isPrefix: true })),
   { path: '/_gateway', route: 'gateway', isPrefix: true },
 ]
+const VAULT = theOneClaiming('vault')
 const CONTROL_UI = theOneClaiming('control-ui')
 const REST = theOneClaiming('rest')
 
@@ -65,15 +73,20 @@ const REST = theOneClaiming('rest')
 export const RESERVED_PREFIXES: readonly string[] = CLAIMS.map(({ path }) => path)
 
 /** The route of a path. Prefixes match whole segments, case-sensitively: `/terminalx` is the dashboard's. */
-export function routeOf(path: string, { controlUi }: SiteMap): RouteName {
-  for (const claim of CLAIMS)
-    if (claim.isPrefix ? hasPrefix(path, claim.path) : path === claim.path) return claim.route
+export function routeOf(path: string, { controlUi, hasVault }: SiteMap): RouteName {
+  for (const { path: claimed, isPrefix, route } of CLAIMS) {
+    if (isPrefix ? !hasPrefix(path, claimed) : path !== claimed) continue
+    return route === 'gateway' && hasVault === true && hasPrefix(path, SERVICES[VAULT].path)
+      ? VAULT
+      : route
+  }
   return controlUi !== undefined && hasPrefix(path, controlUi) ? CONTROL_UI : REST
 }
 
 /** The path of a service as clients see it; undefined when the service is switched off. */
-export function pathOf(name: ServiceName, { controlUi }: SiteMap): string | undefined {
+export function pathOf(name: ServiceName, { controlUi, hasVault }: SiteMap): string | undefined {
   const { claims, path } = SERVICES[name]
+  if (claims === 'vault' && hasVault !== true) return undefined
   return claims === 'control-ui' ? controlUi : path
 }
 

@@ -12,7 +12,11 @@ import type { Exchange } from '../request/exchange.ts'
 import { SESSION_ENDED_REASON } from '../answers/close-reasons.ts'
 import { sessionOver } from '../request/session-over.ts'
 import { fieldLines } from '../http/fields.ts'
-import { buildInformationalHeaders, buildResponseHeaders } from '../http/to-client.ts'
+import {
+  buildInformationalHeaders,
+  buildResponseHeaders,
+  withoutCacheRules,
+} from '../http/to-client.ts'
 import { RequestBody, type BodyOwner } from './request-body.ts'
 import { CONNECT_MS, MAX_IN_FLIGHT, type Service } from './service.ts'
 import { READ_BYTES, type AnswerReceiver, type ServiceConnection } from './connection.ts'
@@ -199,7 +203,8 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
   onHead(status: number, fields: string[], length: number | undefined): boolean {
     const { exchange, service, requestId } = this.#job
     const contentType = fieldLines(fields, 'content-type').join()
-    this.#head = buildResponseHeaders(fields, {
+    const answered = service.row.forWorkspaces === true ? withoutCacheRules(fields) : fields
+    this.#head = buildResponseHeaders(answered, {
       status,
       requestId,
       signedIn: exchange.principal !== undefined,

@@ -1,6 +1,6 @@
 /** How is each service spoken to? The table of services, opened: addresses, connections, and what the settings decide. */
 import type { Config } from '../config/load.ts'
-import type { ServiceAddress } from '../config/values.ts'
+import { parseServiceUrl, type ServiceAddress } from '../config/values.ts'
 import { buildLocationRewriter } from '../http/location.ts'
 import type { ForwardingMode } from '../http/to-service.ts'
 import { byService, type AddressKey, type ServiceName, type ServiceRow } from '../rules/services.ts'
@@ -33,6 +33,8 @@ export const MAX_IN_FLIGHT = 1024
 
 /** Options of {@link openServices}. */
 export interface ServiceOptions {
+  /** The socket of the door that the vault has for other workspaces; undefined where the gateway knows of no vault. */
+  readonly vaultDoor?: string | undefined
   /** Called when a service has sent bytes that belong to no response. Must not throw. */
   readonly onStrayBytes?: ((service: ServiceName, count: number) => void) | undefined
 }
@@ -53,9 +55,9 @@ function openService(
   row: ServiceRow<AddressKey>,
   config: Config,
   siteMap: SiteMap,
-  { onStrayBytes }: ServiceOptions,
+  { onStrayBytes, vaultDoor }: ServiceOptions,
 ): Service {
-  const address = config[row.address.key]
+  const address = row.address === 'vault' ? addressOfDoor(vaultDoor) : config[row.address.key]
   const stripped = strippedPrefix(name, siteMap)
   const isStripped = stripped !== ''
   const isIsolated = row.isolated === 'when-stripped' ? isStripped : row.isolated
@@ -67,14 +69,26 @@ function openService(
     authorization: undefined,
     servesControlUi: row.controlUi === 'when-kept' ? !isStripped : row.controlUi === true,
     isolatedAt: isIsolated ? pathOf(name, siteMap) : undefined,
-    rewriteLocation: buildLocationRewriter(
-      [address.hostname, 'localhost', '127.0.0.1', '[::1]', '0.0.0.0'],
-      address.port === undefined ? undefined : String(address.port),
-      stripped,
-    ),
+    rewriteLocation: row.address === 'vault' ? asItIs : locationRewriterOf(address, stripped),
     pool: new ConnectionPool(address, { onStrayBytes: (count) => onStrayBytes?.(name, count) }),
     inFlight: 0,
   }
+}
+
+/** A redirect of what stands behind the vault is handed back as that service has sent it. */
+const asItIs = (location: string): string => location
+
+function locationRewriterOf(address: ServiceAddress, stripped: string) {
+  return buildLocationRewriter(
+    [address.hostname, 'localhost', '127.0.0.1', '[::1]', '0.0.0.0'],
+    address.port === undefined ? undefined : String(address.port),
+    stripped,
+  )
+}
+
+/** The address of the vault's door. Without a vault nothing is routed there, and the path is that of no socket. */
+function addressOfDoor(path = '/dev/null'): ServiceAddress {
+  return parseServiceUrl(`unix:${path}`)
 }
 
 /** How a service is told who is calling, as the settings decide. */

@@ -102,15 +102,17 @@ function refusalOf(status: number, text: string): VaultRefusedError {
 
 /** Reads a lease. What does not fit would end in an environment or as an address, so it is refused. */
 function leaseOf(socket: string, text: string): LeaseAnswer {
-  const { token, base_url: base, origin, expires_at: expires, env } = objectOf(text)
+  const { token, base_url: base, origin, remote, expires_at: expires, env } = objectOf(text)
   const isLease =
     isToken(token) &&
     (base === null || isLoopback(base)) &&
     isText(origin) &&
+    (remote === undefined || isText(remote)) &&
     isText(expires) &&
     !Number.isNaN(Date.parse(expires))
   if (!isLease) throw notTheVault(socket)
-  return { token, base_url: base, origin, expires_at: expires, env: textsOf(env) }
+  const tools = { origin, ...(remote === undefined ? {} : { remote }) }
+  return { token, base_url: base, ...tools, expires_at: expires, env: textsOf(env) }
 }
 
 function notTheVault(socket: string): VaultNotReachedError {

@@ -11,6 +11,8 @@ export interface LeasedService {
   readonly service: string
   /** The origin of the entry. */
   readonly origin: string
+  /** The service's name in another workspace, where the entry is of the kind `workspace`. */
+  readonly remote?: string
   /** `http://127.0.0.1:PORT/s/github`, without a slash at its end. */
   readonly baseUrl: string
   readonly token: string

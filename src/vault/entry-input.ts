@@ -17,6 +17,7 @@ import {
   type Policy,
   type Slot,
 } from './policy.ts'
+import { isWorkspaceGrant, NOT_SHARED } from './workspace-grants.ts'
 
 /** What a service's preset says about its entry. What the owner gives goes before it. */
 export interface EntryDefaults {
@@ -32,6 +33,8 @@ export interface EntryDefaults {
 export interface EntryContext {
   /** The names in VAULT_AGENTS. */
   readonly agents: readonly string[]
+  /** Whether other workspaces may be granted. */
+  readonly isShared: boolean
   readonly presetOf: (of: Pick<Policy, 'service' | 'origin'>) => EntryDefaults | undefined
 }
 
@@ -60,7 +63,7 @@ const OF_THE_BODY: ReadonlySet<string> = new Set(['content-type', 'content-encod
 const CREDENTIALS: ReadonlySet<string> = new Set(['x-api-key', 'x-goog-api-key'])
 
 const MEMBERS = new Set(
-  'service kind origin slot methods paths headers grants allow_private upgrade decode note value'.split(
+  'service kind origin slot methods paths headers grants allow_private upgrade decode note remote value'.split(
     ' ',
   ),
 )
@@ -71,7 +74,7 @@ export function isServiceName(text: string): boolean {
 }
 
 /** Checks the JSON with which the owner adds an entry. No problem ever quotes the credential. */
-export function readEntryInput(body: unknown, { agents, presetOf }: EntryContext): EntryInput {
+export function readEntryInput(body: unknown, context: EntryContext): EntryInput {
   if (!isRecord(body)) return { problems: ['the body is no JSON object'] }
   const problems: string[] = []
   const say = (problem: string | undefined): void => {
@@ -84,10 +87,18 @@ export function readEntryInput(body: unknown, { agents, presetOf }: EntryContext
   if (isText && !isServiceName(service))
     say('service takes lower-case letters, digits and hyphens, at most 40')
   const given = textOf(body, 'origin', say)
-  const preset = isServiceName(service) ? presetOf({ service, origin: given ?? '' }) : undefined
+  const remote = remoteIn(body, say)
+  const named = remote ?? service
+  const preset = isServiceName(named)
+    ? context.presetOf({ service: named, origin: given ?? '' })
+    : undefined
   const kind = kindOf(body, preset, say)
+  const isRemote = kind === 'workspace'
+  if (remote !== undefined && !isRemote)
+    say('remote (--remote) takes an entry of the kind workspace')
   const allowPrivate = flagOf(body, 'allow_private', say)
-  const origin = given ?? preset?.origin
+  // Its preset has the service's own origin, and this is the other workspace's.
+  const origin = given ?? (isRemote ? undefined : preset?.origin)
   say(originProblem(origin, allowPrivate))
   const slot = slotOf(body, preset, kind, say)
   const policy: Policy = {
@@ -95,11 +106,12 @@ export function readEntryInput(body: unknown, { agents, presetOf }: EntryContext
     methods: methodsOf(body, preset, say),
     paths: pathsOf(body, preset, say),
     headers: headersOf(body, { preset, slot }, say),
-    grants: grantsOf(body, agents, say),
-    upgrade: flagOf(body, 'upgrade', say),
+    grants: grantsOf(body, kind, context, say),
+    upgrade: upgradeOf(body, kind, say),
     decode: flagOf(body, 'decode', say),
     suspended: false,
     note: noteOf(body, say),
+    ...(remote === undefined ? {} : { remote }),
   }
   const value = readValue(body['value'], kind)
   if ('problem' in value) say(value.problem)
@@ -128,10 +140,20 @@ export function readValue(given: unknown, kind: Kind): { value: Buffer } | { pro
 }
 
 /** Checks the names of agents that are to be granted. @returns the problems */
-export function grantProblems(names: readonly string[], agents: readonly string[]): string[] {
-  return names
-    .filter((name) => !agents.includes(name))
-    .map((name) => `${shown(name)} is no agent of VAULT_AGENTS (${agents.join(', ') || 'empty'})`)
+export function grantProblems(
+  names: readonly string[],
+  kind: Kind,
+  { agents, isShared }: Pick<EntryContext, 'agents' | 'isShared'>,
+): string[] {
+  return names.flatMap((name) => {
+    if (agents.includes(name)) return []
+    if (!isWorkspaceGrant(name))
+      return [`${shown(name)} is no agent of VAULT_AGENTS (${agents.join(', ') || 'empty'})`]
+    if (!isShared) return [`${shown(name)} is another workspace, and this vault ${NOT_SHARED}`]
+    return kind === 'workspace'
+      ? [`${shown(name)} is another workspace, and what one workspace shares is not shared on`]
+      : []
+  })
 }
 
 type Body = Readonly<Record<string, unknown>>
@@ -210,16 +232,18 @@ function exactHost(host: string): string {
   return isIPv6(bare) ? `[${new SocketAddress({ address: bare, family: 'ipv6' }).address}]` : host
 }
 
+/** Where the gateway of another workspace takes its token. */
+const WORKSPACE_SLOT: Slot = { header: 'authorization', template: 'Bearer {}' }
+
 /** The slot, written as `Authorization: Bearer {}`. */
 function slotOf(body: Body, preset: EntryDefaults | undefined, kind: Kind, say: Say): Slot {
   const text = textOf(body, 'slot', say)
+  if (kind === 'workspace' && text === undefined) return WORKSPACE_SLOT
   const slot = text === undefined ? preset?.slot : parsedSlot(text)
   if (slot !== undefined) {
     say(slotProblem(slot, kind))
     return slot
   }
-  if (kind === 'workspace' && text === undefined)
-    return { header: 'authorization', template: 'Bearer {}' }
   say(
     "slot (--header) takes a header and a template with one hole, such as 'Authorization: Bearer {}'",
   )
@@ -244,7 +268,8 @@ function slotProblem({ header, template }: Slot, kind: Kind): string | undefined
     return `slot (--header): the template is longer than ${MAX_TEMPLATE_LENGTH} characters`
   if (!isFieldValue(template) || !/^[\x20-\x7e]*$/.test(template) || template.trim() !== template)
     return 'slot (--header): the template takes visible ASCII characters, with no space at its ends'
-  if (kind === 'workspace' && (header !== 'authorization' || template !== 'Bearer {}'))
+  const { header: own, template: form } = WORKSPACE_SLOT
+  if (kind === 'workspace' && (header !== own || template !== form))
     return 'slot (--header): the kind workspace takes Authorization: Bearer {}'
   if (kind === 'basic' && (header !== 'authorization' || !/^[^:]*:\{\}$/.test(template)))
     return 'slot (--header): the kind basic takes Authorization: USER:{}'
@@ -297,10 +322,25 @@ function isNeverForwarded(name: string): boolean {
   return !mayBeForwarded(name) || RESERVED.has(name) || CREDENTIALS.has(name)
 }
 
-function grantsOf(body: Body, agents: readonly string[], say: Say): readonly string[] {
+function grantsOf(body: Body, kind: Kind, context: EntryContext, say: Say): readonly string[] {
   const grants = listOf(body, 'grants', say) ?? []
-  for (const problem of grantProblems(grants, agents)) say(`grants: ${problem}`)
+  for (const problem of grantProblems(grants, kind, context)) say(`grants: ${problem}`)
   return sortedSet(grants)
+}
+
+function upgradeOf(body: Body, kind: Kind, say: Say): boolean {
+  const isWanted = flagOf(body, 'upgrade', say)
+  if (isWanted && kind === 'workspace')
+    say('upgrade (--upgrade): WebSockets do not pass from one workspace to another')
+  return isWanted
+}
+
+/** The name of the service in the other workspace; undefined when it is the entry's own. */
+function remoteIn(body: Body, say: Say): string | undefined {
+  const remote = textOf(body, 'remote', say)
+  if (remote === undefined || isServiceName(remote)) return remote
+  say('remote (--remote) takes lower-case letters, digits and hyphens, at most 40')
+  return undefined
 }
 
 function noteOf(body: Body, say: Say): string {

@@ -16,6 +16,7 @@ import {
 import { printable } from '../answers/printable.ts'
 import { ConfigError } from '../config/load.ts'
 import { nearestName } from '../config/nearest.ts'
+import { SHARED_KEY } from './workspace-grants.ts'
 
 /** What the file says about the vault. */
 export interface HubConfig {
@@ -39,7 +40,7 @@ const MAX_QUOTED = 64
 const MAX_MESSAGE = 200
 
 const ID = 'vault.id'
-const SHARED = 'privacy.vault_shared_across_workspaces'
+const SHARED = SHARED_KEY
 
 /** The keys that are known, from the top. */
 const KNOWN: readonly string[] = [ID, SHARED]

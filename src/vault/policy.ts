@@ -44,6 +44,11 @@ export interface Policy {
   readonly suspended: boolean
   /** What the owner wrote about the entry. */
   readonly note: string
+  /**
+   * Of the kind `workspace`: the service's name in the vault of the other workspace, when it is not the entry's own. It is part of the
+   * seal like the rest, and absent in entries of other kinds.
+   */
+  readonly remote?: string
 }
 
 /** A version of the credential. */
@@ -70,6 +75,15 @@ export interface Entry {
 /** The host of an entry's origin, with its port when it is not the default one, as in `Host`. */
 export function hostOf({ origin }: Pick<Policy, 'origin'>): string {
   return origin.slice(origin.indexOf('://') + 3)
+}
+
+/** The service as the other workspace calls it; undefined for an entry that leads to its service directly. */
+export function remoteOf({
+  kind,
+  service,
+  remote,
+}: Pick<Policy, 'kind' | 'service' | 'remote'>): string | undefined {
+  return kind === 'workspace' ? (remote ?? service) : undefined
 }
 
 /** The version that requests use. */

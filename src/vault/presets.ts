@@ -136,11 +136,15 @@ export const PRESETS: Readonly<Record<string, Preset>> = {
   google: GOOGLE,
 }
 
-/** The preset of an entry: that of its name, else the one with its origin, as for a second entry `github-bot`. */
+/**
+ * The preset of an entry: that of its name, or of its name in another workspace; else the one with its origin, as for a second entry
+ * `github-bot`.
+ */
 export function presetOf({
   service,
   origin,
-}: Pick<Policy, 'service' | 'origin'>): Preset | undefined {
-  if (Object.hasOwn(PRESETS, service)) return PRESETS[service]
+  remote = service,
+}: Pick<Policy, 'service' | 'origin' | 'remote'>): Preset | undefined {
+  if (Object.hasOwn(PRESETS, remote)) return PRESETS[remote]
   return Object.values(PRESETS).find((preset) => preset.origin === origin)
 }

@@ -56,6 +56,8 @@ export interface LeaseAnswer {
   readonly base_url: string | null
   /** The origin of the entry. A client that listens itself finds the service's tools by it. */
   readonly origin: string
+  /** Of an entry of the kind `workspace`: the service's name in the other workspace, by which a client finds the service's tools. */
+  readonly remote?: string
   /** RFC 3339 */
   readonly expires_at: string
   /** The variables that the service's tools read; empty while `base_url` is null. */
@@ -67,6 +69,8 @@ export interface EntryView {
   readonly id: string
   readonly service: string
   readonly kind: string
+  /** Of the kind `workspace`: the service's name in the other workspace; null for other kinds. */
+  readonly remote: string | null
   readonly origin: string
   /** `authorization: Bearer {}` */
   readonly slot: string

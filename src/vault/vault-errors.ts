@@ -18,6 +18,7 @@ export const VAULT_ERRORS = {
   'method-not-allowed': { status: 403, title: 'The lease does not cover this method' },
   'path-not-allowed': { status: 403, title: 'The lease does not cover this path' },
   'upgrade-not-allowed': { status: 403, title: 'The entry does not allow WebSockets' },
+  'not-shared': { status: 403, title: 'The vault is not shared with other workspaces' },
   suspended: { status: 403, title: 'The entry is suspended' },
   'owner-only': { status: 403, title: 'Only the owner may do this' },
   'not-found': { status: 404, title: 'There is nothing at this address' },

@@ -9,7 +9,7 @@ import { openDoors, openOwnerDoor, type OpenDoors } from '../../src/vault/doors/
 import type { Entries } from '../../src/vault/doors/server-shared.ts'
 import type { Entry, Policy } from '../../src/vault/policy.ts'
 import { presetOf } from '../../src/vault/presets.ts'
-import { agentSocket, ownerSocket } from '../../src/vault/protocol.ts'
+import { agentSocket, ownerSocket, workspacesSocket } from '../../src/vault/protocol.ts'
 import type { Use } from '../../src/vault/use.ts'
 import { temporaryFolder } from './process.ts'
 
@@ -89,6 +89,7 @@ export interface TestVault {
   readonly owner: string
   readonly coder: string
   readonly ops: string
+  readonly workspaces: string
   readonly doors: OpenDoors
   readonly entries: MemoryEntries
   readonly rows: AuditFacts[]
@@ -106,7 +107,11 @@ type Test = Parameters<typeof temporaryFolder>[0]
 /** Opens the doors of a vault with the agents coder and ops. They are closed after the test. */
 export async function startTestVault(
   t: Test,
-  { entries: given = [anEntry()], port }: { entries?: readonly Entry[]; port?: number } = {},
+  {
+    entries: given = [anEntry()],
+    port,
+    isShared = false,
+  }: { entries?: readonly Entry[]; port?: number; isShared?: boolean } = {},
 ): Promise<TestVault> {
   const sockets = join(temporaryFolder(t), 'vault')
   const entries = new MemoryEntries(given)
@@ -133,7 +138,7 @@ export async function startTestVault(
   ]
   const doors = await openDoors(owner, {
     config: { sockets, agents, port },
-    ...{ entries, audit: accesses.audit, logger, presetOf },
+    ...{ entries, audit: accesses.audit, logger, presetOf, isShared },
     environmentOf: (leased) => clientEnvironment([leased]),
     forwarding: {
       async forward(use, _request, response) {
@@ -164,6 +169,7 @@ export async function startTestVault(
     owner: ownerSocket(sockets),
     coder: agentSocket(sockets, 'coder'),
     ops: agentSocket(sockets, 'ops'),
+    workspaces: workspacesSocket(sockets),
     holdUses: () => void (holds = true),
     setAudit: (works) => void (auditWorks = works),
     get now() {

@@ -50,7 +50,7 @@ t.test('a text that is no scope, or could be read in two ways, is refused', asyn
     ...['api:', 'api:read:', 'api:Read', 'api:read:read', 'api:v1', 'api:read:v1', 'api /v1'],
     ...['api:/v1:read', 'api:/v1//x', 'api://x', 'api:/v1//', 'api:/./x', 'api:/v1/..', 'api:/..'],
     ...['api:/v1/%2e', 'api:/v1;x', 'api:/a b', 'api:/é', 'api:/a\\b', 'api:/a?b', 'api:/a#b'],
-    ...['api:/a\nb', 'owner:/x', 'vault:read:/x', `api:/${'a'.repeat(256)}`],
+    ...['api:/a\nb', 'owner:/x', 'vault:x', `api:/${'a'.repeat(256)}`],
     ...['constructor', '__proto__'],
   ])
     t.throws(() => parseScopes([text]), { message: /scope|path/ }, JSON.stringify(text))

@@ -14,22 +14,24 @@ import {
 } from '../../src/rules/services.ts'
 import { pathOf, routeOf, strippedPrefix } from '../../src/rules/site-map.ts'
 
-const SITE = { controlUi: '/chat', stripApi: true }
+const SITE = { controlUi: '/chat', stripApi: true, hasVault: true }
 const rows = SERVICE_NAMES.map((name) => ({ name, ...SERVICES[name] }))
+const isBelow = (claims: string) => claims === 'prefix' || claims === 'vault'
 const withoutRepeats = (values: readonly unknown[]) => [...new Set(values)]
 
 t.test('the names are those of today: settings, log lines and metrics have them', async (t) => {
-  t.same(SERVICE_NAMES, ['dashboard', 'chat', 'terminal', 'api', 'health'])
+  t.same(SERVICE_NAMES, ['dashboard', 'chat', 'terminal', 'api', 'health', 'vault'])
   t.same(PROBED_SERVICES, ['dashboard', 'terminal', 'api', 'health'])
   for (const name of SERVICE_NAMES) t.match(name, /^(?!(?:gateway|none)$)[a-z]+(?:-[a-z]+)*$/)
 })
 
 t.test('each service has the path that its row claims', async (t) => {
   for (const { name, path, claims } of rows) {
-    t.match(path, /^\/(?:[a-z]+(?:-[a-z]+)*)?$/, 'a segment that needs no escape')
+    const segment = claims === 'vault' ? /^\/_gateway\/[a-z]+$/ : /^\/(?:[a-z]+(?:-[a-z]+)*)?$/
+    t.match(path, segment, 'a segment that needs no escape')
     t.equal(routeOf(path, SITE), name, path)
     t.equal(pathOf(name, SITE), path)
-    if (claims === 'prefix') t.equal(routeOf(`${path}/x`, SITE), name)
+    if (isBelow(claims)) t.equal(routeOf(`${path}/x`, SITE), name)
   }
   const paths = rows.map(({ path }) => path)
   t.same(withoutRepeats(paths), paths)
@@ -42,7 +44,7 @@ t.test('each service has the path that its row claims', async (t) => {
 
 t.test('what cannot be done with the path of a row is not asked for', async (t) => {
   for (const { name, claims, stripsPath, isolated } of rows)
-    if (claims !== 'prefix') {
+    if (!isBelow(claims)) {
       t.equal(stripsPath, false, `${name}: only a prefix can be taken off`)
       t.equal(isolated, false, `${name}: cookies can be kept below a prefix only`)
     }
@@ -59,7 +61,10 @@ t.test('each address is one setting, and its program is looked at once', async (
   const settings = ADDRESS_SETTINGS.map(({ key, env }) => [key, env])
   t.same(withoutRepeats(settings.flat()), settings.flat())
   for (const { name, address } of rows)
-    t.ok(ADDRESS_SETTINGS.includes(address), `${name} has the one object of its setting`)
+    t.ok(
+      address === 'vault' || ADDRESS_SETTINGS.includes(address),
+      `${name} has the one object of its setting`,
+    )
   for (const { key, env, default: url } of ADDRESS_SETTINGS) {
     t.ok(KNOWN_VARIABLES.includes(env), env)
     t.match(SETTINGS[key], { env, default: url, required: false, secret: false })
@@ -83,6 +88,7 @@ t.test('passwords are kept by session, so one service at most asks for one', asy
 t.test('the table in README has each service, its paths and its default address', async (t) => {
   const readme = readFileSync('README.md', 'utf8')
   for (const { name, path, claims, address } of rows) {
+    if (claims === 'vault' || address === 'vault') continue // for programs of other workspaces: docs/vault.md
     const paths = {
       rest: '`/` and everything else',
       exact: `\`${path}\``,
@@ -103,6 +109,19 @@ t.test('a record by service has them all', async (t) => {
 t.test('what is taken off a path', async (t) => {
   t.equal(strippedPrefix('api', SITE), '/api')
   t.equal(strippedPrefix('api', { ...SITE, stripApi: false }), '')
+  t.equal(strippedPrefix('vault', SITE), '/_gateway/vault')
   for (const name of ['dashboard', 'chat', 'terminal', 'health', 'gateway'] as const)
     t.equal(strippedPrefix(name, SITE), '', name)
+})
+
+t.test('the vault has a path only where the gateway knows of one', async (t) => {
+  const without = { ...SITE, hasVault: false }
+  t.equal(pathOf('vault', without), undefined)
+  t.equal(strippedPrefix('vault', without), '')
+  for (const path of ['/_gateway/vault', '/_gateway/vault/s/github']) {
+    t.equal(routeOf(path, SITE), 'vault')
+    t.equal(routeOf(path, without), 'gateway')
+  }
+  for (const path of ['/_gateway', '/_gateway/vaults', '/_gateway/Vault', '/_gateway/v1/vault'])
+    t.equal(routeOf(path, SITE), 'gateway', path)
 })

@@ -68,12 +68,16 @@ t.test(
       ...good,
       env: {},
     })
+    const shared = { ...good, remote: 'claude' }
+    const answer = await startOther(t, JSON.stringify(shared))
+    t.match(await askForLease(answer, { service: 'a' }), { remote: 'claude' })
     for (const wrong of [
       { token: 'a\nb' },
       { token: undefined },
       { base_url: 'http://evil.test:1/s/a' },
       { base_url: undefined },
       { origin: 5 },
+      { remote: 5 },
       { expires_at: 'soon' },
     ]) {
       const socket = await startOther(t, JSON.stringify({ ...good, ...wrong }))

@@ -23,6 +23,21 @@ t.test('a service without a preset has a base URL and a token under its own name
   })
 })
 
+t.test(
+  'an entry of another workspace has the variables of the service that it is there',
+  async (t) => {
+    t.same(clientEnvironment([{ ...leased('model'), remote: 'anthropic' }]), {
+      MODEL_BASE_URL: `${BASE}model`,
+      MODEL_TOKEN: 'hvl_abc',
+      ANTHROPIC_BASE_URL: `${BASE}model`,
+      ANTHROPIC_API_KEY: 'hvl_abc',
+    })
+    t.same(conflictingVariables([{ ...leased('model'), remote: 'anthropic' }]), [
+      'ANTHROPIC_AUTH_TOKEN',
+    ])
+  },
+)
+
 t.test('the variables are those that the tools of a service read', async (t) => {
   const all = ['github', 'anthropic', 'openai', 'slack', 'google'].map((one) => leased(one))
   t.match(clientEnvironment(all), {

@@ -3,7 +3,7 @@ import t from 'tap'
 import { readEntryInput, readValue } from '../../src/vault/entry-input.ts'
 import { PRESETS, presetOf } from '../../src/vault/presets.ts'
 
-const CONTEXT = { agents: ['coder', 'ops'], presetOf }
+const CONTEXT = { agents: ['coder', 'ops'], isShared: false, presetOf }
 const VALUE = 'a-credential-of-the-test'
 const GOOD = {
   service: 'acme',
@@ -13,6 +13,9 @@ const GOOD = {
   paths: ['/v1/', '/health'],
   value: VALUE,
 }
+
+/** What makes an entry one of another workspace. */
+const OF_WORKSPACE = { kind: 'workspace', slot: undefined, value: `hub_${VALUE}` }
 
 const problemsOf = (change: object): readonly string[] => {
   const input = readEntryInput({ ...GOOD, ...change }, CONTEXT)
@@ -111,6 +114,12 @@ t.test('each rule', async (t) => {
     [{ headers: ['X_HTTP_Method_Override'] }, /never forwarded/],
     [{ headers: ['a b'] }, /no name of a header/],
     [{ grants: ['mallory'] }, /"mallory" is no agent of VAULT_AGENTS \(coder, ops\)/],
+    [{ grants: ['research/*'] }, /"research\/\*" .* not shared .* privacy\.vault_shared_across/],
+    [{ grants: ['research/x'] }, /is no agent/],
+    [{ remote: 'github' }, /remote \(--remote\) takes an entry of the kind workspace/],
+    [{ ...OF_WORKSPACE, remote: 'Git Hub' }, /remote \(--remote\) takes lower-case/],
+    [{ ...OF_WORKSPACE, remote: 7 }, /remote is no text/],
+    [{ ...OF_WORKSPACE, upgrade: true }, /WebSockets do not pass/],
     [{ allow_private: 'yes' }, /allow_private takes true or false/],
     [{ note: 'a\u001b[2J' }, /control character/],
     [{ note: 'x'.repeat(501) }, /longer than/],
@@ -128,6 +137,40 @@ t.test('each rule', async (t) => {
     t.match(problems[0], problem)
     t.notMatch(problems.join(), VALUE)
   }
+})
+
+t.test(
+  'an entry of another workspace has what the service’s preset says, but its address',
+  async (t) => {
+    const given = { kind: 'workspace', value: `hub_${VALUE}` }
+    const input = readEntryInput(
+      { ...given, service: 'model', remote: 'anthropic', origin: 'https://alice.hubify.com' },
+      CONTEXT,
+    )
+    if ('problems' in input) throw new Error(input.problems.join())
+    const preset = PRESETS['anthropic']
+    t.match(input.policy, {
+      ...{ service: 'model', remote: 'anthropic', kind: 'workspace', methods: preset?.methods },
+      ...{ paths: preset?.paths, headers: preset?.headers, origin: 'https://alice.hubify.com' },
+      slot: { header: 'authorization', template: 'Bearer {}' },
+    })
+    for (const service of Object.keys(PRESETS)) {
+      const { problems } = readEntryInput({ ...given, service, paths: ['/x'] }, CONTEXT) as {
+        problems: string[]
+      }
+      t.match(problems, [/^origin is not set/], `${service}: never its own address`)
+      t.equal(problems.length, 1)
+    }
+  },
+)
+
+t.test('a shared vault grants other workspaces, and not what is one’s own already', async (t) => {
+  const shared = { ...CONTEXT, isShared: true }
+  const grants = ['research/*', 'coder']
+  t.match(readEntryInput({ ...GOOD, grants }, shared), { policy: { grants: grants.toSorted() } })
+  t.match(readEntryInput({ ...GOOD, ...OF_WORKSPACE, grants }, shared), {
+    problems: [/"research\/\*" .* not shared on/],
+  })
 })
 
 t.test('what is right', async (t) => {

@@ -6,6 +6,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { workspacesSocket } from '../../src/vault/protocol.ts'
 import { MAIN, temporaryFolder, watch } from '../helpers/process.ts'
 import { everythingIn, MASTER_KEY_TEXT, startRunningVault } from '../helpers/running-vault.ts'
 import { startUpstream } from '../helpers/upstream.ts'
@@ -75,7 +76,7 @@ t.test(
     const { pid } = vault.program
     t.match(readFileSync(`/proc/${pid}/status`, 'utf8'), new RegExp(`^Uid:\\t${VAULT.uid}\\t`, 'm'))
 
-    const doors = [vault.owner, vault.coder, vault.ops]
+    const doors = [vault.owner, workspacesSocket(sockets), vault.coder, vault.ops]
     const lookAs = (user: User): Seen => {
       const args = [...as(user), process.execPath, AGENT, folder, String(pid), ...doors]
       const looked = spawnSync('setpriv', args, {

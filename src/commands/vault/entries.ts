@@ -19,6 +19,7 @@ export async function add({ args, env, io, input }: VaultContext): Promise<void>
       ...OWNER_OPTIONS,
       origin: { type: 'string' },
       kind: { type: 'string' },
+      remote: { type: 'string' },
       header: { type: 'string' },
       basic: { type: 'string' },
       methods: { type: 'string' },
@@ -37,7 +38,7 @@ export async function add({ args, env, io, input }: VaultContext): Promise<void>
   const socket = ownerSocketOf(values.socket, env)
   const value = await readCredential(input, 'add')
   const body = {
-    ...{ service, value, origin: values.origin, note: values.note },
+    ...{ service, value, origin: values.origin, note: values.note, remote: values.remote },
     ...slotOf(values),
     methods: listOf(values.methods)?.map((one) => one.toUpperCase()),
     paths: listOf(values.paths),
@@ -79,8 +80,10 @@ export async function list({ args, env, io }: VaultContext): Promise<void> {
   else io.out(tableText(COLUMNS, entries.map(rowOf)))
 }
 
-function rowOf({ service, origin, methods, paths, grants, versions, suspended }: EntryView) {
+function rowOf(entry: EntryView) {
+  const { service, remote, methods, paths, grants, versions, suspended } = entry
   const newest = versions.at(-1)
+  const origin = remote === null ? entry.origin : `${entry.origin} (${remote})`
   return [
     ...[service, origin, methods.join(','), paths.join(','), grants.join(',') || '-'],
     ...[String(newest?.version ?? '-'), minuteText(newest?.created_at ?? null)],
@@ -111,6 +114,7 @@ function textOf(entry: EntryView): string {
     ['service', entry.service],
     ['origin', entry.origin],
     ['kind', entry.kind],
+    ...(entry.remote === null ? [] : [['remote', entry.remote] as const]),
     ['slot', entry.slot],
     ['methods', entry.methods.join(' ')],
     ['paths', entry.paths.join(' ')],

@@ -142,8 +142,9 @@ interface Answered {
 }
 
 function leasedOf({ service, answer }: Answered, relay: ClientRelay | undefined): LeasedService {
-  const { token, origin, base_url: baseUrl } = answer
-  return { service, origin, token, baseUrl: baseUrl ?? relay?.baseUrl(service) ?? '' }
+  const { token, origin, remote, base_url: baseUrl } = answer
+  const tools = { service, origin, ...(remote === undefined ? {} : { remote }) }
+  return { ...tools, token, baseUrl: baseUrl ?? relay?.baseUrl(service) ?? '' }
 }
 
 /** The vault's own variables. The socket's folder stays, because the program may use this command too. */

@@ -18,7 +18,7 @@ import { CommandError, settingOf, wrongUsage } from '../owner.ts'
 import { jsonText, tableText } from '../printable.ts'
 import { askForBytes, askOwner, ownerSocketOf } from './ask-owner.ts'
 import { onlyWord, OWNER_OPTIONS, type VaultContext } from './context.ts'
-import { HUB_OPTIONS, vaultIdOf } from './hub.ts'
+import { HUB_OPTIONS, hubOf } from './hub.ts'
 
 /** Checks settings, file and audit log, with a running vault and without one. @throws {CommandError} with exit code 78 and every problem */
 export async function check({ args, env, io }: VaultContext): Promise<void> {
@@ -206,7 +206,8 @@ async function keysOf(
   { masterKey }: VaultConfig,
   hub: string | undefined,
 ): Promise<{ masterKey: Buffer; vaultId: string }> {
-  return { masterKey, vaultId: await vaultIdOf(hub).catch(asCommandError) }
+  const { vaultId } = await hubOf(hub).catch(asCommandError)
+  return { masterKey, vaultId }
 }
 
 function configOf(env: Environment): ReturnType<typeof loadVaultConfig> {

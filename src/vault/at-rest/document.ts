@@ -80,25 +80,31 @@ const isOrigin = (value: string): boolean =>
 const hasOneHole = (value: string): boolean =>
   value.length <= 1000 && !/\p{Cc}/u.test(value) && value.split('{}').length === 2
 
+const checkService = matching('1 to 40 lower-case letters, digits and hyphens', /^[a-z0-9-]{1,40}$/)
+
 /** The check of each property of a policy. The compiler demands one for each, so none is left out of the seal. */
-const checkPolicy = shape<Policy>({
-  service: matching('1 to 40 lower-case letters, digits and hyphens', /^[a-z0-9-]{1,40}$/),
-  kind: word(KINDS),
-  origin: text('an origin with http or https, such as https://api.example.com', isOrigin),
-  slot: shape<Slot>({
-    header: matching('the name of a header in lower case', FIELD_NAME),
-    template: text('a text with exactly one hole {}', hasOneHole),
-  }),
-  methods: words(matching('a method in upper case', /^[A-Z-]{1,30}$/), 1, 50),
-  paths: words(matching('a path that begins with /', /^\/[\x21-\x7e]{0,999}$/), 1, 500),
-  headers: words(matching('the name of a header in lower case', FIELD_NAME), 0, 100),
-  grants: words(matching('the name of an agent', /^[\x21-\x7e]{1,200}$/), 0, 1000),
-  allowPrivate: flag,
-  upgrade: flag,
-  decode: flag,
-  suspended: flag,
-  note: shortText(4000),
-})
+const checkPolicy = shape<Policy>(
+  {
+    service: checkService,
+    kind: word(KINDS),
+    origin: text('an origin with http or https, such as https://api.example.com', isOrigin),
+    slot: shape<Slot>({
+      header: matching('the name of a header in lower case', FIELD_NAME),
+      template: text('a text with exactly one hole {}', hasOneHole),
+    }),
+    methods: words(matching('a method in upper case', /^[A-Z-]{1,30}$/), 1, 50),
+    paths: words(matching('a path that begins with /', /^\/[\x21-\x7e]{0,999}$/), 1, 500),
+    headers: words(matching('the name of a header in lower case', FIELD_NAME), 0, 100),
+    grants: words(matching('the name of an agent', /^[\x21-\x7e]{1,200}$/), 0, 1000),
+    allowPrivate: flag,
+    upgrade: flag,
+    decode: flag,
+    suspended: flag,
+    note: shortText(4000),
+    remote: checkService,
+  },
+  ['remote'],
+)
 
 const checkVersion = shape<VersionDocument>({
   version: whole(1),

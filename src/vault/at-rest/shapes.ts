@@ -107,10 +107,11 @@ export function ascending<T>(
   }
 }
 
-/** An object with exactly these properties. */
-export function shape<T extends object>(checks: {
-  readonly [Key in keyof T]-?: Check<T[Key]>
-}): Check<T> {
+/** An object with exactly these properties. @param optional those that may be absent */
+export function shape<T extends object>(
+  checks: { readonly [Key in keyof T]-?: Check<NonNullable<T[Key]>> | Check<T[Key]> },
+  optional: ReadonlyArray<keyof T> = [],
+): Check<T> {
   const keys = Object.keys(checks) as Array<keyof T & string>
   return (value, where) => {
     if (typeof value !== 'object' || value === null || Array.isArray(value))
@@ -120,7 +121,8 @@ export function shape<T extends object>(checks: {
     if (unknown !== undefined)
       throw new ShapeError(inside(printable(unknown)), 'is no property of the format')
     const given = value as Partial<Record<keyof T, unknown>>
-    const pairs = keys.map((key) => {
+    const present = keys.filter((key) => Object.hasOwn(given, key) || !optional.includes(key))
+    const pairs = present.map((key) => {
       if (!Object.hasOwn(given, key)) throw new ShapeError(inside(key), 'is missing')
       return [key, checks[key](given[key], inside(key))]
     })

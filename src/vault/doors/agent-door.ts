@@ -8,7 +8,7 @@ import type { Audit } from '../audit-row.ts'
 import type { Denials } from '../denials.ts'
 import { isServiceName } from '../entry-input.ts'
 import type { Lease, Leases } from '../leases.ts'
-import type { Entry } from '../policy.ts'
+import { remoteOf, type Entry } from '../policy.ts'
 import { presentedLeases } from '../presented.ts'
 import {
   LEASES_PATH,
@@ -50,6 +50,8 @@ export interface AgentDoorParts {
 interface LeasedEntry {
   readonly service: string
   readonly origin: string
+  /** The service's name in another workspace, where the entry is of the kind `workspace`. */
+  readonly remote?: string
   readonly baseUrl: string
   readonly token: string
 }
@@ -176,17 +178,21 @@ async function renew(
 /** What the agent is told of its lease. */
 function leaseAnswer(
   parts: AgentDoorParts,
-  { policy: { service, origin } }: Entry,
+  { policy }: Entry,
   { token, lease }: { token: string; lease: Lease },
 ): LeaseAnswer {
+  const { service, origin } = policy
+  const remote = remoteOf(policy)
+  const tools = { service, origin, ...(remote === undefined ? {} : { remote }) }
   const port = parts.port()
   const baseUrl = port === undefined ? null : `http://127.0.0.1:${port}${SERVICE_PREFIX}${service}`
   return {
     token,
     base_url: baseUrl,
     origin,
+    ...(remote === undefined ? {} : { remote }),
     expires_at: new Date(lease.expiresAt).toISOString(),
-    env: baseUrl === null ? {} : parts.environmentOf({ service, origin, baseUrl, token }),
+    env: baseUrl === null ? {} : parts.environmentOf({ ...tools, baseUrl, token }),
   }
 }
 

@@ -1,11 +1,12 @@
-/** Which doors has the vault? The owner's, one for each agent, and the loopback port. This file opens them and joins their parts. */
+/** Which doors has the vault? The owner's, one for other workspaces, one for each agent, and the loopback port. This file opens them and joins their parts. */
+import type { Server } from 'node:http'
 import { dirname } from 'node:path'
 import type { Logger } from 'pino'
 import type { VaultConfig } from '../../config/vault-settings.ts'
 import type { Audit } from '../audit-row.ts'
 import { Denials } from '../denials.ts'
 import { Leases } from '../leases.ts'
-import { agentSocket, ownerSocket } from '../protocol.ts'
+import { agentSocket, ownerSocket, workspacesSocket } from '../protocol.ts'
 import type { Forwarding } from '../use.ts'
 import { makeAgentDoor, type AgentDoorParts } from './agent-door.ts'
 import { prepareDoorFolder } from './folders.ts'
@@ -20,10 +21,13 @@ import {
   type PresetOf,
 } from './server-shared.ts'
 import { Uses } from './uses.ts'
+import { makeWorkspacesDoor } from './workspaces-door.ts'
 
 /** What the doors of a vault need. */
 export interface DoorParts {
   readonly config: Pick<VaultConfig, 'sockets' | 'agents' | 'port'>
+  /** Whether HUB.yaml shares the vault with other workspaces of the owner. */
+  readonly isShared: boolean
   readonly entries: Entries
   readonly audit: Audit
   readonly forwarding: Forwarding
@@ -66,11 +70,11 @@ export async function openOwnerDoor(sockets: string, logger: Logger): Promise<Op
 }
 
 /**
- * Opens the doors of the agents and the port, and lets the owner's door answer.
+ * Opens the doors of other workspaces, of the agents and the port, and lets the owner's door answer.
  * @throws as {@link openOwnerDoor}, with nothing left open
  */
 export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise<OpenDoors> {
-  const { config, entries, audit, logger, presetOf, now = Date.now } = parts
+  const { config, entries, audit, logger, presetOf, isShared, now = Date.now } = parts
   const leases = new Leases({ now, shapeOf: (policy) => presetOf(policy)?.leaseShape ?? 'hvl_{}' })
   entries.onChange((before, after) => leases.follow(before, after))
   const denials = new Denials({ audit, logger, now })
@@ -83,15 +87,20 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
     denials.settle(true)
   }
   let port: number | undefined
+  const listenIn = async (server: Server, path: string): Promise<void> => {
+    const mode = prepareDoorFolder(dirname(path))
+    doors.push(closableServer(server))
+    await listenOnSocket(server, { path, mode, logger })
+  }
   try {
+    const workspaces = makeWorkspacesDoor({ uses, denials, logger, isShared })
+    await listenIn(workspaces, workspacesSocket(config.sockets))
     if (config.port !== undefined) {
       const server = makeLeaseDoor({ uses, denials, logger })
       doors.push(closableServer(server))
       port = await listenOnPort(server, config.port, logger)
     }
     for (const { name } of config.agents) {
-      const path = agentSocket(config.sockets, name)
-      const mode = prepareDoorFolder(dirname(path))
       const { environmentOf } = parts
       const server = makeAgentDoor(name, {
         ...shared,
@@ -100,8 +109,7 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
         environmentOf,
         port: () => port,
       })
-      doors.push(closableServer(server))
-      await listenOnSocket(server, { path, mode, logger })
+      await listenIn(server, agentSocket(config.sockets, name))
     }
   } catch (error) {
     await close()
@@ -110,7 +118,7 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
   const { recent, accesses, backup, status } = parts
   const agents = config.agents.map(({ name }) => name)
   owner.ready({
-    ...{ entries, leases, logger, presetOf, agents, now },
+    ...{ entries, leases, logger, presetOf, agents, isShared, now },
     ...{ recent, accesses, backup, status },
   })
   return {

@@ -9,10 +9,11 @@ import type { AuditFacts } from '../audit-row.ts'
 import { grantProblems, isServiceName, readEntryInput, readValue } from '../entry-input.ts'
 import type { LeaseView } from '../leases.ts'
 import { addedEntry, backVersion, granted, resumed, revokedFrom, rotated } from '../entry-edits.ts'
-import type { Entry } from '../policy.ts'
 import { isSubject, MAX_SUBJECT_LENGTH } from '../../rules/subject.ts'
+import { remoteOf, type Entry } from '../policy.ts'
 import type { AccessesAnswer, EntryView } from '../protocol.ts'
 import { VaultError } from '../vault-errors.ts'
+import { isWorkspaceGrant } from '../workspace-grants.ts'
 import {
   askForBody,
   makeDoorServer,
@@ -34,6 +35,8 @@ export interface OwnerDoorParts {
   readonly presetOf: PresetOf
   /** The names in VAULT_AGENTS. */
   readonly agents: readonly string[]
+  /** Whether HUB.yaml shares the vault, so that another workspace may be granted. */
+  readonly isShared: boolean
   readonly now: () => number
   /** The newest rows of the audit log. */
   readonly recent: (limit: number) => readonly unknown[]
@@ -142,11 +145,12 @@ async function answer(
 
 /** An entry as the owner sees it. */
 function viewOf({ id, policy, versions }: Entry): EntryView {
-  const { slot, allowPrivate, ...rest } = policy
+  const { slot, allowPrivate, remote: _remote, ...rest } = policy
   return {
     id,
     ...rest,
     slot: `${slot.header}: ${slot.template}`,
+    remote: remoteOf(policy) ?? null,
     allow_private: allowPrivate,
     versions: versions.map(({ version, createdAt, keptUntil }) => ({
       version,
@@ -178,8 +182,9 @@ function changed(
   return { json: entry === undefined ? null : viewOf(entry) }
 }
 
-function add({ entries, agents, presetOf, now }: OwnerDoorParts, { body }: Question): Reply {
-  const input = readEntryInput(body, { agents, presetOf })
+function add(parts: OwnerDoorParts, { body }: Question): Reply {
+  const { entries, now } = parts
+  const input = readEntryInput(body, parts)
   if ('problems' in input) throw new VaultError('bad-request', input.problems.join('; '))
   const { policy, value } = input
   const { service } = policy
@@ -232,7 +237,8 @@ function isOverlap(value: unknown): value is number {
 
 function grant(parts: OwnerDoorParts, { service, body }: Question): Reply {
   const { names, by, isTrial } = grantIn(body, ['agents', 'by', 'trial'])
-  const problems = grantProblems(names, parts.agents)
+  const { kind } = existing(parts.entries.find(service), service).policy
+  const problems = grantProblems(names, kind, parts)
   if (problems.length > 0) throw new VaultError('bad-request', problems.join('; '))
   const edit = (entry: Entry): Entry => granted(entry, names)
   // The gateway asks so before it takes the person's second factor, which counts once.
@@ -267,9 +273,18 @@ function agentsIn(body: Question['body']): readonly string[] {
     Array.isArray(agents) &&
     agents.length > 0 &&
     agents.length <= MAX_AGENTS &&
-    agents.every((name) => typeof name === 'string' && /^[a-z][a-z0-9-]{0,31}$/.test(name))
-  if (!isList) throw new VaultError('bad-request', 'agents takes a list of names of agents')
+    agents.every(isGrant)
+  if (!isList)
+    throw new VaultError(
+      'bad-request',
+      'agents takes a list of names of agents, and of other workspaces such as research/*',
+    )
   return agents as string[]
+}
+
+/** The name of an agent, or `research/*` for another workspace. */
+function isGrant(name: unknown): boolean {
+  return typeof name === 'string' && (/^[a-z][a-z0-9-]{0,31}$/.test(name) || isWorkspaceGrant(name))
 }
 
 function remove({ entries }: OwnerDoorParts, { service, body }: Question): Reply {

@@ -42,7 +42,7 @@ interface DoorPreset extends EntryDefaults {
 }
 
 /** The preset of an entry, by its name or its origin. */
-export type PresetOf = (of: Pick<Policy, 'service' | 'origin'>) => DoorPreset | undefined
+export type PresetOf = (of: Pick<Policy, 'service' | 'origin' | 'remote'>) => DoorPreset | undefined
 
 /** What the server of a door does with what arrives. Neither may reject. */
 export interface DoorHandlers {

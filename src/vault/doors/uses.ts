@@ -15,6 +15,7 @@ import { COMMON_PLACES, hasLease, presentedLeases } from '../presented.ts'
 import { SERVICE_PREFIX } from '../protocol.ts'
 import type { Forwarding, Use } from '../use.ts'
 import { addAnew, VaultError } from '../vault-errors.ts'
+import { isWorkspaceGrant, quotedGrant } from '../workspace-grants.ts'
 import {
   askForBody,
   refusalOf,
@@ -23,6 +24,7 @@ import {
   type Entries,
   type PresetOf,
 } from './server-shared.ts'
+import { StandingLeases } from './standing-leases.ts'
 
 /** What is needed to decide about a request, and to forward it. */
 export interface UseParts {
@@ -55,9 +57,11 @@ const MAX_REQUESTS = 256
 export class Uses {
   readonly #parts: UseParts
   readonly #open = new Map<string, number>()
+  readonly #standing: StandingLeases
 
   constructor(parts: UseParts) {
     this.#parts = parts
+    this.#standing = new StandingLeases(parts.leases)
   }
 
   /** Whether a target asks for a service. */
@@ -69,15 +73,33 @@ export class Uses {
    * Forwards a request, or refuses it. Never rejects.
    * @param agent whose door it came through; undefined for the port, where the lease alone says who it is
    */
-  async serve(
+  serve(
     agent: string | undefined,
     request: IncomingMessage,
     response: ServerResponse,
   ): Promise<void> {
-    const asked: Asked = { agent }
+    return this.#serve({ agent }, request, response, (asked) => this.#allow(asked, request))
+  }
+
+  /**
+   * The same for another workspace, which presents no lease.
+   * @param agent the workspace as grants have it: `research/*`
+   */
+  serveWorkspace(agent: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    return this.#serve({ agent }, request, response, (asked) =>
+      this.#allowWorkspace(agent, asked, request),
+    )
+  }
+
+  async #serve(
+    asked: Asked,
+    request: IncomingMessage,
+    response: ServerResponse,
+    allow: (asked: Asked) => Allowed,
+  ): Promise<void> {
     let end = (): void => {}
     try {
-      const { use, token } = this.#allow(asked, request)
+      const { use, token } = allow(asked)
       end = this.#begin(use.agent, token)
       askForBody(request, response)
       await this.#parts.forwarding.forward(use, request, response)
@@ -135,6 +157,19 @@ export class Uses {
       throw new VaultError('lease-revoked', `the entry was replaced; ${howToLease(service)}`)
     checkScope(lease, entry, request.method ?? '', path)
     return { use: { agent: lease.agent, entry, lease, path, query }, token }
+  }
+
+  /** @throws {VaultError} as {@link #allow} does */
+  #allowWorkspace(agent: string, asked: Asked, request: IncomingMessage): Allowed {
+    const { service, path, query } = readTarget(request.url ?? '')
+    Object.assign(asked, { service, path })
+    const entry = entryForAgent(this.#parts.entries, agent, service)
+    // Two vaults that share with each other would else send a request round and round.
+    if (entry.policy.kind === 'workspace') throw sharedOn(service)
+    const { token, lease } = this.#standing.of(agent, entry)
+    asked.lease = lease.shortHash
+    checkScope(lease, entry, request.method ?? '', path)
+    return { use: { agent, entry, lease, path, query }, token }
   }
 
   /** The one lease of a request, which must belong to the door and to the service. The same words for every lease that does not. */
@@ -204,7 +239,7 @@ export function entryForAgent(
   if (entry === undefined || !entry.policy.grants.includes(agent))
     throw new VaultError(
       'not-granted',
-      `agent "${agent}" has no grant for "${service}"; the owner allows it with: workspace-gateway vault grant ${service} ${agent}`,
+      `${isWorkspaceGrant(agent) ? 'workspace' : 'agent'} "${agent}" has no grant for "${service}"; the owner allows it with: workspace-gateway vault grant ${service} ${quotedGrant(agent)}`,
     )
   if (entry.policy.suspended)
     throw new VaultError(
@@ -212,6 +247,14 @@ export function entryForAgent(
       `the entry "${service}" is suspended, because its service has repeated the credential; the owner ends this with: workspace-gateway vault rotate ${service}, or vault resume ${service}`,
     )
   return entry
+}
+
+/** The refusal of an entry that is itself another workspace's. */
+function sharedOn(service: string): VaultError {
+  return new VaultError(
+    'not-granted',
+    `the entry "${service}" is of the kind workspace, and what one workspace shares is not shared on; ask the workspace that has the credential`,
+  )
 }
 
 function howToLease(service: string): string {

@@ -9,6 +9,7 @@ import { VaultError } from '../vault-errors.ts'
 import type { Route } from './dial.ts'
 import type { Parts } from './parts.ts'
 import { requestHeaders, type RequestHeaders } from './request-headers.ts'
+import { serviceTarget } from './service-target.ts'
 import type { RunningUse } from './running-use.ts'
 
 /** The longest head of an answer, in bytes. */
@@ -78,10 +79,17 @@ function refuseUse({ use, method }: RunningUse): void {
 
 function open(route: Route, run: RunningUse, headers: RequestHeaders): ClientRequest {
   const { isHttps, host, port, agent } = route
-  const { path, query } = run.use
+  const { path, query, entry } = run.use
   const ask = isHttps ? requestHttps : requestHttp
   const asked = ask({
-    ...{ agent, host, port, headers, method: run.method, path: path + query },
+    ...{
+      agent,
+      host,
+      port,
+      headers,
+      method: run.method,
+      path: serviceTarget(entry.policy, path) + query,
+    },
     setHost: false,
     insecureHTTPParser: false,
     maxHeaderSize: MAX_HEAD_BYTES,

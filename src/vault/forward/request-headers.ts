@@ -48,7 +48,13 @@ const NEVER = new Set([
   ...['x-original-url', 'x-rewrite-url', 'x-original-uri', 'x-original-method', 'x-host'],
 ])
 
-const NEVER_PREFIXES: readonly string[] = ['x-forwarded-', 'proxy-', 'sec-websocket-']
+/** With those of a workspace's gateway, where an agent could add a credential beside that of the slot. */
+const NEVER_PREFIXES: readonly string[] = [
+  'x-forwarded-',
+  'proxy-',
+  'sec-websocket-',
+  'x-workspace-',
+]
 
 /** The headers of a handshake. Without the extensions: a compressed message would hide the credential from the scrubber. */
 const HANDSHAKE = ['sec-websocket-key', 'sec-websocket-version', 'sec-websocket-protocol'] as const

@@ -63,6 +63,35 @@ t.test('an entry’s life, from its addition to its removal', async (t) => {
   for (const { out } of [list, show]) t.notMatch(out, CREDENTIAL)
 })
 
+t.test('an entry of another workspace, and a grant for one', async (t) => {
+  const { sockets, entries } = await startTestVault(t, { entries: [], isShared: true })
+  const env = { VAULT_SOCKETS: sockets }
+  const where = '--kind workspace --origin https://alice.hubify.com'
+  const added = await run(env, `add gh ${where} --remote github --grant coder`, 'hub_0123456789ab')
+  t.match(added, { code: 0, out: 'gh added\n', err: '' })
+  const { policy } = entries.find('gh') ?? {}
+  t.match(policy, {
+    kind: 'workspace',
+    remote: 'github',
+    paths: ['/rate_limit', '/repos', '/search'],
+  })
+  t.match((await run(env, 'show gh')).out, /^remote +github$/m)
+  t.match((await run(env, 'list')).out, /^gh +https:\/\/alice\.hubify\.com \(github\) /m)
+  t.match(JSON.parse((await run(env, 'list --json')).out), [
+    { kind: 'workspace', remote: 'github' },
+  ])
+  t.match(await run(env, 'grant gh research/*'), { code: 1, err: /not shared on/ })
+  t.match(await run(env, 'add github --grant coder,research/*', NEW), { code: 0 })
+  t.notMatch((await run(env, 'show github')).out, /^remote/m)
+  t.match(await run(env, 'revoke github research/*'), {
+    code: 0,
+    out: /research\/\* may no longer/,
+  })
+  t.match(await run(env, 'grant github research/* lab/*'), { code: 0 })
+  t.same(entries.find('github')?.policy.grants, ['coder', 'lab/*', 'research/*'])
+  t.match(await run(env, 'add x --remote github', NEW), { code: 1, err: /remote \(--remote\)/ })
+})
+
 t.test('a credential comes from standard input, and not from a terminal', async (t) => {
   const { sockets, entries } = await startTestVault(t, { entries: [] })
   const env = { VAULT_SOCKETS: sockets }

@@ -28,10 +28,11 @@ type Path = ReadonlyArray<string | number>
 
 const KEYS = { masterKey: MASTER_KEY, vaultId: VAULT_ID }
 
-/** Makes a closed vault with three entries. */
+/** Makes a closed vault with four entries. One of them has every property of a policy; the others lack the one that may be absent. */
 function makeFile(t: Test) {
   const { vault, folder, file, auditPath, close } = openVault(t)
   for (const service of ['anthropic', 'github', 'slack']) addEntry(vault, entryOf(service))
+  addEntry(vault, entryOf('team', { kind: 'workspace', remote: 'google' }))
   vault.change({ op: 'rotate', service: 'github', agent: 'owner' }, (entry) => {
     if (entry === undefined) return undefined
     const old = { ...newestOf(entry), keptUntil: 5000 }
@@ -139,6 +140,27 @@ t.test('any field that is changed, removed or there twice makes opening fail', (
     }
   }
   t.pass()
+  t.end()
+})
+
+t.test('an entry cannot be sent to another service of a workspace, nor get a name there', (t) => {
+  const { document, refusalOf, text } = makeFile(t)
+  t.match(JSON.parse(text), { entries: [{}, {}, {}, { policy: { remote: 'google' } }] })
+  for (const [index, remote] of [
+    [3, 'slack'],
+    [3, undefined],
+    [1, 'slack'],
+    [1, 'github'],
+  ] as const) {
+    const edited = document()
+    const policy = at(edited, ['entries', index, 'policy']) as { [key: string]: Json }
+    if (remote === undefined) delete policy['remote']
+    else policy['remote'] = remote
+    t.match(
+      refusalOf(textOf(edited as unknown as VaultDocument)),
+      new RegExp(`entry "${index === 3 ? 'team' : 'github'}": its policy or its cred`),
+    )
+  }
   t.end()
 })
 
@@ -349,7 +371,7 @@ t.test('an older file is refused, and so is a file that is gone', (t) => {
   const { folder, file, refusalOf, text } = makeFile(t)
   t.match(
     refusalOf(readFileSync(`${file}.prev`)),
-    /is older than the last change \(sequence 4, and the audit log knows 5\).*--accept-older/,
+    /is older than the last change \(sequence 5, and the audit log knows 6\).*--accept-older/,
   )
   rmSync(file)
   t.match(refusalHere(folder), /does not exist, although the audit log knows it.*vault restore/)

@@ -37,6 +37,11 @@ t.test('a body whose length is not stated in one way is refused', async (t) => {
     )
 })
 
+t.test('a gateway’s own fields are never forwarded, whatever an entry says', async (t) => {
+  for (const name of ['X-Workspace-Token', 'X-Workspace-Token-Name', 'X_Workspace_Token'])
+    t.notOk(mayBeForwarded(name), name)
+})
+
 t.test('a handshake has no body and no extension', async (t) => {
   const handshake = [
     'Upgrade',
