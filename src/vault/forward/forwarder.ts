@@ -6,7 +6,7 @@ import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { discardBody } from '../../request/discard-body.ts'
-import type { Audit } from '../audit-row.ts'
+import type { UseAudit } from '../audit-row.ts'
 import type { Entry, Version } from '../policy.ts'
 import { Automaton } from '../scrub/automaton.ts'
 import { needlesOf } from '../scrub/needles.ts'
@@ -25,7 +25,7 @@ import { forwardUpgrade } from './upgrade.ts'
 
 /** What a forwarder is made of. */
 export interface ForwarderOptions {
-  readonly audit: Audit
+  readonly audit: UseAudit
   readonly logger: Logger
   /** Certificates (PEM) that are trusted besides those that Node has. */
   readonly extraCa?: string | undefined
