@@ -17,7 +17,7 @@ export const LEASE = 'Authorization: Bearer hvl_0123456789abcdefghijklmnopqrstuv
 /** How a test's vault differs from the usual one. */
 export interface VaultOptions extends Pick<
   ForwarderOptions,
-  'extraCa' | 'lookup' | 'timeouts' | 'now'
+  'extraCa' | 'lookup' | 'timeouts' | 'now' | 'stopwatch'
 > {
   readonly policy?: Partial<Policy>
   readonly value?: string | Buffer

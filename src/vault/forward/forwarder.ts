@@ -33,6 +33,8 @@ export interface ForwarderOptions {
   readonly now?: (() => number) | undefined
   /** Resolves the names of services. Default: the system's resolver. */
   readonly lookup?: Lookup | undefined
+  /** A clock that is never set (ms), by which connections are kept. Default: the time since the start of the process. */
+  readonly stopwatch?: (() => number) | undefined
   /** Default: {@link TIMEOUTS} */
   readonly timeouts?: Partial<Timeouts> | undefined
   /** Called once for each answer in which a credential was found, as soon as it is found. */
