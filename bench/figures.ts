@@ -23,6 +23,9 @@ export interface Figure {
 /** The target of refusals: a rate of at least three times the rate of proxied requests. */
 const CHEAP: readonly Aim[] = [{ is: 'at least', value: 3 }]
 
+/** The target of the scrubber, for each text. */
+const FAST_SCRUB: readonly Aim[] = [{ is: 'at least', value: 200 }]
+
 export const FIGURES = {
   rate: {
     label: 'proxied requests/s on one core',
@@ -133,6 +136,27 @@ export const FIGURES = {
     digits: 0,
     aims: [{ is: 'at most', value: 4096 }],
     of: 'kept',
+  },
+  'vault-p50': { label: 'with a credential of the vault, p50 at 200 requests/s, ms', digits: 2 },
+  'vault-added': {
+    label: '– added by the vault, ms',
+    digits: 2,
+    aims: [{ is: 'at most', value: 0.5 }],
+    of: 'vault',
+  },
+  'vault-disk': {
+    label: '– one row and its fdatasync on that disk, p50 in ms',
+    digits: 2,
+  },
+  'vault-cpu': { label: '– CPU µs', digits: 0 },
+  'vault-down': { label: '– 100 MB download, MB/s', digits: 0 },
+  'scrub-json': { label: 'scrubber, JSON, MB/s', digits: 0, aims: FAST_SCRUB, of: 'vault' },
+  'scrub-base64': { label: 'scrubber, base64, MB/s', digits: 0, aims: FAST_SCRUB, of: 'vault' },
+  'scrub-worst': {
+    label: 'scrubber, the worst text, MB/s',
+    digits: 0,
+    aims: FAST_SCRUB,
+    of: 'vault',
   },
 } as const satisfies Record<string, Figure>
 

@@ -9,6 +9,7 @@ import { haproxy } from './peers/haproxy.ts'
 import { nginx, nginxAuth } from './peers/nginx.ts'
 import { bare, textbook } from './peers/node.ts'
 import { kept, ttyd } from './peers/terminal.ts'
+import { vault } from './peers/vault.ts'
 import { SMALL, type Peer, type PeerKind, type PeerName } from './peers/peer.ts'
 import { untilReady } from './ready.ts'
 
@@ -22,6 +23,7 @@ const KINDS: readonly PeerKind[] = [
   gateway,
   ttyd,
   kept,
+  vault,
 ]
 
 /** Programs whose Debian package has another name. */

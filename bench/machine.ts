@@ -1,7 +1,7 @@
 /** On which machine and with which versions was measured? A figure means nothing without this. */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os'
+import { availableParallelism, cpus, loadavg, release, tmpdir, totalmem } from 'node:os'
 import { findProgram, IS_PINNED } from './child.ts'
 
 const ROOT = new URL('../', import.meta.url)
@@ -25,10 +25,26 @@ export function describeMachine(): string {
     `machine: ${availableParallelism()} cores of ${cpus()[0]?.model.trim() ?? 'unknown kind'}, ${gigabytes} GiB, Linux ${release()}, load ${loadavg()[0]?.toFixed(1)} at the start`,
     `versions: ${[`node ${process.versions.node}`, ...programVersions(), ...dependencyVersions()].join(', ')}`,
     `commit: ${commit()}`,
+    `disk: ${diskOf(tmpdir(), readFileSync('/proc/mounts', 'utf8'))} with the temporary folder`,
     IS_PINNED
       ? 'cores: each peer has core 0, the upstream and the load have the others'
       : 'cores: not assigned (one core, or no taskset): requests/s are not those of one core',
   ].join('\n')
+}
+
+/**
+ * The kind of file system that has a path, and its device: `ext4 on /dev/vda`.
+ * @param mounts the content of /proc/mounts; of two mounts at one place the later one counts
+ */
+export function diskOf(path: string, mounts: string): string {
+  let found = { place: '', disk: 'unknown' }
+  for (const line of mounts.split('\n')) {
+    const [device = '', place = '', kind = ''] = line.split(' ')
+    const isAbove = place === '/' || path === place || path.startsWith(`${place}/`)
+    if (place !== '' && isAbove && place.length >= found.place.length)
+      found = { place, disk: `${kind} on ${device}` }
+  }
+  return found.disk
 }
 
 function programVersions(): string[] {

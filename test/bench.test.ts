@@ -4,6 +4,7 @@ import t from 'tap'
 import { FIGURES } from '../bench/figures.ts'
 import type { Lab } from '../bench/lab.ts'
 import { parseWrk } from '../bench/load/wrk-output.ts'
+import { diskOf } from '../bench/machine.ts'
 import { parseOptions } from '../bench/options.ts'
 import type { Peer, PeerName } from '../bench/peers/peer.ts'
 import {
@@ -18,6 +19,7 @@ import {
   resetPeak,
 } from '../bench/proc.ts'
 import { sumOf } from '../bench/samples.ts'
+import { vault } from '../bench/scenarios/vault.ts'
 import { median, medianRatio, percentile } from '../bench/statistics.ts'
 import { writeTable } from '../bench/table.ts'
 import { Results, takeTurns } from '../bench/turns.ts'
@@ -220,4 +222,32 @@ t.test('the command line is parsed', async (t) => {
     ['--fast'],
   ])
     t.throws(() => parseOptions(wrong, known), wrong.join(' '))
+})
+
+t.test(
+  'what the vault adds is the difference to the direct request of the same round',
+  async (t) => {
+    const round = new Map<PeerName, { 'vault-p50'?: number; 'vault-added'?: number }>([
+      ['direct', { 'vault-p50': 0.25 }],
+      ['vault', { 'vault-p50': 0.5 }],
+    ])
+    vault.conclude?.(round)
+    t.same(round.get('vault'), { 'vault-p50': 0.5, 'vault-added': 0.25 })
+    const results = new Results()
+    for (const [peer, values] of round) results.add(peer, values)
+    const row = writeTable(results)
+      .split('\n')
+      .find((line) => line.includes(FIGURES['vault-added'].label))
+    t.match(row, /\| +0\.25 \| +at most 0\.5 \| +met \|/)
+  },
+)
+
+t.test('the disk under a folder is named, whose speed an audited request depends on', async (t) => {
+  const mounts =
+    'overlay / overlay rw 0 0\n/dev/vda /data ext4 rw 0 0\ntmpfs /data/tmp tmpfs rw 0 0\n'
+  t.equal(diskOf('/tmp', mounts), 'overlay on overlay')
+  t.equal(diskOf('/data', mounts), 'ext4 on /dev/vda')
+  t.equal(diskOf('/data/tmp/x', mounts), 'tmpfs on tmpfs')
+  t.equal(diskOf('/data/tmpfile', mounts), 'ext4 on /dev/vda')
+  t.equal(diskOf('/x', ''), 'unknown')
 })

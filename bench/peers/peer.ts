@@ -13,6 +13,7 @@ export const PEERS = {
   gateway: 'gateway',
   ttyd: 'gateway, ttyd',
   kept: 'gateway, keeper, ttyd',
+  vault: 'vault',
 } as const
 
 export type PeerName = keyof typeof PEERS
@@ -37,6 +38,11 @@ export interface Peer extends Target {
   readonly files?: { readonly stateDir: string; readonly log: string }
   /** The process that keeps terminals, which is one of the peer's. */
   readonly keeper?: Inspected
+  /** The vault's folder, with its audit log, and the headers of a request, with a new lease. Other peers have none. */
+  readonly vault?: {
+    readonly folder: string
+    headers(): Promise<Readonly<Record<string, string>>>
+  }
   stop(): Promise<void>
 }
 

@@ -7,6 +7,7 @@ import { proxied } from './proxied.ts'
 import { refusals } from './refusals.ts'
 import type { Scenario } from './scenario.ts'
 import { terminalMemory, terminals } from './terminals.ts'
+import { vault } from './vault.ts'
 import { websockets } from './websockets.ts'
 
 export const SCENARIOS = {
@@ -20,6 +21,7 @@ export const SCENARIOS = {
   startup,
   terminals,
   'terminal-memory': terminalMemory,
+  vault,
 } as const satisfies Record<string, Scenario>
 
 export type ScenarioName = keyof typeof SCENARIOS

@@ -54,3 +54,12 @@ export interface Audit {
   /** Writes a row together with those of other requests. @returns its number @throws {VaultError} `audit-unavailable` */
   writeSoon(facts: AuditFacts): Promise<number>
 }
+
+/** Where uses are written. */
+export interface UseAudit extends Audit {
+  /**
+   * Appends a row that nobody waits for. It is in the file when the call returns, so that it outlives the process, and on the disk
+   * when the promise resolves: with the next row that somebody waits for, or after a second. Rejects with `audit-unavailable`.
+   */
+  writeLater(facts: AuditFacts): Promise<void>
+}

@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import pino from 'pino'
 import type { Test } from 'tap'
-import type { Audit, AuditFacts } from '../../src/vault/audit-row.ts'
+import type { AuditFacts, UseAudit } from '../../src/vault/audit-row.ts'
 import { Forwarder, type ForwarderOptions } from '../../src/vault/forward/forwarder.ts'
 import { Reflections } from '../../src/vault/forward/reflections.ts'
 import type { Entry, Policy, Version } from '../../src/vault/policy.ts'
@@ -17,7 +17,7 @@ export const LEASE = 'Authorization: Bearer hvl_0123456789abcdefghijklmnopqrstuv
 /** How a test's vault differs from the usual one. */
 export interface VaultOptions extends Pick<
   ForwarderOptions,
-  'extraCa' | 'lookup' | 'timeouts' | 'now'
+  'extraCa' | 'lookup' | 'timeouts' | 'now' | 'stopwatch'
 > {
   readonly policy?: Partial<Policy>
   readonly value?: string | Buffer
@@ -41,7 +41,7 @@ export interface TestVault {
   readonly failAudit: () => void
 }
 
-class MemoryAudit implements Audit {
+class MemoryAudit implements UseAudit {
   readonly rows: AuditFacts[] = []
   isBroken = false
 
@@ -52,6 +52,10 @@ class MemoryAudit implements Audit {
 
   async writeSoon(facts: AuditFacts): Promise<number> {
     return this.write(facts)
+  }
+
+  async writeLater(facts: AuditFacts): Promise<void> {
+    this.write(facts)
   }
 }
 

@@ -14,6 +14,7 @@ import {
   openSync,
   readSync,
   writeSync,
+  type Stats,
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { syncFolder } from '../../store/whole-file.ts'
@@ -31,14 +32,17 @@ const MAX_TAIL_BYTES = 8 * 1024 * 1024
 export class AuditFile {
   readonly #path: string
   readonly #fd: number
+  /** Which file it is, as long as it is open. */
+  readonly #opened: Pick<Stats, 'ino' | 'dev'>
   #length: number
   /** Whether the file may be longer than `#length`, because cutting it has failed. */
   #hasRest = false
 
-  constructor(path: string, fd: number, length: number) {
+  constructor(path: string, fd: number, { ino, dev, size }: Stats) {
     this.#path = path
     this.#fd = fd
-    this.#length = length
+    this.#opened = { ino, dev }
+    this.#length = size
   }
 
   /**
@@ -51,7 +55,7 @@ export class AuditFile {
     try {
       const stats = fstatSync(fd)
       refuseUnlessPrivate(file, stats)
-      const opened = new AuditFile(file.path, fd, stats.size)
+      const opened = new AuditFile(file.path, fd, stats)
       opened.#cutHalfLine(file)
       syncFolder(dirname(file.path))
       return opened
@@ -122,11 +126,12 @@ export class AuditFile {
 
   #refuseIfChanged(): void {
     if (this.#hasRest) this.#cut()
-    const { size, ino, dev } = fstatSync(this.#fd)
+    const { ino, dev } = this.#opened
     const named = lstatSync(this.#path, { throwIfNoEntry: false })
     if (named?.ino !== ino || named.dev !== dev)
       throw new Error('it was deleted or moved; start the vault again')
-    if (size !== this.#length) throw new Error('its length was changed; start the vault again')
+    if (named.size !== this.#length)
+      throw new Error('its length was changed; start the vault again')
   }
 
   #cutHalfLine(file: NamedFile): void {

@@ -2,7 +2,7 @@
  * What does a line of the audit log look like? Canonical JSON: the facts, the row's number, and the hash of the row before, so that no
  * row can be changed, removed, added or moved without changing all rows after it.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { canonical, type Json } from '../at-rest/canonical.ts'
 import type { AuditFacts } from '../audit-row.ts'
 
@@ -75,9 +75,7 @@ function hasNumbers({ n, saved, begun = saved, prev, time, op }: Partial<AuditRo
 }
 
 function hashOf(row: Omit<AuditRow, 'hash'>): string {
-  return createHash('sha256')
-    .update(canonical({ ...row, hash: undefined }))
-    .digest('hex')
+  return hash('sha256', canonical({ ...row, hash: undefined }), 'hex')
 }
 
 function clipped(value: unknown): unknown {

@@ -2,10 +2,11 @@
  * Where is each operation recorded? In the audit log, a file to which lines are only appended. Each row continues the hash of the row
  * before, and is on the disk before the operation goes on.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { codeOf } from '../../answers/errors.ts'
 import type { StateLock } from '../../store/state-lock.ts'
 import { explained, lockFile, refusal, type NamedFile } from '../at-rest/file-errors.ts'
-import type { Audit, AuditFacts } from '../audit-row.ts'
+import type { AuditFacts, UseAudit } from '../audit-row.ts'
 import { VaultError } from '../vault-errors.ts'
 import { AuditFile } from './audit-file.ts'
 import { lineOf, makeRow, NO_HASH, parseLine, type AuditRow } from './audit-line.ts'
@@ -14,6 +15,15 @@ export type { AuditRow } from './audit-line.ts'
 
 /** So many rows are kept in memory, for the owner's page. */
 const RECENT_ROWS = 500
+
+/**
+ * When the last fdatasync of a group took less (ms), the next one is done without a thread, whose two changes of context take as long
+ * as a fast disk. A slower disk must not hold up the streams of others.
+ */
+const FAST_SYNC_MS = 0.5
+
+/** A row that nobody waits for is on the disk after at most this time (ms), or with the next row that somebody waits for. */
+const LATER_MS = 1000
 
 /** Where the chain stands. */
 interface ChainEnd {
@@ -34,20 +44,38 @@ interface Waiting {
   readonly reject: (error: unknown) => void
 }
 
+/** A row that is in the file, and not yet on the disk. */
+interface Later {
+  /** The length of the file behind it. */
+  readonly length: number
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
 /** A state to which the log returns after a failure. */
 interface Mark {
   readonly length: number
   readonly end: ChainEnd
 }
 
+interface Clocks {
+  readonly now: () => number
+  readonly stopwatch: () => number
+}
+
 /** The audit log. One process writes it, because it holds the lock `PATH.lock`. */
-export class AuditLog implements Audit {
+export class AuditLog implements UseAudit {
   readonly #file: AuditFile
   readonly #lock: StateLock
   readonly #now: () => number
+  readonly #stopwatch: () => number
   #end: ChainEnd
   #recent: AuditRow[]
   #waiting: Waiting[] = []
+  #later: Later[] = []
+  #laterTimer: NodeJS.Timeout | undefined
+  /** How long the last fdatasync of a group took (ms). */
+  #syncMs = Number.POSITIVE_INFINITY
   #isFlushing = false
   #isClosed = false
   /** What is surely on the disk. */
@@ -57,11 +85,12 @@ export class AuditLog implements Audit {
 
   private constructor(
     opened: { file: AuditFile; lock: StateLock; rows: AuditRow[] },
-    now: () => number,
+    { now, stopwatch }: Clocks,
   ) {
     this.#file = opened.file
     this.#lock = opened.lock
     this.#now = now
+    this.#stopwatch = stopwatch
     this.#recent = opened.rows
     this.#end = endAfter(opened.rows.at(-1))
     this.#durable = { length: this.#file.length, end: this.#end }
@@ -70,14 +99,16 @@ export class AuditLog implements Audit {
   /**
    * Opens the log, or begins one (mode 600, in a folder with mode 700).
    * @param options.now the clock, in ms since the epoch
+   * @param options.stopwatch a clock that is never set, in ms, by which an fdatasync is timed
    * @throws {VaultFileError} when another process writes the log, when others can read it, or when its last row was changed
    */
-  static open(path: string, { now = Date.now }: { now?: () => number } = {}): AuditLog {
+  static open(path: string, options: Partial<Clocks> = {}): AuditLog {
+    const { now = Date.now, stopwatch = () => performance.now() } = options
     const named: NamedFile = { path, setting: 'The audit log (VAULT_STATE_DIR)' }
     return explained(named, () => {
       const lock = lockFile(named)
       try {
-        return AuditLog.#begin(named, lock, now)
+        return AuditLog.#begin(named, lock, { now, stopwatch })
       } catch (error) {
         lock.release()
         throw error
@@ -85,10 +116,10 @@ export class AuditLog implements Audit {
     })
   }
 
-  static #begin(named: NamedFile, lock: StateLock, now: () => number): AuditLog {
+  static #begin(named: NamedFile, lock: StateLock, clocks: Clocks): AuditLog {
     const file = AuditFile.open(named)
     try {
-      return new AuditLog({ file, lock, rows: readRows(named, file) }, now)
+      return new AuditLog({ file, lock, rows: readRows(named, file) }, clocks)
     } catch (error) {
       file.close()
       throw error
@@ -126,6 +157,23 @@ export class AuditLog implements Audit {
     })
   }
 
+  async writeLater(facts: AuditFacts): Promise<void> {
+    // Rows that wait came first, so they are first in the log.
+    if (this.#waiting.length > 0) {
+      await this.writeSoon(facts)
+      return
+    }
+    try {
+      this.#append([facts])
+    } catch (error) {
+      throw unavailable(error)
+    }
+    await new Promise<void>((resolve, reject) => {
+      this.#later.push({ length: this.#file.length, resolve, reject })
+      this.#laterTimer ??= setTimeout(this.#syncLater, LATER_MS)
+    })
+  }
+
   /** The last rows, the newest first. @param limit at most 500 */
   recent(limit: number): readonly AuditRow[] {
     return limit > 0 ? this.#recent.slice(-Math.min(limit, RECENT_ROWS)).toReversed() : []
@@ -134,8 +182,9 @@ export class AuditLog implements Audit {
   /** Writes the rows that wait, and releases the lock. Later writes are refused. */
   close(): void {
     if (this.#isClosed) return
+    clearTimeout(this.#laterTimer)
     const group = this.#takeWaiting()
-    if (group.length > 0) this.#writeGroupNow(group)
+    if (group.length + this.#later.length > 0) this.#writeGroupNow(group)
     this.#isClosed = true
     // An fdatasync that runs still needs the file. The end of #flush releases it then.
     if (!this.#isFlushing) this.#release()
@@ -148,9 +197,25 @@ export class AuditLog implements Audit {
 
   /** Writes groups until nothing waits. Rows that come during an fdatasync are the next group. */
   async #flush(): Promise<void> {
-    while (this.#waiting.length > 0) await this.#writeGroup(this.#takeWaiting())
+    while (this.#waiting.length > 0) {
+      if (this.#isFast) await nextTurn() // it blocks, so it is shared by all requests that have arrived
+      const group = this.#takeWaiting()
+      if (group.length > 0) await this.#writeGroup(group)
+    }
     this.#isFlushing = false
     if (this.#isClosed) this.#release()
+  }
+
+  readonly #syncLater = async (): Promise<void> => {
+    this.#laterTimer = undefined
+    if (this.#later.length === 0) return
+    if (this.#isFlushing) {
+      this.#laterTimer = setTimeout(this.#syncLater, LATER_MS)
+      return
+    }
+    this.#isFlushing = true
+    await this.#sync(this.#mark()).catch(() => {}) // whoever wrote the rows is told
+    await this.#flush()
   }
 
   async #writeGroup(group: readonly Waiting[]): Promise<void> {
@@ -175,6 +240,7 @@ export class AuditLog implements Audit {
     } catch (error) {
       const failure = unavailable(error)
       for (const { reject } of group) reject(failure)
+      this.#refuseLater(failure)
     }
   }
 
@@ -213,27 +279,47 @@ export class AuditLog implements Audit {
     try {
       this.#file.syncNow()
     } catch (error) {
-      this.#takeBack()
+      this.#takeBack(error)
       throw error
     }
-    this.#durable = this.#mark()
+    this.#reached(this.#mark())
+  }
+
+  get #isFast(): boolean {
+    return this.#syncMs < FAST_SYNC_MS
   }
 
   /** @param mark what is durable afterwards, because rows that are appended meanwhile may not be */
   async #sync(mark: Mark): Promise<void> {
     const takenBack = this.#takenBack
+    const began = this.#stopwatch()
     try {
-      await this.#file.sync()
+      if (this.#isFast) this.#file.syncNow()
+      else await this.#file.sync()
     } catch (error) {
-      if (takenBack === this.#takenBack) this.#takeBack()
+      if (takenBack === this.#takenBack) this.#takeBack(error)
       throw error
+    } finally {
+      this.#syncMs = this.#stopwatch() - began
     }
-    if (takenBack === this.#takenBack && mark.length > this.#durable.length) this.#durable = mark
+    if (takenBack === this.#takenBack && mark.length > this.#durable.length) this.#reached(mark)
+  }
+
+  #reached(mark: Mark): void {
+    this.#durable = mark
+    const left = this.#later.findIndex(({ length }) => length > mark.length)
+    const done = this.#later.splice(0, left < 0 ? this.#later.length : left)
+    for (const { resolve } of done) resolve()
+  }
+
+  #refuseLater(failure: VaultError): void {
+    for (const { reject } of this.#later.splice(0)) reject(failure)
   }
 
   /** Removes rows that may not be on the disk. Those of other groups among them are refused too, see `#takenBack`. */
-  #takeBack(): void {
+  #takeBack(error: unknown): void {
     this.#takenBack++
+    this.#refuseLater(unavailable(error))
     this.#file.cutTo(this.#durable.length)
     this.#end = this.#durable.end
     this.#recent = this.#recent.filter(({ n }) => n <= this.#end.number)

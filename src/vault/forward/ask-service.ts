@@ -50,6 +50,7 @@ export async function askService(
     SAFE_METHODS.includes(run.method) &&
     headers['content-length'] === undefined &&
     headers['transfer-encoding'] === undefined
+  if (!mayRepeat) parts.dialler.dropStale(route)
   for (let tries = 1; ; tries++) {
     const asked = open(route, run, headers)
     try {

@@ -6,6 +6,7 @@ import { lookup as lookupName } from 'node:dns/promises'
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
 import { isIP, type LookupFunction } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls'
 import type { Entry, Policy } from '../policy.ts'
 import { addAnew, VaultError } from '../vault-errors.ts'
@@ -18,6 +19,12 @@ export type Lookup = (hostname: string) => Promise<readonly string[]>
 const IDLE_CONNECTION_MS = 4000
 
 const IDLE_CONNECTIONS = 8
+
+/** A connection is used for this long (ms), so that the name of a busy service is resolved and checked again. */
+const LONGEST_CONNECTION_MS = 300_000
+
+/** A request that must not be sent twice takes no connection that has been idle for longer (ms): the service may be closing it. */
+const FRESH_MS = 1000
 
 /** The connections of so many entries are kept. */
 const MAX_AGENTS = 256
@@ -35,14 +42,22 @@ export interface Route {
 export class Dialler {
   readonly #lookup: Lookup
   readonly #secureContext: SecureContext
+  readonly #stopwatch: () => number
+  /** By the connection: when it was first kept, and when it was kept last. */
+  readonly #kept = new WeakMap<Duplex, { readonly since: number; readonly last: number }>()
   /** By the id of the entry, those used longest ago first. */
   readonly #routes = new Map<string, { readonly key: string; readonly route: Route }>()
 
-  /** @param extraCa certificates (PEM) that are trusted besides those that Node has */
+  /**
+   * @param extraCa certificates (PEM) that are trusted besides those that Node has
+   * @param stopwatch a clock that is never set (ms). Default: the time since the start of the process
+   */
   constructor(options: {
     readonly extraCa?: string | undefined
     readonly lookup?: Lookup | undefined
+    readonly stopwatch?: (() => number) | undefined
   }) {
+    this.#stopwatch = options.stopwatch ?? (() => performance.now())
     this.#lookup = options.lookup ?? resolveName
     const { extraCa } = options
     // Made once: to read all certificates takes long. An undefined `ca` means those that Node has.
@@ -62,6 +77,21 @@ export class Dialler {
     this.#routes.set(id, { key, route })
     this.#dropOldest()
     return route
+  }
+
+  /** Closes the idle connections of a route that a request which must not be sent twice cannot take. */
+  dropStale({ agent }: Route): void {
+    const before = this.#stopwatch() - FRESH_MS
+    for (const socket of Object.values(agent.freeSockets).flatMap((sockets) => sockets ?? []))
+      if ((this.#kept.get(socket)?.last ?? 0) < before) socket.destroy()
+  }
+
+  /** Notes when a connection is kept. @returns whether it may be kept */
+  #keep(socket: Duplex): boolean {
+    const now = this.#stopwatch()
+    const { since } = this.#kept.get(socket) ?? { since: now }
+    this.#kept.set(socket, { since, last: now })
+    return now - since < LONGEST_CONNECTION_MS
   }
 
   /** Closes all connections. */
@@ -96,6 +126,8 @@ export class Dialler {
           servername: isIP(host) === 0 ? host : '', // RFC 6066: no address in the server name
         })
       : new HttpAgent(options)
+    const keep = agent.keepSocketAlive.bind(agent) as (socket: Duplex) => boolean // whose type forgets the result
+    agent.keepSocketAlive = (socket) => this.#keep(socket) && keep(socket)
     return { isHttps, host, port: Number(port) || (isHttps ? 443 : 80), agent }
   }
 

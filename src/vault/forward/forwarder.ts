@@ -6,7 +6,7 @@ import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { discardBody } from '../../request/discard-body.ts'
-import type { Audit } from '../audit-row.ts'
+import type { UseAudit } from '../audit-row.ts'
 import type { Entry, Version } from '../policy.ts'
 import { Automaton } from '../scrub/automaton.ts'
 import { needlesOf } from '../scrub/needles.ts'
@@ -25,7 +25,7 @@ import { forwardUpgrade } from './upgrade.ts'
 
 /** What a forwarder is made of. */
 export interface ForwarderOptions {
-  readonly audit: Audit
+  readonly audit: UseAudit
   readonly logger: Logger
   /** Certificates (PEM) that are trusted besides those that Node has. */
   readonly extraCa?: string | undefined
@@ -33,6 +33,8 @@ export interface ForwarderOptions {
   readonly now?: (() => number) | undefined
   /** Resolves the names of services. Default: the system's resolver. */
   readonly lookup?: Lookup | undefined
+  /** A clock that is never set (ms), by which connections are kept. Default: the time since the start of the process. */
+  readonly stopwatch?: (() => number) | undefined
   /** Default: {@link TIMEOUTS} */
   readonly timeouts?: Partial<Timeouts> | undefined
   /** Called once for each answer in which a credential was found, as soon as it is found. */

@@ -1,6 +1,6 @@
 /** What does forwarding need of the rest of the vault, and how long does it wait? */
 import type { Logger } from 'pino'
-import type { Audit } from '../audit-row.ts'
+import type { UseAudit } from '../audit-row.ts'
 import type { Entry, Version } from '../policy.ts'
 import type { Automaton } from '../scrub/automaton.ts'
 import type { Dialler } from './dial.ts'
@@ -20,7 +20,7 @@ export const TIMEOUTS: Timeouts = { connectMs: 10_000, firstByteMs: 600_000, idl
 
 /** What every use is given. */
 export interface Parts {
-  readonly audit: Audit
+  readonly audit: UseAudit
   readonly logger: Logger
   readonly dialler: Dialler
   readonly timeouts: Timeouts

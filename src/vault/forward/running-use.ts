@@ -100,24 +100,27 @@ export class RunningUse {
     onReflected(entry)
   }
 
-  /** Writes the last row: the completing one, or a denial when nothing was dialled. Never rejects. */
+  /**
+   * Writes the last row: the completing one, or a denial when nothing was dialled. Never rejects. The completing row is in the file
+   * afterwards; only the denial is waited for until it is on the disk.
+   */
   async complete(ending: Ending): Promise<void> {
     clearTimeout(this.#timer)
     this.use.lease.revoked.removeEventListener('abort', this.#cut)
-    const ms = this.#parts.now() - this.#began
-    const { status, bytes } = this
-    const isBegun = this.#row !== undefined
-    try {
-      await this.#write({
-        op: isBegun ? 'use' : 'deny',
-        ...(isBegun ? { of: this.#row, status, bytes, ms } : {}),
-        ...this.#facts(),
-        reason: ending,
-      })
-    } catch {
+    const lost = () => {
       const { service } = this.use.entry.policy
       this.#parts.logger.error({ service, ending }, 'the end of a use could not be audited')
     }
+    const facts = { ...this.#facts(), reason: ending }
+    if (this.#row === undefined) {
+      await this.#write({ op: 'deny', ...facts }).catch(lost)
+      return
+    }
+    const { status, bytes } = this
+    const ms = this.#parts.now() - this.#began
+    this.#parts.audit
+      .writeLater({ op: 'use', of: this.#row, status, bytes, ms, ...facts })
+      .catch(lost)
   }
 
   #facts() {

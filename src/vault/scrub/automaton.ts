@@ -6,8 +6,23 @@
 /** The state in which no needle has begun. */
 export const ROOT = 0
 
+/**
+ * Up to this depth the bytes of a search are looked at again by the table of distances, which is faster. It must be less than the
+ * window, so that each turn comes further.
+ */
+export const SHALLOW = 2
+
+/** In a step: the next state has no more than {@link SHALLOW} bytes of a needle. */
+export const SHALLOW_BIT = 1
+
+/** In a step: a needle ends with the next state. */
+export const MATCH_BIT = 2
+
 /** The table of distances looks at this many bytes of each needle. */
 const MAX_WINDOW = 255
+
+/** The largest table of all steps, in entries of 4 bytes. The needles of usual credentials have some ten thousand. */
+const MAX_TABLE = 2 ** 20
 
 /** Needles, prepared for a search. It never changes, so that any number of searches may use it. */
 export class Automaton {
@@ -31,9 +46,19 @@ export class Automaton {
   readonly #children: Int32Array
   readonly #siblings: Int32Array
   readonly #fallbacks: Int32Array
+  /** By the byte: its number among those of the needles; 0 for all others. */
+  readonly classes = new Uint8Array(256)
+  /** The number of classes. */
+  readonly width: number
+  /**
+   * By the state times the width, plus the class: the next state times the width, shifted by two bits, with {@link SHALLOW_BIT} and
+   * {@link MATCH_BIT}. Empty when it would be too large; then steps are searched for, which is slower.
+   */
+  readonly steps: Int32Array
   #states = 1
 
-  constructor(needles: readonly Uint8Array[]) {
+  /** @param maxTable the largest table of all steps, in entries */
+  constructor(needles: readonly Uint8Array[], maxTable = MAX_TABLE) {
     if (needles.some((needle) => needle.length < 2)) throw new RangeError('a needle is too short')
     const size = needles.reduce((sum, { length }) => sum + length, 1)
     this.depths = new Int32Array(size)
@@ -48,6 +73,10 @@ export class Automaton {
     this.longest = needles.reduce((most, { length }) => Math.max(most, length), 0)
     for (const needle of needles) this.#add(needle)
     this.#connect()
+    this.width = this.#classify(needles)
+    const entries = this.#states * this.width
+    this.steps = new Int32Array(entries <= maxTable ? entries : 0)
+    if (entries <= maxTable) this.#tabulate()
     this.#measure(needles)
   }
 
@@ -87,6 +116,34 @@ export class Automaton {
     this.#children[parent] = child
     if (parent === ROOT) this.#first[byte] = child
     return child
+  }
+
+  /** @returns the number of classes */
+  #classify(needles: readonly Uint8Array[]): number {
+    const bytes = new Set(needles.flatMap((needle) => [...needle]))
+    // With all 256 in use there is no byte that begins nothing.
+    let count = bytes.size < 256 ? 1 : 0
+    for (const byte of bytes) this.classes[byte] = count++
+    return count
+  }
+
+  /** Fills the table: the row of each state is that of its fallback, but for its own children. */
+  #tabulate(): void {
+    const { steps, width } = this
+    const level = [ROOT]
+    for (const state of level) {
+      const row = state * width
+      const from = (this.#fallbacks[state] as number) * width
+      if (state === ROOT) steps.fill(SHALLOW_BIT, 0, width)
+      else steps.copyWithin(row, from, from + width)
+      this.#eachChild(state, (child) => {
+        const isShallow = (this.depths[child] as number) <= SHALLOW
+        const bits = (isShallow ? SHALLOW_BIT : 0) | (this.matches[child] === 0 ? 0 : MATCH_BIT)
+        const by = this.classes[this.#bytes[child] as number] as number
+        steps[row + by] = ((child * width) << 2) | bits
+        level.push(child)
+      })
+    }
   }
 
   /** Finds, level by level, the state of the longest other beginning that the text of each state ends with. */

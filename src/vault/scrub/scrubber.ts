@@ -2,18 +2,12 @@
  * How is a credential taken out of an answer? A scrubber masks every form of it with `*`, so that the length stays the same, and
  * also where a form is divided among chunks.
  */
-import { ROOT, type Automaton } from './automaton.ts'
+import { MATCH_BIT, ROOT, SHALLOW, SHALLOW_BIT, type Automaton } from './automaton.ts'
 
 const MASK = 0x2a // *
 
 const CR = 0x0d
 const LF = 0x0a
-
-/**
- * Up to this depth the automaton's bytes are looked at again by the table of distances, which is faster. It must be less than the
- * window, so that each turn comes further.
- */
-const SHALLOW = 2
 
 const NOTHING = Buffer.alloc(0)
 
@@ -52,7 +46,7 @@ export class Scrubber {
     if (this.#automaton.window === 0) return chunk
     const before = this.#held.length
     const text = before === 0 ? chunk : Buffer.concat([this.#held, chunk])
-    this.#state = this.#search(text, before)
+    this.#search(text, before)
     // The automaton's own bound is for forms with a line break: some letters have its byte in UTF-16.
     const begun = this.#automaton.holds[this.#state] as number
     const sent = text.length - Math.max(begun, this.#unbrokenEnd(text))
@@ -75,33 +69,52 @@ export class Scrubber {
     return rest
   }
 
-  /** Masks what ends at or after `from`. @returns the state at the end */
-  #search(text: Buffer, from: number): number {
-    const shallow = Math.min(SHALLOW, this.#automaton.window - 1)
+  /** Masks what ends at or after `from`, and keeps the state at the end. */
+  #search(text: Buffer, from: number): void {
+    const { window, matches, depths } = this.#automaton
+    const shallow = Math.min(SHALLOW, window - 1)
     let at = from
-    let state = this.#state
-    for (;;) {
-      if (state === ROOT) at = this.#skip(text, at)
-      const until = at + this.#automaton.window // at the end of the chunk the state is kept, so there is no way back
+    while (at < text.length) {
+      if (this.#state === ROOT) at = this.#skip(text, at)
+      const until = at + window // at the end of the chunk the state is kept, so there is no way back
       let masked = 0
-      for (; at < text.length; at++) {
-        state = this.#automaton.next(state, text[at] as number)
-        const length = this.#automaton.matches[state] as number
+      while (at < text.length) {
+        at = this.#step(text, at, until)
+        const length = matches[this.#state] as number
         if (length > 0) {
-          text.fill(MASK, at + 1 - length, at + 1)
-          masked = at + 1
+          text.fill(MASK, at - length, at)
+          masked = at
           this.#hits++
         }
+        const depth = depths[this.#state] as number
         // Behind a mask the bytes are not looked at again, because they are masked.
-        const again = at + 1 - (this.#automaton.depths[state] as number)
-        if (at + 1 >= until && at + 1 - again <= shallow && again >= masked && again >= from) {
-          at = again
-          state = ROOT
+        if (at >= until && depth <= shallow && at - depth >= Math.max(masked, from)) {
+          at -= depth
+          this.#state = ROOT
           break
         }
       }
-      if (at >= text.length) return state
     }
+  }
+
+  /**
+   * Takes at least one byte, and goes on until a form ends, or the state is shallow behind `until`.
+   * @returns the place behind the last byte
+   */
+  #step(text: Buffer, from: number, until: number): number {
+    const { steps, classes, width } = this.#automaton
+    if (steps.length === 0) {
+      this.#state = this.#automaton.next(this.#state, text[from] as number)
+      return from + 1
+    }
+    let step = (this.#state * width) << 2
+    let at = from
+    do {
+      step = steps[(step >> 2) + (classes[text[at] as number] as number)] as number
+      at++
+    } while (at < text.length && (step & (at < until ? MATCH_BIT : MATCH_BIT | SHALLOW_BIT)) === 0)
+    this.#state = (step >> 2) / width
+    return at
   }
 
   /** @returns where a form may begin, or where fewer bytes are left than the shortest form has */

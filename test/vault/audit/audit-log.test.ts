@@ -23,8 +23,13 @@ import { systemError, watchFileSteps } from '../../helpers/file-steps.ts'
 import { temporaryFolder } from '../../helpers/process.ts'
 import { eventually } from '../../helpers/waiting.ts'
 
-function openLog(t: Test, path = join(temporaryFolder(t), 'state', 'vault-audit.jsonl')) {
-  const audit = AuditLog.open(path, { now: () => 1_700_000_000_000 })
+function openLog(
+  t: Test,
+  path = join(temporaryFolder(t), 'state', 'vault-audit.jsonl'),
+  stopwatch?: () => number,
+) {
+  const now = () => 1_700_000_000_000
+  const audit = AuditLog.open(path, stopwatch === undefined ? { now } : { now, stopwatch })
   t.teardown(() => audit.close())
   return { audit, path }
 }
@@ -112,6 +117,114 @@ t.test('a row that is written meanwhile comes after the rows that wait', async (
     ['use', 'use', 'grant', 'use', 'use', 'revoke'],
   )
   t.same(verifyAudit(path), { rows: 6 })
+})
+
+/** Counts both kinds of fdatasync until the test ends. */
+function countSyncs(t: Test): { inThread: number; blocking: number } {
+  const counts = { inThread: 0, blocking: 0 }
+  replaceSync(t, (work) => (fd, done) => {
+    counts.inThread++
+    work(fd, done)
+  })
+  const putBack = watchFileSteps(() => void counts.blocking++, ['fdatasyncSync'])
+  t.teardown(putBack)
+  return counts
+}
+
+t.test(
+  'a row that nobody waits for is in the file at once, and on the disk with the next',
+  async (t) => {
+    const counts = countSyncs(t)
+    const { audit, path } = openLog(t)
+    const order: string[] = []
+    const later = audit.writeLater({ op: 'use', ms: 1 }).then(() => order.push('later'))
+    t.equal(rowsIn(path).length, 1)
+    t.same(counts, { inThread: 0, blocking: 0 })
+    const soon = audit.writeSoon({ op: 'use', ms: 2 }).then(() => order.push('soon'))
+    await Promise.all([later, soon])
+    t.same(order, ['later', 'soon'])
+    t.same(counts, { inThread: 1, blocking: 0 })
+    t.same(verifyAudit(path), { rows: 2 })
+  },
+)
+
+t.test(
+  'a row that nobody waits for is on the disk soon when no other comes, and at the end',
+  async (t) => {
+    const counts = countSyncs(t)
+    const { audit, path } = openLog(t)
+    await audit.writeLater({ op: 'use' })
+    t.same(counts, { inThread: 1, blocking: 0 })
+    const last = audit.writeLater({ op: 'use' })
+    audit.close()
+    await last
+    t.same(counts, { inThread: 1, blocking: 1 })
+    t.same(verifyAudit(path), { rows: 2 })
+    await t.rejects(audit.writeLater({ op: 'use' }), { code: 'audit-unavailable' })
+  },
+)
+
+t.test('a row that nobody waits for stands behind rows that wait', async (t) => {
+  const { audit, path } = openLog(t)
+  const reflected = audit.writeSoon({ op: 'reflected' })
+  await Promise.all([audit.writeLater({ op: 'use' }), reflected])
+  t.same(
+    rowsIn(path).map(({ op }) => op),
+    ['reflected', 'use'],
+  )
+})
+
+t.test('whoever wrote a row that does not reach the disk is told, and it is removed', async (t) => {
+  const { audit, path } = openLog(t)
+  audit.write({ op: 'start' })
+  const later = audit.writeLater({ op: 'use' })
+  const refused = t.rejects(later, { code: 'audit-unavailable', message: /EIO/ })
+  const putBack = watchFileSteps((name) => {
+    if (name === 'fdatasyncSync') throw systemError('EIO')
+  })
+  t.throws(() => audit.write({ op: 'grant' }), { code: 'audit-unavailable' })
+  putBack()
+  await refused
+  t.same(verifyAudit(path), { rows: 1 })
+  const full = watchFileSteps((name) => {
+    if (name === 'writeSync half') throw systemError('ENOSPC')
+  })
+  const unwritten = audit.writeLater({ op: 'use' })
+  full()
+  await t.rejects(unwritten, { code: 'audit-unavailable', message: /ENOSPC/ })
+  t.equal(audit.write({ op: 'revoke' }), 2)
+  t.same(verifyAudit(path), { rows: 2 })
+})
+
+t.test('a fast disk is waited for without a thread, a slow one or a fault is not', async (t) => {
+  const counts = countSyncs(t)
+  let ms = 0
+  let step = 0.1
+  const { audit, path } = openLog(t, undefined, () => (ms += step))
+  await audit.writeSoon({ op: 'use' })
+  t.same(counts, { inThread: 1, blocking: 0 }, 'nothing is known of the disk')
+  const first = audit.writeSoon({ op: 'use' })
+  await Promise.resolve()
+  await Promise.all([first, audit.writeSoon({ op: 'use' })])
+  t.same(counts, { inThread: 1, blocking: 1 }, 'what has arrived shares one')
+  step = 5
+  await audit.writeSoon({ op: 'use' })
+  t.same(counts, { inThread: 1, blocking: 2 })
+  await audit.writeSoon({ op: 'use' })
+  t.same(counts, { inThread: 2, blocking: 2 }, 'it was slow')
+  t.same(verifyAudit(path), { rows: 5 })
+})
+
+t.test('rows that a fast disk suddenly refuses are refused, and removed', async (t) => {
+  const { audit, path } = openLog(t, undefined, () => 0)
+  await audit.writeSoon({ op: 'use' })
+  const putBack = watchFileSteps((name) => {
+    if (name === 'fdatasyncSync') throw systemError('EIO')
+  })
+  await t.rejects(audit.writeSoon({ op: 'use' }), { code: 'audit-unavailable', message: /EIO/ })
+  putBack()
+  t.equal(await audit.writeSoon({ op: 'use' }), 2)
+  t.same(verifyAudit(path), { rows: 2 })
 })
 
 t.test('on a full disk rows are refused, are not in the log, and later ones are', async (t) => {

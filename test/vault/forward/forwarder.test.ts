@@ -203,3 +203,35 @@ t.test(
     t.equal(service.dials(), 2)
   },
 )
+
+t.test(
+  'a request that must not be sent twice takes no connection that has been idle for more than a second',
+  async (t) => {
+    const service = await startUpstream(t)
+    let ms = 0
+    const { port } = await startVault(t, service.url, { stopwatch: () => ms })
+    const ask = async (method: string, idleMs: number) => {
+      ms += idleMs
+      t.equal((await send(port, `${method} /s/github/x`, [LEASE])).status, 200)
+      return service.dials()
+    }
+    t.equal(await ask('GET', 0), 1)
+    t.equal(await ask('POST', 900), 1)
+    t.equal(await ask('GET', 3000), 1, 'a GET can be repeated')
+    t.equal(await ask('POST', 1100), 2)
+    t.equal(await ask('POST', 900), 2)
+  },
+)
+
+t.test('a connection is kept for five minutes at most, however busy it is', async (t) => {
+  const service = await startUpstream(t)
+  let ms = 0
+  const { port } = await startVault(t, service.url, { stopwatch: () => ms })
+  const dials: number[] = []
+  for (const idleMs of [0, 299_000, 1000, 0, 0]) {
+    ms += idleMs
+    await send(port, 'GET /s/github/x', [LEASE])
+    dials.push(service.dials())
+  }
+  t.same(dials, [1, 1, 1, 2, 2])
+})

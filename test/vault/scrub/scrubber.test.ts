@@ -103,12 +103,12 @@ t.test('the automaton finds what a plain search finds, and nothing else', async 
         for (const needle of needles.map((codes) => Buffer.from(codes)))
           for (let at = text.indexOf(needle); at >= 0; at = text.indexOf(needle, at + 1))
             expected.fill('*', at, at + needle.length)
-        const automaton = new Automaton(needles.map((needle) => Buffer.from(needle)))
-        return scrub(
-          automaton,
-          text,
-          ends.filter((end) => end <= text.length),
-        ).equals(expected)
+        const cuts = ends.filter((end) => end <= text.length)
+        const buffers = needles.map((needle) => Buffer.from(needle))
+        // With the table of all steps, and without it.
+        return [undefined, 0].every((maxTable) =>
+          scrub(new Automaton(buffers, maxTable), text, cuts).equals(expected),
+        )
       },
     ),
     { numRuns: 3000 },
@@ -200,3 +200,17 @@ t.test('how fast it is (printed, because no test is timed)', async (t) => {
     )
   }
 })
+
+t.test(
+  'needles with every byte are found, with the table of all steps and without it',
+  async (t) => {
+    const needle = Buffer.from(Array.from({ length: 256 }, (_, i) => 255 - i))
+    for (const maxTable of [undefined, 0]) {
+      const automaton = new Automaton([needle, Buffer.from('no such thing')], maxTable)
+      const text = Buffer.concat([needle.subarray(0, 200), needle, Buffer.from('rest')])
+      const scrubbed = scrub(automaton, text, [100, 300])
+      t.same(scrubbed.subarray(0, 200), needle.subarray(0, 200))
+      t.equal(scrubbed.subarray(200).toString(), `${'*'.repeat(256)}rest`)
+    }
+  },
+)
