@@ -11,6 +11,7 @@ import { backup } from '../vault/at-rest/backup.ts'
 import { VaultFileError } from '../vault/at-rest/file-errors.ts'
 import { AuditLog } from '../vault/audit/audit-log.ts'
 import { clientEnvironment } from '../vault/client-environment.ts'
+import { Denials } from '../vault/denials.ts'
 import {
   openDoors,
   openOwnerDoor,
@@ -138,15 +139,16 @@ async function startWith(
   const reflections = new Reflections({
     suspend: (entry) => suspend(vault, entry.policy.service, logger),
   })
+  const denials = new Denials({ audit, logger })
   const forwarding = new Forwarder({
-    ...{ audit, logger },
+    ...{ audit, logger, denials },
     ...(extraCa === undefined ? {} : { extraCa }),
     onReflected: (entry) => reflections.note(entry),
     versionsOf: (entry) => entry.versions,
   })
   const startedAt = new Date().toISOString()
   const doors: OpenDoors = await openDoors(owner, {
-    ...{ config, entries: vault, audit, forwarding, logger, presetOf },
+    ...{ config, entries: vault, audit, forwarding, denials, logger, presetOf },
     environmentOf: (leased) => clientEnvironment([leased]),
     recent: (limit) => audit.recent(limit),
     backup: () => backup(file),
@@ -168,6 +170,7 @@ async function startWith(
       for (const timer of timers) clearInterval(timer)
       await doors.close()
       await forwarding.close() // before the audit log, because uses that were cut have a last row
+      denials.settle(true) // again: some of those uses may have had no row yet
       vault.close()
       audit.close()
     },

@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import type { VaultConfig } from '../../config/vault-settings.ts'
 import type { Audit } from '../audit-row.ts'
 import { Denials } from '../denials.ts'
+import { LeaseRate } from '../lease-rate.ts'
 import { Leases } from '../leases.ts'
 import { agentSocket, ownerSocket } from '../protocol.ts'
 import type { Forwarding } from '../use.ts'
@@ -27,6 +28,8 @@ export interface DoorParts {
   readonly entries: Entries
   readonly audit: Audit
   readonly forwarding: Forwarding
+  /** The counter of refusals. Default: one for the doors alone. */
+  readonly denials?: Denials
   readonly logger: Logger
   readonly presetOf: PresetOf
   readonly environmentOf: AgentDoorParts['environmentOf']
@@ -72,7 +75,8 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
   const { config, entries, audit, logger, presetOf, now = Date.now } = parts
   const leases = new Leases({ now, shapeOf: (policy) => presetOf(policy)?.leaseShape ?? 'hvl_{}' })
   entries.onChange((before, after) => leases.follow(before, after))
-  const denials = new Denials({ audit, logger, now })
+  const { denials = new Denials({ audit, logger, now }) } = parts
+  const leaseRate = new LeaseRate({ now })
   const shared = { entries, leases, denials, logger, presetOf }
   const uses = new Uses({ ...shared, forwarding: parts.forwarding })
   const doors: Door[] = [owner]
@@ -96,6 +100,7 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
         ...shared,
         audit,
         uses,
+        leaseRate,
         environmentOf,
         port: () => port,
       })

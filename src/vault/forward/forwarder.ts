@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { discardBody } from '../../request/discard-body.ts'
 import type { Audit } from '../audit-row.ts'
+import { Denials } from '../denials.ts'
 import type { Entry, Version } from '../policy.ts'
 import { Automaton } from '../scrub/automaton.ts'
 import { needlesOf } from '../scrub/needles.ts'
@@ -27,6 +28,8 @@ import { forwardUpgrade } from './upgrade.ts'
 export interface ForwarderOptions {
   readonly audit: Audit
   readonly logger: Logger
+  /** The counter of refusals that the doors have too. Default: one of its own. */
+  readonly denials?: Pick<Denials, 'note'> | undefined
   /** Certificates (PEM) that are trusted besides those that Node has. */
   readonly extraCa?: string | undefined
   /** Milliseconds since the epoch. Default: the system's clock. */
@@ -51,6 +54,7 @@ export class Forwarder implements Forwarding {
     const { audit, logger, onReflected, versionsOf, now = Date.now } = options
     this.#parts = {
       ...{ audit, logger, onReflected, versionsOf, now },
+      denials: options.denials ?? new Denials({ audit, logger, now }),
       dialler: new Dialler(options),
       timeouts: { ...TIMEOUTS, ...options.timeouts },
       automatonOf: (entry) => this.#automatonOf(entry),

@@ -100,17 +100,20 @@ export class RunningUse {
     onReflected(entry)
   }
 
-  /** Writes the last row: the completing one, or a denial when nothing was dialled. Never rejects. */
+  /** Writes the completing row, or notes a denial when the use has no row, so that nothing was dialled. Never rejects. */
   async complete(ending: Ending): Promise<void> {
     clearTimeout(this.#timer)
     this.use.lease.revoked.removeEventListener('abort', this.#cut)
+    if (this.#row === undefined) {
+      this.#parts.denials.note({ ...this.#facts(), reason: ending })
+      return
+    }
     const ms = this.#parts.now() - this.#began
     const { status, bytes } = this
-    const isBegun = this.#row !== undefined
+    const of = this.#row
     try {
       await this.#write({
-        op: isBegun ? 'use' : 'deny',
-        ...(isBegun ? { of: this.#row, status, bytes, ms } : {}),
+        ...{ op: 'use', of, status, bytes, ms },
         ...this.#facts(),
         reason: ending,
       })
