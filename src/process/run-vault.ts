@@ -127,7 +127,10 @@ async function startWith(
     readonly vaultId: string
   },
 ): Promise<RunningVault> {
-  const audit = AuditLog.open(auditPathOf(config.stateDir), {})
+  const audit = AuditLog.open(auditPathOf(config.stateDir), {
+    onNotRotated: (error) =>
+      logger.warn({ err: error }, 'the audit log is long and could not be moved away; it goes on'),
+  })
   const { file, masterKey } = config
   const vault = Vault.open({
     ...{ file, masterKey, vaultId, audit },

@@ -176,7 +176,7 @@ function verify(stateDir: string, io: VaultContext['io']): void {
   const path = auditPathOf(stateDir)
   const { rows, problem } = verdictOf(path)
   if (problem !== undefined)
-    throw new CommandError(`${path}: line ${problem.line}: ${problem.what}`, EXIT.failed)
+    throw new CommandError(`${problem.file}: line ${problem.line}: ${problem.what}`, EXIT.failed)
   io.out(`${rows} rows, each as it was written\n`)
 }
 
@@ -184,7 +184,8 @@ function verdictOf(...of: Parameters<typeof verifyAudit>): ReturnType<typeof ver
   try {
     return verifyAudit(...of)
   } catch (error) {
-    throw new CommandError(`${of[0]} cannot be read (${codeOf(error)})`, EXIT.failed, {
+    const path = error instanceof Error && 'path' in error ? String(error.path) : of[0]
+    throw new CommandError(`${path} cannot be read (${codeOf(error)})`, EXIT.failed, {
       cause: error,
     })
   }
@@ -197,7 +198,7 @@ function auditedBy({ stateDir }: VaultConfig): { saved: number; problem?: string
   if (!existsSync(path)) return { saved }
   const { problem } = verdictOf(path, (row) => (saved = row.saved))
   if (problem === undefined) return { saved }
-  return { saved, problem: `the audit log, line ${problem.line}: ${problem.what}` }
+  return { saved, problem: `the audit log ${problem.file}, line ${problem.line}: ${problem.what}` }
 }
 
 async function keysOf(

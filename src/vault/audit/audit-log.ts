@@ -1,6 +1,6 @@
 /**
  * Where is each operation recorded? In the audit log, a file to which lines are only appended. Each row continues the hash of the row
- * before, and is on the disk before the operation goes on.
+ * before, and is on the disk before the operation goes on. A long file is moved away, and the chain goes on in a new one.
  */
 import { codeOf } from '../../answers/errors.ts'
 import type { StateLock } from '../../store/state-lock.ts'
@@ -14,6 +14,22 @@ export type { AuditRow } from './audit-line.ts'
 
 /** So many rows are kept in memory, for the owner's page. */
 const RECENT_ROWS = 500
+
+/** A file is moved away before it would be longer (bytes). */
+const MAX_FILE_BYTES = 64 * 1024 * 1024
+
+/** After a file could not be moved away, that is tried again when it has grown by this (bytes). */
+const RETRY_BYTES = 1024 * 1024
+
+/** How a log is opened. */
+export interface AuditLogOptions {
+  /** The clock, in ms since the epoch. */
+  readonly now?: () => number
+  /** The longest file. Default: 64 MiB. */
+  readonly maxFileBytes?: number
+  /** Gets the error when a long file cannot be moved away. The log goes on in it, if it can. */
+  readonly onNotRotated?: (error: unknown) => void
+}
 
 /** Where the chain stands. */
 interface ChainEnd {
@@ -45,6 +61,12 @@ export class AuditLog implements Audit {
   readonly #file: AuditFile
   readonly #lock: StateLock
   readonly #now: () => number
+  readonly #maxFileBytes: number
+  readonly #onNotRotated: (error: unknown) => void
+  /** The file is moved away before it is longer than this. */
+  #rotateAt: number
+  /** Whether an fdatasync runs, which has this file and its length in mind. */
+  #isSyncing = false
   #end: ChainEnd
   #recent: AuditRow[]
   #waiting: Waiting[] = []
@@ -57,11 +79,14 @@ export class AuditLog implements Audit {
 
   private constructor(
     opened: { file: AuditFile; lock: StateLock; rows: AuditRow[] },
-    now: () => number,
+    { now = Date.now, maxFileBytes = MAX_FILE_BYTES, onNotRotated = () => {} }: AuditLogOptions,
   ) {
     this.#file = opened.file
     this.#lock = opened.lock
     this.#now = now
+    this.#maxFileBytes = maxFileBytes
+    this.#rotateAt = maxFileBytes
+    this.#onNotRotated = onNotRotated
     this.#recent = opened.rows
     this.#end = endAfter(opened.rows.at(-1))
     this.#durable = { length: this.#file.length, end: this.#end }
@@ -69,15 +94,14 @@ export class AuditLog implements Audit {
 
   /**
    * Opens the log, or begins one (mode 600, in a folder with mode 700).
-   * @param options.now the clock, in ms since the epoch
    * @throws {VaultFileError} when another process writes the log, when others can read it, or when its last row was changed
    */
-  static open(path: string, { now = Date.now }: { now?: () => number } = {}): AuditLog {
+  static open(path: string, options: AuditLogOptions = {}): AuditLog {
     const named: NamedFile = { path, setting: 'The audit log (VAULT_STATE_DIR)' }
     return explained(named, () => {
       const lock = lockFile(named)
       try {
-        return AuditLog.#begin(named, lock, now)
+        return AuditLog.#begin(named, lock, options)
       } catch (error) {
         lock.release()
         throw error
@@ -85,10 +109,10 @@ export class AuditLog implements Audit {
     })
   }
 
-  static #begin(named: NamedFile, lock: StateLock, now: () => number): AuditLog {
+  static #begin(named: NamedFile, lock: StateLock, options: AuditLogOptions): AuditLog {
     const file = AuditFile.open(named)
     try {
-      return new AuditLog({ file, lock, rows: readRows(named, file) }, now)
+      return new AuditLog({ file, lock, rows: readRows(named, file) }, options)
     } catch (error) {
       file.close()
       throw error
@@ -198,11 +222,27 @@ export class AuditLog implements Audit {
     // Only somebody else's last row brings them there. Neither the log nor the vault's file could be read again.
     if (![end.number, end.sequence].every(Number.isSafeInteger))
       throw new Error('its numbers are used up; move it away to begin a new log')
-    this.#file.append(rows.map((row) => `${lineOf(row)}\n`).join(''))
+    const lines = rows.map((row) => `${lineOf(row)}\n`).join('')
+    this.#rotateBefore(Buffer.byteLength(lines))
+    this.#file.append(lines)
     this.#end = end
     this.#recent.push(...rows)
     if (this.#recent.length > 2 * RECENT_ROWS) this.#recent = this.#recent.slice(-RECENT_ROWS)
     return rows
+  }
+
+  /** Moves the file away when it would be too long. Not during an fdatasync, whose failure would cut the file. */
+  #rotateBefore(bytes: number): void {
+    const { length } = this.#file
+    if (length === 0 || length + bytes <= this.#rotateAt || this.#isSyncing) return
+    try {
+      this.#file.rotate(this.#end.number)
+      this.#rotateAt = this.#maxFileBytes
+      this.#durable = this.#mark()
+    } catch (error) {
+      this.#rotateAt = length + bytes + Math.min(RETRY_BYTES, this.#maxFileBytes)
+      this.#onNotRotated(error)
+    }
   }
 
   #mark(): Mark {
@@ -222,11 +262,14 @@ export class AuditLog implements Audit {
   /** @param mark what is durable afterwards, because rows that are appended meanwhile may not be */
   async #sync(mark: Mark): Promise<void> {
     const takenBack = this.#takenBack
+    this.#isSyncing = true
     try {
       await this.#file.sync()
     } catch (error) {
       if (takenBack === this.#takenBack) this.#takeBack()
       throw error
+    } finally {
+      this.#isSyncing = false
     }
     if (takenBack === this.#takenBack && mark.length > this.#durable.length) this.#durable = mark
   }
@@ -265,8 +308,8 @@ function endAfter(row: AuditRow | undefined): ChainEnd {
 
 /** Reads the last rows. The last one must be whole, because the chain goes on from it. */
 function readRows(named: NamedFile, file: AuditFile): AuditRow[] {
-  const rows = file.lastLines(RECENT_ROWS).map(parseLine)
-  if (file.length > 0 && rows.at(-1) === undefined)
+  const rows = file.lastLines(named, RECENT_ROWS).map(parseLine)
+  if ((file.length > 0 || rows.length > 0) && rows.at(-1) === undefined)
     throw refusal(
       named,
       'ends with a row that was changed. "workspace-gateway vault audit verify" names the first such row. Move the file away to begin a new log',

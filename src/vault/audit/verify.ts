@@ -1,11 +1,12 @@
 /**
  * Is the audit log as it was written? Each line must be exactly the line of a row with the right hash, and must continue the row
- * before. The file is read piece by piece, so its size does not matter. Somebody who writes the whole log anew is found with an anchor
+ * before, also across the border of two files. A file is read piece by piece, so its size does not matter. Somebody who writes the whole log anew is found with an anchor
  * only: the last hash, which the vault writes to its own log too.
  */
 import { isUtf8 } from 'node:buffer'
-import { closeSync, constants, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs'
 import { MAX_LINE_BYTES, NO_HASH, parseLine, type AuditRow } from './audit-line.ts'
+import { olderFilesOf } from './rotation.ts'
 
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
 
@@ -18,32 +19,92 @@ const PIECE_BYTES = 64 * 1024
 export interface Verdict {
   /** The number of lines that are right, up to the first that is not. */
   readonly rows: number
-  /** The first line that is wrong, counted from 1, and a sentence without its full stop. */
-  readonly problem?: { readonly line: number; readonly what: string }
+  /** The first line that is wrong. */
+  readonly problem?: Problem
 }
 
-/** Verifies a log. @param seen gets each row that is right @throws an error of the system when the file cannot be read */
+interface Problem {
+  /** The path of the file that it is in. */
+  readonly file: string
+  /** Counted from 1, in this file. */
+  readonly line: number
+  /** A sentence without its full stop. */
+  readonly what: string
+}
+
+/**
+ * Verifies a log with its older files, also while the vault writes it.
+ * @param seen gets each row that is right
+ * @throws an error of the system when a file cannot be read
+ */
 export function verifyAudit(path: string, seen?: (row: AuditRow) => void): Verdict {
-  const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+  const fd = openLog(path)
   try {
-    return verifyLines(linesOf(fd), seen)
+    const chain = { rows: 0, hash: NO_HASH }
+    for (const older of olderThan(path, fd)) {
+      const problem = verifyFile(older, chain, seen)
+      if (problem !== undefined) return { rows: chain.rows, problem }
+    }
+    const problem = verifyLines(path, linesOf(fd), chain, seen)
+    return problem === undefined ? { rows: chain.rows } : { rows: chain.rows, problem }
   } finally {
     closeSync(fd)
   }
 }
 
-function verifyLines(lines: Iterable<Line>, seen?: (row: AuditRow) => void): Verdict {
-  let rows = 0
-  let hash = NO_HASH
-  for (const { text, problem } of lines) {
-    const row = problem === undefined ? parseLine(text) : undefined
-    const what = problem ?? (row === undefined ? CHANGED : misplacement(row, rows + 1, hash))
-    if (what !== undefined) return { rows, problem: { line: rows + 1, what } }
-    rows++
-    hash = row?.hash ?? ''
-    if (row !== undefined) seen?.(row)
+/** How far the chain is right. */
+interface Chain {
+  rows: number
+  hash: string
+}
+
+function openLog(path: string): number {
+  return openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+}
+
+/** The older files of a log that is open. They are listed after the log was opened, so one of them may be the log itself by now. */
+function olderThan(path: string, fd: number): string[] {
+  const { ino, dev } = fstatSync(fd)
+  const files = olderFilesOf(path).map((older) => older.path)
+  const isLog = (file: string) => {
+    const stats = lstatSync(file)
+    return stats.ino === ino && stats.dev === dev
   }
-  return { rows }
+  const end = files.findIndex(isLog)
+  return end < 0 ? files : files.slice(0, end)
+}
+
+function verifyFile(
+  file: string,
+  chain: Chain,
+  seen?: (row: AuditRow) => void,
+): Problem | undefined {
+  const fd = openLog(file)
+  try {
+    return verifyLines(file, linesOf(fd), chain, seen)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function verifyLines(
+  file: string,
+  lines: Iterable<Line>,
+  chain: Chain,
+  seen?: (row: AuditRow) => void,
+): Problem | undefined {
+  let line = 0
+  for (const { text, problem } of lines) {
+    line++
+    const row = problem === undefined ? parseLine(text) : undefined
+    const what =
+      problem ?? (row === undefined ? CHANGED : misplacement(row, chain.rows + 1, chain.hash))
+    if (what !== undefined || row === undefined) return { file, line, what: what ?? CHANGED }
+    chain.rows++
+    chain.hash = row.hash
+    seen?.(row)
+  }
+  return undefined
 }
 
 const CHANGED = 'the row was changed: its hash is not the hash of its content'

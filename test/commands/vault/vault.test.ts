@@ -168,7 +168,7 @@ t.test('check names what is wrong, with no vault running', async (t) => {
   const log = auditPathOf(env.VAULT_STATE_DIR)
   writeFileSync(log, readFileSync(log, 'utf8').replace('"github"', '"gitlab"'))
   t.match(await run(env, 'audit verify'), { code: 1, err: /line \d+: the row was changed/ })
-  t.match(await run(env, 'check'), { code: 78, err: /the audit log, line \d+/ })
+  t.match(await run(env, 'check'), { code: 78, err: /the audit log .+, line \d+/ })
 })
 
 t.test('check finds what the vault would not start with: an older file, or none', async (t) => {
