@@ -257,6 +257,54 @@ t.test('the verification names the file and the line, also of a file that is not
   t.end()
 })
 
+t.test('an anchor tells when the log was written anew, or cut off', (t) => {
+  const { audit, path } = openShort(t)
+  const anchors = new Map<number, string>()
+  for (let i = 0; i < 8; i++) {
+    audit.write({ op: 'use' })
+    anchors.set(audit.last.number, audit.last.hash)
+  }
+  const verify = (file: string, ...rows: number[]) =>
+    verifyAudit(file, { anchors: new Map(rows.map((row) => [row, anchors.get(row) ?? ''])) })
+  t.same(verify(path, 1, 3, 4, 8), { rows: 8 })
+  // The same rows with another clock: a right chain, and another one.
+  const anew = openShort(t, undefined, { now: () => 1_700_000_001_000 })
+  writeRows(anew.audit, 8)
+  t.same(verifyAudit(anew.path), { rows: 8 })
+  t.match(verify(anew.path, 5), {
+    rows: 4,
+    problem: { file: `${anew.path}.6`, line: 2, what: /row 5 has another hash than its anchor/ },
+  })
+  audit.close()
+  writeFileSync(path, `${linesOf(path)[0]}\n`)
+  t.same(verify(path, 7), { rows: 7 })
+  t.match(verify(path, 8), {
+    rows: 7,
+    problem: { file: path, line: 2, what: /ends with row 7, and row 8 .* cut off its end/ },
+  })
+  t.end()
+})
+
+t.test('older files that are kept elsewhere are known by the anchor of their last row', (t) => {
+  const { audit, path } = openShort(t)
+  writeRows(audit, 3)
+  const { hash } = audit.last
+  writeRows(audit, 5)
+  rmSync(`${path}.3`)
+  const refused = (anchors?: ReadonlyMap<number, string>) =>
+    verifyAudit(path, anchors === undefined ? {} : { anchors })
+  t.match(refused(), { rows: 0, problem: { line: 1, what: /--anchor 3:HASH/ } })
+  t.match(refused(new Map([[3, audit.last.hash]])), { rows: 0, problem: { line: 1 } })
+  t.same(refused(new Map([[3, hash]])), { rows: 5 })
+  const older = new Map([
+    [2, hash],
+    [3, hash],
+  ])
+  t.match(refused(older), { problem: { what: /row 2 of an anchor is in a file that is not here/ } })
+  t.same(verifyAudit(path, { mayBeginLater: true }), { rows: 5 })
+  t.end()
+})
+
 t.test('a log that is moved away while it is verified is read once', (t) => {
   const { audit, path } = openShort(t)
   writeRows(audit, 6)
