@@ -41,6 +41,8 @@ export interface AgentDoorParts {
   readonly denials: Denials
   /** How often an agent may have a lease made or extended. */
   readonly leaseRate: LeaseRate
+  /** Connections that may be open at once. */
+  readonly maxConnections: number
   readonly uses: Uses
   readonly logger: Logger
   /** The variables that a service's tools read. */
@@ -57,15 +59,12 @@ interface LeasedEntry {
   readonly token: string
 }
 
-/** Connections of one agent that may be open at once. */
-const MAX_CONNECTIONS = 256
-
 /** Paths of the owner's door: an agent that asks for them is told whose they are. */
 const OWNERS_PATH = /^\/v1\/(?:entries|audit|status|backup|rekey)(?:[/?]|$)/
 
 /** Makes the server of an agent's door. */
 export function makeAgentDoor(agent: string, parts: AgentDoorParts): Server {
-  const { uses, logger, denials } = parts
+  const { uses, logger, denials, maxConnections } = parts
   const refuse = (
     { method }: IncomingMessage,
     error: unknown,
@@ -99,7 +98,7 @@ export function makeAgentDoor(agent: string, parts: AgentDoorParts): Server {
         }
       },
     },
-    { logger, maxConnections: MAX_CONNECTIONS },
+    { logger, maxConnections },
   )
 }
 

@@ -12,6 +12,7 @@ import { makeAgentDoor, type AgentDoorParts } from './agent-door.ts'
 import { prepareDoorFolder } from './folders.ts'
 import { makeLeaseDoor } from './lease-door.ts'
 import { makeOwnerDoor, type OwnerDoorParts } from './owner-door.ts'
+import { openFilesLimit, roomFor } from './room.ts'
 import {
   closableServer,
   listenOnPort,
@@ -36,6 +37,8 @@ export interface DoorParts {
   readonly recent: OwnerDoorParts['recent']
   readonly backup: OwnerDoorParts['backup']
   readonly status: OwnerDoorParts['status']
+  /** How many files the process may have open. Default: what the system says. */
+  readonly openFiles?: number
   readonly now?: () => number
 }
 
@@ -78,7 +81,10 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
   const { denials = new Denials({ audit, logger, now }) } = parts
   const leaseRate = new LeaseRate({ now })
   const shared = { entries, leases, denials, logger, presetOf }
-  const uses = new Uses({ ...shared, forwarding: parts.forwarding })
+  const { openFiles = openFilesLimit() } = parts
+  const room = roomFor(openFiles, config.agents.length, config.port !== undefined)
+  if (room.warning !== undefined) logger.warn(room.warning)
+  const uses = new Uses({ ...shared, forwarding: parts.forwarding, maxRequests: room.agent })
   const doors: Door[] = [owner]
   const close = async (): Promise<void> => {
     leases.close()
@@ -88,7 +94,7 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
   let port: number | undefined
   try {
     if (config.port !== undefined) {
-      const server = makeLeaseDoor({ uses, denials, logger })
+      const server = makeLeaseDoor({ uses, denials, logger, maxConnections: room.port })
       doors.push(closableServer(server))
       port = await listenOnPort(server, config.port, logger)
     }
@@ -101,6 +107,7 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
         audit,
         uses,
         leaseRate,
+        maxConnections: room.agent,
         environmentOf,
         port: () => port,
       })
