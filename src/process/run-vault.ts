@@ -1,12 +1,13 @@
 /** How does the vault live? It opens the owner's door, the audit log and the file, then the agents' doors, and goes on until it is told to stop. */
 import { X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { realpathSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { codeOf } from '../answers/errors.ts'
 import { VERSION } from '../answers/version.ts'
 import { ConfigError } from '../config/load.ts'
 import type { LoadedVault, VaultConfig } from '../config/vault-settings.ts'
 import { openLog } from '../observe/log.ts'
+import { readWholeFile } from '../store/whole-file.ts'
 import { backup } from '../vault/at-rest/backup.ts'
 import { VaultFileError } from '../vault/at-rest/file-errors.ts'
 import { AuditLog } from '../vault/audit/audit-log.ts'
@@ -212,10 +213,10 @@ function extraCaOf({ extraCaFile }: VaultConfig): string | undefined {
   if (extraCaFile === undefined) return undefined
   let text: string
   try {
-    text = readFileSync(extraCaFile, 'utf8')
+    text = readWholeFile(realpathSync(extraCaFile), MAX_CA_BYTES)
   } catch (error) {
     throw new ConfigError([
-      `VAULT_EXTRA_CA_FILE "${extraCaFile}" cannot be read (${codeOf(error)}); it takes the path of a PEM file`,
+      `VAULT_EXTRA_CA_FILE "${extraCaFile}" cannot be read (${codeOf(error) || (error as Error).message}); it takes the path of a PEM file`,
     ])
   }
   // Node would take a file without a certificate, and then trust no more than before.
@@ -225,6 +226,9 @@ function extraCaOf({ extraCaFile }: VaultConfig): string | undefined {
     ])
   return text
 }
+
+/** A longer file is no list of certificates (bytes). */
+const MAX_CA_BYTES = 16 * 1024 * 1024
 
 const PEM = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
 
