@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import type { Logger } from 'pino'
 import type { VaultConfig } from '../../config/vault-settings.ts'
 import type { Audit } from '../audit-row.ts'
+import { removeAgentList, writeAgentList } from '../agent-list.ts'
 import { Denials } from '../denials.ts'
 import { LeaseRate } from '../lease-rate.ts'
 import { Leases } from '../leases.ts'
@@ -88,6 +89,7 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
   const doors: Door[] = [owner]
   const close = async (): Promise<void> => {
     leases.close()
+    removeAgentList(config.sockets)
     await Promise.all(doors.map((door) => door.close()))
     denials.settle(true)
   }
@@ -118,6 +120,7 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
     await close()
     throw error
   }
+  writeAgentList(config.sockets, config.agents, logger)
   const { recent, backup, status } = parts
   const agents = config.agents.map(({ name }) => name)
   owner.ready({ ...{ entries, leases, logger, presetOf, agents, now }, recent, backup, status })
