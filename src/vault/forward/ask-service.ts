@@ -8,6 +8,7 @@ import { newestOf } from '../policy.ts'
 import { VaultError } from '../vault-errors.ts'
 import type { Route } from './dial.ts'
 import type { Parts } from './parts.ts'
+import { giveUp } from './refuse.ts'
 import { requestHeaders, type RequestHeaders } from './request-headers.ts'
 import type { RunningUse } from './running-use.ts'
 
@@ -99,7 +100,7 @@ function answerOf(
   return new Promise((resolve, reject) => {
     run.expect('connection', timeouts.connectMs)
     const abort = () => {
-      asked.destroy()
+      giveUp(asked)
       reject(run.cause instanceof Error ? run.cause : new Error('ended'))
     }
     run.signal.addEventListener('abort', abort, { once: true })

@@ -20,7 +20,7 @@ import { Dialler, type Lookup } from './dial.ts'
 import { faultOf } from './faults.ts'
 import { TIMEOUTS, type Parts, type Timeouts } from './parts.ts'
 import { decodedBody, pumpAnswer, pumpRequest } from './pump.ts'
-import { breakOff, refuse } from './refuse.ts'
+import { breakOff, giveUp, refuse } from './refuse.ts'
 import { leaseRevoked, RunningUse } from './running-use.ts'
 import { forwardUpgrade } from './upgrade.ts'
 
@@ -122,7 +122,7 @@ export class Forwarder implements Forwarding {
       throw error
     } finally {
       // A service may answer before it has read the whole body. That connection is not used again.
-      if (!asked.writableFinished) asked.destroy()
+      if (!asked.writableFinished) giveUp(asked)
     }
   }
 
