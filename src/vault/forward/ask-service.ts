@@ -8,7 +8,7 @@ import { newestOf } from '../policy.ts'
 import { VaultError } from '../vault-errors.ts'
 import type { Route } from './dial.ts'
 import type { Parts } from './parts.ts'
-import { giveUp } from './refuse.ts'
+import { reset } from './refuse.ts'
 import { requestHeaders, type RequestHeaders } from './request-headers.ts'
 import type { RunningUse } from './running-use.ts'
 
@@ -127,4 +127,14 @@ function answerOf(
     })
     sendBody(asked)
   })
+}
+
+/**
+ * Gives a request to a service up. When its body has not left whole, the connection is reset, because the end of a connection is also how
+ * a body can end. (A connection with TLS cannot be reset; there, the missing close_notify tells.)
+ */
+export function giveUp(asked: ClientRequest): void {
+  const { socket } = asked
+  if (socket !== null && !asked.writableFinished && !(socket instanceof TLSSocket)) reset(socket)
+  asked.destroy()
 }

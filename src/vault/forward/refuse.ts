@@ -1,8 +1,7 @@
 /** How does the forwarding part refuse, and how does it break an answer off that has begun? */
-import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { TLSSocket } from 'node:tls'
 import { vaultProblem, type VaultError } from '../vault-errors.ts'
 
 function refusalFields(error: VaultError, body: string): string[] {
@@ -53,16 +52,6 @@ export function breakOff(request: IncomingMessage, response: ServerResponse): vo
   const { socket } = response
   if (request.httpVersion === '1.0' && socket !== null) reset(socket)
   response.destroy()
-}
-
-/**
- * Gives a request to a service up. When its body has not left whole, the connection is reset, because the end of a connection is also how
- * a body can end. (A connection with TLS cannot be reset; there, the missing close_notify tells.)
- */
-export function giveUp(asked: ClientRequest): void {
-  const { socket } = asked
-  if (socket !== null && !asked.writableFinished && !(socket instanceof TLSSocket)) reset(socket)
-  asked.destroy()
 }
 
 /** Resets a connection, when it can be reset, so that its end does not look like that of the answer. */
