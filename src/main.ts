@@ -4,6 +4,7 @@
 import './process/required-node.ts' // first, because the other modules may not even load in an older Node
 import { EXIT } from './process/exit-codes.ts'
 import { parseArgs } from 'node:util'
+import { argumentProblem } from './commands/argument-problem.ts'
 import type { Io } from './commands/io.ts'
 import {
   ConfigError,
@@ -182,8 +183,8 @@ interface Failure {
 function describeFailure(error: unknown): Failure {
   const code = codeOf(error)
   const message = error instanceof Error ? error.message : String(error)
-  if (error instanceof UsageError || code.startsWith('ERR_PARSE_ARGS'))
-    return { text: `${message}\nTry "workspace-gateway help".`, exitCode: EXIT.usage }
+  const problem = error instanceof UsageError ? message : argumentProblem(error)
+  if (problem !== undefined) return { text: `${problem}\n${helpHint()}`, exitCode: EXIT.usage }
   if (error instanceof ConfigError || error instanceof NewerStateError)
     return { text: message, exitCode: EXIT.config }
   const taken = [StateBusyError, StateAccessError, AlreadyRunningError]
@@ -193,6 +194,12 @@ function describeFailure(error: unknown): Failure {
     return { text: describeAddressFailure(code), exitCode: EXIT.unavailable }
   const isSetting = error instanceof Error && /^(?:GATEWAY|TERMINALS|VAULT)_/.test(message)
   return { text: message, exitCode: isSetting ? EXIT.config : EXIT.failed }
+}
+
+/** Where the help for this command line is. */
+function helpHint(): string {
+  const command = commandNamed(process.argv[2] ?? '')
+  return `Try "workspace-gateway help${command === undefined || command === 'help' ? '' : ` ${command}`}".`
 }
 
 function describeAddressFailure(code: string): string {

@@ -235,6 +235,8 @@ prepare_vault() {
     mkdir -p "$folder" && chown -R "$VAULT_USER:" "$folder" && chmod 700 "$folder" || return 78
   done
   mkdir -p "$VAULT_DOORS" && chmod 711 "$RUN_DIR" "$VAULT_DOORS" || return 78
+  # The vault writes there which agent has which uid, so that each finds its door.
+  chown "$VAULT_USER:" "$VAULT_DOORS" || return 78
   group=$(id -g "${GATEWAY_USER:-root}") || return 78
   doors=("owner $group")
   IFS=, read -ra agents <<<"${VAULT_AGENTS-}"

@@ -142,8 +142,10 @@ function stateOf({ revokedAt, expiresAt, exposedAt, replacedBy }: ListedApiToken
 }
 
 async function revoke({ args, env, out, say, input }: Context): Promise<void> {
+  // A forgotten "-" is told as what is missing, and not as parseArgs tells it.
+  const given = args.at(-1) === '--leaked' ? [...args, ''] : args
   const { values, positionals } = parseArgs({
-    args,
+    args: given,
     allowPositionals: true,
     options: { leaked: { type: 'string' } },
   })

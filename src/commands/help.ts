@@ -182,7 +182,7 @@ export const COMMANDS = {
       'rotate SERVICE < FILE    a new credential at once; --overlap 10m keeps the old one for --back',
       'grant SERVICE AGENT…     let agents use it; revoke SERVICE AGENT… takes that back, and cuts what is open',
       'resume SERVICE           end a suspension; remove SERVICE: delete the entry',
-      'audit [--json] [--limit N]  the last accesses; audit verify: whether the log is as it was written',
+      'audit [--json] [--limit N]  the last accesses; audit verify [--anchor ROW:HASH]: is it as it was written',
       'backup FILE              save the sealed file; restore FILE [--accept-older]: put one back, while no vault runs',
       'check                    whether settings, key, file and audit log are sound; also without a running vault',
       'rekey --new-key-file F   seal everything with another key',

@@ -1,6 +1,7 @@
 /** How does a command use the state when no gateway runs? It becomes the owner of the state folder, and then the one writer. */
-import { mkdirSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { codeOf } from '../answers/errors.ts'
+import { makeFolder } from '../store/make-folder.ts'
 import { DamagedStateError, StateAccessError } from '../store/state-errors.ts'
 import { State } from '../store/state.ts'
 
@@ -11,7 +12,7 @@ import { State } from '../store/state.ts'
  */
 export async function openStateForCommand(stateDir: string): Promise<State> {
   try {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 })
+    makeFolder(stateDir, 0o700)
     becomeOwnerOf(stateDir)
     return await State.openForCommand(stateDir)
   } catch (error) {

@@ -69,5 +69,9 @@ async function end(args: readonly string[], env: Environment, io: Io): Promise<v
     : doAction('end-session', env, { id }))
   const { ended, saved } = answer as { ended: number; saved: boolean }
   io.out(`${ended === 1 ? '1 session' : `${ended} sessions`} ended\n`)
+  if (ended === 0 && sub !== undefined)
+    io.err(
+      `workspace-gateway: nobody is signed in as ${JSON.stringify(sub)}; "workspace-gateway sessions list" shows the names\n`,
+    )
   if (!saved) io.err(`workspace-gateway: ${NOT_SAVED}\n`)
 }

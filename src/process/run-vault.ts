@@ -1,17 +1,19 @@
 /** How does the vault live? It opens the owner's door, the audit log and the file, then the agents' doors, and goes on until it is told to stop. */
 import { X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { realpathSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { codeOf } from '../answers/errors.ts'
 import { VERSION } from '../answers/version.ts'
 import { ConfigError } from '../config/load.ts'
 import type { LoadedVault, VaultConfig } from '../config/vault-settings.ts'
 import { openLog } from '../observe/log.ts'
+import { readWholeFile } from '../store/whole-file.ts'
 import { backup } from '../vault/at-rest/backup.ts'
 import { VaultFileError } from '../vault/at-rest/file-errors.ts'
 import { Accesses } from '../vault/audit/accesses.ts'
 import { AuditLog } from '../vault/audit/audit-log.ts'
 import { clientEnvironment } from '../vault/client-environment.ts'
+import { Denials } from '../vault/denials.ts'
 import {
   openDoors,
   openOwnerDoor,
@@ -129,7 +131,10 @@ async function startWith(
     readonly hub: HubConfig
   },
 ): Promise<RunningVault> {
-  const audit = AuditLog.open(auditPathOf(config.stateDir), {})
+  const audit = AuditLog.open(auditPathOf(config.stateDir), {
+    onNotRotated: (error) =>
+      logger.warn({ err: error }, 'the audit log is long and could not be moved away; it goes on'),
+  })
   const { file, masterKey } = config
   const vault = Vault.open({
     ...{ file, masterKey, vaultId, audit },
@@ -142,8 +147,9 @@ async function startWith(
   const reflections = new Reflections({
     suspend: (entry) => suspend(vault, entry.policy.service, logger),
   })
+  const denials = new Denials({ audit, logger })
   const forwarding = new Forwarder({
-    ...{ audit: accesses.audit, logger },
+    ...{ audit: accesses.audit, logger, denials },
     ...(extraCa === undefined ? {} : { extraCa }),
     onReflected: (entry) => reflections.note(entry),
     // A service that was sent the credential of one entry may show it to whoever uses another one.
@@ -154,7 +160,8 @@ async function startWith(
   })
   const startedAt = new Date().toISOString()
   const doors: OpenDoors = await openDoors(owner, {
-    ...{ config, entries: vault, audit: accesses.audit, forwarding, logger, presetOf, isShared },
+    ...{ config, entries: vault, audit: accesses.audit, forwarding, denials, logger, presetOf },
+    isShared,
     environmentOf: (leased) => clientEnvironment([leased]),
     recent: (limit) => audit.recent(limit),
     accesses: () => accesses.list(),
@@ -178,6 +185,7 @@ async function startWith(
       for (const timer of timers) clearInterval(timer)
       await doors.close()
       await forwarding.close() // before the audit log, because uses that were cut have a last row
+      denials.settle(true) // again: some of those uses may have had no row yet
       vault.close()
       audit.close()
     },
@@ -216,10 +224,10 @@ function extraCaOf({ extraCaFile }: VaultConfig): string | undefined {
   if (extraCaFile === undefined) return undefined
   let text: string
   try {
-    text = readFileSync(extraCaFile, 'utf8')
+    text = readWholeFile(realpathSync(extraCaFile), MAX_CA_BYTES)
   } catch (error) {
     throw new ConfigError([
-      `VAULT_EXTRA_CA_FILE "${extraCaFile}" cannot be read (${codeOf(error)}); it takes the path of a PEM file`,
+      `VAULT_EXTRA_CA_FILE "${extraCaFile}" cannot be read (${codeOf(error) || (error as Error).message}); it takes the path of a PEM file`,
     ])
   }
   // Node would take a file without a certificate, and then trust no more than before.
@@ -229,6 +237,9 @@ function extraCaOf({ extraCaFile }: VaultConfig): string | undefined {
     ])
   return text
 }
+
+/** A longer file is no list of certificates (bytes). */
+const MAX_CA_BYTES = 16 * 1024 * 1024
 
 const PEM = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g
 

@@ -1,9 +1,10 @@
 /** What survives a restart? The rate-limit counts (budgets), saved in the state folder. A failure here never stops a request. */
-import { chmodSync, lstatSync, mkdirSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, lstatSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { SavedBudgets, SlidingWindowLimiter } from '../limits/budget.ts'
 import { codeOf } from '../answers/errors.ts'
+import { makeFolder } from './make-folder.ts'
 import { readWholeFile, writeWholeFile } from './whole-file.ts'
 
 /** The tables of rate-limit counts that are saved, by name. */
@@ -22,7 +23,7 @@ const MAX_BUDGETS_BYTES = 512 * 1024 * 1024
 export function openStateDir(path: string, logger: Logger): boolean {
   const setting = 'GATEWAY_STATE_DIR'
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
+    makeFolder(path, 0o700)
     const owner = foreignOwner(path)
     if (owner !== undefined) {
       logger.error({ setting, path, owner }, 'state folder is another user’s and is not used')

@@ -1,7 +1,8 @@
 /** How is a secret kept between two starts? In a file that only its owner can read, and that appears complete or not at all. */
-import { mkdirSync, statSync, type Stats } from 'node:fs'
+import { statSync, type Stats } from 'node:fs'
 import { dirname } from 'node:path'
 import { codeOf } from '../answers/errors.ts'
+import { makeFolder } from './make-folder.ts'
 import { readWholeFile, writeNewFile, writeWholeFile } from './whole-file.ts'
 
 /** The error when a secret's file cannot be used or created. Its message is complete text for a person, without the secret. */
@@ -85,7 +86,7 @@ function refuseUnlessPrivate(file: string, stats: Stats): void {
 
 /** Creates the folder, and refuses one in which other users could exchange the file. */
 function ensureFolder(folder: string): void {
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  makeFolder(folder, 0o700)
   const { mode, uid } = statSync(folder)
   if ((mode & WRITABLE_BY_OTHERS) !== 0)
     throw new SecretFileError(`Others can write to ${folder}. Run "chmod 700" on it.`)

@@ -1,6 +1,7 @@
 /** How does a program of an agent ask the vault? It sends requests to the agent's Unix socket: for a lease, for more time, to give it back. */
 import { accessSync, constants, readdirSync } from 'node:fs'
 import { codeOf } from '../answers/errors.ts'
+import { readAgentList } from './agent-list.ts'
 import { askDoor } from './ask-door.ts'
 import { agentSocket, LEASES_PATH, type LeaseAnswer, type LeaseRequest } from './protocol.ts'
 
@@ -152,8 +153,8 @@ export interface Asker {
 }
 
 /**
- * Finds the socket of the agent that this process is: the one that the settings give to its user, else the only one that it may
- * open, else that of the agent with the user's name, because agents cannot list the folder.
+ * Finds the socket of the agent that this process is: the one that the settings, or the vault's list, give to its user, else the only
+ * one that it may open, else that of the agent with the user's name.
  * @param sockets the folder of the doors
  * @param agents the agents of the settings, if this process has them
  * @returns the path, or the names of several agents between which the user has to choose
@@ -163,8 +164,11 @@ export function findAgentSocket(
   agents: ReadonlyArray<{ readonly name: string; readonly uid: number }>,
   { uid, username }: Asker,
 ): { path: string } | { several: readonly string[] } {
-  const named = agents.filter((agent) => agent.uid === uid).map(({ name }) => name)
-  const open = (named.length > 0 ? named : namesIn(sockets)).filter((name) =>
+  const listed = readAgentList(sockets)
+  const known = agents.length > 0 ? agents : listed
+  const named = known.filter((agent) => agent.uid === uid).map(({ name }) => name)
+  const all = new Set([...listed.map(({ name }) => name), ...namesIn(sockets)])
+  const open = (named.length > 0 ? named : [...all]).filter((name) =>
     mayOpen(agentSocket(sockets, name)),
   )
   if (open.length > 1) return { several: open.toSorted() }

@@ -27,11 +27,41 @@ export function clientEnvironment(
   leased: readonly LeasedService[],
   existing: Variables = {},
 ): Record<string, string> {
+  const later = withoutTools(leased)
+  const first = leased.filter((one) => !later.includes(one))
   return {
-    ...Object.assign({}, ...leased.map(variablesOf)),
-    ...gitVariables(leased.flatMap(gitConfigOf), existing),
+    ...Object.assign({}, ...first.map(variablesOf), ...later.map(ownVariablesOf)),
+    ...gitVariables(first.flatMap(gitConfigOf), existing),
     ...(leased.length > 0 ? withoutProxy(existing) : {}),
   }
+}
+
+/**
+ * The services that have only variables of their own, such as `GITHUB_BOT_TOKEN`, because the variables of their tools are those of an
+ * earlier service with the same preset: its base URL with another's token would be refused.
+ */
+export function withoutTools(leased: readonly LeasedService[]): readonly LeasedService[] {
+  const presets = leased.map(presetOf)
+  return leased.filter((_, i) => presets[i] !== undefined && presets.indexOf(presets[i]) < i)
+}
+
+/** A variable that two services would set differently, such as `SLACK_BOT_TOKEN` of `slack` and of `slack-bot`; undefined for none. */
+export function clashOf(
+  leased: readonly LeasedService[],
+): { readonly variable: string; readonly services: readonly [string, string] } | undefined {
+  const later = withoutTools(leased)
+  const seen = new Map<string, { readonly service: string; readonly value: string }>()
+  for (const one of leased) {
+    const { service } = one
+    const variables = later.includes(one) ? ownVariablesOf(one) : variablesOf(one)
+    for (const [variable, value] of Object.entries(variables)) {
+      const known = seen.get(variable)
+      if (known !== undefined && known.value !== value)
+        return { variable, services: [known.service, service] }
+      seen.set(variable, { service, value })
+    }
+  }
+  return undefined
 }
 
 /** The variables of an environment that would lead the tools of these services past their leases. */
@@ -45,13 +75,13 @@ function nameOf(service: string): string {
 }
 
 function variablesOf(leased: LeasedService): Record<string, string> {
-  const { service, baseUrl, token } = leased
+  const { baseUrl, token } = leased
+  return { ...ownVariablesOf(leased), ...presetOf(leased)?.environment(baseUrl, token) }
+}
+
+function ownVariablesOf({ service, baseUrl, token }: LeasedService): Record<string, string> {
   const name = nameOf(service)
-  return {
-    [`${name}_BASE_URL`]: baseUrl,
-    [`${name}_TOKEN`]: token,
-    ...presetOf(leased)?.environment(baseUrl, token),
-  }
+  return { [`${name}_BASE_URL`]: baseUrl, [`${name}_TOKEN`]: token }
 }
 
 /**

@@ -4,10 +4,9 @@
  */
 import type { Logger } from 'pino'
 import type { Audit, AuditFacts } from './audit-row.ts'
-import type { VaultErrorCode } from './vault-errors.ts'
 
-/** The facts of a refusal. */
-export type Denial = Omit<AuditFacts, 'op' | 'reason'> & { readonly reason: VaultErrorCode }
+/** The facts of a refusal. Its reason is the code of the refusal, or how a request ended before anything was dialled. */
+export type Denial = Omit<AuditFacts, 'op' | 'reason'> & { readonly reason: string }
 
 /** Refusals of one agent in one minute that have rows of their own. */
 const ROWS_A_MINUTE = 10
@@ -19,7 +18,7 @@ const MAX_PATH_LENGTH = 200
 interface Minute {
   readonly since: number
   rows: number
-  readonly counted: Map<VaultErrorCode, number>
+  readonly counted: Map<string, number>
 }
 
 /** What may be replaced. */

@@ -6,6 +6,14 @@ export function agentSocket(sockets: string, agent: string): string {
   return join(sockets, agent, 'agent.sock')
 }
 
+/**
+ * The list of agents and their uids, one `coder:1001` a line. Agents can open it and cannot list the folder. No agent can have its name,
+ * because of the dot.
+ */
+export function agentListOf(sockets: string): string {
+  return join(sockets, 'agents.list')
+}
+
 /** The socket of the owner's door. */
 export function ownerSocket(sockets: string): string {
   return join(sockets, 'owner', 'owner.sock')

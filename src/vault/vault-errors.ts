@@ -24,7 +24,10 @@ export const VAULT_ERRORS = {
   'not-found': { status: 404, title: 'There is nothing at this address' },
   conflict: { status: 409, title: 'The change does not fit what is there' },
   'body-too-large': { status: 413, title: 'The body is too long' },
-  'too-many-leases': { status: 429, title: 'The agent has too many leases' },
+  'too-many-leases': {
+    status: 429,
+    title: 'The agent has too many leases, or asks for them too fast',
+  },
   'too-many-requests': { status: 429, title: 'The agent has too many requests open' },
   'internal-error': { status: 500, title: 'The vault failed' },
   'address-not-allowed': {

@@ -128,6 +128,9 @@ export async function startTestVault(
     async writeSoon(facts: AuditFacts): Promise<number> {
       return audit.write(facts)
     },
+    async writeLater(facts: AuditFacts): Promise<void> {
+      audit.write(facts)
+    },
   }
   const accesses = new Accesses(audit, [], () => clock.now)
   const logger = pino({ level: 'silent' })

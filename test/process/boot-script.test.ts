@@ -444,6 +444,7 @@ t.test(
     t.equal(statSync(vaultData).uid, idOf('daemon', 'u'))
     const doors = join(folder, 'run/vault')
     t.equal(statSync(doors).mode & 0o7777, 0o711)
+    t.equal(statSync(doors).uid, idOf('daemon', 'u'), 'the vault writes the list of agents there')
     const groups = { coder: 'games', ops: 'mail', owner: 'nobody' }
     t.same(readdirSync(doors).toSorted(), Object.keys(groups).toSorted())
     for (const [door, user] of Object.entries(groups)) {

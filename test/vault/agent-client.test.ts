@@ -1,8 +1,9 @@
 /** Does a program of an agent reach the vault, and does it understand what the vault says? */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import pino from 'pino'
 import t, { type Test } from 'tap'
 import {
   askForLease,
@@ -12,7 +13,8 @@ import {
   VaultNotReachedError,
   VaultRefusedError,
 } from '../../src/vault/agent-client.ts'
-import { agentSocket } from '../../src/vault/protocol.ts'
+import { removeAgentList, writeAgentList } from '../../src/vault/agent-list.ts'
+import { agentListOf, agentSocket } from '../../src/vault/protocol.ts'
 import { DETAIL, startFakeVault } from '../helpers/fake-vault.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 
@@ -111,6 +113,16 @@ t.test('an agent finds its own door', async (t) => {
   ]
   t.same(findAgentSocket(sockets, both, asker), { path: agentSocket(sockets, 'coder') })
   t.same(findAgentSocket(sockets, [], asker), { several: ['coder', 'ops'] })
+  // The vault's list decides by the uid, where the settings are not known.
+  writeAgentList(sockets, both, pino({ level: 'silent' }))
+  t.equal(statSync(agentListOf(sockets)).mode & 0o777, 0o644)
+  t.equal(readFileSync(agentListOf(sockets), 'utf8').split('\n').length, 3)
+  t.same(findAgentSocket(sockets, [], asker), { path: agentSocket(sockets, 'coder') })
+  t.same(findAgentSocket(sockets, [], { ...asker, uid: 9 }), { several: ['coder', 'ops'] })
+  writeFileSync(agentListOf(sockets), 'no list\n')
+  t.same(findAgentSocket(sockets, [], asker), { several: ['coder', 'ops'] })
+  removeAgentList(sockets)
+  t.notOk(existsSync(agentListOf(sockets)))
   t.same(findAgentSocket(join(sockets, 'none'), [], asker), {
     path: agentSocket(join(sockets, 'none'), 'ops'),
   })

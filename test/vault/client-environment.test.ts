@@ -6,7 +6,12 @@ import type { AddressInfo } from 'node:net'
 import { readdirSync } from 'node:fs'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { clientEnvironment, conflictingVariables } from '../../src/vault/client-environment.ts'
+import {
+  clashOf,
+  clientEnvironment,
+  conflictingVariables,
+  withoutTools,
+} from '../../src/vault/client-environment.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 
 const BASE = 'http://127.0.0.1:7000/s/'
@@ -55,6 +60,35 @@ t.test('the variables are those that the tools of a service read', async (t) => 
   })
   t.ok(conflictingVariables(all).includes('ANTHROPIC_AUTH_TOKEN'), 'a second key is taken away')
   t.same(conflictingVariables([leased('my-api')]), [])
+})
+
+t.test('of two entries of one service, the tools have the first, with its own token', (t) => {
+  const origin = 'https://api.github.com'
+  const bot = { ...leased('github-bot', origin), token: 'hvl_bot' }
+  const both = [leased('github', origin), bot]
+  t.match(clientEnvironment(both), {
+    GITHUB_API_URL: `${BASE}github`,
+    GITHUB_TOKEN: 'hvl_abc',
+    GITHUB_BOT_BASE_URL: `${BASE}github-bot`,
+    GITHUB_BOT_TOKEN: 'hvl_bot',
+  })
+  t.match(clientEnvironment(both.toReversed()), {
+    GITHUB_API_URL: `${BASE}github-bot`,
+    GITHUB_BOT_TOKEN: 'hvl_bot',
+  })
+  t.same(withoutTools(both), [bot])
+  t.same(clashOf(both), undefined)
+  const gits = ['acme', 'other'].map((one) => leased(one, 'https://github.com'))
+  t.equal(clientEnvironment(gits)['GIT_CONFIG_COUNT'], '5', 'git is sent to the first')
+  t.end()
+})
+
+t.test('two services that set one variable differently are named', (t) => {
+  const slack = leased('slack', 'https://slack.com')
+  const bot = { ...leased('slack-bot', 'https://bot.example'), token: 'hvl_bot' }
+  t.same(clashOf([slack, bot]), { variable: 'SLACK_BOT_TOKEN', services: ['slack', 'slack-bot'] })
+  t.same(clashOf([slack, leased('github')]), undefined)
+  t.end()
 })
 
 t.test("git's configuration stands behind what is there already", async (t) => {

@@ -41,7 +41,7 @@ t.test(
     const sockets = join(folder, 'sockets')
     for (const [path, mode, owner, group] of [
       ['data', 0o700, VAULT.uid, VAULT.gid],
-      ['sockets', 0o711, 0, 0],
+      ['sockets', 0o711, VAULT.uid, VAULT.gid],
       ['sockets/owner', 0o700, VAULT.uid, VAULT.gid],
       ['sockets/coder', 0o2750, VAULT.uid, CODER.gid],
       ['sockets/ops', 0o2750, VAULT.uid, OPS.gid],
@@ -96,6 +96,13 @@ t.test(
       const { opened, readFiles, text } = lookAs(user)
       t.same(opened, [own], `${user.name} opens its own door alone`)
       t.same(readFiles, [], `${user.name} reads no file of the vault`)
+      // With neither VAULT_AGENTS nor a list of the folder, and a user's name that is not the agent's.
+      const command = [process.execPath, MAIN, 'vault', 'lease', 'github']
+      const { stdout, stderr } = spawnSync('setpriv', [...as(user), ...command], {
+        ...{ encoding: 'utf8', env: { VAULT_SOCKETS: sockets } },
+      })
+      if (user === CODER) t.match(stdout, /^hvl_\w+\n$/, 'it finds its door')
+      else t.match(stderr, /agent "ops" has no grant for "github"/, 'it finds its door')
       for (const secret of [CREDENTIAL, MASTER_KEY_TEXT, lease]) t.notMatch(text, secret)
     }
     const kept = everythingIn(join(folder, 'data')) + vault.program.stdout()

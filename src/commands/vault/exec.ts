@@ -8,8 +8,10 @@ import { VAULT_SETTINGS } from '../../config/vault-settings.ts'
 import { EXIT } from '../../process/exit-codes.ts'
 import { askForLease, VaultNotReachedError, VaultRefusedError } from '../../vault/agent-client.ts'
 import {
+  clashOf,
   clientEnvironment,
   conflictingVariables,
+  withoutTools,
   type LeasedService,
 } from '../../vault/client-environment.ts'
 import { startClientRelay, type ClientRelay } from '../../vault/client-relay.ts'
@@ -128,12 +130,27 @@ async function runLeased(plan: Plan, { env, io, signals, options }: Surroundings
         withoutPort.map(({ service }) => service),
       )
     const leased = answers.map((one) => leasedOf(one, relay))
+    checkNames(leased, io)
     const environment = childEnvironment(env, leased)
     return await runChild(program, programArgs, { environment, signals })
   } finally {
     await kept.close()
     await relay?.close()
   }
+}
+
+/** Says which services have only variables of their own. @throws {CommandError} when two services set one variable */
+function checkNames(leased: readonly LeasedService[], io: Io): void {
+  const clash = clashOf(leased)
+  if (clash !== undefined)
+    throw wrongUsage(
+      'vault',
+      `"${clash.services[0]}" and "${clash.services[1]}" both set ${clash.variable}, and their tools would use the lease of one at the address of the other; run "vault exec" once for each`,
+    )
+  for (const { service } of withoutTools(leased))
+    io.err(
+      `workspace-gateway: "${service}" has variables of its own only, because an earlier service sets those that the tools read; name it first, or alone, to use it with them\n`,
+    )
 }
 
 interface Answered {

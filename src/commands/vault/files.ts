@@ -10,6 +10,7 @@ import { ALIVE_MS, canConnect } from '../../services/can-connect.ts'
 import { readWholeFile, writeNewFile } from '../../store/whole-file.ts'
 import { checkFile, restore as restoreFile } from '../../vault/at-rest/backup.ts'
 import { VaultFileError } from '../../vault/at-rest/file-errors.ts'
+import type { AuditRow } from '../../vault/audit/audit-log.ts'
 import { verifyAudit } from '../../vault/audit/verify.ts'
 import { auditPathOf, ownerSocket } from '../../vault/protocol.ts'
 import { VaultError } from '../../vault/vault-errors.ts'
@@ -32,7 +33,14 @@ export async function check({ args, env, io }: VaultContext): Promise<void> {
     ({ entry, what }) => (entry === undefined ? what : `entry "${entry}": ${what}`),
   )
   if (audited.problem !== undefined) problems.push(audited.problem)
-  for (const warning of [...warnings, ...pathWarnings(config)])
+  const { first = 1 } = audited
+  const missing =
+    first > 1
+      ? [
+          `the audit log begins with row ${first}; if nobody moved older files elsewhere, rows were removed`,
+        ]
+      : []
+  for (const warning of [...warnings, ...pathWarnings(config), ...missing])
     io.err(`workspace-gateway: ${warning}\n`)
   if (problems.length > 0)
     throw new CommandError(`the vault is not sound:\n  ${problems.join('\n  ')}`, EXIT.config)
@@ -149,14 +157,17 @@ export async function audit({ args, env, io }: VaultContext): Promise<void> {
       ...OWNER_OPTIONS,
       json: { type: 'boolean', default: false },
       limit: { type: 'string', default: '50' },
+      anchor: { type: 'string', multiple: true, default: [] },
     },
   })
   const [verb, ...more] = positionals
   if (verb === 'verify' && more.length === 0) {
-    verify(settingOf(VAULT_SETTINGS.stateDir, env), io)
+    verify(settingOf(VAULT_SETTINGS.stateDir, env), anchorsOf(values.anchor), io)
     return
   }
   if (verb !== undefined) throw wrongUsage('vault', 'vault audit takes "verify", or nothing')
+  if (values.anchor.length > 0)
+    throw wrongUsage('vault', '--anchor is for: workspace-gateway vault audit verify')
   if (!/^[1-9][0-9]{0,3}$/.test(values.limit) || Number(values.limit) > 1000)
     throw wrongUsage('vault', '--limit takes a whole number from 1 to 1000')
   const socket = ownerSocketOf(values.socket, env)
@@ -174,32 +185,61 @@ function cellsOf(row: AuditRowView): string[] {
   return [...names, 'reason'].map((name) => String(row[name] ?? '-'))
 }
 
-function verify(stateDir: string, io: VaultContext['io']): void {
+/** Reads anchors such as `81234:HASH`, as the vault's own log has them: row and hash. @throws {CommandError} */
+function anchorsOf(texts: readonly string[]): ReadonlyMap<number, string> {
+  const anchors = new Map<number, string>()
+  for (const text of texts) {
+    const [, row = '', hash = ''] = /^([1-9][0-9]{0,14}):([0-9a-fA-F]{64})$/.exec(text) ?? []
+    const known = anchors.get(Number(row))
+    if (hash === '' || (known !== undefined && known !== hash.toLowerCase()))
+      throw wrongUsage(
+        'vault',
+        hash === ''
+          ? `--anchor "${text}" is not ROW:HASH, the number of a row and its 64 hex digits, as in the vault's log ("anchor of the audit log")`
+          : `--anchor is given twice for row ${row}, with two hashes`,
+      )
+    anchors.set(Number(row), hash.toLowerCase())
+  }
+  return anchors
+}
+
+function verify(
+  stateDir: string,
+  anchors: ReadonlyMap<number, string>,
+  io: VaultContext['io'],
+): void {
   const path = auditPathOf(stateDir)
-  const { rows, problem } = verdictOf(path)
+  const { rows, problem } = verdictOf(path, { anchors })
   if (problem !== undefined)
-    throw new CommandError(`${path}: line ${problem.line}: ${problem.what}`, EXIT.failed)
-  io.out(`${rows} rows, each as it was written\n`)
+    throw new CommandError(`${problem.file}: line ${problem.line}: ${problem.what}`, EXIT.failed)
+  const kept = anchors.size === 0 ? '' : ', with the hash of every anchor'
+  io.out(`${rows} rows, each as it was written${kept}\n`)
 }
 
 function verdictOf(...of: Parameters<typeof verifyAudit>): ReturnType<typeof verifyAudit> {
   try {
     return verifyAudit(...of)
   } catch (error) {
-    throw new CommandError(`${of[0]} cannot be read (${codeOf(error)})`, EXIT.failed, {
+    const path = error instanceof Error && 'path' in error ? String(error.path) : of[0]
+    throw new CommandError(`${path} cannot be read (${codeOf(error)})`, EXIT.failed, {
       cause: error,
     })
   }
 }
 
-/** What the audit log knows: the sequence number of the last file that was saved, and what is wrong with the log itself. */
-function auditedBy({ stateDir }: VaultConfig): { saved: number; problem?: string } {
+/** What the audit log knows: the sequence number of the last file that was saved, its first row, and what is wrong with the log itself. */
+function auditedBy({ stateDir }: VaultConfig): { saved: number; first?: number; problem?: string } {
   const path = auditPathOf(stateDir)
   let saved = 0
+  let first: number | undefined
   if (!existsSync(path)) return { saved }
-  const { problem } = verdictOf(path, (row) => (saved = row.saved))
-  if (problem === undefined) return { saved }
-  return { saved, problem: `the audit log, line ${problem.line}: ${problem.what}` }
+  const seen = (row: AuditRow) => {
+    ;({ saved } = row)
+    first ??= row.n
+  }
+  const { problem } = verdictOf(path, { seen, mayBeginLater: true })
+  if (problem === undefined) return { saved, ...(first === undefined ? {} : { first }) }
+  return { saved, problem: `the audit log ${problem.file}, line ${problem.line}: ${problem.what}` }
 }
 
 async function keysOf(

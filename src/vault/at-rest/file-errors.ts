@@ -1,7 +1,8 @@
 /** Why is a file of the vault refused? The sentences, and the checks of owner, mode and folder that come before its content. */
-import { mkdirSync, statSync, type Stats } from 'node:fs'
+import { statSync, type Stats } from 'node:fs'
 import { dirname } from 'node:path'
 import { codeOf } from '../../answers/errors.ts'
+import { makeFolder } from '../../store/make-folder.ts'
 import { takeLock, type StateLock } from '../../store/state-lock.ts'
 
 /** A file of the vault cannot be used. The message is complete text for a person, and contains no credential. */
@@ -68,7 +69,11 @@ export function refuseUnlessPrivate(file: NamedFile, stats: Stats): void {
 /** Makes the folder of a file with mode 700, and refuses one in which other users could exchange the file. */
 function ensurePrivateFolder(file: NamedFile): void {
   const folder = dirname(file.path)
-  mkdirSync(folder, { recursive: true, mode: 0o700 })
+  try {
+    makeFolder(folder, 0o700)
+  } catch (error) {
+    throw refusal(file, `has no folder: ${error instanceof Error ? error.message : ''}`, error)
+  }
   const { mode, uid } = statSync(folder)
   if ((mode & WRITABLE_BY_OTHERS) !== 0)
     throw refusal(file, `is in a folder that others can write to; run "chmod 700 ${folder}"`)

@@ -2,7 +2,7 @@
  * Which agent used which service last, and how often? A table in memory, for the owner. It is filled from the newest rows of the audit
  * log at the start, and from then on by each row that is written, so that a look at it reads nothing from the disk.
  */
-import type { Audit, AuditFacts } from '../audit-row.ts'
+import type { AuditFacts, UseAudit } from '../audit-row.ts'
 import type { AccessesAnswer, AccessView } from '../protocol.ts'
 import type { AuditRow } from './audit-line.ts'
 
@@ -29,7 +29,7 @@ interface Pair {
 
 /** The table. */
 export class Accesses {
-  readonly #audit: Audit
+  readonly #audit: UseAudit
   readonly #now: () => number
   /** The number of the oldest row that is known: a use that began before it is counted when it ends. */
   readonly #first: number
@@ -42,7 +42,7 @@ export class Accesses {
    * @param known the newest rows of the log, the newest first
    * @param now the clock, in ms since the epoch
    */
-  constructor(audit: Audit, known: readonly AuditRow[], now: () => number = Date.now) {
+  constructor(audit: UseAudit, known: readonly AuditRow[], now: () => number = Date.now) {
     this.#audit = audit
     this.#now = now
     const oldest = known.at(-1)
@@ -53,10 +53,16 @@ export class Accesses {
   }
 
   /** Writes as the audit log does, and notes each row when it is on the disk. Whatever uses the vault writes by it. */
-  get audit(): Audit {
+  get audit(): UseAudit {
     return {
       write: (facts) => this.#noted(facts, this.#audit.write(facts)),
       writeSoon: async (facts) => this.#noted(facts, await this.#audit.writeSoon(facts)),
+      // The end of a use, which has come whether or not its row reaches the disk.
+      writeLater: (facts) => {
+        const written = this.#audit.writeLater(facts)
+        this.#note({ ...facts, n: 0, time: this.#time() })
+        return written
+      },
     }
   }
 

@@ -1,6 +1,6 @@
 /**
  * How are lines appended to the audit log? All or none: after a failure the file is cut back to its last good length. Only this
- * process writes to the file; when it was changed from outside, nothing more is written.
+ * process writes to the file; when it was changed from outside, nothing more is written. Older files of the log are only read.
  */
 import {
   closeSync,
@@ -18,10 +18,11 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { syncFolder } from '../../store/whole-file.ts'
-import { refusal, refuseUnlessPrivate, type NamedFile } from '../at-rest/file-errors.ts'
+import { explained, refusal, refuseUnlessPrivate, type NamedFile } from '../at-rest/file-errors.ts'
 import { MAX_LINE_BYTES } from './audit-line.ts'
+import { beginNewFile, olderFilesOf, takeBackRotation } from './rotation.ts'
 
-const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDWR } = constants
+const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants
 
 const LINE_BREAK = 0x0a
 
@@ -31,9 +32,9 @@ const MAX_TAIL_BYTES = 8 * 1024 * 1024
 /** The open file. */
 export class AuditFile {
   readonly #path: string
-  readonly #fd: number
+  #fd: number
   /** Which file it is, as long as it is open. */
-  readonly #opened: Pick<Stats, 'ino' | 'dev'>
+  #opened: Pick<Stats, 'ino' | 'dev'>
   #length: number
   /** Whether the file may be longer than `#length`, because cutting it has failed. */
   #hasRest = false
@@ -51,6 +52,7 @@ export class AuditFile {
    * @throws {VaultFileError}, and errors of the system
    */
   static open(file: NamedFile): AuditFile {
+    takeBackRotation(file.path)
     const fd = openSync(file.path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600)
     try {
       const stats = fstatSync(fd)
@@ -69,12 +71,31 @@ export class AuditFile {
     return this.#length
   }
 
-  /** Reads at most so many last lines, as far as they are in the last 8 MiB. */
-  lastLines(count: number): string[] {
-    const from = Math.max(0, this.#length - MAX_TAIL_BYTES)
-    const lines = this.#read(from, this.#length).toString('utf8').split('\n').slice(0, -1)
-    if (from > 0) lines.shift()
-    return lines.slice(-count)
+  /** Reads at most so many last lines, as far as they are in the last 8 MiB of a file, from this one and from older ones. */
+  lastLines(file: NamedFile, count: number): string[] {
+    let lines = lastLinesOf(this.#fd, this.#length).slice(-count)
+    for (const { path } of olderFilesOf(this.#path).toReversed()) {
+      if (lines.length >= count) break
+      const older = explained({ ...file, path }, () => readOlder({ ...file, path }))
+      lines = older.slice(lines.length - count).concat(lines)
+    }
+    return lines
+  }
+
+  /**
+   * Moves the file away as an older one, and begins an empty one in its place. Everything in it must be on the disk.
+   * @param lastRow the number of its last row
+   * @throws an error; the file is as it was then
+   */
+  rotate(lastRow: number): void {
+    this.#refuseIfChanged()
+    const fd = beginNewFile(this.#path, lastRow)
+    const { ino, dev } = fstatSync(fd)
+    const before = this.#fd
+    this.#fd = fd
+    this.#opened = { ino, dev }
+    this.#length = 0
+    closeSync(before)
   }
 
   /** Appends lines, each with its line break. They are not yet on the disk. @throws an error; nothing is appended then */
@@ -136,7 +157,7 @@ export class AuditFile {
 
   #cutHalfLine(file: NamedFile): void {
     const from = Math.max(0, this.#length - MAX_LINE_BYTES)
-    const end = this.#read(from, this.#length)
+    const end = readBytes(this.#fd, from, this.#length)
     const breakAt = end.lastIndexOf(LINE_BREAK)
     if (breakAt === end.length - 1) return // also when the file is empty
     if (breakAt < 0 && from > 0) throw refusal(file, 'ends with a line that is too long')
@@ -144,15 +165,34 @@ export class AuditFile {
     fsyncSync(this.#fd)
     this.#length = from + breakAt + 1
   }
+}
 
-  #read(from: number, to: number): Buffer {
-    const bytes = Buffer.alloc(to - from)
-    let done = 0
-    while (done < bytes.length) {
-      const count = readSync(this.#fd, bytes, done, bytes.length - done, from + done)
-      if (count === 0) break
-      done += count
-    }
-    return bytes.subarray(0, done)
+function readOlder(file: NamedFile): string[] {
+  const fd = openSync(file.path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
+  try {
+    const stats = fstatSync(fd)
+    refuseUnlessPrivate(file, stats)
+    return lastLinesOf(fd, stats.size)
+  } finally {
+    closeSync(fd)
   }
+}
+
+/** The whole lines in the last 8 MiB of a file. */
+function lastLinesOf(fd: number, length: number): string[] {
+  const from = Math.max(0, length - MAX_TAIL_BYTES)
+  const lines = readBytes(fd, from, length).toString('utf8').split('\n').slice(0, -1)
+  if (from > 0) lines.shift()
+  return lines
+}
+
+function readBytes(fd: number, from: number, to: number): Buffer {
+  const bytes = Buffer.alloc(to - from)
+  let done = 0
+  while (done < bytes.length) {
+    const count = readSync(fd, bytes, done, bytes.length - done, from + done)
+    if (count === 0) break
+    done += count
+  }
+  return bytes.subarray(0, done)
 }

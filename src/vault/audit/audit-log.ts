@@ -1,6 +1,6 @@
 /**
  * Where is each operation recorded? In the audit log, a file to which lines are only appended. Each row continues the hash of the row
- * before, and is on the disk before the operation goes on.
+ * before, and is on the disk before the operation goes on. A long file is moved away, and the chain goes on in a new one.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { codeOf } from '../../answers/errors.ts'
@@ -24,6 +24,23 @@ const FAST_SYNC_MS = 0.5
 
 /** A row that nobody waits for is on the disk after at most this time (ms), or with the next row that somebody waits for. */
 const LATER_MS = 1000
+/** A file is moved away before it would be longer (bytes). */
+const MAX_FILE_BYTES = 64 * 1024 * 1024
+
+/** After a file could not be moved away, that is tried again when it has grown by this (bytes). */
+const RETRY_BYTES = 1024 * 1024
+
+/** How a log is opened. */
+export interface AuditLogOptions {
+  /** The clock, in ms since the epoch. */
+  readonly now?: () => number
+  /** A clock that is never set, in ms, by which an fdatasync is timed. */
+  readonly stopwatch?: () => number
+  /** The longest file. Default: 64 MiB. */
+  readonly maxFileBytes?: number
+  /** Gets the error when a long file cannot be moved away. The log goes on in it, if it can. */
+  readonly onNotRotated?: (error: unknown) => void
+}
 
 /** Where the chain stands. */
 interface ChainEnd {
@@ -58,17 +75,18 @@ interface Mark {
   readonly end: ChainEnd
 }
 
-interface Clocks {
-  readonly now: () => number
-  readonly stopwatch: () => number
-}
-
 /** The audit log. One process writes it, because it holds the lock `PATH.lock`. */
 export class AuditLog implements UseAudit {
   readonly #file: AuditFile
   readonly #lock: StateLock
   readonly #now: () => number
   readonly #stopwatch: () => number
+  readonly #maxFileBytes: number
+  readonly #onNotRotated: (error: unknown) => void
+  /** The file is moved away before it is longer than this. */
+  #rotateAt: number
+  /** Whether an fdatasync runs, which has this file and its length in mind. */
+  #isSyncing = false
   #end: ChainEnd
   #recent: AuditRow[]
   #waiting: Waiting[] = []
@@ -85,12 +103,15 @@ export class AuditLog implements UseAudit {
 
   private constructor(
     opened: { file: AuditFile; lock: StateLock; rows: AuditRow[] },
-    { now, stopwatch }: Clocks,
+    options: AuditLogOptions,
   ) {
     this.#file = opened.file
     this.#lock = opened.lock
-    this.#now = now
-    this.#stopwatch = stopwatch
+    this.#now = options.now ?? Date.now
+    this.#stopwatch = options.stopwatch ?? (() => performance.now())
+    this.#maxFileBytes = options.maxFileBytes ?? MAX_FILE_BYTES
+    this.#rotateAt = this.#maxFileBytes
+    this.#onNotRotated = options.onNotRotated ?? (() => {})
     this.#recent = opened.rows
     this.#end = endAfter(opened.rows.at(-1))
     this.#durable = { length: this.#file.length, end: this.#end }
@@ -98,17 +119,14 @@ export class AuditLog implements UseAudit {
 
   /**
    * Opens the log, or begins one (mode 600, in a folder with mode 700).
-   * @param options.now the clock, in ms since the epoch
-   * @param options.stopwatch a clock that is never set, in ms, by which an fdatasync is timed
    * @throws {VaultFileError} when another process writes the log, when others can read it, or when its last row was changed
    */
-  static open(path: string, options: Partial<Clocks> = {}): AuditLog {
-    const { now = Date.now, stopwatch = () => performance.now() } = options
+  static open(path: string, options: AuditLogOptions = {}): AuditLog {
     const named: NamedFile = { path, setting: 'The audit log (VAULT_STATE_DIR)' }
     return explained(named, () => {
       const lock = lockFile(named)
       try {
-        return AuditLog.#begin(named, lock, { now, stopwatch })
+        return AuditLog.#begin(named, lock, options)
       } catch (error) {
         lock.release()
         throw error
@@ -116,10 +134,10 @@ export class AuditLog implements UseAudit {
     })
   }
 
-  static #begin(named: NamedFile, lock: StateLock, clocks: Clocks): AuditLog {
+  static #begin(named: NamedFile, lock: StateLock, options: AuditLogOptions): AuditLog {
     const file = AuditFile.open(named)
     try {
-      return new AuditLog({ file, lock, rows: readRows(named, file) }, clocks)
+      return new AuditLog({ file, lock, rows: readRows(named, file) }, options)
     } catch (error) {
       file.close()
       throw error
@@ -264,11 +282,31 @@ export class AuditLog implements UseAudit {
     // Only somebody else's last row brings them there. Neither the log nor the vault's file could be read again.
     if (![end.number, end.sequence].every(Number.isSafeInteger))
       throw new Error('its numbers are used up; move it away to begin a new log')
-    this.#file.append(rows.map((row) => `${lineOf(row)}\n`).join(''))
+    const lines = rows.map((row) => `${lineOf(row)}\n`).join('')
+    this.#rotateBefore(Buffer.byteLength(lines))
+    this.#file.append(lines)
     this.#end = end
     this.#recent.push(...rows)
     if (this.#recent.length > 2 * RECENT_ROWS) this.#recent = this.#recent.slice(-RECENT_ROWS)
     return rows
+  }
+
+  /**
+   * Moves the file away when it would be too long. Not during an fdatasync, whose failure would cut the file.
+   * @throws when rows that nobody waits for do not reach the disk: they are taken back, so nothing may be appended after them
+   */
+  #rotateBefore(bytes: number): void {
+    const { length } = this.#file
+    if (length === 0 || length + bytes <= this.#rotateAt || this.#isSyncing) return
+    if (this.#later.length > 0) this.#syncNow()
+    try {
+      this.#file.rotate(this.#end.number)
+      this.#rotateAt = this.#maxFileBytes
+      this.#durable = this.#mark()
+    } catch (error) {
+      this.#rotateAt = length + bytes + Math.min(RETRY_BYTES, this.#maxFileBytes)
+      this.#onNotRotated(error)
+    }
   }
 
   #mark(): Mark {
@@ -293,6 +331,7 @@ export class AuditLog implements UseAudit {
   async #sync(mark: Mark): Promise<void> {
     const takenBack = this.#takenBack
     const began = this.#stopwatch()
+    this.#isSyncing = true
     try {
       if (this.#isFast) this.#file.syncNow()
       else await this.#file.sync()
@@ -301,6 +340,7 @@ export class AuditLog implements UseAudit {
       throw error
     } finally {
       this.#syncMs = this.#stopwatch() - began
+      this.#isSyncing = false
     }
     if (takenBack === this.#takenBack && mark.length > this.#durable.length) this.#reached(mark)
   }
@@ -351,8 +391,8 @@ function endAfter(row: AuditRow | undefined): ChainEnd {
 
 /** Reads the last rows. The last one must be whole, because the chain goes on from it. */
 function readRows(named: NamedFile, file: AuditFile): AuditRow[] {
-  const rows = file.lastLines(RECENT_ROWS).map(parseLine)
-  if (file.length > 0 && rows.at(-1) === undefined)
+  const rows = file.lastLines(named, RECENT_ROWS).map(parseLine)
+  if ((file.length > 0 || rows.length > 0) && rows.at(-1) === undefined)
     throw refusal(
       named,
       'ends with a row that was changed. "workspace-gateway vault audit verify" names the first such row. Move the file away to begin a new log',

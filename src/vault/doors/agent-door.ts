@@ -7,6 +7,7 @@ import type { Logger } from 'pino'
 import type { Audit } from '../audit-row.ts'
 import type { Denials } from '../denials.ts'
 import { isServiceName } from '../entry-input.ts'
+import type { LeaseRate } from '../lease-rate.ts'
 import type { Lease, Leases } from '../leases.ts'
 import { remoteOf, type Entry } from '../policy.ts'
 import { presentedLeases } from '../presented.ts'
@@ -38,6 +39,10 @@ export interface AgentDoorParts {
   readonly leases: Leases
   readonly audit: Audit
   readonly denials: Denials
+  /** How often an agent may have a lease made or extended. */
+  readonly leaseRate: LeaseRate
+  /** Connections that may be open at once. */
+  readonly maxConnections: number
   readonly uses: Uses
   readonly logger: Logger
   /** The variables that a service's tools read. */
@@ -56,15 +61,12 @@ interface LeasedEntry {
   readonly token: string
 }
 
-/** Connections of one agent that may be open at once. */
-const MAX_CONNECTIONS = 256
-
 /** Paths of the owner's door: an agent that asks for them is told whose they are. */
 const OWNERS_PATH = /^\/v1\/(?:entries|audit|status|backup|rekey)(?:[/?]|$)/
 
 /** Makes the server of an agent's door. */
 export function makeAgentDoor(agent: string, parts: AgentDoorParts): Server {
-  const { uses, logger, denials } = parts
+  const { uses, logger, denials, maxConnections } = parts
   const refuse = (
     { method }: IncomingMessage,
     error: unknown,
@@ -98,7 +100,7 @@ export function makeAgentDoor(agent: string, parts: AgentDoorParts): Server {
         }
       },
     },
-    { logger, maxConnections: MAX_CONNECTIONS },
+    { logger, maxConnections },
   )
 }
 
@@ -148,6 +150,7 @@ async function issue(
   const { service } = request
   asked.service = service
   const entry = entryForAgent(entries, agent, service)
+  parts.leaseRate.take(agent)
   const { token, lease } = leases.issue(agent, entry, request)
   try {
     const row = { op: 'lease', agent, service, entry: entry.id, lease: lease.shortHash } as const
@@ -169,6 +172,7 @@ async function renew(
   if (lease.revoked.aborted) throw new VaultError('lease-revoked', 'the lease was revoked')
   const entry = entryForAgent(parts.entries, agent, service)
   if (parts.leases.hasExpired(lease)) parts.leases.renew(token) // refuses before the row is written
+  parts.leaseRate.take(agent)
   const row = { op: 'lease', agent, service, entry: entryId, lease: shortHash } as const
   await parts.audit.writeSoon({ ...row, reason: 'renewed' })
   parts.leases.renew(token)

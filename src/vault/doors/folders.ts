@@ -1,8 +1,9 @@
 /** May a door be opened in this folder? Its owner and its mode decide who can reach the socket, so both are checked first. */
-import { lstatSync, mkdirSync, type Stats } from 'node:fs'
+import { lstatSync, type Stats } from 'node:fs'
 import { dirname } from 'node:path'
 import { codeOf } from '../../answers/errors.ts'
 import { ConfigError } from '../../config/load.ts'
+import { makeFolder } from '../../store/make-folder.ts'
 
 const SETGID = 0o2000
 const WORLD = 0o007
@@ -31,9 +32,19 @@ export function prepareDoorFolder(folder: string): number {
 
 function make(folder: string, mode: number): void {
   try {
-    mkdirSync(folder, { recursive: true, mode })
+    makeFolder(folder, mode)
   } catch (error) {
-    if (codeOf(error) !== 'EEXIST') throw refusal(folder, `cannot be made (${codeOf(error)})`)
+    // What is there is looked at next.
+    if (codeOf(error) === 'ENOTDIR' && isThere(folder)) return
+    throw new ConfigError([`VAULT_SOCKETS: the folder ${(error as Error).message}`])
+  }
+}
+
+function isThere(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined
+  } catch {
+    return false
   }
 }
 

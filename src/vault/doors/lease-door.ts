@@ -22,13 +22,12 @@ export interface LeaseDoorParts {
   readonly uses: Uses
   readonly denials: Denials
   readonly logger: Logger
+  /** Connections of all agents that may be open at once. */
+  readonly maxConnections: number
 }
 
-/** Connections of all agents that may be open at once. */
-const MAX_CONNECTIONS = 1024
-
 /** Makes the server of the port. */
-export function makeLeaseDoor({ uses, denials, logger }: LeaseDoorParts): Server {
+export function makeLeaseDoor({ uses, denials, logger, maxConnections }: LeaseDoorParts): Server {
   const refuse = (request: IncomingMessage, error: unknown): VaultError => {
     const refusal = refusalOf(error, logger)
     if (refusal.code !== 'internal-error')
@@ -54,7 +53,7 @@ export function makeLeaseDoor({ uses, denials, logger }: LeaseDoorParts): Server
         }
       },
     },
-    { logger, maxConnections: MAX_CONNECTIONS },
+    { logger, maxConnections },
   )
 }
 

@@ -4,7 +4,9 @@ import { dirname } from 'node:path'
 import type { Logger } from 'pino'
 import type { VaultConfig } from '../../config/vault-settings.ts'
 import type { Audit } from '../audit-row.ts'
+import { removeAgentList, writeAgentList } from '../agent-list.ts'
 import { Denials } from '../denials.ts'
+import { LeaseRate } from '../lease-rate.ts'
 import { Leases } from '../leases.ts'
 import { agentSocket, ownerSocket, workspacesSocket } from '../protocol.ts'
 import type { Forwarding } from '../use.ts'
@@ -12,6 +14,7 @@ import { makeAgentDoor, type AgentDoorParts } from './agent-door.ts'
 import { prepareDoorFolder } from './folders.ts'
 import { makeLeaseDoor } from './lease-door.ts'
 import { makeOwnerDoor, type OwnerDoorParts } from './owner-door.ts'
+import { openFilesLimit, roomFor } from './room.ts'
 import {
   closableServer,
   listenOnPort,
@@ -31,6 +34,8 @@ export interface DoorParts {
   readonly entries: Entries
   readonly audit: Audit
   readonly forwarding: Forwarding
+  /** The counter of refusals. Default: one for the doors alone. */
+  readonly denials?: Denials
   readonly logger: Logger
   readonly presetOf: PresetOf
   readonly environmentOf: AgentDoorParts['environmentOf']
@@ -38,6 +43,8 @@ export interface DoorParts {
   readonly accesses: OwnerDoorParts['accesses']
   readonly backup: OwnerDoorParts['backup']
   readonly status: OwnerDoorParts['status']
+  /** How many files the process may have open. Default: what the system says. */
+  readonly openFiles?: number
   readonly now?: () => number
 }
 
@@ -77,12 +84,17 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
   const { config, entries, audit, logger, presetOf, isShared, now = Date.now } = parts
   const leases = new Leases({ now, shapeOf: (policy) => presetOf(policy)?.leaseShape ?? 'hvl_{}' })
   entries.onChange((before, after) => leases.follow(before, after))
-  const denials = new Denials({ audit, logger, now })
+  const { denials = new Denials({ audit, logger, now }) } = parts
+  const leaseRate = new LeaseRate({ now })
   const shared = { entries, leases, denials, logger, presetOf }
-  const uses = new Uses({ ...shared, forwarding: parts.forwarding })
+  const { openFiles = openFilesLimit() } = parts
+  const room = roomFor(openFiles, config.agents.length, config.port !== undefined)
+  if (room.warning !== undefined) logger.warn(room.warning)
+  const uses = new Uses({ ...shared, forwarding: parts.forwarding, maxRequests: room.agent })
   const doors: Door[] = [owner]
   const close = async (): Promise<void> => {
     leases.close()
+    removeAgentList(config.sockets)
     await Promise.all(doors.map((door) => door.close()))
     denials.settle(true)
   }
@@ -96,7 +108,7 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
     const workspaces = makeWorkspacesDoor({ uses, denials, logger, isShared })
     await listenIn(workspaces, workspacesSocket(config.sockets))
     if (config.port !== undefined) {
-      const server = makeLeaseDoor({ uses, denials, logger })
+      const server = makeLeaseDoor({ uses, denials, logger, maxConnections: room.port })
       doors.push(closableServer(server))
       port = await listenOnPort(server, config.port, logger)
     }
@@ -106,6 +118,8 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
         ...shared,
         audit,
         uses,
+        leaseRate,
+        maxConnections: room.agent,
         environmentOf,
         port: () => port,
       })
@@ -115,6 +129,7 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
     await close()
     throw error
   }
+  writeAgentList(config.sockets, config.agents, logger)
   const { recent, accesses, backup, status } = parts
   const agents = config.agents.map(({ name }) => name)
   owner.ready({

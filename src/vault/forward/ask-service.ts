@@ -8,6 +8,7 @@ import { newestOf } from '../policy.ts'
 import { VaultError } from '../vault-errors.ts'
 import type { Route } from './dial.ts'
 import type { Parts } from './parts.ts'
+import { reset } from './refuse.ts'
 import { requestHeaders, type RequestHeaders } from './request-headers.ts'
 import { serviceTarget } from './service-target.ts'
 import type { RunningUse } from './running-use.ts'
@@ -108,7 +109,7 @@ function answerOf(
   return new Promise((resolve, reject) => {
     run.expect('connection', timeouts.connectMs)
     const abort = () => {
-      asked.destroy()
+      giveUp(asked)
       reject(run.cause instanceof Error ? run.cause : new Error('ended'))
     }
     run.signal.addEventListener('abort', abort, { once: true })
@@ -135,4 +136,14 @@ function answerOf(
     })
     sendBody(asked)
   })
+}
+
+/**
+ * Gives a request to a service up. When its body has not left whole, the connection is reset, because the end of a connection is also how
+ * a body can end. (A connection with TLS cannot be reset; there, the missing close_notify tells.)
+ */
+export function giveUp(asked: ClientRequest): void {
+  const { socket } = asked
+  if (socket !== null && !asked.writableFinished && !(socket instanceof TLSSocket)) reset(socket)
+  asked.destroy()
 }

@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { discardBody } from '../../request/discard-body.ts'
 import type { UseAudit } from '../audit-row.ts'
+import { Denials } from '../denials.ts'
 import type { Entry, Version } from '../policy.ts'
 import { Automaton } from '../scrub/automaton.ts'
 import { needlesOf } from '../scrub/needles.ts'
@@ -14,7 +15,7 @@ import { Scrubber } from '../scrub/scrubber.ts'
 import type { Forwarding, Use } from '../use.ts'
 import { VaultError } from '../vault-errors.ts'
 import { agentHead } from './answer-headers.ts'
-import { askService, type ServiceAnswer } from './ask-service.ts'
+import { askService, giveUp, type ServiceAnswer } from './ask-service.ts'
 import { Dialler, type Lookup } from './dial.ts'
 import { faultOf } from './faults.ts'
 import { TIMEOUTS, type Parts, type Timeouts } from './parts.ts'
@@ -27,6 +28,8 @@ import { forwardUpgrade } from './upgrade.ts'
 export interface ForwarderOptions {
   readonly audit: UseAudit
   readonly logger: Logger
+  /** The counter of refusals that the doors have too. Default: one of its own. */
+  readonly denials?: Pick<Denials, 'note'> | undefined
   /** Certificates (PEM) that are trusted besides those that Node has. */
   readonly extraCa?: string | undefined
   /** Milliseconds since the epoch. Default: the system's clock. */
@@ -59,6 +62,7 @@ export class Forwarder implements Forwarding {
     const { audit, logger, onReflected, versionsOf, now = Date.now } = options
     this.#parts = {
       ...{ audit, logger, onReflected, versionsOf, now },
+      denials: options.denials ?? new Denials({ audit, logger, now }),
       dialler: new Dialler(options),
       timeouts: { ...TIMEOUTS, ...options.timeouts },
       automatonOf: (entry) => this.#automatonOf(entry),
@@ -100,9 +104,9 @@ export class Forwarder implements Forwarding {
     try {
       const answered = await askService(this.#parts, run, request, sendBody)
       await this.#relay(run, answered, response)
-      await run.complete('done')
+      run.complete('done')
     } catch (error) {
-      await run.complete(this.#fail(run, error, request, response))
+      run.complete(this.#fail(run, error, request, response))
     } finally {
       stopBody()
       response.off('close', abort)
@@ -126,7 +130,7 @@ export class Forwarder implements Forwarding {
       throw error
     } finally {
       // A service may answer before it has read the whole body. That connection is not used again.
-      if (!asked.writableFinished) asked.destroy()
+      if (!asked.writableFinished) giveUp(asked)
     }
   }
 

@@ -1,6 +1,7 @@
 /** What does forwarding need of the rest of the vault, and how long does it wait? */
 import type { Logger } from 'pino'
 import type { UseAudit } from '../audit-row.ts'
+import type { Denials } from '../denials.ts'
 import type { Entry, Version } from '../policy.ts'
 import type { Automaton } from '../scrub/automaton.ts'
 import type { Dialler } from './dial.ts'
@@ -21,6 +22,8 @@ export const TIMEOUTS: Timeouts = { connectMs: 10_000, firstByteMs: 600_000, idl
 /** What every use is given. */
 export interface Parts {
   readonly audit: UseAudit
+  /** Counts refusals of requests that were not dialled: with a row for each of them an agent could fill the disk. */
+  readonly denials: Pick<Denials, 'note'>
   readonly logger: Logger
   readonly dialler: Dialler
   readonly timeouts: Timeouts

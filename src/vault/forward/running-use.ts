@@ -101,26 +101,25 @@ export class RunningUse {
   }
 
   /**
-   * Writes the last row: the completing one, or a denial when nothing was dialled. Never rejects. The completing row is in the file
-   * afterwards; only the denial is waited for until it is on the disk.
+   * Writes the completing row, or notes a denial when the use has no row, so that nothing was dialled. Never throws. The row is in the
+   * file afterwards, and nobody waits until it is on the disk.
    */
-  async complete(ending: Ending): Promise<void> {
+  complete(ending: Ending): void {
     clearTimeout(this.#timer)
     this.use.lease.revoked.removeEventListener('abort', this.#cut)
-    const lost = () => {
-      const { service } = this.use.entry.policy
-      this.#parts.logger.error({ service, ending }, 'the end of a use could not be audited')
-    }
     const facts = { ...this.#facts(), reason: ending }
     if (this.#row === undefined) {
-      await this.#write({ op: 'deny', ...facts }).catch(lost)
+      this.#parts.denials.note(facts)
       return
     }
     const { status, bytes } = this
     const ms = this.#parts.now() - this.#began
     this.#parts.audit
       .writeLater({ op: 'use', of: this.#row, status, bytes, ms, ...facts })
-      .catch(lost)
+      .catch(() => {
+        const { service } = this.use.entry.policy
+        this.#parts.logger.error({ service, ending }, 'the end of a use could not be audited')
+      })
   }
 
   #facts() {

@@ -36,9 +36,9 @@ export async function forwardUpgrade(
     refuseUnlessAllowed(use)
     const answered = await askService(parts, run, request, (asked) => asked.end(), true)
     await relay(parts, run, answered, socket, head)
-    await run.complete('done')
+    run.complete('done')
   } catch (error) {
-    await run.complete(fail(run, error, socket))
+    run.complete(fail(run, error, socket))
   } finally {
     socket.off('close', abort)
   }

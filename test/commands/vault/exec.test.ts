@@ -54,6 +54,26 @@ t.test('the program gets its variables, and its exit code is the command’s', a
   t.equal(vault.held.size, 0, 'both leases are given back')
 })
 
+t.test(
+  'two entries of one service: the tools have the first, and a clash is refused',
+  async (t) => {
+    const vault = await startFakeVault(t)
+    vault.origin = 'https://api.github.com'
+    const one = startScript(t, vault, PRINT_ENV, { service: 'github,github-bot' })
+    t.equal(await one.exited, 0)
+    const env = JSON.parse(one.stdout()) as Record<string, string>
+    t.match(env, { GITHUB_TOKEN: 'hvl_0', GITHUB_BOT_TOKEN: 'hvl_1' })
+    t.match(env['GITHUB_API_URL'], /\/s\/github$/)
+    t.match(one.stderr(), /"github-bot" has variables of its own only/)
+    vault.origin = 'https://bot.example'
+    const clash = startScript(t, vault, PRINT_ENV, { service: 'slack,slack-bot' })
+    t.equal(await clash.exited, 64)
+    t.match(clash.stderr(), /"slack" and "slack-bot" both set SLACK_BOT_TOKEN/)
+    t.equal(clash.stdout(), '')
+    t.equal(vault.held.size, 0, 'the leases are given back')
+  },
+)
+
 t.test('the program does not get the settings of the vault', async (t) => {
   const vault = await startFakeVault(t)
   const one = startScript(t, vault, PRINT_ENV, {

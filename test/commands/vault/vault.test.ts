@@ -195,9 +195,29 @@ t.test('check names what is wrong, with no vault running', async (t) => {
   t.match(await run(env, 'check'), { code: 78, err: /entry "github"/ })
   writeFileSync(env.VAULT_FILE, content)
   const log = auditPathOf(env.VAULT_STATE_DIR)
+  const lines = readFileSync(log, 'utf8').split('\n')
+  const [first = ''] = lines
+  const anchor = (JSON.parse(first) as { hash: string }).hash
+  t.match(await run(env, `audit verify --anchor 1:${anchor.toUpperCase()}`), {
+    code: 0,
+    out: /as it was written, with the hash of every anchor\n$/,
+  })
+  t.match(await run(env, `audit verify --anchor 2:${anchor}`), {
+    code: 1,
+    err: /line 2: row 2 has/,
+  })
+  t.match(await run(env, `audit verify --anchor 1:${anchor} --anchor 1:${'0'.repeat(64)}`), {
+    ...{ code: 64, err: /given twice for row 1/ },
+  })
+  t.match(await run(env, `audit verify --anchor ${anchor}`), { code: 64, err: /is not ROW:HASH/ })
+  t.match(await run(env, `audit --anchor 1:${anchor}`), { code: 64, err: /audit verify/ })
+  writeFileSync(log, lines.slice(1).join('\n'))
+  t.match(await run(env, 'check'), { code: 0, err: /the audit log begins with row 2/ })
+  t.match(await run(env, 'audit verify'), { code: 1, err: /--anchor 1:HASH/ })
+  writeFileSync(log, lines.join('\n'))
   writeFileSync(log, readFileSync(log, 'utf8').replace('"github"', '"gitlab"'))
   t.match(await run(env, 'audit verify'), { code: 1, err: /line \d+: the row was changed/ })
-  t.match(await run(env, 'check'), { code: 78, err: /the audit log, line \d+/ })
+  t.match(await run(env, 'check'), { code: 78, err: /the audit log .+, line \d+/ })
 })
 
 t.test('check finds what the vault would not start with: an older file, or none', async (t) => {

@@ -1,0 +1,54 @@
+/**
+ * How many connections may an agent have open? As many as leave file descriptors for the owner's door and the files of the vault: the
+ * owner must be able to revoke a grant while an agent opens whatever it can.
+ */
+import { readFileSync } from 'node:fs'
+
+/** For the files of the vault, Node's own, the sockets that listen, and 32 connections of the owner. */
+const RESERVED = 96
+
+/** Connections, and requests, of one agent that may be open at once. */
+const MAX_CONNECTIONS = 256
+
+/** Descriptors that one of them may take: its own, that of the connection to the service, and of one that is kept for the next. */
+const PER_CONNECTION = 3
+
+/** The loopback port has room for several agents. */
+const PORT_FACTOR = 4
+
+/** With fewer connections, tools that open many at once fail. */
+const FEW = 64
+const FEWEST = 4
+
+/** How many connections may be open. */
+export interface Room {
+  /** Connections of one agent at its door, and its requests at all doors. */
+  readonly agent: number
+  /** Connections at the loopback port. */
+  readonly port: number
+  /** What to do when that is little; undefined when it is not. */
+  readonly warning?: string
+}
+
+/** Divides the file descriptors of the process. @param openFiles how many it may have */
+export function roomFor(openFiles: number, agents: number, hasPort: boolean): Room {
+  const parts = agents * PER_CONNECTION + (hasPort ? PORT_FACTOR : 0)
+  const share = Math.floor((openFiles - RESERVED) / Math.max(1, parts))
+  const agent = Math.max(FEWEST, Math.min(MAX_CONNECTIONS, share))
+  const room = { agent, port: agent * PORT_FACTOR }
+  if (agent >= FEW) return room
+  return {
+    ...room,
+    warning: `this process may have ${openFiles} files open, so each agent has room for ${agent} connections instead of ${MAX_CONNECTIONS}; raise the limit to ${RESERVED + parts * MAX_CONNECTIONS} with "ulimit -n" (systemd: LimitNOFILE=, Docker: --ulimit nofile=)`,
+  }
+}
+
+/** How many files this process may have open; infinite where the system has no /proc (proc(5)) or no limit. */
+export function openFilesLimit(): number {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'utf8')
+    return Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? Infinity)
+  } catch {
+    return Infinity
+  }
+}

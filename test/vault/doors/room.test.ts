@@ -1,0 +1,53 @@
+/** Can an agent that opens whatever it can keep the owner out? No: file descriptors are kept for the owner's door. */
+import { spawn } from 'node:child_process'
+import t from 'tap'
+import { openFilesLimit, roomFor } from '../../../src/vault/doors/room.ts'
+import { MAIN, watch } from '../../helpers/process.ts'
+import { openSocket, startRunningVault } from '../../helpers/running-vault.ts'
+import { startUpstream } from '../../helpers/upstream.ts'
+import { ask } from '../../helpers/vault-doors.ts'
+import { eventually, openFiles } from '../../helpers/waiting.ts'
+
+t.test('the room of an agent grows with the limit of open files, up to 256 connections', (t) => {
+  t.same(roomFor(Infinity, 2, true), { agent: 256, port: 1024 })
+  t.same(roomFor(1_048_576, 20, true), { agent: 256, port: 1024 })
+  t.same(roomFor(1024, 2, false), { agent: 154, port: 616 })
+  t.match(roomFor(200, 2, false), {
+    agent: 17,
+    warning: /may have 200 files open.*17 connections instead of 256.*1632 with "ulimit -n"/,
+  })
+  t.match(roomFor(20, 3, true), { agent: 4, port: 16, warning: /ulimit -n/ })
+  t.same(roomFor(1024, 0, false), { agent: 256, port: 1024 })
+  t.ok(openFilesLimit() > openFiles())
+  t.end()
+})
+
+t.test('with 200 open files, an agent that opens all it can leaves the owner room', async (t) => {
+  const service = await startUpstream(t, () => {}) // never answers
+  const vault = await startRunningVault(t, {}, (env) => {
+    const command = ['env', '-u', 'NODE_OPTIONS', process.execPath, MAIN, 'vault']
+    const limited = ['-c', 'ulimit -n 200 && exec "$@"', 'sh', ...command]
+    return watch(t, spawn('sh', limited, { env, stdio: ['ignore', 'pipe', 'pipe'] }))
+  })
+  t.match(vault.program.stdout(), /may have 200 files open, so each agent has room for 17/)
+  await vault.add(service.url)
+  const lease = await vault.lease()
+  const request = `GET /s/github/x HTTP/1.1\r\nAuthorization: Bearer ${lease}\r\n\r\n`
+  let closed = 0
+  const sockets = Array.from({ length: 190 }, () => {
+    const socket = openSocket(vault.coder)
+    socket.on('close', () => closed++)
+    socket.resume().write(request.repeat(3))
+    return socket
+  })
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+  })
+  await eventually(() => closed === 190 - 17, 'the connections beyond the limit are closed')
+  await eventually(() => service.requests.length === 17, 'the agent’s requests run')
+  t.equal((await ask(vault.owner, { path: '/v1/status' })).status, 200)
+  t.equal((await ask(vault.ops, { path: '/v2' })).code, 'not-found', 'another agent has room too')
+  await vault.command('/v1/entries/github/revoke', { agents: ['coder'] })
+  await eventually(() => closed > 190 - 17, 'the revocation cuts what runs')
+  t.equal(service.requests.length, 17)
+})
