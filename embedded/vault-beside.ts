@@ -1,7 +1,7 @@
 /** Which vault does a workspace have? The user's own if they named it, else one that is started here, beside everything else. */
 import { dirname, join } from 'node:path'
 import type { Environment } from '../src/config/load.ts'
-import { VAULT_SETTINGS } from '../src/config/vault-settings.ts'
+import { nearestVaultVariable } from '../src/config/vault-settings.ts'
 import { parseDoorsFolder } from '../src/config/values.ts'
 import { askThroughVault } from './vault-agent.ts'
 import { vaultPlace } from './vault-place.ts'
@@ -28,9 +28,6 @@ export interface VaultBeside {
   readonly close: () => Promise<void>
 }
 
-/** The names of the vault's settings. Other names that begin like them are of other programs, such as `VAULT_ADDR`. */
-const NAMES = Object.values(VAULT_SETTINGS).flatMap(({ env }) => [env, `${env}_FILE`])
-
 /**
  * Starts the vault without waiting for it, because it takes as long as the whole rest and nothing of that needs it.
  * @param settings the workspace's, with its state folder
@@ -46,7 +43,10 @@ export function startVaultBeside(
     return { doors: named, settings: {}, outcome: Promise.resolve(null), ask: undefined, close }
   const place = vaultPlace(settings)
   const { doors } = place
-  const unused = NAMES.filter((name) => settings[name] !== undefined)
+  // Only the names of settings: others that begin like them are of other programs.
+  const unused = Object.keys(settings)
+    .filter((name) => nearestVaultVariable(name) === name)
+    .toSorted()
   const unfit = problemOf(doors)
   if (unfit !== undefined) {
     const outcome = Promise.resolve({ problem: unfit, unused })
