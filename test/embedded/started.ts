@@ -32,9 +32,13 @@ export function start(
   folder = t.testdir(),
   args: readonly string[] = [],
 ): Started {
-  const child = spawn(process.execPath, [START, ...args], {
+  // tap gives every process NODE_OPTIONS, and so every child of npm start: the vault does not start with it.
+  const { NODE_OPTIONS: options, ...rest } = env
+  const node =
+    options === undefined ? [process.execPath] : [`NODE_OPTIONS=${options}`, process.execPath]
+  const child = spawn('/usr/bin/env', ['-u', 'NODE_OPTIONS', ...node, START, ...args], {
     cwd: folder,
-    env: { PATH: folder, HOME: folder, SHELL: '/bin/sh', ...env },
+    env: { PATH: folder, HOME: folder, SHELL: '/bin/sh', ...rest },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   let errors = ''
