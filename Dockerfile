@@ -2,6 +2,9 @@
 #   docker build -t workspace-gateway .        or        buildah build --isolation chroot -t workspace-gateway .
 # The keeper of terminals is the same image with another command, "terminals", as a container of its own: replacing the
 # gateway's container then ends no shell. Both mount one volume at /run/workspace, for the keeper's socket (docs/terminals.md).
+# The vault is the same image too: command "vault", user "vault", a volume at /data/vault, and the one at /run/workspace. Its doors
+# there are for the agents coder (uid 1001) and ops (1002), VAULT_AGENTS=coder:1001,ops:1002; the gateway's container gets
+# GATEWAY_VAULT_SOCKETS=/run/workspace/vault (docs/vault.md).
 ARG BASE_IMAGE=docker.io/library/node:24-slim
 
 FROM ${BASE_IMAGE} AS build
@@ -24,7 +27,16 @@ RUN apt-get update \
  && apt-get purge -y --auto-remove libcap2-bin \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --home-dir /app --shell /usr/sbin/nologin gateway \
- && install -d -m 700 -o gateway -g gateway /data/gateway /run/workspace /app/compile-cache
+ && useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin vault \
+ && useradd --uid 1001 --home-dir /nonexistent --shell /usr/sbin/nologin coder \
+ && useradd --uid 1002 --home-dir /nonexistent --shell /usr/sbin/nologin ops \
+ && install -d -m 700 -o gateway -g gateway /data/gateway /app/compile-cache \
+ && install -d -m 711 -o gateway -g gateway /run/workspace \
+ && install -d -m 700 -o vault -g vault /data/vault \
+ && install -d -m 711 -o vault -g vault /run/workspace/vault \
+ && install -d -m 2750 -o vault -g gateway /run/workspace/vault/owner \
+ && install -d -m 2750 -o vault -g coder /run/workspace/vault/coder \
+ && install -d -m 2750 -o vault -g ops /run/workspace/vault/ops
 WORKDIR /app
 COPY LICENSE ./
 COPY --from=build /build/dist/workspace-gateway.cjs ./

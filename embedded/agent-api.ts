@@ -15,6 +15,8 @@ export interface AgentApiOptions {
   wordDelayMs?: number
   /** Milliseconds between two events of `/events`. Default 1000. */
   tickMs?: number
+  /** Uses a credential that the agent does not hold, for each completion. Resolves with whether it worked. Default: nothing is used. */
+  askThroughVault?: (() => Promise<boolean>) | undefined
 }
 
 interface Completion {
@@ -24,6 +26,9 @@ interface Completion {
 }
 
 const MODEL = 'embedded-agent'
+const USED_VAULT = '(Through the vault it has just used a credential that it does not hold.)'.split(
+  ' ',
+)
 const FORWARDED = /^(?:x-forwarded-.*|x-real-ip|forwarded)$/
 const EVENT_STREAM = { 'content-type': 'text/event-stream', 'cache-control': 'no-store' }
 /** With this many unsent bytes of echo, the server stops reading from the client. */
@@ -48,7 +53,8 @@ export async function startAgentApi(options: AgentApiOptions = {}): Promise<Runn
   app.get('/readyz', async () => ({ ready: true }))
   app.get('/v1/models', async () => ({ object: 'list', data: [{ id: MODEL, object: 'model' }] }))
   app.post<{ Body: Completion | null }>('/v1/chat/completions', async (request, reply) => {
-    const words = answerTo(request.body)
+    const hasUsedVault = (await options.askThroughVault?.()) ?? false
+    const words = [...answerTo(request.body), ...(hasUsedVault ? USED_VAULT : [])]
     if (!request.body?.stream) return completion(words.join(' '))
     return await reply.headers(EVENT_STREAM).send(Readable.from(streamWords(words, wordDelayMs)))
   })

@@ -17,13 +17,13 @@ export function buildStandIn(): FastifyInstance {
   return Fastify({ forceCloseConnections: true, return503OnClosing: false })
 }
 
-/** Starts to listen on a free port of 127.0.0.1, or on a Unix socket. */
-export async function listen(app: FastifyInstance, socketPath?: string): Promise<Running> {
+/** Starts to listen. @param at a port of 127.0.0.1, or the path of a Unix socket. Default: a free port */
+export async function listen(app: FastifyInstance, at: number | string = 0): Promise<Running> {
   const close = async () => await app.close()
-  if (socketPath === undefined)
-    return { url: await app.listen({ host: '127.0.0.1', port: 0 }), close }
-  await app.listen({ path: socketPath })
-  return { url: `unix:${socketPath}`, close }
+  if (typeof at === 'number')
+    return { url: await app.listen({ host: '127.0.0.1', port: at }), close }
+  await app.listen({ path: at })
+  return { url: `unix:${at}`, close }
 }
 
 /** Ends the WebSockets of `sockets` when `app` closes, because Node's server waits for their connections. */

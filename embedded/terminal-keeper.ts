@@ -1,16 +1,12 @@
 /** How do the shells of `npm start` survive a reload? The keeper of terminals runs in front of the terminal, as in production. */
-import { spawn } from 'node:child_process'
-import { closeSync, openSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Environment } from '../src/config/load.ts'
-import { endChild, endWords, hasStarted, type Child } from './child-program.ts'
 import type { Running } from './listener.ts'
+import { startOwnProgram } from './own-program.ts'
 import { privateFolder } from './private-folder.ts'
 
-const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url))
-const ENDS_WITH_PARENT = new URL('ends-with-parent.ts', import.meta.url).href
 const SOCKET = 'terminals.sock'
 
 /** Options of the keeper. */
@@ -29,39 +25,31 @@ export interface TerminalKeeperOptions {
 export async function startTerminalKeeper({
   terminal,
   env,
-  logFile,
-  onUnexpectedExit,
+  ...rest
 }: TerminalKeeperOptions): Promise<Running> {
   const folder = await privateFolder(SOCKET)
   const socket = join(folder, SOCKET)
-  const log = openSync(logFile, 'a', 0o600)
-  const child = spawn(process.execPath, ['--import', ENDS_WITH_PARENT, MAIN, 'terminals'], {
-    // A group of its own: Ctrl+C reaches the whole group of this process, and the gateway says goodbye to terminals first.
-    detached: true,
-    env: { ...env, TERMINALS_SOCKET: socket, TERMINALS_TTYD_URL: terminal },
-    stdio: ['ignore', log, 'pipe', 'ipc'],
-  }) as Child
-  closeSync(log)
-  const endWithUs = () => {
-    child.kill('SIGTERM')
-    rmSync(folder, { recursive: true, force: true })
-  }
-  process.once('exit', endWithUs)
-  let closing = false
-  const close = async () => {
-    closing = true
-    await endChild(child)
-    process.off('exit', endWithUs)
+  const removeWithUs = () => rmSync(folder, { recursive: true, force: true })
+  process.once('exit', removeWithUs)
+  const remove = async () => {
+    process.off('exit', removeWithUs)
     await rm(folder, { recursive: true, force: true })
   }
   try {
-    await hasStarted('The keeper of terminals', child, socket)
+    const end = await startOwnProgram({
+      ...{ command: 'terminals', name: 'The keeper of terminals', socket },
+      env: { ...env, TERMINALS_SOCKET: socket, TERMINALS_TTYD_URL: terminal },
+      ...rest,
+    })
+    return {
+      url: `unix:${socket}`,
+      async close() {
+        await end()
+        await remove()
+      },
+    }
   } catch (error) {
-    await close()
+    await remove()
     throw error
   }
-  child.once('exit', (code, signal) => {
-    if (!closing) onUnexpectedExit(`The keeper of terminals has ended (${endWords(code, signal)}).`)
-  })
-  return { url: `unix:${socket}`, close }
 }

@@ -2,10 +2,13 @@
 import { relative } from 'node:path'
 import type { NamedService } from './named-services.ts'
 import { STATE_FOLDER } from './running-workspace.ts'
+import type { VaultOutcome } from './vault-beside.ts'
 import type { Workspace } from './workspace.ts'
 
+const TRY_VAULT = 'npm run --silent vault -- exec demo -- node embedded/vault-client.ts'
+
 /**
- * Builds the text: the sign-in link, the terminal's password, how programs sign in, and how to stop.
+ * Builds the text: the sign-in link, the terminal's password, how programs sign in, how to try the vault, and how to stop.
  *
  * @param silent the configured services that do not respond
  */
@@ -41,6 +44,7 @@ export function welcomeText(
   )
   if (origin !== '')
     lines.push('and uses it:', `  curl -H "Authorization: Bearer $TOKEN" ${origin}/api/v1/models`)
+  if (workspace.vault !== null) lines.push('', ...vaultLines(workspace.vault, inFolder))
   lines.push('', 'Ctrl+C stops it.')
   return `\n${lines.map((line) => (line === '' ? '' : `  ${line}`)).join('\n')}\n\n`
 }
@@ -56,6 +60,25 @@ function partlyUp(silent: readonly NamedService[], at: string): string[] {
     `The gateway goes on running, and the workspace is whole as soon as ${whole} started.`,
     'With the setting left out, a stand-in takes the place at the next npm start.',
   ]
+}
+
+/** How to try the vault, or why it does not run. */
+function vaultLines({ problem, unused }: VaultOutcome, inFolder: readonly string[]): string[] {
+  const lines =
+    problem === null
+      ? [
+          'The vault lends an agent a credential that it never holds. This uses one, in this folder, also from the terminal:',
+          `  ${[...inFolder, TRY_VAULT].join(' ')}`,
+        ]
+      : [
+          'The vault does not run, and everything else does:',
+          ...problem.split('\n').map((line) => `  ${line}`),
+        ]
+  if (unused.length > 0)
+    lines.push(
+      `It does not use ${unused.join(', ')}: a vault of your own is named with GATEWAY_VAULT_SOCKETS.`,
+    )
+  return lines
 }
 
 /** The names as a list in a sentence: `the dashboard, the agent and the terminal`. */

@@ -15,8 +15,9 @@ import type { NamedService } from './named-services.ts'
 import { runningWorkspace, STATE_FOLDER } from './running-workspace.ts'
 import { originOf, SESSION_SECONDS, userName } from './sign-in.ts'
 import { startStatsServer } from './stats-server.ts'
-import { startTerminal, type RunningTerminal } from './terminal.ts'
+import { shellEnvironment, startTerminal, type RunningTerminal } from './terminal.ts'
 import { startTerminalKeeper } from './terminal-keeper.ts'
+import { startVaultBeside, type VaultBeside, type VaultOutcome } from './vault-beside.ts'
 
 /** A running workspace. */
 export interface Workspace {
@@ -27,6 +28,8 @@ export interface Workspace {
   readonly signInLink: string
   /** The terminal that was started here, or null when the user configured one. */
   readonly terminal: { kind: RunningTerminal['kind']; credential: string } | null
+  /** What became of the vault that was started here, or null when the user named one. */
+  readonly vault: VaultOutcome | null
   /** How long the link signs in for. */
   readonly sessionSeconds: number
   /** The folder that keeps the sessions and secrets. */
@@ -64,10 +67,15 @@ export async function startWorkspace(
   await mkdir(stateDir, { recursive: true, mode: 0o700 })
   const logFile = join(stateDir, 'gateway.log')
   const secret = secretFor(settings, stateDir)
-  const standIns = await startStandIns(settings, stateDir, onTrouble)
+  const vault = startVaultBeside(settings, onTrouble)
+  const parts = { settings, vault, onTrouble }
+  const standIns = await startStandIns(stateDir, parts).catch(async (error: unknown) => {
+    await vault.close()
+    throw error
+  })
   try {
     const { gateway, config } = await startOnFreePort(
-      { ...settings, ...secret, ...standIns.urls },
+      { ...settings, ...secret, ...standIns.urls, ...vault.settings },
       logFile,
     )
     const origin = originOf(gateway.address.port)
@@ -78,15 +86,16 @@ export async function startWorkspace(
       sessionSeconds: config.sessionMaxSeconds,
       stateDir,
       terminal: standIns.terminal,
+      vault: await vault.outcome,
       named: namedServices(config, settings),
       logFile,
       async close() {
         await gateway.close()
-        await standIns.close()
+        await Promise.all([standIns.close(), vault.close()])
       },
     }
   } catch (error) {
-    await standIns.close()
+    await Promise.all([standIns.close(), vault.close()])
     throw error
   }
 }
@@ -154,10 +163,15 @@ interface StandIns {
   close: () => Promise<void>
 }
 
+interface StandInParts {
+  readonly settings: Environment
+  readonly vault: VaultBeside
+  readonly onTrouble: (message: string) => void
+}
+
 async function startStandIns(
-  settings: Environment,
   stateDir: string,
-  onTrouble: (message: string) => void,
+  { settings, vault, onTrouble }: StandInParts,
 ): Promise<StandIns> {
   const started: (() => Promise<void>)[] = []
   const urls: Record<string, string> = {}
@@ -165,11 +179,13 @@ async function startStandIns(
   const refuseForwarded = settings['GATEWAY_OPENCLAW_MODE'] !== 'trusted-proxy'
   const services = {
     GATEWAY_DASHBOARD_URL: startDashboard,
-    GATEWAY_API_URL: () => startAgentApi({ refuseForwarded }),
+    GATEWAY_API_URL: () => startAgentApi({ refuseForwarded, askThroughVault: vault.ask }),
     GATEWAY_HEALTH_URL: startStatsServer,
     async GATEWAY_TERMINAL_URL() {
       const { secret: credential } = await ensureTerminalCredential(stateDir)
-      const running = await startTerminal({ credential, onUnexpectedExit: onTrouble })
+      // A command of the vault finds its socket there, so that it works in a shell as it is.
+      const env = { ...shellEnvironment(process.env), VAULT_SOCKETS: vault.doors }
+      const running = await startTerminal({ credential, env, onUnexpectedExit: onTrouble })
       started.push(running.close)
       terminal = { kind: running.kind, credential }
       return await startTerminalKeeper({
@@ -201,7 +217,7 @@ async function startStandIns(
 /** The environment of the keeper of terminals: its own settings, and nothing of the gateway's, which include secrets. */
 function keeperEnvironment(settings: Environment): Environment {
   return Object.fromEntries(
-    Object.entries(settings).filter(([name]) => !/^(?:GATEWAY_|npm_)/.test(name)),
+    Object.entries(settings).filter(([name]) => !/^(?:GATEWAY_|VAULT_|npm_)/.test(name)),
   )
 }
 

@@ -24,7 +24,8 @@
 #   BOOT_CREDENTIAL         the command that prints that credential (BOOT_GATEWAY with terminal-credential for serve)
 #   BOOT_VAULT              the command of the vault (BOOT_GATEWAY with vault for serve), which is started when its key is set:
 #                           VAULT_MASTER_KEY_FILE, a file that only this script's user can read, or VAULT_MASTER_KEY. The vault
-#                           gets the key on a descriptor, and its log is vault.log
+#                           gets the key on a descriptor, and its log is vault.log. The gateway gets the place of the doors
+#                           (GATEWAY_VAULT_SOCKETS)
 #   BOOT_SERVICE_USER       the user for the services; by default the user of this script
 #   BOOT_OPENCLAW_USER, BOOT_TERMINAL_USER
 #                           the users for OpenClaw and for the shells, if they are agents of the vault (VAULT_AGENTS), which
@@ -223,22 +224,41 @@ connect_terminals() {
   [[ -z $GATEWAY_USER ]] || { chmod 711 "$RUN_DIR" && chown "$GATEWAY_USER:" "$folder"; } || return 78
 }
 
+# Refuses a user of an agent who is in the group of a door that is not the agent's own. Each argument is a door, its group, and the
+# uid of its agent. Agents that share a uid are one anyway, of which the vault itself warns.
+keep_apart() {
+  local door name group uid other other_group other_uid groups
+  for door; do
+    read -r name group uid <<<"$door"
+    [[ $uid != - && $uid != 0 ]] || continue # root can open every door
+    groups=$(id -G "$(getent passwd "$uid" | cut -d: -f1)") || return 78
+    for door; do
+      read -r other other_group other_uid <<<"$door"
+      [[ $other_uid != "$uid" && " $groups " == *" $other_group "* ]] || continue
+      say error "VAULT_AGENTS: the user of $name ($uid) is in the group $other_group, which opens the door of $other; give each of them a group of its own"
+      return 78
+    done
+  done
+}
+
 # Makes the folders of the vault: those of its doors, of which each agent can enter its own alone, and those of its files.
 prepare_vault() {
-  local agent uid group folder
+  local agent uid group folder user=$VAULT_USER
   local -a agents=() doors=()
   [[ -n ${COMMAND[vault]} ]] || return 0
-  export VAULT_SOCKETS=$VAULT_DOORS
+  # The gateway finds the owner's door there, for its page and its API.
+  export VAULT_SOCKETS=$VAULT_DOORS GATEWAY_VAULT_SOCKETS=${GATEWAY_VAULT_SOCKETS:-$VAULT_DOORS}
   # When everything runs as one user, the vault makes the folders itself, and nothing keeps the agents apart.
-  [[ -n $VAULT_USER ]] || return 0
+  [[ -n $VAULT_USER$GATEWAY_USER$OPENCLAW_USER$TERMINAL_USER ]] || return 0
+  [[ -n $user ]] || user=$(id -un) || return 78
   for folder in "${VAULT_STATE_DIR:-/data/vault}" "$(dirname "${VAULT_FILE:-/data/vault/.vault.enc}")"; do
-    mkdir -p "$folder" && chown -R "$VAULT_USER:" "$folder" && chmod 700 "$folder" || return 78
+    mkdir -p "$folder" && chown -R "$user:" "$folder" && chmod 700 "$folder" || return 78
   done
   mkdir -p "$VAULT_DOORS" && chmod 711 "$RUN_DIR" "$VAULT_DOORS" || return 78
   # The vault writes there which agent has which uid, so that each finds its door.
-  chown "$VAULT_USER:" "$VAULT_DOORS" || return 78
-  group=$(id -g "${GATEWAY_USER:-root}") || return 78
-  doors=("owner $group")
+  chown "$user:" "$VAULT_DOORS" || return 78
+  group=$(id -g "${GATEWAY_USER:-$(id -un)}") || return 78
+  doors=("owner $group -")
   IFS=, read -ra agents <<<"${VAULT_AGENTS-}"
   for agent in "${agents[@]}"; do
     agent=${agent//[[:space:]]/} uid=${agent#*:}
@@ -248,12 +268,14 @@ prepare_vault() {
       say error "VAULT_AGENTS names the uid $uid for ${agent%:*}, and there is no such user"
       return 78
     fi
-    doors+=("${agent%:*} $group")
+    doors+=("${agent%:*} $group $uid")
   done
+  keep_apart "${doors[@]}" || return 78
   for agent in "${doors[@]}"; do
-    folder=$VAULT_DOORS/${agent% *}
+    read -r folder group uid <<<"$agent"
+    folder=$VAULT_DOORS/$folder
     # chown takes the set-group-ID bit away, so the mode comes last.
-    mkdir -p "$folder" && chown "$VAULT_USER:${agent#* }" "$folder" && chmod 2750 "$folder" || return 78
+    mkdir -p "$folder" && chown "$user:$group" "$folder" && chmod 2750 "$folder" || return 78
   done
 }
 

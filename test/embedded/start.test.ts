@@ -1,5 +1,5 @@
 /** Does `npm start` start a whole workspace, and stop all of it again? */
-import { spawn, type ChildProcessByStdio } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { chmod, readFile, readdir, stat, writeFile } from 'node:fs/promises'
@@ -7,76 +7,18 @@ import { createServer as createHttpServer } from 'node:http'
 import { createServer, type AddressInfo } from 'node:net'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
-import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { NAVIGATION } from '../helpers/door.ts'
 import { cookieFrom, openLink } from '../helpers/npm-start.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 import { eventually, isAlive, until } from '../helpers/waiting.ts'
 import { send } from '../helpers/wire.ts'
+import { start } from './started.ts'
 import { openShell } from './terminal-client.ts'
 
-const START = fileURLToPath(new URL('../../embedded/start.ts', import.meta.url))
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const LINK = fileURLToPath(new URL('../../embedded/sign-in-link.ts', import.meta.url))
-
-interface Started {
-  child: ChildProcessByStdio<null, Readable, Readable>
-  folder: string
-  /** Resolves with the printed text when all of it is there. */
-  welcome: () => Promise<Welcome>
-  /** Resolves with the exit code and the text on standard error. */
-  ended: Promise<{ code: number | null; errors: string }>
-}
-
-interface Welcome {
-  text: string
-  origin: string
-  link: string
-  credential: string
-}
-
-/** Runs `embedded/start.ts` in a folder of its own, without a ttyd on the PATH. */
-function start(
-  t: Test,
-  env: Record<string, string> = {},
-  folder = t.testdir(),
-  args: readonly string[] = [],
-): Started {
-  const child = spawn(process.execPath, [START, ...args], {
-    cwd: folder,
-    env: { PATH: folder, HOME: folder, SHELL: '/bin/sh', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let errors = ''
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk))
-  const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, errors }))
-  t.teardown(async () => {
-    child.kill('SIGKILL')
-    await ended
-  })
-  let text = ''
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk))
-  return {
-    child,
-    folder,
-    ended,
-    async welcome() {
-      while (!text.includes('Ctrl+C stops it.')) {
-        if (child.exitCode !== null) throw new Error(`it ended: ${errors}`)
-        await Promise.race([once(child.stdout, 'data'), ended])
-      }
-      const line = (pattern: RegExp) => pattern.exec(text)?.[1] ?? ''
-      return {
-        text,
-        origin: line(/ is up: (\S+)/),
-        link: line(/(http\S+\/_gateway\/sign-in\S+)/),
-        credential: line(/a name and a password:\n\s+(\S+\n\s+\S+)/).replace(/\s+/, ':'),
-      }
-    },
-  }
-}
 
 /** The claims of the token that a link or a cookie has. */
 function claimsIn(text: string) {
@@ -102,7 +44,7 @@ const askForLink = (folder: string, env: Record<string, string> = {}, args: stri
   run(process.execPath, [LINK, ...args], { cwd: folder, env })
 
 t.test('a new user gets a working workspace, and Ctrl+C stops all of it', async (t) => {
-  const { child, folder, welcome, ended } = start(t, { GATEWAY_PORT: '0' })
+  const { child, folder, welcome, ended } = start(t, { GATEWAY_PORT: '0' }, temporaryFolder(t))
   const { origin, link, credential } = await welcome()
   t.match(origin, /^http:\/\/localhost:\d+$/)
 
@@ -138,8 +80,9 @@ t.test('a new user gets a working workspace, and Ctrl+C stops all of it', async 
 
   const state = join(folder, '.workspace')
   t.equal((await stat(state)).mode & 0o777, 0o700)
-  for (const name of await readdir(state)) {
-    t.equal((await stat(join(state, name))).mode & 0o777, 0o600, name)
+  for (const one of await readdir(state, { withFileTypes: true, recursive: true })) {
+    if (!one.isFile() || one.parentPath.includes('compile-cache')) continue
+    t.equal((await stat(join(one.parentPath, one.name))).mode & 0o777, 0o600, one.name)
   }
   const log = await readFile(join(state, 'gateway.log'), 'utf8')
   t.ok(
@@ -464,12 +407,14 @@ t.test('a configured service gets no stand-in', async (t) => {
     GATEWAY_DASHBOARD_URL: url,
     GATEWAY_TERMINAL_URL: url,
     GATEWAY_STATE_DIR: state,
+    GATEWAY_VAULT_SOCKETS: '/run/of-my-own',
     GATEWAY_JWT_SECRET: 'a secret of my own that is long enough',
     GATEWAY_WORKSPACE: 'houston',
   })
   const { origin, link, text } = await welcome()
   t.notMatch(text, 'password')
   t.notMatch(text, 'GATEWAY_JWT_SECRET')
+  t.notMatch(text, 'vault', 'the vault of my own is not for trying')
   t.match(text, 'GATEWAY_STATE_DIR=elsewhere npm run sign-in-link')
   const headers = await cookieFrom(link)
   t.equal(await (await fetch(origin, { headers })).text(), 'mine')

@@ -350,7 +350,16 @@ t.test('the vault gets its key on a descriptor, and its own settings alone', asy
   t.match(vault, `VAULT_SOCKETS=${join(folder, 'run/vault')}\0`)
   const others = SERVICES.filter((name) => name !== 'terminal')
   for (const name of others)
-    t.notMatch(await environmentOf(pidOf(name), /^sleep\0/), /VAULT_|BOOT_|key-of-a-test/, name)
+    t.notMatch(
+      await environmentOf(pidOf(name), /^sleep\0/),
+      /(?<!GATEWAY_)VAULT_|BOOT_|key-of-a-test/,
+      name,
+    )
+  t.match(
+    `\0${await environmentOf(pidOf('gateway'), /^sleep\0/)}`,
+    `\0GATEWAY_VAULT_SOCKETS=${join(folder, 'run/vault')}\0`,
+    'the gateway knows where the doors are',
+  )
   t.notMatch(await environmentOf(pidOf('terminal'), /^bash\0-c\0sleep 1000/), /VAULT_|BOOT_/)
   t.notMatch(await environmentOf(pidOf('gateway'), /^sleep\0/), /TERMINALS_/)
   t.notMatch(out(), 'key-of-a-test')
@@ -366,6 +375,7 @@ t.test('without its key there is no vault, and the others go on', async (t) => {
   const none = boot(t, temporaryFolder(t))
   await none.said('gateway started')
   t.notMatch(none.out(), 'vault')
+  t.notMatch(await environmentOf(none.pidOf('gateway'), /^sleep\0/), 'VAULT')
   const folder = temporaryFolder(t)
   const missing = { VAULT_MASTER_KEY_FILE: join(folder, 'missing') }
   const both = { ...missing, VAULT_MASTER_KEY: 'x' }
@@ -387,6 +397,22 @@ t.test('a key starts the vault with the program of the gateway', async (t) => {
   })
   await said('vault started')
   await said('gateway started')
+})
+
+t.test('the gateway is told another place of the doors', async (t) => {
+  for (const [settings, sockets] of [
+    [{ VAULT_SOCKETS: '/tmp/doors' }, '/tmp/doors'],
+    [{ GATEWAY_VAULT_SOCKETS: '/tmp/of-my-own' }, '/tmp/of-my-own'],
+  ] as const) {
+    const { said, pidOf } = boot(t, temporaryFolder(t), {
+      BOOT_VAULT: 'sleep 1000',
+      VAULT_MASTER_KEY: 'key-of-a-test',
+      ...settings,
+    })
+    await said('gateway started')
+    const environment = `\0${await environmentOf(pidOf('gateway'), /^sleep\0/)}`
+    t.match(environment, `\0GATEWAY_VAULT_SOCKETS=${sockets}\0`)
+  }
 })
 
 const isRoot = process.getuid?.() === 0
@@ -477,6 +503,51 @@ t.test(
       unknown.out(),
       'VAULT_AGENTS names the uid 4000000 for coder, and there is no such user',
     )
+  },
+)
+
+t.test(
+  'a vault of the script’s own user still has a door for the user of the gateway, and of each agent',
+  { skip: isRoot ? false : 'root alone can start programs as another user' },
+  async (t) => {
+    const folder = temporaryFolder(t)
+    chmodSync(folder, 0o711)
+    const data = join(folder, 'vault-data')
+    const users = {
+      BOOT_VAULT: 'sleep 1000',
+      BOOT_GATEWAY_USER: 'nobody',
+      VAULT_MASTER_KEY: 'key-of-a-test',
+      VAULT_STATE_DIR: data,
+      VAULT_FILE: join(data, '.vault.enc'),
+    }
+    const idOf = (user: string, what: 'u' | 'g') =>
+      Number(execFileSync('id', [`-${what}`, user], { encoding: 'utf8' }))
+    const { said, child, exited } = boot(t, folder, {
+      ...users,
+      VAULT_AGENTS: `coder:${idOf('games', 'u')}`,
+    })
+    await said('gateway started')
+    for (const [door, user] of [
+      ['owner', 'nobody'],
+      ['coder', 'games'],
+    ] as const) {
+      const { mode, uid, gid } = statSync(join(folder, 'run/vault', door))
+      t.same([mode & 0o7777, uid, gid], [0o2750, 0, idOf(user, 'g')], door)
+    }
+    child.kill('SIGTERM')
+    t.equal(await exited, 0)
+
+    // An agent in the gateway's group could open the owner's door.
+    const same = boot(t, temporaryFolder(t), {
+      ...users,
+      VAULT_AGENTS: `coder:${idOf('nobody', 'u')}`,
+    })
+    t.equal(await same.exited, 78)
+    t.match(
+      same.out(),
+      `VAULT_AGENTS: the user of coder (${idOf('nobody', 'u')}) is in the group ${idOf('nobody', 'g')}, which opens the door of owner`,
+    )
+    t.notMatch(same.out(), /started/)
   },
 )
 
