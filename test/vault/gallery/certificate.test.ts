@@ -2,7 +2,7 @@
 import type { Test } from 'tap'
 import { startRunningVault } from '../../helpers/running-vault.ts'
 import { ask, leaseAt } from '../../helpers/vault-doors.ts'
-import { bodyOf, refusalOf, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
+import { bodyOf, refusalOf, runAgainstVault, type VaultPlace } from './attack.ts'
 import {
   answerText,
   startByteService,

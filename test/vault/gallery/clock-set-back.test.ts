@@ -4,7 +4,7 @@ import type { AuditFacts } from '../../../src/vault/audit-row.ts'
 import { Denials } from '../../../src/vault/denials.ts'
 import { Leases } from '../../../src/vault/leases.ts'
 import { entryOf } from '../../helpers/vault.ts'
-import { runAttacks } from '../../helpers/vault-gallery.ts'
+import { runAttacks } from './attack.ts'
 
 const START = 1_800_000_000_000
 const DAY_MS = 86_400_000

@@ -1,6 +1,6 @@
 /** Attack: the service repeats the credential in a header, the body, an error page or the status line. */
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import { bodyOf, isStolen, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
+import { bodyOf, isStolen, runAgainstVault, type VaultPlace } from './attack.ts'
 import { answerText, sentField, startByteService } from '../../helpers/vault-service.ts'
 import { eventually } from '../../helpers/waiting.ts'
 import { unescapedHtml } from '../../helpers/decoded.ts'

@@ -3,13 +3,7 @@ import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'nod
 import type { Test } from 'tap'
 import { dechunk } from '../../helpers/wire.ts'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import {
-  bodyOf,
-  isStolen,
-  refusalOf,
-  runAgainstVault,
-  type VaultPlace,
-} from '../../helpers/vault-gallery.ts'
+import { bodyOf, isStolen, refusalOf, runAgainstVault, type VaultPlace } from './attack.ts'
 import { sentField, startByteService } from '../../helpers/vault-service.ts'
 
 const encoded = (coding: string, body: Buffer) =>

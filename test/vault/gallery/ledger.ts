@@ -43,6 +43,15 @@ export const LEDGER: Readonly<Record<string, FileOfAttacks>> = {
       'refusals without rows, when the clock was set back',
     ),
   },
+  'cut-upload.test.ts': {
+    place: 'vault process',
+    attacks: held(
+      'Content-Length: 100: the agent goes away',
+      'Content-Length: 100: the grant is revoked',
+      'Transfer-Encoding: chunked: the agent goes away',
+      'Transfer-Encoding: chunked: the grant is revoked',
+    ),
+  },
   'echoed.test.ts': {
     place: 'vault process',
     attacks: {

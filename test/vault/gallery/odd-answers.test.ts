@@ -2,13 +2,7 @@
 import type { Test } from 'tap'
 import { send } from '../../helpers/wire.ts'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import {
-  bodyOf,
-  isStolen,
-  refusalOf,
-  runAgainstVault,
-  type VaultPlace,
-} from '../../helpers/vault-gallery.ts'
+import { bodyOf, isStolen, refusalOf, runAgainstVault, type VaultPlace } from './attack.ts'
 import { answerText, startByteService } from '../../helpers/vault-service.ts'
 
 const HALF = CREDENTIAL.length / 2

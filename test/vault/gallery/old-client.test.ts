@@ -2,7 +2,7 @@
 import { exchange, gather, open, parseAnswer } from '../../helpers/wire.ts'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
 import type { Test } from 'tap'
-import { isStolen, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
+import { isStolen, runAgainstVault, type VaultPlace } from './attack.ts'
 import { startUpstream } from '../../helpers/upstream.ts'
 
 /** An answer that breaks off in its middle. A plain end of the connection would say that it is whole. */

@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { runBare, temporaryFolder } from '../../helpers/process.ts'
 import { startRunningVault, type RunningVault } from '../../helpers/running-vault.ts'
 import { leaseAt } from '../../helpers/vault-doors.ts'
-import { runAttacks } from '../../helpers/vault-gallery.ts'
+import { runAttacks } from './attack.ts'
 
 /** A vault that is stopped after its grant to ops was revoked, and the files from before. */
 async function revoked(test: Test) {

@@ -2,7 +2,7 @@
 import type { Test } from 'tap'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
 import { ask, leaseAt } from '../../helpers/vault-doors.ts'
-import { refusalOf, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
+import { refusalOf, runAgainstVault, type VaultPlace } from './attack.ts'
 import { answerText, sentField, startByteService } from '../../helpers/vault-service.ts'
 import { until } from '../../helpers/waiting.ts'
 import { send } from '../../helpers/wire.ts'

@@ -1,6 +1,6 @@
 /** Attack: a path leaves the prefix that the entry allows, where the service reads it in another way than the vault. */
 import type { Test } from 'tap'
-import { refusalOf, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
+import { refusalOf, runAgainstVault, type VaultPlace } from './attack.ts'
 import { answerText, startByteService } from '../../helpers/vault-service.ts'
 
 /** Paths that must not reach a service whose entry allows only `/repos`. */

@@ -1,6 +1,6 @@
 /** Attack: the origin of an entry is an address inside, of cloud metadata, or written so that a check takes it for another. */
 import type { Test } from 'tap'
-import { refusalOf, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
+import { refusalOf, runAgainstVault, type VaultPlace } from './attack.ts'
 import { startHttpsService, TEST_CA_FILE } from '../../helpers/vault-service.ts'
 
 const SLOT = { slot: 'Authorization: Bearer {}' }

@@ -1,5 +1,5 @@
 /** Attack: the name of the service resolves to an address inside, at once or a moment later. In this process, with a resolver of its own. */
-import { runAttacks, refusalOf } from '../../helpers/vault-gallery.ts'
+import { runAttacks, refusalOf } from './attack.ts'
 import { LEASE, startVault } from '../../helpers/vault-forwarder.ts'
 import { startHttpsService, TEST_CA } from '../../helpers/vault-service.ts'
 import { send } from '../../helpers/wire.ts'

@@ -1,6 +1,6 @@
 /** Attack: the service sends the agent, or the vault, to another host, or gives the agent a credential of its own. */
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import { isStolen, runAgainstVault } from '../../helpers/vault-gallery.ts'
+import { isStolen, runAgainstVault } from './attack.ts'
 import { answerText, startByteService } from '../../helpers/vault-service.ts'
 
 await runAgainstVault(import.meta.url, {

@@ -1,7 +1,7 @@
 /** Attack: a request's headers take the slot, add a second credential, or change what is asked for. */
 import type { Test } from 'tap'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import { bodyOf, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
+import { bodyOf, runAgainstVault, type VaultPlace } from './attack.ts'
 import { send as sendTo } from '../../helpers/wire.ts'
 import { answerText, sentField, startByteService } from '../../helpers/vault-service.ts'
 

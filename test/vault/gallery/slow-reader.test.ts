@@ -1,7 +1,7 @@
 /** Attack: an agent asks for a long answer and does not read it, or a service for a long body. */
 import { eventually, standsStill } from '../../helpers/waiting.ts'
 import { open, requestBytes } from '../../helpers/wire.ts'
-import { runAgainstVault } from '../../helpers/vault-gallery.ts'
+import { runAgainstVault } from './attack.ts'
 import { startUpstream } from '../../helpers/upstream.ts'
 
 const CHUNK = Buffer.alloc(65_536, 'x')

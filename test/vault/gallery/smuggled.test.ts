@@ -2,7 +2,7 @@
 import type { Test } from 'tap'
 import { exchange, parseAnswer, requestBytes, send } from '../../helpers/wire.ts'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import { bodyOf, isStolen, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
+import { bodyOf, isStolen, runAgainstVault, type VaultPlace } from './attack.ts'
 import { startUpstream } from '../../helpers/upstream.ts'
 import { answerText, startByteService } from '../../helpers/vault-service.ts'
 

@@ -1,6 +1,6 @@
 /** Attack: the service divides the credential among packets, at any offset, or the agent watches what is held back. */
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import { bodyOf, isStolen, runAgainstVault } from '../../helpers/vault-gallery.ts'
+import { bodyOf, isStolen, runAgainstVault } from './attack.ts'
 import { answerText, startByteService } from '../../helpers/vault-service.ts'
 import { startUpstream } from '../../helpers/upstream.ts'
 import { readByPeer } from '../../helpers/waiting.ts'

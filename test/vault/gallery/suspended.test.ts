@@ -1,7 +1,7 @@
 /** Attack: an agent lets the service repeat the credential again and again. */
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
 import { leaseAt } from '../../helpers/vault-doors.ts'
-import { refusalOf, runAgainstVault } from '../../helpers/vault-gallery.ts'
+import { refusalOf, runAgainstVault } from './attack.ts'
 import { answerText, startByteService } from '../../helpers/vault-service.ts'
 import { eventually } from '../../helpers/waiting.ts'
 

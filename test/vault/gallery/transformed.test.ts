@@ -10,7 +10,7 @@ import {
   unescapedHtml,
 } from '../../helpers/decoded.ts'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import { bodyOf, isStolen, runAgainstVault, type VaultPlace } from '../../helpers/vault-gallery.ts'
+import { bodyOf, isStolen, runAgainstVault, type VaultPlace } from './attack.ts'
 import { answerText, sentField, startByteService } from '../../helpers/vault-service.ts'
 
 const base64 = (bytes: string | Buffer) => Buffer.from(bytes).toString('base64')

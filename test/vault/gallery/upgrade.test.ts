@@ -5,12 +5,7 @@ import { eventually } from '../../helpers/waiting.ts'
 import { clientFrame, serverFrame } from '../../helpers/wire.ts'
 import { startUpstream, switchingProtocols } from '../../helpers/upstream.ts'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
-import {
-  isStolen,
-  refusalOf,
-  runAgainstVault,
-  type VaultPlace,
-} from '../../helpers/vault-gallery.ts'
+import { isStolen, refusalOf, runAgainstVault, type VaultPlace } from './attack.ts'
 import { answerText, sentField, startByteService } from '../../helpers/vault-service.ts'
 
 const HALF = CREDENTIAL.length / 2

@@ -4,13 +4,13 @@
  */
 import { basename } from 'node:path'
 import t, { type Test } from 'tap'
-import type { AuditRow } from '../../src/vault/audit/audit-line.ts'
-import { attacksOf, verdict } from '../vault/gallery/ledger.ts'
-import { everythingIn, startRunningVault, type RunningVault } from './running-vault.ts'
-import { leaseAt } from './vault-doors.ts'
-import { CREDENTIAL } from './vault-entry.ts'
-import { eventually } from './waiting.ts'
-import { dechunk, send, upgrade, type RawAnswer, type Upgraded } from './wire.ts'
+import type { AuditRow } from '../../../src/vault/audit/audit-line.ts'
+import { attacksOf, verdict } from './ledger.ts'
+import { everythingIn, startRunningVault, type RunningVault } from '../../helpers/running-vault.ts'
+import { leaseAt } from '../../helpers/vault-doors.ts'
+import { CREDENTIAL } from '../../helpers/vault-entry.ts'
+import { eventually } from '../../helpers/waiting.ts'
+import { dechunk, send, upgrade, type RawAnswer, type Upgraded } from '../../helpers/wire.ts'
 
 /** An attack. @returns whether it succeeded: whether the attacker has got what he wanted */
 type Attack<Place> = (t: Test, place: Place) => Promise<boolean>
