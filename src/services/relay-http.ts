@@ -12,6 +12,7 @@ import type { Exchange } from '../request/exchange.ts'
 import { SESSION_ENDED_REASON } from '../answers/close-reasons.ts'
 import { sessionOver } from '../request/session-over.ts'
 import { fieldLines } from '../http/fields.ts'
+import { resetConnection } from '../http/reset.ts'
 import {
   buildInformationalHeaders,
   buildResponseHeaders,
@@ -289,7 +290,7 @@ class HttpRelay implements AnswerReceiver, BodyOwner, Watched {
     exchange.outcome.cause = failure.cause
     // HTTP/1.0 takes a connection that is closed properly for a whole response, so it is reset. A Unix socket has no reset.
     const { socket } = response
-    if (raw.httpVersionMinor === 0 && socket?.remoteAddress !== undefined) socket.resetAndDestroy()
+    if (raw.httpVersionMinor === 0 && socket?.remoteAddress !== undefined) resetConnection(socket)
     else cutAnswer(response)
   }
 

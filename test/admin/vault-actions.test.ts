@@ -236,7 +236,12 @@ t.test('what the vault refuses is said in its own words', async (t) => {
       400,
       /refuses this: "mallory" is no agent of VAULT_AGENTS \(coder, ops\)\.$/,
     ],
-    ['a form', await grant(GRANTS, 'No Name'), 400, /agents takes a list of names of agents\.$/],
+    [
+      'a form',
+      await grant(GRANTS, 'No Name'),
+      400,
+      /agents takes a list of names of agents, and of other workspaces such as research\/\*\.$/,
+    ],
     ['an entry', await grant('/vault/none/grants', 'ops'), 404, /there is no entry "none"/],
     [
       'a name',

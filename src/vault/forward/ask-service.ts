@@ -4,11 +4,11 @@ import { request as requestHttps } from 'node:https'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import { codeOf } from '../../answers/errors.ts'
+import { resetConnection } from '../../http/reset.ts'
 import { newestOf } from '../policy.ts'
 import { VaultError } from '../vault-errors.ts'
 import type { Route } from './dial.ts'
 import type { Parts } from './parts.ts'
-import { reset } from './refuse.ts'
 import { requestHeaders, type RequestHeaders } from './request-headers.ts'
 import { serviceTarget } from './service-target.ts'
 import type { RunningUse } from './running-use.ts'
@@ -144,6 +144,6 @@ function answerOf(
  */
 export function giveUp(asked: ClientRequest): void {
   const { socket } = asked
-  if (socket !== null && !asked.writableFinished && !(socket instanceof TLSSocket)) reset(socket)
+  if (socket !== null && !asked.writableFinished) resetConnection(socket)
   asked.destroy()
 }

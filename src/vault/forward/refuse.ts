@@ -1,7 +1,7 @@
 /** How does the forwarding part refuse, and how does it break an answer off that has begun? */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { resetConnection } from '../../http/reset.ts'
 import { vaultProblem, type VaultError } from '../vault-errors.ts'
 
 function refusalFields(error: VaultError, body: string): string[] {
@@ -50,12 +50,6 @@ export function endSoon(socket: Duplex, rest: string | Buffer = ''): void {
  */
 export function breakOff(request: IncomingMessage, response: ServerResponse): void {
   const { socket } = response
-  if (request.httpVersion === '1.0' && socket !== null) reset(socket)
+  if (request.httpVersion === '1.0' && socket !== null) resetConnection(socket)
   response.destroy()
-}
-
-/** Resets a connection, when it can be reset, so that its end does not look like that of the answer. */
-export function reset(socket: Duplex): void {
-  if (socket instanceof Socket && socket.remotePort !== undefined) socket.resetAndDestroy()
-  else socket.destroy()
 }
