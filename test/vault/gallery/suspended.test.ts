@@ -3,7 +3,6 @@ import { CREDENTIAL } from '../../helpers/vault-entry.ts'
 import { leaseAt } from '../../helpers/vault-doors.ts'
 import { refusalOf, runAgainstVault } from './attack.ts'
 import { answerText, startByteService } from '../../helpers/vault-service.ts'
-import { eventually } from '../../helpers/waiting.ts'
 
 await runAgainstVault(import.meta.url, {
   'a fourth repetition in ten minutes': async (t, { aim, vault }) => {
@@ -24,9 +23,9 @@ await runAgainstVault(import.meta.url, {
     const service = await startByteService(t, () =>
       answerText(`${CREDENTIAL} ${CREDENTIAL}`, [`X-A: ${CREDENTIAL}`, `X-B: ${CREDENTIAL}`]),
     )
-    const { send, rows } = await aim(service.origin)
+    const { send, rows, endings } = await aim(service.origin)
     await send('GET /x')
-    await eventually(() => rows().some(({ reason }) => reason === 'done'), 'the use has ended')
+    await endings()
     t.equal(rows().filter(({ op }) => op === 'reflected').length, 1)
     return (await send('GET /x')).status !== 200
   },
