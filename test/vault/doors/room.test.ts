@@ -34,10 +34,12 @@ t.test('with 200 open files, an agent that opens all it can leaves the owner roo
   const lease = await vault.lease()
   const request = `GET /s/github/x HTTP/1.1\r\nAuthorization: Bearer ${lease}\r\n\r\n`
   let closed = 0
+  let answered = 0
   const sockets = Array.from({ length: 190 }, () => {
     const socket = openSocket(vault.coder)
     socket.on('close', () => closed++)
-    socket.resume().write(request) // one each, which goes on, so that no connection is closed because it has nothing to do
+    socket.once('data', () => answered++)
+    socket.write(request) // one each, which goes on, so that no connection is closed because it has nothing to do
     return socket
   })
   t.teardown(() => {
@@ -48,6 +50,6 @@ t.test('with 200 open files, an agent that opens all it can leaves the owner roo
   t.equal((await ask(vault.owner, { path: '/v1/status' })).status, 200)
   t.equal((await ask(vault.ops, { path: '/v2' })).code, 'not-found', 'another agent has room too')
   await vault.command('/v1/entries/github/revoke', { agents: ['coder'] })
-  await eventually(() => closed > 190 - 17, 'the revocation cuts what runs')
+  await eventually(() => answered === 17, 'the revocation ends what runs')
   t.equal(service.requests.length, 17)
 })
