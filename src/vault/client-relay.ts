@@ -16,9 +16,9 @@ import { fieldLines, listElements, type RawHeaders } from '../http/fields.ts'
 import { HOP_BY_HOP, removeNominated } from '../http/hop-by-hop.ts'
 import { decodeFully } from '../rules/target.ts'
 import { refuseBrowsers } from './doors/server-shared.ts'
-import { headText } from './forward/refuse.ts'
 import { SERVICE_PREFIX } from './protocol.ts'
-import { VAULT_ERROR_FIELD, VaultError, vaultProblem } from './vault-errors.ts'
+import { headText, refuse, refuseOnSocket } from './refusal.ts'
+import { VaultError } from './vault-errors.ts'
 
 /** A loopback port that relays requests. */
 export interface ClientRelay {
@@ -159,16 +159,6 @@ const UNREACHABLE = new VaultError(
   'the vault does not answer at its socket; when it has been started anew, its leases are gone: start this program again',
 )
 
-function refuse(response: ServerResponse, error: VaultError): void {
-  const body = vaultProblem(error)
-  response.writeHead(error.status, {
-    'Content-Type': 'application/problem+json',
-    'Content-Length': Buffer.byteLength(body),
-    [VAULT_ERROR_FIELD]: error.code,
-  })
-  response.end(body)
-}
-
 interface Handshake {
   readonly request: IncomingMessage
   readonly tunnel: Duplex
@@ -184,7 +174,7 @@ function relayUpgrade(
   tunnel.on('error', () => tunnel.destroy())
   const refusal = refusalFor(request, services)
   if (refusal !== undefined) {
-    refuseHandshake(tunnel, refusal)
+    refuseOnSocket(tunnel, refusal)
     return
   }
   const headers = [
@@ -209,7 +199,7 @@ function relayUpgrade(
     answer.on('error', () => tunnel.destroy())
     answer.pipe(tunnel)
   })
-  relayed.on('error', () => refuseHandshake(tunnel, UNREACHABLE))
+  relayed.on('error', () => refuseOnSocket(tunnel, UNREACHABLE))
   tunnel.on('close', () => relayed.destroy())
   relayed.end()
 }
@@ -219,19 +209,4 @@ function headOf(answer: IncomingMessage, added: readonly string[]): Buffer {
   const isChunked = fields.at(-2) === 'Transfer-Encoding'
   const kept = isChunked ? fields.slice(0, -2) : fields
   return headText(answer.statusCode ?? 0, answer.statusMessage ?? '', [...kept, ...added])
-}
-
-function refuseHandshake(tunnel: Duplex, error: VaultError): void {
-  const body = vaultProblem(error)
-  tunnel.end(
-    [
-      `HTTP/1.1 ${error.status} Refused`,
-      'Content-Type: application/problem+json',
-      `Content-Length: ${Buffer.byteLength(body)}`,
-      `${VAULT_ERROR_FIELD}: ${error.code}`,
-      'Connection: close',
-      '',
-      body,
-    ].join('\r\n'),
-  )
 }

@@ -18,6 +18,7 @@ import {
   type LeaseRequest,
   type RenewRequest,
 } from '../protocol.ts'
+import { refuseOnSocket } from '../refusal.ts'
 import { VaultError } from '../vault-errors.ts'
 import {
   askForBody,
@@ -25,7 +26,6 @@ import {
   readJsonBody,
   refusalOf,
   refuseFields,
-  refuseOnSocket,
   sendJson,
   sendNothing,
   sendProblem,

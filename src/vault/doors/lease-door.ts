@@ -6,13 +6,13 @@ import type { IncomingMessage, Server } from 'node:http'
 import type { Logger } from 'pino'
 import type { Denials } from '../denials.ts'
 import { LEASES_PATH } from '../protocol.ts'
+import { refuseOnSocket } from '../refusal.ts'
 import { VaultError } from '../vault-errors.ts'
 import {
   makeDoorServer,
   refusalOf,
   refuseBrowsers,
   refuseFields,
-  refuseOnSocket,
   sendProblem,
 } from './server-shared.ts'
 import { Uses } from './uses.ts'

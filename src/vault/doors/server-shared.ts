@@ -1,11 +1,5 @@
 /** What do all doors of the vault have in common? A strict HTTP server with small bounds, and answers that nobody may store. */
-import {
-  createServer,
-  STATUS_CODES,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
@@ -17,7 +11,8 @@ import { openSocketFile } from '../../services/socket-file.ts'
 import type { AuditFacts } from '../audit-row.ts'
 import type { EntryDefaults } from '../entry-input.ts'
 import type { Entry, Policy } from '../policy.ts'
-import { VaultError, vaultProblem } from '../vault-errors.ts'
+import { refuse, refuseOnSocket } from '../refusal.ts'
+import { VaultError } from '../vault-errors.ts'
 
 /** The entries, as the doors need them. */
 export interface Entries {
@@ -198,11 +193,9 @@ export function sendProblem(
     response.destroy()
     return
   }
-  for (const [name, value] of error.fields) response.setHeader(name, value)
   // The rest of the body is thrown away for a while only, so that nothing may follow it on this connection.
   if (!request.complete) response.setHeader('Connection', 'close')
-  const problem = { type: 'application/problem+json', body: vaultProblem(error) }
-  send(response, { status: error.status, ...problem })
+  refuse(response, error)
   discardBody(request)
 }
 
@@ -222,24 +215,6 @@ export function send(response: ServerResponse, { status, type, body }: Answer): 
     'X-Content-Type-Options': 'nosniff',
   })
   response.end(body)
-}
-
-/** Refuses a handshake, or bytes that are no request, and ends the connection. */
-export function refuseOnSocket(socket: Duplex, error: VaultError): void {
-  if (!socket.writable) {
-    socket.destroy()
-    return
-  }
-  const body = vaultProblem(error)
-  const head = [
-    `HTTP/1.1 ${error.status} ${STATUS_CODES[error.status] ?? ''}`,
-    'Content-Type: application/problem+json',
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    ...error.fields.map(([name, value]) => `${name}: ${value}`),
-    'Cache-Control: no-store',
-    'Connection: close',
-  ]
-  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy())
 }
 
 /** The error as a refusal. Faults of the vault become `internal-error`, and are logged. */

@@ -13,17 +13,11 @@ import { coversPath, pathProblem } from '../path-rule.ts'
 import type { Entry } from '../policy.ts'
 import { COMMON_PLACES, hasLease, presentedLeases } from '../presented.ts'
 import { SERVICE_PREFIX } from '../protocol.ts'
+import { refuseOnSocket } from '../refusal.ts'
 import type { Forwarding, Use } from '../use.ts'
 import { addAnew, VaultError } from '../vault-errors.ts'
 import { isWorkspaceGrant, quotedGrant } from '../workspace-grants.ts'
-import {
-  askForBody,
-  refusalOf,
-  refuseOnSocket,
-  sendProblem,
-  type Entries,
-  type PresetOf,
-} from './server-shared.ts'
+import { askForBody, refusalOf, sendProblem, type Entries, type PresetOf } from './server-shared.ts'
 import { StandingLeases } from './standing-leases.ts'
 
 /** What is needed to decide about a request, and to forward it. */

@@ -7,6 +7,7 @@ import type { Duplex } from 'node:stream'
 import { fieldLines } from '../../http/fields.ts'
 import { FrameFollower } from '../../http/frames.ts'
 import { resetConnection } from '../../http/reset.ts'
+import { endSoon, headText, refuseOnSocket } from '../refusal.ts'
 import { Scrubber } from '../scrub/scrubber.ts'
 import type { Use } from '../use.ts'
 import { VaultError } from '../vault-errors.ts'
@@ -15,7 +16,6 @@ import { askService, type ServiceAnswer } from './ask-service.ts'
 import { faultOf } from './faults.ts'
 import type { Parts } from './parts.ts'
 import { decodedBody, pumpAnswer, put } from './pump.ts'
-import { endSoon, headText, refuseUpgrade } from './refuse.ts'
 import { RunningUse } from './running-use.ts'
 
 /** In the first byte of a frame: 0 unless an extension was negotiated (RFC 6455 section 5.2). A compressed message has one of them. */
@@ -202,7 +202,7 @@ function fail(run: RunningUse, error: unknown, socket: Duplex) {
   const isBegun = run.status !== undefined
   if (isBegun || cause === 'aborted') resetConnection(socket)
   else
-    refuseUpgrade(
+    refuseOnSocket(
       socket,
       cause === 'cut' ? new VaultError('lease-revoked', 'the lease was revoked') : fault,
     )
