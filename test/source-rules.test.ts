@@ -62,11 +62,12 @@ t.test(
         /\bfetch\(|from 'node:(?:https|http2|tls|dgram|dns|quic)'|\bEventSource\b|new WebSocket\(/,
       ),
       [
+        'src/http/reset.ts',
         'src/terminals/keeper/ttyd-link.ts',
         'src/vault/forward/ask-service.ts',
         'src/vault/forward/dial.ts',
       ],
-      'opens a shell at ttyd; the vault asks the fixed origin of an entry, at an address that was checked',
+      'asks what kind of connection it has; opens a shell at ttyd; the vault asks the fixed origin of an entry, at an address that was checked',
     )
   },
 )
