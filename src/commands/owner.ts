@@ -13,6 +13,7 @@ import {
   type StateActionName,
 } from '../admin/owner-actions.ts'
 import { perform } from '../admin/perform.ts'
+import { printable } from '../answers/printable.ts'
 import { GatewayError } from '../answers/errors.ts'
 import { readSetting, type Environment } from '../config/load.ts'
 import type { Setting } from '../config/setting.ts'
@@ -49,7 +50,10 @@ export const NOT_SAVED =
 const NOT_DONE =
   'not done: the state could not be written, and its disk may be full; free some space and run this again'
 
-/** Does the work of a command. @returns 0, or the exit code of the failure, which is printed */
+/**
+ * Does the work of a command. @returns 0, or the exit code of the failure, which is printed: line by line, and without what would control
+ * the terminal, because it may quote what a socket has answered.
+ */
 export async function exitCodeOf(io: Io, work: () => Promise<void>): Promise<number> {
   try {
     await work()
@@ -57,7 +61,7 @@ export async function exitCodeOf(io: Io, work: () => Promise<void>): Promise<num
   } catch (error) {
     const failure = error instanceof GatewayNotReachedError ? unavailable(error) : error
     if (!(failure instanceof CommandError)) throw failure
-    io.err(`workspace-gateway: ${failure.message}\n`)
+    io.err(`workspace-gateway: ${failure.message.split('\n').map(printable).join('\n')}\n`)
     return failure.exitCode
   }
 }
