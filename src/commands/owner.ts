@@ -13,7 +13,6 @@ import {
   type StateActionName,
 } from '../admin/owner-actions.ts'
 import { perform } from '../admin/perform.ts'
-import { printable } from '../answers/printable.ts'
 import { GatewayError } from '../answers/errors.ts'
 import { readSetting, type Environment } from '../config/load.ts'
 import type { Setting } from '../config/setting.ts'
@@ -26,6 +25,7 @@ import { StateBusyError } from '../store/state-errors.ts'
 import type { State } from '../store/state.ts'
 import type { Io } from './io.ts'
 import { openStateForCommand } from './open-state.ts'
+import { messageText } from './printable.ts'
 
 /** Why a command ends without having done what was asked: one line for standard error, and the exit code. */
 export class CommandError extends Error {
@@ -51,8 +51,8 @@ const NOT_DONE =
   'not done: the state could not be written, and its disk may be full; free some space and run this again'
 
 /**
- * Does the work of a command. @returns 0, or the exit code of the failure, which is printed: line by line, and without what would control
- * the terminal, because it may quote what a socket has answered.
+ * Does the work of a command. @returns 0, or the exit code of the failure, which is printed without what would control the terminal,
+ * because it may quote what a socket has answered.
  */
 export async function exitCodeOf(io: Io, work: () => Promise<void>): Promise<number> {
   try {
@@ -61,7 +61,7 @@ export async function exitCodeOf(io: Io, work: () => Promise<void>): Promise<num
   } catch (error) {
     const failure = error instanceof GatewayNotReachedError ? unavailable(error) : error
     if (!(failure instanceof CommandError)) throw failure
-    io.err(`workspace-gateway: ${failure.message.split('\n').map(printable).join('\n')}\n`)
+    io.err(`workspace-gateway: ${messageText(failure.message)}\n`)
     return failure.exitCode
   }
 }
