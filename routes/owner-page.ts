@@ -167,7 +167,7 @@ const FIELDS: Readonly<Record<FieldName, (value: string) => boolean>> = {
   scope: (value) => OFFERED_SCOPES.some((scope) => scope === value),
   days: (value) => OFFERED_DAYS.some((days) => days === value),
   service: isServiceName,
-  agent: (value) => /^[a-z][a-z0-9/*-]{0,99}$/.test(value), // wider than the vault takes, so that every grant can be revoked
+  agent: (value) => /^[a-z0-9][a-z0-9/*-]{0,99}$/.test(value), // wider than the vault takes, so that every grant can be revoked
 }
 
 const NOTHING_CHOSEN: GrantFields = { service: '', agent: '', isSent: false }

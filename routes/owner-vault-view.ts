@@ -16,8 +16,13 @@ export interface GrantFields {
   readonly isSent: boolean
 }
 
-/** How many entries, and how many pairs of agent and service, the page shows. The vault may have 1,000 entries. */
+/** How many entries the page shows. The vault may have 1,000. */
 const MAX_ENTRIES = 50
+
+/**
+ * How many pairs of agent and service the page shows that have a use, and how many that have refusals alone. They are counted apart,
+ * because an agent is refused under any name that it makes up, and could hide what was used behind such names.
+ */
 const MAX_ACCESSES = 20
 
 /** How many paths of an entry the page shows. */
@@ -37,13 +42,17 @@ export function vaultSection({
   if ('problem' in vault)
     return section('vault', 'Vault', html`<p class="alert">${vault.problem}</p>`)
   const { entries, accesses, since } = vault
-  const isMore = entries.length > MAX_ENTRIES || accesses.length > MAX_ACCESSES
+  const used = accesses.filter(({ uses }) => uses > 0)
+  const refused = accesses.filter(({ uses }) => uses === 0)
+  const longest = Math.max(used.length, refused.length)
+  const isMore = entries.length > MAX_ENTRIES || longest > MAX_ACCESSES
+  const shown = [...used.slice(0, MAX_ACCESSES), ...refused.slice(0, MAX_ACCESSES)]
   return section(
     'vault',
     'Vault',
     html`${rows(entries.slice(0, MAX_ENTRIES).map(entryRow), NO_ENTRY)}${grantForm(vault, chosen)}
       <h3>Last used</h3>
-      ${rows(accesses.slice(0, MAX_ACCESSES).map(accessRow), 'No agent has used an entry.')}
+      ${rows(shown.map(accessRow), 'No agent has used an entry.')}
       <p class="small soft">Counted since ${timeOf(since)}.</p>
       ${isMore ? MORE : undefined}`,
   )
@@ -52,7 +61,8 @@ export function vaultSection({
 const NO_ENTRY = 'There is no entry. On the machine, “workspace-gateway vault add” makes one.'
 
 const MORE = html`<p>
-  These are the first ${MAX_ENTRIES} entries, and the ${MAX_ACCESSES} uses that were last.
+  These are the first ${MAX_ENTRIES} entries, and the ${MAX_ACCESSES} uses and ${MAX_ACCESSES}
+  refusals that were last.
   <a href="${ALL_OF_IT}">All of them, as JSON</a>
 </p>`
 

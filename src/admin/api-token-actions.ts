@@ -93,7 +93,8 @@ export function rotateToken(
 
 export function revokeToken({ apiTokens }: StateParts, { id }: ActionInput): ActionResult {
   const apiToken = named(apiTokens, id)
-  return revoked([apiToken], apiTokens.revoke(apiToken).isSaved)
+  const all = apiTokens.withReplaced(apiToken)
+  return revoked(all, apiTokens.revoke(apiToken).isSaved)
 }
 
 /** Revokes every token that a text has which others may have read, such as a log or a repository. */

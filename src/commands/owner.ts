@@ -25,6 +25,7 @@ import { StateBusyError } from '../store/state-errors.ts'
 import type { State } from '../store/state.ts'
 import type { Io } from './io.ts'
 import { openStateForCommand } from './open-state.ts'
+import { messageText } from './printable.ts'
 
 /** Why a command ends without having done what was asked: one line for standard error, and the exit code. */
 export class CommandError extends Error {
@@ -49,7 +50,10 @@ export const NOT_SAVED =
 const NOT_DONE =
   'not done: the state could not be written, and its disk may be full; free some space and run this again'
 
-/** Does the work of a command. @returns 0, or the exit code of the failure, which is printed */
+/**
+ * Does the work of a command. @returns 0, or the exit code of the failure, which is printed without what would control the terminal,
+ * because it may quote what a socket has answered.
+ */
 export async function exitCodeOf(io: Io, work: () => Promise<void>): Promise<number> {
   try {
     await work()
@@ -57,7 +61,7 @@ export async function exitCodeOf(io: Io, work: () => Promise<void>): Promise<num
   } catch (error) {
     const failure = error instanceof GatewayNotReachedError ? unavailable(error) : error
     if (!(failure instanceof CommandError)) throw failure
-    io.err(`workspace-gateway: ${failure.message}\n`)
+    io.err(`workspace-gateway: ${messageText(failure.message)}\n`)
     return failure.exitCode
   }
 }

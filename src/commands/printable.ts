@@ -17,6 +17,11 @@ function codeUnits(character: string): string {
   }).join('')
 }
 
+/** A message that may have several lines, and may quote what a socket has answered or the name of a file. */
+export function messageText(text: string): string {
+  return text.split('\n').map(printable).join('\n')
+}
+
 /**
  * A table of left-aligned columns, with the names of the columns above it.
  * @param rows texts that may hold any character

@@ -288,9 +288,20 @@ export class ApiTokens implements Watched {
     return newest.name
   }
 
-  /** Revokes a token for good. Its next request fails, and what is open under it ends. */
+  /**
+   * A token, and those that it has replaced which still count: they stand for the same program or workspace ({@link nameInForce}), so
+   * whoever takes its access away means them too.
+   */
+  withReplaced(apiToken: ApiToken): readonly ApiToken[] {
+    const predecessors = Map.groupBy(this.#byId.values(), ({ replacedBy }) => replacedBy)
+    const all: ApiToken[] = [apiToken]
+    for (const { id } of all) all.push(...(predecessors.get(id) ?? []))
+    return all.filter((one) => one === apiToken || this.#isLive(one))
+  }
+
+  /** Revokes a token for good, and those that it has replaced. The next request fails, and what is open under them ends. */
   revoke(apiToken: ApiToken, cause: EndCause = 'revoked'): Ending {
-    return this.#end([apiToken], cause, false)
+    return this.#end(this.withReplaced(apiToken), cause, false)
   }
 
   /** Revokes every token of this workspace that a text has, and marks it as exposed. */

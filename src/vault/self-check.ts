@@ -113,6 +113,9 @@ function kindOf(stats: Stats): 'file' | 'folder' | 'socket' | 'link' | 'other' {
   return stats.isSymbolicLink() ? 'link' : 'other'
 }
 
+/** A name that stands for itself in a shell. Others are not the vault's, and end in no command that somebody may copy from doctor. */
+const PLAIN_NAME = /^[\w.-]+$/
+
 /** The audit log and its earlier parts. */
 function auditFiles(stateDir: string): string[] {
   const log = auditPathOf(stateDir)
@@ -124,7 +127,11 @@ function auditFiles(stateDir: string): string[] {
   }
   const start = basename(log, '.jsonl')
   const parts = names.filter(
-    (name) => name.startsWith(start) && name !== basename(log) && !name.endsWith('.lock'),
+    (name) =>
+      name.startsWith(start) &&
+      PLAIN_NAME.test(name) &&
+      name !== basename(log) &&
+      !name.endsWith('.lock'),
   )
   return [log, ...parts.slice(0, MAX_AUDIT_FILES).map((name) => join(stateDir, name))]
 }

@@ -335,3 +335,19 @@ t.test('without the setting there is no vault, and with it the machine asks too'
     'the machine has no name',
   )
 })
+
+t.test(
+  'a grant of another workspace is revoked by its path too, with the slash escaped',
+  async (t) => {
+    const grants = ['2026-lab/*', 'research/*']
+    const vault = await startTestVault(t, { entries: [anEntry({ grants })] })
+    const door = await startDoorBefore(t, vault.owner)
+    const workspace = await startWorkspace(t, { GATEWAY_VAULT_SOCKETS: door.sockets })
+    const page = await pageOf(workspace)
+    for (const grant of ['research%2F*', '2026-lab%2f%2A']) {
+      const answer = await call(workspace, `DELETE ${GRANTS}/${grant}`, page)
+      t.same(jsonOf(t, answer), { revoked: 1 }, grant)
+    }
+    t.same(vault.entries.find('github')?.policy.grants, [])
+  },
+)

@@ -1,7 +1,7 @@
 /** Can what strangers wrote control the terminal of the owner who reads it? */
 import t from 'tap'
 import { printable } from '../../src/answers/printable.ts'
-import { jsonText, tableText } from '../../src/commands/printable.ts'
+import { jsonText, messageText, tableText } from '../../src/commands/printable.ts'
 
 /** Every character that a terminal may obey or hides: C0, DEL, C1, line separators, direction, tags. */
 const BAD = [
@@ -40,4 +40,11 @@ t.test('so do text and tables', async (t) => {
     ).split('\n').length,
     BAD.length + 2,
   )
+})
+
+t.test('a message keeps its lines, and nothing else that controls a terminal', async (t) => {
+  const text = messageText(`one\n  two${BAD.join('')}`)
+  t.equal(text.split('\n').length, 3)
+  t.notMatch(text.replaceAll('\n', ''), /[\p{C}\p{Zl}\p{Zp}]/u)
+  t.match(text, 'one\n  two')
 })

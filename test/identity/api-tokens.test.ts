@@ -189,6 +189,34 @@ t.test('a revoked token ends at once, everywhere and for good', async (t) => {
 })
 
 t.test(
+  'a revoked token takes those with it that it has replaced and that still count',
+  async (t) => {
+    const { clock, apiTokens, ended } = startApiTokens()
+    const first = apiTokens.create(wanted()).apiToken
+    const second = apiTokens.rotate(first, 2 * DAY_MS).apiToken
+    const third = apiTokens.rotate(second, 0).apiToken
+    const newest = apiTokens.rotate(third, DAY_MS).apiToken
+    const other = apiTokens.create(wanted({ name: 'b' })).apiToken
+    clock.now += 1000
+    ended.length = 0
+    const { ended: over } = apiTokens.revoke(newest)
+    const ids = [newest, third, first].map(({ id }) => id).toSorted()
+    t.same(over.map(({ id }) => id).toSorted(), ids, 'also behind one that is over already')
+    t.same(ended.flat().toSorted(), ids)
+    t.equal(describe(second).revokedAt, null, 'what was over stays as it was')
+    t.ok(apiTokens.isLive(other))
+  },
+)
+
+t.test('a token that was replaced is revoked alone', async (t) => {
+  const { apiTokens } = startApiTokens()
+  const first = apiTokens.create(wanted()).apiToken
+  const second = apiTokens.rotate(first, DAY_MS).apiToken
+  t.match(apiTokens.revoke(first), { ended: [first.session] })
+  t.ok(apiTokens.isLive(second))
+})
+
+t.test(
   'a rotated token leaves its name and its rights to the new one, and its time is short',
   async (t) => {
     const { state, clock, apiTokens, ended } = startApiTokens()

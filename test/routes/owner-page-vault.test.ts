@@ -271,3 +271,38 @@ t.test(
     t.notMatch(none, 'Grant an agent')
   },
 )
+
+t.test('a grant of another workspace is revoked too, whatever its name', async (t) => {
+  const grants = [`${'9'.repeat(64)}/*`, '2026-lab/*', 'research/*']
+  const workspace = await startWithVault(t, {}, [anEntry({ grants })])
+  const page = await pageOf(workspace)
+  const shown = vaultOn(await open(workspace, page))
+  const agents = [...shown.matchAll(/name="agent" value="([^"]*)"/g)].map(([, value = '']) => value)
+  t.same(agents, grants, 'each has a button')
+  for (const agent of agents)
+    t.equal((await act(workspace, page, { ...revokeForm, agent })).status, 303, agent)
+  t.same(workspace.grants(), [])
+})
+
+t.test('refusals under made-up names hide no use', async (t) => {
+  const time = '2026-01-01T00:00:00.000Z'
+  const refused = Array.from({ length: 30 }, (_, i) => ({
+    ...{ agent: 'coder', service: `made-up-${i}`, uses: 0, refusals: 1 },
+    ...{ last_use: null, last_refusal: { time, reason: 'not-granted' } },
+  }))
+  const last_use = { time, method: 'GET', path: '/repos/x', status: 200, reason: 'done' }
+  const used = { agent: 'coder', service: 'github', uses: 1, refusals: 0, last_refusal: null }
+  const { sockets } = await startScriptedDoor(t, (path) =>
+    answerOf(
+      path === '/v1/accesses'
+        ? { since: time, accesses: [...refused, { ...used, last_use }] }
+        : { entries: [], agents: ['coder'] },
+    ),
+  )
+  const workspace = await startWorkspace(t, { GATEWAY_VAULT_SOCKETS: sockets })
+  const section = vaultOn(await open(workspace, await pageOf(workspace)))
+  const text = textOf(section)
+  t.match(text, /Last used coder github .*: GET \/repos\/x, 200; 1 use coder made-up-0 1 refusal/)
+  t.equal([...text.matchAll(/made-up-/g)].length, 20)
+  t.match(section, 'All of them, as JSON')
+})

@@ -44,6 +44,9 @@ function credentialVariables({ environment, conflicts }: (typeof PRESETS)[string
 /** So many processes are named for one check. */
 const MAX_NAMED = 5
 
+/** A longer name of a variable is cut (characters), because whoever starts a process chooses it. */
+const MAX_NAME_LENGTH = 64
+
 /** Looks at the environments. @param pid the vault's own process @param limitMs how long looking may take */
 export async function judgeEnvironments(
   scene: Scene,
@@ -159,7 +162,8 @@ function namesIn(
   isMeant: (variable: Variable) => boolean,
 ): string {
   const names = [...new Set(variables.filter(isMeant).map(({ name }) => name))]
-  return names.slice(0, MAX_NAMED).join(' ') + (names.length > MAX_NAMED ? ' …' : '')
+  const shown = names.slice(0, MAX_NAMED).map((name) => name.slice(0, MAX_NAME_LENGTH))
+  return shown.join(' ') + (names.length > MAX_NAMED ? ' …' : '')
 }
 
 function seenText(processes: readonly SeenProcess[]): string {

@@ -27,7 +27,13 @@ export function ownerSocketOf(socket: string | undefined, env: Environment): str
 
 /** Asks the vault. @returns the JSON of the answer @throws {CommandError} exit code 69 when it cannot be asked, 1 when it refuses */
 export async function askOwner(socket: string, question: OwnerQuestion): Promise<unknown> {
-  return JSON.parse((await askForBytes(socket, question)).toString('utf8')) as unknown
+  const text = (await askForBytes(socket, question)).toString('utf8')
+  try {
+    return JSON.parse(text) as unknown
+  } catch {
+    // Without the parser's message, which quotes the answer.
+    throw new CommandError(`${socket}: what answers there is no vault`, EXIT.unavailable)
+  }
 }
 
 /** The same for an answer that is a file. @returns its bytes */

@@ -19,6 +19,7 @@ import { KeptLeases, type KeepOptions } from '../../vault/kept-leases.ts'
 import type { LeaseAnswer, LeaseRequest } from '../../vault/protocol.ts'
 import type { Io } from '../io.ts'
 import { CommandError, wrongUsage } from '../owner.ts'
+import { messageText } from '../printable.ts'
 import { ownSocket } from './own-socket.ts'
 import { catchSignals, runChild, type Signals } from './run-child.ts'
 
@@ -45,7 +46,7 @@ export async function exec(
     return await runLeased(planOf(args, env), { env, io, signals, options })
   } catch (error) {
     const { message, exitCode } = failureOf(error)
-    io.err(`workspace-gateway: ${message}\n`)
+    io.err(`workspace-gateway: ${messageText(message)}\n`)
     return exitCode
   } finally {
     signals.stop()

@@ -16,7 +16,7 @@ import { auditPathOf, ownerSocket } from '../../vault/protocol.ts'
 import { VaultError } from '../../vault/vault-errors.ts'
 import { pathWarnings } from '../doctor/vault-paths.ts'
 import { CommandError, settingOf, wrongUsage } from '../owner.ts'
-import { jsonText, tableText } from '../printable.ts'
+import { jsonText, messageText, tableText } from '../printable.ts'
 import { askForBytes, askOwner, ownerSocketOf } from './ask-owner.ts'
 import { onlyWord, OWNER_OPTIONS, type VaultContext } from './context.ts'
 import { HUB_OPTIONS, hubOf } from './hub.ts'
@@ -41,7 +41,7 @@ export async function check({ args, env, io }: VaultContext): Promise<void> {
         ]
       : []
   for (const warning of [...warnings, ...pathWarnings(config), ...missing])
-    io.err(`workspace-gateway: ${warning}\n`)
+    io.err(`workspace-gateway: ${messageText(warning)}\n`)
   if (problems.length > 0)
     throw new CommandError(`the vault is not sound:\n  ${problems.join('\n  ')}`, EXIT.config)
   io.out(

@@ -88,7 +88,9 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
   const leaseRate = new LeaseRate({ now })
   const shared = { entries, leases, denials, logger, presetOf }
   const { openFiles = openFilesLimit() } = parts
-  const room = roomFor(openFiles, config.agents.length, config.port !== undefined)
+  const agentNames = config.agents.map(({ name }) => name)
+  const hasPort = config.port !== undefined
+  const room = roomFor(openFiles, { agents: agentNames.length, hasPort, isShared })
   if (room.warning !== undefined) logger.warn(room.warning)
   const uses = new Uses({ ...shared, forwarding: parts.forwarding, maxRequests: room.agent })
   const doors: Door[] = [owner]
@@ -105,7 +107,8 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
     await listenOnSocket(server, { path, mode, logger })
   }
   try {
-    const workspaces = makeWorkspacesDoor({ uses, denials, logger, isShared })
+    const maxConnections = room.workspaces
+    const workspaces = makeWorkspacesDoor({ uses, denials, logger, isShared, maxConnections })
     await listenIn(workspaces, workspacesSocket(config.sockets))
     if (config.port !== undefined) {
       const server = makeLeaseDoor({ uses, denials, logger, maxConnections: room.port })
@@ -131,9 +134,8 @@ export async function openDoors(owner: OpenOwnerDoor, parts: DoorParts): Promise
   }
   writeAgentList(config.sockets, config.agents, logger)
   const { recent, accesses, backup, status } = parts
-  const agents = config.agents.map(({ name }) => name)
   owner.ready({
-    ...{ entries, leases, logger, presetOf, agents, isShared, now },
+    ...{ entries, leases, logger, presetOf, agents: agentNames, isShared, now },
     ...{ recent, accesses, backup, status },
   })
   return {

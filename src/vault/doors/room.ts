@@ -1,6 +1,6 @@
 /**
- * How many connections may an agent have open? As many as leave file descriptors for the owner's door and the files of the vault: the
- * owner must be able to revoke a grant while an agent opens whatever it can.
+ * How many connections may an agent have open, and other workspaces? As many as leave file descriptors for the owner's door and the files
+ * of the vault: the owner must be able to revoke a grant while an agent, or another workspace, opens whatever it can.
  */
 import { readFileSync } from 'node:fs'
 
@@ -16,6 +16,12 @@ const PER_CONNECTION = 3
 /** The loopback port has room for several agents. */
 const PORT_FACTOR = 4
 
+/** All other workspaces together have as much room as several agents; each of them has that of one (src/vault/doors/uses.ts). */
+const WORKSPACES_FACTOR = 4
+
+/** While the vault is not shared, every request of another workspace is refused at once. These few are of the reserve. */
+const UNSHARED_CONNECTIONS = 16
+
 /** With fewer connections, tools that open many at once fail. */
 const FEW = 64
 const FEWEST = 4
@@ -26,16 +32,29 @@ export interface Room {
   readonly agent: number
   /** Connections at the loopback port. */
   readonly port: number
+  /** Connections at the door of other workspaces. */
+  readonly workspaces: number
   /** What to do when that is little; undefined when it is not. */
   readonly warning?: string
 }
 
+/** Who shares the file descriptors of the process. */
+interface Sharers {
+  /** The number of agents. */
+  readonly agents: number
+  readonly hasPort: boolean
+  /** Whether other workspaces may use the vault. */
+  readonly isShared: boolean
+}
+
 /** Divides the file descriptors of the process. @param openFiles how many it may have */
-export function roomFor(openFiles: number, agents: number, hasPort: boolean): Room {
-  const parts = agents * PER_CONNECTION + (hasPort ? PORT_FACTOR : 0)
+export function roomFor(openFiles: number, { agents, hasPort, isShared }: Sharers): Room {
+  const users = agents + (isShared ? WORKSPACES_FACTOR : 0)
+  const parts = users * PER_CONNECTION + (hasPort ? PORT_FACTOR : 0)
   const share = Math.floor((openFiles - RESERVED) / Math.max(1, parts))
   const agent = Math.max(FEWEST, Math.min(MAX_CONNECTIONS, share))
-  const room = { agent, port: agent * PORT_FACTOR }
+  const workspaces = isShared ? agent * WORKSPACES_FACTOR : UNSHARED_CONNECTIONS
+  const room = { agent, port: agent * PORT_FACTOR, workspaces }
   if (agent >= FEW) return room
   return {
     ...room,

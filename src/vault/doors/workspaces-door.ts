@@ -19,10 +19,9 @@ export interface WorkspacesDoorParts {
   readonly logger: Logger
   /** Whether HUB.yaml shares the vault. While it does not, everything is refused here. */
   readonly isShared: boolean
+  /** Connections that may be open at once. */
+  readonly maxConnections: number
 }
-
-/** Connections that may be open at once. The gateway sends no more requests than this to one service. */
-const MAX_CONNECTIONS = 1024
 
 /** Makes the server of the workspaces' door. An offer to upgrade is ignored, because the gateway passes none on. */
 export function makeWorkspacesDoor({
@@ -30,6 +29,7 @@ export function makeWorkspacesDoor({
   denials,
   logger,
   isShared,
+  maxConnections,
 }: WorkspacesDoorParts): Server {
   return makeDoorServer(
     {
@@ -50,7 +50,7 @@ export function makeWorkspacesDoor({
         }
       },
     },
-    { logger, maxConnections: MAX_CONNECTIONS },
+    { logger, maxConnections },
   )
 }
 

@@ -390,6 +390,19 @@ t.test('what is gone, or is something else, is named', async (t) => {
   ])
 })
 
+t.test('a file that only begins like the audit log is in no command to copy', async (t) => {
+  const stateDir = temporaryFolder(t)
+  const log = auditPathOf(stateDir)
+  for (const name of ['', '.81234', '.1;reboot', ' x', '\u001b[2J', '\n', '.$(reboot)'])
+    writeFileSync(log + name, '')
+  const config = { file: join(stateDir, 'v'), stateDir, sockets: join(stateDir, 's'), agents: [] }
+  const audited = selfCheck(config).paths.filter(({ role }) => role === 'audit')
+  t.same(
+    audited.map(({ path }) => path),
+    [log, `${log}.81234`],
+  )
+})
+
 t.test('the file of the key is looked at, and so is what is above it', async (t) => {
   const folder = temporaryFolder(t)
   const key = join(folder, 'keys/key')
@@ -455,6 +468,8 @@ t.test('the master key, settings and credentials in other processes are named', 
       detail: /secrets in process 123 \(agent\): GATEWAY_JWT_SECRET BOOT_VAULT/,
     },
   ])
+  const long = await kept({ [`GATEWAY_${'x'.repeat(5000)}`]: '1' })
+  t.match(long(SETTINGS), [{ verdict: 'warn', detail: /: GATEWAY_x{56}$/ }], 'a name is cut')
   const setting = await kept({ LIMITS_X: '1', VAULT_FILE: '/data/vault/.vault.enc' })
   t.match(setting(SETTINGS), [{ verdict: 'warn', detail: /LIMITS_X VAULT_FILE$/ }])
 

@@ -11,6 +11,7 @@ import { addedEntry } from '../../../src/vault/entry-edits.ts'
 import { auditPathOf, DEFAULT_VAULT_ID } from '../../../src/vault/protocol.ts'
 import { Vault } from '../../../src/vault/vault.ts'
 import { runCommand } from '../../helpers/command.ts'
+import { answerOf, startScriptedDoor } from '../../helpers/owner-door.ts'
 import { temporaryFolder } from '../../helpers/process.ts'
 import { anEntry, CREDENTIAL, startTestVault } from '../../helpers/vault-doors.ts'
 
@@ -134,6 +135,21 @@ t.test('without a vault it says so', async (t) => {
   t.match(await run({}, `list --socket ${socket}`), { code: 69, err: /no vault runs/ })
   t.match(await run({}, `lease github --socket ${socket}`), { code: 69, err: /no vault runs/ })
   t.match(await run({ VAULT_SOCKETS: 'relative' }, 'list'), { code: 78, err: /VAULT_SOCKETS/ })
+})
+
+t.test('what answers in the place of a vault controls no terminal', async (t) => {
+  const detail = 'one\u001b[2J\u202e\ntwo'
+  const refusing = await startScriptedDoor(t, () => answerOf({ detail }, '400 Bad Request'))
+  t.match(await run({ VAULT_SOCKETS: refusing.sockets }, 'list'), {
+    ...{ code: 1, out: '' },
+    err: 'workspace-gateway: one\\u{1b}[2J\\u{202e}\ntwo\n',
+  })
+  const other = await startScriptedDoor(
+    t,
+    () => 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\u001b[2J',
+  )
+  const answered = await run({ VAULT_SOCKETS: other.sockets }, 'list')
+  t.match(answered, { code: 69, out: '', err: /owner\.sock: what answers there is no vault\n$/ })
 })
 
 t.test('wrong usage', async (t) => {

@@ -9,15 +9,24 @@ import { ask } from '../../helpers/vault-doors.ts'
 import { eventually, openFiles } from '../../helpers/waiting.ts'
 
 t.test('the room of an agent grows with the limit of open files, up to 256 connections', (t) => {
-  t.same(roomFor(Infinity, 2, true), { agent: 256, port: 1024 })
-  t.same(roomFor(1_048_576, 20, true), { agent: 256, port: 1024 })
-  t.same(roomFor(1024, 2, false), { agent: 154, port: 616 })
-  t.match(roomFor(200, 2, false), {
+  const two = { agents: 2, hasPort: false, isShared: false }
+  const withPort = { ...two, hasPort: true }
+  t.same(roomFor(Infinity, withPort), { agent: 256, port: 1024, workspaces: 16 })
+  t.same(roomFor(1_048_576, { ...withPort, agents: 20 }), {
+    agent: 256,
+    port: 1024,
+    workspaces: 16,
+  })
+  t.same(roomFor(1024, two), { agent: 154, port: 616, workspaces: 16 })
+  t.match(roomFor(200, two), {
     agent: 17,
     warning: /may have 200 files open.*17 connections instead of 256.*1632 with "ulimit -n"/,
   })
-  t.match(roomFor(20, 3, true), { agent: 4, port: 16, warning: /ulimit -n/ })
-  t.same(roomFor(1024, 0, false), { agent: 256, port: 1024 })
+  t.match(roomFor(20, { ...withPort, agents: 3 }), { agent: 4, port: 16, warning: /ulimit -n/ })
+  t.same(roomFor(1024, { ...two, agents: 0 }), { agent: 256, port: 1024, workspaces: 16 })
+  const shared = { ...two, isShared: true }
+  t.same(roomFor(1_048_576, shared), { agent: 256, port: 1024, workspaces: 1024 })
+  t.match(roomFor(200, shared), { agent: 5, workspaces: 20, warning: /4704 with "ulimit -n"/ })
   t.ok(openFilesLimit() > openFiles())
   t.end()
 })
