@@ -142,7 +142,7 @@ function keyWayProblems(env: Environment): string[] {
   if (given.length === 1) return []
   if (given.length === 0)
     return [
-      `VAULT_MASTER_KEY_FD (or VAULT_MASTER_KEY_FILE, or VAULT_MASTER_KEY) is not set; the key is ${KEY_ACCEPTS}, which "openssl rand -base64 32" makes`,
+      `VAULT_MASTER_KEY_FD (or VAULT_MASTER_KEY_FILE, or VAULT_MASTER_KEY) is not set; give the key that the vault's file was made with, or for a new vault ${KEY_ACCEPTS}, which "openssl rand -base64 32" makes`,
     ]
   // Reading the settings has reported this pair already.
   if (given.length === 2 && !given.includes('VAULT_MASTER_KEY_FD')) return []
