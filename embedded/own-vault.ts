@@ -15,7 +15,19 @@ All commands: npx node src/main.ts help vault. GATEWAY_STATE_DIR and GATEWAY_VAU
 they were set there. VAULT_ settings are not used.
 `
 
-const { env } = process
+/** The command as a person has it here: nobody has to have `workspace-gateway` on the PATH to follow a remedy. */
+function asTypedHere(text: string): string {
+  return text
+    .replaceAll('start "workspace-gateway vault"', 'start it with "npm start"')
+    .replaceAll('workspace-gateway help vault', 'npx node src/main.ts help vault')
+    .replaceAll(/workspace-gateway vault (?=[a-z])/g, 'npm run vault -- ')
+}
+
+const { env, stderr } = process
+const write = stderr.write.bind(stderr)
+stderr.write = (text: Uint8Array | string) =>
+  write(typeof text === 'string' ? asTypedHere(text) : text)
+
 const { doors, folder, file, keyFile } = vaultPlace(env)
 const others = env['GATEWAY_VAULT_SOCKETS']
 for (const name of Object.keys(env)) if (name.startsWith('VAULT_')) delete env[name]

@@ -1,5 +1,13 @@
 /** Which settings does the vault have? Those in VAULT_SETTINGS, each declared once. */
-import { closeSync, readSync, statSync } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  type Stats,
+} from 'node:fs'
 import { join } from 'node:path'
 import { codeOf } from '../answers/errors.ts'
 import { oneOf, optional, withDefault, wholeNumber } from './setting.ts'
@@ -119,7 +127,9 @@ export function loadVaultConfig(env: Environment): LoadedVault {
       masterKey = parseMasterKey(readDescriptor(masterKeyFd))
     } catch (error) {
       const what = error instanceof Error ? error.message : 'cannot be read'
-      problems.push(`VAULT_MASTER_KEY_FD ${masterKeyFd} ${what}; it takes ${KEY_ACCEPTS}`)
+      problems.push(
+        `VAULT_MASTER_KEY_FD ${masterKeyFd} ${what}; it takes ${KEY_ACCEPTS}, given with ${masterKeyFd}<FILE`,
+      )
     }
   }
   problems.push(...pathProblems(values))
@@ -142,7 +152,7 @@ function keyWayProblems(env: Environment): string[] {
   if (given.length === 1) return []
   if (given.length === 0)
     return [
-      `VAULT_MASTER_KEY_FD (or VAULT_MASTER_KEY_FILE, or VAULT_MASTER_KEY) is not set; the key is ${KEY_ACCEPTS}, which "openssl rand -base64 32" makes`,
+      `VAULT_MASTER_KEY_FD (or VAULT_MASTER_KEY_FILE, or VAULT_MASTER_KEY) is not set; give the key that the vault's file was made with, or for a new vault ${KEY_ACCEPTS}, which "openssl rand -base64 32" makes`,
     ]
   // Reading the settings has reported this pair already.
   if (given.length === 2 && !given.includes('VAULT_MASTER_KEY_FD')) return []
@@ -151,6 +161,7 @@ function keyWayProblems(env: Environment): string[] {
 
 /** Reads a descriptor to its end and closes it, so that no child inherits the key. */
 function readDescriptor(fd: number): string {
+  if (isOwn(fd)) throw new Error('is no file or pipe that was given to the program')
   const bytes = Buffer.alloc(MAX_KEY_TEXT_BYTES + 1)
   try {
     const length = fill(fd, bytes)
@@ -159,6 +170,38 @@ function readDescriptor(fd: number): string {
   } finally {
     bytes.fill(0)
     close(fd)
+  }
+}
+
+/**
+ * Whether Node itself opened a descriptor, whose number a forgotten `9<FILE` would then mean. Reading one can wait for ever, and closing
+ * one aborts the process. Node's own are event queues, which have no file type, and pipes whose writing end is in this process too.
+ */
+function isOwn(fd: number): boolean {
+  const stat = statOf(fd)
+  if (stat === undefined || stat.isFile() || stat.isSocket()) return false // one that is not open is reported by reading it
+  if (!stat.isFIFO()) return true
+  return readdirSync('/dev/fd').some((name) => {
+    const other = statOf(Number(name))
+    return other?.ino === stat.ino && other.dev === stat.dev && isWritable(Number(name))
+  })
+}
+
+function statOf(fd: number): Stats | undefined {
+  try {
+    return fstatSync(fd)
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether a descriptor is open for writing; false where the system does not tell. */
+function isWritable(fd: number): boolean {
+  try {
+    const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))
+    return (Number.parseInt(flags?.[1] ?? '0', 8) & 3) !== 0 // O_WRONLY or O_RDWR
+  } catch {
+    return false
   }
 }
 

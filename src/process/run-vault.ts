@@ -147,7 +147,7 @@ async function startWith(
   const reflections = new Reflections({
     suspend: (entry) => suspend(vault, entry.policy.service, logger),
   })
-  const denials = new Denials({ audit, logger })
+  const denials = new Denials({ audit: accesses.audit, logger })
   const forwarding = new Forwarder({
     ...{ audit: accesses.audit, logger, denials },
     ...(extraCa === undefined ? {} : { extraCa }),

@@ -125,7 +125,7 @@ export function readValue(given: unknown, kind: Kind): { value: Buffer } | { pro
   const value = Buffer.from(text, 'utf8')
   if (value.length < MIN_VALUE_BYTES || value.length > MAX_VALUE_BYTES)
     return {
-      problem: `value has ${value.length} bytes; it takes ${MIN_VALUE_BYTES} to ${MAX_VALUE_BYTES}, because a shorter one would be found in every answer, and a longer one fits no header`,
+      problem: `value (the credential, from standard input) has ${value.length} bytes; it takes ${MIN_VALUE_BYTES} to ${MAX_VALUE_BYTES}, because a shorter one would be found in every answer, and a longer one fits no header`,
     }
   if (/[\r\n]/.test(text)) return { problem: 'value has a line break; it takes one line' }
   if (kind === 'basic') {

@@ -106,8 +106,14 @@ t.test('the real vault: uses are shown, grants change, and its log names the per
     { ...row, op: 'revoke', reason: 'done' },
   ])
   t.equal(changes.length, 4)
-  const after = jsonOf(t, await call(workspace, 'GET /vault', page))
-  t.match(after, { entries: [{ grants: ['ops'] }] })
+  const refused = await until('the refusal, whose row is written after its answer', async () => {
+    const now = jsonOf(t, await call(workspace, 'GET /vault', page)) as unknown as VaultView
+    return now.accesses[0]?.refusals === 0 ? undefined : now
+  })
+  t.match(refused, {
+    entries: [{ grants: ['ops'] }],
+    accesses: [{ agent: 'coder', uses: 1, refusals: 1, lastRefusal: { reason: 'lease-revoked' } }],
+  })
 
   process.kill(vault.program.pid)
   await vault.program.exited

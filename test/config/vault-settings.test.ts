@@ -1,5 +1,13 @@
 /** Which environments does the vault accept, and does its key come in exactly one way? */
-import { chmodSync, closeSync, fstatSync, openSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { ConfigError, type Environment } from '../../src/config/load.ts'
@@ -84,6 +92,30 @@ t.test('a descriptor is read whole and closed, also when it has no key', async (
   t.match(problemsOf({ VAULT_MASTER_KEY_FD: String(closed), VAULT_MASTER_KEY: undefined }), [
     /cannot be read \(EBADF\)/,
   ])
+})
+
+t.test('a descriptor of Node itself is neither read nor closed', async (t) => {
+  const targets = new Map<string, string>()
+  for (const name of readdirSync('/proc/self/fd')) {
+    try {
+      targets.set(name, readlinkSync(`/proc/self/fd/${name}`))
+    } catch {
+      // The descriptor with which the folder was read.
+    }
+  }
+  const all = [...targets.values()]
+  const isOwn = (target: string): boolean =>
+    target.startsWith('anon_inode:') ||
+    (target.startsWith('pipe:') && all.filter((one) => one === target).length > 1)
+  const own = [...targets].filter(([fd, target]) => Number(fd) > 2 && isOwn(target))
+  t.ok(own.some(([, target]) => target.startsWith('pipe:')))
+  t.ok(own.some(([, target]) => target.startsWith('anon_inode:')))
+  for (const [fd, target] of own) {
+    t.match(problemsOf({ VAULT_MASTER_KEY_FD: fd, VAULT_MASTER_KEY: undefined }), [
+      `VAULT_MASTER_KEY_FD ${fd} is no file or pipe that was given to the program`,
+    ])
+    t.equal(readlinkSync(`/proc/self/fd/${fd}`), target)
+  }
 })
 
 t.test('values and their edges', async (t) => {

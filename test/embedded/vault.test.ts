@@ -93,7 +93,7 @@ t.test('the printed command uses a credential that is shown nowhere', async (t) 
   t.notOk(isAlive(vault))
   const after = await runFor(folder, command)
   t.equal(after.code, 69)
-  t.match(after.output, 'no vault runs with this socket')
+  t.match(after.output, 'no vault runs with this socket; start it with "npm start"')
 })
 
 t.test('the agent uses it with one click', async (t) => {
@@ -117,6 +117,15 @@ t.test('the agent uses it with one click', async (t) => {
   const refused = await ask()
   t.match(refused, 'You said: hello')
   t.notMatch(refused, 'Through the vault')
+
+  const remedy = 'npm run vault -- grant demo coder'
+  const again = await runFor(folder, 'npm run --silent vault -- exec demo -- true')
+  t.equal(again.code, 77)
+  t.match(again.output, remedy, 'a remedy can be typed as it stands')
+  t.equal((await runFor(folder, remedy)).code, 0)
+  t.equal((await runFor(folder, 'npm run --silent vault -- exec demo -- true')).code, 0)
+  const mistyped = await runFor(folder, 'npm run --silent vault -- lst')
+  t.match(mistyped, { code: 64, output: 'Try "npx node src/main.ts help vault"' })
 })
 
 t.test('a shell of the workspace knows the place of the doors, and no other setting', async (t) => {
@@ -156,7 +165,7 @@ t.test('the vault ends with an npm start that was killed, and the next one goes 
   const command = commandIn(await second.welcome())
   await eventually(() => !isAlive(vault), 'the end of the first vault')
   t.not(await vaultOf(folder, 2), vault)
-  t.match(await runFor(folder, command), { code: 77, output: 'vault grant demo coder' })
+  t.match(await runFor(folder, command), { code: 77, output: 'npm run vault -- grant demo coder' })
   t.equal((await runFor(folder, 'npm run --silent vault -- grant demo coder')).code, 0)
   t.match(await runFor(folder, command), { code: 0, output: '"credential":"right"' })
   t.match(await runFor(folder, 'npm run --silent vault -- audit verify'), { code: 0 })

@@ -10,6 +10,9 @@ import { listOf, onlyWord, OWNER_OPTIONS, readCredential, type VaultContext } fr
 
 const JSON_OPTION = { json: { type: 'boolean', default: false } } as const
 
+/** What a command with a credential takes. Whoever typed the credential as an argument reads here where it belongs. */
+const NAME_ALONE = 'the name of a SERVICE, and the credential from standard input (… < FILE)'
+
 /** Adds an entry. What a preset of its name says need not be given. */
 export async function add({ args, env, io, input }: VaultContext): Promise<void> {
   const { values, positionals } = parseArgs({
@@ -32,7 +35,7 @@ export async function add({ args, env, io, input }: VaultContext): Promise<void>
       decode: { type: 'boolean' },
     },
   })
-  const service = onlyWord(positionals, 'add', 'the name of a SERVICE')
+  const service = onlyWord(positionals, 'add', NAME_ALONE)
   if (values.header !== undefined && values.basic !== undefined)
     throw wrongUsage('vault', 'vault add takes --header or --basic, and not both')
   const socket = ownerSocketOf(values.socket, env)
@@ -146,7 +149,7 @@ export async function rotate({ args, env, io, input }: VaultContext): Promise<vo
       back: { type: 'boolean', default: false },
     },
   })
-  const service = onlyWord(positionals, 'rotate', 'the name of a SERVICE')
+  const service = onlyWord(positionals, 'rotate', NAME_ALONE)
   if (values.back && values.overlap !== undefined)
     throw wrongUsage('vault', 'vault rotate takes --back or --overlap, and not both')
   const overlap = values.overlap === undefined ? 0 : parseDuration(values.overlap)

@@ -37,8 +37,10 @@ export async function lease({ args, env, io }: VaultContext): Promise<void> {
   else {
     io.out(`${answer.token}\n`)
     const where =
-      answer.base_url ?? 'through "workspace-gateway vault exec" (VAULT_PORT is not set)'
-    io.err(`workspace-gateway: valid until ${answer.expires_at}, at ${where}\n`)
+      answer.base_url === null
+        ? `at the agent's socket, path /s/${service}/… (VAULT_PORT is not set)`
+        : `at ${answer.base_url}`
+    io.err(`workspace-gateway: valid until ${answer.expires_at}, ${where}\n`)
   }
 }
 

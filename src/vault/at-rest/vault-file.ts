@@ -90,7 +90,7 @@ function unlock(
   if (dataKey === undefined)
     throw refusal(
       file,
-      'does not open with this master key: VAULT_MASTER_KEY is another key, or the wrapped key in the file was changed',
+      'does not open with this master key: the key is another one (after "workspace-gateway vault rekey", give the new one), or the wrapped key in the file was changed',
     )
   return { document, dataKey }
 }

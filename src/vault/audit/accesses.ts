@@ -5,12 +5,16 @@
 import type { AuditFacts, UseAudit } from '../audit-row.ts'
 import type { AccessesAnswer, AccessView } from '../protocol.ts'
 import type { AuditRow } from './audit-line.ts'
+import type { VaultErrorCode } from '../vault-errors.ts'
 
 /** How many pairs of agent and service are kept. */
 const MAX_PAIRS = 500
 
 /** A longer path is cut (characters), because the agent chooses it. */
 const MAX_PATH_LENGTH = 200
+
+/** A refusal that is not counted: git sends each first request without its lease, and repeats it when it is asked for one. */
+const UNASKED: VaultErrorCode = 'lease-missing'
 
 /** The facts of a row, its number and its time (RFC 3339). */
 type Noted = AuditFacts & Pick<AuditRow, 'n' | 'time'>
@@ -80,6 +84,7 @@ export class Accesses {
   #note(row: Noted): void {
     if (row.op !== 'use' && row.op !== 'deny') return
     if (row.agent === undefined || row.service === undefined) return
+    if (row.op === 'deny' && row.reason === UNASKED) return
     if (row.op === 'deny') this.#noteRefusal(this.#pairOf(row.agent, row.service), row)
     else if (row.of === undefined) this.#noteUse(this.#pairOf(row.agent, row.service), row)
     else this.#noteEnd(this.#pairOf(row.agent, row.service), row)

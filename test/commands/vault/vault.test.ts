@@ -101,7 +101,9 @@ t.test('a credential comes from standard input, and not from a terminal', async 
   })
   t.match(await run(env, 'add github', 'x'.repeat(5000)), { code: 1, err: /more than the 4096/ })
   await t.rejects(run(env, `add github --value ${NEW}`), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' })
-  t.match(await run(env, `add github ${NEW}`), { code: 64 })
+  const argument = await run(env, `add github ${NEW}`)
+  t.match(argument, { code: 64, err: /the credential from standard input/ })
+  t.notMatch(argument.err, NEW)
   const bad = await run(env, 'add github --grant mallory --methods fetch', `${NEW} x`)
   t.match(bad, {
     code: 1,
@@ -115,7 +117,11 @@ t.test('the audit log is shown, and a backup written once', async (t) => {
   const { sockets, owner, coder } = await startTestVault(t)
   const env = { VAULT_SOCKETS: sockets }
   const lease = await run(env, `lease github --ttl 60s --methods get --socket ${coder}`)
-  t.match(lease, { code: 0, out: /^hvl_[A-Za-z0-9]{32}\n$/, err: /valid until/ })
+  t.match(lease, {
+    code: 0,
+    out: /^hvl_[A-Za-z0-9]{32}\n$/,
+    err: /valid until [^ ]+, at the agent's socket, path \/s\/github\/… /,
+  })
   t.match(await run(env, `lease github --socket ${join(sockets, 'ops/agent.sock')}`), {
     ...{ code: 1, err: /"ops" has no grant for "github"; .*vault grant github ops/ },
   })

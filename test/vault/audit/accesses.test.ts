@@ -56,6 +56,7 @@ t.test('refusals are counted beside the uses, and other operations not at all', 
   audit.write(use)
   audit.write(deny)
   audit.write({ ...deny, reason: 'method-not-allowed' })
+  audit.write({ ...deny, reason: 'lease-missing' }) // git's first request is one
   for (const op of ['lease', 'grant', 'reflected', 'suspend'] as const) audit.write({ ...use, op })
   audit.write({ op: 'deny', agent: 'coder', reason: 'bad-target 3 more in a minute' })
   audit.write({ op: 'deny', service: 'github', reason: 'lease-invalid' })
