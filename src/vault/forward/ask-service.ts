@@ -45,7 +45,7 @@ export async function askService(
   refuseUse(run)
   const credential = newestOf(entry).value
   const headers = requestHeaders(entry.policy, request.rawHeaders, credential, isUpgrade)
-  const route = parts.dialler.routeTo(entry)
+  const route = parts.dialler.routeTo(run.use)
   await run.begin()
   const mayRepeat =
     SAFE_METHODS.includes(run.method) &&
