@@ -305,3 +305,23 @@ t.test('a request that runs goes on when the connections of many others are kept
   held[0]?.end('whole')
   t.match((await running).body, 'whole')
 })
+
+t.test('a service that puts its answer off without end is given up', async (t) => {
+  const interim = (count: number) => 'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n'.repeat(count)
+  let isClosed = false
+  const service = await startByteService(t, (head, socket) => {
+    if (head.includes('/patient')) return interim(100) + answerText('at last')
+    socket.on('close', () => (isClosed = true))
+    const more = () => {
+      while (socket.writable && socket.write(interim(500)));
+    }
+    socket.on('drain', more)
+    more()
+    return undefined
+  })
+  const vault = await startVault(t, service.origin)
+  t.equal((await send(vault.port, 'GET /s/github/patient', [LEASE])).body, 'at last')
+  const { status, headers } = await send(vault.port, 'GET /s/github/endless', [LEASE])
+  t.same([status, headers['x-vault-error']], [502, 'answer-malformed'])
+  await eventually(() => isClosed, 'the connection is closed')
+})
