@@ -27,6 +27,12 @@ const LONGEST_CONNECTION_MS = 300_000
 /** A request that must not be sent twice takes no connection that has been idle for longer (ms): the service may be closing it. */
 const FRESH_MS = 1000
 
+/**
+ * Idle connections that are kept for one agent, whatever the number of its entries: src/vault/doors/room.ts counts on no more than one
+ * for each of its own connections, of which there are 64 unless few files may be open.
+ */
+const MAX_IDLE = 64
+
 /** The connections of so many pairs of entry and agent are kept. */
 const MAX_ROUTES = 256
 
@@ -41,6 +47,7 @@ export interface Route {
 
 /** A route, and whose it is. */
 interface Known {
+  readonly agent: string
   readonly entryId: string
   readonly key: string
   readonly route: Route
@@ -87,8 +94,8 @@ export class Dialler {
     const known = this.#routes.get(name)
     this.#routes.delete(name)
     if (known !== undefined && known.key !== key) this.#retire(known.route)
-    const route = known?.key === key ? known.route : this.#newRoute(policy)
-    this.#routes.set(name, { entryId: id, key, route })
+    const route = known?.key === key ? known.route : this.#newRoute(agent, policy)
+    this.#routes.set(name, { agent, entryId: id, key, route })
     this.#dropOldest()
     return route
   }
@@ -107,6 +114,14 @@ export class Dialler {
     const before = this.#stopwatch() - FRESH_MS
     for (const socket of idleOf(agent))
       if ((this.#kept.get(socket)?.last ?? 0) < before) socket.destroy()
+  }
+
+  /** Whether one more connection may be kept for an agent. */
+  #hasRoom(name: string): boolean {
+    let idle = 0
+    for (const { agent, route } of this.#routes.values())
+      if (agent === name) idle += idleOf(route.agent).length
+    return idle < MAX_IDLE
   }
 
   /** Notes when a connection is kept. @returns whether it may be kept */
@@ -136,7 +151,7 @@ export class Dialler {
     for (const socket of idleOf(agent)) socket.destroy()
   }
 
-  #newRoute(policy: Policy): Route {
+  #newRoute(name: string, policy: Policy): Route {
     const { protocol, hostname, port } = new URL(policy.origin)
     const host = hostname.replace(/^\[|\]$/g, '')
     const isHttps = protocol === 'https:'
@@ -157,7 +172,7 @@ export class Dialler {
       : new HttpAgent(options)
     const keep = agent.keepSocketAlive.bind(agent) as (socket: Duplex) => boolean // whose type forgets the result
     agent.keepSocketAlive = (socket) =>
-      !this.#retired.has(agent) && this.#keep(socket) && keep(socket)
+      !this.#retired.has(agent) && this.#hasRoom(name) && this.#keep(socket) && keep(socket)
     return { isHttps, host, port: Number(port) || (isHttps ? 443 : 80), agent }
   }
 
