@@ -158,6 +158,7 @@ async function startWith(
       return [...versions, ...others.flatMap((other) => (other.id === id ? [] : other.versions))]
     },
   })
+  vault.onChange((before) => forwarding.follow(before))
   const startedAt = new Date().toISOString()
   const doors: OpenDoors = await openDoors(owner, {
     ...{ config, entries: vault, audit: accesses.audit, forwarding, denials, logger, presetOf },

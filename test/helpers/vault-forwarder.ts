@@ -37,6 +37,10 @@ export interface TestVault {
   readonly isSuspended: () => boolean
   /** Revokes the lease. */
   readonly revoke: () => void
+  /** From now on, requests are those of another agent. */
+  readonly useAs: (agent: string) => void
+  /** Changes the entry, of which the forwarder hears. */
+  readonly change: (policy: Partial<Policy>) => void
   /** From now on the audit log cannot be written. */
   readonly failAudit: () => void
 }
@@ -67,6 +71,7 @@ export async function startVault(
 ): Promise<TestVault> {
   const { policy = {}, value = CREDENTIAL, kept = [], ...rest } = options
   let entry: Entry = entryOf({ origin, ...policy }, value)
+  let agent = 'coder'
   const audit = new MemoryAudit()
   const lease = new AbortController()
   const lines: string[] = []
@@ -85,7 +90,7 @@ export async function startVault(
     const [, path = '', query = ''] = /^\/s\/github(\/[^?]*)(\?.*)?$/s.exec(url) ?? []
     if (path === '') return undefined
     return {
-      ...{ agent: 'coder', entry, path, query },
+      ...{ agent, entry, path, query },
       lease: { shortHash: '0a1b2c3d', revoked: lease.signal },
     }
   }
@@ -115,6 +120,12 @@ export async function startVault(
     log: () => lines.join(''),
     isSuspended: () => entry.policy.suspended,
     revoke: () => lease.abort(),
+    useAs: (other) => void (agent = other),
+    change: (changed) => {
+      const before = entry
+      entry = { ...entry, policy: { ...entry.policy, ...changed } }
+      forwarder.follow(before)
+    },
     failAudit: () => void (audit.isBroken = true),
   }
 }

@@ -1,6 +1,7 @@
 /** Does a rotation disturb the requests that run? An agent asks all the time, and the owner gives new credentials in between. */
 import { once } from 'node:events'
 import { Agent, request, type IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import t from 'tap'
 import { startRunningVault } from '../helpers/running-vault.ts'
 import { startUpstream } from '../helpers/upstream.ts'
@@ -73,3 +74,29 @@ async function statusOf(agent: Agent, socketPath: string, lease: string): Promis
   await once(answer, 'end')
   return answer.statusCode ?? 0
 }
+
+t.test(
+  'idle connections to the service are closed by the time the owner is answered',
+  async (t) => {
+    let count = 0
+    const { url, server } = await startUpstream(t)
+    server.on('connection', (socket: Socket) => {
+      count++
+      socket.on('close', () => count--)
+    })
+    const vault = await startRunningVault(t)
+    await vault.add(url)
+    const lease = await vault.lease()
+    const agent = new Agent()
+    for (const [path, body] of [
+      ['rotate', { value: credential(2) }],
+      ['revoke', { agents: ['coder'] }],
+    ] as const) {
+      t.equal(await statusOf(agent, vault.coder, lease), 200)
+      t.equal(count, 1)
+      await vault.command(`/v1/entries/github/${path}`, body)
+      await vault.command('/v1/status') // a way there and back, behind the end of the connection
+      t.equal(count, 0, path)
+    }
+  },
+)

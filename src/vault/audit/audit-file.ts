@@ -95,7 +95,7 @@ export class AuditFile {
     this.#fd = fd
     this.#opened = { ino, dev }
     this.#length = 0
-    closeSync(before)
+    closeAnyway(before)
   }
 
   /** Appends lines, each with its line break. They are not yet on the disk. @throws an error; nothing is appended then */
@@ -133,7 +133,8 @@ export class AuditFile {
   }
 
   close(): void {
-    closeSync(this.#fd)
+    if (this.#hasRest) this.#cut()
+    closeAnyway(this.#fd)
   }
 
   #cut(): void {
@@ -164,6 +165,15 @@ export class AuditFile {
     ftruncateSync(this.#fd, from + breakAt + 1)
     fsyncSync(this.#fd)
     this.#length = from + breakAt + 1
+  }
+}
+
+/** Everything is on the disk by fdatasync. An error of close(2) says nothing of that, and the descriptor is closed in any case. */
+function closeAnyway(fd: number): void {
+  try {
+    closeSync(fd)
+  } catch {
+    // The log has moved on to the next file, or is at its end.
   }
 }
 

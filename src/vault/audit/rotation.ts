@@ -35,7 +35,7 @@ export function olderFilesOf(path: string): OlderFile[] {
     .toSorted((one, other) => one.lastRow - other.lastRow)
 }
 
-/** Takes back what a killed process has left of a rotation: the log is still the file that it was. @throws an error of the system */
+/** Takes back what a rotation has left that was killed, or that failed twice: the log is still the file that it was. @throws an error of the system */
 export function takeBackRotation(path: string): void {
   rmSync(nextOf(path), { force: true })
   const log = lstatSync(path, { throwIfNoEntry: false })
@@ -55,7 +55,8 @@ export function beginNewFile(path: string, lastRow: number): number {
   const older = `${path}.${lastRow}`
   const next = nextOf(path)
   let state: 'begun' | 'linked' | 'moved' = 'begun'
-  rmSync(next, { force: true })
+  // A second name of the log would become an older file with rows that another one has too.
+  takeBackRotation(path)
   const fd = openSync(next, O_RDWR | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
   try {
     fsyncSync(fd)

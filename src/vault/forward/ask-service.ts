@@ -19,6 +19,9 @@ const MAX_HEAD_BYTES = 65_536
 /** A connection that was kept may have been closed by the service at this moment; then the request is sent again. */
 const MAX_TRIES = 10
 
+/** A service that says more often that its answer is still to come (1xx) is given up: such words can be endless. */
+const MAX_INTERIM = 100
+
 const SAFE_METHODS: readonly string[] = ['GET', 'HEAD', 'OPTIONS']
 
 /** What a service answered. */
@@ -45,7 +48,7 @@ export async function askService(
   refuseUse(run)
   const credential = newestOf(entry).value
   const headers = requestHeaders(entry.policy, request.rawHeaders, credential, isUpgrade)
-  const route = parts.dialler.routeTo(entry)
+  const route = parts.dialler.routeTo(run.use)
   await run.begin()
   const mayRepeat =
     SAFE_METHODS.includes(run.method) &&
@@ -121,6 +124,17 @@ function answerOf(
       const connected = () => run.expect('answer', timeouts.firstByteMs)
       if (isReady) connected()
       else socket.once(isTls ? 'secureConnect' : 'connect', connected)
+    })
+    let interim = 0
+    asked.on('information', () => {
+      if (++interim <= MAX_INTERIM) return
+      reject(
+        new VaultError(
+          'answer-malformed',
+          `the service put its answer off more than ${MAX_INTERIM} times`,
+        ),
+      )
+      asked.destroy()
     })
     asked.once('response', (answer) => {
       // Node takes 101 without Upgrade for a whole answer. The agent would take what follows for another protocol, or for its answer.

@@ -8,7 +8,8 @@ import { Agent as HttpsAgent } from 'node:https'
 import { isIP, type LookupFunction } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls'
-import type { Entry, Policy } from '../policy.ts'
+import type { Policy } from '../policy.ts'
+import type { Use } from '../use.ts'
 import { addAnew, VaultError } from '../vault-errors.ts'
 import { mayDial } from './addresses.ts'
 
@@ -26,8 +27,14 @@ const LONGEST_CONNECTION_MS = 300_000
 /** A request that must not be sent twice takes no connection that has been idle for longer (ms): the service may be closing it. */
 const FRESH_MS = 1000
 
-/** The connections of so many entries are kept. */
-const MAX_AGENTS = 256
+/**
+ * Idle connections that are kept for one agent, whatever the number of its entries: src/vault/doors/room.ts counts on no more than one
+ * for each of its own connections, of which there are 64 unless few files may be open.
+ */
+const MAX_IDLE = 64
+
+/** The connections of so many pairs of entry and agent are kept. */
+const MAX_ROUTES = 256
 
 /** Where a service is, and the connections to it. */
 export interface Route {
@@ -38,15 +45,28 @@ export interface Route {
   readonly agent: HttpAgent
 }
 
-/** The connections to services. Each entry has its own, so that none is shared with another entry. */
+/** A route, and whose it is. */
+interface Known {
+  readonly agent: string
+  readonly entryId: string
+  readonly key: string
+  readonly route: Route
+}
+
+/**
+ * The connections to services. Each entry has its own, and of these each agent: a service that takes a body for a second request
+ * answers it on the same connection, and another agent would read that answer as its own.
+ */
 export class Dialler {
   readonly #lookup: Lookup
   readonly #secureContext: SecureContext
   readonly #stopwatch: () => number
   /** By the connection: when it was first kept, and when it was kept last. */
   readonly #kept = new WeakMap<Duplex, { readonly since: number; readonly last: number }>()
-  /** By the id of the entry, those used longest ago first. */
-  readonly #routes = new Map<string, { readonly key: string; readonly route: Route }>()
+  /** By the agent and the id of the entry, those used longest ago first. */
+  readonly #routes = new Map<string, Known>()
+  /** Those whose connections are kept no longer. */
+  readonly #retired = new WeakSet<HttpAgent>()
 
   /**
    * @param extraCa certificates (PEM) that are trusted besides those that Node has
@@ -68,22 +88,40 @@ export class Dialler {
   }
 
   /** @throws {VaultError} `address-not-allowed` when the origin itself says an address that may not be dialled */
-  routeTo({ id, policy }: Entry): Route {
+  routeTo({ agent, entry: { id, policy } }: Pick<Use, 'agent' | 'entry'>): Route {
+    const name = JSON.stringify([agent, id])
     const key = `${policy.origin} ${policy.allowPrivate}`
-    const known = this.#routes.get(id)
-    this.#routes.delete(id)
-    if (known !== undefined && known.key !== key) known.route.agent.destroy()
-    const route = known?.key === key ? known.route : this.#newRoute(policy)
-    this.#routes.set(id, { key, route })
+    const known = this.#routes.get(name)
+    this.#routes.delete(name)
+    if (known !== undefined && known.key !== key) this.#retire(known.route)
+    const route = known?.key === key ? known.route : this.#newRoute(agent, policy)
+    this.#routes.set(name, { agent, entryId: id, key, route })
     this.#dropOldest()
     return route
+  }
+
+  /** Closes the idle connections of an entry, and keeps none of those in use. */
+  forget(entryId: string): void {
+    for (const [name, known] of this.#routes) {
+      if (known.entryId !== entryId) continue
+      this.#retire(known.route)
+      this.#routes.delete(name)
+    }
   }
 
   /** Closes the idle connections of a route that a request which must not be sent twice cannot take. */
   dropStale({ agent }: Route): void {
     const before = this.#stopwatch() - FRESH_MS
-    for (const socket of Object.values(agent.freeSockets).flatMap((sockets) => sockets ?? []))
+    for (const socket of idleOf(agent))
       if ((this.#kept.get(socket)?.last ?? 0) < before) socket.destroy()
+  }
+
+  /** Whether one more connection may be kept for an agent. */
+  #hasRoom(name: string): boolean {
+    let idle = 0
+    for (const { agent, route } of this.#routes.values())
+      if (agent === name) idle += idleOf(route.agent).length
+    return idle < MAX_IDLE
   }
 
   /** Notes when a connection is kept. @returns whether it may be kept */
@@ -102,12 +140,18 @@ export class Dialler {
 
   #dropOldest(): void {
     const [oldest] = this.#routes
-    if (this.#routes.size <= MAX_AGENTS || oldest === undefined) return
-    oldest[1].route.agent.destroy()
+    if (this.#routes.size <= MAX_ROUTES || oldest === undefined) return
+    this.#retire(oldest[1].route)
     this.#routes.delete(oldest[0])
   }
 
-  #newRoute(policy: Policy): Route {
+  /** Not with Agent.destroy(), which ends the requests that run, too. */
+  #retire({ agent }: Route): void {
+    this.#retired.add(agent)
+    for (const socket of idleOf(agent)) socket.destroy()
+  }
+
+  #newRoute(name: string, policy: Policy): Route {
     const { protocol, hostname, port } = new URL(policy.origin)
     const host = hostname.replace(/^\[|\]$/g, '')
     const isHttps = protocol === 'https:'
@@ -127,7 +171,8 @@ export class Dialler {
         })
       : new HttpAgent(options)
     const keep = agent.keepSocketAlive.bind(agent) as (socket: Duplex) => boolean // whose type forgets the result
-    agent.keepSocketAlive = (socket) => this.#keep(socket) && keep(socket)
+    agent.keepSocketAlive = (socket) =>
+      !this.#retired.has(agent) && this.#hasRoom(name) && this.#keep(socket) && keep(socket)
     return { isHttps, host, port: Number(port) || (isHttps ? 443 : 80), agent }
   }
 
@@ -163,6 +208,10 @@ export class Dialler {
       throw notAllowed(policy)
     return addresses
   }
+}
+
+function idleOf({ freeSockets }: HttpAgent): Duplex[] {
+  return Object.values(freeSockets).flatMap((sockets) => sockets ?? [])
 }
 
 /** node:net looks no address up, so an origin that is one is checked here. */

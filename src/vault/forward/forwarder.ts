@@ -78,6 +78,15 @@ export class Forwarder implements Forwarding {
     return this.#kept(forwardUpgrade(this.#parts, use, request, socket, head))
   }
 
+  /**
+   * Hears of each change of an entry: no idle connection to its service outlives it. Requests that run go on, unless their lease is
+   * revoked.
+   * @param before the entry as it was; undefined for a new one
+   */
+  follow(before: Entry | undefined): void {
+    if (before !== undefined) this.#parts.dialler.forget(before.id)
+  }
+
   async close(): Promise<void> {
     await Promise.all(this.#running)
     this.#parts.dialler.close()

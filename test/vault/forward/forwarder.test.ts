@@ -1,6 +1,8 @@
 /** How does a request pass? Audited before it leaves, whole or visibly broken, and ended with its lease. */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import t from 'tap'
 import { eventually } from '../../helpers/waiting.ts'
 import { dechunk, gather, open, requestBytes, send } from '../../helpers/wire.ts'
@@ -234,4 +236,92 @@ t.test('a connection is kept for five minutes at most, however busy it is', asyn
     dials.push(service.dials())
   }
   t.same(dials, [1, 1, 1, 2, 2])
+})
+
+t.test(
+  'a service that takes a body for a second request does not answer another agent with it',
+  async (t) => {
+    let answerLate = (): void => {}
+    const service = await startByteService(t, (_head, socket) => {
+      const answers = (text: string) =>
+        `HTTP/1.1 200 OK\r\nContent-Length: ${text.length}\r\n\r\n${text}`
+      answerLate = () => void socket.write(answers('of the hidden request'))
+      socket.write(answers('first'))
+      return undefined
+    })
+    const vault = await startVault(t, service.origin)
+    const hidden = 'GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n'
+    const length = `Content-Length: ${hidden.length}`
+    const answer = await send(vault.port, 'POST /s/github/x', [LEASE, length], hidden)
+    t.equal(answer.body, 'first')
+    vault.useAs('researcher')
+    const lateForFirst = answerLate
+    const others = send(vault.port, 'GET /s/github/mine', [LEASE])
+    await eventually(() => service.received().includes('GET /mine'), 'the request of the other')
+    lateForFirst()
+    t.equal((await others).body, 'first')
+    t.equal(service.dials(), 2)
+  },
+)
+
+t.test('no idle connection to a service outlives a change of its entry', async (t) => {
+  let count = 0
+  const held: ServerResponse[] = []
+  const service = await startUpstream(t, (request, response) => {
+    if (request.url === '/held') held.push(response)
+    else response.end('ok')
+  })
+  service.server.on('connection', (socket: Socket) => {
+    count++
+    socket.on('close', () => count--)
+  })
+  const vault = await startVault(t, service.url)
+  const running = send(vault.port, 'GET /s/github/held', [LEASE])
+  await eventually(() => held.length === 1, 'a request that runs')
+  await send(vault.port, 'GET /s/github/x', [LEASE])
+  vault.useAs('researcher')
+  await send(vault.port, 'GET /s/github/x', [LEASE])
+  t.equal(count, 3)
+  vault.change({ grants: [] })
+  await eventually(() => count === 1, 'idle connections are closed')
+  held[0]?.end('whole')
+  t.equal((await running).body.includes('whole'), true, 'what runs goes on')
+  await eventually(() => count === 0, 'its connection is not kept')
+})
+
+t.test('a request that runs goes on when the connections of many others are kept', async (t) => {
+  const held: ServerResponse[] = []
+  const service = await startUpstream(t, (request, response) => {
+    if (request.url === '/held') held.push(response)
+    else response.end('ok')
+  })
+  const vault = await startVault(t, service.url)
+  const running = send(vault.port, 'GET /s/github/held', [LEASE])
+  await eventually(() => held.length === 1, 'a request that runs')
+  for (let i = 0; i < 257; i++) {
+    vault.useAs(`agent-${i}`)
+    await send(vault.port, 'GET /s/github/x', [LEASE])
+  }
+  held[0]?.end('whole')
+  t.match((await running).body, 'whole')
+})
+
+t.test('a service that puts its answer off without end is given up', async (t) => {
+  const interim = (count: number) => 'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n'.repeat(count)
+  let isClosed = false
+  const service = await startByteService(t, (head, socket) => {
+    if (head.includes('/patient')) return interim(100) + answerText('at last')
+    socket.on('close', () => (isClosed = true))
+    const more = () => {
+      while (socket.writable && socket.write(interim(500)));
+    }
+    socket.on('drain', more)
+    more()
+    return undefined
+  })
+  const vault = await startVault(t, service.origin)
+  t.equal((await send(vault.port, 'GET /s/github/patient', [LEASE])).body, 'at last')
+  const { status, headers } = await send(vault.port, 'GET /s/github/endless', [LEASE])
+  t.same([status, headers['x-vault-error']], [502, 'answer-malformed'])
+  await eventually(() => isClosed, 'the connection is closed')
 })
