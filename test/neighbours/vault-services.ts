@@ -103,7 +103,7 @@ async function answer(
   request.resume()
   if (url === '/v1/messages') await stream(response, MESSAGES, services)
   else if (url === '/v1/chat/completions') await stream(response, COMPLETIONS, services)
-  else if (url.startsWith('/repos/events')) await stream(response, PIECES, services)
+  else if (url.startsWith('/repos/events')) await stream(response, LINES, services)
   else response.writeHead(200, { 'Content-Type': 'application/json' }).end('{"name":"site"}')
 }
 
@@ -158,6 +158,9 @@ const chunk = (content: string) => {
   const all = { id: 'c1', object: 'chat.completion.chunk', created: 1, model: 'fake-1', choices }
   return `data: ${JSON.stringify(all)}\n\n`
 }
+
+/** The pieces as lines: what comes behind the last line break waits for more (docs/vault.md). */
+const LINES = [`${PIECES[0]}\n`, `${PIECES[1]}\n`] as const
 
 /** The events of OpenAI's chat completions. */
 const COMPLETIONS: readonly [string, string] = [
