@@ -162,7 +162,11 @@ export class Forwarder implements Forwarding {
       // An event stream may have no event for a while.
       if (!('content-length' in answer.headers)) response.flushHeaders()
       const body = decodedBody(answer, head.coding)
-      await pumpAnswer(body, response, new Scrubber(automaton), run)
+      const length = head.coding === undefined ? answer.headers['content-length'] : undefined
+      await pumpAnswer(body, response, new Scrubber(automaton), {
+        run,
+        length: length === undefined ? undefined : Number(length),
+      })
     } else answer.resume()
     await finished(response, run)
   }

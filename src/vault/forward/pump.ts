@@ -14,18 +14,24 @@ export function decodedBody(answer: IncomingMessage, coding: Coding | undefined)
   return pipeline(answer, ...streams, () => {})
 }
 
-/** Passes an answer on, scrubbed. Rejects when it is broken, or when the use is ended. Does not end the sink. */
+/**
+ * Passes an answer on, scrubbed. Rejects when it is broken, or when the use is ended. Does not end the sink.
+ * @param length The bytes of the source; undefined when they are not known. The last of them then leave with those before.
+ */
 export async function pumpAnswer(
   source: Readable,
   sink: Writable,
   scrubber: Scrubber,
-  run: RunningUse,
+  { run, length }: { readonly run: RunningUse; readonly length?: number | undefined },
 ): Promise<void> {
+  let received = 0
   for await (const chunk of source) {
+    received += (chunk as Buffer).length
     const scrubbed = scrubber.push(chunk as Buffer)
     if (scrubber.hits > 0) run.reflected()
-    run.bytes += scrubbed.length
-    await put(sink, scrubbed, run)
+    const whole = received === length ? Buffer.concat([scrubbed, scrubber.end()]) : scrubbed
+    run.bytes += whole.length
+    await put(sink, whole, run)
   }
   const rest = scrubber.end()
   run.bytes += rest.length

@@ -100,7 +100,7 @@ async function passAnswer(
   begin(parts, run, agents, socket, ['Connection', 'close'])
   if (agents.hasBody) {
     const scrubber = new Scrubber(parts.automatonOf(run.use.entry))
-    await pumpAnswer(decodedBody(answer, agents.coding), socket, scrubber, run)
+    await pumpAnswer(decodedBody(answer, agents.coding), socket, scrubber, { run })
   }
   endSoon(socket)
 }
