@@ -6,6 +6,7 @@ import { existsSync, lstatSync, renameSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import { readBody } from '../http/read-body.ts'
 import { ALIVE_MS, canConnect } from '../services/can-connect.ts'
 import { DETAILS } from '../answers/details.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../answers/errors.ts'
@@ -208,17 +209,12 @@ function decoded(segment: string): string | undefined {
 }
 
 async function readJson(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > MAX_BODY_BYTES)
-      throw new GatewayError('body-too-large', { reason: `at most ${MAX_BODY_BYTES} bytes` })
-    chunks.push(chunk)
-  }
-  if (size === 0) return undefined
+  const reason = `at most ${MAX_BODY_BYTES} bytes`
+  const tooLong = () => new GatewayError('body-too-large', { reason })
+  const body = await readBody(request, MAX_BODY_BYTES, tooLong)
+  if (body.length === 0) return undefined
   try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8')) as unknown
+    return JSON.parse(body.toString('utf8')) as unknown
   } catch (cause) {
     throw new GatewayError('bad-request', { reason: 'the body is not JSON', cause })
   }

@@ -266,3 +266,11 @@ export function codeOf(error: unknown): string {
   if (typeof error !== 'object' || error === null || !('code' in error)) return ''
   return typeof error.code === 'string' ? error.code : ''
 }
+
+/** Why nobody has answered, for the log: the code of the system's error, `ETIMEDOUT` when a time limit was over, or `failed`. */
+export function noAnswerReason(error: unknown): string {
+  const code = codeOf(error)
+  if (code === 'ABORT_ERR' || (error instanceof Error && error.name === 'TimeoutError'))
+    return 'ETIMEDOUT'
+  return code === '' ? 'failed' : code
+}

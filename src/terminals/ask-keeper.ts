@@ -1,7 +1,8 @@
 /** How is the keeper of terminals asked? With one HTTP request over its Unix socket, bounded in time and in size. */
 import { request, type IncomingMessage } from 'node:http'
-import { codeOf } from '../answers/errors.ts'
+import { noAnswerReason } from '../answers/errors.ts'
 import type { ServiceAddress } from '../config/values.ts'
+import { readBody } from '../http/read-body.ts'
 import { greetingIn, NotKeeperError, type Greeting } from './keeper-answers.ts'
 import { READY_PATH, type KeeperReady } from './protocol.ts'
 
@@ -38,7 +39,7 @@ export async function lookAtTerminals(address: ServiceAddress): Promise<Terminal
       : { kind: 'keeper', ready }
   } catch (error) {
     if (error instanceof NotKeeperError) return { kind: 'ttyd' }
-    const why = whyOf(error)
+    const why = noAnswerReason(error)
     return { kind: 'away', isAbsent: why === 'ENOENT' || why === 'ECONNREFUSED', why }
   }
 }
@@ -75,22 +76,7 @@ export async function askKeeper(
 
 async function textOf(answer: IncomingMessage): Promise<Buffer> {
   if (answer.statusCode !== 200) throw new NotKeeperError(`it answered ${answer.statusCode}`)
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of answer as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > MAX_ANSWER_BYTES) throw new NotKeeperError('it answered too much')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
-}
-
-/** Why nobody answered: the code of the system's error, or `ETIMEDOUT`. */
-export function whyOf(error: unknown): string {
-  const code = codeOf(error)
-  if (code === 'ABORT_ERR' || (error instanceof Error && error.name === 'TimeoutError'))
-    return 'ETIMEDOUT'
-  return code === '' ? 'failed' : code
+  return await readBody(answer, MAX_ANSWER_BYTES, () => new NotKeeperError('it answered too much'))
 }
 
 function jsonIn(text: Buffer): unknown {

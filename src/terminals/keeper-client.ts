@@ -4,12 +4,12 @@
  */
 import type { Logger } from 'pino'
 import { KEEPER_AWAY_DETAIL } from '../answers/details.ts'
-import { GatewayError } from '../answers/errors.ts'
+import { GatewayError, noAnswerReason } from '../answers/errors.ts'
 import type { ServiceAddress } from '../config/values.ts'
 import { headerSafe } from '../http/to-service.ts'
 import type { Session } from '../identity/session.ts'
 import type { Watched } from '../limits/watchdog.ts'
-import { askKeeper, lookAtTerminals, whyOf, type TerminalSide } from './ask-keeper.ts'
+import { askKeeper, lookAtTerminals, type TerminalSide } from './ask-keeper.ts'
 import { countIn, entriesIn } from './keeper-answers.ts'
 import {
   SESSION_HEADERS,
@@ -288,7 +288,7 @@ class AwayError extends Error {}
 
 /** The reason of a failure for the log: a code of the system, or one of our fixed texts. */
 function whyText(error: unknown): string {
-  const code = whyOf(error)
+  const code = noAnswerReason(error)
   return code === 'failed' && error instanceof Error ? error.message : code
 }
 

@@ -1,5 +1,6 @@
 /** How is a door of the vault asked? With one HTTP request to its Unix socket, within a time limit, for a response of bounded size. */
 import { request, type IncomingMessage } from 'node:http'
+import { readBody } from '../http/read-body.ts'
 
 /** A question to a door. */
 export interface DoorQuestion {
@@ -37,16 +38,6 @@ export async function askDoor(
     .on('close', () => reject(new Error('the connection was closed without an answer')))
     .end(body === undefined ? undefined : JSON.stringify(body))
   const answer = await promise
-  return { status: answer.statusCode ?? 0, bytes: await bytesOf(answer, maxBytes) }
-}
-
-async function bytesOf(answer: IncomingMessage, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of answer as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > maxBytes) throw new Error('the answer is too long')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks)
+  const bytes = await readBody(answer, maxBytes, () => new Error('the answer is too long'))
+  return { status: answer.statusCode ?? 0, bytes }
 }

@@ -4,7 +4,7 @@
  */
 import { printable } from '../answers/printable.ts'
 import { VAULT_AWAY_DETAIL, vaultRefusalDetail } from '../answers/details.ts'
-import { codeOf, GatewayError } from '../answers/errors.ts'
+import { GatewayError, noAnswerReason } from '../answers/errors.ts'
 import { askDoor } from './ask-door.ts'
 import {
   accessesIn,
@@ -166,8 +166,5 @@ function awayError(why: string, cause: unknown): GatewayError {
 
 /** Why the vault has not answered, for the log: a code of the system, or one of our fixed texts. */
 function whyOf(error: unknown): string {
-  if (error instanceof Error && error.name === 'TimeoutError') return 'ETIMEDOUT'
-  const code = codeOf(error)
-  if (code === 'ABORT_ERR') return 'ETIMEDOUT'
-  return code !== '' ? code : error instanceof NotVaultError ? error.message : 'failed'
+  return error instanceof NotVaultError ? error.message : noAnswerReason(error)
 }
