@@ -1,8 +1,8 @@
 /** Which service can the vault of `npm start` be tried with? This made-up one, which serves only requests with its credential. */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { buildStandIn, listen, type Running } from './listener.ts'
+import { sameAs } from './same-as.ts'
 
 const EVENT_STREAM = { 'content-type': 'text/event-stream', 'cache-control': 'no-store' }
 const EVENTS = 5
@@ -32,7 +32,7 @@ function build({ credential, tickMs = 300 }: DemoServiceOptions) {
   const app = buildStandIn()
   const isRight = sameAs(`Bearer ${credential}`)
   app.addHook('onRequest', async function requireCredential(request, reply) {
-    if (isRight(request.headers.authorization ?? '')) return
+    if (isRight(request.headers.authorization)) return
     await reply.code(401).send({ error: 'This request has no credential of mine, or a wrong one.' })
   })
   app.get('/hello', async () => ({ hello: 'from the made-up service', credential: 'right' }))
@@ -48,11 +48,4 @@ async function* ticks(tickMs: number): AsyncGenerator<string> {
     yield `event: tick\ndata: {"count":${count},"of":${EVENTS}}\n\n`
     await delay(tickMs)
   }
-}
-
-/** Makes a constant-time comparison with `secret`. */
-function sameAs(secret: string): (guess: string) => boolean {
-  const digest = (text: string) => createHash('sha256').update(text).digest()
-  const expected = digest(secret)
-  return (guess) => timingSafeEqual(digest(guess), expected)
 }

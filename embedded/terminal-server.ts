@@ -1,9 +1,9 @@
 /** Who may reach a shell of the embedded workspace? Only a client with the user and password. The paths are ttyd's. */
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { buildStandIn, refuseUpgrade } from './listener.ts'
+import { sameAs } from './same-as.ts'
 
 const CHALLENGE = { 'www-authenticate': 'Basic realm="ttyd"' }
 
@@ -50,11 +50,4 @@ export function buildTerminalServer(
     else upgrade(request, socket, head)
   })
   return { app, isToken: sameAs(token) }
-}
-
-/** Makes a constant-time comparison with `secret`. */
-function sameAs(secret: string): (guess: unknown) => boolean {
-  const digest = (text: string) => createHash('sha256').update(text).digest()
-  const expected = digest(secret)
-  return (guess) => typeof guess === 'string' && timingSafeEqual(digest(guess), expected)
 }
