@@ -2,13 +2,14 @@
  * What does an agent's user see of the vault? Its own door, and no secret: not in environments, sockets, files or the data folder.
  * The test needs root, because it runs the vault and two agents as users of the machine.
  */
-import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { workspacesSocket } from '../../src/vault/protocol.ts'
-import { MAIN, temporaryFolder, watch } from '../helpers/process.ts'
-import { everythingIn, MASTER_KEY_TEXT, startRunningVault } from '../helpers/running-vault.ts'
+import { as, startVaultAs, userOf, whyNotAs, type User } from '../helpers/other-users.ts'
+import { MAIN, temporaryFolder } from '../helpers/process.ts'
+import { everythingIn, MASTER_KEY_TEXT } from '../helpers/running-vault.ts'
 import { startUpstream } from '../helpers/upstream.ts'
 import { CREDENTIAL } from '../helpers/vault-entry.ts'
 
@@ -17,60 +18,24 @@ const [VAULT, CODER, OPS] = ['daemon', 'games', 'mail'].map(userOf)
 
 const AGENT = new URL('../helpers/look-around.ts', import.meta.url).pathname
 
-/** Root alone may be another user, and other users must be able to read this checkout, which may be in a folder of root. */
-const canSwitch =
-  process.getuid?.() === 0 &&
-  [VAULT, CODER, OPS].every(
-    (user) =>
-      user !== undefined &&
-      spawnSync('setpriv', [...as(user), process.execPath, MAIN, 'version']).status === 0,
-  )
-
 t.test(
   'under the uid of an agent no secret can be read, and only its own door opens',
-  {
-    skip: canSwitch
-      ? false
-      : 'needs root, setpriv, the users of Debian, and a checkout that they can read',
-  },
+  { skip: whyNotAs([VAULT, CODER, OPS]) },
   async (t) => {
     if (VAULT === undefined || CODER === undefined || OPS === undefined) throw new Error('no users')
     const { url } = await startUpstream(t)
     const folder = temporaryFolder(t)
-    chmodSync(folder, 0o755)
     const sockets = join(folder, 'sockets')
-    for (const [path, mode, owner, group] of [
-      ['data', 0o700, VAULT.uid, VAULT.gid],
-      ['sockets', 0o711, VAULT.uid, VAULT.gid],
-      ['sockets/owner', 0o700, VAULT.uid, VAULT.gid],
-      ['sockets/coder', 0o2750, VAULT.uid, CODER.gid],
-      ['sockets/ops', 0o2750, VAULT.uid, OPS.gid],
-    ] as const) {
-      mkdirSync(join(folder, path))
-      chownSync(join(folder, path), owner, group)
-      chmodSync(join(folder, path), mode)
-    }
-    const vault = await startRunningVault(
-      t,
-      {
-        VAULT_FILE: join(folder, 'data/.vault.enc'),
-        VAULT_STATE_DIR: join(folder, 'data'),
-        VAULT_SOCKETS: sockets,
-        VAULT_AGENTS: `coder:${CODER.uid},ops:${OPS.uid}`,
-      },
-      (env) =>
-        watch(
-          t,
-          spawn(
-            'setpriv',
-            [...as(VAULT), 'env', '-u', 'NODE_OPTIONS', process.execPath, MAIN, 'vault'],
-            {
-              env,
-              stdio: ['ignore', 'pipe', 'pipe'],
-            },
-          ),
-        ),
-    )
+    const vault = await startVaultAs(t, VAULT, {
+      ...{ folder, coder: CODER, ops: OPS },
+      folders: [
+        ['data', 0o700, VAULT.uid, VAULT.gid],
+        ['sockets', 0o711, VAULT.uid, VAULT.gid],
+        ['sockets/owner', 0o700, VAULT.uid, VAULT.gid],
+        ['sockets/coder', 0o2750, VAULT.uid, CODER.gid],
+        ['sockets/ops', 0o2750, VAULT.uid, OPS.gid],
+      ],
+    })
     await vault.add(url)
     const lease = await vault.lease()
     const { pid } = vault.program
@@ -122,21 +87,4 @@ interface Seen {
   readonly readFiles: readonly string[]
   /** Everything that could be read. */
   readonly text: string
-}
-
-interface User {
-  readonly name: string
-  readonly uid: number
-  readonly gid: number
-}
-
-function userOf(name: string): User | undefined {
-  const found = new RegExp(`^${name}:[^:]*:(\\d+):(\\d+):`, 'm').exec(
-    readFileSync('/etc/passwd', 'utf8'),
-  )
-  return found === null ? undefined : { name, uid: Number(found[1]), gid: Number(found[2]) }
-}
-
-function as({ uid, gid }: User): string[] {
-  return [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups', '--no-new-privs']
 }

@@ -32,7 +32,8 @@ import { auditPathOf, ownerSocket } from '../../../src/vault/protocol.ts'
 import { selfCheck, type SelfCheck } from '../../../src/vault/self-check.ts'
 import { runCommand } from '../../helpers/command.ts'
 import { testSettings } from '../../helpers/gateway.ts'
-import { MAIN, temporaryFolder, watch } from '../../helpers/process.ts'
+import { as, startVaultAs, userOf, whyNotAs, type User } from '../../helpers/other-users.ts'
+import { MAIN, temporaryFolder } from '../../helpers/process.ts'
 import { MASTER_KEY_TEXT, startRunningVault } from '../../helpers/running-vault.ts'
 import { CREDENTIAL } from '../../helpers/vault-entry.ts'
 
@@ -588,59 +589,26 @@ t.test('the whole doctor prints these lines, and no secret', async (t) => {
 /** Users that every Debian has, and that own nothing: the vault, the agents coder and ops, and the gateway. */
 const [VAULT, CODER, OPS, GATEWAY] = ['daemon', 'games', 'mail', 'news'].map(userOf)
 
-/** Root alone may be another user, and other users must be able to read this checkout, which may be in a folder of root. */
-const canSwitch =
-  OWN === 0 &&
-  [VAULT, CODER, OPS, GATEWAY].every(
-    (user) =>
-      user !== undefined &&
-      spawnSync('setpriv', [...as(user), process.execPath, MAIN, 'version']).status === 0,
-  )
-
 t.test(
   'with a user for each, doctor passes as the gateway’s user, and finds each wrong owner and group',
-  {
-    skip: canSwitch
-      ? false
-      : 'needs root, setpriv, the users of Debian, and a checkout that they can read',
-  },
+  { skip: whyNotAs([VAULT, CODER, OPS, GATEWAY]) },
   async (t) => {
     if (VAULT === undefined || CODER === undefined) throw new Error('no users')
     if (OPS === undefined || GATEWAY === undefined) throw new Error('no users')
     const folder = temporaryFolder(t)
-    chmodSync(folder, 0o755)
     const sockets = join(folder, 'sockets')
-    for (const [path, mode, owner, group] of [
-      ['state', 0o700, GATEWAY.uid, GATEWAY.gid],
-      ['data', 0o700, VAULT.uid, VAULT.gid],
-      ['sockets', 0o711, 0, 0],
-      ['sockets/owner', 0o2750, VAULT.uid, GATEWAY.gid],
-      ['sockets/coder', 0o2750, VAULT.uid, CODER.gid],
-      ['sockets/ops', 0o2750, VAULT.uid, OPS.gid],
-    ] as const) {
-      mkdirSync(join(folder, path))
-      chownSync(join(folder, path), owner, group)
-      chmodSync(join(folder, path), mode)
-    }
     const file = join(folder, 'data/.vault.enc')
-    const vault = await startRunningVault(
-      t,
-      {
-        VAULT_FILE: file,
-        VAULT_STATE_DIR: join(folder, 'data'),
-        VAULT_SOCKETS: sockets,
-        VAULT_AGENTS: `coder:${CODER.uid},ops:${OPS.uid}`,
-      },
-      (env) =>
-        watch(
-          t,
-          spawn(
-            'setpriv',
-            [...as(VAULT), 'env', '-u', 'NODE_OPTIONS', process.execPath, MAIN, 'vault'],
-            { env, stdio: ['ignore', 'pipe', 'pipe'] },
-          ),
-        ),
-    )
+    const vault = await startVaultAs(t, VAULT, {
+      ...{ folder, coder: CODER, ops: OPS },
+      folders: [
+        ['state', 0o700, GATEWAY.uid, GATEWAY.gid],
+        ['data', 0o700, VAULT.uid, VAULT.gid],
+        ['sockets', 0o711, 0, 0],
+        ['sockets/owner', 0o2750, VAULT.uid, GATEWAY.gid],
+        ['sockets/coder', 0o2750, VAULT.uid, CODER.gid],
+        ['sockets/ops', 0o2750, VAULT.uid, OPS.gid],
+      ],
+    })
     const settings = { ...known(vault), GATEWAY_STATE_DIR: join(folder, 'state') }
     /** The real command, as a user. */
     const doctorAs = (user: User, tries = 5): Finding[] => {
@@ -708,23 +676,7 @@ t.test(
   },
 )
 
-interface User {
-  readonly uid: number
-  readonly gid: number
-}
-
-function userOf(name: string): User | undefined {
-  const found = new RegExp(`^${name}:[^:]*:(\\d+):(\\d+):`, 'm').exec(
-    readFileSync('/etc/passwd', 'utf8'),
-  )
-  return found === null ? undefined : { uid: Number(found[1]), gid: Number(found[2]) }
-}
-
 function ownersOf(path: string): [number, number] {
   const { uid, gid } = lstatSync(path)
   return [uid, gid]
-}
-
-function as({ uid, gid }: User): string[] {
-  return [`--reuid=${uid}`, `--regid=${gid}`, '--clear-groups', '--no-new-privs']
 }
