@@ -2,8 +2,18 @@
  * What does the vault see of itself? Owner and mode of its files, folders and sockets, the users of its agents, and the free space.
  * Doctor (src/commands/doctor/vault.ts) asks for it, because no other user may look at most of them, and judges it.
  */
-import { closeSync, constants, lstatSync, openSync, readdirSync, readFileSync } from 'node:fs'
-import { realpathSync, statfsSync, statSync, type Stats } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statfsSync,
+  statSync,
+  type Stats,
+} from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { codeOf } from '../answers/errors.ts'
 import type { VaultConfig } from '../config/vault-settings.ts'

@@ -19,7 +19,7 @@ const PORT_FACTOR = 4
 /** All other workspaces together have as much room as several agents; each of them has that of one (src/vault/doors/uses.ts). */
 const WORKSPACES_FACTOR = 4
 
-/** While the vault is not shared, every request of another workspace is refused at once. These few are of the reserve. */
+/** While the vault is not shared, every request of another workspace is refused at once. These few connections are part of the reserve. */
 const UNSHARED_CONNECTIONS = 16
 
 /** With fewer connections, tools that open many at once fail. */

@@ -29,7 +29,7 @@ const FRESH_MS = 1000
 
 /**
  * Idle connections that are kept for one agent, whatever the number of its entries: src/vault/doors/room.ts counts on no more than one
- * for each of its own connections, of which there are 64 unless few files may be open.
+ * for each of the agent's own connections, which are 64 or more unless few files may be open.
  */
 const MAX_IDLE = 64
 
