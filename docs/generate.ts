@@ -1,6 +1,8 @@
 /** Which pages are generated from the code? Those in PAGES, by `npm run docs`. test/drift.test.ts fails if they differ. */
 import { writeFileSync } from 'node:fs'
 import type { Setting } from '../src/config/setting.ts'
+import { LINK_SETTINGS } from '../src/config/link-settings.ts'
+import { RELAY_SETTINGS } from '../src/config/relay-settings.ts'
 import { SETTINGS } from '../src/config/settings.ts'
 import { TERMINALS_SETTINGS } from '../src/config/terminals-settings.ts'
 import { VAULT_SETTINGS } from '../src/config/vault-settings.ts'
@@ -43,6 +45,25 @@ ${settingRows(TERMINALS_SETTINGS)}
 | name | default | |
 | --- | --- | --- |
 ${settingRows(VAULT_SETTINGS)}
+
+## Of the relay server
+
+\`workspace-gateway relay\` ([relay.md](relay.md)) is a program of its own and reads these alone, from
+\`src/config/relay-settings.ts\`, by the rules of the gateway's. An unknown \`RELAY_…\` name is a problem.
+
+| name | default | |
+| --- | --- | --- |
+${settingRows(RELAY_SETTINGS)}
+
+## Of the link
+
+\`workspace-gateway link\` ([relay.md](relay.md)) is a program of its own and reads these from
+\`src/config/link-settings.ts\`, and of the gateway's \`GATEWAY_LINK_SOCKET\`, \`GATEWAY_WORKSPACE\` and
+\`GATEWAY_DOMAIN\`. None of them is a secret.
+
+| name | default | |
+| --- | --- | --- |
+${settingRows(LINK_SETTINGS)}
 `
 }
 

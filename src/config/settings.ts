@@ -276,6 +276,20 @@ export const SETTINGS = {
     accepts: 'an absolute path that leaves room for the names of the sockets',
     parse: parseDoorsFolder,
   }),
+  linkSocket: optional({
+    env: 'GATEWAY_LINK_SOCKET',
+    description:
+      'A Unix socket on which the link hands over the requests of paired devices. It is created with mode 600, and whoever can open it can speak for any device.',
+    accepts: 'an absolute path',
+    parse: parseSocketPath,
+  }),
+  linkOwnerSocket: optional({
+    env: 'GATEWAY_LINK_OWNER_SOCKET',
+    description:
+      "The owner's door of the link, as its own LINK_OWNER_SOCKET says. Without it the gateway's pages do not show devices.",
+    accepts: 'an absolute path',
+    parse: parseSocketPath,
+  }),
   pidFile: optional({
     env: 'GATEWAY_PID_FILE',
     description: 'A file that holds the process id while the gateway listens.',

@@ -1,7 +1,7 @@
 /** How is the text of a setting parsed? By the function of its kind here. Each throws an error with the problem as text. */
 import { isAbsolute, join, resolve } from 'node:path'
 import { parseNetworks, type Cidr } from '../http/address.ts'
-import { parseAuthority } from '../rules/host.ts'
+import { isLoopbackHost, parseAuthority } from '../rules/host.ts'
 import { COUNTED_SERVICES, type ServiceName } from '../rules/services.ts'
 import { RESERVED_PREFIXES } from '../rules/site-map.ts'
 import { isSubject, MAX_SUBJECT_LENGTH } from '../rules/subject.ts'
@@ -127,6 +127,29 @@ export function parseWebUrl(text: string): string {
   if (url.username !== '' || url.password !== '')
     throw new Error('has a user name or password in it')
   return url.href
+}
+
+/** Parses the origin of a WebSocket server: `wss://host[:port]`, or `ws://` on a loopback host, where nobody else can listen in. */
+export function parseRelayUrl(text: string): string {
+  const url = URL.parse(text)
+  if (url === null || !/^wss?:$/.test(url.protocol)) throw new Error('is not a wss:// URL')
+  if (url.username !== '' || url.password !== '')
+    throw new Error('has a user name or password in it')
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
+    throw new Error('has more than a host and a port')
+  const authority = parseAuthority(url.host)
+  if (authority === undefined) throw new Error('has no host name')
+  if (url.protocol === 'ws:' && !isLoopbackHost(authority))
+    throw new Error('is ws:// on a host that is not loopback; take wss://')
+  return `${url.protocol}//${url.host}`
+}
+
+/** Parses the URL of a Redis. Errors never quote it, because it may hold a password. */
+export function parseStoreUrl(text: string): string {
+  const url = URL.parse(text)
+  if (url === null || !/^rediss?:$/.test(url.protocol) || url.hostname === '')
+    throw new Error('is not a redis:// or rediss:// URL')
+  return text
 }
 
 /** Parses a path prefix of one or more whole segments, which no route of the gateway may use already. */

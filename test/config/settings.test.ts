@@ -60,6 +60,8 @@ t.test(
       sensitiveFiles: [],
       stateDir: '/data/gateway',
       vaultSockets: undefined,
+      linkSocket: undefined,
+      linkOwnerSocket: undefined,
       pidFile: undefined,
       hotRestart: false,
       drainSeconds: 4,
@@ -475,6 +477,8 @@ const VALUES: { [Name in keyof Config]: Spellings } = {
     good: [['/run/workspace/vault'], [`/${'v'.repeat(84)}`]],
     bad: ['vault', './vault', `/${'v'.repeat(85)}`, ''],
   },
+  linkSocket: { good: [['/run/workspace/link.sock']], bad: ['link.sock', './x', ''] },
+  linkOwnerSocket: { good: [['/run/workspace/link-owner.sock']], bad: ['x.sock', './x', ''] },
   pidFile: { good: [['/run/gateway.pid']], bad: ['gateway.pid', './x'] },
   drainSeconds: {
     good: [

@@ -1,0 +1,95 @@
+/**
+ * What goes through a channel? Records: a type, a length, a body, and zeros up to one of a few sizes, so that the relay does not learn
+ * how long a body is. All of it is encrypted.
+ */
+import { concat, readU16, u16, type Bytes } from './bytes.ts'
+import { MAX_MESSAGE_LENGTH, NoiseError, TAG_LENGTH } from './noise.ts'
+
+/** The types of records. */
+export const RECORD = {
+  /** The first record of a device. Nothing that a device has sent counts before it. */
+  ready: 0x01,
+  /** The daemon's answer to it, see messages.ts. */
+  welcome: 0x02,
+  /** Sent when there is nothing to say, so that silence means that the other is gone. */
+  ping: 0x03,
+  /** The records that follow in this direction are under the next key. */
+  rekey: 0x04,
+  /** The last record: a code of {@link CHANNEL_CLOSE} and a sentence. */
+  close: 0x05,
+  /** The daemon tells a device of something, see messages.ts. */
+  note: 0x06,
+  /** A device opens a stream: its number. */
+  open: 0x10,
+  /** The number of a stream, and bytes of it. */
+  data: 0x11,
+  /** The number of a stream, and how many bytes more the other may send. */
+  credit: 0x12,
+  /** The number of a stream: the last byte was sent. */
+  end: 0x13,
+  /** The number of a stream: it is broken off, in both directions. */
+  reset: 0x14,
+} as const
+
+/** A type of a record. */
+export type RecordType = (typeof RECORD)[keyof typeof RECORD]
+
+/** Why a channel was closed: what the last record says. */
+export const CHANNEL_CLOSE = {
+  /** One of the two is done. */
+  done: 0,
+  /** A record broke a rule. */
+  protocol: 1,
+  /** The device is not listed any more. */
+  revoked: 2,
+  /** The channel is a day old: meet again. */
+  renew: 3,
+  /** The daemon stops. */
+  restart: 4,
+  /** The owner has refused the device, or has not approved it in time. */
+  notApproved: 5,
+} as const
+
+/** A reason of {@link CHANNEL_CLOSE}. */
+export type ChannelCloseReason = keyof typeof CHANNEL_CLOSE
+
+/** A record, decrypted. */
+export interface ChannelRecord {
+  readonly type: RecordType
+  readonly body: Bytes
+}
+
+/** The sizes of encrypted records, in bytes. The last is the longest message of Noise. */
+export const RECORD_SIZES: readonly number[] = [64, 256, 1024, 4096, 16_384, MAX_MESSAGE_LENGTH]
+
+const HEAD_LENGTH = 3
+
+/** The longest body of a record, in bytes. */
+export const MAX_BODY_LENGTH = MAX_MESSAGE_LENGTH - TAG_LENGTH - HEAD_LENGTH
+
+const KNOWN_TYPES: ReadonlySet<number> = new Set(Object.values(RECORD))
+
+/** A record before it is encrypted, padded. */
+export function encodeRecord(type: RecordType, body: Uint8Array): Bytes {
+  const size = RECORD_SIZES.find((each) => each >= HEAD_LENGTH + body.length + TAG_LENGTH)
+  if (size === undefined) throw new TypeError('a record is too long')
+  const record = new Uint8Array(size - TAG_LENGTH)
+  record.set(concat(Uint8Array.of(type), u16(body.length)))
+  record.set(body, HEAD_LENGTH)
+  return record
+}
+
+/** Whether an encrypted record can have this length, in bytes. */
+export function isRecordSize(length: number): boolean {
+  return RECORD_SIZES.includes(length)
+}
+
+/** Reads a decrypted record. @throws {NoiseError} when it breaks a rule */
+export function decodeRecord(record: Bytes): ChannelRecord {
+  const [type = 0] = record
+  const end = HEAD_LENGTH + readU16(record, 1)
+  if (!KNOWN_TYPES.has(type)) throw new NoiseError('a record is of a type that is not known here')
+  if (end > record.length || record.subarray(end).some((byte) => byte !== 0))
+    throw new NoiseError('a record is not padded with zeros')
+  return { type: type as RecordType, body: record.slice(HEAD_LENGTH, end) }
+}
