@@ -289,9 +289,15 @@ t.test('each hour a key is replaced, and records go on', async (t) => {
     const before = device.sizes.length
     await device.channel.send(RECORD.data, Uint8Array.of(hour))
     t.equal(device.sizes.length, before + 2, 'a rekey goes before the record')
+    await device.channel.send(RECORD.data, Uint8Array.of(hour))
+    t.equal(device.sizes.length, before + 3, 'once an hour')
     await daemon.channel.send(RECORD.note, Uint8Array.of(hour))
+    await eventually(
+      () => daemon.heard.length === 3 + 2 * hour && device.heard.length === 1 + hour,
+      'all is heard',
+    )
+    for (const { channel } of [device, daemon]) channel.check()
   }
-  await eventually(() => daemon.heard.length === 4 && device.heard.length === 3, 'all is heard')
   t.same([...device.ends, ...daemon.ends], [])
 })
 
