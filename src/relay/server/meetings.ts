@@ -45,6 +45,7 @@ export class Meetings {
     this.#claims = claims
     this.#counts = counts
     this.#now = now
+    claims.onLost((places, endsRooms) => this.#lose(places, endsRooms))
   }
 
   /** How much there is of everything. */
@@ -136,7 +137,7 @@ export class Meetings {
    * Takes places from their daemons, who are told that others have them and who try again.
    * @param endsRooms whether rooms end too; those that are not complete always do
    */
-  lose(ids: readonly string[], endsRooms: boolean): void {
+  #lose(ids: readonly string[], endsRooms: boolean): void {
     const lost = new Map<Control, Bytes[]>()
     for (const id of ids) {
       const place = this.#places.get(id)

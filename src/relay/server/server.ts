@@ -16,6 +16,8 @@ import { readTarget, type Asked } from './asked.ts'
 import { ONLY_NODE, StoreAwayError, type Claims, type OtherNode } from './claims.ts'
 import { RelayCounts, type RefusalWord } from './counts.ts'
 import { Meetings } from './meetings.ts'
+import { RedisStore } from './redis-store.ts'
+import { SharedClaims, type SharedClaimsParts } from './shared-claims.ts'
 
 /** Connections that may be open at once. Further ones are closed when they arrive. */
 const MAX_CONNECTIONS = 65_536
@@ -66,7 +68,7 @@ export async function startRelay(
   logger: Logger,
   surroundings: RelaySurroundings = {},
 ): Promise<RunningRelay> {
-  const relay = new Relay(config, logger, ONLY_NODE, surroundings)
+  const relay = new Relay(config, logger, surroundings)
   await relay.listen()
   return relay
 }
@@ -96,9 +98,9 @@ class Relay implements RunningRelay {
   constructor(
     config: RelayConfig,
     logger: Logger,
-    claims: Claims,
     { now = () => performance.now(), every = startTimer }: RelaySurroundings,
   ) {
+    const claims = claimsFor(config, { now, every, logger })
     this.#config = config
     this.#claims = claims
     this.#clients = new ClientFinder(config.trustedProxies)
@@ -225,6 +227,10 @@ class Relay implements RunningRelay {
     if (giveBack === undefined) return refuse('tooMany')
     socket.once('close', giveBack) // not earlier: a client that never ends its half of a closing keeps its slot
     const elsewhere = await this.#elsewhere(asked)
+    if (socket.destroyed) return
+    const replay = this.#replayTo(request, elsewhere)
+    if (replay !== undefined)
+      return writeRefusal(socket, 421, 'the place is at another node', replay)
     if (asked.kind === 'device' && elsewhere === undefined && this.#meetings.isFull(asked.place))
       return refuse('tooMany')
     this.#sockets.handleUpgrade(request, socket, head, (connection) => {
@@ -253,8 +259,22 @@ class Relay implements RunningRelay {
     }
   }
 
+  /** The fields that ask Fly's proxy to bring a request to the machine that has the place; undefined when that is of no use. */
+  #replayTo(
+    { headers }: IncomingMessage,
+    elsewhere: OtherNode | 'unknown' | undefined,
+  ): Readonly<Record<string, string>> | undefined {
+    if (this.#config.flyMachine === undefined || typeof elsewhere !== 'object') return undefined
+    // It was brought here already, or could not be brought there: not in circles.
+    if (headers['fly-replay-src'] !== undefined || headers['fly-replay-failed'] !== undefined)
+      return undefined
+    const { machine } = elsewhere
+    if (machine === undefined || machine === this.#config.flyMachine) return undefined
+    return { 'fly-replay': `instance=${machine};timeout=5s;fallback=force_self` }
+  }
+
   #sendAway(connection: WebSocket, elsewhere: OtherNode | 'unknown'): void {
-    if (elsewhere === 'unknown') this.#meetings.refuse(connection, 'restart')
+    if (elsewhere === 'unknown') this.#meetings.refuse(connection, 'restart', 'the store is away')
     else this.#meetings.refuse(connection, 'otherNode', elsewhere.url)
   }
 }
@@ -277,12 +297,27 @@ const REFUSALS: Readonly<Record<RefusalWord, readonly [status: number, text: str
   draining: [503, 'this relay is stopping; connect again'],
 }
 
+function claimsFor(
+  { storeUrl, publicUrl, flyMachine }: RelayConfig,
+  parts: Pick<SharedClaimsParts, 'now' | 'every' | 'logger'>,
+): Claims {
+  if (storeUrl === undefined || publicUrl === undefined) return ONLY_NODE
+  const self = { url: publicUrl, machine: flyMachine }
+  return new SharedClaims({ ...parts, store: new RedisStore(storeUrl), self })
+}
+
 /** Answers a handshake that is refused, on its bare connection. */
-function writeRefusal(socket: Duplex, status: number, text: string): void {
+function writeRefusal(
+  socket: Duplex,
+  status: number,
+  text: string,
+  more: Readonly<Record<string, string>> = {},
+): void {
   const body = `${text}\n`
   const fields = {
     ...HEADERS,
     ...(status === 426 ? UPGRADE : {}),
+    ...more,
     'Content-Length': `${Buffer.byteLength(body)}`,
   }
   const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`)
