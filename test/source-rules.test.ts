@@ -42,11 +42,12 @@ t.test(
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
       [
+        'src/relay/server/redis-store.ts',
         'src/services/can-connect.ts',
         'src/services/connection.ts',
         'src/terminals/keeper/ttyd-link.ts',
       ],
-      'looks whether a service is up, and whether a stale socket of ours is alive; asks a service; and opens a shell at ttyd',
+      'asks the store of a relay; looks whether a service is up, and whether a stale socket of ours is alive; asks a service; and opens a shell at ttyd',
     )
     t.same(
       onRequestPath(/\bnew \w*Socket\(/),
