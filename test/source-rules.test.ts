@@ -42,11 +42,12 @@ t.test(
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
       [
+        'src/relay/server/redis-store.ts',
         'src/services/can-connect.ts',
         'src/services/connection.ts',
         'src/terminals/keeper/ttyd-link.ts',
       ],
-      'looks whether a service is up, and whether a stale socket of ours is alive; asks a service; and opens a shell at ttyd',
+      'asks the store of a relay; looks whether a service is up, and whether a stale socket of ours is alive; asks a service; and opens a shell at ttyd',
     )
     t.same(
       onRequestPath(/\bnew \w*Socket\(/),
@@ -90,13 +91,20 @@ t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
     'the program of vault exec, and what tells systemd; never by a request',
   )
   const elsewhere = /\beval\(|new Function\(|\bimport\((?!'(?:\.\.?\/)+[a-z/-]+\.ts'\))|\brequire\(/
-  const late = ['routes/second-factor.ts', 'src/terminals/keeper/screen.ts']
+  const late = [
+    'routes/second-factor.ts',
+    'src/relay/server/redis-store.ts',
+    'src/terminals/keeper/screen.ts',
+  ]
   t.same(having(elsewhere), late)
   for (const { path, code } of FILES.filter((file) => late.includes(file.path)))
     t.notMatch(
-      code.replace(/\bimport\('(?:uqr|@xterm\/(?:headless|addon-unicode11))'\)/g, ''),
+      code.replace(
+        /\bimport\('(?:uqr|@redis\/client|@xterm\/(?:headless|addon-unicode11))'\)/g,
+        '',
+      ),
       elsewhere,
-      `${path} loads packages by name, when the first QR code is drawn, or the first terminal opened`,
+      `${path} loads packages by name, when the first QR code is drawn, the first terminal opened, or nodes of a relay share a store`,
     )
 })
 
@@ -163,7 +171,10 @@ const INTERNALS: ReadonlyArray<readonly [name: RegExp, use: string]> = [
 
 /** Where such a name means something else: ws documents `handleUpgrade` for a server of one's own; and xterm.js has internals too. */
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
-  [String(/\bhandleUpgrade\b/)]: ['src/terminals/keeper/handshakes.ts'],
+  [String(/\bhandleUpgrade\b/)]: [
+    'src/relay/server/server.ts',
+    'src/terminals/keeper/handshakes.ts',
+  ],
   [String(/\bReflect\./)]: ['src/terminals/keeper/xterm-internals.ts'],
   [String(/\._(?!writev?\b)[a-z]/)]: ['src/terminals/keeper/xterm-internals.ts'],
 }

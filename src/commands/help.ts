@@ -1,4 +1,5 @@
 /** What does `help` print? A text that is generated from the declarations of commands and settings, so that it stays true. */
+import { RELAY_SETTINGS } from '../config/relay-settings.ts'
 import { SETTINGS } from '../config/settings.ts'
 import { TERMINALS_SETTINGS } from '../config/terminals-settings.ts'
 import { VAULT_SETTINGS } from '../config/vault-settings.ts'
@@ -193,6 +194,16 @@ export const COMMANDS = {
       'Ends with 0, 1 when the vault refused, 69 when it cannot be asked, 78 for a wrong setting or a file that is not sound.',
     ],
   },
+  relay: {
+    usage: 'relay',
+    summary: 'run a relay, where devices meet daemons that have no open port',
+    details: [
+      'Takes no arguments: settings are RELAY_… variables (docs/relay.md). It needs no other part of the workspace.',
+      'It need not be trusted: what it passes is encrypted from end to end, and it keeps nothing.',
+      'SIGTERM or SIGINT closes its connections, spread over RELAY_DRAIN_SECONDS; a second one ends it at once.',
+      'Ends with 0 when stopped, 1 after a second signal, 69 when the address is taken, 78 for a wrong setting.',
+    ],
+  },
   version: {
     usage: 'version',
     summary: 'print the release of this program (also --version, -v)',
@@ -264,6 +275,9 @@ ${settingsText(TERMINALS_SETTINGS)}
 
 Settings of the vault
 ${settingsText(VAULT_SETTINGS)}
+
+Settings of the relay
+${settingsText(RELAY_SETTINGS)}
 `
 }
 
