@@ -167,7 +167,10 @@ const INTERNALS: ReadonlyArray<readonly [name: RegExp, use: string]> = [
 
 /** Where such a name means something else: ws documents `handleUpgrade` for a server of one's own; and xterm.js has internals too. */
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
-  [String(/\bhandleUpgrade\b/)]: ['src/terminals/keeper/handshakes.ts'],
+  [String(/\bhandleUpgrade\b/)]: [
+    'src/relay/server/server.ts',
+    'src/terminals/keeper/handshakes.ts',
+  ],
   [String(/\bReflect\./)]: ['src/terminals/keeper/xterm-internals.ts'],
   [String(/\._(?!writev?\b)[a-z]/)]: ['src/terminals/keeper/xterm-internals.ts'],
 }

@@ -1,5 +1,6 @@
 /** What does `help` print? A text that is generated from the declarations of commands and settings, so that it stays true. */
 import { LINK_SETTINGS } from '../config/link-settings.ts'
+import { RELAY_SETTINGS } from '../config/relay-settings.ts'
 import { SETTINGS } from '../config/settings.ts'
 import { TERMINALS_SETTINGS } from '../config/terminals-settings.ts'
 import { VAULT_SETTINGS } from '../config/vault-settings.ts'
@@ -198,6 +199,16 @@ export const COMMANDS = {
       'Ends with 0, 1 when the vault refused, 69 when it cannot be asked, 78 for a wrong setting or a file that is not sound.',
     ],
   },
+  relay: {
+    usage: 'relay',
+    summary: 'run a relay, where devices meet daemons that have no open port',
+    details: [
+      'Takes no arguments: settings are RELAY_… variables (docs/relay.md). It needs no other part of the workspace.',
+      'It need not be trusted: what it passes is encrypted from end to end, and it keeps nothing.',
+      'SIGTERM or SIGINT closes its connections, spread over RELAY_DRAIN_SECONDS; a second one ends it at once.',
+      'Ends with 0 when stopped, 1 after a second signal, 69 when the address is taken, 78 for a wrong setting.',
+    ],
+  },
   link: {
     usage: 'link',
     summary: 'keep the workspace reachable for paired devices, through a relay that is not trusted',
@@ -302,6 +313,9 @@ ${settingsText(TERMINALS_SETTINGS)}
 
 Settings of the vault
 ${settingsText(VAULT_SETTINGS)}
+
+Settings of the relay
+${settingsText(RELAY_SETTINGS)}
 
 Settings of the link
 ${settingsText(LINK_SETTINGS)}

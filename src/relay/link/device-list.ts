@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { isSubject } from '../../rules/subject.ts'
 import { fromBase64Url, toBase64Url, type Bytes } from '../protocol/bytes.ts'
-import { deviceId, MAX_NAME_BYTES, type DeviceHello } from '../protocol/handshake.ts'
+import { deviceId, isDeviceName, type DeviceHello } from '../protocol/handshake.ts'
 import { KEY_LENGTH } from '../protocol/noise.ts'
 import { LinkFileError, readPrivateFile, replacePrivateFile } from './private-file.ts'
 
@@ -158,27 +158,11 @@ async function readDevice(fields: Readonly<Record<string, unknown>>): Promise<De
   const state = STATES.find((each) => each === fields['state'])
   const { id, name, sub, lastSeenAt: seenText } = fields
   if (key === undefined || placeSecret === undefined || pairedAt === undefined) return undefined
-  if (kind === undefined || state === undefined || !isSubject(sub) || !isDeviceName(name))
+  if (kind === undefined || state === undefined || !isSubject(sub) || typeof name !== 'string')
     return undefined
-  if (seenText !== null && lastSeenAt === undefined) return undefined
+  if (!isDeviceName(name) || (seenText !== null && lastSeenAt === undefined)) return undefined
   if (id !== (await deviceId(key))) return undefined
   return { id, key, placeSecret, name, kind, sub, state, pairedAt, lastSeenAt }
-}
-
-/** Whether a device may have this name: 1 to {@link MAX_NAME_BYTES} bytes, none of which controls a terminal. */
-export function isDeviceName(value: unknown): value is string {
-  return (
-    typeof value === 'string' &&
-    value.trim() !== '' &&
-    Buffer.byteLength(value) <= MAX_NAME_BYTES &&
-    !/[\p{C}\p{Zl}\p{Zp}]/u.test(value)
-  )
-}
-
-/** The name that a device gives itself, without what could control a terminal. */
-export function shownName({ kind, name }: DeviceHello): string {
-  const shown = name.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, '').trim()
-  return shown === '' ? `a ${kind}` : shown
 }
 
 function bytesIn(value: unknown): Bytes | undefined {

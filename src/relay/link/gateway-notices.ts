@@ -5,8 +5,8 @@
 import { request } from 'node:http'
 import type { Logger } from 'pino'
 import type { LinkConfig } from '../../config/link-settings.ts'
+import { writeLinkLine } from '../../http/link-line.ts'
 import type { LinkClock } from './clock.ts'
-import { OWN_LINE } from './link-line.ts'
 import { dialTarget } from './target-connection.ts'
 
 /** Where the gateway takes the list. */
@@ -79,7 +79,7 @@ function put(config: Pick<LinkConfig, 'target'>, body: object): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
   const text = JSON.stringify(body)
   const socket = dialTarget(config)
-  socket.write(OWN_LINE)
+  socket.write(writeLinkLine({ kind: 'link' }))
   const outgoing = request(
     {
       method: 'PUT',

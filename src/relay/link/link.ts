@@ -12,14 +12,7 @@ import { encodeOffer, offerDigits, OfferError, PROTOCOL_VERSIONS } from '../prot
 import { MACHINE_CLOCK, type LinkClock } from './clock.ts'
 import { Control } from './control.ts'
 import { DeviceChannel } from './device-channel.ts'
-import {
-  DeviceList,
-  MAX_DEVICES,
-  MAX_WAITING,
-  shownName,
-  WAITING_MS,
-  type Device,
-} from './device-list.ts'
+import { DeviceList, MAX_DEVICES, MAX_WAITING, WAITING_MS, type Device } from './device-list.ts'
 import { GatewayNotices } from './gateway-notices.ts'
 import { loadIdentity, replaceIdentity } from './identity.ts'
 import { MeetingPlaces, type MeetingPlace } from './meeting-places.ts'
@@ -334,7 +327,7 @@ class Link implements OwnerActs {
     if (!isApproved && waiting >= MAX_WAITING) return 'too many devices wait for approval'
     const device: Device = {
       ...{ id, key: deviceKey, placeSecret: met.extraSecret, sub: open.sub },
-      ...{ name: shownName(hello), kind: hello.kind, state: isApproved ? 'approved' : 'waiting' },
+      ...{ name: hello.name, kind: hello.kind, state: isApproved ? 'approved' : 'waiting' },
       ...{ pairedAt: clock.now(), lastSeenAt: undefined },
     }
     try {
@@ -365,8 +358,13 @@ class Link implements OwnerActs {
     admitted.welcome({ device: id, state, host: config.host, target: this.#targetKind })
     return {
       take: (record) => admitted.take(record),
-      ended: () => {
+      ended: (end) => {
         admitted.ended()
+        if ('cause' in end && end.cause !== undefined)
+          this.#parts.logger.error(
+            { err: end.cause, device: id },
+            'fault in the channel of a device',
+          )
         this.#channels.delete(admitted)
         this.#devices.seen(id, this.#parts.clock.now())
       },

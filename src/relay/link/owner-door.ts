@@ -7,8 +7,7 @@ import type { Logger } from 'pino'
 import { discardBody } from '../../request/discard-body.ts'
 import { isSubject } from '../../rules/subject.ts'
 import { openSocketFile } from '../../services/socket-file.ts'
-import { MAX_NAME_BYTES } from '../protocol/handshake.ts'
-import { isDeviceName } from './device-list.ts'
+import { isDeviceName, MAX_NAME_BYTES } from '../protocol/handshake.ts'
 import { LINK_ERROR_FIELD, LinkError, linkProblem } from './owner-errors.ts'
 import type {
   DevicesAnswer,
@@ -110,7 +109,7 @@ const ROUTES: Readonly<Record<string, Handler>> = {
   'POST /v1/devices/:id/rename': (acts, { id, body }) => {
     takeOnly(body, ['name'])
     const { name } = body as { name?: unknown }
-    if (!isDeviceName(name))
+    if (typeof name !== 'string' || !isDeviceName(name))
       throw new LinkError(
         'bad-request',
         `name takes 1 to ${MAX_NAME_BYTES} bytes of text, without characters that control a terminal`,

@@ -213,5 +213,6 @@ function linkOf(socket: WebSocket): FrameLink {
     close: () => hangUp(socket),
     pause: () => socket.pause(),
     resume: () => socket.resume(),
+    unsentBytes: () => socket.bufferedAmount,
   }
 }

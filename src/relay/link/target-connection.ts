@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { LinkConfig } from '../../config/link-settings.ts'
 import { listenerOf } from '../../config/values.ts'
-import { deviceLine } from './link-line.ts'
+import { writeLinkLine } from '../../http/link-line.ts'
 
 /** How long the target may take to accept, in milliseconds. */
 const CONNECT_MS = 10_000
@@ -23,7 +23,8 @@ export function connectionToTarget(config: LinkConfig): ConnectTarget {
   const { isGateway, relayUrl } = config
   return ({ id, sub, name }) => {
     const socket = dialTarget(config)
-    if (isGateway) socket.write(deviceLine({ device: id, relay: relayUrl, sub, name }))
+    if (isGateway)
+      socket.write(writeLinkLine({ kind: 'device', device: id, relay: relayUrl, sub, name }))
     return socket
   }
 }
