@@ -32,10 +32,10 @@ import { Seat, type Proven, type Taker } from './seat.ts'
 import { connectionToTarget, type ConnectTarget } from './target-connection.ts'
 
 /** Channels at a time, those included whose handshake goes on. */
-export const MAX_CHANNELS = 64
+const MAX_CHANNELS = 64
 
 /** Channels of one device at a time, such as the tabs of a browser. The oldest makes room. */
-export const MAX_CHANNELS_PER_DEVICE = 8
+const MAX_CHANNELS_PER_DEVICE = 8
 
 /** How often the link looks whether something is due, in milliseconds. */
 const TICK_MS = 5000
