@@ -97,6 +97,10 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       return (await import('./commands/sessions.ts')).sessions(args, process.env, IO)
     case 'state':
       return (await import('./commands/state.ts')).state(args, process.env, IO)
+    case 'relay':
+      if (args.length > 0)
+        throw new UsageError('relay takes no arguments; settings are RELAY_… variables')
+      return (await import('./commands/relay.ts')).relay(process.env)
     case 'terminals':
       return (await import('./commands/terminals.ts')).terminals(args, process.env, IO)
     case 'terminal-credential':
@@ -107,6 +111,12 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       )
     case 'vault':
       return (await import('./commands/vault.ts')).vault(args, process.env, IO)
+    case 'link':
+      return (await import('./commands/link.ts')).link(args, process.env)
+    case 'pair':
+      return (await import('./commands/pair.ts')).pair(args, process.env, IO)
+    case 'devices':
+      return (await import('./commands/devices.ts')).devices(args, process.env, IO)
     case 'version':
       if (args.length > 0) throw new UsageError('version takes no arguments')
       IO.out(`workspace-gateway ${VERSION}\n`)
@@ -193,7 +203,8 @@ function describeFailure(error: unknown): Failure {
     return { text: message, exitCode: EXIT.unavailable }
   if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code))
     return { text: describeAddressFailure(code), exitCode: EXIT.unavailable }
-  const isSetting = error instanceof Error && /^(?:GATEWAY|TERMINALS|VAULT)_/.test(message)
+  const isSetting =
+    error instanceof Error && /^(?:GATEWAY|LINK|TERMINALS|VAULT|RELAY)_/.test(message)
   return { text: message, exitCode: isSetting ? EXIT.config : EXIT.failed }
 }
 
