@@ -35,7 +35,7 @@ t.test(
         'src/sockets/dial.ts',
         'src/terminals/ask-keeper.ts',
         'src/terminals/keeper/plain-requests.ts',
-        'src/vault/ask-door.ts',
+        'src/services/ask-door.ts',
         'src/vault/forward/ask-service.ts',
       ],
       'the link tells the gateway; asks a service for a WebSocket, and the keeper of terminals for its list; the keeper asks ttyd; a program asks the vault, and that the fixed origin of an entry',
