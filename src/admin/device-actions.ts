@@ -32,15 +32,16 @@ export async function listDevices(parts: LiveParts): Promise<ActionResult> {
  * Prepares a pairing link for the person who asks; the machine may say for whom. It is an act, because with LINK_AUTO_APPROVE, or when the
  * link says so itself, whoever opens it is let in.
  */
-export function offerDevice(
+export async function offerDevice(
   parts: LiveParts,
   { body }: ActionInput,
   caller: Caller,
-): () => Promise<ActionResult> {
+): Promise<() => Promise<ActionResult>> {
   const link = linkOf(parts)
   const { isApproved = false, sub } = membersOf(body ?? {}, ['isApproved', 'sub'])
   if (typeof isApproved !== 'boolean') throw memberRefusal('isApproved', 'true or false')
   const question = { sub: approverOf(parts, sub, caller), isApproved }
+  await link.devices() // so that a link that is away uses no second factor up
   return async () => ({ answer: await link.offer(question), changed: [question.sub] })
 }
 

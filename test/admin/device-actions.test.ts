@@ -166,7 +166,8 @@ t.test('without a link there are no devices, and one that is away is said to be'
   const workspace = await startWithLink(t)
   const page = await pageOf(workspace)
   await workspace.link.close()
-  for (const line of ['GET /devices', `DELETE /devices/${WAITING}`])
+  const acts = ['POST /device-offers', `POST /devices/${WAITING}/approve`]
+  for (const line of ['GET /devices', `DELETE /devices/${WAITING}`, ...acts])
     t.equal(codeOf(await call(workspace, line, page)), 'link-unavailable')
   const answer = await call(workspace, 'GET /devices', page)
   t.equal(answer.headers['retry-after'], '10')
