@@ -20,7 +20,7 @@ import { Streams, type Stream, type StreamEvents } from '../../src/relay/protoco
 import { Arrivals } from './waiting.ts'
 
 /** A device's channel, on the daemon's side. */
-export interface DaemonChannel {
+interface DaemonChannel {
   readonly deviceId: string
   readonly name: string
   readonly code: string

@@ -33,7 +33,7 @@ export function requestIn(args: readonly string[]): PlannedRequest {
     positionals.length === 2
       ? positionals
       : [values.data === undefined ? 'GET' : 'POST', positionals[0]]
-  if (path === undefined || positionals.length > 2)
+  if (path?.startsWith('/') !== true || positionals.length > 2)
     throw wrongUsage(
       'remote',
       'remote request takes a path, such as /health, and before it a method',

@@ -32,7 +32,7 @@ export interface RemoteAnswer {
 }
 
 /** Opens a stream of the channel. @throws {RemoteError} `not-open` */
-export type OpenStream = (events: StreamEvents) => Stream
+type OpenStream = (events: StreamEvents) => Stream
 
 /** Where a request goes, and by what. */
 export interface Way {

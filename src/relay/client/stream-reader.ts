@@ -120,7 +120,7 @@ export class StreamReader implements StreamEvents {
 const LF = 0x0a
 
 /** Bytes as text, one character a byte. */
-export function latin1(bytes: Uint8Array): string {
+function latin1(bytes: Uint8Array): string {
   let text = ''
   for (let at = 0; at < bytes.length; at += MAX_ARGUMENTS)
     text += String.fromCharCode(...bytes.subarray(at, at + MAX_ARGUMENTS))

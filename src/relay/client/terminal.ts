@@ -82,8 +82,8 @@ export async function openTerminal(
   remote: RemoteConnection,
   options: TerminalOptions,
 ): Promise<RemoteTerminal> {
-  const { columns, rows, password, tab } = options
-  const headers = password === undefined ? {} : basicHeader(password)
+  const { columns, rows, password: credentials, tab } = options
+  const headers = credentials === undefined ? {} : basicHeader(credentials)
   const token = await terminalToken(remote, headers)
   const query = tab === undefined ? '' : `?${TAB_PARAMETER}=${tab}`
   const socket = await handshake(remote, `${TERMINAL}/ws${query}`, headers, options)
