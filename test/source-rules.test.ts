@@ -20,7 +20,8 @@ const having = (pattern: RegExp) =>
 /** The same without the subcommands, which run beside the gateway and ask it and its services, and without what browsers run. */
 const onRequestPath = (pattern: RegExp) =>
   having(pattern).filter(
-    (path) => !/^src\/(?:commands\/|admin\/ask\.ts|answers\/scripts\/)/.test(path),
+    (path) =>
+      !/^src\/(?:commands\/|admin\/ask\.ts|answers\/scripts\/|relay\/(?:client|page)\/)/.test(path),
   )
 
 t.test(
@@ -91,8 +92,12 @@ t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
   )
   t.same(
     having(/from 'node:child_process'/),
-    ['src/commands/vault/run-child.ts', 'src/process/notify.ts'],
-    'the program of vault exec, and what tells systemd; never by a request',
+    [
+      'src/commands/remote/own-terminal.ts',
+      'src/commands/vault/run-child.ts',
+      'src/process/notify.ts',
+    ],
+    'stty for the terminal of remote, the program of vault exec, and what tells systemd; never by a request',
   )
   const elsewhere = /\beval\(|new Function\(|\bimport\((?!'(?:\.\.?\/)+[a-z/-]+\.ts'\))|\brequire\(/
   const late = ['src/relay/server/redis-store.ts', 'src/terminals/keeper/screen.ts']
