@@ -4,6 +4,13 @@
  */
 import type { TerminalArrival } from '../request/outcome.ts'
 
+export {
+  FROM_CLIENT,
+  FROM_TTYD,
+  NOT_AUTHENTICATED,
+  TAB_PARAMETER,
+  TTYD_PROTOCOL,
+} from '../http/ttyd-protocol.ts'
 export { KEPT_HEADER, REFUSAL_HEADER, TERMINAL_HEADER } from '../http/keeper-fields.ts'
 
 /** The version of everything in this file that the two programs must agree on. */
@@ -38,9 +45,6 @@ export type Arrival = TerminalArrival
 
 /** How a handshake got its terminal: the values of `X-Workspace-Terminal`. */
 export const ARRIVALS: readonly Arrival[] = ['new', 'back', 'taken-over']
-
-/** The parameter of the terminal's address by which a page finds its terminal again. */
-export const TAB_PARAMETER = 'tab'
 
 /** The form of a tab's id. */
 export const TAB_ID = /^[A-Za-z0-9_-]{16,64}$/
@@ -86,15 +90,3 @@ export type TerminalState = 'attached' | 'parked' | 'exited'
 export interface TerminalList {
   readonly terminals: readonly TerminalEntry[]
 }
-
-/** The subprotocol of ttyd's WebSocket. */
-export const TTYD_PROTOCOL = 'tty'
-
-/** The close code by which ttyd, and the keeper, refuse the token of a first message. */
-export const NOT_AUTHENTICATED = 1008
-
-/** The first byte of a client's message to ttyd. The first message of all is a JSON object, which begins with `{`. */
-export const FROM_CLIENT = { input: 0x30, resize: 0x31, pause: 0x32, resume: 0x33 } as const
-
-/** The first byte of ttyd's message to the client. */
-export const FROM_TTYD = { output: 0x30, title: 0x31, preferences: 0x32 } as const

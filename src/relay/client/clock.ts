@@ -4,6 +4,8 @@
 export interface ClientClock {
   /** Milliseconds since 1970. */
   now(): number
+  /** Milliseconds since some moment, never set back. */
+  elapsed(): number
   /** Calls `act` after so many milliseconds. @returns cancels the call */
   after(ms: number, act: () => void): () => void
 }
@@ -11,6 +13,7 @@ export interface ClientClock {
 /** The clock of the machine. */
 export const SYSTEM_CLOCK: ClientClock = {
   now: () => Date.now(),
+  elapsed: () => performance.now(),
   after(ms, act) {
     const timer = setTimeout(act, ms)
     return () => clearTimeout(timer)

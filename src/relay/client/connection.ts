@@ -2,9 +2,8 @@
  * How does a device stay connected with its workspace? It meets it, shows who it is, waits for the owner's approval where that is needed,
  * and meets it again, with pauses that grow, whenever the connection is lost.
  */
-import { utf8 } from '../protocol/bytes.ts'
 import { Channel, type ChannelEnd } from '../protocol/channel.ts'
-import { comparisonCode, deviceId, MAX_NAME_BYTES, type Met } from '../protocol/handshake.ts'
+import { comparisonCode, deviceId, isDeviceName, type Met } from '../protocol/handshake.ts'
 import { decodeNote, decodeWelcome, type Note, type Welcome } from '../protocol/messages.ts'
 import { NoiseError, type NoiseKeyPair } from '../protocol/noise.ts'
 import type { Offer } from '../protocol/offer.ts'
@@ -12,7 +11,7 @@ import { dayOf, dayPlaceKey, placeId } from '../protocol/places.ts'
 import { RECORD, type ChannelRecord } from '../protocol/records.ts'
 import { Streams, type Stream, type StreamEvents } from '../protocol/streams.ts'
 import { SYSTEM_CLOCK, type ClientClock } from './clock.ts'
-import { DeviceSession } from './device-session.ts'
+import { DeviceSession, isTokenOver } from './device-session.ts'
 import { sendRequest, type RemoteAnswer, type RemoteRequest, type Way } from './http.ts'
 import { meet, type MeetOptions } from './meet.ts'
 import type { PairedDevice } from './paired-device.ts'
@@ -123,11 +122,10 @@ export class RemoteConnection {
     this.#random = random
   }
 
-  /** Pairs this device by an offer, and stays connected. @throws {RemoteError} `bad-request` for an empty name, and one that is too long */
+  /** Pairs this device by an offer, and stays connected. @throws {RemoteError} `bad-request` for a name that a device cannot have */
   static pair(pairing: PairingOptions, options: RemoteOptions = {}): RemoteConnection {
-    const { length } = utf8(pairing.name)
-    if (length === 0 || length > MAX_NAME_BYTES)
-      throw new RemoteError('bad-request', `a name has 1 to ${MAX_NAME_BYTES} bytes`)
+    if (!isDeviceName(pairing.name))
+      throw new RemoteError('bad-request', 'a name has 1 to 64 bytes, and no control characters')
     return RemoteConnection.#start({ kind: 'new', pairing }, options)
   }
 
@@ -357,7 +355,7 @@ class Line {
     this.#events = parts
     this.code = comparisonCode(met.handshakeHash)
     this.channel = new Channel({
-      ...{ side: 'device', met, link: socket, clock },
+      ...{ side: 'device', met, link: socket, clock: { now: () => clock.elapsed() } },
       events: {
         onRecord: (record) => this.#take(record),
         onEnd: (end) => this.#ended(end),
@@ -368,7 +366,7 @@ class Line {
       onFrame: (frame) => this.channel.receive(frame),
       onClose: () => this.channel.linkClosed(),
     })
-    this.#check(clock.now() + WELCOME_MS)
+    this.#check(clock.elapsed() + WELCOME_MS)
   }
 
   /** How requests go out. Only after {@link begin}. */
@@ -384,12 +382,12 @@ class Line {
 
   /** Whether it was open for long enough that the next pause may be a short one. */
   get wasStable(): boolean {
-    return this.#openSince !== undefined && this.#clock.now() - this.#openSince >= STABLE_MS
+    return this.#openSince !== undefined && this.#clock.elapsed() - this.#openSince >= STABLE_MS
   }
 
   /** The workspace has welcomed, or approved, this device. */
   begin({ host, target }: PairedDevice): void {
-    this.#openSince ??= this.#clock.now()
+    this.#openSince ??= this.#clock.elapsed()
     const open = (events: StreamEvents): Stream => this.#open(events)
     this.#way ??= { open, host, clock: this.#clock }
     if (target === 'gateway') this.#session ??= new DeviceSession(this.#way)
@@ -417,7 +415,7 @@ class Line {
 
   #check(welcomeBy: number): void {
     this.#cancelCheck = this.#clock.after(CHECK_MS, () => {
-      if (!this.#isWelcome && this.#clock.now() >= welcomeBy)
+      if (!this.#isWelcome && this.#clock.elapsed() >= welcomeBy)
         this.channel.close('protocol', 'no welcome came')
       else this.channel.check()
       if (this.channel.isOpen) this.#check(welcomeBy)
@@ -430,11 +428,6 @@ class Line {
     this.#streams.closeAll()
     this.#events.onEnd(this, end)
   }
-}
-
-function isTokenOver({ status, headers }: RemoteAnswer): boolean {
-  const code = headers.get('X-Gateway-Error')
-  return status === 401 && (code === 'token-invalid' || code === 'token-expired')
 }
 
 function deviceIn(standing: Exclude<Standing, { kind: 'new' }>): PairedDevice {

@@ -31,6 +31,8 @@ export class DeviceSession {
   readonly #way: Way
   readonly #clock: ClientClock
   #token: Promise<string> | undefined
+  /** The token that came last: sent along, so that a new one keeps the factor that was shown. */
+  #current: string | undefined
   #renewAt = 0
   #cancelRenewal = () => {}
 
@@ -54,6 +56,7 @@ export class DeviceSession {
   forget(): void {
     this.#cancelRenewal()
     this.#token = undefined
+    this.#current = undefined
   }
 
   #fetch(body?: object): Promise<string> {
@@ -68,16 +71,28 @@ export class DeviceSession {
   }
 
   async #ask(body: object | undefined): Promise<string> {
-    const answer = await sendRequest(this.#way, {
-      ...{ method: 'POST', path: DEVICE_SESSION },
-      ...(body === undefined
-        ? {}
-        : { body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } }),
-    })
+    const answer = await this.#post(body)
     if (answer.status !== 200) throw await refusalOf(answer)
     const { token, endsAt } = sessionIn(await answer.text(MAX_ANSWER_BYTES))
+    this.#current = token
     this.#planRenewal(Date.parse(endsAt) - this.#serverTime(answer))
     return token
+  }
+
+  async #post(body: object | undefined): Promise<RemoteAnswer> {
+    const current = this.#current
+    const answer = await sendRequest(this.#way, {
+      ...{ method: 'POST', path: DEVICE_SESSION },
+      headers: {
+        ...(current === undefined ? {} : { Authorization: `Bearer ${current}` }),
+        ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    })
+    if (current === undefined || !isTokenOver(answer)) return answer
+    await answer.body.cancel()
+    if (this.#current === current) this.#current = undefined
+    return this.#post(body)
   }
 
   /** The workspace's clock, because the device's may be wrong. */
@@ -94,6 +109,15 @@ export class DeviceSession {
     this.#cancelRenewal = this.#clock.after(life, () => void this.#fetch().catch(() => {}))
   }
 }
+
+/** Whether an answer says that the token of its request is over. */
+export function isTokenOver({ status, headers }: RemoteAnswer): boolean {
+  const code = headers.get(ERROR_FIELD)
+  return status === 401 && (code === 'token-invalid' || code === 'token-expired')
+}
+
+/** The field by which the gateway marks what it answers itself. */
+const ERROR_FIELD = 'X-Gateway-Error'
 
 function sessionIn(text: string): DeviceSessionAnswer {
   const { token, endsAt, sub } = fieldsOf(text)

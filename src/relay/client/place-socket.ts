@@ -95,6 +95,10 @@ export class PlaceSocket implements FrameLink {
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(frame)
   }
 
+  unsentBytes(): number {
+    return this.#socket.bufferedAmount
+  }
+
   close(): void {
     this.#socket.close(NORMAL)
   }
