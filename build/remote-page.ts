@@ -11,8 +11,8 @@ import { ALWAYS_DARK, STYLE } from '../src/answers/pages/style.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** The oldest browsers that have X25519 in WebCrypto, and so can run the page at all. */
-const BROWSERS = ['chrome133', 'firefox130', 'safari17']
+/** The oldest browsers that have X25519 in WebCrypto and ES2024, and so can run the page at all. */
+const BROWSERS = ['chrome133', 'firefox130', 'safari17.4']
 
 /** Builds the page. @param folder gets `remote.js` and `remote.css`. Default: where the gateway looks when it runs from its sources */
 export async function buildRemotePage(folder = join(root, 'dist/remote')): Promise<void> {

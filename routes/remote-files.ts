@@ -16,13 +16,13 @@ const BUILT_FOLDER = join(
 )
 
 /** A file of the page, ready to be sent. */
-export interface RemoteFile {
+interface RemoteFile {
   readonly type: string
   readonly text: string
 }
 
 /** All files of the page, as they are now. */
-export interface RemoteFiles {
+interface RemoteFiles {
   readonly names: RemotePageFiles
   /** By name. A name changes with the text, so that browsers may keep a file for ever. */
   readonly byName: ReadonlyMap<string, RemoteFile>

@@ -20,7 +20,8 @@ const having = (pattern: RegExp) =>
 /** The same without the subcommands, which run beside the gateway and ask it and its services, and without what browsers run. */
 const onRequestPath = (pattern: RegExp) =>
   having(pattern).filter(
-    (path) => !/^src\/(?:commands\/|admin\/ask\.ts|answers\/scripts\/)/.test(path),
+    (path) =>
+      !/^src\/(?:commands\/|admin\/ask\.ts|answers\/scripts\/|relay\/(?:client|page)\/)/.test(path),
   )
 
 t.test(

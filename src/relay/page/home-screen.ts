@@ -52,7 +52,7 @@ function terminalCard({ onTerminal }: HomeOptions): HTMLElement {
   return card(
     'terminal',
     'Terminal',
-    el('p', { class: 'soft' }, 'A shell of the workspace. It goes on when the connection is lost.'),
+    el('p', { class: 'soft' }, 'A shell of the workspace, in this page.'),
     el('p', {}, actButton('Open the terminal', onTerminal, 'main-act')),
   )
 }
@@ -73,8 +73,7 @@ function servicesCard({ fetch }: HomeOptions): HTMLElement {
   const head = el('header', {}, again)
   title.replaceWith(head)
   head.prepend(title)
-  list.setAttribute('role', 'status')
-  made.append(list)
+  made.append(el('div', { attributes: { role: 'status' } }, list))
   return made
 }
 

@@ -19,7 +19,7 @@ import {
   waitingScreen,
   type Screen,
 } from './pairing-screens.ts'
-import { openTerminalScreen, type TerminalScreen } from './terminal-screen.ts'
+import { forgetTerminal, openTerminalScreen, type TerminalScreen } from './terminal-screen.ts'
 
 const shelf = BROWSER_SHELF
 
@@ -68,7 +68,7 @@ class RemotePage {
 
   #showStart(problem: string | undefined): void {
     this.#show(
-      'start',
+      `start ${problem}`,
       startScreen(problem, (link) => this.openLink(link)),
     )
   }
@@ -81,7 +81,7 @@ class RemotePage {
       onPair: (name) => void this.#pair(offer, name),
       onCancel: () => this.#goOn(),
     })
-    this.#show('name', screen)
+    this.#show(`name ${problem}`, screen)
   }
 
   async #pair(offer: Offer, name: string): Promise<void> {
@@ -178,14 +178,21 @@ class RemotePage {
 
   /** After a pairing that has failed, the workspace of before is there again. */
   async #endWith(text: string, isGone: boolean): Promise<void> {
-    if (isGone) await shelf.remove('this-device').catch(() => {})
-    if (this.#device === undefined || isGone) await this.#readPairing()
-    if (this.#device === undefined) {
+    if (isGone) {
+      forgetTerminal()
+      await this.#kept
+      await shelf.remove('this-device').catch(() => {})
+    }
+    const isOfBefore = this.#device === undefined
+    if (isOfBefore || isGone) await this.#readPairing()
+    const device = this.#device
+    if (device === undefined) {
       this.#showStart(text)
       return
     }
+    const again = isOfBefore ? `Back to ${device.host}` : undefined
     const acts = { onAgain: () => this.#goOn(), onForget: () => this.#forget() }
-    this.#show('ended', endedScreen({ text, ...acts }))
+    this.#show('ended', endedScreen({ text, again, ...acts }))
   }
 
   #showHome(): void {
@@ -216,6 +223,7 @@ class RemotePage {
 
   #forget(): void {
     this.#disconnect()
+    forgetTerminal()
     this.#device = undefined
     void this.#kept.then(() => shelf.remove('this-device')).catch(() => {})
     this.#showStart(undefined)
@@ -248,7 +256,7 @@ class RemotePage {
 }
 
 const TOO_OLD =
-  'This browser cannot do what the encryption needs (X25519 in WebCrypto). Use Chrome 133, Firefox 130 or Safari 17, or a newer one, over HTTPS.'
+  'This browser cannot do what the encryption needs (X25519 in WebCrypto). Use Chrome 133, Firefox 130 or Safari 17.4, or a newer one, over HTTPS.'
 
 /** Takes the link out of the address, so that it is neither in the history nor in what is shared. */
 function takeLink(): string {

@@ -111,7 +111,7 @@ export function waitingScreen(options: {
         'p',
         { class: 'soft' },
         'On the workspace: ',
-        el('code', {}, 'workspace-gateway devices'),
+        el('code', {}, 'workspace-gateway devices list'),
         '. This page goes on by itself.',
       ),
       lastingNote(lasting),
@@ -123,10 +123,12 @@ export function waitingScreen(options: {
 /** The screen of a connection that has ended, and does not come back by itself. */
 export function endedScreen(options: {
   readonly text: string
+  /** What the button of `onAgain` says. Default: Try again. */
+  readonly again?: string | undefined
   readonly onAgain: (() => void) | undefined
   readonly onForget: (() => void) | undefined
 }): Screen {
-  const { text, onAgain, onForget } = options
+  const { text, again = 'Try again', onAgain, onForget } = options
   return {
     title: 'Not connected',
     parts: [
@@ -134,7 +136,7 @@ export function endedScreen(options: {
       el(
         'p',
         { class: 'acts' },
-        onAgain !== undefined && actButton('Try again', onAgain),
+        onAgain !== undefined && actButton(again, onAgain),
         onForget !== undefined && actButton('Forget this device', onForget, 'danger'),
       ),
     ],

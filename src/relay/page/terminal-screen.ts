@@ -23,6 +23,12 @@ interface Password {
 /** What this visit remembers: the workspace asks each time. */
 let remembered: Password | undefined
 
+/** Forgets the password and the shell of this tab, with the device. */
+export function forgetTerminal(): void {
+  remembered = undefined
+  sessionStorage.removeItem(TAB)
+}
+
 /** A terminal that is on the screen. */
 export interface TerminalScreen {
   /** The connection is open again: the shell is asked for once more. */

@@ -1,0 +1,35 @@
+/** Does `npm start` have the remote page? It builds it beside the workspace when it is missing, or older than its sources. */
+import { globSync, statSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** What the page is made of. */
+const SOURCES = [
+  'src/relay/{page,client,protocol}/*',
+  'src/answers/{pages/style,scripts/terminal-keys}.ts',
+  'build/remote-page.ts',
+  'package-lock.json',
+]
+
+/**
+ * Builds the page when that is needed. Never rejects: the gateway says what to do when somebody asks for the page and it is not there.
+ * @param onProblem called with a message for a person when the build fails
+ */
+export async function buildRemotePageIfOld(onProblem: (message: string) => void): Promise<void> {
+  try {
+    if (!isOld()) return
+    // Loaded only now, because esbuild takes longer to load than most of the workspace.
+    const { buildRemotePage } = await import('../build/remote-page.ts')
+    await buildRemotePage()
+  } catch (error) {
+    onProblem(`The remote page could not be built: ${error instanceof Error ? error.message : ''}`)
+  }
+}
+
+function isOld(): boolean {
+  const built = statSync(`${root}dist/remote/remote.js`, { throwIfNoEntry: false })
+  if (built === undefined) return true
+  const sources = globSync(SOURCES, { cwd: root })
+  return sources.some((path) => statSync(`${root}${path}`).mtimeMs > built.mtimeMs)
+}
