@@ -104,6 +104,8 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
         process.env,
         IO,
       )
+    case 'remote':
+      return (await import('./commands/remote.ts')).remote(args, process.env, IO)
     case 'vault':
       return (await import('./commands/vault.ts')).vault(args, process.env, IO)
     case 'version':

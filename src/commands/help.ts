@@ -193,6 +193,23 @@ export const COMMANDS = {
       'Ends with 0, 1 when the vault refused, 69 when it cannot be asked, 78 for a wrong setting or a file that is not sound.',
     ],
   },
+  remote: {
+    usage: 'remote [LINK]',
+    summary:
+      'on another machine: open a terminal of the workspace, or send it a request, through the relay',
+    details: [
+      'LINK            pair this machine by a link of "workspace-gateway pair", and open a terminal; "-" asks for the link',
+      '  --name NAME   what the owner’s list calls this machine; by default its host name',
+      '  --replace     in place of the workspace that this machine is paired with',
+      'Without a link it opens a terminal of the workspace that it is paired with. Enter, "~" and "." leave it.',
+      'request [METHOD] PATH    print an answer, for a script',
+      "  --data TEXT            the body; the method is POST then; --header 'NAME: VALUE': repeated for several",
+      '  --code CODE            of the authenticator app, for a route that wants a second factor; -i: print the head too',
+      'forget          delete the pairing here; "workspace-gateway devices revoke" does it in the workspace',
+      'The pairing is kept in $XDG_CONFIG_HOME/workspace-gateway/remote.json, else below ~/.config.',
+      'Ends with 0, 1 when it was refused, 69 when the relay or the workspace cannot be reached, 78 for a pairing that cannot be used.',
+    ],
+  },
   version: {
     usage: 'version',
     summary: 'print the release of this program (also --version, -v)',

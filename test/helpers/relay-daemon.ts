@@ -39,6 +39,10 @@ export interface RelayDaemon {
   state: 'approved' | 'waiting'
   /** A new offer, which the daemon sits for. */
   offer(): Promise<Offer>
+  /** Says by which address of the relay devices know it: that is part of an offer. */
+  readsOffersAs(relay: string): void
+  /** How many streams are open. */
+  openStreams(): number
   /** Waits until so many channels were welcomed. */
   welcomed(count: number): Promise<DaemonChannel>
   close(): void
@@ -54,7 +58,7 @@ interface Options {
 }
 
 type Place =
-  | { readonly kind: 'offer'; readonly offer: Offer }
+  | { readonly kind: 'offer'; offer: Offer }
   | { readonly kind: 'device'; readonly place: Bytes }
 
 /** Starts a daemon at a relay. */
@@ -63,6 +67,7 @@ export async function startRelayDaemon(relay: string, options: Options): Promise
   const own = await generateKeyPair()
   const places = new Map<string, Place>()
   const seats = new Set<WebSocket>()
+  const all: Streams[] = []
   const arrivals = new Arrivals()
   let seated = 0
   const control = new WebSocket(`${relay}${CONTROL_PATH}`)
@@ -90,6 +95,11 @@ export async function startRelayDaemon(relay: string, options: Options): Promise
       await sit([key])
       return offer
     },
+    readsOffersAs(address) {
+      for (const place of places.values())
+        if (place.kind === 'offer') place.offer = { ...place.offer, relay: address }
+    },
+    openStreams: () => all.reduce((sum, { size }) => sum + size, 0),
     welcomed: (count) => arrivals.until(() => daemon.channels[count - 1]),
     close() {
       for (const seat of seats) seat.terminate()
@@ -162,6 +172,7 @@ export async function startRelayDaemon(relay: string, options: Options): Promise
       daemon.streams++
       return typeof target === 'number' ? connectTo(target, stream) : target(stream)
     })
+    all.push(streams)
     seat.on('message', (data: Buffer) => channel.receive(Uint8Array.from(data)))
     seat.on('close', () => channel.linkClosed())
 
@@ -204,6 +215,6 @@ function connectTo(port: number, stream: Stream): StreamEvents {
   return {
     onData: (bytes) => void socket.write(bytes, () => stream.consumed(bytes.length)),
     onEnd: () => void socket.end(),
-    onClose: () => void socket.destroySoon(),
+    onClose: () => socket.destroySoon(),
   }
 }

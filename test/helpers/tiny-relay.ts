@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { WebSocket, WebSocketServer } from 'ws'
+import { type WebSocket, WebSocketServer } from 'ws'
 import {
   fromBase64Url,
   randomBytes,
@@ -26,6 +26,10 @@ export interface TinyRelay {
   readonly url: string
   /** How many devices have knocked. */
   knocks: number
+  /** The id of the place at which a device has knocked last, in base64url. */
+  lastPlace: string
+  /** At how many places daemons sit. */
+  readonly places: number
   /** Every frame that was passed, in both directions. */
   readonly frames: Bytes[]
   /** What devices are closed with, instead of being let in. */
@@ -50,6 +54,10 @@ export async function startTinyRelay(): Promise<TinyRelay> {
   const relay: TinyRelay = {
     url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}`,
     knocks: 0,
+    lastPlace: '',
+    get places() {
+      return daemons.size
+    },
     frames: [],
     refuse: undefined,
     change: (frame) => frame,
@@ -57,6 +65,7 @@ export async function startTinyRelay(): Promise<TinyRelay> {
       for (const room of rooms.values()) room.terminate()
     },
     async close() {
+      if (!server.listening) return
       for (const socket of sockets.clients) socket.terminate()
       sockets.close()
       server.close()
@@ -92,6 +101,7 @@ export async function startTinyRelay(): Promise<TinyRelay> {
 
   function device(socket: WebSocket, place: string): void {
     relay.knocks++
+    relay.lastPlace = place
     const daemon = daemons.get(place)
     const { code, reason } = relay.refuse ?? { code: RELAY_CLOSE.nobodyThere, reason: '' }
     if (relay.refuse !== undefined || daemon === undefined) {

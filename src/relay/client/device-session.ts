@@ -144,7 +144,7 @@ export async function refusalOf(answer: RemoteAnswer): Promise<RefusedError> {
 }
 
 /** The fields of a JSON object; none for any other text. */
-function fieldsOf(text: string): Readonly<Record<string, unknown>> {
+export function fieldsOf(text: string): Readonly<Record<string, unknown>> {
   try {
     const value: unknown = JSON.parse(text)
     return typeof value === 'object' && value !== null ? { ...value } : {}

@@ -8,7 +8,7 @@ import {
 } from '../../http/ttyd-protocol.ts'
 import { concat, utf8, type Bytes } from '../protocol/bytes.ts'
 import type { RemoteConnection } from './connection.ts'
-import { RefusedError, refusalOf } from './device-session.ts'
+import { fieldsOf, RefusedError, refusalOf } from './device-session.ts'
 import type { Fields } from './http-head.ts'
 import type { RemoteAnswer } from './http.ts'
 import { RemoteError } from './remote-error.ts'
@@ -102,7 +102,7 @@ async function terminalToken(remote: RemoteConnection, headers: Fields): Promise
     headers: { ...headers, Accept: 'application/json' },
   })
   if (answer.status !== 200) throw await wantOf(answer)
-  const { token } = JSON.parse(await answer.text()) as { token?: unknown }
+  const { token } = fieldsOf(await answer.text())
   if (typeof token !== 'string') throw new RemoteError('bad-answer', 'the terminal gave no token')
   return token
 }
