@@ -2,6 +2,7 @@
  * How does `remote` use the terminal that it was started in? It asks questions in it, and gives it to a shell elsewhere. Whatever happens,
  * the terminal is as before when the process ends.
  */
+import { spawnSync } from 'node:child_process'
 import { constants } from 'node:os'
 
 /** The standard streams, or those of a test. */
@@ -44,7 +45,7 @@ export class OwnTerminal {
   readonly #onResize = () => this.#user?.onResize()
   readonly #onContinued = () => {
     // A shell that stopped this process may have changed the mode.
-    this.#streams.stdin.setRawMode(true)
+    this.#makeRaw()
     this.#user?.onResize()
   }
   readonly #onEnding = (signal: NodeJS.Signals) => {
@@ -76,13 +77,23 @@ export class OwnTerminal {
     this.#user = user
     if (!isFirst) return
     const { stdin, stdout } = this.#streams
-    stdin.setRawMode(true)
+    this.#makeRaw()
     stdin.on('data', this.#onTyped)
     stdin.resume()
     stdout.on('resize', this.#onResize)
     process.on('exit', this.#onExit)
     process.on('SIGCONT', this.#onContinued)
     for (const signal of ENDING) process.on(signal, this.#onEnding)
+  }
+
+  /**
+   * Nothing that is typed or shown may be changed on its way. Node leaves the terminal's own treatment of output on, which would move each
+   * line feed of the shell's programs to the first column; stty turns it off. `setRawMode(false)` brings everything back.
+   */
+  #makeRaw(): void {
+    const { stdin } = this.#streams
+    stdin.setRawMode(true)
+    spawnSync('stty', ['-opost'], { stdio: [stdin, 'ignore', 'ignore'] }) // without stty a few programs are shown wrongly
   }
 
   /** Makes the terminal as before. Does nothing when it is. */
@@ -124,7 +135,6 @@ export class OwnTerminal {
     const { stdout } = this.#streams
     const { promise, resolve, reject } = Promise.withResolvers<string>()
     const typed: number[] = []
-    stdout.write(question)
     this.take({
       onTyped(bytes) {
         for (const byte of bytes) {
@@ -141,6 +151,8 @@ export class OwnTerminal {
       },
       onResize() {},
     })
+    // Asked when the terminal echoes nothing any more.
+    stdout.write(question)
     try {
       return await promise
     } finally {

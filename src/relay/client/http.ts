@@ -90,11 +90,13 @@ export function beginExchange({ open, clock }: Way, signal: AbortSignal | undefi
   const aborted = () => new RemoteError('aborted', 'the request was given up')
   if (signal?.aborted === true) throw aborted()
   const reader = new StreamReader()
+  let isOver = false
   let forget = () => {}
   const stream = open({
     onData: (bytes) => reader.onData(bytes),
     onEnd: () => reader.onEnd(),
     onClose(wasReset) {
+      isOver = true
       forget()
       reader.onClose(wasReset)
     },
@@ -107,7 +109,10 @@ export function beginExchange({ open, clock }: Way, signal: AbortSignal | undefi
     stream,
     reader,
     finish() {
+      if (isOver) return
       stream.end()
+      // It may be over by that.
+      if (isOver) return
       const cancel = clock.after(LINGER_MS, () => stream.reset())
       const rest = forget
       forget = () => {
