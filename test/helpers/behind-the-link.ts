@@ -23,8 +23,14 @@ export const PASSWORD = { user: 'hub', password: 'the terminal’s own' }
 const TOKEN = 'the-session-of-this-device'
 const SHELL_TOKEN = 'the-token-of-a-shell'
 
-/** Starts one, which ends with the test. */
-export async function startPlayedWorkspace(t: Test): Promise<PlayedWorkspace> {
+/**
+ * Starts one, which ends with the test.
+ * @param isBehindGateway whether a real gateway is in front, so that no session is asked for. Default: false
+ */
+export async function startPlayedWorkspace(
+  t: Test,
+  isBehindGateway = false,
+): Promise<PlayedWorkspace> {
   const played = { port: 0, requests: [] as string[], wants: { factor: false, password: false } }
   const server = createServer((request, response) => void answer(request, response))
   const sockets = new WebSocketServer({ noServer: true, handleProtocols: () => 'tty' })
@@ -33,7 +39,8 @@ export async function startPlayedWorkspace(t: Test): Promise<PlayedWorkspace> {
     ...{ isToken: (token: unknown) => token === SHELL_TOKEN, pingMs: 30_000, cutMs: 90_000 },
   })
   server.on('upgrade', (request, socket, head) => {
-    if (isSignedIn(request)) sockets.handleUpgrade(request, socket, head, shells.serve)
+    if (isBehindGateway || isSignedIn(request))
+      sockets.handleUpgrade(request, socket, head, shells.serve)
     else socket.destroy()
   })
   server.listen(0, '127.0.0.1')
@@ -54,7 +61,8 @@ export async function startPlayedWorkspace(t: Test): Promise<PlayedWorkspace> {
       session(response, body)
       return
     }
-    if (!isSignedIn(request)) return problem(response, 401, 'sign-in-required', 'Sign in.')
+    if (!isBehindGateway && !isSignedIn(request))
+      return problem(response, 401, 'sign-in-required', 'Sign in.')
     played.requests.push(`${method} ${url}`)
     if (url === '/_gateway/ready')
       json(response, 200, { status: 'ready', services: { dashboard: 'up', openclaw: 'down' } })
