@@ -40,6 +40,7 @@ RUN apt-get update \
 WORKDIR /app
 COPY LICENSE ./
 COPY --from=build /build/dist/workspace-gateway.cjs ./
+COPY --from=build /build/dist/remote remote
 USER gateway
 # The image contains V8's compile cache, so that a start of the gateway does not compile the code again.
 ENV NODE_COMPILE_CACHE=/app/compile-cache

@@ -6,6 +6,7 @@ import { GatewayNotReachedError } from '../src/admin/ask.ts'
 import { NewerStateError, StateBusyError } from '../src/store/state-errors.ts'
 import { readArguments, USAGE, UsageError } from './arguments.ts'
 import { silentServices } from './named-services.ts'
+import { buildRemotePageIfOld } from './remote-page.ts'
 import { listed, welcomeText } from './welcome.ts'
 import { TakenError, startWorkspace } from './workspace.ts'
 
@@ -24,9 +25,11 @@ try {
   }
   const settings = { ...process.env, ...(port === undefined ? {} : { GATEWAY_PORT: port }) }
   for (const name of SECRET_VARIABLES) delete process.env[name]
-  const workspace = await startWorkspace(settings, (trouble) => {
+  const tell = (trouble: string) => {
     if (!stop.signal.aborted) process.stderr.write(`${trouble}\n`)
-  })
+  }
+  const workspace = await startWorkspace(settings, tell)
+  void buildRemotePageIfOld(tell)
   const silent = await silentServices(workspace.named, {
     waitMs: SERVICES_MS,
     onWait: (services) => process.stdout.write(`Waiting for ${listed(services)} …\n`),

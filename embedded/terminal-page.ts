@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { html } from '../src/answers/html.ts'
 import { BRAND } from '../src/answers/pages/door.ts'
 import { ALWAYS_DARK, TOKENS } from '../src/answers/pages/style.ts'
-import { terminalKeys } from './terminal-keys.ts'
+import { terminalKeys } from '../src/answers/scripts/terminal-keys.ts'
 
 /** The way back and the way out. They come first, so that a screen reader meets them before the terminal. */
 const WAYS = html`<header>

@@ -26,6 +26,7 @@ import ownerPageRoutes from '../routes/owner-page.ts'
 import pairedDevices from '../routes/paired-devices.ts'
 import probes from '../routes/probes.ts'
 import proxied from '../routes/proxied.ts'
+import remotePageRoutes from '../routes/remote-page.ts'
 import renewRoutes from '../routes/renew.ts'
 import secondFactorRoutes from '../routes/second-factor.ts'
 import signInRoutes from '../routes/sign-in.ts'
@@ -136,6 +137,7 @@ export async function buildGateway(
     strict: config.healthStrict,
   })
   await app.register(assets)
+  await app.register(remotePageRoutes, { workspace: config.workspace })
   await app.register(probes, { probe: parts.probe, drain, state })
   const forSessions = {
     ...{ issuer, sessions, login, verifier, watchdog, waitingRoom },

@@ -16,7 +16,7 @@ const MAY = [
   ['plugins', 'admin'],
   ['routes'],
   ['gateway.ts'],
-  ['process'],
+  ['process', 'build'],
   ['commands', 'embedded'],
   ['main.ts'],
 ]

@@ -79,6 +79,7 @@ t.test(
         ...allOf('/_gateway/assets/:file'),
         ...allOf('/_gateway/live'),
         ...allOf('/_gateway/ready'),
+        ...['', '/', '/:file'].flatMap((path) => allOf(`/_gateway/remote${path}`)),
         ...allOf('/_gateway/renew').filter((route) => !/^(?:GET|HEAD|POST) /.test(route)), // 405
         ...['/app', '/app/confirm', '/passkey', '/passkey/confirm'].flatMap(
           (form) =>

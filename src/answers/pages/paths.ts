@@ -23,3 +23,6 @@ export const CONFIRM_PASSKEY_FORM = `${PASSKEY_FORM}/confirm` as const
 
 /** The path below which the JSON API of owners is. */
 export const OWNERS_API = '/_gateway/v1'
+
+/** The page by which a phone reaches the workspace through a relay. What is below the path are its files. */
+export const REMOTE_PAGE = '/_gateway/remote/'
