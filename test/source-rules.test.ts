@@ -104,6 +104,7 @@ t.test('a request target is never read as a URL', async (t) => {
   t.same(having(/new URL\(|URL\.parse\(/), [
     'src/config/rules.ts',
     'src/config/values.ts',
+    'src/relay/target/service-connection.ts', // the configured page of devices
     'src/request/login.ts', // the configured sign-in address
     'src/rules/return-to.ts', // compares whole origins, after it has built the address anew
     'src/vault/at-rest/document.ts', // the origin of an entry, which the owner gives
@@ -157,6 +158,7 @@ const INTERNALS: ReadonlyArray<readonly [name: RegExp, use: string]> = [
   [/\b(?:response|raw)\.on(?:ce)?\('socket'/, "response.once('socket', destroy)"],
   [/\bshouldKeepAlive\b/, 'reply.raw.shouldKeepAlive = false'],
   [/\bemit\('drain'/, "response.emit('drain')"],
+  [/\bhttpAllowHalfOpen\b/, 'server.httpAllowHalfOpen = true'],
   [/\bhandleUpgrade\b/, 'app.websocketServer.handleUpgrade = takeOver'],
 ]
 

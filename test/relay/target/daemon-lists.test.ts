@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { ConfigError } from '../../../src/config/load.ts'
+import type { ConfigError } from '../../../src/config/load.ts'
 import { readDaemonLists } from '../../../src/relay/target/daemon-lists.ts'
 import { temporaryFolder } from '../../helpers/process.ts'
 
