@@ -1,310 +1,48 @@
 /**
- * What does the remote page do? It pairs this browser with a workspace by a link, meets the workspace again whenever it is opened, and
- * shows it. Everything between the two is encrypted; who serves this page can change that, so it is served by the workspace itself.
+ * How are two programs in one process joined as by a connection? By two streams: what is written into one is read from the other, with
+ * back-pressure. Unlike Node's `duplexPair`, an end that is destroyed before it has ended both ways destroys the other one too, so
+ * that what was cut short does not look whole.
  */
-import { RemoteConnection, type RemoteEvents, type RemoteState } from '../client/connection.ts'
-import type { PairedDevice } from '../client/paired-device.ts'
-import type { Note } from '../protocol/messages.ts'
-import { offerOfLink, type Offer } from '../protocol/offer.ts'
-import { BROWSER_SHELF } from './database.ts'
-import { deviceName } from './device-name.ts'
-import { el, part, sentence } from './dom.ts'
-import { homeScreen, textOf } from './home-screen.ts'
-import { makeKeys, readPairing, type DeviceKeys, type Lasting } from './key-store.ts'
-import {
-  busyScreen,
-  endedScreen,
-  nameScreen,
-  startScreen,
-  waitingScreen,
-  type Screen,
-} from './pairing-screens.ts'
-import { forgetTerminal, openTerminalScreen, type TerminalScreen } from './terminal-screen.ts'
+import { Duplex } from 'node:stream'
 
-const shelf = BROWSER_SHELF
-
-class RemotePage {
-  #device: PairedDevice | undefined
-  #lasting: Lasting = 'kept'
-  #connection: RemoteConnection | undefined
-  #terminal: TerminalScreen | undefined
-  /** Resolves when the pairing is on the disk. */
-  #kept: Promise<void> = Promise.resolve()
-  /** What the screen shows now, so that a state that comes again does not throw away what was typed. */
-  #shown = ''
-
-  /** Begins with the link in the address, or with the workspace that is known, or by asking for a link. */
-  async begin(): Promise<void> {
-    const link = takeLink()
-    await this.#readPairing()
-    if (link !== '') this.openLink(link)
-    else this.#goOn()
-  }
-
-  /** A link was opened or pasted. */
-  openLink(link: string): void {
-    try {
-      this.#askName(offerOfLink(link), undefined)
-    } catch (error) {
-      this.#showStart(textOf(error))
-    }
-  }
-
-  /** The network is back, or somebody looks. */
-  wake(): void {
-    if (!document.hidden) this.#connection?.retryNow()
-  }
-
-  async #readPairing(): Promise<void> {
-    const kept = await readPairing(shelf)
-    this.#device = kept?.device
-    this.#lasting = kept?.lasting ?? 'kept'
-  }
-
-  #goOn(): void {
-    if (this.#device === undefined) this.#showStart(undefined)
-    else this.#connect(RemoteConnection.meet(this.#device, { events: this.#events() }))
-  }
-
-  #showStart(problem: string | undefined): void {
-    this.#show(
-      `start ${problem}`,
-      startScreen(problem, (link) => this.openLink(link)),
-    )
-  }
-
-  #askName(offer: Offer, problem: string | undefined): void {
-    this.#disconnect()
-    const screen = nameScreen({
-      ...{ offer, problem, name: deviceName(navigator.userAgent) },
-      replaced: this.#device?.host,
-      onPair: (name) => void this.#pair(offer, name),
-      onCancel: () => this.#goOn(),
-    })
-    this.#show(`name ${problem}`, screen)
-  }
-
-  async #pair(offer: Offer, name: string): Promise<void> {
-    this.#show('keys', busyScreen('Pairing', 'Making this device’s keys…'))
-    let keys: DeviceKeys
-    try {
-      keys = await makeKeys(shelf)
-    } catch {
-      this.#askName(offer, TOO_OLD)
-      return
-    }
-    this.#lasting = keys.lasting
-    const pairing = { offer, own: keys.own, kind: 'page', name } as const
-    this.#device = undefined
-    try {
-      this.#connect(RemoteConnection.pair(pairing, { events: this.#events(keys) }))
-    } catch (error) {
-      this.#askName(offer, textOf(error))
-    }
-  }
-
-  #connect(connection: RemoteConnection): void {
-    this.#connection = connection
-    this.#changed(connection.state)
-  }
-
-  #events(keys?: DeviceKeys): RemoteEvents {
-    return {
-      onState: (state) => this.#changed(state),
-      onPaired: (device) => this.#paired(device, keys),
-      onNote: (note) => showNote(note),
-    }
-  }
-
-  #paired(device: PairedDevice, keys: DeviceKeys | undefined): void {
-    this.#device = device
-    if (keys !== undefined) this.#kept = this.#keep(device, keys)
-    // Asked for once the key is worth it: without it a browser may delete what it keeps when the disk is full.
-    void navigator.storage.persist().catch(() => {})
-  }
-
-  async #keep(device: PairedDevice, keys: DeviceKeys): Promise<void> {
-    try {
-      await keys.keep(device)
-    } catch {
-      this.#lasting = 'this-visit'
-    }
-  }
-
-  #changed(state: RemoteState): void {
-    showConnection(state)
-    switch (state.kind) {
-      case 'open':
-        if (this.#terminal === undefined) this.#showHome()
-        else this.#terminal.reconnect()
-        break
-      case 'waiting': {
-        const screen = { code: state.code, lasting: this.#lasting }
-        this.#show(
-          `waiting ${state.code}`,
-          waitingScreen({ ...screen, onForget: () => this.#forget() }),
-        )
-        break
-      }
-      case 'connecting':
-        this.#connecting(state)
-        break
-      case 'ended':
-        this.#ended(state.problem)
-        break
-    }
-  }
-
-  /** While it connects again, what the person looks at stays; the bar says what is going on. */
-  #connecting({ problem }: Extract<RemoteState, { kind: 'connecting' }>): void {
-    const text = problem === undefined ? 'Looking for the workspace…' : sentence(problem.message)
-    this.#terminal?.lost(text)
-    if (this.#shown === 'home') return
-    const forget = this.#device === undefined ? undefined : () => this.#forget()
-    const screen =
-      problem === undefined
-        ? busyScreen('Connecting', text, () => this.#cancel())
-        : endedScreen({ text, onAgain: () => this.#connection?.retryNow(), onForget: forget })
-    this.#show(`connecting ${text}`, screen)
-  }
-
-  #ended({ problem, message }: Extract<RemoteState, { kind: 'ended' }>['problem']): void {
-    if (problem === 'aborted') return
-    const wasPaired = this.#device !== undefined
-    this.#disconnect()
-    const isGone = wasPaired && (problem === 'revoked' || problem === 'not-approved')
-    void this.#endWith(sentence(message), isGone)
-  }
-
-  /** After a pairing that has failed, the workspace of before is there again. */
-  async #endWith(text: string, isGone: boolean): Promise<void> {
-    if (isGone) {
-      forgetTerminal()
-      await this.#kept
-      await shelf.remove('this-device').catch(() => {})
-    }
-    const isOfBefore = this.#device === undefined
-    if (isOfBefore || isGone) await this.#readPairing()
-    const device = this.#device
-    if (device === undefined) {
-      this.#showStart(text)
-      return
-    }
-    const again = isOfBefore ? `Back to ${device.host}` : undefined
-    const acts = { onAgain: () => this.#goOn(), onForget: () => this.#forget() }
-    this.#show('ended', endedScreen({ text, again, ...acts }))
-  }
-
-  #showHome(): void {
-    const device = this.#device
-    const connection = this.#connection
-    if (device === undefined || connection === undefined || this.#shown === 'home') return
-    const screen = homeScreen({
-      ...{ device, lasting: this.#lasting },
-      fetch: (request) => connection.fetch(request),
-      onTerminal: () => this.#openTerminal(connection),
-      onForget: () => this.#forget(),
-    })
-    this.#show('home', screen)
-  }
-
-  #openTerminal(connection: RemoteConnection): void {
-    this.#terminal = openTerminalScreen(connection, () => {
-      this.#terminal = undefined
-      this.#changed(connection.state)
-      part('main').querySelector<HTMLElement>('#terminal button')?.focus()
-    })
-  }
-
-  #cancel(): void {
-    this.#disconnect()
-    this.#showStart(undefined)
-  }
-
-  #forget(): void {
-    this.#disconnect()
-    forgetTerminal()
-    this.#device = undefined
-    void this.#kept.then(() => shelf.remove('this-device')).catch(() => {})
-    this.#showStart(undefined)
-  }
-
-  #disconnect(): void {
-    this.#closeTerminal()
-    this.#connection?.close()
-    this.#connection = undefined
-    part('connection').textContent = ''
-  }
-
-  #closeTerminal(): void {
-    this.#terminal?.close()
-    this.#terminal = undefined
-  }
-
-  #show(name: string, { title, parts }: Screen): void {
-    if (this.#shown === name) return
-    this.#shown = name
-    const main = part('main')
-    main.classList.toggle('one', name !== 'home')
-    const children = parts.filter((child) => child !== undefined && child !== false)
-    main.replaceChildren(el('h1', { attributes: { tabindex: '-1' } }, title), ...children)
-    document.title = `${title} · Remote`
-    // A screen reader reads on from here, and nobody types into what is gone.
-    main.querySelector('h1')?.focus({ preventScroll: true })
-    globalThis.scrollTo(0, 0)
-  }
+/** Makes a connection. @returns its two ends */
+export function connectedPair(): [Duplex, Duplex] {
+  const one = new PairEnd()
+  const other = new PairEnd()
+  one.joinWith(other)
+  other.joinWith(one)
+  return [one, other]
 }
 
-const TOO_OLD =
-  'This browser cannot do what the encryption needs (X25519 in WebCrypto). Use Chrome 133, Firefox 130 or Safari 17.4, or a newer one, over HTTPS.'
+class PairEnd extends Duplex {
+  #other: PairEnd | undefined
+  /** Tells the other end that what it has written was taken. */
+  #taken: (() => void) | undefined
 
-/** Takes the link out of the address, so that it is neither in the history nor in what is shared. */
-function takeLink(): string {
-  const { hash, pathname, search } = location
-  if (hash !== '') history.replaceState(null, '', pathname + search)
-  return /^#[0-9]+$/.test(hash) ? hash : ''
+  joinWith(other: PairEnd): void {
+    this.#other = other
+  }
+
+  override _read(): void {
+    const taken = this.#taken
+    this.#taken = undefined
+    taken?.()
+  }
+
+  override _write(chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
+    const other = this.#other
+    if (other === undefined || other.destroyed) done(new Error('the other end is gone'))
+    else if (chunk.length === 0 || other.push(chunk)) done()
+    else other.#taken = done
+  }
+
+  override _final(done: () => void): void {
+    this.#other?.push(null)
+    done()
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    if (!this.readableEnded || !this.writableFinished) this.#other?.destroy()
+    done(error)
+  }
 }
-
-function showConnection(state: RemoteState): void {
-  const badge = part('connection')
-  const [text, look] = WORDS[state.kind]
-  badge.textContent = text
-  badge.className = `badge ${look}`
-}
-
-const WORDS: Readonly<Record<RemoteState['kind'], readonly [string, string]>> = {
-  connecting: ['Connecting', 'warn'],
-  waiting: ['Waiting', 'warn'],
-  open: ['Connected', 'good'],
-  ended: ['Not connected', 'bad'],
-}
-
-const NOTES: Readonly<Record<Note['kind'], string>> = {
-  approved: 'was approved',
-  'device-waiting': 'waits for approval',
-  'device-approved': 'was approved',
-  'device-revoked': 'was removed',
-}
-
-/** Tells what happened to another device: somebody who has stolen a link would be seen here. */
-function showNote({ kind, name }: Note): void {
-  const old = document.getElementById('note')
-  const note = el(
-    'p',
-    { id: 'note', class: 'done', attributes: { role: 'status' } },
-    'Another device, ',
-    el('bdi', {}, name),
-    `, ${NOTES[kind]}.`,
-  )
-  if (old === null) part('main').querySelector('h1')?.after(note)
-  else old.replaceWith(note)
-}
-
-const page = new RemotePage()
-addEventListener('online', () => page.wake())
-document.addEventListener('visibilitychange', () => page.wake())
-addEventListener('hashchange', () => {
-  const link = takeLink()
-  if (link !== '') page.openLink(link)
-})
-await page.begin()
