@@ -20,6 +20,7 @@ import { codeOf } from './answers/errors.ts'
 import { parseDuration } from './commands/duration.ts'
 import { commandHelp, commandNamed, helpText, unknownCommand } from './commands/help.ts'
 import { hasPortKeeper, keepPort } from './process/port-keeper.ts'
+import { ListenError } from './process/listen-error.ts'
 import { LineOutput } from './observe/line-output.ts'
 import {
   AlreadyRunningError,
@@ -96,6 +97,10 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       return (await import('./commands/sessions.ts')).sessions(args, process.env, IO)
     case 'state':
       return (await import('./commands/state.ts')).state(args, process.env, IO)
+    case 'relay':
+      if (args.length > 0)
+        throw new UsageError('relay takes no arguments; settings are RELAY_… variables')
+      return (await import('./commands/relay.ts')).relay(process.env)
     case 'terminals':
       return (await import('./commands/terminals.ts')).terminals(args, process.env, IO)
     case 'terminal-credential':
@@ -106,6 +111,12 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       )
     case 'vault':
       return (await import('./commands/vault.ts')).vault(args, process.env, IO)
+    case 'link':
+      return (await import('./commands/link.ts')).link(args, process.env)
+    case 'pair':
+      return (await import('./commands/pair.ts')).pair(args, process.env, IO)
+    case 'devices':
+      return (await import('./commands/devices.ts')).devices(args, process.env, IO)
     case 'version':
       if (args.length > 0) throw new UsageError('version takes no arguments')
       IO.out(`workspace-gateway ${VERSION}\n`)
@@ -187,12 +198,13 @@ function describeFailure(error: unknown): Failure {
   if (problem !== undefined) return { text: `${problem}\n${helpHint()}`, exitCode: EXIT.usage }
   if (error instanceof ConfigError || error instanceof NewerStateError)
     return { text: message, exitCode: EXIT.config }
-  const taken = [StateBusyError, StateAccessError, AlreadyRunningError]
+  const taken = [StateBusyError, StateAccessError, AlreadyRunningError, ListenError]
   if (taken.some((kind) => error instanceof kind))
     return { text: message, exitCode: EXIT.unavailable }
   if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code))
     return { text: describeAddressFailure(code), exitCode: EXIT.unavailable }
-  const isSetting = error instanceof Error && /^(?:GATEWAY|TERMINALS|VAULT)_/.test(message)
+  const isSetting =
+    error instanceof Error && /^(?:GATEWAY|LINK|TERMINALS|VAULT|RELAY)_/.test(message)
   return { text: message, exitCode: isSetting ? EXIT.config : EXIT.failed }
 }
 

@@ -88,6 +88,8 @@ export interface LinkConfig extends Omit<Values, 'relayUrl' | 'target' | 'stateD
   readonly hubcodeHome: string | undefined
   /** Ends in `/`. The digits of an offer follow behind a `#`. */
   readonly pageUrl: string
+  /** The host that devices name in their requests: the workspace's, where it is known, else that of `pageUrl`. */
+  readonly host: string
 }
 
 const NAMES: readonly string[] = Object.values(LINK_SETTINGS).map(({ env }) => env)
@@ -109,6 +111,7 @@ export function loadLinkConfig(env: Environment): LinkConfig {
     ...(values as Values),
     ...{ target, pageUrl, stateDir, isGateway: values.target === undefined },
     hubcodeHome: env[HUBCODE_HOME],
+    host: hostOf(env, values.target === undefined, pageUrl ?? ''),
   } as LinkConfig)
 }
 
@@ -134,6 +137,14 @@ function ownPage(env: Environment, problems: string[]): string | undefined {
     problems.push(`${error instanceof Error ? error.message : String(error)}; or set LINK_PAGE_URL`)
     return undefined
   }
+}
+
+/** The host that devices name: the gateway answers to the workspace's own, another service to that of the page. */
+function hostOf(env: Environment, isGateway: boolean, pageUrl: string): string {
+  const page = URL.parse(pageUrl)?.host ?? ''
+  if (!isGateway || env[SETTINGS.workspace.env] === undefined) return page
+  const own = ownPage(env, [])
+  return own === undefined ? page : (URL.parse(own)?.host ?? page)
 }
 
 function hubcodeHome(env: Environment, problems: string[]): string {

@@ -1,6 +1,6 @@
 /** What does the vault answer to doctor? Its status and its entries, with every member checked, because another program may answer. */
 import { codeOf } from '../../answers/errors.ts'
-import { askDoor } from '../../vault/ask-door.ts'
+import { askDoor } from '../../services/ask-door.ts'
 import type { EntryView } from '../../vault/protocol.ts'
 import { PATH_ROLES, type OwnPath, type SelfCheck } from '../../vault/self-check.ts'
 

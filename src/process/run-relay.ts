@@ -1,0 +1,63 @@
+/** How does the relay live? It listens, survives whatever strangers send, and closes its connections bit by bit when it is told to stop. */
+import { codeOf } from '../answers/errors.ts'
+import { ConfigError } from '../config/load.ts'
+import type { RelayConfig } from '../config/relay-settings.ts'
+import { openLog } from '../observe/log.ts'
+import { startRelay } from '../relay/server/server.ts'
+import { endProcess, onStopSignals } from './ending.ts'
+import { EXIT } from './exit-codes.ts'
+import { AlreadyRunningError } from './pid-file.ts'
+
+/** How long stopping may take beyond RELAY_DRAIN_SECONDS, in milliseconds. */
+const STOP_MS = 5000
+
+/**
+ * Runs the relay until a signal stops it.
+ * @throws {AlreadyRunningError} when the port is taken
+ * @throws {ConfigError} when it cannot be listened on
+ */
+export async function runRelay(config: RelayConfig): Promise<void> {
+  const log = openLog(config.logLevel)
+  const { logger } = log
+  const survive = (error: unknown): void => {
+    logger.fatal({ err: error }, 'fault of the relay, which goes on')
+  }
+  process.on('uncaughtException', survive)
+  process.on('unhandledRejection', survive)
+  const relay = await startRelay(config, logger).catch(async (error: unknown) => {
+    await log.flush() // so that the reason comes last, where a supervisor looks for it
+    throw describeListenFailure(config, error)
+  })
+  // They mean something to the gateway, whose process has the same name.
+  for (const signal of ['SIGHUP', 'SIGUSR2'] as const)
+    process.on(signal, () => logger.warn(`nothing to be done on ${signal} for the relay`))
+  onStopSignals({
+    first() {
+      const { drainSeconds } = config
+      setTimeout(() => endProcess(EXIT.failed), drainSeconds * 1000 + STOP_MS).unref()
+      logger.info({ seconds: drainSeconds, ...relay.sizes }, 'stopping')
+      void relay
+        .drain()
+        .then(() => log.flush())
+        .then(() => endProcess(EXIT.ok))
+    },
+    second: () => endProcess(EXIT.failed),
+  })
+  // Last, because whoever reads this line may send a signal at once.
+  const { address, port } = relay.address
+  logger.info({ host: address, port, pid: process.pid }, 'relaying')
+}
+
+/** Says why the relay cannot listen, and which settings are meant. */
+function describeListenFailure({ host, port }: RelayConfig, error: unknown): unknown {
+  const code = codeOf(error)
+  if (code === 'EADDRINUSE')
+    return new AlreadyRunningError(
+      `RELAY_HOST ${host} RELAY_PORT ${port} is taken by another process`,
+    )
+  if (!['EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM', 'EAFNOSUPPORT'].includes(code))
+    return error
+  return new ConfigError([
+    `RELAY_HOST "${host}" with RELAY_PORT "${port}" cannot be listened on (${code}); give an address of this machine and a port that this user may use`,
+  ])
+}

@@ -1,0 +1,35 @@
+/** Which node of the relay has a place? With one node it is this one; many nodes ask the store that they share. */
+
+/** Where a place is, when another node has it. */
+export interface OtherNode {
+  /** Where clients reach that node: `wss://host[:port]`. */
+  readonly url: string
+  /** The machine on Fly.io on which it runs; undefined elsewhere. */
+  readonly machine: string | undefined
+}
+
+/** The store that says which node has a place cannot be asked. */
+export class StoreAwayError extends Error {}
+
+/** The places of this node. They are named by their ids in base64url. */
+export interface Claims {
+  /** Claims places for this node. @returns those that it has now; the others belong to other nodes, or the store is away */
+  claim(places: readonly string[]): Promise<ReadonlySet<string>>
+  /** Gives places up. */
+  release(places: readonly string[]): void
+  /** Whether this node may serve a place that it has claimed: another one cannot have it yet. */
+  holds(place: string): boolean
+  /** Which other node has a place; undefined when none has. @throws {StoreAwayError} */
+  ownerOf(place: string): Promise<OtherNode | undefined>
+  /** Gives everything up. */
+  close(): Promise<void>
+}
+
+/** The claims of the only node. */
+export const ONLY_NODE: Claims = {
+  claim: async (places) => new Set(places),
+  release() {},
+  holds: () => true,
+  ownerOf: async () => undefined,
+  async close() {},
+}
