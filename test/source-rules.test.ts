@@ -44,11 +44,12 @@ t.test(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
       [
         'src/relay/link/target-connection.ts',
+        'src/relay/server/redis-store.ts',
         'src/services/can-connect.ts',
         'src/services/connection.ts',
         'src/terminals/keeper/ttyd-link.ts',
       ],
-      'the link reaches its target, which is configured; looks whether a service is up, and whether a stale socket of ours is alive; asks a service; and opens a shell at ttyd',
+      'the link reaches its target, which is configured; asks the store of a relay; looks whether a service is up, and whether a stale socket of ours is alive; asks a service; and opens a shell at ttyd',
     )
     t.same(
       onRequestPath(/\bnew \w*Socket\(/),
@@ -94,13 +95,19 @@ t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
     'the program of vault exec, and what tells systemd; never by a request',
   )
   const elsewhere = /\beval\(|new Function\(|\bimport\((?!'(?:\.\.?\/)+[a-z/-]+\.ts'\))|\brequire\(/
-  const late = ['src/terminals/keeper/screen.ts']
+  const late = [
+    'src/relay/server/redis-store.ts',
+    'src/terminals/keeper/screen.ts',
+  ]
   t.same(having(elsewhere), late)
   for (const { path, code } of FILES.filter((file) => late.includes(file.path)))
     t.notMatch(
-      code.replace(/\bimport\('@xterm\/(?:headless|addon-unicode11)'\)/g, ''),
+      code.replace(
+        /\bimport\('(?:@redis\/client|@xterm\/(?:headless|addon-unicode11))'\)/g,
+        '',
+      ),
       elsewhere,
-      `${path} loads packages by name, when the first terminal is opened`,
+      `${path} loads packages by name, when the first terminal is opened, or nodes of a relay share a store`,
     )
 })
 

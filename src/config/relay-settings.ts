@@ -7,10 +7,16 @@ import {
   type ValuesOf,
 } from './program-settings.ts'
 import { oneOf, optional, wholeNumber, withDefault } from './setting.ts'
-import { parseListenHost, parseRelayUrl, parseStoreUrl, parseTrustedProxies } from './values.ts'
+import {
+  parseFlyMachine,
+  parseListenHost,
+  parseRelayUrl,
+  parseStoreUrl,
+  parseTrustedProxies,
+} from './values.ts'
 
 /** How the names of the relay's settings begin. */
-export const RELAY_PREFIX = 'RELAY_'
+const RELAY_PREFIX = 'RELAY_'
 
 /** The declarations of the relay's settings, by their names in the code. */
 export const RELAY_SETTINGS = {
@@ -47,6 +53,19 @@ export const RELAY_SETTINGS = {
     accepts: 'a comma-separated list of names, addresses and CIDRs, or none',
     parse: parseTrustedProxies,
   }),
+  flyMachine: optional({
+    env: 'FLY_MACHINE_ID',
+    description:
+      "The machine on Fly.io, which sets this itself. With it, Fly's proxy is asked to bring clients to the node that has their place.",
+    accepts: 'lower-case letters and digits',
+    parse: parseFlyMachine,
+  }),
+  metricsPort: optional({
+    env: 'RELAY_METRICS_PORT',
+    description:
+      "A port for Prometheus, on the machine's private address (fdaa::/16) or else on 127.0.0.1. Metrics are served nowhere else.",
+    ...wholeNumber(0, 65_535),
+  }),
   drainSeconds: withDefault('4', {
     env: 'RELAY_DRAIN_SECONDS',
     description: 'Over how many seconds connections are closed when the relay stops.',
@@ -76,6 +95,11 @@ export function loadRelayConfig(env: Environment): RelayConfig {
   if (values.storeUrl !== undefined && values.publicUrl === undefined)
     problems.push(
       'RELAY_PUBLIC_URL is missing; with RELAY_STORE_URL each node needs the address at which clients reach it, such as wss://a.relay.example.com',
+    )
+  const { port, metricsPort } = values
+  if (metricsPort !== undefined && metricsPort !== 0 && metricsPort === port)
+    problems.push(
+      `RELAY_METRICS_PORT "${metricsPort}" is the port that the relay itself listens on; give it another`,
     )
   if (problems.length > 0) throw new ConfigError(problems)
   return Object.freeze(values as RelayConfig)

@@ -152,6 +152,12 @@ export function parseStoreUrl(text: string): string {
   return text
 }
 
+/** Parses the id of a machine on Fly.io, which goes into a header. */
+export function parseFlyMachine(text: string): string {
+  if (!/^[0-9a-z]{1,64}$/.test(text)) throw new Error('is not the id of a machine')
+  return text
+}
+
 /** Parses a path prefix of one or more whole segments, which no route of the gateway may use already. */
 export function parsePrefix(text: string): string {
   if (!/^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/.test(text))

@@ -4,7 +4,7 @@ import { PLACE_ID_LENGTH } from '../protocol/places.ts'
 import { CONTROL_PATH, DEVICE_PREFIX, SEAT_PREFIX, TICKET_LENGTH } from '../protocol/relay-wire.ts'
 
 /** The path at which a supervisor or load balancer asks whether the relay takes connections. */
-export const HEALTH_PATH = '/healthz'
+const HEALTH_PATH = '/healthz'
 
 /** What a request asks for. Places and tickets are in base64url, in the one spelling that stands for their bytes. */
 export type Asked =

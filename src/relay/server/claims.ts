@@ -21,6 +21,13 @@ export interface Claims {
   holds(place: string): boolean
   /** Which other node has a place; undefined when none has. @throws {StoreAwayError} */
   ownerOf(place: string): Promise<OtherNode | undefined>
+  /** Whether the store did not answer when it was last asked. */
+  readonly isStoreAway: boolean
+  /**
+   * Says whom to tell that places were lost. Nobody is told of what was given up.
+   * @param listener gets the places, and whether rooms must end too because their sides may be at another node by now
+   */
+  onLost(listener: (places: readonly string[], endsRooms: boolean) => void): void
   /** Gives everything up. */
   close(): Promise<void>
 }
@@ -31,5 +38,7 @@ export const ONLY_NODE: Claims = {
   release() {},
   holds: () => true,
   ownerOf: async () => undefined,
+  isStoreAway: false,
+  onLost() {},
   async close() {},
 }

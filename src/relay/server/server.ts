@@ -16,6 +16,8 @@ import { readTarget, type Asked } from './asked.ts'
 import { ONLY_NODE, StoreAwayError, type Claims, type OtherNode } from './claims.ts'
 import { RelayCounts, type RefusalWord } from './counts.ts'
 import { Meetings } from './meetings.ts'
+import { RedisStore } from './redis-store.ts'
+import { SharedClaims, type SharedClaimsParts } from './shared-claims.ts'
 
 /** Connections that may be open at once. Further ones are closed when they arrive. */
 const MAX_CONNECTIONS = 65_536
@@ -51,6 +53,10 @@ export interface RunningRelay {
   readonly counts: RelayCounts
   /** How much there is of everything. */
   readonly sizes: Meetings['sizes']
+  /** Whether it is stopping. */
+  readonly isDraining: boolean
+  /** Whether the store of many nodes did not answer when it was last asked. */
+  readonly isStoreAway: boolean
   /** Takes no further connection, and closes those that there are with 1012, spread over RELAY_DRAIN_SECONDS. */
   drain(): Promise<void>
   /** Ends everything at once. */
@@ -66,7 +72,7 @@ export async function startRelay(
   logger: Logger,
   surroundings: RelaySurroundings = {},
 ): Promise<RunningRelay> {
-  const relay = new Relay(config, logger, ONLY_NODE, surroundings)
+  const relay = new Relay(config, logger, surroundings)
   await relay.listen()
   return relay
 }
@@ -96,9 +102,9 @@ class Relay implements RunningRelay {
   constructor(
     config: RelayConfig,
     logger: Logger,
-    claims: Claims,
     { now = () => performance.now(), every = startTimer }: RelaySurroundings,
   ) {
+    const claims = claimsFor(config, { now, every, logger })
     this.#config = config
     this.#claims = claims
     this.#clients = new ClientFinder(config.trustedProxies)
@@ -116,8 +122,9 @@ class Relay implements RunningRelay {
       },
       (request, response) => {
         const [status, text] = this.#answer(request)
-        response.writeHead(status, { ...HEADERS, ...(status === 426 ? UPGRADE : {}) })
-        response.end(request.method === 'HEAD' ? undefined : `${text}\n`)
+        const body = `${text}\n`
+        response.writeHead(status, fieldsOf(status, body))
+        response.end(request.method === 'HEAD' ? undefined : body)
       },
     )
     this.#server.maxConnections = MAX_CONNECTIONS
@@ -154,6 +161,14 @@ class Relay implements RunningRelay {
 
   get sizes(): Meetings['sizes'] {
     return this.#meetings.sizes
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining
+  }
+
+  get isStoreAway(): boolean {
+    return this.#claims.isStoreAway
   }
 
   async drain(): Promise<void> {
@@ -225,6 +240,10 @@ class Relay implements RunningRelay {
     if (giveBack === undefined) return refuse('tooMany')
     socket.once('close', giveBack) // not earlier: a client that never ends its half of a closing keeps its slot
     const elsewhere = await this.#elsewhere(asked)
+    if (socket.destroyed) return
+    const replay = this.#replayTo(request, elsewhere)
+    if (replay !== undefined)
+      return writeRefusal(socket, 421, 'the place is at another node', replay)
     if (asked.kind === 'device' && elsewhere === undefined && this.#meetings.isFull(asked.place))
       return refuse('tooMany')
     this.#sockets.handleUpgrade(request, socket, head, (connection) => {
@@ -253,8 +272,22 @@ class Relay implements RunningRelay {
     }
   }
 
+  /** The fields that ask Fly's proxy to bring a request to the machine that has the place; undefined when that is of no use. */
+  #replayTo(
+    { headers }: IncomingMessage,
+    elsewhere: OtherNode | 'unknown' | undefined,
+  ): Readonly<Record<string, string>> | undefined {
+    if (this.#config.flyMachine === undefined || typeof elsewhere !== 'object') return undefined
+    // It was brought here already, or could not be brought there: not in circles.
+    if (headers['fly-replay-src'] !== undefined || headers['fly-replay-failed'] !== undefined)
+      return undefined
+    const { machine } = elsewhere
+    if (machine === undefined || machine === this.#config.flyMachine) return undefined
+    return { 'fly-replay': `instance=${machine};timeout=5s;fallback=force_self` }
+  }
+
   #sendAway(connection: WebSocket, elsewhere: OtherNode | 'unknown'): void {
-    if (elsewhere === 'unknown') this.#meetings.refuse(connection, 'restart')
+    if (elsewhere === 'unknown') this.#meetings.refuse(connection, 'restart', 'the store is away')
     else this.#meetings.refuse(connection, 'otherNode', elsewhere.url)
   }
 }
@@ -269,6 +302,11 @@ const HEADERS = {
 /** RFC 9110 section 15.5.22: a 426 says which protocol is meant. */
 const UPGRADE = { Upgrade: 'websocket', Connection: 'close, Upgrade' } as const
 
+function fieldsOf(status: number, body: string): Readonly<Record<string, string>> {
+  const length = { 'Content-Length': String(Buffer.byteLength(body)) }
+  return { ...HEADERS, ...(status === 426 ? UPGRADE : {}), ...length }
+}
+
 const REFUSALS: Readonly<Record<RefusalWord, readonly [status: number, text: string]>> = {
   tooMany: [429, 'too many connections; close some of them, or come back later'],
   badAddress: [400, 'X-Forwarded-For has no address that can be read'],
@@ -277,14 +315,24 @@ const REFUSALS: Readonly<Record<RefusalWord, readonly [status: number, text: str
   draining: [503, 'this relay is stopping; connect again'],
 }
 
+function claimsFor(
+  { storeUrl, publicUrl, flyMachine }: RelayConfig,
+  parts: Pick<SharedClaimsParts, 'now' | 'every' | 'logger'>,
+): Claims {
+  if (storeUrl === undefined || publicUrl === undefined) return ONLY_NODE
+  const self = { url: publicUrl, machine: flyMachine }
+  return new SharedClaims({ ...parts, store: new RedisStore(storeUrl), self })
+}
+
 /** Answers a handshake that is refused, on its bare connection. */
-function writeRefusal(socket: Duplex, status: number, text: string): void {
+function writeRefusal(
+  socket: Duplex,
+  status: number,
+  text: string,
+  more: Readonly<Record<string, string>> = {},
+): void {
   const body = `${text}\n`
-  const fields = {
-    ...HEADERS,
-    ...(status === 426 ? UPGRADE : {}),
-    'Content-Length': `${Buffer.byteLength(body)}`,
-  }
+  const fields = { ...fieldsOf(status, body), ...more }
   const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`)
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
   socket.resume() // what the client sends is dropped, so that its end is seen
