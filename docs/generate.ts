@@ -112,14 +112,14 @@ ${rows.join('\n')}
 /** Builds docs/services.md. */
 export function servicesPage(): string {
   const rows = SERVICE_NAMES.map((name) => {
-    const row = SERVICES[name]
+    const row: ServiceRow = SERVICES[name]
     const { words, address, isolated, doctor } = row
     const cells = [
       `\`${name}\``,
       words.replace(/^The /, ''),
       PATH_WORDS[row.claims](row.path) + STRIPPING_WORDS[String(row.stripsPath)],
-      address === 'vault'
-        ? '`GATEWAY_VAULT_SOCKETS`'
+      typeof address === 'string'
+        ? `\`${OPTIONAL_ADDRESSES[address]}\``
         : `\`${address.env}\`<br>\`${address.default}\``,
       FORWARDING_WORDS[row.forwarding],
       UPGRADE_WORDS[row.upgrades],
@@ -183,10 +183,17 @@ ${rows(RELAY_METRICS)}
 `
 }
 
+/** The settings of services that are there only when the setting is. */
+const OPTIONAL_ADDRESSES = {
+  vault: SETTINGS.vaultSockets.env,
+  daemon: SETTINGS.daemonUrl.env,
+} as const satisfies Record<Extract<ServiceRow['address'], string>, string>
+
 const PATH_WORDS = {
   prefix: (path) => `\`${path}\`, \`${path}/*\``,
   exact: (path) => `\`${path}\``,
   vault: (path) => `\`${path}/*\`, when \`GATEWAY_VAULT_SOCKETS\` is set`,
+  daemon: (path) => `\`${path}\`, \`${path}/*\`, when \`GATEWAY_DAEMON_URL\` is set`,
   'control-ui': () => 'those of `GATEWAY_CONTROL_UI`; none when it is not set',
   rest: () => '`/` and everything else',
 } as const satisfies Record<ServiceRow['claims'], (path: string) => string>

@@ -31,7 +31,8 @@ While it runs
 
 Settings are environment variables; docs/configuration.md lists them. These matter here:
   ${ADDRESS_SETTINGS.map(({ env }) => env).join(', ')}
-                                 a service of your own instead of a stand-in, such as http://127.0.0.1:3001
+                                 a service of your own instead of a stand-in, such as http://127.0.0.1:3001;
+                                 GATEWAY_DAEMON_URL for Hubcode's daemon
   GATEWAY_STATE_DIR              sessions, secrets, log and budgets (.workspace in this folder); one
                                  workspace at a time
 

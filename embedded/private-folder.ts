@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 /** The longest path of a Unix socket on every system, in bytes. macOS has the lowest limit. */
-const SOCKET_PATH_BYTES = 103
+export const SOCKET_PATH_BYTES = 103
 
 /**
  * Creates a folder with mode 700. It is not in the state folder, because the path of a socket must be short.

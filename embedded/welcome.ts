@@ -44,6 +44,11 @@ export function welcomeText(
   )
   if (origin !== '')
     lines.push('and uses it:', `  curl -H "Authorization: Bearer $TOKEN" ${origin}/api/v1/models`)
+  if (origin !== '' && workspace.hasDaemon)
+    lines.push(
+      '',
+      `A stand-in of Hubcode's daemon answers those who are signed in at ${origin}/_code/.`,
+    )
   if (workspace.vault !== null) lines.push('', ...vaultLines(workspace.vault, inFolder))
   lines.push('', 'Ctrl+C stops it.')
   return `\n${lines.map((line) => (line === '' ? '' : `  ${line}`)).join('\n')}\n\n`

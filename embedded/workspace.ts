@@ -4,14 +4,18 @@ import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { signInPath } from '../src/admin/sign-in-link.ts'
 import { loadConfig, type Config, type Environment } from '../src/config/load.ts'
+import { SETTINGS } from '../src/config/settings.ts'
 import { loadTerminalsConfig } from '../src/config/terminals-settings.ts'
 import { ensureSecretFile } from '../src/store/secret-file.ts'
 import { ADDRESS_SETTINGS, PROBED_SERVICES, SERVICES } from '../src/rules/services.ts'
 import { startGateway, type RunningGateway } from '../src/process/lifecycle.ts'
 import { ensureTerminalCredential } from '../src/terminals/terminal-credential.ts'
+import { readDaemonLists } from '../src/relay/target/daemon-lists.ts'
 import { startAgentApi } from './agent-api.ts'
+import { startDaemon } from './daemon.ts'
 import { startDashboard } from './dashboard.ts'
 import type { NamedService } from './named-services.ts'
+import { SOCKET_PATH_BYTES } from './private-folder.ts'
 import { runningWorkspace, STATE_FOLDER } from './running-workspace.ts'
 import { originOf, SESSION_SECONDS, userName } from './sign-in.ts'
 import { startStatsServer } from './stats-server.ts'
@@ -28,6 +32,8 @@ export interface Workspace {
   readonly signInLink: string
   /** The terminal that was started here, or null when the user configured one. */
   readonly terminal: { kind: RunningTerminal['kind']; credential: string } | null
+  /** Whether a stand-in of Hubcode's daemon was started here. */
+  readonly hasDaemon: boolean
   /** What became of the vault that was started here, or null when the user named one. */
   readonly vault: VaultOutcome | null
   /** How long the link signs in for. */
@@ -86,6 +92,7 @@ export async function startWorkspace(
       sessionSeconds: config.sessionMaxSeconds,
       stateDir,
       terminal: standIns.terminal,
+      hasDaemon: standIns.urls['GATEWAY_DAEMON_URL'] !== undefined,
       vault: await vault.outcome,
       named: namedServices(config, settings),
       logFile,
@@ -122,6 +129,7 @@ function assertUsable(settings: Environment): void {
     ...settings,
   })
   loadTerminalsConfig(settings)
+  if (settings['GATEWAY_DAEMON_URL'] === undefined) readDaemonLists(settings['HUBCODE_HOME'])
 }
 
 function isSecretGiven(settings: Environment): boolean {
@@ -181,6 +189,7 @@ async function startStandIns(
     GATEWAY_DASHBOARD_URL: startDashboard,
     GATEWAY_API_URL: () => startAgentApi({ refuseForwarded, askThroughVault: vault.ask }),
     GATEWAY_HEALTH_URL: startStatsServer,
+    GATEWAY_DAEMON_URL: () => startDaemon(daemonOptions(stateDir, settings)),
     async GATEWAY_TERMINAL_URL() {
       const { secret: credential } = await ensureTerminalCredential(stateDir)
       // A command of the vault finds its socket there, so that it works in a shell as it is.
@@ -212,6 +221,15 @@ async function startStandIns(
     throw error
   }
   return { urls, terminal, close }
+}
+
+/** The lists of the stand-in of Hubcode's daemon, from the user's own folder of Hubcode if there is one, and its socket file. */
+function daemonOptions(stateDir: string, { HUBCODE_HOME: home }: Environment) {
+  const socket = join(stateDir, 'daemon.sock')
+  return {
+    lists: readDaemonLists(home ?? join(stateDir, 'hubcode')),
+    socket: Buffer.byteLength(socket) > SOCKET_PATH_BYTES ? undefined : socket,
+  }
 }
 
 /** The environment of the keeper of terminals: its own settings, and nothing of the gateway's, which include secrets. */
@@ -274,13 +292,20 @@ function whenTaken<T>(then: () => T): (error: NodeJS.ErrnoException) => T {
 
 /** The services whose addresses the person has named. */
 function namedServices(config: Config, settings: Environment): NamedService[] {
-  return PROBED_SERVICES.map((name) => SERVICES[name])
+  const services = PROBED_SERVICES.map((name) => SERVICES[name])
     .filter(({ address }) => settings[address.env] !== undefined)
     .map(({ words, address }) => ({
       name: words.replace(/^The | \(.*\)$/g, ''), // 'The agent (OpenClaw)' is the agent
       setting: address.env,
       address: config[address.key],
     }))
+  const { GATEWAY_DAEMON_URL: named } = settings
+  if (named !== undefined && config.daemonUrl !== undefined)
+    return [
+      ...services,
+      { name: 'daemon', setting: SETTINGS.daemonUrl.env, address: config.daemonUrl },
+    ]
+  return services
 }
 
 async function signInPathOf({ jwtSecret, workspace, jwtIssuer, sessionMaxSeconds }: Config) {

@@ -5,13 +5,13 @@ import { ERROR_FIELD, ownHeaders, type Answer } from '../src/answers/problem.ts'
 import type { Config } from '../src/config/load.ts'
 import { GatewayError } from '../src/answers/errors.ts'
 import { fieldLines } from '../src/http/fields.ts'
-import { buildRequestHeaders, hasBody } from '../src/http/to-service.ts'
+import { buildRequestHeaders, hasBody, LOCAL_HOST, localOrigin } from '../src/http/to-service.ts'
 import { TOKEN_NAME_FIELD } from '../src/http/vault-fields.ts'
 import type { ApiTokens } from '../src/identity/api-tokens.ts'
 import { bearerToken } from '../src/identity/credentials.ts'
 import type { Watchdog } from '../src/limits/watchdog.ts'
 import { answerFault } from '../src/request/answer-fault.ts'
-import type { Exchange } from '../src/request/exchange.ts'
+import { ownOrigin, type Exchange } from '../src/request/exchange.ts'
 import { isRouterFetch } from '../src/request/request-facts.ts'
 import { ANSWERED, stageHook, type Check, type Hook, type Verdict } from '../src/request/stage.ts'
 import { isServiceWorkerScript } from '../src/rules/isolation.ts'
@@ -122,7 +122,7 @@ export function buildUpstream(
     const headers = buildRequestHeaders(raw.rawHeaders, {
       mode: service.mode,
       requestId: request.id,
-      host: raw.headers.host ?? '',
+      host: service.row.localHost ? LOCAL_HOST : (raw.headers.host ?? ''),
       clientAddress: exchange.client?.forwardedAs ?? exchange.client?.address ?? '',
       scheme: exchange.scheme,
       user: exchange.principal?.subject,
@@ -134,6 +134,7 @@ export function buildUpstream(
         exchange.target?.path.startsWith('/_next/data/') === true,
       upgrade: request.ws,
     })
+    if (service.row.localHost) localOrigin(headers, ownOrigin(exchange))
     if (service.row.forWorkspaces) headers.push(TOKEN_NAME_FIELD, workspaceOf(exchange))
     return headers
   }

@@ -116,6 +116,7 @@ t.test('a request target is never read as a URL', async (t) => {
     'src/config/rules.ts',
     'src/config/values.ts',
     'src/relay/protocol/offer.ts', // the relay of a pairing link, which is no request
+    'src/relay/target/service-connection.ts', // the configured page of devices
     'src/request/login.ts', // the configured sign-in address
     'src/rules/return-to.ts', // compares whole origins, after it has built the address anew
     'src/vault/at-rest/document.ts', // the origin of an entry, which the owner gives
@@ -169,6 +170,7 @@ const INTERNALS: ReadonlyArray<readonly [name: RegExp, use: string]> = [
   [/\b(?:response|raw)\.on(?:ce)?\('socket'/, "response.once('socket', destroy)"],
   [/\bshouldKeepAlive\b/, 'reply.raw.shouldKeepAlive = false'],
   [/\bemit\('drain'/, "response.emit('drain')"],
+  [/\bhttpAllowHalfOpen\b/, 'server.httpAllowHalfOpen = true'],
   [/\bhandleUpgrade\b/, 'app.websocketServer.handleUpgrade = takeOver'],
 ]
 

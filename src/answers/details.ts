@@ -246,7 +246,7 @@ export const API_TOKEN_DETAILS = {
   'bad subject':
     'The person or program that a token speaks for takes 1 to 256 characters, none a control.',
   'bad scope':
-    'A scope is a route (api, dashboard, chat, terminal, owner, vault), then :read for reading alone, then :/path for a part of a service, as in api:read:/v1/models.',
+    'A scope is a route (api, dashboard, chat, terminal, owner, vault, code), then :read for reading alone, then :/path for a part of a service, as in api:read:/v1/models.',
   'bad address': 'A token is allowed from addresses and CIDRs, 32 at most, such as 203.0.113.0/24.',
   'bad rate': 'A rate is a whole number of requests a minute, 1 to 100,000.',
   'bad expiry': 'A token must end later than now and before the year 10000.',

@@ -46,8 +46,10 @@ function serviceAdvice(config: Config): string[] {
       list.filter(({ internal }) => !internal).map(({ address }) => address),
     ),
   )
-  return ADDRESS_SETTINGS.flatMap(({ env: name, key }) => {
-    const { url, hostname } = config[key]
+  const { daemonUrl } = config
+  const services = ADDRESS_SETTINGS.map(({ env: name, key }) => ({ name, address: config[key] }))
+  if (daemonUrl !== undefined) services.push({ name: 'GATEWAY_DAEMON_URL', address: daemonUrl })
+  return services.flatMap(({ name, address: { url, hostname } }) => {
     const host = hostname.replace(/^\[(.*)\]$/, '$1')
     if (host === '0.0.0.0' || host === '::')
       return [`${name} ${url} names every address of this machine; say 127.0.0.1`]

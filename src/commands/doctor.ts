@@ -9,6 +9,7 @@ import { examineClock } from './doctor/clock.ts'
 import { examineAnswers } from './doctor/service-answers.ts'
 import { Examination, type Examine, type Machine } from './doctor/examination.ts'
 import { fail, pass, warn, type Finding, type Verdict } from './doctor/finding.ts'
+import { DAEMON_WORDS, examineDaemon } from './doctor/daemon.ts'
 import { examineGateway } from './doctor/gateway.ts'
 import { examineOpenPorts } from './doctor/open-ports.ts'
 import { examineOpenclaw } from './doctor/openclaw.ts'
@@ -49,6 +50,7 @@ const QUESTIONS: Readonly<Record<string, Examine>> = {
   owner: examineOwner,
   'second-factor': examineSecondFactor,
   ...SERVICE_QUESTIONS,
+  [DAEMON_WORDS.name]: examineDaemon,
   'terminals-keeper': examineTerminalsKeeper,
   vault: examineVault,
   'open-ports': examineOpenPorts,

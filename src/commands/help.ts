@@ -100,8 +100,8 @@ export const COMMANDS = {
     summary: 'make, list, revoke or replace the tokens of programs (hub_…)',
     details: [
       'create --name NAME   make a token, printed once, alone on standard output',
-      '  --scope SCOPE      what it may do: api (the default), dashboard, chat, terminal, vault, owner; with :read for',
-      '                     reading alone, then :/path for a part; several by comma, or repeated',
+      '  --scope SCOPE      what it may do: api (the default), dashboard, chat, terminal, vault, code, owner; with',
+      '                     :read for reading alone, then :/path for a part; several by comma, or repeated',
       '  --ttl TIME         how long it is valid: 90d (the default), 12h …; or --no-expiry',
       '  --from CIDR        the addresses it may be used from; repeated for several',
       '  --rate N           N requests a minute of its own; without it, it shares those of its address',

@@ -84,6 +84,8 @@ export interface LinkConfig extends Omit<Values, 'relayUrl' | 'target' | 'stateD
   /** Whether the target is our gateway, which is told of the device first. */
   readonly isGateway: boolean
   readonly stateDir: string
+  /** Hubcode's own folder, whose config.json has the lists of hosts and origins of a service that is not our gateway; undefined when not set. */
+  readonly hubcodeHome: string | undefined
   /** Ends in `/`. The digits of an offer follow behind a `#`. */
   readonly pageUrl: string
   /** The host that devices name in their requests: the workspace's, where it is known, else that of `pageUrl`. */
@@ -108,6 +110,7 @@ export function loadLinkConfig(env: Environment): LinkConfig {
   return Object.freeze({
     ...(values as Values),
     ...{ target, pageUrl, stateDir, isGateway: values.target === undefined },
+    hubcodeHome: env[HUBCODE_HOME],
     host: hostOf(env, values.target === undefined, pageUrl ?? ''),
   } as LinkConfig)
 }

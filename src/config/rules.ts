@@ -162,10 +162,14 @@ interface ConfiguredService {
 
 /** The services whose address setting could be read. */
 function servicesOf(config: Partial<Config>): ConfiguredService[] {
-  return ADDRESS_SETTINGS.flatMap(({ key, env: name, default: defaultUrl }) => {
+  const services = ADDRESS_SETTINGS.flatMap(({ key, env: name, default: defaultUrl }) => {
     const service = config[key]
     return service === undefined ? [] : [{ name, service, isDefault: service.url === defaultUrl }]
   })
+  const { daemonUrl } = config
+  if (daemonUrl !== undefined)
+    services.push({ name: 'GATEWAY_DAEMON_URL', service: daemonUrl, isDefault: false })
+  return services
 }
 
 /**

@@ -137,6 +137,13 @@ export const SETTINGS = {
     parse: parseSocketPath,
   }),
   ...serviceAddresses,
+  daemonUrl: optional({
+    env: 'GATEWAY_DAEMON_URL',
+    description:
+      "Where Hubcode's daemon listens, such as http://127.0.0.1:6767. Then signed-in people and programs reach it below /_code/; without it there is no such route.",
+    accepts: 'http://host:port or unix:/path',
+    parse: parseServiceUrl,
+  }),
   openclawToken: optional({
     env: 'GATEWAY_OPENCLAW_TOKEN',
     description:

@@ -102,6 +102,15 @@ export function stopAccepting(server: Server, onClosed?: () => void): void {
 }
 
 /**
+ * Lets clients end their side of a connection behind a request, and still get the response.
+ *
+ * Node ends a connection whose client has ended, unless `httpAllowHalfOpen` of the server is true, which is neither typed nor documented.
+ */
+export function allowHalfOpen(server: Server): void {
+  Object.assign(server, { httpAllowHalfOpen: true })
+}
+
+/**
  * Has upgrades accepted by other means than ws.
  *
  * @fastify/websocket owns the `upgrade` event, brings each upgrade through every stage to its route, and then calls the

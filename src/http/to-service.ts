@@ -17,7 +17,10 @@ export type ForwardingMode =
 export interface ForwardedRequest {
   readonly mode: ForwardingMode
   readonly requestId: string
-  /** `Host` as the client sent it, because Next.js Server Actions and ttyd's `--check-origin` compare it with `Origin`. */
+  /**
+   * `Host` as the client sent it, because Next.js Server Actions and ttyd's `--check-origin` compare it with `Origin`; or
+   * {@link LOCAL_HOST}, with {@link localOrigin}.
+   */
   readonly host: string
   readonly clientAddress: string
   readonly scheme: 'http' | 'https'
@@ -179,6 +182,21 @@ export function buildRequestHeaders(raw: RawHeaders, about: ForwardedRequest): s
   if (about.mode !== 'none') pushForwarded(headers, about)
   if (about.upgrade) headers.push('Connection', 'Upgrade', 'Upgrade', 'websocket')
   return headers
+}
+
+/** The `Host` of a service that has allow-lists of its own for the machine that it runs on (`localHost` in src/rules/services.ts). */
+export const LOCAL_HOST = 'localhost'
+
+/**
+ * Replaces the workspace's own origin by that of {@link LOCAL_HOST}, in the request headers for a service that gets this `Host`:
+ * a service that compares the two takes a request of its own pages for one, and still sees every foreign origin.
+ * @param headers names and values; changed in place
+ * @param own the workspace's own origin, as the client addressed it
+ */
+export function localOrigin(headers: string[], own: string): void {
+  for (let i = 0; i < headers.length; i += 2)
+    if (headers[i]?.toLowerCase() === 'origin' && headers[i + 1] === own)
+      headers[i + 1] = `http://${LOCAL_HOST}`
 }
 
 function pushForwarded(

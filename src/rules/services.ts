@@ -15,13 +15,16 @@ export interface ServiceRow<Key extends string = string> {
   /**
    * Which request paths belong to the service. `prefix`: `path` and everything below it. `exact`: `path` alone. `control-ui`:
    * the prefix in GATEWAY_CONTROL_UI, none when it is not set. `vault`: as `prefix`, among the gateway's own paths, when
-   * GATEWAY_VAULT_SOCKETS is set. `rest`: whatever no other row claims.
+   * GATEWAY_VAULT_SOCKETS is set. `daemon`: as `prefix`, when GATEWAY_DAEMON_URL is set. `rest`: whatever no other row claims.
    */
-  readonly claims: 'prefix' | 'exact' | 'control-ui' | 'vault' | 'rest'
+  readonly claims: 'prefix' | 'exact' | 'control-ui' | 'vault' | 'daemon' | 'rest'
   /** Whether `path` is taken off before a request is forwarded. `by-setting`: when GATEWAY_API_PREFIX is `strip`. */
   readonly stripsPath: boolean | 'by-setting'
-  /** Where the service listens. Rows with one setting are one program. `vault`: at a door in GATEWAY_VAULT_SOCKETS. */
-  readonly address: AddressSetting<Key> | 'vault'
+  /**
+   * Where the service listens. Rows with one setting are one program. `vault`: at a door in GATEWAY_VAULT_SOCKETS. `daemon`: at
+   * GATEWAY_DAEMON_URL, which has no default.
+   */
+  readonly address: AddressSetting<Key> | 'vault' | 'daemon'
   /** Who answers: `service`, by a relayed request (routes/proxied.ts), or `gateway`, in a route of its own. */
   readonly answeredBy: 'service' | 'gateway'
   /**
@@ -50,6 +53,12 @@ export interface ServiceRow<Key extends string = string> {
   readonly doctor: DoctorWords | undefined
 
   // What few services need.
+
+  /**
+   * Whether the service gets `Host: localhost` in place of the client's, and `Origin: http://localhost` in place of the workspace's own:
+   * it has allow-lists of its own, for the machine that it runs on, and they need not know the workspace's name.
+   */
+  readonly localHost?: true
 
   /**
    * Whether OpenClaw's control UI is here. Then a request must not give its page the address of another gateway
@@ -218,6 +227,21 @@ const ROWS = {
     doctor: undefined,
     forWorkspaces: true,
   },
+  code: {
+    words: 'The daemon (Hubcode)',
+    path: '/_code',
+    claims: 'daemon',
+    stripsPath: true,
+    address: 'daemon',
+    answeredBy: 'service',
+    forwarding: 'none',
+    isolated: true,
+    serviceWorkers: false,
+    upgrades: 'signed-in',
+    budget: 'session',
+    doctor: undefined, // src/commands/doctor/daemon.ts asks it, when its setting is there
+    localHost: true,
+  },
 } as const satisfies Record<string, ServiceRow>
 
 /** The name of a service: in settings, logs and metrics. */
@@ -260,7 +284,7 @@ export function doctorWords(name: ProbedService): DoctorWords {
 export const ADDRESS_SETTINGS: ReadonlyArray<AddressSetting<AddressKey>> = [
   ...new Map(
     SERVICE_NAMES.map((name) => SERVICES[name].address)
-      .filter((address) => address !== 'vault')
+      .filter((address) => typeof address !== 'string')
       .map((address) => [address.key, address]),
   ).values(),
 ]

@@ -24,6 +24,8 @@ export interface SiteMap {
   readonly stripApi: boolean
   /** Whether the gateway knows of a vault, so that other workspaces may ask it. Default: false. */
   readonly hasVault?: boolean
+  /** Whether the daemon of Hubcode has a route. Default: false. */
+  readonly hasDaemon?: boolean
 }
 
 /** The site map of a configuration. */
@@ -31,11 +33,13 @@ export function siteMapOf(config: {
   readonly controlUi: string | undefined
   readonly apiPrefix: 'strip' | 'keep'
   readonly vaultSockets: string | undefined
+  readonly daemonUrl: object | undefined
 }): SiteMap {
   return {
     controlUi: config.controlUi,
     stripApi: config.apiPrefix === 'strip',
     hasVault: config.vaultSockets !== undefined,
+    hasDaemon: config.daemonUrl !== undefined,
   }
 }
 
@@ -66,27 +70,36 @@ const CLAIMS: readonly Claim[] = [
   { path: '/_gateway', route: 'gateway', isPrefix: true },
 ]
 const VAULT = theOneClaiming('vault')
+const DAEMON = theOneClaiming('daemon')
 const CONTROL_UI = theOneClaiming('control-ui')
 const REST = theOneClaiming('rest')
 
 /** Paths that GATEWAY_CONTROL_UI must not name. */
-export const RESERVED_PREFIXES: readonly string[] = CLAIMS.map(({ path }) => path)
+export const RESERVED_PREFIXES: readonly string[] = [
+  ...CLAIMS.map(({ path }) => path),
+  SERVICES[DAEMON].path,
+]
 
 /** The route of a path. Prefixes match whole segments, case-sensitively: `/terminalx` is the dashboard's. */
-export function routeOf(path: string, { controlUi, hasVault }: SiteMap): RouteName {
+export function routeOf(path: string, { controlUi, hasVault, hasDaemon }: SiteMap): RouteName {
   for (const { path: claimed, isPrefix, route } of CLAIMS) {
     if (isPrefix ? !hasPrefix(path, claimed) : path !== claimed) continue
     return route === 'gateway' && hasVault === true && hasPrefix(path, SERVICES[VAULT].path)
       ? VAULT
       : route
   }
+  if (hasDaemon === true && hasPrefix(path, SERVICES[DAEMON].path)) return DAEMON
   return controlUi !== undefined && hasPrefix(path, controlUi) ? CONTROL_UI : REST
 }
 
 /** The path of a service as clients see it; undefined when the service is switched off. */
-export function pathOf(name: ServiceName, { controlUi, hasVault }: SiteMap): string | undefined {
+export function pathOf(
+  name: ServiceName,
+  { controlUi, hasVault, hasDaemon }: SiteMap,
+): string | undefined {
   const { claims, path } = SERVICES[name]
   if (claims === 'vault' && hasVault !== true) return undefined
+  if (claims === 'daemon' && hasDaemon !== true) return undefined
   return claims === 'control-ui' ? controlUi : path
 }
 

@@ -2,7 +2,7 @@
 import type { Config } from '../config/load.ts'
 import { parseServiceUrl, type ServiceAddress } from '../config/values.ts'
 import { buildLocationRewriter } from '../http/location.ts'
-import type { ForwardingMode } from '../http/to-service.ts'
+import { LOCAL_HOST, type ForwardingMode } from '../http/to-service.ts'
 import { byService, type AddressKey, type ServiceName, type ServiceRow } from '../rules/services.ts'
 import { pathOf, siteMapOf, strippedPrefix, type SiteMap } from '../rules/site-map.ts'
 import { ConnectionPool } from './pool.ts'
@@ -57,7 +57,7 @@ function openService(
   siteMap: SiteMap,
   { onStrayBytes, vaultDoor }: ServiceOptions,
 ): Service {
-  const address = row.address === 'vault' ? addressOfDoor(vaultDoor) : config[row.address.key]
+  const address = addressOf(row, config, vaultDoor)
   const stripped = strippedPrefix(name, siteMap)
   const isStripped = stripped !== ''
   const isIsolated = row.isolated === 'when-stripped' ? isStripped : row.isolated
@@ -69,7 +69,7 @@ function openService(
     authorization: undefined,
     servesControlUi: row.controlUi === 'when-kept' ? !isStripped : row.controlUi === true,
     isolatedAt: isIsolated ? pathOf(name, siteMap) : undefined,
-    rewriteLocation: row.address === 'vault' ? asItIs : locationRewriterOf(address, stripped),
+    rewriteLocation: locationRewriterOf(row, address, stripped),
     pool: new ConnectionPool(address, { onStrayBytes: (count) => onStrayBytes?.(name, count) }),
     inFlight: 0,
   }
@@ -78,18 +78,31 @@ function openService(
 /** A redirect of what stands behind the vault is handed back as that service has sent it. */
 const asItIs = (location: string): string => location
 
-function locationRewriterOf(address: ServiceAddress, stripped: string) {
-  return buildLocationRewriter(
+function locationRewriterOf(row: ServiceRow, address: ServiceAddress, stripped: string) {
+  if (row.address === 'vault') return asItIs
+  const rewrite = buildLocationRewriter(
     [address.hostname, 'localhost', '127.0.0.1', '[::1]', '0.0.0.0'],
     address.port === undefined ? undefined : String(address.port),
     stripped,
   )
+  if (!row.localHost) return rewrite
+  // The service may write absolute URLs with the `Host` that it got, which has no port.
+  const toPath = buildLocationRewriter([LOCAL_HOST], '80', '')
+  return (location: string) => rewrite(toPath(location))
 }
 
-/** The address of the vault's door. Without a vault nothing is routed there, and the path is that of no socket. */
-function addressOfDoor(path = '/dev/null'): ServiceAddress {
-  return parseServiceUrl(`unix:${path}`)
+/** Where a service listens. Nothing is routed to a service that is switched off, and its address is the path of no socket. */
+function addressOf(
+  { address }: ServiceRow<AddressKey>,
+  config: Config,
+  vaultDoor: string | undefined,
+): ServiceAddress {
+  if (address === 'vault') return parseServiceUrl(`unix:${vaultDoor ?? NO_SOCKET}`)
+  if (address === 'daemon') return config.daemonUrl ?? parseServiceUrl(`unix:${NO_SOCKET}`)
+  return config[address.key]
 }
+
+const NO_SOCKET = '/dev/null'
 
 /** How a service is told who is calling, as the settings decide. */
 export function forwardingModeOf({ forwarding }: ServiceRow, config: Config): ForwardingMode {

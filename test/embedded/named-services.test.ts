@@ -67,6 +67,7 @@ t.test('a service that does not respond is reported, with what to do', (t) => {
     sessionSeconds: 43_200,
     stateDir: '/x',
     terminal: null,
+    hasDaemon: false,
     vault: null,
     named: [],
     logFile: '/x',

@@ -9,6 +9,7 @@ import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { WebSocket } from 'ws'
 import { NAVIGATION } from '../helpers/door.ts'
 import { cookieFrom, openLink } from '../helpers/npm-start.ts'
 import { temporaryFolder } from '../helpers/process.ts'
@@ -241,6 +242,38 @@ t.test('the link works once; sign-in-link makes others for the workspace that ru
   const page = await fetch(restarted.origin, { headers })
   t.equal(page.status, 200, 'a browser stays signed in')
   t.equal((await openLink(link.replace(origin, restarted.origin))).status, 401, 'used for ever')
+})
+
+t.test(
+  'a stand-in of Hubcode’s daemon is behind /_code/, also of two workspaces at once',
+  async (t) => {
+    const folders = t.testdir({ first: {}, second: {} })
+    const both = ['first', 'second'].map((name) =>
+      start(t, { GATEWAY_PORT: '0' }, join(folders, name)),
+    )
+    for (const { welcome } of both) {
+      const { origin, link, text } = await welcome()
+      t.match(text, `${origin}/_code/`)
+      const address = `${origin}/_code/api/health`
+      t.equal((await fetch(address, { redirect: 'manual' })).status, 401)
+      const headers = await cookieFrom(link)
+      t.match(await (await fetch(address, { headers })).json(), { status: 'ok' })
+      const socket = new WebSocket(`${origin.replace('http', 'ws')}/_code/ws`, {
+        headers: { ...headers, origin },
+      })
+      await once(socket, 'open')
+      socket.send('hello')
+      t.equal(String((await once(socket, 'message'))[0]), 'hello', 'as a page of the workspace')
+      socket.terminate()
+    }
+  },
+)
+
+t.test('lists of the daemon that cannot be read are reported before anything starts', async (t) => {
+  const home = t.testdir({ 'config.json': '{' })
+  const { ended, folder } = start(t, { HUBCODE_HOME: home }, temporaryFolder(t))
+  t.match(await ended, { code: 78, errors: /config\.json is not a JSON object/ })
+  t.same(await readdir(folder), [])
 })
 
 t.test('sign-in-link says what it lacks', async (t) => {

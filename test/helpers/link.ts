@@ -29,6 +29,7 @@ import { dayOf, dayPlaceKey, placeId } from '../../src/relay/protocol/places.ts'
 import { RECORD } from '../../src/relay/protocol/records.ts'
 import { DEVICE_PREFIX } from '../../src/relay/protocol/relay-wire.ts'
 import { Streams } from '../../src/relay/protocol/streams.ts'
+import { dialTarget } from '../../src/relay/link/target-connection.ts'
 import { askDoor } from '../../src/services/ask-door.ts'
 import { LinkTestClock } from './link-clock.ts'
 import { temporaryFolder } from './process.ts'
@@ -102,7 +103,9 @@ export async function linkFor(
   const config = loadLinkConfig(linkEnvironment(folder, relay, env))
   let lines = ''
   const { logger } = openLog('trace', { write: (line) => void (lines += line) })
-  const running = await startLink(config, { logger, clock })
+  // Bytes as they are, also of what is no HTTP: what stands before a service has its own tests (test/relay/target/).
+  const connect = config.isGateway ? {} : { connect: () => dialTarget(config) }
+  const running = await startLink(config, { logger, clock, ...connect })
   t.teardown(() => running.close())
   const ask: TestLink['ask'] = async (method, path, body) => {
     const question = { method, path, body, limitMs: 20_000, maxBytes: 1e6 }

@@ -7,6 +7,7 @@ import { connect, type AddressInfo, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import t, { type Test } from 'tap'
 import {
+  allowHalfOpen,
   currentResponse,
   endConnectionAfter,
   forwardDrain,
@@ -182,6 +183,23 @@ t.test('the packet in which the parser failed is known, and a timeout has none',
   t.equal(packetOf(await error), '')
   client.destroy()
 })
+
+t.test(
+  'a client that has ended its side gets the response only where that is allowed',
+  async (t) => {
+    for (const isAllowed of [true, false]) {
+      const server = createServer(({ socket }, response) => {
+        socket.once('end', () => setImmediate(() => response.end('here')))
+      })
+      if (isAllowed) allowHalfOpen(server)
+      const client = await open(await listen(t, server))
+      const received = gather(client)
+      client.end(LAST)
+      const { text } = await received.over
+      t.equal(text.endsWith('here'), isAllowed)
+    }
+  },
+)
 
 t.test('a server that accepts no more leaves its idle connections alone', async (t) => {
   const server = createServer((_request, response) => response.end('here'))

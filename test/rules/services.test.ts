@@ -14,20 +14,20 @@ import {
 } from '../../src/rules/services.ts'
 import { pathOf, routeOf, strippedPrefix } from '../../src/rules/site-map.ts'
 
-const SITE = { controlUi: '/chat', stripApi: true, hasVault: true }
+const SITE = { controlUi: '/chat', stripApi: true, hasVault: true, hasDaemon: true }
 const rows = SERVICE_NAMES.map((name) => ({ name, ...SERVICES[name] }))
-const isBelow = (claims: string) => claims === 'prefix' || claims === 'vault'
+const isBelow = (claims: string) => ['prefix', 'vault', 'daemon'].includes(claims)
 const withoutRepeats = (values: readonly unknown[]) => [...new Set(values)]
 
 t.test('the names are those of today: settings, log lines and metrics have them', async (t) => {
-  t.same(SERVICE_NAMES, ['dashboard', 'chat', 'terminal', 'api', 'health', 'vault'])
+  t.same(SERVICE_NAMES, ['dashboard', 'chat', 'terminal', 'api', 'health', 'vault', 'code'])
   t.same(PROBED_SERVICES, ['dashboard', 'terminal', 'api', 'health'])
   for (const name of SERVICE_NAMES) t.match(name, /^(?!(?:gateway|none)$)[a-z]+(?:-[a-z]+)*$/)
 })
 
 t.test('each service has the path that its row claims', async (t) => {
   for (const { name, path, claims } of rows) {
-    const segment = claims === 'vault' ? /^\/_gateway\/[a-z]+$/ : /^\/(?:[a-z]+(?:-[a-z]+)*)?$/
+    const segment = claims === 'vault' ? /^\/_gateway\/[a-z]+$/ : /^\/(?:_?[a-z]+(?:-[a-z]+)*)?$/
     t.match(path, segment, 'a segment that needs no escape')
     t.equal(routeOf(path, SITE), name, path)
     t.equal(pathOf(name, SITE), path)
@@ -62,7 +62,7 @@ t.test('each address is one setting, and its program is looked at once', async (
   t.same(withoutRepeats(settings.flat()), settings.flat())
   for (const { name, address } of rows)
     t.ok(
-      address === 'vault' || ADDRESS_SETTINGS.includes(address),
+      typeof address === 'string' || ADDRESS_SETTINGS.includes(address),
       `${name} has the one object of its setting`,
     )
   for (const { key, env, default: url } of ADDRESS_SETTINGS) {
@@ -88,15 +88,17 @@ t.test('passwords are kept by session, so one service at most asks for one', asy
 t.test('the table in README has each service, its paths and its default address', async (t) => {
   const readme = readFileSync('README.md', 'utf8')
   for (const { name, path, claims, address } of rows) {
-    if (claims === 'vault' || address === 'vault') continue // for programs of other workspaces: docs/vault.md
+    if (claims === 'vault') continue // for programs of other workspaces: docs/vault.md
     const paths = {
       rest: '`/` and everything else',
       exact: `\`${path}\``,
       prefix: `\`${path}\`, \`${path}/*\``,
+      daemon: `\`${path}\`, \`${path}/*\``,
       'control-ui': `\`${path}\`, \`${path}/*\``,
     }[claims]
     const line = readme.split('\n').find((one) => one.startsWith(`| ${paths} |`)) ?? ''
-    t.ok(line.endsWith(`| \`${address.default}\` |`), `${name}: ${paths} with ${address.default}`)
+    const where = typeof address === 'string' ? SETTINGS.daemonUrl.env : address.default
+    t.ok(line.endsWith(`| \`${where}\` |`), `${name}: ${paths} with ${where}`)
   }
 })
 
@@ -110,6 +112,7 @@ t.test('what is taken off a path', async (t) => {
   t.equal(strippedPrefix('api', SITE), '/api')
   t.equal(strippedPrefix('api', { ...SITE, stripApi: false }), '')
   t.equal(strippedPrefix('vault', SITE), '/_gateway/vault')
+  t.equal(strippedPrefix('code', SITE), '/_code')
   for (const name of ['dashboard', 'chat', 'terminal', 'health', 'gateway'] as const)
     t.equal(strippedPrefix(name, SITE), '', name)
 })
@@ -124,4 +127,16 @@ t.test('the vault has a path only where the gateway knows of one', async (t) => 
   }
   for (const path of ['/_gateway', '/_gateway/vaults', '/_gateway/Vault', '/_gateway/v1/vault'])
     t.equal(routeOf(path, SITE), 'gateway', path)
+})
+
+t.test('the daemon has a path only where GATEWAY_DAEMON_URL names one', async (t) => {
+  const without = { ...SITE, hasDaemon: false }
+  t.equal(pathOf('code', without), undefined)
+  t.equal(strippedPrefix('code', without), '')
+  for (const path of ['/_code', '/_code/api/health']) {
+    t.equal(routeOf(path, SITE), 'code')
+    t.equal(routeOf(path, without), 'dashboard')
+  }
+  for (const path of ['/_codex', '/_Code', '/code', '/_gateway/_code'])
+    t.not(routeOf(path, SITE), 'code', path)
 })

@@ -64,6 +64,6 @@ t.test('the control UI is a route only when it is switched on', async (t) => {
 
 t.test('GATEWAY_CONTROL_UI cannot name a prefix of another route', async (t) => {
   for (const prefix of RESERVED_PREFIXES)
-    t.not(routeOf(prefix, { controlUi: prefix, stripApi: true }), 'chat', prefix)
-  t.same([...RESERVED_PREFIXES].toSorted(), ['/_gateway', '/api', '/health', '/terminal'])
+    t.not(routeOf(prefix, { controlUi: prefix, stripApi: true, hasDaemon: true }), 'chat', prefix)
+  t.same([...RESERVED_PREFIXES].toSorted(), ['/_code', '/_gateway', '/api', '/health', '/terminal'])
 })

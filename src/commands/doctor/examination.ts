@@ -97,12 +97,18 @@ export class Examination {
       mode = 'full',
       authorization,
       timeoutMs,
-    }: { mode?: ForwardingMode; authorization?: string | undefined; timeoutMs?: number } = {},
+      host = this.publicHost,
+    }: {
+      mode?: ForwardingMode
+      authorization?: string | undefined
+      timeoutMs?: number
+      host?: string
+    } = {},
   ): Promise<Answer | NoAnswer> {
     const headers = buildRequestHeaders([], {
       mode,
       requestId: crypto.randomUUID(),
-      host: this.publicHost,
+      host,
       clientAddress: unusedAddress(),
       scheme: 'https',
       user: DOCTOR,

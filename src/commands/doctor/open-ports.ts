@@ -1,6 +1,7 @@
 /** Can other machines reach a service past the gateway? They can when its port is open at an address beyond loopback. */
 import { canConnect } from '../../services/can-connect.ts'
 import type { ServiceAddress } from '../../config/values.ts'
+import { DAEMON_WORDS } from './daemon.ts'
 import { doctorWords, PROBED_SERVICES, SERVICES } from '../../rules/services.ts'
 import { isLoopback } from '../advice.ts'
 import type { Examination } from './examination.ts'
@@ -11,12 +12,16 @@ const CONNECT_MS = 500
 
 /** Connects to the port of every probed service at this machine's own outer addresses; to no other machine. */
 export async function examineOpenPorts({ config, outerAddresses }: Examination) {
+  const services = PROBED_SERVICES.map((name) => ({
+    words: doctorWords(name),
+    address: config[SERVICES[name].address.key],
+  }))
+  const { daemonUrl } = config
+  if (daemonUrl !== undefined) services.push({ words: DAEMON_WORDS, address: daemonUrl })
   return Promise.all(
-    PROBED_SERVICES.map((name) => {
-      const { name: prefix, bind } = doctorWords(name)
-      const address = config[SERVICES[name].address.key]
-      return examinePort(`${prefix}-port-closed`, address, bind, outerAddresses)
-    }),
+    services.map(({ words: { name, bind }, address }) =>
+      examinePort(`${name}-port-closed`, address, bind, outerAddresses),
+    ),
   )
 }
 

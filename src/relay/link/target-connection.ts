@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream'
 import type { LinkConfig } from '../../config/link-settings.ts'
 import { listenerOf } from '../../config/values.ts'
 import { writeLinkLine } from '../../http/link-line.ts'
+import { connectionToService } from '../target/service-connection.ts'
 
 /** How long the target may take to accept, in milliseconds. */
 const CONNECT_MS = 10_000
@@ -18,13 +19,16 @@ export interface TargetDevice {
 /** Opens a connection to the target for a stream of a device. Failures are for the event `close`. */
 export type ConnectTarget = (device: TargetDevice) => Duplex
 
-/** What opens connections to the target that is configured. */
+/**
+ * What opens connections to the target that is configured.
+ * @throws {ConfigError} when the lists for another service than the gateway cannot be read
+ */
 export function connectionToTarget(config: LinkConfig): ConnectTarget {
-  const { isGateway, relayUrl } = config
+  if (!config.isGateway) return connectionToService(config)
+  const { relayUrl } = config
   return ({ id, sub, name }) => {
     const socket = dialTarget(config)
-    if (isGateway)
-      socket.write(writeLinkLine({ kind: 'device', device: id, relay: relayUrl, sub, name }))
+    socket.write(writeLinkLine({ kind: 'device', device: id, relay: relayUrl, sub, name }))
     return socket
   }
 }
