@@ -8,7 +8,7 @@ import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { WebSocketServer, type WebSocket } from 'ws'
 import type { RelayConfig } from '../../config/relay-settings.ts'
-import { isHandshake, offersWebSocket } from '../../http/handshake.ts'
+import { offersWebSocket } from '../../http/handshake.ts'
 import { ClientFinder } from '../../request/client-finder.ts'
 import { MAX_FRAME_BYTES } from '../protocol/relay-wire.ts'
 import { AddressSlots } from './address-slots.ts'
@@ -233,7 +233,6 @@ class Relay implements RunningRelay {
     const refuse = (word: RefusalWord): void => writeRefusal(socket, ...this.#refused(word))
     if (asked === undefined || asked.kind === 'health') return refuse('notFound')
     if (this.#isDraining) return refuse('draining')
-    if (!isHandshake(request)) return refuse('notAnUpgrade')
     const client = this.#clients.find(request)
     if (client === undefined) return refuse('badAddress')
     const giveBack = this.#slotsOf(asked).take(client.budgetKey)
