@@ -118,7 +118,7 @@ export function offerPage({ link, expiresAt }: OfferView): PageContent {
         Keep it to yourself: who opens it first gets ahead of your device. Devices that wait are
         listed on your account, where you let them in.
       </p>
-      <p><a class="button" href="${OWNER_PAGE}#devices">Back to your account</a></p>`,
+      <p><a class="button" href="${OWNER_PAGE}">Back to your account</a></p>`,
     scripts: ['comfort'],
   }
 }
