@@ -32,13 +32,14 @@ t.test(
       onRequestPath(/\brequest\b.*from 'node:http'/),
       [
         'src/relay/link/gateway-notices.ts',
+        'src/relay/target/forward.ts',
+        'src/services/ask-door.ts',
         'src/sockets/dial.ts',
         'src/terminals/ask-keeper.ts',
         'src/terminals/keeper/plain-requests.ts',
-        'src/services/ask-door.ts',
         'src/vault/forward/ask-service.ts',
       ],
-      'the link tells the gateway; asks a service for a WebSocket, and the keeper of terminals for its list; the keeper asks ttyd; a program asks the vault, and that the fixed origin of an entry',
+      'the link tells the gateway, and asks a service for a device; the gateway asks a service for a WebSocket, and the keeper of terminals for its list; the keeper asks ttyd; a program asks the vault, and that the fixed origin of an entry',
     )
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
@@ -95,17 +96,11 @@ t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
     'the program of vault exec, and what tells systemd; never by a request',
   )
   const elsewhere = /\beval\(|new Function\(|\bimport\((?!'(?:\.\.?\/)+[a-z/-]+\.ts'\))|\brequire\(/
-  const late = [
-    'src/relay/server/redis-store.ts',
-    'src/terminals/keeper/screen.ts',
-  ]
+  const late = ['src/relay/server/redis-store.ts', 'src/terminals/keeper/screen.ts']
   t.same(having(elsewhere), late)
   for (const { path, code } of FILES.filter((file) => late.includes(file.path)))
     t.notMatch(
-      code.replace(
-        /\bimport\('(?:@redis\/client|@xterm\/(?:headless|addon-unicode11))'\)/g,
-        '',
-      ),
+      code.replace(/\bimport\('(?:@redis\/client|@xterm\/(?:headless|addon-unicode11))'\)/g, ''),
       elsewhere,
       `${path} loads packages by name, when the first terminal is opened, or nodes of a relay share a store`,
     )
