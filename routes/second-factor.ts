@@ -318,8 +318,8 @@ async function appPage(
   next: string,
   problem?: string,
 ): Promise<PageContent> {
-  const { renderSVG } = await import('uqr') // it draws only here
-  const picture = trusted(renderSVG(uri, { border: 2 }))
+  const { qrCode, qrSvg } = await import('../src/answers/qr.ts') // its library is loaded only to draw
+  const picture = trusted(qrSvg(qrCode(uri), 2))
   const groups = secret.match(/.{1,4}/g) ?? []
   return appSetUpPage({ next, problem, setUp: { id, secret: groups.join(' '), uri, picture } })
 }

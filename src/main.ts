@@ -110,6 +110,12 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       )
     case 'vault':
       return (await import('./commands/vault.ts')).vault(args, process.env, IO)
+    case 'link':
+      return (await import('./commands/link.ts')).link(args, process.env)
+    case 'pair':
+      return (await import('./commands/pair.ts')).pair(args, process.env, IO)
+    case 'devices':
+      return (await import('./commands/devices.ts')).devices(args, process.env, IO)
     case 'version':
       if (args.length > 0) throw new UsageError('version takes no arguments')
       IO.out(`workspace-gateway ${VERSION}\n`)
@@ -196,7 +202,8 @@ function describeFailure(error: unknown): Failure {
     return { text: message, exitCode: EXIT.unavailable }
   if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code))
     return { text: describeAddressFailure(code), exitCode: EXIT.unavailable }
-  const isSetting = error instanceof Error && /^(?:GATEWAY|TERMINALS|VAULT|RELAY)_/.test(message)
+  const isSetting =
+    error instanceof Error && /^(?:GATEWAY|LINK|TERMINALS|VAULT|RELAY)_/.test(message)
   return { text: message, exitCode: isSetting ? EXIT.config : EXIT.failed }
 }
 

@@ -30,7 +30,7 @@ export interface RevokedView {
 }
 
 /** The person for whom the machine makes tokens when it names nobody and GATEWAY_OWNERS does neither. */
-const DEFAULT_SUBJECT = 'owner'
+export const DEFAULT_SUBJECT = 'owner'
 
 export function listTokens({ apiTokens }: StateParts, { limit }: ActionInput): ActionResult {
   const all = apiTokens.list()

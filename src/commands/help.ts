@@ -1,4 +1,5 @@
 /** What does `help` print? A text that is generated from the declarations of commands and settings, so that it stays true. */
+import { LINK_SETTINGS } from '../config/link-settings.ts'
 import { RELAY_SETTINGS } from '../config/relay-settings.ts'
 import { SETTINGS } from '../config/settings.ts'
 import { TERMINALS_SETTINGS } from '../config/terminals-settings.ts'
@@ -25,6 +26,10 @@ const WITHOUT_GATEWAY =
 /** The exit codes of the commands that do an owner's action. */
 const OWNER_EXITS =
   'Ends with 0, 1 when it was refused, 69 when the gateway or its state cannot be reached, 78 for a wrong setting.'
+
+/** The exit codes of the commands that ask the link. */
+const LINK_EXITS =
+  'Ends with 0, 1 when the link refused, 69 when it cannot be asked, 78 for a wrong setting.'
 
 /** All commands, in the order of the overview. */
 export const COMMANDS = {
@@ -204,6 +209,39 @@ export const COMMANDS = {
       'Ends with 0 when stopped, 1 after a second signal, 69 when the address is taken, 78 for a wrong setting.',
     ],
   },
+  link: {
+    usage: 'link',
+    summary: 'keep the workspace reachable for paired devices, through a relay that is not trusted',
+    details: [
+      'Takes no arguments: its settings are LINK_… variables (docs/relay.md). SIGTERM stops it.',
+      'Ends with 0 when stopped, 69 when another link runs, 78 for a wrong setting or a file that cannot be trusted.',
+    ],
+  },
+  pair: {
+    usage: 'pair [--sub NAME] [--approved]',
+    summary: 'print a QR code and a link with which one device can pair, within 10 minutes',
+    details: [
+      '--sub NAME      whose session the device gets; by default the first of GATEWAY_OWNERS, or "owner"',
+      '--approved      let the device in at once: whoever opens the link first',
+      JSON_OPTION,
+      '--reset --yes   first make a new key and forget every device: all must be paired again',
+      'Asks the running link at LINK_OWNER_SOCKET.',
+      LINK_EXITS,
+    ],
+  },
+  devices: {
+    usage: 'devices list|approve|rename|revoke',
+    summary: 'list paired devices, let one in, rename it, or end it at once',
+    details: [
+      'list [--json]              all devices, with the code that one that waits shows too',
+      'approve ID [--sub NAME]    let one in; by default as the person who made its pairing link',
+      'rename ID NAME             give one another name',
+      'revoke ID                  end one: its connections are cut, and it must be paired again',
+      'An ID may be shortened as long as it is the only one that begins so.',
+      'Asks the running link at LINK_OWNER_SOCKET.',
+      LINK_EXITS,
+    ],
+  },
   version: {
     usage: 'version',
     summary: 'print the release of this program (also --version, -v)',
@@ -278,6 +316,9 @@ ${settingsText(VAULT_SETTINGS)}
 
 Settings of the relay
 ${settingsText(RELAY_SETTINGS)}
+
+Settings of the link
+${settingsText(LINK_SETTINGS)}
 `
 }
 

@@ -86,6 +86,8 @@ export interface LinkConfig extends Omit<Values, 'relayUrl' | 'target' | 'stateD
   readonly stateDir: string
   /** Ends in `/`. The digits of an offer follow behind a `#`. */
   readonly pageUrl: string
+  /** The host that devices name in their requests: the workspace's, where it is known, else that of `pageUrl`. */
+  readonly host: string
 }
 
 const NAMES: readonly string[] = Object.values(LINK_SETTINGS).map(({ env }) => env)
@@ -106,6 +108,7 @@ export function loadLinkConfig(env: Environment): LinkConfig {
   return Object.freeze({
     ...(values as Values),
     ...{ target, pageUrl, stateDir, isGateway: values.target === undefined },
+    host: hostOf(env, values.target === undefined, pageUrl ?? ''),
   } as LinkConfig)
 }
 
@@ -131,6 +134,14 @@ function ownPage(env: Environment, problems: string[]): string | undefined {
     problems.push(`${error instanceof Error ? error.message : String(error)}; or set LINK_PAGE_URL`)
     return undefined
   }
+}
+
+/** The host that devices name: the gateway answers to the workspace's own, another service to that of the page. */
+function hostOf(env: Environment, isGateway: boolean, pageUrl: string): string {
+  const page = URL.parse(pageUrl)?.host ?? ''
+  if (!isGateway || env[SETTINGS.workspace.env] === undefined) return page
+  const own = ownPage(env, [])
+  return own === undefined ? page : (URL.parse(own)?.host ?? page)
 }
 
 function hubcodeHome(env: Environment, problems: string[]): string {

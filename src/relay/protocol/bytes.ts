@@ -3,6 +3,12 @@
 /** Bytes that belong to their holder alone, as WebCrypto takes them. */
 export type Bytes = Uint8Array<ArrayBuffer>
 
+/**
+ * Characters that change how the text around them is shown, or that a terminal obeys: controls, line separators, and marks of direction
+ * (Unicode Standard Annex 9). Texts of the other party are shown without them.
+ */
+export const UNSHOWN = /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/gu
+
 const encoder = new TextEncoder()
 
 /** The bytes of a text, in UTF-8. */

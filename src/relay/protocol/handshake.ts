@@ -2,7 +2,7 @@
  * How do device and daemon begin? The device writes a first message, for the holder of the daemon's key alone; the daemon answers with a
  * second. Nothing is negotiated in clear: what both must agree on is in the prologue, and a difference ends the handshake.
  */
-import { concat, sha256, toBase64Url, u16, utf8, type Bytes } from './bytes.ts'
+import { concat, sha256, toBase64Url, u16, UNSHOWN, utf8, type Bytes } from './bytes.ts'
 import {
   KEY_LENGTH,
   NoiseError,
@@ -22,7 +22,7 @@ export type Purpose =
 export interface DeviceHello {
   /** A page of a browser, or `workspace-gateway remote`. */
   readonly kind: 'page' | 'command'
-  /** What the owner sees: at most {@link MAX_NAME_BYTES} bytes of UTF-8. */
+  /** What the owner sees: see {@link isDeviceName}. */
   readonly name: string
 }
 
@@ -133,9 +133,18 @@ export function comparisonCode(handshakeHash: Bytes): string {
   return `${digits.slice(0, 3)} ${digits.slice(3)}`
 }
 
+/**
+ * Whether a device can have this name: 1 to {@link MAX_NAME_BYTES} bytes of UTF-8, without characters that a terminal obeys or that
+ * change how the text around them is shown, because the owner decides by it.
+ */
+export function isDeviceName(name: string): boolean {
+  const { length } = utf8(name)
+  return name.isWellFormed() && name.search(UNSHOWN) < 0 && length > 0 && length <= MAX_NAME_BYTES
+}
+
 function encodeHello({ kind, name }: DeviceHello): Bytes {
+  if (!isDeviceName(name)) throw new TypeError('a device cannot have this name')
   const bytes = utf8(name)
-  if (bytes.length > MAX_NAME_BYTES) throw new TypeError('the name of a device is too long')
   const head = concat(Uint8Array.of(KINDS.indexOf(kind)), u16(bytes.length), bytes)
   return concat(head, new Uint8Array(HELLO_LENGTH - head.length))
 }
@@ -146,10 +155,14 @@ function decodeHello(bytes: Bytes): DeviceHello {
   const isPadded = bytes.subarray(3 + length).every((byte) => byte === 0)
   if (bytes.length !== HELLO_LENGTH || known === undefined || !isPadded || bytes[1] !== 0)
     throw new NoiseError('a device says something that is not known here')
-  if (length > MAX_NAME_BYTES) throw new NoiseError('the name of a device is too long')
-  const name = new TextDecoder('utf-8', { fatal: true })
+  const name = textOf(bytes.subarray(3, 3 + length))
+  if (!isDeviceName(name)) throw new NoiseError('a device has a name that it cannot have')
+  return { kind: known, name }
+}
+
+function textOf(bytes: Bytes): string {
   try {
-    return { kind: known, name: name.decode(bytes.subarray(3, 3 + length)) }
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
   } catch (cause) {
     throw new NoiseError('the name of a device is no text', { cause })
   }

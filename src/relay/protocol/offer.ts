@@ -44,16 +44,33 @@ const MAX_DIGITS = Math.ceil((HEAD_LENGTH + MAX_AUTHORITY_LENGTH) * 8 * 0.302)
 const PLAIN_HOST = /^(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?$/
 const AUTHORITY = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?$/
 
-/** The bytes of an offer. @throws {OfferError} when the relay is no origin of a WebSocket, or plain on another machine */
+/**
+ * The bytes of an offer.
+ * @throws {OfferError} when the relay is no origin of a WebSocket, or plain on another machine
+ * @throws {TypeError} when another field has a value that does not fit
+ */
 export function encodeOffer(offer: Offer): Bytes {
   const { version, isApproved, daemonKey, psk, place, expiresAt, relay } = offer
-  const [scheme = '', authority = ''] = relay.split('://')
-  const isPlain = scheme === 'ws'
-  if ((!isPlain && scheme !== 'wss') || !isAuthority(authority, isPlain))
+  if (!PROTOCOL_VERSIONS.includes(version) || !isU32(expiresAt))
+    throw new TypeError('an offer has a version or an end that does not fit')
+  const lengths = [daemonKey.length, psk.length, place.length]
+  if (lengths.join() !== [KEY_LENGTH, KEY_LENGTH, PLACE_ID_LENGTH].join())
+    throw new TypeError('a key or the place of an offer has another length')
+  const isPlain = relay.startsWith('ws://')
+  const authority = relay.slice(schemeOf(isPlain).length)
+  if (!relay.startsWith(schemeOf(isPlain)) || !isAuthority(authority, isPlain))
     throw new OfferError('the relay must be wss://host[:port], or ws:// on a loopback host')
   const flags = (isApproved ? FLAG_APPROVED : 0) | (isPlain ? FLAG_PLAIN : 0)
   const head = Uint8Array.of(version, flags)
   return concat(head, daemonKey, psk, place, u32(expiresAt), utf8(authority))
+}
+
+function isU32(value: number): boolean {
+  return value === value >>> 0
+}
+
+function schemeOf(isPlain: boolean): 'ws://' | 'wss://' {
+  return isPlain ? 'ws://' : 'wss://'
 }
 
 /** Reads an offer. Whether it has ended is for the caller to say. @throws {OfferError} */
@@ -71,15 +88,21 @@ export function decodeOffer(bytes: Bytes): Offer {
   const place = take(PLACE_ID_LENGTH)
   const expiresAt = readU32(take(4), 0)
   const isPlain = (flags & FLAG_PLAIN) !== 0
+  if (bytes.length > HEAD_LENGTH + MAX_AUTHORITY_LENGTH)
+    throw new OfferError('the link is too long')
   const authority = String.fromCharCode(...bytes.slice(HEAD_LENGTH))
   if (!isAuthority(authority, isPlain)) throw new OfferError('the link names no relay')
-  const relay = `${isPlain ? 'ws' : 'wss'}://${authority}`
+  const relay = schemeOf(isPlain) + authority
   const isApproved = (flags & FLAG_APPROVED) !== 0
   return { version, isApproved, daemonKey, psk, place, expiresAt, relay }
 }
 
+/** Whether a text is `host[:port]`, in the one spelling that a URL has: so that a WebSocket takes it, and nobody reads another host. */
 function isAuthority(text: string, isPlain: boolean): boolean {
-  return text.length <= MAX_AUTHORITY_LENGTH && (isPlain ? PLAIN_HOST : AUTHORITY).test(text)
+  if (text.length > MAX_AUTHORITY_LENGTH || !(isPlain ? PLAIN_HOST : AUTHORITY).test(text))
+    return false
+  const url = schemeOf(isPlain) + text
+  return URL.canParse(url) && new URL(url).host === text
 }
 
 /**

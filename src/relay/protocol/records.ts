@@ -34,6 +34,17 @@ export const RECORD = {
 /** A type of a record. */
 export type RecordType = (typeof RECORD)[keyof typeof RECORD]
 
+/** Which party we are. */
+export type ChannelSide = 'device' | 'daemon'
+
+/** The types that one party alone sends, and which. All others are for both. */
+export const ONLY_FROM: Readonly<Partial<Record<RecordType, ChannelSide>>> = {
+  [RECORD.welcome]: 'daemon',
+  [RECORD.note]: 'daemon',
+  [RECORD.ready]: 'device',
+  [RECORD.open]: 'device',
+}
+
 /** Why a channel was closed: what the last record says. */
 export const CHANNEL_CLOSE = {
   /** One of the two is done. */
@@ -69,11 +80,24 @@ export const MAX_BODY_LENGTH = MAX_MESSAGE_LENGTH - TAG_LENGTH - HEAD_LENGTH
 
 const KNOWN_TYPES: ReadonlySet<number> = new Set(Object.values(RECORD))
 
-/** A record before it is encrypted, padded. */
-export function encodeRecord(type: RecordType, body: Uint8Array): Bytes {
-  const size = RECORD_SIZES.find((each) => each >= HEAD_LENGTH + body.length + TAG_LENGTH)
+/** The types whose body is empty. */
+const EMPTY_TYPES: ReadonlySet<number> = new Set([RECORD.ready, RECORD.ping, RECORD.rekey])
+
+/** How long an encrypted record is, in bytes. @param length of its body @throws {TypeError} for more than {@link MAX_BODY_LENGTH} */
+export function recordSize(length: number): number {
+  const size = RECORD_SIZES.find((each) => each >= HEAD_LENGTH + length + TAG_LENGTH)
   if (size === undefined) throw new TypeError('a record is too long')
-  const record = new Uint8Array(size - TAG_LENGTH)
+  return size
+}
+
+/** How long a body can be in an encrypted record of at most so many bytes; negative when not even the smallest fits. */
+export function longestBody(size: number): number {
+  return (RECORD_SIZES.findLast((each) => each <= size) ?? 0) - HEAD_LENGTH - TAG_LENGTH
+}
+
+/** A record before it is encrypted, padded. @throws {TypeError} for a body of more than {@link MAX_BODY_LENGTH} */
+export function encodeRecord(type: RecordType, body: Uint8Array): Bytes {
+  const record = new Uint8Array(recordSize(body.length) - TAG_LENGTH)
   record.set(concat(Uint8Array.of(type), u16(body.length)))
   record.set(body, HEAD_LENGTH)
   return record
@@ -84,12 +108,26 @@ export function isRecordSize(length: number): boolean {
   return RECORD_SIZES.includes(length)
 }
 
-/** Reads a decrypted record. @throws {NoiseError} when it breaks a rule */
+/**
+ * Reads a decrypted record.
+ * @param record as long as one of {@link RECORD_SIZES} without its tag
+ * @throws {NoiseError} when it breaks a rule
+ */
 export function decodeRecord(record: Bytes): ChannelRecord {
   const [type = 0] = record
-  const end = HEAD_LENGTH + readU16(record, 1)
+  const length = readU16(record, 1)
+  const end = HEAD_LENGTH + length
   if (!KNOWN_TYPES.has(type)) throw new NoiseError('a record is of a type that is not known here')
-  if (end > record.length || record.subarray(end).some((byte) => byte !== 0))
+  if (end > record.length || !isZero(record.subarray(end)))
     throw new NoiseError('a record is not padded with zeros')
+  if (recordSize(length) !== record.length + TAG_LENGTH)
+    throw new NoiseError('a record is longer than its body needs')
+  if (length > 0 && EMPTY_TYPES.has(type))
+    throw new NoiseError('a record has a body that its type has not')
   return { type: type as RecordType, body: record.slice(HEAD_LENGTH, end) }
+}
+
+function isZero(bytes: Bytes): boolean {
+  for (const byte of bytes) if (byte !== 0) return false
+  return true
 }

@@ -5,20 +5,32 @@
 import { concat, readU32, u32, type Bytes } from './bytes.ts'
 import type { Channel } from './channel.ts'
 import { NoiseError } from './noise.ts'
-import { MAX_BODY_LENGTH, RECORD, type ChannelRecord, type RecordType } from './records.ts'
+import { longestBody, RECORD, recordSize, type ChannelRecord, type RecordType } from './records.ts'
 
 /** Streams of one channel at a time. */
 export const MAX_STREAMS = 32
 
-/** Bytes that may be under way in one direction of a stream. */
+/**
+ * Bytes that may be under way in one direction of a stream. A piece costs as much as its record is long, so that many small pieces, each
+ * of which takes memory of its own, cannot be sent for the price of their bytes.
+ */
 export const STREAM_WINDOW = 256 * 1024
 
-/** The longest piece of a stream in one record: 16 KiB records fill up well, and let other streams in between. */
-const MAX_PIECE = 16_384 - 16 - 3 - 4
+/** What the smallest piece costs. Less credit is good for nothing. */
+const MIN_COST = recordSize(0)
 
-/** What happens to a stream. No listener may throw. */
+/** Credit that is worth a record. */
+const CREDIT_STEP = STREAM_WINDOW / 4
+
+/** Bytes of a stream's number, before its piece. */
+const HEADER_LENGTH = 4
+
+/** The longest piece of a stream in one record: 16 KiB records fill up well, and let other streams in between. */
+const MAX_PIECE = longestBody(16_384) - HEADER_LENGTH
+
+/** What happens to a stream. An error that a listener throws ends the channel. */
 export interface StreamEvents {
-  /** Bytes came. They count as read when {@link Stream.consumed} says so. */
+  /** Bytes came, at least one. They count as read when {@link Stream.consumed} says so. Until then they are in the listener's memory. */
   onData(bytes: Bytes): void
   /** The other party sends no more. */
   onEnd(): void
@@ -30,17 +42,24 @@ export interface StreamEvents {
 export interface Stream {
   /** Its number, for logs. */
   readonly id: number
-  /** Sends bytes. Resolves when there was credit for all of them, or when the stream is over. One call at a time. */
+  /**
+   * Sends bytes, after those of earlier calls. Resolves when all were given to the connection, or when the stream is over. Never rejects.
+   * After {@link end} nothing is sent.
+   * @param bytes not to be changed before it resolves
+   */
   write(bytes: Uint8Array): Promise<void>
   /** Sends no more, after what was written. */
   end(): void
   /** Breaks the stream off, in both directions. */
   reset(): void
-  /** Says that so many bytes of what came were used up, so that the other party may send more. */
+  /** Says that so many bytes of what came were used up, so that the other party may send more. @throws {RangeError} when fewer came */
   consumed(bytes: number): void
 }
 
-/** The streams of a channel. */
+/**
+ * The streams of a channel. Its owner hands records to {@link take}, and calls {@link closeAll} when the channel has ended: what waits for
+ * credit would wait for ever.
+ */
 export class Streams {
   readonly #channel: Channel
   readonly #accept: ((stream: Stream) => StreamEvents) | undefined
@@ -58,8 +77,9 @@ export class Streams {
     return this.#open.size
   }
 
-  /** Opens a stream, as the device. @throws {Error} when too many are open, or the channel is closed */
+  /** Opens a stream, as the device. @throws {Error} when too many are open, or the channel is not open */
   open(events: StreamEvents): Stream {
+    if (this.#accept !== undefined) throw new TypeError('a daemon opens no streams')
     if (!this.#channel.isOpen) throw new Error('the channel is closed')
     if (this.#open.size >= MAX_STREAMS) throw new Error(`${MAX_STREAMS} streams are open already`)
     const id = ++this.#lastId
@@ -74,7 +94,7 @@ export class Streams {
     if (type < RECORD.open) return false
     if (body.length < 4) throw new NoiseError('a stream has no number')
     const id = readU32(body, 0)
-    if (type === RECORD.open) this.#opened(id)
+    if (type === RECORD.open) this.#opened(id, body)
     else {
       if (id === 0 || id > this.#lastId) throw new NoiseError('a stream was not opened')
       // One that is over here may still be spoken to for a moment.
@@ -88,7 +108,8 @@ export class Streams {
     for (const stream of this.#open.values()) stream.broken()
   }
 
-  #opened(id: number): void {
+  #opened(id: number, body: Bytes): void {
+    if (body.length !== 4) throw new NoiseError('a record of a stream is too long')
     if (this.#accept === undefined) throw new NoiseError('only a device opens streams')
     if (id !== this.#lastId + 1) throw new NoiseError('the numbers of streams go up by one')
     if (this.#open.size >= MAX_STREAMS) throw new NoiseError('too many streams are open')
@@ -120,14 +141,18 @@ class ChannelStream implements Stream {
   #events: StreamEvents | undefined
   /** How much we may send. */
   #credit = STREAM_WINDOW
+  #writes: Promise<void> = Promise.resolve()
   #waitsForCredit: (() => void) | undefined
   /** How much the other may send. */
   #given = STREAM_WINDOW
+  /** What came and was not used up: its bytes, and what they have cost. */
+  #unread = { bytes: 0, cost: 0 }
   /** What was used up and not yet given back. */
   #owed = 0
+  #isEnding = false
   #isEndSent = false
   #isEndSeen = false
-  #isOver = false
+  #over: { readonly wasReset: boolean } | undefined
 
   constructor(id: number, parts: StreamParts) {
     this.id = id
@@ -137,42 +162,39 @@ class ChannelStream implements Stream {
 
   listen(events: StreamEvents): void {
     this.#events = events
+    // Whoever was given the stream may have broken it off already.
+    if (this.#over !== undefined) events.onClose(this.#over.wasReset)
   }
 
-  async write(bytes: Uint8Array): Promise<void> {
-    let rest = bytes
-    while (rest.length > 0 && !this.#isOver && !this.#isEndSent) {
-      if (this.#credit === 0) {
-        const { promise, resolve } = Promise.withResolvers<void>()
-        this.#waitsForCredit = resolve
-        await promise
-        continue
-      }
-      const length = Math.min(rest.length, this.#credit, MAX_PIECE)
-      this.#credit -= length
-      const sent = this.#parts.send(RECORD.data, concat(this.#header, rest.subarray(0, length)))
-      rest = rest.subarray(length)
-      await sent
-    }
+  write(bytes: Uint8Array): Promise<void> {
+    if (this.#isEnding) return Promise.resolve()
+    return this.#afterWrites(() => this.#send(bytes))
   }
 
   end(): void {
-    if (this.#isOver || this.#isEndSent) return
-    this.#isEndSent = true
-    void this.#parts.send(RECORD.end, this.#header)
-    if (this.#isEndSeen) this.#over(false)
+    if (this.#isEnding) return
+    this.#isEnding = true
+    void this.#afterWrites(() => this.#sendEnd())
   }
 
   reset(): void {
-    if (this.#isOver) return
+    if (this.#over !== undefined) return
     void this.#parts.send(RECORD.reset, this.#header)
-    this.#over(true)
+    this.#close(true)
   }
 
   consumed(bytes: number): void {
-    if (this.#isOver || this.#isEndSeen) return
-    this.#owed += bytes
-    if (this.#owed < STREAM_WINDOW / 4) return
+    if (this.#over !== undefined) return
+    const unread = this.#unread
+    if (!(bytes >= 0 && bytes <= unread.bytes))
+      throw new RangeError('more was used up than had come')
+    if (bytes === 0) return
+    // Each byte has the same share of what all of them have cost, and the last one has the rest.
+    const cost = Math.floor((unread.cost * bytes) / unread.bytes)
+    unread.bytes -= bytes
+    unread.cost -= cost
+    this.#owed += cost
+    if (this.#isEndSeen || this.#owed < CREDIT_STEP) return
     void this.#parts.send(RECORD.credit, concat(this.#header, u32(this.#owed)))
     this.#given += this.#owed
     this.#owed = 0
@@ -180,30 +202,74 @@ class ChannelStream implements Stream {
 
   /** The channel has ended. */
   broken(): void {
-    this.#over(true)
+    this.#close(true)
   }
 
   take(type: RecordType, body: Bytes): void {
     if (type === RECORD.data) this.#takeData(body)
     else if (type === RECORD.credit) this.#takeCredit(body)
     else if (body.length > 0) throw new NoiseError('a record of a stream is too long')
-    else if (type === RECORD.reset) this.#over(true)
+    else if (type === RECORD.reset) this.#close(true)
     else this.#takeEnd()
+  }
+
+  /** Lets nothing overtake what was written before. */
+  #afterWrites(write: () => Promise<void>): Promise<void> {
+    const before = this.#writes
+    const writing = async (): Promise<void> => {
+      await before
+      await write()
+    }
+    this.#writes = writing()
+    return this.#writes
+  }
+
+  async #send(bytes: Uint8Array): Promise<void> {
+    let rest = bytes
+    while (rest.length > 0) {
+      await this.#credited()
+      if (this.#over !== undefined) return
+      const length = Math.min(rest.length, MAX_PIECE, longestBody(this.#credit) - HEADER_LENGTH)
+      const body = concat(this.#header, rest.subarray(0, length))
+      this.#credit -= recordSize(body.length)
+      rest = rest.subarray(length)
+      await this.#parts.send(RECORD.data, body)
+    }
+  }
+
+  /** Resolves when there is credit for a piece, or when the stream is over. */
+  async #credited(): Promise<void> {
+    while (this.#credit < MIN_COST && this.#over === undefined) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      this.#waitsForCredit = resolve
+      await promise
+    }
+  }
+
+  async #sendEnd(): Promise<void> {
+    if (this.#over !== undefined) return
+    this.#isEndSent = true
+    const sent = this.#parts.send(RECORD.end, this.#header)
+    if (this.#isEndSeen) this.#close(false)
+    await sent
   }
 
   #takeData(bytes: Bytes): void {
     if (this.#isEndSeen) throw new NoiseError('a stream goes on after its end')
-    if (bytes.length === 0 || bytes.length > Math.min(this.#given, MAX_BODY_LENGTH))
-      throw new NoiseError('more was sent than there was credit for')
-    this.#given -= bytes.length
+    if (bytes.length === 0) throw new NoiseError('a piece of a stream is empty')
+    const cost = recordSize(HEADER_LENGTH + bytes.length)
+    if (cost > this.#given) throw new NoiseError('more was sent than there was credit for')
+    this.#given -= cost
+    this.#unread.bytes += bytes.length
+    this.#unread.cost += cost
     this.#events?.onData(bytes)
   }
 
   #takeCredit(body: Bytes): void {
-    const credit = this.#credit + readU32(body, 0)
-    if (body.length !== 4 || credit > STREAM_WINDOW)
+    const credit = readU32(body, 0)
+    if (body.length !== 4 || credit === 0 || this.#credit + credit > STREAM_WINDOW)
       throw new NoiseError('a credit is larger than the window')
-    this.#credit = credit
+    this.#credit += credit
     this.#wake()
   }
 
@@ -211,7 +277,7 @@ class ChannelStream implements Stream {
     if (this.#isEndSeen) throw new NoiseError('a stream ends twice')
     this.#isEndSeen = true
     this.#events?.onEnd()
-    if (this.#isEndSent) this.#over(false)
+    if (this.#isEndSent) this.#close(false)
   }
 
   #wake(): void {
@@ -219,9 +285,9 @@ class ChannelStream implements Stream {
     this.#waitsForCredit = undefined
   }
 
-  #over(wasReset: boolean): void {
-    if (this.#isOver) return
-    this.#isOver = true
+  #close(wasReset: boolean): void {
+    if (this.#over !== undefined) return
+    this.#over = { wasReset }
     this.#parts.forget()
     this.#wake()
     this.#events?.onClose(wasReset)

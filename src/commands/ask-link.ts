@@ -1,0 +1,75 @@
+/** How do commands ask the running link? They send HTTP requests to the owner's socket (src/relay/link/owner-door.ts). */
+import { DEFAULT_SUBJECT } from '../admin/api-token-actions.ts'
+import { codeOf } from '../answers/errors.ts'
+import type { Environment } from '../config/load.ts'
+import { LINK_SETTINGS } from '../config/link-settings.ts'
+import { SETTINGS } from '../config/settings.ts'
+import { EXIT } from '../process/exit-codes.ts'
+import { askDoor } from '../vault/ask-door.ts'
+import { CommandError, settingOf } from './owner.ts'
+
+/** Time limit of a response, in milliseconds. */
+const ANSWER_MS = 10_000
+
+/** A response longer than this is refused (bytes). */
+const MAX_ANSWER_BYTES = 256 * 1024
+
+/** A question to the link. */
+export interface LinkQuestion {
+  readonly method?: 'GET' | 'POST' | 'DELETE'
+  readonly path: string
+  readonly body?: object
+}
+
+/**
+ * Asks the link at LINK_OWNER_SOCKET.
+ * @returns the JSON of the answer
+ * @throws {CommandError} exit code 69 when it cannot be asked, 1 when it refuses, 78 for a wrong setting
+ */
+export async function askLink(
+  env: Environment,
+  { method = 'GET', path, body }: LinkQuestion,
+): Promise<unknown> {
+  const socket = settingOf(LINK_SETTINGS.ownerSocket, env)
+  const limits = { limitMs: ANSWER_MS, maxBytes: MAX_ANSWER_BYTES }
+  const { status, bytes } = await askDoor(socket, { method, path, body, ...limits }).catch(
+    (cause: unknown) => {
+      const why = NOT_REACHED[codeOf(cause)] ?? 'the link did not answer'
+      throw new CommandError(`LINK_OWNER_SOCKET "${socket}": ${why}`, EXIT.unavailable, { cause })
+    },
+  )
+  const answer = fieldsOf(bytes)
+  if (answer === undefined)
+    throw new CommandError(
+      `LINK_OWNER_SOCKET "${socket}": what answers there is no link`,
+      EXIT.unavailable,
+    )
+  if (status === 200) return answer
+  const { detail } = answer
+  throw new CommandError(
+    typeof detail === 'string' ? detail : `the link answered ${status}`,
+    EXIT.failed,
+  )
+}
+
+const OTHERS = 'the socket is the owner’s; run this as the user of the link, or as root'
+const NOT_REACHED: Readonly<Record<string, string>> = {
+  ENOENT: 'no link runs with this socket; start "workspace-gateway link", or set LINK_OWNER_SOCKET',
+  ECONNREFUSED: 'the link that made this socket has ended; start "workspace-gateway link"',
+  EACCES: OTHERS,
+  EPERM: OTHERS,
+}
+
+function fieldsOf(bytes: Buffer): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(bytes.toString('utf8'))
+    return typeof value === 'object' && value !== null ? { ...value } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** The person for whom the machine acts when it names nobody: the first of GATEWAY_OWNERS, as for API tokens. */
+export function subjectOf(sub: string | undefined, env: Environment): string {
+  return sub ?? settingOf(SETTINGS.owners, env)[0] ?? DEFAULT_SUBJECT
+}

@@ -1,0 +1,182 @@
+/**
+ * How does the link stay known to the relay? By one connection, on which it sits at its places and hears of knocks. It is opened again
+ * whenever it ends, with growing pauses.
+ */
+import type { Logger } from 'pino'
+import type { RawData, WebSocket } from 'ws'
+import type { Bytes } from '../protocol/bytes.ts'
+import {
+  CONTROL_PATH,
+  decodeRelayMessage,
+  encodeDaemonMessage,
+  IDLE_MS,
+  MAX_PLACES,
+  PING_MS,
+  type RelayMessage,
+} from '../protocol/relay-wire.ts'
+import type { LinkClock } from './clock.ts'
+import type { MeetingPlace, PlaceChanges } from './meeting-places.ts'
+import { BackOff, dialRelay, hangUp, HELD_MS, MAX_HOPS, nodeNamed } from './relay-socket.ts'
+
+/** What the control connection needs, and whom it tells. */
+export interface ControlParts {
+  /** As configured. */
+  readonly relay: string
+  readonly clock: LinkClock
+  readonly logger: Logger
+  /** The places as they are now. */
+  readonly places: () => readonly MeetingPlace[]
+  /** A device knocked. @param node where the seat for it is */
+  readonly onKnock: (node: string, place: Bytes, ticket: Bytes) => void
+  /** The connection is open. */
+  readonly onConnected: () => void
+}
+
+/** The control connection. */
+export class Control {
+  readonly #parts: ControlParts
+  readonly #backOff: BackOff
+  #socket: WebSocket | undefined
+  #node: string
+  #hops = 0
+  #openedAt: number | undefined
+  #heardAt = 0
+  #saidAt = 0
+  #since: number | undefined
+  /** Ids that another node has, to be asked for again. */
+  #taken: readonly Bytes[] = []
+  #cancelDial = () => {}
+  #isClosed = false
+  #isAwayLogged = false
+
+  constructor(parts: ControlParts) {
+    this.#parts = parts
+    this.#backOff = new BackOff(parts.clock.random)
+    this.#node = parts.relay
+  }
+
+  get isConnected(): boolean {
+    return this.#openedAt !== undefined
+  }
+
+  /** Since when it is connected, or not, in milliseconds since 1970; undefined before the first connection. */
+  get since(): number | undefined {
+    return this.#since
+  }
+
+  /** Opens the connection, and keeps it open. */
+  open(): void {
+    this.#dial()
+  }
+
+  /** Says which places have come and gone. */
+  follow({ come, gone }: PlaceChanges): void {
+    if (!this.isConnected) return
+    this.#leave(gone.map(({ id }) => id))
+    this.#sit(come)
+  }
+
+  /** Called every few seconds: pings, notices silence, and asks again for places that another node has. */
+  tick(): void {
+    const { clock } = this.#parts
+    const socket = this.#socket
+    if (socket === undefined || this.#openedAt === undefined) return
+    const now = clock.elapsed()
+    if (now - this.#openedAt >= HELD_MS) this.#backOff.reset()
+    if (now - this.#heardAt >= IDLE_MS) {
+      socket.terminate()
+      return
+    }
+    if (now - this.#saidAt >= PING_MS) this.#send({ kind: 'ping' })
+    if (this.#taken.length > 0) {
+      const wanted = new Set(this.#taken.map(String))
+      this.#taken = []
+      this.#sit(this.#parts.places().filter(({ id }) => wanted.has(String(id))))
+    }
+  }
+
+  /** Closes the connection for good. */
+  close(): void {
+    this.#isClosed = true
+    this.#cancelDial()
+    if (this.#socket !== undefined) hangUp(this.#socket)
+  }
+
+  #dial(): void {
+    if (this.#isClosed) return
+    const socket = dialRelay(this.#node, CONTROL_PATH)
+    this.#socket = socket
+    socket.on('open', () => this.#opened())
+    socket.on('message', (data, isBinary) => this.#heard(socket, data, isBinary))
+    socket.on('close', (code, reason) => this.#ended(code, reason))
+  }
+
+  #opened(): void {
+    const { clock, logger, places, onConnected } = this.#parts
+    this.#openedAt = clock.elapsed()
+    this.#heardAt = this.#openedAt
+    this.#since = clock.now()
+    this.#isAwayLogged = false
+    logger.info({ relay: this.#node }, 'connected to the relay')
+    this.#sit(places())
+    onConnected()
+  }
+
+  #heard(socket: WebSocket, data: RawData, isBinary: boolean): void {
+    if (this.#isClosed || socket !== this.#socket) return
+    this.#heardAt = this.#parts.clock.elapsed()
+    const message =
+      isBinary && Buffer.isBuffer(data) ? decodeRelayMessage(new Uint8Array(data)) : undefined
+    if (message === undefined) {
+      this.#parts.logger.warn('the relay has said something that breaks a rule')
+      socket.terminate()
+    } else this.#act(message)
+  }
+
+  #act(message: RelayMessage): void {
+    if (message.kind === 'knock') this.#parts.onKnock(this.#node, message.place, message.ticket)
+    else if (message.kind === 'taken') {
+      this.#taken = [...this.#taken, ...message.places].slice(-MAX_PLACES)
+      this.#parts.logger.warn(
+        { places: message.places.length },
+        'another node of the relay has places of ours; they are asked for again',
+      )
+    }
+  }
+
+  #ended(code: number, reason: Buffer): void {
+    const { relay, clock, logger } = this.#parts
+    const wasOpen = this.#openedAt !== undefined
+    if (wasOpen) this.#since = clock.now()
+    if (this.#openedAt !== undefined && clock.elapsed() - this.#openedAt >= HELD_MS)
+      this.#backOff.reset()
+    this.#socket = undefined
+    this.#openedAt = undefined
+    this.#taken = []
+    if (this.#isClosed) return
+    const node = nodeNamed(relay, code, reason)
+    const isFollowed = node !== undefined && this.#hops < MAX_HOPS
+    this.#hops = isFollowed ? this.#hops + 1 : 0
+    this.#node = isFollowed ? node : relay
+    const wait = isFollowed ? 0 : this.#backOff.next()
+    if (!isFollowed && !this.#isAwayLogged) {
+      this.#isAwayLogged = true // once, until it is back: a relay may be away for days
+      logger.warn({ relay, code }, 'the relay is away; it is tried again until it is back')
+    }
+    this.#cancelDial = clock.after(wait, () => this.#dial())
+  }
+
+  #sit(places: readonly MeetingPlace[]): void {
+    const keys = places.map(({ key }) => key)
+    if (keys.length > 0) this.#send({ kind: 'sit', keys })
+  }
+
+  #leave(places: readonly Bytes[]): void {
+    if (places.length > 0) this.#send({ kind: 'leave', places })
+  }
+
+  #send(message: Parameters<typeof encodeDaemonMessage>[0]): void {
+    this.#saidAt = this.#parts.clock.elapsed()
+    this.#socket?.send(encodeDaemonMessage(message))
+  }
+}
