@@ -111,6 +111,7 @@ t.test('a request target is never read as a URL', async (t) => {
     'src/config/link-settings.ts', // the configured page
     'src/config/rules.ts',
     'src/config/values.ts',
+    'src/relay/protocol/offer.ts', // the relay of a pairing link, which is no request
     'src/request/login.ts', // the configured sign-in address
     'src/rules/return-to.ts', // compares whole origins, after it has built the address anew
     'src/vault/at-rest/document.ts', // the origin of an entry, which the owner gives

@@ -69,8 +69,8 @@ export interface ChannelClock {
   now(): number
 }
 
-/** Records under one key, in one direction. */
-const REKEY_RECORDS = 2 ** 20
+/** Records under one key, in one direction, the one that ends it included. */
+const RECORDS_PER_KEY = 2 ** 20
 
 /** How long one key is used, in milliseconds. */
 const REKEY_MS = 3_600_000
@@ -107,6 +107,7 @@ export class Channel {
   readonly #sending: Direction
   readonly #receiving: Direction
   readonly #startedAt: number
+  readonly #recordsPerKey: number
   #sendChain: Promise<void> = Promise.resolve()
   #waiting: Bytes[] = []
   #waitingBytes = 0
@@ -125,8 +126,11 @@ export class Channel {
     readonly link: FrameLink
     readonly events: ChannelEvents
     readonly clock?: ChannelClock
+    /** After how many records a key is replaced, the same for both parties. Default: 2^20. Tests cannot send so many. */
+    readonly recordsPerKey?: number
   }) {
     const { side, met, link, events, clock = SYSTEM_CLOCK } = options
+    this.#recordsPerKey = options.recordsPerKey ?? RECORDS_PER_KEY
     const now = clock.now()
     const { fromInitiator, fromResponder } = met
     this.side = side
@@ -263,7 +267,7 @@ export class Channel {
     try {
       const sending = this.#sending
       const now = this.#clock.now()
-      if (sending.records >= REKEY_RECORDS - 1 || now - sending.since >= REKEY_MS) {
+      if (sending.records >= this.#recordsPerKey - 1 || now - sending.since >= REKEY_MS) {
         await this.#sendNow(encodeRecord(RECORD.rekey, NOTHING))
         await sending.cipher.rekey()
         sending.records = 0
@@ -309,7 +313,8 @@ export class Channel {
     if (!this.#isAlive) return
     try {
       const receiving = this.#receiving
-      if (receiving.records >= REKEY_RECORDS) throw new NoiseError('a key was used for too long')
+      if (receiving.records >= this.#recordsPerKey)
+        throw new NoiseError('a key was used for too long')
       const record = decodeRecord(await receiving.cipher.decrypt(frame))
       receiving.records++
       if (!this.#isAlive) return

@@ -44,7 +44,9 @@ export interface NoiseResult {
 }
 
 /** The error of a message that breaks a rule, or that was not encrypted by the other party. The handshake or channel is over. */
-export class NoiseError extends Error {}
+export class NoiseError extends Error {
+  override readonly name = 'NoiseError'
+}
 
 /** Bytes of a public key, of a hash and of a key. */
 export const KEY_LENGTH = 32
@@ -70,7 +72,7 @@ export async function generateKeyPair(extractable = false): Promise<NoiseKeyPair
  * The shared secret of two keys (RFC 7748 section 6.1).
  * @throws {NoiseError} for a public key that gives a secret of zeros, which anybody could know
  */
-async function sharedSecret(privateKey: CryptoKey, publicKey: Bytes): Promise<Bytes> {
+export async function sharedSecret(privateKey: CryptoKey, publicKey: Bytes): Promise<Bytes> {
   try {
     const theirs = await subtle.importKey('raw', publicKey, { name: 'X25519' }, true, [])
     const secret = await subtle.deriveBits({ name: 'X25519', public: theirs }, privateKey, 256)
@@ -92,7 +94,7 @@ async function hmac(key: Bytes, ...parts: readonly Uint8Array[]): Promise<Bytes>
 }
 
 /** HKDF of section 4.3, which is RFC 5869 without `info`: as many keys as are asked for. */
-async function hkdf(chainingKey: Bytes, material: Bytes, count: 2 | 3): Promise<Bytes[]> {
+export async function hkdf(chainingKey: Bytes, material: Bytes, count: 2 | 3): Promise<Bytes[]> {
   const pseudorandomKey = await hmac(chainingKey, material)
   const keys: Bytes[] = []
   for (let i = 1; i <= count; i++)

@@ -24,7 +24,9 @@ export interface Offer {
 }
 
 /** The error of a link that is none of ours, or that is damaged. */
-export class OfferError extends Error {}
+export class OfferError extends Error {
+  override readonly name = 'OfferError'
+}
 
 /** How long an offer is good, in seconds. */
 export const OFFER_SECONDS = 600
