@@ -95,7 +95,8 @@ t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
     'the program of vault exec, and what tells systemd; never by a request',
   )
   // `client.eval(` sends a script of ours to Redis.
-  const elsewhere = /(?<!\bclient\.)\beval\(|new Function\(|\bimport\((?!'(?:\.\.?\/)+[a-z/-]+\.ts'\))|\brequire\(/
+  const elsewhere =
+    /(?<!\bclient\.)\beval\(|new Function\(|\bimport\((?!'(?:\.\.?\/)+[a-z/-]+\.ts'\))|\brequire\(/
   const late = ['src/relay/server/redis-store.ts', 'src/terminals/keeper/screen.ts']
   t.same(having(elsewhere), late)
   for (const { path, code } of FILES.filter((file) => late.includes(file.path)))

@@ -16,6 +16,10 @@ t.test('the protocol imports no other file, no package and nothing of Node', asy
 t.test('the protocol uses no global that only Node or only a page has', async (t) => {
   for (const path of FILES) {
     const code = readFileSync(path, 'utf8').replace(/\/\*\*[^]*?\*\/|\/\/.*$/gm, '')
-    t.notMatch(code, /\bBuffer\b|\bsetImmediate\b|\brequire\(|\b(?:process|global|window|document)\./, path)
+    t.notMatch(
+      code,
+      /\bBuffer\b|\bsetImmediate\b|\brequire\(|\b(?:process|global|window|document)\./,
+      path,
+    )
   }
 })
