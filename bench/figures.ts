@@ -158,6 +158,28 @@ export const FIGURES = {
     aims: FAST_SCRUB,
     of: 'vault',
   },
+  'room-echo': { label: 'relay, a message there and back, p50 in ms', digits: 3 },
+  'room-added': {
+    label: '– added to each message, ms',
+    digits: 3,
+    aims: [{ is: 'at most', value: 1 }],
+    of: 'relay',
+  },
+  'room-rate': {
+    label: 'relay, messages of 64 KiB in one room, MB/s',
+    digits: 0,
+    aims: [{ is: 'at least', value: 200 }],
+    of: 'relay',
+  },
+  'room-cpu': { label: '– CPU ms per 100 MB', digits: 0 },
+  'relay-idle': { label: 'relay at rest, MiB', digits: 1 },
+  'room-memory': { label: 'an idle room, of 4,000, KiB', digits: 1 },
+  'rooms-memory': {
+    label: '– 10,000 of them and the relay, MiB',
+    digits: 0,
+    aims: [{ is: 'below', value: 400 }],
+    of: 'relay',
+  },
 } as const satisfies Record<string, Figure>
 
 export type FigureName = keyof typeof FIGURES

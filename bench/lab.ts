@@ -8,6 +8,7 @@ import { gateway } from './peers/gateway.ts'
 import { haproxy } from './peers/haproxy.ts'
 import { nginx, nginxAuth } from './peers/nginx.ts'
 import { bare, textbook } from './peers/node.ts'
+import { relay } from './peers/relay.ts'
 import { kept, ttyd } from './peers/terminal.ts'
 import { vault } from './peers/vault.ts'
 import { SMALL, type Peer, type PeerKind, type PeerName } from './peers/peer.ts'
@@ -24,6 +25,7 @@ const KINDS: readonly PeerKind[] = [
   ttyd,
   kept,
   vault,
+  relay,
 ]
 
 /** Programs whose Debian package has another name. */

@@ -11,6 +11,8 @@ import { DETAILS, serviceDetail } from '../src/answers/details.ts'
 import { ERRORS, fixedRetryAfter, type ErrorCode, type RetryAfter } from '../src/answers/errors.ts'
 import { SERVICE_NAMES, SERVICES, type ServiceRow } from '../src/rules/services.ts'
 import { METRICS } from '../src/observe/metrics.ts'
+import { RELAY_METRICS } from '../src/relay/server/relay-metrics.ts'
+import type { Metric } from '../src/observe/exposition.ts'
 import { ROUTE_WORDS } from '../src/rules/site-map.ts'
 
 /** Builds docs/configuration.md. */
@@ -152,9 +154,10 @@ ${rows.join('\n')}
 
 /** Builds docs/metrics.md. */
 function metricsPage(): string {
-  const rows = Object.entries(METRICS).map(
-    ([name, { type, help }]) => `| \`${name}\` | ${type} | ${cell(help)} |`,
-  )
+  const rows = (metrics: Readonly<Record<string, Metric>>) =>
+    Object.entries(metrics)
+      .map(([name, { type, help }]) => `| \`${name}\` | ${type} | ${cell(help)} |`)
+      .join('\n')
   return `${generatedFrom('src/observe/metrics.ts')}
 # What does it measure?
 
@@ -167,7 +170,16 @@ Prometheus reads these metrics in two places. No label names a person, an addres
 
 | name | type | |
 | --- | --- | --- |
-${rows.join('\n')}
+${rows(METRICS)}
+
+## Of the relay server
+
+\`http://<private address>:<RELAY_METRICS_PORT>/metrics\` of \`workspace-gateway relay\` ([relay.md](relay.md#the-relay-server)), from
+\`src/relay/server/relay-metrics.ts\`. No label names a place, a daemon, a device or an address.
+
+| name | type | |
+| --- | --- | --- |
+${rows(RELAY_METRICS)}
 `
 }
 

@@ -14,6 +14,7 @@ export const PEERS = {
   ttyd: 'gateway, ttyd',
   kept: 'gateway, keeper, ttyd',
   vault: 'vault',
+  relay: 'relay',
 } as const
 
 export type PeerName = keyof typeof PEERS

@@ -4,6 +4,7 @@ import { flood } from './flood.ts'
 import { latency } from './latency.ts'
 import { sockets, startup } from './process.ts'
 import { proxied } from './proxied.ts'
+import { relay, relayMemory } from './relay.ts'
 import { refusals } from './refusals.ts'
 import type { Scenario } from './scenario.ts'
 import { terminalMemory, terminals } from './terminals.ts'
@@ -22,6 +23,8 @@ export const SCENARIOS = {
   terminals,
   'terminal-memory': terminalMemory,
   vault,
+  relay,
+  'relay-memory': relayMemory,
 } as const satisfies Record<string, Scenario>
 
 export type ScenarioName = keyof typeof SCENARIOS

@@ -4,19 +4,21 @@ import type { AddressInfo } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import type { Logger } from 'pino'
 import { problemAnswer } from '../answers/problem.ts'
-import { EXPOSITION_TYPE } from '../observe/metrics.ts'
+import { EXPOSITION_TYPE } from '../observe/exposition.ts'
 import { closeServer, type Closable } from './door.ts'
 
 /**
  * Serves the metrics, and nothing else, on the private address. Clients need no credential, because the metrics contain no
  * name of a person and no path.
  * @param metrics the metrics, in the text format of Prometheus
+ * @param setting the setting that has the port, which is named when the port cannot be opened
  * @returns undefined when the port cannot be opened, which is then logged
  */
 export async function startMetricsPort(
   metrics: () => string,
   port: number,
   logger: Logger,
+  setting = 'GATEWAY_METRICS_PORT',
 ): Promise<(Closable & { address: AddressInfo }) | undefined> {
   const server = createServer(
     { headersTimeout: 5000, requestTimeout: 10_000, keepAliveTimeout: 5000 },
@@ -42,7 +44,7 @@ export async function startMetricsPort(
       server.listen({ host, port }, () => resolve())
     })
   } catch (error) {
-    logger.warn({ err: error, setting: 'GATEWAY_METRICS_PORT', host, port }, 'metrics not served')
+    logger.warn({ err: error, setting, host, port }, 'metrics not served')
     return undefined
   }
   const address = server.address() as AddressInfo

@@ -5,7 +5,7 @@
 import type { AddressInfo } from 'node:net'
 import type { Logger } from 'pino'
 import type { Config } from '../config/load.ts'
-import { EXPOSITION_TYPE } from '../observe/metrics.ts'
+import { EXPOSITION_TYPE } from '../observe/exposition.ts'
 import type { Gateway } from '../parts.ts'
 import type { State } from '../store/state.ts'
 import type { LiveParts, OwnerAction } from './action.ts'

@@ -53,34 +53,28 @@ function rowOf(device: DeviceView): string[] {
   return [id, state, name, kind, sub ?? '-', code ?? '-', minuteText(pairedAt), seen]
 }
 
-async function approve(args: string[], env: Environment, io: Io): Promise<void> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: { sub: { type: 'string' } },
-  })
-  const device = await deviceOf(positionals, env, 'approve takes an ID')
+async function approve([id = '', ...more]: string[], env: Environment, io: Io): Promise<void> {
+  const { values } = parseArgs({ args: more, options: { sub: { type: 'string' } } })
+  const device = await deviceOf(id, env, 'approve takes an ID, and then --sub NAME')
   // Without --sub: the person who made its pairing link.
   const body = { sub: values.sub ?? device.sub ?? '' }
-  const approved = (await askLink(env, {
-    ...{ method: 'POST', path: pathOf(device, '/approve'), body },
-  })) as DeviceView
+  const path = pathOf(device, '/approve')
+  const approved = (await askLink(env, { method: 'POST', path, body })) as DeviceView
   io.out(`${printable(approved.name)} approved, as ${printable(approved.sub ?? '-')}\n`)
 }
 
-async function rename(args: string[], env: Environment, io: Io): Promise<void> {
-  const { positionals } = parseArgs({ args, allowPositionals: true, options: {} })
-  const [id = '', name, ...more] = positionals
+async function rename(args: readonly string[], env: Environment, io: Io): Promise<void> {
+  const [id = '', name, ...more] = args
   if (name === undefined || more.length > 0) throw usage('devices rename takes an ID and a NAME')
-  const device = await deviceOf([id], env, 'rename takes an ID and a NAME')
+  const device = await deviceOf(id, env, 'rename takes an ID and a NAME')
   const path = pathOf(device, '/rename')
   const renamed = (await askLink(env, { method: 'POST', path, body: { name } })) as DeviceView
   io.out(`${printable(device.name)} is now ${printable(renamed.name)}\n`)
 }
 
-async function revoke(args: string[], env: Environment, io: Io): Promise<void> {
-  const { positionals } = parseArgs({ args, allowPositionals: true, options: {} })
-  const device = await deviceOf(positionals, env, 'revoke takes an ID')
+async function revoke([id = '', ...more]: string[], env: Environment, io: Io): Promise<void> {
+  if (more.length > 0) throw usage('devices revoke takes an ID')
+  const device = await deviceOf(id, env, 'revoke takes an ID')
   const answer = await askLink(env, { method: 'DELETE', path: pathOf(device, '') })
   io.out(`${printable((answer as RevokedAnswer).name)} revoked\n`)
 }
@@ -89,14 +83,12 @@ function pathOf({ id }: DeviceView, verb: string): string {
   return `${OWNER_PATHS.devices}/${id}${verb}`
 }
 
-/** The one device whose id begins so. @throws {CommandError} when there is none, or more than one */
-async function deviceOf(
-  positionals: readonly string[],
-  env: Environment,
-  what: string,
-): Promise<DeviceView> {
-  const [id = '', ...more] = positionals
-  if (id === '' || more.length > 0) throw usage(`devices ${what}`)
+/**
+ * The one device whose id begins so. An id may begin with a hyphen, and is taken as it is: it always stands first.
+ * @throws {CommandError} when there is none, or more than one
+ */
+async function deviceOf(id: string, env: Environment, what: string): Promise<DeviceView> {
+  if (id === '') throw usage(`devices ${what}`)
   const [found, ...others] = (await allDevices(env)).filter((device) => device.id.startsWith(id))
   if (found === undefined)
     throw new CommandError(

@@ -2,7 +2,12 @@
 import { parseArgs } from 'node:util'
 import { qrCode, qrText } from '../answers/qr.ts'
 import type { Environment } from '../config/load.ts'
-import { OWNER_PATHS, type OfferAnswer, type OfferQuestion } from '../relay/link/owner-protocol.ts'
+import {
+  OWNER_PATHS,
+  type LinkStatus,
+  type OfferAnswer,
+  type OfferQuestion,
+} from '../relay/link/owner-protocol.ts'
 import { askLink, subjectOf } from './ask-link.ts'
 import type { Io } from './io.ts'
 import { exitCodeOf, wrongUsage } from './owner.ts'
@@ -35,6 +40,11 @@ export async function pair(args: readonly string[], env: Environment, io: Io): P
     const body: OfferQuestion = { sub: subjectOf(sub, env), isApproved }
     const answer = await askLink(env, { method: 'POST', path: OWNER_PATHS.offers, body })
     print(answer as OfferAnswer)
+    const { isConnected } = (await askLink(env, { path: OWNER_PATHS.status })) as LinkStatus
+    if (!isConnected)
+      io.err(
+        'workspace-gateway: the link has no connection to its relay now, so that no device can get in yet\n',
+      )
   })
 
   function print({ link, expiresAt }: OfferAnswer): void {

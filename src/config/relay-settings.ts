@@ -96,6 +96,11 @@ export function loadRelayConfig(env: Environment): RelayConfig {
     problems.push(
       'RELAY_PUBLIC_URL is missing; with RELAY_STORE_URL each node needs the address at which clients reach it, such as wss://a.relay.example.com',
     )
+  const { port, metricsPort } = values
+  if (metricsPort !== undefined && metricsPort !== 0 && metricsPort === port)
+    problems.push(
+      `RELAY_METRICS_PORT "${metricsPort}" is the port that the relay itself listens on; give it another`,
+    )
   if (problems.length > 0) throw new ConfigError(problems)
   return Object.freeze(values as RelayConfig)
 }

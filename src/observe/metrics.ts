@@ -2,8 +2,14 @@
  * How many requests were there, how fast were they, and how did they end? Counters, and their text for Prometheus. Counting a
  * request costs a few array writes.
  */
-import { performance } from 'node:perf_hooks'
 import { ERRORS, type ErrorCode } from '../answers/errors.ts'
+import {
+  labelledLines,
+  metricLines,
+  PROCESS_METRICS,
+  processLines,
+  type Metric,
+} from './exposition.ts'
 import type { FactorCount } from './factor-log.ts'
 import { STAGES, type Stage } from '../request/outcome.ts'
 import { ROUTE_WORDS, type RouteName } from '../rules/site-map.ts'
@@ -76,17 +82,8 @@ export const METRICS = {
     type: 'gauge',
     help: 'How late the event loop was since it was last asked, by quantile; 1 is the worst.',
   },
-  process_resident_memory_bytes: { type: 'gauge', help: 'Resident memory.' },
-  nodejs_heap_size_used_bytes: {
-    type: 'gauge',
-    help: 'Memory of JavaScript objects, those that are no longer needed but not yet collected too.',
-  },
-  process_cpu_seconds_total: { type: 'counter', help: 'Processor time, user and system.' },
-  process_start_time_seconds: {
-    type: 'gauge',
-    help: 'When the process started, in seconds since 1970.',
-  },
-} as const satisfies Record<string, { type: 'counter' | 'gauge' | 'histogram'; help: string }>
+  ...PROCESS_METRICS,
+} as const satisfies Record<string, Metric>
 
 type MetricName = keyof typeof METRICS
 
@@ -218,10 +215,8 @@ function histograms(name: MetricName, byRoute: readonly Histogram[]): string[] {
   )
 }
 
-/** The lines of a metric, below its HELP and TYPE. */
 function family(name: MetricName, lines: readonly string[]): string[] {
-  const { type, help } = METRICS[name]
-  return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines]
+  return metricLines(name, METRICS[name], lines)
 }
 
 /** Values that are read when the metrics are asked for. */
@@ -254,14 +249,9 @@ export interface Readings {
 
 /** All metrics in Prometheus's text exposition format 0.0.4. */
 export function exposition(counted: RequestMetrics, readings: Readings): string {
-  const { user, system } = process.cpuUsage()
-  const { rss, heapUsed } = process.memoryUsage()
   const one = (name: MetricName, value: number) => family(name, [`${name} ${value}`])
   const by = (name: MetricName, label: string, values: Readonly<Record<string, number>>) =>
-    family(
-      name,
-      Object.entries(values).map(([key, value]) => `${name}{${label}="${key}"} ${value}`),
-    )
+    labelledLines(name, METRICS[name], label, values)
   const lines = [
     ...family('gateway_build_info', [
       `gateway_build_info{version="${VERSION}",node="${process.versions.node}"} 1`,
@@ -288,13 +278,7 @@ export function exposition(counted: RequestMetrics, readings: Readings): string 
     ...one('gateway_second_factor_locks_total', readings.factorLocks),
     ...one('gateway_draining', readings.isDraining ? 1 : 0),
     ...by('gateway_event_loop_delay_seconds', 'quantile', readings.eventLoopDelay),
-    ...one('process_resident_memory_bytes', rss),
-    ...one('nodejs_heap_size_used_bytes', heapUsed),
-    ...one('process_cpu_seconds_total', (user + system) / 1e6),
-    ...one('process_start_time_seconds', performance.timeOrigin / 1000),
+    ...processLines(),
   ]
   return `${lines.join('\n')}\n`
 }
-
-/** The media type of {@link exposition}. */
-export const EXPOSITION_TYPE = 'text/plain; version=0.0.4; charset=utf-8'

@@ -1,8 +1,11 @@
 /** How does the relay live? It listens, survives whatever strangers send, and closes its connections bit by bit when it is told to stop. */
+import { startMetricsPort } from '../admin/metrics-port.ts'
 import { codeOf } from '../answers/errors.ts'
 import { ConfigError } from '../config/load.ts'
-import type { RelayConfig } from '../config/relay-settings.ts'
+import { RELAY_SETTINGS, type RelayConfig } from '../config/relay-settings.ts'
+import { EventLoopDelay } from '../observe/event-loop.ts'
 import { openLog } from '../observe/log.ts'
+import { relayExposition } from '../relay/server/relay-metrics.ts'
 import { startRelay } from '../relay/server/server.ts'
 import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
@@ -28,6 +31,13 @@ export async function runRelay(config: RelayConfig): Promise<void> {
     await log.flush() // so that the reason comes last, where a supervisor looks for it
     throw describeListenFailure(config, error)
   })
+  const loop = new EventLoopDelay()
+  const metrics = (): string => {
+    const { counts, sizes, isDraining, isStoreAway } = relay
+    return relayExposition({ counts, sizes, isDraining, isStoreAway, eventLoopDelay: loop.read() })
+  }
+  if (config.metricsPort !== undefined)
+    await startMetricsPort(metrics, config.metricsPort, logger, RELAY_SETTINGS.metricsPort.env)
   // They mean something to the gateway, whose process has the same name.
   for (const signal of ['SIGHUP', 'SIGUSR2'] as const)
     process.on(signal, () => logger.warn(`nothing to be done on ${signal} for the relay`))

@@ -76,9 +76,9 @@ export class Peer {
       this.heard.push(data as Buffer)
       this.#arrivals.wake()
     })
-    this.closed = once(this.socket, 'close').then(
-      ([code, reason]) => [code as number, String(reason)] as const,
-    )
+    this.closed = new Promise((resolve) => {
+      this.socket.once('close', (code, reason) => resolve([code, String(reason)]))
+    })
   }
 
   /** Waits until the connection is open. */

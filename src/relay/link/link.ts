@@ -32,10 +32,10 @@ import { Seat, type Proven, type Taker } from './seat.ts'
 import { connectionToTarget, type ConnectTarget } from './target-connection.ts'
 
 /** Channels at a time, those included whose handshake goes on. */
-export const MAX_CHANNELS = 64
+const MAX_CHANNELS = 64
 
 /** Channels of one device at a time, such as the tabs of a browser. The oldest makes room. */
-export const MAX_CHANNELS_PER_DEVICE = 8
+const MAX_CHANNELS_PER_DEVICE = 8
 
 /** How often the link looks whether something is due, in milliseconds. */
 const TICK_MS = 5000
@@ -85,13 +85,13 @@ export async function startLink(
     const link = new Link({ config, logger, clock, connect, devices, keys })
     const door = await openOwnerDoor(config.ownerSocket, { acts: link, logger })
     await link.open()
-    return {
-      async close() {
-        await link.close()
-        await door.close()
-        lock.release()
-      },
+    const closeAll = async (): Promise<void> => {
+      await link.close()
+      await door.close()
+      lock.release()
     }
+    let closed: Promise<void> | undefined
+    return { close: () => (closed ??= closeAll()) }
   } catch (error) {
     lock.release()
     throw error
@@ -299,6 +299,7 @@ class Link implements OwnerActs {
   }
 
   #failed({ guest }: MeetingPlace): void {
+    this.#parts.logger.debug('a handshake has failed')
     if (guest.kind !== 'offer' || !this.#offers.failed(guest.offer)) return
     this.#parts.logger.warn('a pairing link has burnt: too many have failed to use it')
     void this.#followPlaces()
@@ -317,8 +318,9 @@ class Link implements OwnerActs {
 
   /** Lists the device that has used an offer. @returns why not, as a sentence for the device */
   #pair(open: OpenOffer, { id, deviceKey, hello, met }: Proven): Device | string {
-    if (!this.#offers.use(open)) return 'the link was used before, or has ended'
+    const isFirst = this.#offers.use(open)
     void this.#followPlaces()
+    if (!isFirst) return 'the link was used before, or has ended'
     const { config, clock, logger } = this.#parts
     const others = this.#devices.all().filter((device) => device.id !== id)
     const isApproved = open.offer.isApproved || config.autoApprove

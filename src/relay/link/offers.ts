@@ -7,7 +7,7 @@ import { placeId, PLACE_KEY_LENGTH } from '../protocol/places.ts'
 export const MAX_OFFERS = 8
 
 /** Handshakes of an offer that may fail. */
-export const MAX_FAILURES = 5
+const MAX_FAILURES = 5
 
 const PSK_LENGTH = 32
 

@@ -46,7 +46,7 @@ const REQUEST_MS = 10_000
  * The longest `sub` of a device, in bytes of JSON: it goes into the line by which the gateway is told of a connection, which has at most
  * 1,024 bytes.
  */
-export const MAX_SUB_BYTES = 512
+const MAX_SUB_BYTES = 512
 
 /** Opens the door. @throws with `EADDRINUSE` while another process listens on the socket */
 export async function openOwnerDoor(

@@ -3,16 +3,16 @@ import { toBase64Url, type Bytes } from '../protocol/bytes.ts'
 import { KEY_LENGTH } from '../protocol/noise.ts'
 
 /** Knocks at one place a minute. */
-export const KNOCKS_PER_MINUTE = 30
+const KNOCKS_PER_MINUTE = 30
 
 /** Handshakes at one place at a time. */
-export const HANDSHAKES_PER_PLACE = 4
+const HANDSHAKES_PER_PLACE = 4
 
 /**
  * Ephemeral keys of one place that are remembered, the latest. An older first message may be sent again: it costs a handshake then,
  * and gets no further, because whoever sends it again cannot write the first record.
  */
-export const REMEMBERED_KEYS = 1024
+const REMEMBERED_KEYS = 1024
 
 const MINUTE_MS = 60_000
 

@@ -21,7 +21,7 @@ import type { MeetingPlace } from './meeting-places.ts'
 import { dialRelay, hangUp, MAX_HOPS, nodeNamed } from './relay-socket.ts'
 
 /** How long the first message, and then the first record, may take, in milliseconds. */
-export const HANDSHAKE_MS = 10_000
+const HANDSHAKE_MS = 10_000
 
 /** A device that has proved that it holds its key. */
 export interface Proven {

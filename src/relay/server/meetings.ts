@@ -48,9 +48,13 @@ export class Meetings {
     claims.onLost((places, endsRooms) => this.#lose(places, endsRooms))
   }
 
-  /** How much there is of everything. */
-  get sizes(): Readonly<Record<'daemons' | 'places' | 'rooms', number>> {
-    return { daemons: this.#controls.size, places: this.#places.size, rooms: this.#rooms }
+  /** How much there is of everything; of the rooms, also how many wait for their daemon. */
+  get sizes(): Readonly<Record<'daemons' | 'places' | 'rooms' | 'waiting', number>> {
+    let waiting = 0
+    for (const { rooms } of this.#places.values())
+      for (const { isWaiting } of rooms.values()) if (isWaiting) waiting++
+    const [daemons, places] = [this.#controls.size, this.#places.size]
+    return { daemons, places, rooms: this.#rooms, waiting }
   }
 
   /** Whether a daemon sits at a place of this node. */
@@ -121,9 +125,9 @@ export class Meetings {
   /** Closes what has waited, or been silent, for too long. */
   check(): void {
     const now = this.#now()
-    for (const control of this.#controls) control.check(now)
     for (const { rooms } of this.#places.values())
       for (const room of rooms.values()) room.check(now)
+    for (const control of this.#controls) control.check(now)
   }
 
   /** Every connection that can be closed, one function each: a room's two sides are closed together. */

@@ -40,9 +40,8 @@ export class RedisStore implements ClaimStore {
     keys: readonly string[],
     args: readonly string[],
   ): Promise<readonly number[]> {
-    const answer = await this.#ask((client) =>
-      client.eval(script, { keys: [...keys], arguments: [...args] }),
-    )
+    const command = ['EVAL', script, String(keys.length), ...keys, ...args]
+    const answer: unknown = await this.#ask((client) => client.sendCommand(command))
     if (Array.isArray(answer) && answer.length === keys.length) return answer.map(Number)
     throw new StoreAwayError('the store does not answer as Redis does')
   }

@@ -53,6 +53,10 @@ export interface RunningRelay {
   readonly counts: RelayCounts
   /** How much there is of everything. */
   readonly sizes: Meetings['sizes']
+  /** Whether it is stopping. */
+  readonly isDraining: boolean
+  /** Whether the store of many nodes did not answer when it was last asked. */
+  readonly isStoreAway: boolean
   /** Takes no further connection, and closes those that there are with 1012, spread over RELAY_DRAIN_SECONDS. */
   drain(): Promise<void>
   /** Ends everything at once. */
@@ -118,8 +122,9 @@ class Relay implements RunningRelay {
       },
       (request, response) => {
         const [status, text] = this.#answer(request)
-        response.writeHead(status, { ...HEADERS, ...(status === 426 ? UPGRADE : {}) })
-        response.end(request.method === 'HEAD' ? undefined : `${text}\n`)
+        const body = `${text}\n`
+        response.writeHead(status, fieldsOf(status, body))
+        response.end(request.method === 'HEAD' ? undefined : body)
       },
     )
     this.#server.maxConnections = MAX_CONNECTIONS
@@ -156,6 +161,14 @@ class Relay implements RunningRelay {
 
   get sizes(): Meetings['sizes'] {
     return this.#meetings.sizes
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining
+  }
+
+  get isStoreAway(): boolean {
+    return this.#claims.isStoreAway
   }
 
   async drain(): Promise<void> {
@@ -289,6 +302,11 @@ const HEADERS = {
 /** RFC 9110 section 15.5.22: a 426 says which protocol is meant. */
 const UPGRADE = { Upgrade: 'websocket', Connection: 'close, Upgrade' } as const
 
+function fieldsOf(status: number, body: string): Readonly<Record<string, string>> {
+  const length = { 'Content-Length': String(Buffer.byteLength(body)) }
+  return { ...HEADERS, ...(status === 426 ? UPGRADE : {}), ...length }
+}
+
 const REFUSALS: Readonly<Record<RefusalWord, readonly [status: number, text: string]>> = {
   tooMany: [429, 'too many connections; close some of them, or come back later'],
   badAddress: [400, 'X-Forwarded-For has no address that can be read'],
@@ -314,12 +332,7 @@ function writeRefusal(
   more: Readonly<Record<string, string>> = {},
 ): void {
   const body = `${text}\n`
-  const fields = {
-    ...HEADERS,
-    ...(status === 426 ? UPGRADE : {}),
-    ...more,
-    'Content-Length': `${Buffer.byteLength(body)}`,
-  }
+  const fields = { ...fieldsOf(status, body), ...more }
   const lines = Object.entries(fields).map(([name, value]) => `${name}: ${value}\r\n`)
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
   socket.resume() // what the client sends is dropped, so that its end is seen
