@@ -1,6 +1,6 @@
 /** How does the stand-in agent use a credential that it does not hold? As every agent: with a lease of the vault, which it gives back. */
 import { askForLease, revokeLease } from '../src/vault/agent-client.ts'
-import { askDoor } from '../src/vault/ask-door.ts'
+import { askDoor } from '../src/services/ask-door.ts'
 import { agentSocket, SERVICE_PREFIX } from '../src/vault/protocol.ts'
 import { AGENT, DEMO } from './vault-place.ts'
 

@@ -84,7 +84,9 @@ function capConnections(
   peers: PeerConnections,
   { trustedProxies }: ListenerOptions,
 ): void {
-  const client = clientFrom(socket.remoteAddress, [], trustedProxies)
+  const { linkPeer, remoteAddress } = socket
+  if (linkPeer !== undefined && linkPeer.device === undefined) return // the link itself
+  const client = linkPeer?.client ?? clientFrom(remoteAddress, [], trustedProxies)
   if (client === undefined || client.viaProxy) return
   const { budgetKey } = client
   if (peers.add(budgetKey)) socket.once('close', () => peers.delete(budgetKey))
@@ -114,7 +116,13 @@ function answerClientError(
   const { code, headers } = clientErrorOf(reason, packetOf(error), allowedOrigins)
   const id = crypto.randomUUID()
   const { status } = ERRORS[code]
-  const decision = rejectionOf(id, socket.remoteAddress, status, code, reason)
+  const decision = rejectionOf(
+    id,
+    socket.linkPeer?.client.address ?? socket.remoteAddress,
+    status,
+    code,
+    reason,
+  )
   const fields = logFields(decision)
   decisions.add(decision, fields)
   metrics.count(undefined, 'listener', status, code, 0, undefined)

@@ -19,6 +19,7 @@ export default stage(
           reason: 'X-Forwarded-For of a trusted proxy is no address, or too long',
         })
       exchange.client = client
+      if (raw.socket.linkPeer !== undefined) exchange.scheme = 'https' // a channel is encrypted from end to end
       if (client.viaProxy) {
         const last = fieldLines(raw.rawHeaders, 'x-forwarded-proto').flatMap(listElements).at(-1)
         exchange.scheme = isSecureScheme(last) ? 'https' : 'http'

@@ -24,7 +24,7 @@ export default stage('host', ({ publicHost, rules }: HostOptions) => {
     const lines = fieldLines(raw.rawHeaders, 'host')
     const [value = ''] = lines
     exchange.authority = lines.length === 1 ? authorities.of(value) : undefined
-    if (routeOptions.config.anyHost === true) return undefined
+    if (routeOptions.config.anyHost === true && raw.socket.linkPeer === undefined) return undefined
     if (exchange.authority === undefined)
       return new GatewayError('host-not-served', {
         reason: lines.length === 1 ? 'Host is malformed' : `${lines.length} Host fields`,

@@ -3,6 +3,7 @@
  * not yet refused, because the stage `rate-limit` must count wrong credentials first. Only an API token in the address is refused
  * here, because every proxy on the way logs the address.
  */
+import type { Socket } from 'node:net'
 import { GatewayError } from '../src/answers/errors.ts'
 import { expiredPlantedCookie, expiredSessionCookies } from '../src/http/cookies.ts'
 import { fieldLines } from '../src/http/fields.ts'
@@ -34,6 +35,9 @@ interface CredentialOptions {
 /** One error each for all refusals, because making an error is a large part of what a refusal costs. */
 const TOKEN_IN_URL = new GatewayError('token-in-url')
 const ADDRESS_NOT_ALLOWED = new GatewayError('address-not-allowed')
+const TOKEN_OF_DEVICE = new GatewayError('token-invalid', {
+  reason: 'token of a paired device, on another connection or in a cookie',
+})
 const API_TOKEN_IN_COOKIE = new GatewayError('token-invalid', { reason: 'API token in a cookie' })
 
 export default stage('credential', (options: CredentialOptions) => {
@@ -63,30 +67,34 @@ export default stage('credential', (options: CredentialOptions) => {
     const other = exchange.dropAuthorization ? undefined : bearer
     const known = verifier.recall(token)
     if (known !== undefined && (other === undefined || !isTokenShaped(other))) {
-      noteCredential(exchange, kind, known)
+      noteCredential(exchange, raw.socket, kind, known)
       return undefined
     }
-    return verifyLater(candidate, other, exchange)
+    return verifyLater(candidate, other, exchange, raw.socket)
   }
 
   /** Notes the credential that counts, and for the owner's lists where its session or its API token was last used. */
   function noteCredential(
     exchange: Exchange,
+    socket: Socket,
     kind: CredentialKind,
     outcome: Credential['outcome'],
   ): void {
     exchange.credential = {
       kind,
-      outcome: outcome instanceof GatewayError ? outcome : judged(exchange, kind, outcome),
+      outcome: outcome instanceof GatewayError ? outcome : judged(exchange, socket, kind, outcome),
     }
   }
 
   function judged(
     exchange: Exchange,
+    socket: Socket,
     kind: CredentialKind,
     principal: Principal,
   ): Credential['outcome'] {
     const { session, apiToken } = principal
+    if (session.boundTo !== undefined && !isOfDevice(session.boundTo, kind, socket))
+      return TOKEN_OF_DEVICE
     const address = exchange.client?.address ?? ''
     if (apiToken === undefined) {
       session.lastSeenFrom = address
@@ -104,9 +112,10 @@ export default stage('credential', (options: CredentialOptions) => {
     { kind, token }: Candidate,
     other: string | undefined,
     exchange: Exchange,
+    socket: Socket,
   ): Promise<undefined> {
     await waitingRoom.turn()
-    noteCredential(exchange, kind, await outcomeOf(token))
+    noteCredential(exchange, socket, kind, await outcomeOf(token))
     if (other !== undefined && isTokenShaped(other))
       exchange.dropAuthorization = isOurs(other, await outcomeOf(other))
   }
@@ -121,6 +130,11 @@ export default stage('credential', (options: CredentialOptions) => {
     }
   }
 })
+
+/** Whether a token of a paired device came on a connection of that device, as a program sends it. */
+function isOfDevice(device: string, kind: CredentialKind, { linkPeer }: Socket): boolean {
+  return kind !== 'cookie' && linkPeer?.device?.device === device
+}
 
 /** Whether a token was issued for this workspace, even if it has expired. */
 function isOurs(token: string, outcome: Credential['outcome']): boolean {

@@ -139,7 +139,8 @@ export default stage(
     // A request that an earlier stage refused is counted too, because guessing at secrets must not be free.
     app.addHook('onError', function countRefusal(request, _reply, _error, done) {
       const { exchange, routeOptions } = request
-      if (!exchange.counted && routeOptions.config.uncounted !== true) budgets.countRefusal(request)
+      if (!exchange.counted && (routeOptions.config.uncounted !== true || isOfDevice(request)))
+        budgets.countRefusal(request)
       done()
     })
 
@@ -206,12 +207,18 @@ function httpDate(time: number): string {
   return new Date(time).toUTCString()
 }
 
+/** Whether a paired device sent the request. It is never local, so what is free for probes of the machine is not for it. */
+function isOfDevice({ raw }: FastifyRequest): boolean {
+  return raw.socket.linkPeer?.device !== undefined
+}
+
 /** Whether this stage does not count the request: it is free, or its route decides what it costs. */
 function isFree(request: FastifyRequest): boolean {
   const { exchange, routeOptions } = request
   const { uncounted } = routeOptions.config
-  if (uncounted === true) return true
-  if (uncounted === 'without-credential' && exchange.credential === undefined) return true
+  if (uncounted === true) return !isOfDevice(request)
+  if (uncounted === 'without-credential' && exchange.credential === undefined)
+    return !isOfDevice(request)
   if (uncounted === 'signed-in' && isSignedIn(exchange)) return true
   if (uncounted === 'sign-in' && isSignInTry(request)) return true
   return isAllowedPreflight(request)

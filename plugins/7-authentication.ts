@@ -10,6 +10,7 @@ import { GatewayError } from '../src/answers/errors.ts'
 import { ownOrigin } from '../src/request/exchange.ts'
 import { ANSWERED, stage } from '../src/request/stage.ts'
 import { fieldLines } from '../src/http/fields.ts'
+import type { LinkPeer } from '../src/http/link-peer.ts'
 import { permitsRequest } from '../src/rules/scopes.ts'
 import { hasSteppedUp, type StepUpRules } from '../src/rules/step-up.ts'
 import { isSafeMethod, isSameOrigin, judgeOrigin } from '../src/rules/origin.ts'
@@ -36,6 +37,8 @@ const SIGN_IN_REQUIRED = new GatewayError('sign-in-required')
 const SCOPE_MISSING = new GatewayError('scope-missing')
 const ORIGIN_NOT_ALLOWED = new GatewayError('origin-not-allowed')
 
+const NOT_HERE = new GatewayError('not-found', { reason: 'not on this kind of connection' })
+
 const NO_WEBSOCKET = new GatewayError('bad-request', {
   reason: 'no WebSocket on this route',
   detail: NO_WEBSOCKET_DETAIL,
@@ -48,6 +51,12 @@ export default stage(
     return function authenticate(request, reply) {
       const { exchange, raw, method, ws } = request
       const { config } = request.routeOptions
+      const { linkPeer } = raw.socket
+      if (
+        (linkPeer !== undefined || config.only !== undefined) &&
+        isElsewhere(config.only, linkPeer)
+      )
+        return NOT_HERE
       if (ws && drain.isDraining) return new GatewayError('draining')
       if (ws && config.upgrades !== true) return NO_WEBSOCKET
       const provenance = {
@@ -90,6 +99,16 @@ export default stage(
     }
   },
 )
+
+/**
+ * Whether the route does not exist on this connection: it is for another kind of connections, or the link itself asks for anything but
+ * what is its own.
+ */
+function isElsewhere(only: 'device' | 'link' | undefined, peer: LinkPeer | undefined): boolean {
+  const kind = peer?.device === undefined ? 'link' : 'device'
+  if (peer === undefined) return only !== undefined
+  return only === undefined ? kind === 'link' : only !== kind
+}
 
 /** The refusal of a route that wants more than a sign-in. It says what would do (RFC 9470 section 3). */
 function stepUpError({ methods, maxAgeSeconds }: StepUpRules): GatewayError {

@@ -123,7 +123,7 @@ export function buildUpstream(
       mode: service.mode,
       requestId: request.id,
       host: raw.headers.host ?? '',
-      clientAddress: exchange.client?.address ?? '',
+      clientAddress: exchange.client?.forwardedAs ?? exchange.client?.address ?? '',
       scheme: exchange.scheme,
       user: exchange.principal?.subject,
       workspace: config.workspace,

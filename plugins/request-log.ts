@@ -44,7 +44,7 @@ export default fp(
       const { id, exchange, raw, ws } = request
       const ms = performance.now() - exchange.startedAt
       count(metrics, exchange, ms)
-      if (!logsProbes && isGoodProbe(exchange)) return
+      if (!logsProbes && raw.socket.linkPeer === undefined && isGoodProbe(exchange)) return
       const client = exchange.client ?? clients.findOrPeer(raw)
       const trace = traceIdOf(raw.headers['traceparent'])
       const decision = decisionOf({ id, raw, exchange, client, ms, trace, websocket: ws })

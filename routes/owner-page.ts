@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ActionInput } from '../src/admin/action.ts'
 import type { MadeTokenView } from '../src/admin/api-token-actions.ts'
 import type { Caller } from '../src/admin/caller.ts'
+import type { DevicesView, OfferView } from '../src/admin/device-actions.ts'
 import type { EnrolledView, OwnFactorsView } from '../src/admin/own-factor-actions.ts'
 import type { ActionName } from '../src/admin/owner-actions.ts'
 import { wantsFactor } from '../src/admin/perform.ts'
@@ -44,7 +45,8 @@ import {
 } from './factor-forms.ts'
 import { formOf, hasEachOnce, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import type { GrantFields, VaultPart } from './owner-vault-view.ts'
+import { offerPage } from './owner-devices-view.ts'
+import type { GrantFields } from './owner-vault-view.ts'
 import {
   MAX_SHOWN,
   OFFERED_DAYS,
@@ -107,6 +109,28 @@ export const ACTS: Readonly<Partial<Record<ActionName, Act>>> = {
     fields: ['service', 'agent'],
     done: 'The grant is revoked.',
   },
+  'offer-device': {
+    input: (form) => ({ id: '', body: { isApproved: form.get('approved') === 'yes' } }),
+    fields: ['once', 'approved'],
+    says: (form) =>
+      form.get('approved') === 'yes'
+        ? 'Make a pairing link that lets whoever opens it in, as you'
+        : 'Make a pairing link for a device',
+    show: (answer) => offerPage(answer as OfferView),
+    isOnce: true,
+  },
+  'approve-device': {
+    input: byId,
+    fields: ['id'],
+    says: () => 'Let the device in, as you',
+    done: 'The device is let in.',
+  },
+  'rename-device': {
+    input: (form) => ({ id: form.get('id') ?? '', body: { name: form.get('name') ?? '' } }),
+    fields: ['id', 'name'],
+    done: 'The device has its new name.',
+  },
+  'revoke-device': { input: byId, fields: ['id'], done: 'The device is revoked.' },
   'create-api-token': {
     input: (form) => ({ id: '', body: tokenWanted(form) }),
     fields: ['once', 'name', 'scope', 'days'],
@@ -157,7 +181,7 @@ export const ACTS: Readonly<Partial<Record<ActionName, Act>>> = {
 const FORM_MS = 3_600_000
 
 /** A field of a form, besides `act` and the second factor. */
-type FieldName = 'id' | 'once' | 'name' | 'scope' | 'days' | 'service' | 'agent'
+type FieldName = 'id' | 'once' | 'name' | 'scope' | 'days' | 'service' | 'agent' | 'approved'
 
 /** The form of the values that fields have. Nothing else is taken, so that no page shows anything else of a request. */
 const FIELDS: Readonly<Record<FieldName, (value: string) => boolean>> = {
@@ -166,6 +190,7 @@ const FIELDS: Readonly<Record<FieldName, (value: string) => boolean>> = {
   name: () => true, // the action says what a name is; it is shown again in no other form
   scope: (value) => OFFERED_SCOPES.some((scope) => scope === value),
   days: (value) => OFFERED_DAYS.some((days) => days === value),
+  approved: (value) => value === 'yes',
   service: isServiceName,
   agent: (value) => /^[a-z0-9][a-z0-9/*-]{0,99}$/.test(value), // wider than the vault takes, so that every grant can be revoked
 }
@@ -254,15 +279,17 @@ export default async function ownerPageRoutes(
     }
   }
 
-  /** The vault, or what is wrong with it; undefined when there is none, or the person may not see it. */
-  async function readVault(request: FastifyRequest): Promise<VaultPart | undefined> {
-    if (parts.vault === undefined) return undefined
+  /** What the vault or the link lists, or what is wrong with it; undefined when the person may not see it. */
+  async function readAway<View>(
+    name: 'list-vault' | 'list-devices',
+    request: FastifyRequest,
+  ): Promise<View | { readonly problem: string } | undefined> {
     try {
       const asked = { input: nothing(), caller: callerOf(request) }
-      return (await performFor(request, 'list-vault', asked, options)) as VaultView
+      return (await performFor(request, name, asked, options)) as View
     } catch (error) {
       if (!(error instanceof GatewayError)) throw error
-      if (error.code !== 'vault-unavailable') return undefined
+      if (error.code !== 'vault-unavailable' && error.code !== 'link-unavailable') return undefined
       return { problem: error.detail ?? DETAILS[error.code] }
     }
   }
@@ -271,16 +298,18 @@ export default async function ownerPageRoutes(
     const caller = callerOf(request)
     const once = newName()
     if (isSeen(request)) forms.add(once, ownerOf(caller))
-    const [own, listed, tokens, terminals, kept, vault, refused, status] = await Promise.all([
-      read<{ expiresAt: string | null; isOwner: boolean }>('show-session', request),
-      read<{ sessions: readonly SessionView[] }>('list-sessions', request, SHOWN_AND_ONE),
-      read<{ apiTokens: readonly ListedApiToken[] }>('list-api-tokens', request, SHOWN_AND_ONE),
-      read<TerminalsAnswer>('list-terminals', request),
-      read<OwnFactorsView>('show-second-factors', request),
-      readVault(request),
-      read<{ refusals: readonly RefusalView[] }>('list-refusals', request),
-      read<StatusView>('show-status', request),
-    ])
+    const [own, listed, tokens, terminals, kept, vault, devices, refused, status] =
+      await Promise.all([
+        read<{ expiresAt: string | null; isOwner: boolean }>('show-session', request),
+        read<{ sessions: readonly SessionView[] }>('list-sessions', request, SHOWN_AND_ONE),
+        read<{ apiTokens: readonly ListedApiToken[] }>('list-api-tokens', request, SHOWN_AND_ONE),
+        read<TerminalsAnswer>('list-terminals', request),
+        read<OwnFactorsView>('show-second-factors', request),
+        parts.vault === undefined ? undefined : readAway<VaultView>('list-vault', request),
+        parts.link === undefined ? undefined : readAway<DevicesView>('list-devices', request),
+        read<{ refusals: readonly RefusalView[] }>('list-refusals', request),
+        read<StatusView>('show-status', request),
+      ])
     return ownerPage({
       subject: caller.principal?.subject ?? '',
       expiresAt: own?.expiresAt ?? null,
@@ -290,6 +319,7 @@ export default async function ownerPageRoutes(
       terminals,
       factors: kept,
       vault,
+      devices,
       refusals: refused?.refusals.slice(0, 20),
       services: status === undefined ? undefined : statesOf(status),
       done: more.done,

@@ -23,6 +23,7 @@ import {
 } from '../src/answers/pages/paths.ts'
 import type { PageContent } from '../src/answers/pages/shell.ts'
 import type { ListedApiToken } from '../src/identity/api-token-list.ts'
+import { devicesSection, type DevicesPart } from './owner-devices-view.ts'
 import { act, OPEN, rows, section, SELECTED } from './owner-pieces.ts'
 import { vaultSection, type GrantFields, type VaultPart } from './owner-vault-view.ts'
 
@@ -40,6 +41,8 @@ export interface OwnerPageParts {
   readonly factors: OwnFactorsView | undefined
   /** Undefined also when there is no vault. */
   readonly vault: VaultPart | undefined
+  /** Undefined also when there is no link. */
+  readonly devices: DevicesPart | undefined
   readonly refusals: readonly RefusalView[] | undefined
   /** Whether each service is up, by its name. */
   readonly services: Readonly<Record<string, string>> | undefined
@@ -47,7 +50,7 @@ export interface OwnerPageParts {
   readonly done: string | undefined
   /** What went wrong, in a sentence. */
   readonly problem: string | undefined
-  /** The name of the form for a new token, so that it counts once. */
+  /** The name of the form for a new token, or for a pairing link, so that it counts once. */
   readonly once: string
   /** What was typed into that form, when it is shown again. */
   readonly typed: TokenFields
@@ -96,7 +99,7 @@ export function ownerPage(parts: OwnerPageParts): PageContent {
         <a href="${STAY_LONGER}">Stay signed in longer</a>
       </p>
       ${done === undefined ? undefined : html`<p class="done" role="status">${done}</p>`}${alert(problem)}
-      ${servicesSection(parts)}${sessionsSection(parts)}${terminalsSection(parts)}${factorsSection(parts)}${tokensSection(parts)}${vaultSection(parts)}${refusalsSection(parts)}`,
+      ${servicesSection(parts)}${sessionsSection(parts)}${terminalsSection(parts)}${factorsSection(parts)}${tokensSection(parts)}${devicesSection(parts)}${vaultSection(parts)}${refusalsSection(parts)}`,
     scripts: ['comfort'],
   }
 }

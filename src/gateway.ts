@@ -23,6 +23,7 @@ import api from '../routes/api.ts'
 import assets from '../routes/assets.ts'
 import health from '../routes/health.ts'
 import ownerPageRoutes from '../routes/owner-page.ts'
+import pairedDevices from '../routes/paired-devices.ts'
 import probes from '../routes/probes.ts'
 import proxied from '../routes/proxied.ts'
 import renewRoutes from '../routes/renew.ts'
@@ -149,6 +150,8 @@ export async function buildGateway(
   }
   const forFactors = { ...forSessions, ...forOwners, factors, isLocal: stepUp.isLocal }
   await app.register(secondFactorRoutes, forFactors)
+  if (config.linkSocket !== undefined)
+    await app.register(pairedDevices, { ...forFactors, state, log })
   await app.register(api, forOwners)
   await app.register(ownerPageRoutes, { ...forOwners, factors, login })
   await app.register(proxied, { siteMap, services, forwardTo, stepUp })

@@ -20,6 +20,7 @@ import { codeOf } from './answers/errors.ts'
 import { parseDuration } from './commands/duration.ts'
 import { commandHelp, commandNamed, helpText, unknownCommand } from './commands/help.ts'
 import { hasPortKeeper, keepPort } from './process/port-keeper.ts'
+import { ListenError } from './process/listen-error.ts'
 import { LineOutput } from './observe/line-output.ts'
 import {
   AlreadyRunningError,
@@ -197,7 +198,7 @@ function describeFailure(error: unknown): Failure {
   if (problem !== undefined) return { text: `${problem}\n${helpHint()}`, exitCode: EXIT.usage }
   if (error instanceof ConfigError || error instanceof NewerStateError)
     return { text: message, exitCode: EXIT.config }
-  const taken = [StateBusyError, StateAccessError, AlreadyRunningError]
+  const taken = [StateBusyError, StateAccessError, AlreadyRunningError, ListenError]
   if (taken.some((kind) => error instanceof kind))
     return { text: message, exitCode: EXIT.unavailable }
   if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code))

@@ -25,6 +25,7 @@ import { OpenSockets } from './sockets/open-sockets.ts'
 import type { State } from './store/state.ts'
 import { TerminalKeeper } from './terminals/keeper-client.ts'
 import { BasicMemory } from './terminals/safari-password.ts'
+import { LinkOwner } from './relay/owner-client.ts'
 import { VaultOwner } from './vault/owner-client.ts'
 import { endOfSession } from './terminals/session-of.ts'
 import { workspacesSocket } from './vault/protocol.ts'
@@ -80,6 +81,8 @@ export interface Parts {
   readonly terminals: TerminalKeeper
   /** The owner's door of the vault; undefined when GATEWAY_VAULT_SOCKETS is not set. */
   readonly vault: VaultOwner | undefined
+  /** The owner's door of the link; undefined when GATEWAY_LINK_OWNER_SOCKET is not set. */
+  readonly link: LinkOwner | undefined
   /** The counters that ended requests fill. */
   readonly metrics: RequestMetrics
   readonly eventLoop: EventLoopDelay
@@ -180,6 +183,7 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
     basicMemory,
     terminals,
     vault: config.vaultSockets === undefined ? undefined : new VaultOwner(config.vaultSockets),
+    link: config.linkOwnerSocket === undefined ? undefined : new LinkOwner(config.linkOwnerSocket),
     metrics: new RequestMetrics(),
     eventLoop: new EventLoopDelay(),
     decisions: new Decisions(),

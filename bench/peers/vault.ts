@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { askDoor } from '../../src/vault/ask-door.ts'
+import { askDoor } from '../../src/services/ask-door.ts'
 import { agentSocket, LEASES_PATH, ownerSocket, SERVICE_PREFIX } from '../../src/vault/protocol.ts'
 import { freePort, pause, start, stop } from '../child.ts'
 import { gatewayProgram } from './gateway.ts'

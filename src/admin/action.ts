@@ -6,6 +6,7 @@ import type { SecondFactors } from '../identity/second-factor/factors.ts'
 import type { Sessions } from '../identity/sessions.ts'
 import type { State } from '../store/state.ts'
 import type { TerminalKeeper } from '../terminals/keeper-client.ts'
+import type { LinkOwner } from '../relay/owner-client.ts'
 import type { VaultOwner } from '../vault/owner-client.ts'
 import type { Caller } from './caller.ts'
 
@@ -36,6 +37,8 @@ export interface LiveParts extends StateParts {
   readonly terminals: Pick<TerminalKeeper, 'look' | 'list' | 'end'>
   /** The owner's door of the vault; undefined when GATEWAY_VAULT_SOCKETS is not set. */
   readonly vault: VaultOwner | undefined
+  /** The owner's door of the link; undefined when GATEWAY_LINK_OWNER_SOCKET is not set. */
+  readonly link: LinkOwner | undefined
   /** How the gateway and its services are doing. */
   readonly status: () => Promise<object>
 }

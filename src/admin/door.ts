@@ -2,12 +2,11 @@
  * How does the machine's owner reach a running gateway? By HTTP on the admin socket, a Unix socket in the state folder that
  * only its own user may open.
  */
-import { existsSync, lstatSync, renameSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { readBody } from '../http/read-body.ts'
-import { ALIVE_MS, canConnect } from '../services/can-connect.ts'
+import { listenHandedOver } from '../services/handed-over-socket.ts'
 import { DETAILS } from '../answers/details.ts'
 import { codeOf, ERRORS, GatewayError, type ErrorCode } from '../answers/errors.ts'
 
@@ -53,9 +52,6 @@ export interface Closable {
 /** A larger request body is refused (bytes). */
 const MAX_BODY_BYTES = 64 * 1024
 
-/** The longest path that fits into `sockaddr_un` everywhere (bytes): a longer one would be cut, and name another file. */
-const MAX_PATH_BYTES = 103
-
 /** The path of the admin socket in a state folder. */
 export function adminSocketPath(stateDir: string): string {
   return join(stateDir, 'admin.sock')
@@ -75,28 +71,17 @@ export async function startAdmin({
   takesOver = false,
 }: AdminOptions): Promise<Closable | undefined> {
   const path = adminSocketPath(stateDir)
-  // On close, Node removes the file of a socket by the name under which the socket was opened. That name is therefore one
-  // of this process, so that Node never removes the socket of a successor.
   const draft = join(stateDir, `admin.${process.pid}`)
   try {
-    if (Math.max(Buffer.byteLength(path), Buffer.byteLength(draft)) > MAX_PATH_BYTES)
-      throw new Error(`the path of the socket is longer than ${MAX_PATH_BYTES} bytes`)
-    if (!takesOver && (await canConnect({ path }, ALIVE_MS)))
-      throw new Error('another process listens on the socket')
-    if (existsSync(path) && inodeOf(path) === undefined)
-      throw new Error('a file that is no socket has its name')
-    rmSync(draft, { force: true })
     const server = createServer(
       { headersTimeout: 5000, requestTimeout: 10_000, keepAliveTimeout: 1000 },
       (request, response) => void respond(request, response, routes, logger),
     )
     server.maxConnections = 16
-    await listenPrivately(server, draft)
-    const own = inodeOf(draft)
-    renameSync(draft, path)
+    const removeFile = await listenHandedOver(server, { path, draft, takesOver })
     return {
       close() {
-        if (inodeOf(path) === own) rmSync(path, { force: true })
+        removeFile()
         return closeServer(server)
       },
     }
@@ -104,28 +89,6 @@ export async function startAdmin({
     logger.warn({ err: error, path }, 'admin door not opened')
     return undefined
   }
-}
-
-/** The inode of a socket file; undefined when there is none. */
-function inodeOf(path: string): number | undefined {
-  const entry = lstatSync(path, { throwIfNoEntry: false })
-  return entry?.isSocket() === true ? entry.ino : undefined
-}
-
-/** Listens on a socket whose file never had wider permissions than mode 600. */
-async function listenPrivately(server: Server, path: string): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  server.once('error', reject)
-  server.once('listening', resolve)
-  const umask = process.umask(0o177)
-  try {
-    // `listen` creates the file before it returns. `exclusive`: the port keeper must not open the socket for us.
-    server.listen({ path, exclusive: true })
-  } finally {
-    process.umask(umask)
-  }
-  await promise
-  server.off('error', reject)
 }
 
 /** Closes a server and destroys its connections, also those with a request in flight. */

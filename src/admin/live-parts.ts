@@ -7,13 +7,23 @@ import { statusOf } from './status.ts'
 
 /** The parts of a running gateway that the actions need. */
 export function livePartsOf(gateway: Gateway, config: Config): LiveParts {
-  const { state, sessions, apiTokens, factors, keys, openSockets, terminals, decisions, vault } =
-    gateway.parts
+  const {
+    state,
+    sessions,
+    apiTokens,
+    factors,
+    keys,
+    openSockets,
+    terminals,
+    decisions,
+    vault,
+    link,
+  } = gateway.parts
   return {
     workspace: config.workspace,
     owners: config.owners,
     keepsFactors: config.secondFactor === 'local',
-    ...{ state, sessions, apiTokens, factors, keys, terminals, decisions, vault },
+    ...{ state, sessions, apiTokens, factors, keys, terminals, decisions, vault, link },
     terminalCredential: () => readTerminalCredential(config.stateDir),
     socketsOf: (sessionId) => openSockets.of(sessionId),
     status: () => statusOf(gateway, config),

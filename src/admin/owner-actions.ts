@@ -1,5 +1,5 @@
 /**
- * What may an owner do with the sessions, keys, API tokens, second factors and vault of a workspace? One table of actions. The admin socket
+ * What may an owner do with the sessions, keys, API tokens, second factors, vault and devices of a workspace? One table of actions. The admin socket
  * (routes.ts), the JSON API (routes/api.ts) and the commands are made from it, so that all of them offer the same.
  */
 import { keysReport } from '../identity/key-report.ts'
@@ -11,6 +11,13 @@ import {
   revokeToken,
   rotateToken,
 } from './api-token-actions.ts'
+import {
+  approveDevice,
+  listDevices,
+  offerDevice,
+  renameDevice,
+  revokeDevice,
+} from './device-actions.ts'
 import { membersOf, ownerRefusal, textIn } from './members.ts'
 import {
   beginApp,
@@ -239,6 +246,41 @@ const LIVE_ACTIONS = {
     who: 'owner',
     isAct: false,
     run: revokeAgent,
+  },
+  'list-devices': {
+    method: 'GET',
+    path: '/devices',
+    who: 'owner',
+    isAct: false,
+    run: listDevices,
+  },
+  'offer-device': {
+    method: 'POST',
+    path: '/device-offers',
+    who: 'owner',
+    isAct: true,
+    prepare: offerDevice,
+  },
+  'approve-device': {
+    method: 'POST',
+    path: '/devices/:id/approve',
+    who: 'owner',
+    isAct: true,
+    prepare: approveDevice,
+  },
+  'rename-device': {
+    method: 'POST',
+    path: '/devices/:id/rename',
+    who: 'owner',
+    isAct: false,
+    run: renameDevice,
+  },
+  'revoke-device': {
+    method: 'DELETE',
+    path: '/devices/:id',
+    who: 'owner',
+    isAct: false,
+    run: revokeDevice,
   },
   'list-refusals': {
     method: 'GET',

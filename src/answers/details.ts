@@ -48,6 +48,7 @@ export const DETAILS: Readonly<Record<ErrorCode, string>> = {
   'state-unavailable':
     'Nothing was changed. Try again in a few seconds; if it happens again, the disk of the workspace may be full.',
   'vault-unavailable': 'Try again in a few seconds.',
+  'link-unavailable': 'Try again in a few seconds.',
   'upstream-timeout': 'Try again later.',
 }
 
@@ -222,6 +223,15 @@ export const KEEPER_AWAY_DETAIL =
 export const VAULT_AWAY_DETAIL =
   'The vault does not answer. Its log says why; start it when it does not run, and look at GATEWAY_VAULT_SOCKETS.'
 
+/** The `detail` when an owner asks for devices and the link does not answer. */
+export const LINK_AWAY_DETAIL =
+  'The link does not answer. Its log says why; start it when it does not run, and look at GATEWAY_LINK_OWNER_SOCKET.'
+
+/** The `detail` when the link refuses what an owner wants. @param sentence the link's own, which begins with a small letter */
+export function linkRefusalDetail(sentence: string): string {
+  return `The link refuses this: ${sentence}.`
+}
+
 /** The `detail` when the vault refuses what an owner wants. @param sentence the vault's own, which begins with a small letter */
 export function vaultRefusalDetail(sentence: string): string {
   return `The vault refuses this: ${sentence}.`
@@ -271,11 +281,15 @@ export const OWNER_DETAILS = {
   'no password here':
     'The password of the terminal is not kept in the state folder, so it cannot be shown.',
   'no such entry': 'The vault has no entry of this name.',
+  'no such device': 'No paired device has this id.',
+  'device is approved':
+    'This device is let in already. Revoke it, and pair it again for somebody else.',
+  'no link here': 'This gateway knows of no link (GATEWAY_LINK_OWNER_SOCKET).',
   'no vault here': 'This gateway knows of no vault (GATEWAY_VAULT_SOCKETS).',
   'which sessions':
     'One member says which sessions end: sub with a name, others (true) for the other ones of the person who asks, or all (true).',
   'not for oneself':
-    'The member sub is for the machine. A token that a person makes speaks for that person.',
+    'The member sub is for the machine. A token that a person makes, or a device that they let in, speaks for that person.',
 } as const
 
 /** The `detail` of a body that is no JSON object, or has a member that the action does not take. */

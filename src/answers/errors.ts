@@ -92,7 +92,7 @@ export const ERRORS = {
   'not-found': {
     status: 404,
     title: 'There is nothing here',
-    when: 'The path is below `/_gateway` and does not exist, or names a session, an API token or an entry of the vault that does not exist, or the request prefetches a page that is not the dashboard’s (the body is empty then).',
+    when: 'The path is below `/_gateway` and does not exist, or names a session, an API token, a paired device or an entry of the vault that does not exist, or the request prefetches a page that is not the dashboard’s (the body is empty then).',
   },
   'method-not-allowed': {
     status: 405,
@@ -177,6 +177,12 @@ export const ERRORS = {
     status: 503,
     title: 'The vault does not answer',
     when: 'An owner asks for the vault (`GATEWAY_VAULT_SOCKETS`), and it does not answer, or cannot save the change.',
+    retryAfter: 10,
+  },
+  'link-unavailable': {
+    status: 503,
+    title: 'The link does not answer',
+    when: 'An owner asks for paired devices (`GATEWAY_LINK_OWNER_SOCKET`), and the link does not answer, or cannot save the change.',
     retryAfter: 10,
   },
   'upstream-timeout': {

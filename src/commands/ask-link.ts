@@ -5,7 +5,7 @@ import type { Environment } from '../config/load.ts'
 import { LINK_SETTINGS } from '../config/link-settings.ts'
 import { SETTINGS } from '../config/settings.ts'
 import { EXIT } from '../process/exit-codes.ts'
-import { askDoor } from '../vault/ask-door.ts'
+import { askDoor } from '../services/ask-door.ts'
 import { CommandError, settingOf } from './owner.ts'
 
 /** Time limit of a response, in milliseconds. */

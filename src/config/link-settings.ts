@@ -18,7 +18,7 @@ import {
 } from './values.ts'
 
 /** How the names of the link's settings begin. */
-const LINK_PREFIX = 'LINK_'
+export const LINK_PREFIX = 'LINK_'
 
 /** Hubcode's folder for what a daemon keeps, which is used when LINK_STATE_DIR is not set. */
 export const HUBCODE_HOME = 'HUBCODE_HOME'

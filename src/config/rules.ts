@@ -1,4 +1,5 @@
 /** Do the settings fit together? The rules here concern several settings, so no single declaration can check them. */
+import { normalize } from 'node:path'
 import { ADDRESS_SETTINGS } from '../rules/services.ts'
 import type { Config } from './settings.ts'
 import type { ServiceAddress } from './values.ts'
@@ -43,7 +44,7 @@ export function crossSettingProblems(
       problems.push(
         `${name} "${url}" is behind this gateway's own door, where a browser would be sent in circles; give it a page elsewhere`,
       )
-  problems.push(...stepUpProblems(config, env))
+  problems.push(...linkProblems(config), ...stepUpProblems(config, env))
   if (
     config.jwtSecret !== undefined &&
     config.jwtPreviousSecrets?.includes(config.jwtSecret) === true
@@ -51,6 +52,32 @@ export function crossSettingProblems(
     problems.push(
       'GATEWAY_JWT_PREVIOUS_SECRETS holds the value of GATEWAY_JWT_SECRET; a rotation needs a new secret',
     )
+  }
+  return problems
+}
+
+/** The sockets of the link that are another socket too: the gateway would take the place of another listener, or dial itself. */
+function linkProblems(config: Partial<Config>): string[] {
+  const { linkSocket, linkOwnerSocket, vaultSockets, stateDir } = config
+  const others = [
+    ['GATEWAY_SOCKET', config.socket],
+    ...servicesOf(config).map(({ name, service }) => [name, service.socketPath] as const),
+    ['the admin socket in GATEWAY_STATE_DIR', stateDir && `${stateDir}/admin.sock`],
+    ['GATEWAY_LINK_OWNER_SOCKET', linkOwnerSocket],
+  ] as const
+  const problems: string[] = []
+  for (const [name, path] of [
+    ['GATEWAY_LINK_SOCKET', linkSocket],
+    ['GATEWAY_LINK_OWNER_SOCKET', linkOwnerSocket],
+  ] as const) {
+    if (path === undefined) continue
+    for (const [other, taken] of others)
+      if (other !== name && taken !== undefined && normalize(taken) === normalize(path))
+        problems.push(`${name} "${path}" is also ${other}; give it a path of its own`)
+    if (vaultSockets !== undefined && normalize(path).startsWith(`${normalize(vaultSockets)}/`))
+      problems.push(
+        `${name} "${path}" is in GATEWAY_VAULT_SOCKETS, which is the vault's; give it a path elsewhere`,
+      )
   }
   return problems
 }

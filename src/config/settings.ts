@@ -24,6 +24,7 @@ import {
   parseBearerToken,
   parseDomain,
   parseDoorsFolder,
+  parseHandedOverSocket,
   parseListenHost,
   parseMethodReference,
   parseOrigin,
@@ -280,8 +281,8 @@ export const SETTINGS = {
     env: 'GATEWAY_LINK_SOCKET',
     description:
       'A Unix socket on which the link hands over the requests of paired devices. It is created with mode 600, and whoever can open it can speak for any device.',
-    accepts: 'an absolute path',
-    parse: parseSocketPath,
+    accepts: 'an absolute path of at most 95 bytes',
+    parse: parseHandedOverSocket,
   }),
   linkOwnerSocket: optional({
     env: 'GATEWAY_LINK_OWNER_SOCKET',

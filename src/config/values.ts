@@ -212,6 +212,14 @@ export function parseSocketPath(text: string): string {
   return parseAbsolutePath(text)
 }
 
+/** Parses the path of a socket that a successor takes over: it is opened under a name that ends with the process id. */
+export function parseHandedOverSocket(text: string): string {
+  const longest = 103 - '.4194304'.length
+  if (Buffer.byteLength(text) > longest)
+    throw new Error(`is longer than ${longest} bytes, so that a successor's socket has no room`)
+  return parseAbsolutePath(text)
+}
+
 /** Parses the folder of the vault's doors: the longest path that the gateway opens in it is that of the workspaces' door. */
 export function parseDoorsFolder(text: string): string {
   const longest = MAX_SOCKET_PATH_BYTES - '/owner/workspaces.sock'.length

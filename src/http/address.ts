@@ -118,6 +118,8 @@ export interface Client {
   readonly sharedKey: string
   /** Whether the TCP peer is a trusted proxy. Only then are its forwarding headers used. */
   readonly viaProxy: boolean
+  /** The address that services are told, where it is another one: of a paired device. */
+  readonly forwardedAs?: string
 }
 
 /** Builds the client of an address: the address as text, and its rate-limit keys. */

@@ -6,6 +6,9 @@
 /** The longest line, in bytes, with its line feed. */
 export const MAX_LINK_LINE_BYTES = 1024
 
+/** Where the link tells which devices are listed and approved, a PUT of `{"devices": […]}`. It exists on its own connections alone. */
+export const LINK_DEVICES = '/_gateway/link/devices'
+
 const PREFIX = 'LINK/1 '
 
 const LINE_FEED = 0x0a

@@ -96,6 +96,39 @@ export class SessionIssuer {
   }
 
   /**
+   * Mints a token for a paired device: of the session that it has, which then ends later, or of a new one.
+   * @param shown what the token proves that came with the request; undefined when none of this session did
+   * @param factorAt when a second factor was shown with the request, in milliseconds since 1970
+   * @throws {GatewayError} `state-unavailable`
+   */
+  async forDevice(
+    device: { readonly id: string; readonly subject: string; readonly name: string },
+    shown?: Principal,
+    factorAt?: number,
+  ): Promise<CookieToken & { readonly principal: Principal }> {
+    const { id: boundTo, subject } = device
+    const known = this.#sessions.ofDevice(boundTo)
+    const id = known?.session.subject === subject ? known.session.id : newName()
+    const now = Date.now()
+    const longest = Math.min(DEVICE_SESSION_MS, this.#sessions.maxMs)
+    const endsAt = Math.floor((now + longest) / 1000) * 1000
+    const before = shown?.session.id === id ? shown.factorAt : undefined
+    const proof = { authenticatedAt: now, methods: DEVICE_METHODS, factorAt: factorAt ?? before }
+    const tokenId = newName()
+    const key = this.#keys.signing
+    const token = await mintSessionToken(key, {
+      ...{ workspace: this.#workspace, subject, sessionId: id, tokenId, boundTo },
+      ...{ issuedAt: now, endsAt, ...proof },
+    })
+    // The keys may have been replaced meanwhile, or another request of the device has started its session.
+    if (this.#keys.signing !== key || this.#sessions.ofDevice(boundTo)?.session !== known?.session)
+      return this.forDevice(device, shown, factorAt)
+    const draft = { id, tokenId, kid: key.kid, endsAt, proof }
+    const browser = this.#sessions.startOfDevice(device, draft)
+    return { token, endsAt, principal: issued(key, browser) }
+  }
+
+  /**
    * Gives a session a token that says that its person has shown a second factor.
    * @param factorAt when it was shown, in milliseconds since 1970
    * @throws {GatewayError} what {@link Sessions.stepUp} throws
@@ -117,6 +150,12 @@ export class SessionIssuer {
     return { token, endsAt, principal: issued(key, browser) }
   }
 }
+
+/** How long the session of a paired device lasts after its latest token was minted (ms). */
+const DEVICE_SESSION_MS = 86_400_000
+
+/** `amr` of such a session: the device has proved that it holds its key, by the handshake of its channel (RFC 8176). */
+const DEVICE_METHODS: readonly string[] = ['swk']
 
 /** Who has a session, for the record of the request that started or renewed it. */
 function issued(

@@ -65,18 +65,21 @@ export interface SessionClaims {
   readonly methods: readonly string[]
   /** `factor_time`: when a second factor was shown here; undefined for never. */
   readonly factorAt: number | undefined
+  /** `device`: the paired device that the token is for; left out for a browser's. */
+  readonly boundTo?: string | undefined
 }
 
 /** Mints the token of a session, which its cookie holds. */
 export async function mintSessionToken(key: Key, claims: SessionClaims): Promise<string> {
   const { workspace, subject, sessionId, tokenId, issuedAt, authenticatedAt, endsAt } = claims
-  const { methods, factorAt } = claims
+  const { methods, factorAt, boundTo } = claims
   return new SignJWT({
     sid: sessionId,
     use: SESSION_USE,
     auth_time: Math.floor(authenticatedAt / 1000),
     ...(methods.length === 0 ? {} : { amr: methods }),
     ...(factorAt === undefined ? {} : { factor_time: Math.floor(factorAt / 1000) }),
+    ...(boundTo === undefined ? {} : { device: boundTo }),
   })
     .setProtectedHeader({ alg: 'HS256', typ: 'JWT', kid: key.kid })
     .setSubject(subject)

@@ -3,11 +3,20 @@
  * it (WebSockets, long answers, terminals, cached tokens) asks this one object whether it is over, and so ends with it.
  */
 
-/** Who has the session: a browser that signed in, a program with a workspace token, or a program with an API token. */
-export type SessionKind = 'browser' | 'program' | 'api-token'
+/** Who has the session: a browser that signed in, a paired device, a program with a workspace token, or one with an API token. */
+export type SessionKind = 'browser' | 'device' | 'program' | 'api-token'
 
 /** Why a session ended. `explain` and the log say it; a client gets the same answer for all. */
 export type EndCause = 'expired' | 'signed-out' | 'revoked' | 'key-removed' | 'all-ended'
+
+/** What a session is made of. */
+interface SessionFields {
+  readonly subject: string
+  readonly endsAt: number
+  readonly kid?: string
+  readonly graceMs?: number
+  readonly boundTo?: string | undefined
+}
 
 /** A session, for as long as the process knows it. A request costs no look-up: its principal holds this object. */
 export class Session {
@@ -16,6 +25,8 @@ export class Session {
   readonly kind: SessionKind
   /** `sub`: the person or program that has the session. */
   readonly subject: string
+  /** The paired device on whose connections alone a token of the session is good; undefined for a session of any other kind. */
+  readonly boundTo: string | undefined
   /** When the session ends by itself, in milliseconds since 1970 on the wall clock. A renewal moves it. */
   endsAt: number
   /** The key that signs its token, and with which it ends; an empty string for an API token. */
@@ -33,16 +44,12 @@ export class Session {
   constructor(
     id: string,
     kind: SessionKind,
-    {
-      subject,
-      endsAt,
-      kid = '',
-      graceMs = 0,
-    }: { subject: string; endsAt: number; kid?: string; graceMs?: number },
+    { subject, endsAt, kid = '', graceMs = 0, boundTo }: SessionFields,
   ) {
     this.id = id
     this.kind = kind
     this.subject = subject
+    this.boundTo = boundTo
     this.endsAt = endsAt
     this.kid = kid
     this.#graceMs = graceMs

@@ -282,6 +282,7 @@ export class Sessions implements Watched {
     if (browser === undefined) throw invalidToken(this.#whyUnknown(claims))
     const { session, superseded } = browser
     if (session.subject !== subject) throw invalidToken('sub of another session')
+    if (session.boundTo !== claims.boundTo) throw invalidToken('device of another session')
     const endsAt = Math.min(expiresAt * 1000, session.endsAt)
     if (browser.tokenId === tokenId) {
       if (session.kid !== kid) throw invalidToken('key of another session')
@@ -297,7 +298,11 @@ export class Sessions implements Watched {
     const authenticatedAt = this.authenticatedAt(claims)
     return {
       ...{ browser, acceptedUntil: Math.min(until, endsAt) },
-      proof: { authenticatedAt, methods, factorAt: undefined },
+      // Programs of one device each have a token, and a newer one of another takes no factor away that this one was minted for.
+      proof: {
+        ...{ authenticatedAt, methods },
+        factorAt: session.boundTo === undefined ? undefined : claims.factorAt,
+      },
     }
   }
 
@@ -373,6 +378,7 @@ export class Sessions implements Watched {
       address: device.address,
       lastSeenAt: now,
       lastSeenFrom: device.address,
+      boundTo: undefined,
     }
     const replaced = endable(replaces === undefined ? [] : [replaces])
     this.#useTicket(ticket, id, (database) => {
@@ -414,6 +420,74 @@ export class Sessions implements Watched {
     const browser = this.#add(row)
     this.#tellSuperseded({ ticketId: ticket.oneTimeId, session })
     return browser
+  }
+
+  /** The session of a paired device; undefined when it has none that lives. */
+  ofDevice(deviceId: string): BrowserSession | undefined {
+    const ids = this.#sessionsWhere(({ session: { boundTo } }) => boundTo === deviceId)
+    return this.browser(ids[0]?.id ?? '')
+  }
+
+  /**
+   * Starts the session of a paired device, or gives the one that it has a later end and another token. Its approval was the sign-in, so
+   * there is no ticket. The tokens before go on until they end: several programs of one device each have one of their own.
+   * @param draft what the new token says; `id` is the session's that the device has of this person, or new
+   */
+  startOfDevice(
+    device: { readonly id: string; readonly subject: string; readonly name: string },
+    draft: NewToken & {
+      readonly id: string
+      readonly endsAt: number
+      readonly proof: SessionProof
+    },
+  ): BrowserSession {
+    const { id, tokenId, kid, endsAt, proof } = draft
+    if (!this.#hasKey(kid))
+      throw new GatewayError('state-unavailable', { reason: REASONS['key-removed'] })
+    const now = this.#now()
+    const { subject } = device
+    const address = `device:${device.id}`
+    const known = this.browser(id)
+    const name = device.name.slice(0, MAX_DEVICE_LENGTH)
+    const row: SessionRow =
+      known === undefined
+        ? {
+            ...{ id, subject, kid, tokenId, superseded: [], ...proof, endsAt },
+            ...{ device: name, address, lastSeenAt: now, lastSeenFrom: address },
+            ...{ createdAt: this.#sessionTime(subject, now), boundTo: device.id },
+          }
+        : {
+            ...this.#withToken(known, { tokenId, kid }, known.session.endsAt),
+            ...{ ...proof, device: name, endsAt: Math.max(known.session.endsAt, endsAt) },
+          }
+    const isOther = ({ session }: BrowserSession) =>
+      session.boundTo === device.id && session.id !== id
+    const replaced = endable(this.#sessionsWhere(isOther))
+    this.#state.refuseIfHandedOver()
+    const isSaved = this.#state.writeSurely((database) => {
+      putSession(database, row)
+      this.#writeEndings(database, replaced, 'revoked')
+    })
+    if (!isSaved) this.#unsaved.add(id)
+    this.#forget(replaced, 'revoked')
+    if (known === undefined && this.#browsers.size >= MAX_SESSIONS) this.#endLeastRecent()
+    if (known === undefined) this.#started++
+    const browser = this.#add(row)
+    this.#tell(replaced)
+    this.#tellSuperseded({ ticketId: undefined, session: browser.session })
+    return browser
+  }
+
+  /** Ends the sessions of the paired devices that are not listed any more. @param listed ids of devices */
+  endOfDevicesBut(listed: ReadonlySet<string>): Ending {
+    const isGone = ({ session: { boundTo } }: BrowserSession) =>
+      boundTo !== undefined && !listed.has(boundTo)
+    return this.end(this.#sessionsWhere(isGone), 'revoked')
+  }
+
+  /** The longest session, in milliseconds (GATEWAY_SESSION_MAX_SECONDS). */
+  get maxMs(): number {
+    return this.#maxMs
   }
 
   /**
@@ -459,6 +533,7 @@ export class Sessions implements Watched {
    * then they go on: an answer can be lost, as when a person presses a button twice, and would take the session with it.
    */
   #noteArrived(browser: BrowserSession): void {
+    if (browser.session.boundTo !== undefined) return // see startOfDevice
     const latest = this.#now() + SUPERSEDED_MS
     const isShort = ([, until]: readonly [string, number]) => until <= latest
     if ([...browser.superseded].every(isShort)) return
@@ -596,7 +671,9 @@ export class Sessions implements Watched {
     const { id, endsAt, createdAt } = row
     const session =
       this.#browsers.get(id)?.session ??
-      new Session(id, 'browser', { subject: shared.of(row.subject), endsAt })
+      new Session(id, row.boundTo === undefined ? 'browser' : 'device', {
+        ...{ subject: shared.of(row.subject), endsAt, boundTo: row.boundTo },
+      })
     session.endsAt = endsAt
     session.kid = shared.of(row.kid)
     if (row.lastSeenAt > session.lastSeenAt) {
@@ -788,5 +865,6 @@ function rowOf(browser: BrowserSession): SessionRow {
     address: device.address,
     lastSeenAt: session.lastSeenAt,
     lastSeenFrom: session.lastSeenFrom,
+    boundTo: session.boundTo,
   }
 }

@@ -150,6 +150,8 @@ export interface Claims {
   readonly sessionExpiresAt: number | undefined
   /** Whether the gateway minted the token for a session (`use: "session"`). */
   readonly isSessionToken: boolean
+  /** `device`: the paired device that the gateway minted the token for. Only the gateway's own tokens say it. */
+  readonly boundTo?: string | undefined
 }
 
 /** Checks the claims of a token whose signature is valid (RFC 7519 section 4.1). @param now seconds since 1970 */
@@ -160,6 +162,7 @@ export function checkClaims(
 ): Claims {
   const { iss, aud, sub, exp, nbf, iat, jti, sid, use, amr } = payload
   const { auth_time: authTime, session_exp: sessionExp, factor_time: factorTime } = payload
+  const { device } = payload
   const isSessionToken = use === SESSION_USE
   // A session token is the gateway's own: for this workspace alone, and without the issuer of the login service.
   if (isSessionToken) {
@@ -185,6 +188,7 @@ export function checkClaims(
   if (amr !== undefined && !isNameList(amr)) throw invalidToken('amr')
   if (isSessionToken && factorTime !== undefined && !isNumericDate(factorTime))
     throw invalidToken('factor_time')
+  if (isSessionToken && device !== undefined && !isName(device)) throw invalidToken('device')
   // The leeway is for another machine's clock; a session token was minted by this one.
   if (now >= exp + (isSessionToken ? 0 : leewaySeconds))
     throw new GatewayError('token-expired', { reason: 'exp' })
@@ -199,6 +203,7 @@ export function checkClaims(
     factorAt: isSessionToken && isNumericDate(factorTime) ? factorTime * 1000 : undefined,
     sessionExpiresAt: sessionExp,
     isSessionToken,
+    boundTo: isSessionToken && isName(device) ? device : undefined,
   }
 }
 

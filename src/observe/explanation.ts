@@ -102,7 +102,9 @@ const FINDINGS: Partial<Record<Stage, Finding>> = {
   authentication: ({ user }) => (user === undefined ? 'open to everybody' : `signed in as ${user}`),
 } satisfies Record<Exclude<Stage, LastStage>, Finding>
 
-function clientFinding({ client, peer, viaProxy }: Decision): string {
+function clientFinding({ client, peer, viaProxy, relay }: Decision): string {
+  if (relay !== undefined) return `${client}, a paired device, by way of ${relay}`
+  if (client === 'link') return 'the link itself'
   if (!viaProxy) return `${client}, the TCP peer, which is no trusted proxy`
   if (peer === undefined) return `${client}, by way of a Unix socket, whose peers are trusted`
   const proxy = peer.replace(/^::ffff:(?=[0-9.]+$)/i, '')

@@ -99,6 +99,7 @@ function rememberedFields(decision: Decision): string {
   return (
     `,"at":${Math.round(at)},"viaProxy":${viaProxy}` +
     textField('peer', peer) +
+    textField('relay', decision.relay) +
     textField('scheme', scheme) +
     textField('credential', credential) +
     textField('credentialError', credentialError) +

@@ -23,6 +23,8 @@ export interface Decision {
   readonly peer: string | undefined
   /** Whether the peer is a trusted proxy, so that the client's address comes from the proxy's headers. */
   readonly viaProxy: boolean
+  /** The relay through which a paired device came; undefined for any other client. */
+  readonly relay: string | undefined
   readonly scheme: 'http' | 'https' | undefined
   readonly host: string | undefined
   readonly method: string | undefined
@@ -84,6 +86,7 @@ export function decisionOf({
     client: client.address,
     peer: raw.socket.remoteAddress,
     viaProxy: client.viaProxy,
+    relay: raw.socket.linkPeer?.device?.relay,
     scheme: exchange.scheme,
     host: exchange.authority?.host,
     method: raw.method,
@@ -123,6 +126,7 @@ export function rejectionOf(
     client,
     peer: client,
     viaProxy: false,
+    relay: undefined,
     scheme: undefined,
     host: undefined,
     method: undefined,

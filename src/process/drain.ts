@@ -12,6 +12,7 @@ import type { Gateway } from '../parts.ts'
 import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
 import { notifyStopping, type NotifyOptions } from './notify.ts'
+import type { LinkListener } from './link-listener.ts'
 import { hasPortKeeper, type ToGateway } from './port-keeper.ts'
 
 /**
@@ -62,6 +63,8 @@ export interface StopOptions {
   readonly connections: Connections
   /** The admin socket and the metrics port. */
   readonly operations: Operations
+  /** The listener of the link; undefined when GATEWAY_LINK_SOCKET is not set. */
+  readonly link: LinkListener | undefined
   readonly supervisor: NotifyOptions
   readonly drainSeconds: number
   /** The Unix socket that the gateway removes at the end; undefined when there is none or another process owns it. */
@@ -78,13 +81,15 @@ export async function stopGateway(
   options: StopOptions,
   drain: (options: StopOptions) => Promise<void> = drainRequests,
 ): Promise<void> {
-  const { gateway, log, operations, supervisor, drainSeconds, socketFile, saveBudgets } = options
+  const { gateway, log, operations, link, supervisor } = options
+  const { drainSeconds, socketFile, saveBudgets } = options
   const { logger } = log
   const { app, parts } = gateway
   logger.info({ openSockets: parts.openSockets.size, seconds: drainSeconds }, 'draining')
   void notifyStopping(supervisor)
   await drain(options)
   saveBudgets()
+  link?.close()
   await app.close()
   await operations.close()
   if (socketFile !== undefined) rmSync(socketFile, { force: true })
@@ -95,23 +100,30 @@ export async function stopGateway(
 /**
  * Stops accepting, closes WebSockets with 1012, and lets requests finish until the deadline; then destroys every connection.
  */
-async function drainRequests({ gateway, connections, drainSeconds }: StopOptions): Promise<void> {
+async function drainRequests({
+  gateway,
+  connections,
+  link,
+  drainSeconds,
+}: StopOptions): Promise<void> {
   const { server } = gateway.app
   const { drain, openSockets } = gateway.parts
   const deadline = performance.now() + drainSeconds * 1000
   drain.begin()
-  let isClosed = false
+  let listeners = link === undefined ? 1 : 2
+  const onClosed = (): void => {
+    listeners--
+  }
   // The `close` of http.Server would also destroy the connections that it takes for idle: see isFlushing.
-  stopAccepting(server, () => {
-    isClosed = true
-  })
+  stopAccepting(server, onClosed)
+  link?.stopAccepting(onClosed)
   while (performance.now() < deadline) {
     if (![...connections.keys()].some(isFlushing)) server.closeIdleConnections()
     // Node does not count a connection as idle that has not sent anything yet; browsers open such connections in advance.
     const youngest = performance.now() - SILENT_MS
     for (const [connection, since] of connections)
       if (connection.bytesRead === 0 && since < youngest) connection.destroy()
-    if (isClosed && openSockets.size === 0) return
+    if (listeners === 0 && openSockets.size === 0) return
     await pause(DRAIN_STEP_MS)
   }
   destroyAll(gateway, connections)
@@ -142,11 +154,17 @@ export function retireGateway(options: StopOptions, onBudgetsSaved: () => void):
  * Drains while a successor listens on the same port. A connection that is idle or young is left open, because a request may
  * be on its way: that request is answered with `Connection: close`.
  */
-async function drainReplaced({ gateway, connections, drainSeconds }: StopOptions): Promise<void> {
+async function drainReplaced({
+  gateway,
+  connections,
+  link,
+  drainSeconds,
+}: StopOptions): Promise<void> {
   const deadline = performance.now() + drainSeconds * 1000
   gateway.parts.drain.begin(true)
   // The `close` of http.Server would end idle connections at once, and lose the request that is on its way.
   stopAccepting(gateway.app.server)
+  link?.stopAccepting()
   while (connections.size > 0 && performance.now() < deadline) await pause(DRAIN_STEP_MS)
   destroyAll(gateway, connections)
 }
@@ -165,12 +183,15 @@ function pause(milliseconds: number): Promise<void> {
 /** Every open connection and when it was opened, upgraded connections included, which Node's server no longer tracks. */
 type Connections = ReadonlyMap<Socket, number>
 
-/** Records the connections of a gateway, from before it listens. */
-export function trackConnections({ app }: Gateway): Connections {
+/** Records the connections of a gateway, from before it listens. One of the link is in from its first byte on. */
+export function trackConnections({ app }: Gateway, link?: LinkListener): Connections {
   const connections = new Map<Socket, number>()
-  app.server.on('connection', (socket: Socket) => {
+  const note = (socket: Socket): void => {
+    if (connections.has(socket)) return
     connections.set(socket, performance.now())
     socket.once('close', () => connections.delete(socket))
-  })
+  }
+  app.server.on('connection', note)
+  link?.server.on('connection', note)
   return connections
 }

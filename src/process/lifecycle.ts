@@ -14,6 +14,7 @@ import type { Secrets } from '../identity/key-ring.ts'
 import type { Gateway } from '../parts.ts'
 import { VERSION } from '../answers/version.ts'
 import { retireGateway, stopGateway, trackConnections, type StopOptions } from './drain.ts'
+import { LinkListener } from './link-listener.ts'
 import { listen, type ListenAddress } from './listen.ts'
 import { notifyReady } from './notify.ts'
 
@@ -60,7 +61,7 @@ export interface RunningGateway extends Gateway {
 
 /**
  * Starts the gateway.
- * @throws an error whose `code` is `EADDRINUSE` or `EACCES` when the address cannot be used
+ * @throws {ListenError}, or an error whose `code` is `EADDRINUSE` or `EACCES`, when an address cannot be used
  */
 export async function startGateway(
   config: Config,
@@ -86,7 +87,8 @@ export async function startGateway(
   const budgets = { addresses, sessions: sessionTable, tokens }
   // A shell whose session ended while no gateway ran must not be there for one moment more.
   if (!takesOver) await parts.terminals.compare()
-  const connections = trackConnections(gateway)
+  const link = config.linkSocket === undefined ? undefined : new LinkListener(app.server, logger)
+  const connections = trackConnections(gateway, link)
   let address: ListenAddress
   try {
     address = await listen(app, config, listenFd)
@@ -107,6 +109,13 @@ export async function startGateway(
     'listening',
   )
   const operations = await startOperations(gateway, config, { logger, takesOver, hasState })
+  // Last, because the predecessor's file is replaced, and a successor that fails now would leave none.
+  if (link !== undefined && config.linkSocket !== undefined)
+    await link.open(config.linkSocket, takesOver).catch(async (error: unknown) => {
+      await app.close()
+      await operations.close()
+      throw error
+    })
   const supervisor = { fd: config.notifyFd, socket: notifySocket, logger }
   void notifyReady(supervisor)
 
@@ -118,6 +127,7 @@ export async function startGateway(
     log,
     connections,
     operations,
+    link,
     supervisor,
     drainSeconds: config.drainSeconds,
     socketFile: keepsSocketFile ? undefined : config.socket,

@@ -19,6 +19,8 @@ export class ClientFinder {
 
   /** @returns undefined when a trusted proxy sent an `X-Forwarded-For` that cannot be read */
   find({ socket, rawHeaders }: IncomingMessage): Client | undefined {
+    // The link has said who it is, and no field that a device sends is believed.
+    if (socket.linkPeer !== undefined) return socket.linkPeer.client
     return this.#clients.of(
       `${socket.remoteAddress ?? ''}\n${fieldLines(rawHeaders, 'x-forwarded-for').join(',')}`,
     )

@@ -92,6 +92,8 @@ declare module 'fastify' {
     stepUp?: boolean
     /** Whether the route is for other workspaces of the owner, which come with an API token, and for no session of a person. */
     forWorkspaces?: boolean
+    /** Whether the route is for connections of paired devices alone, or of the link itself; on any other it does not exist. */
+    only?: 'device' | 'link'
     /** Whether the route accepts WebSocket handshakes. */
     upgrades?: boolean
   }

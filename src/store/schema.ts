@@ -110,6 +110,8 @@ export const MIGRATIONS: readonly string[] = [
     subject TEXT PRIMARY KEY,
     at INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;`,
+  // The paired device on whose connections alone the token of a session is good.
+  'ALTER TABLE sessions ADD COLUMN bound_to TEXT',
 ]
 
 /** What a database says of itself. */

@@ -2,7 +2,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { putRow } from './sqlite.ts'
 
-/** A session of a browser. Times are in milliseconds since 1970. */
+/** A session of a browser, or of a paired device. Times are in milliseconds since 1970. */
 export interface SessionRow {
   readonly id: string
   readonly subject: string
@@ -20,6 +20,8 @@ export interface SessionRow {
   readonly address: string
   readonly lastSeenAt: number
   readonly lastSeenFrom: string
+  /** The id of the paired device that has the session; undefined for a browser's. */
+  readonly boundTo: string | undefined
 }
 
 /** Adds a session, or replaces it. */
@@ -39,6 +41,7 @@ export function putSession(database: DatabaseSync, row: SessionRow): void {
     address: row.address,
     last_seen_at: row.lastSeenAt,
     last_seen_from: row.lastSeenFrom,
+    bound_to: row.boundTo,
   })
 }
 
@@ -79,6 +82,7 @@ export function allSessions(database: DatabaseSync): SessionRow[] {
       address: String(row['address']),
       lastSeenAt: Number(row['last_seen_at']),
       lastSeenFrom: String(row['last_seen_from']),
+      boundTo: row['bound_to'] === null ? undefined : String(row['bound_to']),
     }))
 }
 

@@ -2,7 +2,7 @@
 import { accessSync, constants, readdirSync } from 'node:fs'
 import { codeOf } from '../answers/errors.ts'
 import { readAgentList } from './agent-list.ts'
-import { askDoor } from './ask-door.ts'
+import { askDoor } from '../services/ask-door.ts'
 import { agentSocket, LEASES_PATH, type LeaseAnswer, type LeaseRequest } from './protocol.ts'
 
 /** Time limit of a response, in milliseconds. */

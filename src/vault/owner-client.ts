@@ -5,7 +5,7 @@
 import { printable } from '../answers/printable.ts'
 import { VAULT_AWAY_DETAIL, vaultRefusalDetail } from '../answers/details.ts'
 import { GatewayError, noAnswerReason } from '../answers/errors.ts'
-import { askDoor } from './ask-door.ts'
+import { askDoor } from '../services/ask-door.ts'
 import {
   accessesIn,
   agentsIn,

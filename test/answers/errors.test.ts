@@ -40,6 +40,7 @@ t.test('every code has the status in the contract', async (t) => {
     'too-many-terminals': 503,
     'state-unavailable': 503,
     'vault-unavailable': 503,
+    'link-unavailable': 503,
     'upstream-timeout': 504,
   }
   for (const code of Object.keys(ERRORS) as ErrorCode[]) {
@@ -67,6 +68,7 @@ t.test(
       'too-many-terminals': 30,
       'state-unavailable': 10,
       'vault-unavailable': 10,
+      'link-unavailable': 10,
       'upstream-timeout': 30,
     }
     for (const code of Object.keys(ERRORS) as ErrorCode[]) {

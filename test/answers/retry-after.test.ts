@@ -1,5 +1,6 @@
 /** Does a client get the `Retry-After` that docs/errors.md promises for each code? Provoked from outside, code by code. */
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
 import { ERRORS, type ErrorCode } from '../../src/answers/errors.ts'
@@ -179,6 +180,10 @@ const PROVOKED: Readonly<Record<ErrorCode, (t: Test) => Promise<RawAnswer[]>>> =
   async 'vault-unavailable'(t) {
     const settings = { GATEWAY_VAULT_SOCKETS: temporaryFolder(t) }
     return [await call(await startWorkspace(t, settings), 'GET /vault', [cookie(await token())])]
+  },
+  async 'link-unavailable'(t) {
+    const settings = { GATEWAY_LINK_OWNER_SOCKET: join(temporaryFolder(t), 'link.sock') }
+    return [await call(await startWorkspace(t, settings), 'GET /devices', [cookie(await token())])]
   },
   async 'upstream-timeout'(t) {
     const silent = await startRawUpstream(t, () => {})

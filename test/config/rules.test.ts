@@ -189,3 +189,32 @@ t.test('a service on the default port of another one gets a warning with both na
   t.same(warn(both), [], 'somebody who sets both means it')
   t.same(warn({ GATEWAY_DASHBOARD_URL: 'unix:/x', GATEWAY_API_URL: 'unix:/x' }), [])
 })
+
+t.test('a socket of the link that is another socket too is refused', async (t) => {
+  const link = '/run/workspace/link.sock'
+  const other = (name: string) =>
+    `GATEWAY_LINK_SOCKET "${link}" is also ${name}; give it a path of its own`
+  for (const [settings, problem] of [
+    [{ GATEWAY_SOCKET: link }, other('GATEWAY_SOCKET')],
+    [{ GATEWAY_TERMINAL_URL: `unix:${link}` }, other('GATEWAY_TERMINAL_URL')],
+    [
+      { GATEWAY_LINK_OWNER_SOCKET: '/run/./workspace//link.sock' },
+      other('GATEWAY_LINK_OWNER_SOCKET'),
+    ],
+    [
+      { GATEWAY_STATE_DIR: '/run/workspace', GATEWAY_LINK_SOCKET: '/run/workspace/admin.sock' },
+      'GATEWAY_LINK_SOCKET "/run/workspace/admin.sock" is also the admin socket in GATEWAY_STATE_DIR; give it a path of its own',
+    ],
+    [
+      { GATEWAY_VAULT_SOCKETS: '/run/workspace' },
+      `GATEWAY_LINK_SOCKET "${link}" is in GATEWAY_VAULT_SOCKETS, which is the vault's; give it a path elsewhere`,
+    ],
+    [
+      { GATEWAY_LINK_OWNER_SOCKET: '/run/gateway.sock', GATEWAY_SOCKET: '/run/gateway.sock' },
+      'GATEWAY_LINK_OWNER_SOCKET "/run/gateway.sock" is also GATEWAY_SOCKET; give it a path of its own',
+    ],
+  ] as const)
+    t.same(problemsOf({ GATEWAY_LINK_SOCKET: link, ...settings }), [problem])
+  const own = { GATEWAY_LINK_SOCKET: link, GATEWAY_LINK_OWNER_SOCKET: '/run/workspace/owner.sock' }
+  t.same(problemsOf(own), [])
+})

@@ -477,7 +477,10 @@ const VALUES: { [Name in keyof Config]: Spellings } = {
     good: [['/run/workspace/vault'], [`/${'v'.repeat(84)}`]],
     bad: ['vault', './vault', `/${'v'.repeat(85)}`, ''],
   },
-  linkSocket: { good: [['/run/workspace/link.sock']], bad: ['link.sock', './x', ''] },
+  linkSocket: {
+    good: [['/run/workspace/link.sock'], [`/${'l'.repeat(94)}`]],
+    bad: ['link.sock', './x', `/${'l'.repeat(95)}`, ''],
+  },
   linkOwnerSocket: { good: [['/run/workspace/link-owner.sock']], bad: ['x.sock', './x', ''] },
   pidFile: { good: [['/run/gateway.pid']], bad: ['gateway.pid', './x'] },
   drainSeconds: {

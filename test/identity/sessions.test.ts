@@ -804,7 +804,7 @@ t.test('a row that an ending forbids is not read', async (t) => {
   subject.state.write((database) => {
     database
       .prepare(
-        `INSERT INTO sessions SELECT ?, 'alice', ?, ?, '[]', ?, ?, ?, '[]', '', '', 0, '', NULL`,
+        `INSERT INTO sessions SELECT ?, 'alice', ?, ?, '[]', ?, ?, ?, '[]', '', '', 0, '', NULL, NULL`,
       )
       .run(session.id, session.kid, browser.tokenId, START, START, row?.endsAt ?? 0)
   })

@@ -13,6 +13,8 @@ import { client } from '../helpers/door.ts'
 import { codeAt } from '../helpers/factors.ts'
 import { enrolApp } from '../helpers/forms.ts'
 import { startWorkspace } from '../helpers/gateway.ts'
+import { aWaitingDevice, startLinkDoor } from '../helpers/link-door.ts'
+import { deviceId } from '../helpers/linked.ts'
 import { browserSession, principalOf } from '../helpers/principal.ts'
 import { startTestVault } from '../helpers/vault-doors.ts'
 import { send, type RawAnswer } from '../helpers/wire.ts'
@@ -28,10 +30,12 @@ async function startWithApp(t: Test) {
   chmodSync(folder, 0o700)
   chmodSync(`${folder}/terminal-credential`, 0o600)
   const vault = await startTestVault(t)
+  const link = await startLinkDoor(t, [aWaitingDevice(2)])
   const workspace = await startWorkspace(t, {
     GATEWAY_SECOND_FACTOR: 'local',
     GATEWAY_STATE_DIR: folder,
     GATEWAY_VAULT_SOCKETS: vault.sockets,
+    GATEWAY_LINK_OWNER_SOCKET: link.socket,
   })
   const page = await pageOf(workspace)
   const token = jsonOf(t, await call(workspace, 'POST /api-tokens', page, { name: 'old' }))
@@ -50,6 +54,7 @@ async function startWithApp(t: Test) {
     const ids: Partial<Record<ActionName, unknown>> = {
       'remove-second-factor': added['id'],
       'grant-vault': 'github',
+      'approve-device': deviceId(2),
     }
     const id = String(ids[name] ?? token['id'])
     const body = {
@@ -68,14 +73,14 @@ async function startWithApp(t: Test) {
     const listed = jsonOf(t, await call(workspace, 'GET /api-tokens', page))
     return (listed['apiTokens'] as { name: string }[]).map(({ name }) => name)
   }
-  return { ...workspace, page, secret, codes, act, tokens, vault }
+  return { ...workspace, page, secret, codes, act, tokens, vault, link }
 }
 
 const isRefused = (t: Test, answer: RawAnswer, why: string) =>
   t.match(answer, { status: 401, headers: { 'x-gateway-error': 'step-up-required' } }, why)
 
 t.test('a fresh sign-in, and a factor shown for the terminal, do no act', async (t) => {
-  const { port, page, codes, act, tokens, vault, dials } = await startWithApp(t)
+  const { port, page, codes, act, tokens, vault, link, dials } = await startWithApp(t)
   const form = new URLSearchParams({ next: '/', code: codes[0] ?? '' }).toString()
   const type = 'Content-Type: application/x-www-form-urlencoded'
   const shown = await send(
@@ -90,6 +95,7 @@ t.test('a fresh sign-in, and a factor shown for the terminal, do no act', async 
   for (const name of ACTS) isRefused(t, await act(name, verified), name)
   t.same(await tokens(), ['old'])
   t.same(vault.entries.changes, [])
+  t.same(link.asked, [])
   t.equal(dials(), 0)
 })
 

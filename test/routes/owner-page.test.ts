@@ -644,6 +644,8 @@ t.test('every act judges its request before the factor', async (t) => {
     'remove-second-factor': ['/second-factor/none', {}],
     'show-terminal-password': ['/terminal-password', {}], // there is none
     'grant-vault': ['/vault/github/grants', { agent: 'ops' }], // there is no vault
+    'offer-device': ['/device-offers', {}], // there is no link
+    'approve-device': ['/devices/AAAAAAAAAAAAAAAAAAAAAA/approve', {}],
   }
   const acts = Object.entries(OWNER_ACTIONS).filter(([, { isAct }]) => isAct)
   t.same(acts.map(([name]) => name).toSorted(), Object.keys(wrong).toSorted(), 'all acts')

@@ -1,6 +1,6 @@
 /** What does the owner's door of another program answer to doctor? JSON, of which nothing is believed before its members are checked. */
 import { codeOf } from '../../answers/errors.ts'
-import { askDoor } from '../../vault/ask-door.ts'
+import { askDoor } from '../../services/ask-door.ts'
 
 /** Why there is no answer: the code of the system's error, or one of those below. */
 export interface NoAnswerOfDoor {

@@ -3,7 +3,7 @@ import { codeOf } from '../../answers/errors.ts'
 import type { Environment } from '../../config/load.ts'
 import { VAULT_SETTINGS } from '../../config/vault-settings.ts'
 import { EXIT } from '../../process/exit-codes.ts'
-import { askDoor } from '../../vault/ask-door.ts'
+import { askDoor } from '../../services/ask-door.ts'
 import { ownerSocket } from '../../vault/protocol.ts'
 import { CommandError, settingOf } from '../owner.ts'
 

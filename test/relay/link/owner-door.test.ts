@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { LINK_ERRORS } from '../../../src/relay/link/owner-errors.ts'
 import { OWNER_PATHS } from '../../../src/relay/link/owner-protocol.ts'
-import { askDoor } from '../../../src/vault/ask-door.ts'
+import { askDoor } from '../../../src/services/ask-door.ts'
 import {
   arrive,
   connected,

@@ -1,4 +1,4 @@
-/** How is a door of the vault asked? With one HTTP request to its Unix socket, within a time limit, for a response of bounded size. */
+/** How is a door of the vault, or of the link, asked? With one HTTP request to its Unix socket, within a time limit, for a response of bounded size. */
 import { request, type IncomingMessage } from 'node:http'
 import { readBody } from '../http/read-body.ts'
 
