@@ -10,8 +10,8 @@ import { fail, pass, skip, warn, type Finding } from './finding.ts'
 import { readUsers } from './users.ts'
 
 /** The names of the checks. */
-export const SOCKETS = 'link-sockets-private'
-export const FILES = 'link-files-private'
+const SOCKETS = 'link-sockets-private'
+const FILES = 'link-files-private'
 
 /** The files of a link, as it names them. */
 const IDENTITY_FILE = 'daemon-keypair.json'

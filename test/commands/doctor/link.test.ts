@@ -1,6 +1,14 @@
 /** Does doctor find what keeps devices out, what lets strangers in, and which devices want a look? */
 import { once } from 'node:events'
-import { chmodSync, chownSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
@@ -132,6 +140,13 @@ t.test('a link that runs and has its relay passes every question', async (t) => 
     ],
   )
   t.match(of(findings, 'link-relay'), [{ detail: /^connected to ws:.* since 20\d\d-\d\d-/ }])
+  const page = readFileSync('docs/relay.md', 'utf8')
+  const explained = [...page.matchAll(/^\| `(link-[a-z-]+)` \|/gm)].map(([, name]) => name)
+  t.same(
+    explained,
+    findings.map(({ check }) => check),
+    'the page explains each',
+  )
 })
 
 t.test('a link that is not there, and what is none, fail', async (t) => {
