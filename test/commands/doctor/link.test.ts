@@ -73,9 +73,12 @@ const answering = (status: unknown, devices: unknown = { devices: [] }, code = 2
     response.writeHead(code).end(typeof body === 'string' ? body : JSON.stringify(body))
   })
 
-/** The socket of a gateway. */
+/** The socket of a gateway, which takes nothing that the link says. */
 async function startGatewaySocket(t: Test): Promise<string> {
-  return startDoor(t, createServer())
+  return startDoor(
+    t,
+    createServer((socket) => socket.destroy()),
+  )
 }
 
 t.test('without a link nothing is asked, and one at the usual place is named', async (t) => {
