@@ -5,6 +5,8 @@
 import { lstatSync, statSync, type Stats } from 'node:fs'
 import { join } from 'node:path'
 import { codeOf } from '../../answers/errors.ts'
+import { DEVICES_FILE } from '../../relay/link/device-list.ts'
+import { IDENTITY_FILE } from '../../relay/link/identity.ts'
 import { octal } from '../advice.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'
 import { readUsers } from './users.ts'
@@ -12,10 +14,6 @@ import { readUsers } from './users.ts'
 /** The names of the checks. */
 const SOCKETS = 'link-sockets-private'
 const FILES = 'link-files-private'
-
-/** The files of a link, as it names them. */
-const IDENTITY_FILE = 'daemon-keypair.json'
-const DEVICES_FILE = 'devices.json'
 
 const OTHERS = 0o077
 const WRITABLE_BY_OTHERS = 0o022
