@@ -319,4 +319,4 @@ export function inSeconds(seconds: number): string {
 
 /** For the remote page of a gateway whose build has left it out, or that runs from its sources. */
 export const NO_REMOTE_PAGE_DETAIL =
-  'This gateway has no files for the remote page. Run "npm run build", which writes them to the folder remote beside the program, or set LINK_PAGE_URL to a server that has the page.'
+  'This gateway was installed without the files of the remote page: the build writes them to the folder remote beside the program. Or set LINK_PAGE_URL to a server that has the page.'
