@@ -71,7 +71,17 @@ t.test('letting in asks for the factor, and then says that it is done', async (t
   const page = await pageOf(workspace)
   const fields = { act: 'approve-device', id: deviceId(2) }
   const asks = await postForm(workspace, PAGE, page, fields)
-  t.match(textOf(asks.body), /Let the device in, as you/)
+  t.match(
+    textOf(asks.body),
+    /Let in, as you, the device that shows the code 123456: AgICAgIC, \S*Tablet/,
+  )
+  workspace.link.kept.set(deviceId(3), aWaitingDevice(3, { name: '<b>. Now', code: null }))
+  const other = await postForm(workspace, PAGE, page, { ...fields, id: deviceId(3) })
+  t.match(
+    textOf(other.body),
+    /Let in, as you, the device that is not connected now: AwMDAwMD, \S*<b>\. Now/,
+    'and it is the one of the form',
+  )
   t.same(workspace.link.asked, [])
   const code = codeAt(secret, Date.now())
   const done = await postForm(workspace, PAGE, page, { ...fields, code })
