@@ -6,7 +6,7 @@ import { codeAt } from '../helpers/factors.ts'
 import { enrolApp, fieldOf, postForm } from '../helpers/forms.ts'
 import { startWorkspace, type TestGateway } from '../helpers/gateway.ts'
 import { aDevice, aWaitingDevice, PAIRING_LINK, startLinkDoor } from '../helpers/link-door.ts'
-import { deviceId } from '../helpers/linked.ts'
+import { deviceId, deviceSession, PHONE, startLinked } from '../helpers/linked.ts'
 import { send, type RawAnswer } from '../helpers/wire.ts'
 
 const PAGE = '/_gateway/'
@@ -103,6 +103,15 @@ t.test('devices are renamed and revoked by their forms', async (t) => {
   t.equal((await post({ act: 'revoke-device', id })).status, 303)
   t.equal((await post({ act: 'revoke-device', id })).status, 404)
   t.equal(workspace.link.kept.has(id), false)
+})
+
+t.test('a device that is called like a browser is listed as a device', async (t) => {
+  const workspace = await startLinked(t)
+  await deviceSession(workspace.linkSocket, { ...PHONE, name: 'Firefox/9 Windows' })
+  const { body } = await open(workspace, await pageOf(workspace))
+  const section = /<section[^>]* id="sessions".*?<\/section>/s.exec(body)?.[0] ?? ''
+  t.match(textOf(section), / Firefox\/9 Windows paired device alice /)
+  t.notMatch(textOf(section), /Firefox on Windows/)
 })
 
 t.test('nobody but an owner sees devices, and the page is whole without the link', async (t) => {
