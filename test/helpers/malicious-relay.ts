@@ -58,7 +58,8 @@ export class MaliciousRoom {
   seat: WebSocket | undefined
   /** What each side has sent, in its order, whatever became of it. */
   readonly sent: Record<Way, Bytes[]> = { up: [], down: [] }
-  /** Where what the daemon says goes, when no device is there. */
+  /** What the device has said before the daemon came. */
+  early: Bytes[] = []
   readonly #relay: MaliciousRelay
 
   constructor(relay: MaliciousRelay, place: string) {
@@ -98,7 +99,7 @@ export class MaliciousRelay {
   seats: (knocked: MaliciousRoom) => MaliciousRoom = (room) => room
   /** Where a device is led that comes to a place. Honest: to that place. */
   leads: (place: string) => string = (place) => place
-  /** Who serves a place instead of the daemon that sits there. */
+  /** What becomes of a room at a place, instead of a knock. */
   readonly usurpers = new Map<string, (room: MaliciousRoom) => void>()
   /** Every room, in the order in which they were made. */
   readonly rooms: MaliciousRoom[] = []
@@ -145,17 +146,30 @@ export class MaliciousRelay {
     return this.#arrivals.until(find)
   }
 
+  /** The ids of the places at which daemons sit, in base64url. */
+  get places(): string[] {
+    return [...this.#daemons.keys()]
+  }
+
   /** Waits until a daemon sits at a place. */
-  sits(place: Bytes): Promise<true> {
-    const id = toBase64Url(place)
+  sits(place: Bytes | string): Promise<true> {
+    const id = typeof place === 'string' ? place : toBase64Url(place)
     return this.until(() => (this.#daemons.has(id) ? true : undefined))
   }
 
   /** Knocks at a place where a daemon sits, without a device: the relay itself speaks in the room. */
   knock(place: Bytes | string): MaliciousRoom {
     const room = this.#newRoom(typeof place === 'string' ? place : toBase64Url(place))
-    this.#tellDaemon(room)
+    this.tellDaemon(room)
     return room
+  }
+
+  /** Knocks for a room. */
+  tellDaemon(room: MaliciousRoom): void {
+    const ticket = randomBytes(TICKET_LENGTH)
+    this.#tickets.set(toBase64Url(ticket), room)
+    const place = fromBase64Url(room.place) ?? new Uint8Array()
+    this.#daemons.get(room.place)?.send(encodeRelayMessage({ kind: 'knock', place, ticket }))
   }
 
   /** Says something to every daemon on its control connection. */
@@ -208,7 +222,7 @@ export class MaliciousRelay {
     this.#listen(socket, room, 'up')
     const usurper = this.usurpers.get(place)
     if (usurper !== undefined) usurper(room)
-    else if (this.#daemons.has(room.place)) this.#tellDaemon(room)
+    else if (this.#daemons.has(room.place)) this.tellDaemon(room)
     else socket.close(RELAY_CLOSE.nobodyThere)
   }
 
@@ -226,8 +240,7 @@ export class MaliciousRelay {
     const room = this.seats(knocked)
     room.seat = socket
     this.#listen(socket, room, 'down')
-    for (const message of this.#early.get(room) ?? []) this.#pass(room, 'up', message)
-    this.#early.delete(room)
+    for (const message of room.early.splice(0)) this.#pass(room, 'up', message)
   }
 
   #newRoom(place: string): MaliciousRoom {
@@ -236,21 +249,10 @@ export class MaliciousRelay {
     return room
   }
 
-  #tellDaemon(room: MaliciousRoom): void {
-    const ticket = randomBytes(TICKET_LENGTH)
-    this.#tickets.set(toBase64Url(ticket), room)
-    const place = fromBase64Url(room.place) ?? new Uint8Array()
-    this.#daemons.get(room.place)?.send(encodeRelayMessage({ kind: 'knock', place, ticket }))
-  }
-
-  /** What devices have said before the daemon came. */
-  readonly #early = new Map<MaliciousRoom, Bytes[]>()
-
   #listen(socket: WebSocket, room: MaliciousRoom, way: Way): void {
     socket.on('message', (data) => {
       const message = bytesOf(data)
-      const isEarly = way === 'up' && room.seat === undefined && !this.usurpers.has(room.place)
-      if (isEarly) this.#early.set(room, [...(this.#early.get(room) ?? []), message])
+      if (way === 'up' && room.seat === undefined) room.early.push(message)
       else this.#pass(room, way, message)
       this.#arrivals.wake()
     })
