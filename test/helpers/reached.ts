@@ -35,7 +35,7 @@ export async function startReached(
   return {
     ...{ ...workspace, link, offer, folder, env },
     /** Pairs a device, which is let in. */
-    async pair() {
+    pair: async () => {
       const watched = watch(t, await pairing(await offer()))
       await watched.remote.whenOpen()
       return watched

@@ -96,7 +96,8 @@ function spelled(
       // Without the last characters, which depend on what follows.
       Buffer.from(bytes.toString(spelling).replace(/=*$/, '').slice(0, -2)),
     ])
-    return [[name, bytes] as [string, Buffer], ...texts]
+    texts.push([name, bytes])
+    return texts
   })
   return new Map(rows)
 }
