@@ -1,11 +1,6 @@
 /** How does a request that may pass reach the service, and the response its device? On a connection of its own, streamed both ways. */
-import {
-  request as httpRequest,
-  STATUS_CODES,
-  type ClientRequest,
-  type IncomingMessage,
-  type ServerResponse,
-} from 'node:http'
+import { request as askHttp, STATUS_CODES } from 'node:http'
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import { pipeline, type Duplex } from 'node:stream'
 import { serviceDetail } from '../../answers/details.ts'
 import { fixedRetryAfter, GatewayError, upstreamErrorFrom } from '../../answers/errors.ts'
@@ -116,7 +111,7 @@ function openRequest(
 ): ClientRequest {
   const listener = listenerOf(address)
   const { method = 'GET', rawHeaders } = request
-  const outgoing = httpRequest({
+  const outgoing = askHttp({
     ...('path' in listener ? { socketPath: listener.path } : listener),
     ...{ path, method, agent: false, setHost: false },
     headers: [
