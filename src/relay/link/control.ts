@@ -48,6 +48,7 @@ export class Control {
   #cancelDial = () => {}
   #isClosed = false
   #isAwayLogged = false
+  #isTakenLogged = false
 
   constructor(parts: ControlParts) {
     this.#parts = parts
@@ -137,9 +138,11 @@ export class Control {
     if (message.kind === 'knock') this.#parts.onKnock(this.#node, message.place, message.ticket)
     else if (message.kind === 'taken') {
       this.#taken = [...this.#taken, ...message.places].slice(-MAX_PLACES)
+      if (this.#isTakenLogged) return
+      this.#isTakenLogged = true // once for each connection: a relay can say it without end
       this.#parts.logger.warn(
         { places: message.places.length },
-        'another node of the relay has places of ours; they are asked for again',
+        'another node of the relay has places of ours; they are asked for again until they are back',
       )
     }
   }
@@ -153,6 +156,7 @@ export class Control {
     this.#socket = undefined
     this.#openedAt = undefined
     this.#taken = []
+    this.#isTakenLogged = false
     if (this.#isClosed) return
     const node = nodeNamed(relay, code, reason)
     const isFollowed = node !== undefined && this.#hops < MAX_HOPS

@@ -11,6 +11,7 @@ import type { RelayConfig } from '../../config/relay-settings.ts'
 import { offersWebSocket } from '../../http/handshake.ts'
 import { ClientFinder } from '../../request/client-finder.ts'
 import { MAX_FRAME_BYTES } from '../protocol/relay-wire.ts'
+import { boundUnfinished, MAX_FRAGMENTS } from '../unfinished.ts'
 import { AddressSlots } from './address-slots.ts'
 import { readTarget, type Asked } from './asked.ts'
 import { ONLY_NODE, StoreAwayError, type Claims, type OtherNode } from './claims.ts'
@@ -94,6 +95,7 @@ class Relay implements RunningRelay {
     clientTracking: true, // to end those that are left when the relay stops
     handleProtocols: () => false,
     maxPayload: MAX_FRAME_BYTES,
+    maxFragments: MAX_FRAGMENTS,
     perMessageDeflate: false,
     allowSynchronousEvents: false, // one message in a turn, or a flood of small ones keeps others waiting
     skipUTF8Validation: true, // text is refused unread
@@ -246,6 +248,7 @@ class Relay implements RunningRelay {
     if (asked.kind === 'device' && elsewhere === undefined && this.#meetings.isFull(asked.place))
       return refuse('tooMany')
     this.#sockets.handleUpgrade(request, socket, head, (connection) => {
+      boundUnfinished(connection, socket)
       connection.on('error', ignore) // its close follows
       if (elsewhere !== undefined) this.#sendAway(connection, elsewhere)
       else if (asked.kind === 'daemon') this.#meetings.daemon(connection)

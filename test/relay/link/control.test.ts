@@ -122,6 +122,32 @@ t.test('a place that another node has is asked for again', async (t) => {
   t.equal(relay.heard.length, 2, 'once')
 })
 
+t.test('a relay that says so without end does not fill the log', async (t) => {
+  const relay = await madeUpRelay(t)
+  const { link } = await linkAt(t, relay.url)
+  await connected(link)
+  const { place } = await link.offer()
+  await eventually(() => relay.heard.length === 1, 'it sits')
+  for (let i = 0; i < 100; i++)
+    relay.controls[0]?.send(encodeRelayMessage({ kind: 'taken', places: [place] }))
+  relay.controls[0]?.send('text') // when this was heard, all before it was
+  await until('all was heard', () => link.log().includes('breaks a rule'))
+  t.equal(link.log().split('another node of the relay has').length, 2)
+})
+
+t.test('a relay that sends a message without end is hung up on', async (t) => {
+  const relay = await madeUpRelay(t)
+  const { link } = await linkAt(t, relay.url)
+  await connected(link)
+  const [control] = relay.controls
+  for (let i = 0; i < 200; i++) {
+    control?.send(Buffer.alloc(1), { fin: false })
+    for (let k = 0; k < 40; k++) control?.pong(Buffer.alloc(125))
+  }
+  await until('it has hung up', () => link.log().includes('the relay is away'))
+  t.notMatch(link.log(), /breaks a rule/, 'before there was a message')
+})
+
 t.test('it pings when it has nothing to say, and dials again when it hears nothing', async (t) => {
   const relay = await madeUpRelay(t)
   const { link } = await linkAt(t, relay.url)

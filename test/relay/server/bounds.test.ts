@@ -205,6 +205,38 @@ t.test('a message is binary and at most 64 KiB, or both sides are closed', async
   t.same([text.seat.heard, long.device.heard], [[], []], 'nothing of it was passed')
 })
 
+t.test('a message that never ends is cut off before it holds on to much', async (t) => {
+  const { url, counts } = await relayFor(t, behindProxy)
+  const { daemon, path } = await seatedDaemon(url)
+  const { device, seat } = await roomAt(url, daemon, path)
+  // What is no message at all comes between: each read of the socket would be kept for one byte of the message.
+  for (let i = 0; i < 200; i++) {
+    device.socket.send(Buffer.alloc(1), { fin: false })
+    for (let k = 0; k < 40; k++) device.socket.pong(Buffer.alloc(125))
+  }
+  t.equal((await device.closed)[0], 1006)
+  t.equal((await seat.closed)[0], 1000)
+  const many = await roomAt(url, daemon, path)
+  for (let i = 0; i < 300; i++) many.device.socket.send(Buffer.alloc(1), { fin: false })
+  t.equal((await many.device.closed)[0], 1008, 'nor has it more than 256 fragments')
+  t.equal(counts.messages, 0)
+})
+
+t.test('messages in many pieces, with control frames between, are passed', async (t) => {
+  const { url } = await relayFor(t)
+  const { daemon, path } = await seatedDaemon(url)
+  const { device, seat } = await roomAt(url, daemon, path)
+  const piece = Buffer.alloc(256, 'x')
+  for (let i = 0; i < 40; i++) {
+    for (let k = 0; k < 255; k++) device.socket.send(piece, { fin: false })
+    device.socket.ping()
+    device.socket.send(piece, { fin: true })
+    t.equal((await seat.next()).length, 65_536)
+  }
+  for (let i = 0; i < 100; i++) device.send(Buffer.alloc(65_536))
+  for (let i = 0; i < 100; i++) t.equal((await seat.next()).length, 65_536)
+})
+
 t.test('a knock waits 30 seconds for the daemon, whatever the device sends', async (t) => {
   const clock = new HandClock()
   const { url } = await relayFor(t, {}, clock.surroundings)
