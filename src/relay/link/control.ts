@@ -16,7 +16,15 @@ import {
 } from '../protocol/relay-wire.ts'
 import type { LinkClock } from './clock.ts'
 import type { MeetingPlace, PlaceChanges } from './meeting-places.ts'
-import { BackOff, dialRelay, hangUp, HELD_MS, MAX_HOPS, nodeNamed } from './relay-socket.ts'
+import {
+  BackOff,
+  dialRelay,
+  HANDSHAKE_MS,
+  hangUp,
+  HELD_MS,
+  MAX_HOPS,
+  nodeNamed,
+} from './relay-socket.ts'
 
 /** What the control connection needs, and whom it tells. */
 export interface ControlParts {
@@ -107,7 +115,13 @@ export class Control {
     if (this.#isClosed) return
     const socket = dialRelay(this.#node, CONTROL_PATH)
     this.#socket = socket
-    socket.on('open', () => this.#opened())
+    // An answer that comes byte by byte is no silence, and would never end.
+    const cancel = this.#parts.clock.after(HANDSHAKE_MS, () => socket.terminate())
+    socket.once('close', cancel)
+    socket.on('open', () => {
+      cancel()
+      this.#opened()
+    })
     socket.on('message', (data, isBinary) => this.#heard(socket, data, isBinary))
     socket.on('close', (code, reason) => this.#ended(code, reason))
   }

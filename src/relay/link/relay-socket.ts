@@ -5,7 +5,7 @@ import { MAX_FRAME_BYTES, RELAY_CLOSE } from '../protocol/relay-wire.ts'
 import { boundUnfinished, MAX_FRAGMENTS } from '../unfinished.ts'
 
 /** How long the relay may take to accept a connection, in milliseconds. */
-const HANDSHAKE_MS = 10_000
+export const HANDSHAKE_MS = 10_000
 
 /** How long the relay may take to answer a close, in milliseconds: until then a connection costs it and us a socket. */
 const CLOSE_MS = 2000

@@ -1,6 +1,6 @@
 /** How does the link stay at the relay? It comes back after every end, with growing pauses, and follows only the relay's own nodes. */
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
+import { createServer, type AddressInfo, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { WebSocketServer, type WebSocket } from 'ws'
 import { fromBase64Url, type Bytes } from '../../../src/relay/protocol/bytes.ts'
@@ -133,6 +133,28 @@ t.test('a relay that says so without end does not fill the log', async (t) => {
   relay.controls[0]?.send('text') // when this was heard, all before it was
   await until('all was heard', () => link.log().includes('breaks a rule'))
   t.equal(link.log().split('another node of the relay has').length, 2)
+})
+
+t.test('a relay that never comes to the end of its answer is left after ten seconds', async (t) => {
+  const sockets: Socket[] = []
+  const server = createServer((socket) => {
+    sockets.push(socket)
+    socket.on('error', () => {})
+    socket.write('HTTP/1.1 101 Switching Protocols\r\n')
+    const drip = setInterval(() => socket.write('X: y\r\n'), 500)
+    socket.once('close', () => clearInterval(drip))
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.close()
+    for (const socket of sockets) socket.destroy()
+  })
+  const { link } = await linkAt(t, `ws://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  await eventually(() => sockets.length === 1, 'it has dialled')
+  link.clock.pass(9999)
+  t.notMatch(link.log(), /the relay is away/)
+  link.clock.pass(1)
+  await until('it has given up', () => link.log().includes('the relay is away'))
 })
 
 t.test('a relay that sends a message without end is hung up on', async (t) => {
