@@ -18,6 +18,17 @@ import {
 /** How the names of the relay's settings begin. */
 export const RELAY_PREFIX = 'RELAY_'
 
+/** The address is told as the reason of a close, which has at most so many bytes (RFC 6455 section 5.5). */
+const MAX_REASON_BYTES = 123
+
+/** Parses the address of a node. */
+function parsePublicUrl(text: string): string {
+  const url = parseRelayUrl(text)
+  if (url.length > MAX_REASON_BYTES)
+    throw new Error(`has more than ${MAX_REASON_BYTES} characters, and is told in a close frame`)
+  return url
+}
+
 /** The declarations of the relay's settings, by their names in the code. */
 export const RELAY_SETTINGS = {
   host: withDefault('::', {
@@ -43,8 +54,8 @@ export const RELAY_SETTINGS = {
     env: 'RELAY_PUBLIC_URL',
     description:
       'Where clients reach this very node. With RELAY_STORE_URL it is told to those who came to another node.',
-    accepts: 'wss://host[:port], or ws:// on a loopback host',
-    parse: parseRelayUrl,
+    accepts: `wss://host[:port], or ws:// on a loopback host; at most ${MAX_REASON_BYTES} characters`,
+    parse: parsePublicUrl,
   }),
   trustedProxies: withDefault('loopback,fdaa::/16', {
     env: 'RELAY_TRUSTED_PROXIES',

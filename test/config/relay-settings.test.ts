@@ -61,6 +61,9 @@ t.test('a store needs the address of the node, and is never printed', async (t) 
   const publicUrl = { RELAY_PUBLIC_URL: 'wss://a.example.com' }
   t.same(problemsOf({ RELAY_STORE_URL: 'rediss://u:hunter2@redis:6380', ...publicUrl }), [])
   t.match(problemsOf({ RELAY_STORE_URL: 'redis://redis' }), [/^RELAY_PUBLIC_URL is missing/])
+  const long = (length: number) => `wss://${'a.'.repeat((length - 10) / 2)}abcd` // as many characters
+  t.match(problemsOf({ RELAY_PUBLIC_URL: long(124) }), [/^RELAY_PUBLIC_URL .*123 characters/])
+  t.equal(loadRelayConfig({ RELAY_PUBLIC_URL: long(122) }).publicUrl, long(122))
   const problems = problemsOf({ RELAY_STORE_URL: 'http://u:hunter2@redis', ...publicUrl })
   t.match(problems, [/^RELAY_STORE_URL /])
   t.notMatch(problems.join(), /hunter2/)

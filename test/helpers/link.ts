@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 import { WebSocket, type RawData } from 'ws'
 import { loadLinkConfig, type LinkConfig } from '../../src/config/link-settings.ts'
 import { openLog } from '../../src/observe/log.ts'
+import { Backlog } from '../../src/relay/link/backlog.ts'
 import { startLink, type RunningLink } from '../../src/relay/link/link.ts'
 import type { DevicesAnswer, LinkStatus, OfferAnswer } from '../../src/relay/link/owner-protocol.ts'
 import { toBase64Url, type Bytes } from '../../src/relay/protocol/bytes.ts'
@@ -98,14 +99,15 @@ export async function linkFor(
   {
     folder = temporaryFolder(t),
     clock = new LinkTestClock(),
-  }: { folder?: string; clock?: LinkTestClock } = {},
+    backlog = new Backlog(),
+  }: { folder?: string; clock?: LinkTestClock; backlog?: Backlog } = {},
 ): Promise<TestLink> {
   const config = loadLinkConfig(linkEnvironment(folder, relay, env))
   let lines = ''
   const { logger } = openLog('trace', { write: (line) => void (lines += line) })
   // Bytes as they are, also of what is no HTTP: what stands before a service has its own tests (test/relay/target/).
   const connect = config.isGateway ? {} : { connect: () => dialTarget(config) }
-  const running = await startLink(config, { logger, clock, ...connect })
+  const running = await startLink(config, { logger, clock, backlog, ...connect })
   t.teardown(() => running.close())
   const ask: TestLink['ask'] = async (method, path, body) => {
     const question = { method, path, body, limitMs: 20_000, maxBytes: 1e6 }

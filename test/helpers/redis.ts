@@ -15,6 +15,8 @@ export const NO_REDIS: string | false =
     ? false
     : 'redis-server is not installed: apt-get install -y redis-server'
 
+const MOVED = /:moved:/
+
 /** A Redis that runs. */
 export interface TestRedis {
   /** As RELAY_STORE_URL takes it. */
@@ -22,14 +24,20 @@ export interface TestRedis {
   readonly pid: number
   /** Between the relay and the Redis. */
   readonly wire: Cuttable
-  /** Every key with its value, past the wire. */
+  /** Every claim with its value, past the wire. */
   all(): Promise<ReadonlyMap<string, string>>
+  /** How long places stay where they were taken over, in milliseconds. */
+  settling(): Promise<readonly number[]>
+  /** Lets that time be over. */
+  settle(): Promise<void>
   /** How many claims were renewed. */
   renewals(): Promise<number>
   /** Gives every key another value, as another node that has claimed it. */
   takeAll(value: string): Promise<void>
   /** Forgets everything, as a Redis that was restarted without a disk. */
   empty(): Promise<void>
+  /** Makes it refuse a command, also in scripts; undefined ends that. */
+  refuses(command: string | undefined): Promise<void>
 }
 
 /** Starts a Redis, which ends with the test. */
@@ -55,17 +63,26 @@ export async function startRedis(t: Test): Promise<TestRedis> {
     pid: child.pid ?? 0,
     wire,
     async all() {
-      const keys = await own.keys('*')
+      const keys = (await own.keys('*')).filter((key) => !MOVED.test(key))
       const values = await Promise.all(keys.map((key) => own.get(key)))
       return new Map(keys.map((key, i) => [key, values[i] ?? '']))
+    },
+    async settling() {
+      const keys = (await own.keys('*')).filter((key) => MOVED.test(key))
+      return Promise.all(keys.map((key) => own.pTTL(key)))
+    },
+    async settle() {
+      for (const key of await own.keys('*')) if (MOVED.test(key)) await own.del(key)
     },
     async renewals() {
       const stats = await own.info('commandstats')
       return Number(/^cmdstat_pexpire:calls=(\d+)/m.exec(stats)?.[1] ?? 0)
     },
     takeAll: async (value) => {
-      for (const key of await own.keys('*')) await own.set(key, value)
+      for (const key of await own.keys('*')) if (!MOVED.test(key)) await own.set(key, value)
     },
     empty: async () => void (await own.flushAll()),
+    refuses: async (command) =>
+      void (await own.aclSetUser('default', command === undefined ? '+@all' : `-${command}`)),
   }
 }

@@ -16,7 +16,15 @@ import {
 } from '../protocol/relay-wire.ts'
 import type { LinkClock } from './clock.ts'
 import type { MeetingPlace, PlaceChanges } from './meeting-places.ts'
-import { BackOff, dialRelay, hangUp, HELD_MS, MAX_HOPS, nodeNamed } from './relay-socket.ts'
+import {
+  BackOff,
+  dialRelay,
+  HANDSHAKE_MS,
+  hangUp,
+  HELD_MS,
+  MAX_HOPS,
+  nodeNamed,
+} from './relay-socket.ts'
 
 /** What the control connection needs, and whom it tells. */
 export interface ControlParts {
@@ -48,6 +56,7 @@ export class Control {
   #cancelDial = () => {}
   #isClosed = false
   #isAwayLogged = false
+  #isTakenLogged = false
 
   constructor(parts: ControlParts) {
     this.#parts = parts
@@ -106,7 +115,13 @@ export class Control {
     if (this.#isClosed) return
     const socket = dialRelay(this.#node, CONTROL_PATH)
     this.#socket = socket
-    socket.on('open', () => this.#opened())
+    // An answer that comes byte by byte is no silence, and would never end.
+    const cancel = this.#parts.clock.after(HANDSHAKE_MS, () => socket.terminate())
+    socket.once('close', cancel)
+    socket.on('open', () => {
+      cancel()
+      this.#opened()
+    })
     socket.on('message', (data, isBinary) => this.#heard(socket, data, isBinary))
     socket.on('close', (code, reason) => this.#ended(code, reason))
   }
@@ -137,9 +152,11 @@ export class Control {
     if (message.kind === 'knock') this.#parts.onKnock(this.#node, message.place, message.ticket)
     else if (message.kind === 'taken') {
       this.#taken = [...this.#taken, ...message.places].slice(-MAX_PLACES)
+      if (this.#isTakenLogged) return
+      this.#isTakenLogged = true // once for each connection: a relay can say it without end
       this.#parts.logger.warn(
         { places: message.places.length },
-        'another node of the relay has places of ours; they are asked for again',
+        'another node of the relay has places of ours; they are asked for again until they are back',
       )
     }
   }
@@ -153,6 +170,7 @@ export class Control {
     this.#socket = undefined
     this.#openedAt = undefined
     this.#taken = []
+    this.#isTakenLogged = false
     if (this.#isClosed) return
     const node = nodeNamed(relay, code, reason)
     const isFollowed = node !== undefined && this.#hops < MAX_HOPS

@@ -4,6 +4,7 @@ import { encodeMessage, type Note, type Welcome } from '../protocol/messages.ts'
 import { NoiseError } from '../protocol/noise.ts'
 import { RECORD, type ChannelCloseReason, type ChannelRecord } from '../protocol/records.ts'
 import { Streams } from '../protocol/streams.ts'
+import type { BacklogShare } from './backlog.ts'
 import type { Device } from './device-list.ts'
 import { bridge } from './stream-bridge.ts'
 import type { ConnectTarget } from './target-connection.ts'
@@ -17,6 +18,8 @@ export interface DeviceChannelParts {
   /** The device as it is listed now; undefined when it is not any more. */
   readonly device: () => Device | undefined
   readonly connect: ConnectTarget
+  /** Counts what waits in the channel. */
+  readonly backlog: BacklogShare
 }
 
 /** The channel of a device that has proved who it is. */
@@ -30,10 +33,10 @@ export class DeviceChannel {
     this.id = parts.id
     this.code = parts.code
     this.#parts = parts
-    const { channel, connect } = parts
+    const { channel, connect, backlog } = parts
     this.#streams = new Streams(channel, (stream) => {
       const { id, sub, name } = this.#approved()
-      return bridge(stream, connect({ id, sub, name }))
+      return bridge(stream, connect({ id, sub, name }), backlog)
     })
   }
 

@@ -9,6 +9,7 @@ import type { Bytes } from '../protocol/bytes.ts'
 import { comparisonCode } from '../protocol/handshake.ts'
 import type { NoiseKeyPair } from '../protocol/noise.ts'
 import { encodeOffer, offerDigits, OfferError, PROTOCOL_VERSIONS } from '../protocol/offer.ts'
+import { Backlog } from './backlog.ts'
 import { MACHINE_CLOCK, type LinkClock } from './clock.ts'
 import { Control } from './control.ts'
 import { DeviceChannel } from './device-channel.ts'
@@ -55,6 +56,8 @@ export interface LinkOptions {
   readonly clock?: LinkClock
   /** What opens connections to the target. Default: {@link connectionToTarget}. */
   readonly connect?: ConnectTarget
+  /** Counts what waits in all channels. Default: one with 128 MiB for all. */
+  readonly backlog?: Backlog
 }
 
 /** A link that runs. */
@@ -71,7 +74,12 @@ export interface RunningLink {
  */
 export async function startLink(
   config: LinkConfig,
-  { logger, clock = MACHINE_CLOCK, connect = connectionToTarget(config) }: LinkOptions,
+  {
+    logger,
+    clock = MACHINE_CLOCK,
+    connect = connectionToTarget(config),
+    backlog = new Backlog(),
+  }: LinkOptions,
 ): Promise<RunningLink> {
   refuseRelayWithoutName(config.relayUrl)
   const { stateDir } = config
@@ -82,7 +90,7 @@ export async function startLink(
   try {
     const devices = await DeviceList.open(stateDir, clock.now())
     const keys = await loadIdentity(stateDir, devices.all().length === 0)
-    const link = new Link({ config, logger, clock, connect, devices, keys })
+    const link = new Link({ config, logger, clock, connect, backlog, devices, keys })
     const door = await openOwnerDoor(config.ownerSocket, { acts: link, logger })
     await link.open()
     const closeAll = async (): Promise<void> => {
@@ -276,10 +284,10 @@ class Link implements OwnerActs {
       this.#parts.logger.debug('a knock was not heard: too many')
       return
     }
-    const { config, clock } = this.#parts
+    const { config, clock, backlog } = this.#parts
     const seat: Seat = new Seat(
       {
-        ...{ own: this.#keys, relay: config.relayUrl, clock },
+        ...{ own: this.#keys, relay: config.relayUrl, clock, backlog },
         keyOf: ({ guest }) =>
           guest.kind === 'device' ? this.#devices.get(guest.id)?.key : undefined,
         isExpected: ({ guest }) =>
@@ -347,26 +355,30 @@ class Link implements OwnerActs {
     return device
   }
 
-  #admit({ id, state }: Device, { channel, met }: Proven): Taker {
-    const { config, connect } = this.#parts
+  #admit({ id, state }: Device, { channel, met, backlog }: Proven): Taker {
+    const { config, connect, logger } = this.#parts
     const [oldest, ...more] = this.#channelsOf(id)
     if (more.length + 1 >= MAX_CHANNELS_PER_DEVICE)
       oldest?.close('done', 'the device has too many channels')
     const admitted = new DeviceChannel({
-      ...{ channel, connect, id, code: comparisonCode(met.handshakeHash) },
+      ...{ channel, connect, backlog, id, code: comparisonCode(met.handshakeHash) },
       device: () => this.#devices.get(id),
     })
     this.#channels.add(admitted)
     admitted.welcome({ device: id, state, host: config.host, target: this.#targetKind })
     return {
       take: (record) => admitted.take(record),
+      shed() {
+        logger.warn(
+          { device: id },
+          'too much waits for devices and targets that do not read: the channel that keeps most is closed',
+        )
+        admitted.close('done', 'too much waits in this channel: read faster, or open fewer streams')
+      },
       ended: (end) => {
         admitted.ended()
         if ('cause' in end && end.cause !== undefined)
-          this.#parts.logger.error(
-            { err: end.cause, device: id },
-            'fault in the channel of a device',
-          )
+          logger.error({ err: end.cause, device: id }, 'fault in the channel of a device')
         this.#channels.delete(admitted)
         this.#devices.seen(id, this.#parts.clock.now())
       },

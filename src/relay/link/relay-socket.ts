@@ -2,9 +2,10 @@
 import { WebSocket } from 'ws'
 import { isLoopbackHost, parseAuthority } from '../../rules/host.ts'
 import { MAX_FRAME_BYTES, RELAY_CLOSE } from '../protocol/relay-wire.ts'
+import { boundUnfinished, MAX_FRAGMENTS } from '../unfinished.ts'
 
 /** How long the relay may take to accept a connection, in milliseconds. */
-const HANDSHAKE_MS = 10_000
+export const HANDSHAKE_MS = 10_000
 
 /** How long the relay may take to answer a close, in milliseconds: until then a connection costs it and us a socket. */
 const CLOSE_MS = 2000
@@ -17,11 +18,15 @@ export function dialRelay(relay: string, path: string): WebSocket {
   const socket = new WebSocket(`${relay}${path}`, {
     perMessageDeflate: false,
     maxPayload: MAX_FRAME_BYTES,
+    maxFragments: MAX_FRAGMENTS,
     handshakeTimeout: HANDSHAKE_MS,
     followRedirects: false,
   })
   socket.binaryType = 'nodebuffer'
   socket.on('error', () => {}) // `close` follows
+  socket.once('upgrade', ({ socket: carrier }) => {
+    socket.once('open', () => boundUnfinished(socket, carrier)) // not earlier: who listens reads
+  })
   return socket
 }
 

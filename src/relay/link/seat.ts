@@ -16,6 +16,7 @@ import {
 import { NoiseError, type NoiseKeyPair } from '../protocol/noise.ts'
 import { RECORD, type ChannelCloseReason, type ChannelRecord } from '../protocol/records.ts'
 import { SEAT_PREFIX } from '../protocol/relay-wire.ts'
+import type { Backlog, BacklogShare } from './backlog.ts'
 import type { LinkClock } from './clock.ts'
 import type { MeetingPlace } from './meeting-places.ts'
 import { dialRelay, hangUp, MAX_HOPS, nodeNamed } from './relay-socket.ts'
@@ -32,6 +33,8 @@ export interface Proven {
   readonly hello: DeviceHello
   readonly met: Met
   readonly channel: Channel
+  /** Counts what waits in the channel. */
+  readonly backlog: BacklogShare
 }
 
 /** What a handshake has told, before it is proven. */
@@ -42,6 +45,8 @@ export interface Taker {
   /** @throws {NoiseError} when it breaks a rule */
   take(record: ChannelRecord): void
   ended(end: ChannelEnd): void
+  /** Closes the channel, because too much waits in it. */
+  shed(): void
 }
 
 /** What a seat needs, and whom it tells. */
@@ -50,6 +55,8 @@ export interface SeatParts {
   /** As configured. */
   readonly relay: string
   readonly clock: LinkClock
+  /** Counts what waits in all channels. */
+  readonly backlog: Backlog
   /** The key that a device at this place must have; undefined when any may come, or none. */
   readonly keyOf: (place: MeetingPlace) => Bytes | undefined
   /** Whether anybody is still expected at the place. */
@@ -72,6 +79,7 @@ export class Seat {
   #state: 'waits' | 'reads' | 'answered' | 'proven' | 'over' = 'waits'
   #channel: Channel | undefined
   #taker: Taker | undefined
+  readonly #backlog: BacklogShare
   #cancelTimer: () => void
 
   /** @param node the node of the relay that has told of the knock */
@@ -81,6 +89,7 @@ export class Seat {
   ) {
     this.#parts = parts
     this.#place = place
+    this.#backlog = parts.backlog.share(() => this.#taker?.shed())
     this.#path = `${SEAT_PREFIX}${toBase64Url(place.id)}/${toBase64Url(ticket)}`
     this.#socket = this.#dial(node)
     this.#cancelTimer = parts.clock.after(HANDSHAKE_MS, () => this.#giveUp())
@@ -128,7 +137,7 @@ export class Seat {
       this.#socket.send(second)
       this.#state = 'answered'
       this.#channel = new Channel({
-        ...{ side: 'daemon', met, link: linkOf(this.#socket) },
+        ...{ side: 'daemon', met, link: linkOf(this.#socket, this.#backlog) },
         clock: { now: clock.elapsed },
         events: {
           onRecord: (record) => this.#record(record, { id, deviceKey, hello, met }),
@@ -160,7 +169,8 @@ export class Seat {
     this.#state = 'proven'
     this.#cancelTimer()
     this.#place.pace.ended()
-    this.#taker = this.#parts.onProven({ place: this.#place, ...shown, channel })
+    const [place, backlog] = [this.#place, this.#backlog]
+    this.#taker = this.#parts.onProven({ place, ...shown, channel, backlog })
   }
 
   #ended(end: ChannelEnd): void {
@@ -195,6 +205,7 @@ export class Seat {
     if (this.#state === 'over') return
     if (this.#state !== 'proven') this.#place.pace.ended()
     this.#state = 'over'
+    this.#backlog.end()
     this.#cancelTimer()
     if (this.#channel === undefined) hangUp(this.#socket)
     this.#parts.onOver()
@@ -207,9 +218,9 @@ function purposeOf({ id, guest }: MeetingPlace): Purpose {
     : { kind: 'session', place: id }
 }
 
-function linkOf(socket: WebSocket): FrameLink {
+function linkOf(socket: WebSocket, backlog: BacklogShare): FrameLink {
   return {
-    send: (frame) => socket.send(frame, () => {}),
+    send: (frame) => socket.send(frame, backlog.add(frame.length)),
     close: () => hangUp(socket),
     pause: () => socket.pause(),
     resume: () => socket.resume(),

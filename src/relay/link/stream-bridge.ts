@@ -4,14 +4,22 @@
  */
 import type { Duplex } from 'node:stream'
 import type { Stream, StreamEvents } from '../protocol/streams.ts'
+import type { BacklogShare } from './backlog.ts'
 
-/** Joins a stream with a connection. @returns what happens to the stream, for `Streams` */
-export function bridge(stream: Stream, connection: Duplex): StreamEvents {
+/**
+ * Joins a stream with a connection.
+ * @param backlog counts what waits for the other side
+ * @returns what happens to the stream, for `Streams`
+ */
+export function bridge(stream: Stream, connection: Duplex, backlog: BacklogShare): StreamEvents {
   let writing: Promise<void> = Promise.resolve()
   let isOver = false
   const pass = async (before: Promise<void>, chunk: Buffer): Promise<void> => {
+    // Beside the chunk, a paused connection reads on until it has as much again.
+    const passed = backlog.add(chunk.length + connection.readableHighWaterMark)
     await before
     await stream.write(chunk)
+    passed()
     if (!connection.destroyed) connection.resume()
   }
   const finish = async (before: Promise<void>): Promise<void> => {
@@ -33,7 +41,11 @@ export function bridge(stream: Stream, connection: Duplex): StreamEvents {
   })
   return {
     onData(bytes) {
-      connection.write(bytes, () => stream.consumed(bytes.length))
+      const passed = backlog.add(bytes.length)
+      connection.write(bytes, () => {
+        passed()
+        stream.consumed(bytes.length)
+      })
     },
     onEnd() {
       connection.end()

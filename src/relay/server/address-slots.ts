@@ -1,40 +1,51 @@
 /** How many connections of one kind may an address have? A fixed number; whoever has as many gets no further one. */
 
+/** Whose connections count together. */
+export interface SlotsOwner {
+  /** An IPv4 address or an IPv6 /64. */
+  readonly budgetKey: string
+  /** For an IPv6 address its /48, of which one customer has every /64. */
+  readonly sharedKey: string
+}
+
+/** How many of its IPv6 /64 a /48 may fill. */
+const FULL_NETWORKS = 16
+
 /** The connections of one kind, counted by address. An address without a connection takes no memory. */
 export class AddressSlots {
   readonly #limit: number
   readonly #taken = new Map<string, number>()
 
-  /** @param limit connections that one address may have at a time */
+  /** @param limit connections that one address may have at a time; a /48 of IPv6 may have sixteen times as many */
   constructor(limit: number) {
     this.#limit = limit
   }
 
   /**
    * Takes a slot.
-   * @param address an IPv4 address or an IPv6 /64
    * @returns gives the slot back, on the first call alone; undefined when the address has none left
    */
-  take(address: string): (() => void) | undefined {
-    const taken = this.#taken.get(address) ?? 0
-    if (taken >= this.#limit) return undefined
-    this.#taken.set(address, taken + 1)
+  take({ budgetKey, sharedKey }: SlotsOwner): (() => void) | undefined {
+    const bounds: Array<readonly [key: string, limit: number]> = [[budgetKey, this.#limit]]
+    if (sharedKey.includes(':')) bounds.push([sharedKey, FULL_NETWORKS * this.#limit])
+    if (bounds.some(([key, limit]) => (this.#taken.get(key) ?? 0) >= limit)) return undefined
+    for (const [key] of bounds) this.#taken.set(key, (this.#taken.get(key) ?? 0) + 1)
     let isTaken = true
     return () => {
       if (!isTaken) return
       isTaken = false
-      this.#giveBack(address)
+      for (const [key] of bounds) this.#giveBack(key)
     }
   }
 
-  /** How many addresses have a connection. */
+  /** How many addresses and networks have a connection. */
   get size(): number {
     return this.#taken.size
   }
 
-  #giveBack(address: string): void {
-    const left = (this.#taken.get(address) ?? 0) - 1
-    if (left > 0) this.#taken.set(address, left)
-    else this.#taken.delete(address)
+  #giveBack(key: string): void {
+    const left = (this.#taken.get(key) ?? 0) - 1
+    if (left > 0) this.#taken.set(key, left)
+    else this.#taken.delete(key)
   }
 }

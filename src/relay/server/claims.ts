@@ -13,7 +13,11 @@ export class StoreAwayError extends Error {}
 
 /** The places of this node. They are named by their ids in base64url. */
 export interface Claims {
-  /** Claims places for this node. @returns those that it has now; the others belong to other nodes, or the store is away */
+  /**
+   * Claims places for this node. A place of another node is taken over, but not twice within a minute.
+   * @param places whose keys were shown to this node
+   * @returns those that it has now; the others belong to other nodes, or the store is away
+   */
   claim(places: readonly string[]): Promise<ReadonlySet<string>>
   /** Gives places up. */
   release(places: readonly string[]): void

@@ -3,14 +3,16 @@
  * else is refused before any work is done for it. It sets no cookies, and logs no id of a place, no ticket and no address.
  */
 import { createServer, STATUS_CODES, type IncomingMessage, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Logger } from 'pino'
 import { WebSocketServer, type WebSocket } from 'ws'
 import type { RelayConfig } from '../../config/relay-settings.ts'
+import { clientFrom } from '../../http/address.ts'
 import { offersWebSocket } from '../../http/handshake.ts'
 import { ClientFinder } from '../../request/client-finder.ts'
 import { MAX_FRAME_BYTES } from '../protocol/relay-wire.ts'
+import { boundUnfinished, MAX_FRAGMENTS } from '../unfinished.ts'
 import { AddressSlots } from './address-slots.ts'
 import { readTarget, type Asked } from './asked.ts'
 import { ONLY_NODE, StoreAwayError, type Claims, type OtherNode } from './claims.ts'
@@ -30,6 +32,9 @@ const MAX_DAEMONS_PER_ADDRESS = 8
 
 /** Daemons' connections of one IPv4 address or IPv6 /64 that have no room yet, or get none. */
 const MAX_LONE_SEATS_PER_ADDRESS = 64
+
+/** Connections of one peer that is no proxy of ours, and that have not become WebSockets: each may take ten seconds for its request. */
+const MAX_STRANGERS_PER_ADDRESS = 128
 
 /** How often it is looked at which connections have waited or been silent for too long, in milliseconds. */
 const CHECK_MS = 1000
@@ -87,6 +92,9 @@ class Relay implements RunningRelay {
   readonly #devices = new AddressSlots(MAX_DEVICES_PER_ADDRESS)
   readonly #daemons = new AddressSlots(MAX_DAEMONS_PER_ADDRESS)
   readonly #loneSeats = new AddressSlots(MAX_LONE_SEATS_PER_ADDRESS)
+  readonly #strangerSlots = new AddressSlots(MAX_STRANGERS_PER_ADDRESS)
+  /** What gives a connection's slot back when it has become a WebSocket. */
+  readonly #strangers = new WeakMap<Duplex, () => void>()
   readonly #endChecks: () => void
   #isDraining = false
   readonly #sockets = new WebSocketServer({
@@ -94,6 +102,7 @@ class Relay implements RunningRelay {
     clientTracking: true, // to end those that are left when the relay stops
     handleProtocols: () => false,
     maxPayload: MAX_FRAME_BYTES,
+    maxFragments: MAX_FRAGMENTS,
     perMessageDeflate: false,
     allowSynchronousEvents: false, // one message in a turn, or a flood of small ones keeps others waiting
     skipUTF8Validation: true, // text is refused unread
@@ -128,6 +137,7 @@ class Relay implements RunningRelay {
       },
     )
     this.#server.maxConnections = MAX_CONNECTIONS
+    this.#server.on('connection', (socket) => this.#admitStranger(socket))
     this.#server.on('upgrade', (request, socket, head) => {
       socket.on('error', () => socket.destroy())
       this.#upgrade(request, socket, head).catch((error: unknown) => {
@@ -235,8 +245,9 @@ class Relay implements RunningRelay {
     if (this.#isDraining) return refuse('draining')
     const client = this.#clients.find(request)
     if (client === undefined) return refuse('badAddress')
-    const giveBack = this.#slotsOf(asked).take(client.budgetKey)
+    const giveBack = this.#slotsOf(asked).take(client)
     if (giveBack === undefined) return refuse('tooMany')
+    this.#strangers.get(socket)?.()
     socket.once('close', giveBack) // not earlier: a client that never ends its half of a closing keeps its slot
     const elsewhere = await this.#elsewhere(asked)
     if (socket.destroyed) return
@@ -246,12 +257,26 @@ class Relay implements RunningRelay {
     if (asked.kind === 'device' && elsewhere === undefined && this.#meetings.isFull(asked.place))
       return refuse('tooMany')
     this.#sockets.handleUpgrade(request, socket, head, (connection) => {
+      boundUnfinished(connection, socket)
       connection.on('error', ignore) // its close follows
       if (elsewhere !== undefined) this.#sendAway(connection, elsewhere)
       else if (asked.kind === 'daemon') this.#meetings.daemon(connection)
       else if (asked.kind === 'device') this.#meetings.device(connection, asked.place)
       else if (this.#meetings.seat(connection, asked.place, asked.ticket)) giveBack()
     })
+  }
+
+  /** Behind a proxy nobody knows yet whose connection it is: the proxy bounds those. */
+  #admitStranger(socket: Socket): void {
+    const peer = clientFrom(socket.remoteAddress ?? '', [], this.#config.trustedProxies)
+    if (peer === undefined || peer.viaProxy) return // it is gone already, or speaks for others
+    const giveBack = this.#strangerSlots.take(peer)
+    if (giveBack === undefined) {
+      socket.destroy()
+      return
+    }
+    this.#strangers.set(socket, giveBack)
+    socket.once('close', giveBack)
   }
 
   #slotsOf({ kind }: Asked): AddressSlots {

@@ -20,8 +20,35 @@ const CLAIMS_PER_QUESTION = 500
 /** How the keys of claims begin. The id of the place is hashed once more, so that nobody meets at a place who has read the store. */
 const KEY_PREFIX = 'workspace-gateway:relay:place:'
 
-/** KEYS are places, ARGV the name of this node and the time that a claim lives. 1 for each that this node has now. */
+/**
+ * How long a place stays where it was taken over, in milliseconds: two daemons with one key, or one that hops between nodes, move it no
+ * more often, because each move ends its rooms.
+ */
+const SETTLE_MS = 60_000
+
+/** How the keys begin that say that a place was taken over a short time ago. The rest is that of the claim's key. */
+const MOVED_PREFIX = 'workspace-gateway:relay:moved:'
+
+/**
+ * KEYS are places and, after all of them, what says that each was moved; ARGV the name of this node, the time that a claim lives, and the
+ * time that a place stays where it was taken over. 1 for each place that this node has now, and 0 for the rest of the keys.
+ */
 const CLAIM = `
+local have = {}
+local count = #KEYS / 2
+for i = 1, count do
+  local key, moved = KEYS[i], KEYS[count + i]
+  have[i], have[count + i] = 1, 0
+  if not redis.call('SET', key, ARGV[1], 'NX', 'PX', ARGV[2]) then
+    if redis.call('GET', key) == ARGV[1] then redis.call('PEXPIRE', key, ARGV[2])
+    elseif redis.call('SET', moved, '1', 'NX', 'PX', ARGV[3]) then redis.call('SET', key, ARGV[1], 'PX', ARGV[2])
+    else have[i] = 0 end
+  end
+end
+return have`
+
+/** The same without taking over. Nobody has shown the key of these places anew: it is this node that looks for what it had. */
+const CLAIM_FREE = `
 local have = {}
 for i, key in ipairs(KEYS) do
   if redis.call('SET', key, ARGV[1], 'NX', 'PX', ARGV[2]) then have[i] = 1
@@ -103,7 +130,11 @@ export class SharedClaims implements Claims {
         .map(async (id) => [id, await keyOf(id)] as const),
     )
     try {
-      for (const some of inPieces(wanted)) await this.#claimSome(some)
+      for (const some of inPieces(wanted)) {
+        const keys = some.map(([, key]) => key)
+        const moved = keys.map((key) => MOVED_PREFIX + key.slice(KEY_PREFIX.length))
+        await this.#claimSome(some, CLAIM, [...keys, ...moved])
+      }
     } catch (error) {
       this.#away(error)
     }
@@ -145,10 +176,14 @@ export class SharedClaims implements Claims {
     this.#store.close()
   }
 
-  async #claimSome(some: ReadonlyArray<readonly [place: string, key: string]>): Promise<void> {
+  async #claimSome(
+    some: ReadonlyArray<readonly [place: string, key: string]>,
+    script: string,
+    keys: readonly string[],
+  ): Promise<void> {
     const asked = this.#now() // before the question, so that we never believe to have it for longer than the store does
-    const keys = some.map(([, key]) => key)
-    const have = await this.#store.run(CLAIM, keys, [this.#value, String(CLAIM_MS)])
+    const times = [CLAIM_MS, SETTLE_MS].map(String)
+    const have = await this.#store.run(script, keys, [this.#value, ...times])
     this.#back()
     for (const [i, [place, key]] of some.entries())
       if (have[i] === 1) this.#claims.set(place, { key, until: asked + CLAIM_MS })
@@ -194,11 +229,22 @@ export class SharedClaims implements Claims {
 
   /** A store that was emptied has no owner for them: then they are claimed anew. */
   async #claimAgain(some: ReadonlyArray<readonly [place: string, key: string]>): Promise<void> {
-    for (const [place] of some) this.#claims.delete(place)
-    await this.#claimSome(some)
-    const lost = some.map(([place]) => place).filter((place) => !this.holds(place))
+    const places = some.map(([place]) => place)
+    for (const place of places) this.#claims.delete(place)
+    try {
+      await this.#claimSome(
+        some,
+        CLAIM_FREE,
+        some.map(([, key]) => key),
+      )
+    } catch (error) {
+      // Else nobody would ever say it: what is not among the claims does not lapse.
+      this.#drop(places, false)
+      throw error
+    }
+    const lost = places.filter((place) => !this.holds(place))
     if (lost.length === 0) return
-    this.#logger.error({ places: lost.length }, 'another node has places of this one')
+    this.#logger.warn({ places: lost.length }, 'another node has places of this one')
     this.#drop(lost, true)
   }
 
@@ -228,12 +274,16 @@ async function keyOf(place: string): Promise<string> {
   return KEY_PREFIX + toBase64Url(await sha256(utf8('workspace-gateway claim'), utf8(place)))
 }
 
+/** RFC 6455 section 5.5: the reason of a close, which the address becomes, has at most 123 bytes. */
+const MAX_URL_LENGTH = 123
+
 /** Reads the name of a node. What is in the store is checked, because it goes into a header and a reason. */
 function readOwner(value: string): OtherNode | undefined {
   try {
     const [url, machine]: unknown[] = JSON.parse(value) as unknown[]
     if (typeof url !== 'string' || typeof machine !== 'string') return undefined
     if (!/^[0-9a-z]{0,64}$/.test(machine)) return undefined
+    if (url.length > MAX_URL_LENGTH) return undefined
     return { url: parseRelayUrl(url), machine: machine === '' ? undefined : machine }
   } catch {
     return undefined

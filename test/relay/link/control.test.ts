@@ -1,6 +1,6 @@
 /** How does the link stay at the relay? It comes back after every end, with growing pauses, and follows only the relay's own nodes. */
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
+import { createServer, type AddressInfo, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { WebSocketServer, type WebSocket } from 'ws'
 import { fromBase64Url, type Bytes } from '../../../src/relay/protocol/bytes.ts'
@@ -120,6 +120,54 @@ t.test('a place that another node has is asked for again', async (t) => {
   link.clock.pass(5000)
   relay.controls[0]?.send(encodeRelayMessage({ kind: 'pong' }))
   t.equal(relay.heard.length, 2, 'once')
+})
+
+t.test('a relay that says so without end does not fill the log', async (t) => {
+  const relay = await madeUpRelay(t)
+  const { link } = await linkAt(t, relay.url)
+  await connected(link)
+  const { place } = await link.offer()
+  await eventually(() => relay.heard.length === 1, 'it sits')
+  for (let i = 0; i < 100; i++)
+    relay.controls[0]?.send(encodeRelayMessage({ kind: 'taken', places: [place] }))
+  relay.controls[0]?.send('text') // when this was heard, all before it was
+  await until('all was heard', () => link.log().includes('breaks a rule'))
+  t.equal(link.log().split('another node of the relay has').length, 2)
+})
+
+t.test('a relay that never comes to the end of its answer is left after ten seconds', async (t) => {
+  const sockets: Socket[] = []
+  const server = createServer((socket) => {
+    sockets.push(socket)
+    socket.on('error', () => {})
+    socket.write('HTTP/1.1 101 Switching Protocols\r\n')
+    const drip = setInterval(() => socket.write('X: y\r\n'), 500)
+    socket.once('close', () => clearInterval(drip))
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.close()
+    for (const socket of sockets) socket.destroy()
+  })
+  const { link } = await linkAt(t, `ws://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  await eventually(() => sockets.length === 1, 'it has dialled')
+  link.clock.pass(9999)
+  t.notMatch(link.log(), /the relay is away/)
+  link.clock.pass(1)
+  await until('it has given up', () => link.log().includes('the relay is away'))
+})
+
+t.test('a relay that sends a message without end is hung up on', async (t) => {
+  const relay = await madeUpRelay(t)
+  const { link } = await linkAt(t, relay.url)
+  await connected(link)
+  const [control] = relay.controls
+  for (let i = 0; i < 200; i++) {
+    control?.send(Buffer.alloc(1), { fin: false })
+    for (let k = 0; k < 40; k++) control?.pong(Buffer.alloc(125))
+  }
+  await until('it has hung up', () => link.log().includes('the relay is away'))
+  t.notMatch(link.log(), /breaks a rule/, 'before there was a message')
 })
 
 t.test('it pings when it has nothing to say, and dials again when it hears nothing', async (t) => {

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import t from 'tap'
+import { Backlog } from '../../../src/relay/link/backlog.ts'
 import { encodeMessage } from '../../../src/relay/protocol/messages.ts'
 import { RECORD } from '../../../src/relay/protocol/records.ts'
 import {
@@ -180,6 +181,56 @@ t.test('a device has eight channels at most: the oldest makes room', async (t) =
   for (let i = 0; i < 8; i++)
     await new TestDevice(await arrive(t, { paired, now: link.clock.now() })).welcomed()
   t.equal(await device.ended(), 'done')
+})
+
+t.test('when too much waits, the channel that keeps most is closed, and no other', async (t) => {
+  const relay = await relayFor(t)
+  const target = await targetFor(t, (socket) => void socket.write(Buffer.alloc(4_000_000)))
+  const backlog = new Backlog(450 * 1024)
+  const link = await linkFor(t, relay.url, { LINK_TARGET: target.url }, { backlog })
+  await connected(link)
+  const modest = await pairedDevice(t, await link.offer({ isApproved: true }))
+  const greedy = await pairedDevice(t, await link.offer({ isApproved: true }))
+  const held = modest.open({ isRead: false })
+  await eventually(() => held.size() > 200_000, 'one stream is held up by a device that reads not')
+  for (let i = 0; i < 3; i++) greedy.open({ isRead: false })
+  t.equal(await greedy.ended(), 'done')
+  t.match(greedy.end, { text: /too much waits/ })
+  await until('its connections are cut', () =>
+    target.sockets.slice(1).every(({ destroyed }) => destroyed),
+  )
+  t.match(link.log(), /"level":"warn".*the channel that keeps most is closed/)
+  held.stream.consumed(held.size())
+  const before = held.size()
+  await eventually(() => held.size() > before, 'the other one goes on')
+  t.equal(modest.end, undefined)
+  t.equal(target.sockets[0]?.destroyed, false)
+})
+
+t.test('what waits is counted by channel, and goes with it', (t) => {
+  const backlog = new Backlog(10_000)
+  const closed: string[] = []
+  const [a, b] = ['a', 'b'].map((name) => backlog.share(() => closed.push(name)))
+  const passed = a?.add(4000)
+  b?.add(4000)
+  t.same(closed, [])
+  passed?.()
+  t.equal(a?.bytes, 0)
+  a?.add(5000)
+  t.same(closed, ['a'], 'the largest')
+  passed?.()
+  a?.add(50_000)
+  t.same(closed, ['a'], 'what has ended counts no more')
+  for (let i = 0; i < 8; i++) b?.add(1)
+  t.same(closed, ['a'])
+  b?.add(1)
+  t.same(closed, ['a', 'b'], 'many small pieces are no less than a large one')
+  const c = backlog.share(() => closed.push('c'))
+  c.add(9000)
+  c.end()
+  backlog.share(() => closed.push('d')).add(9000)
+  t.same(closed, ['a', 'b'])
+  t.end()
 })
 
 t.test('a device that speaks as the daemon does is cut off', async (t) => {

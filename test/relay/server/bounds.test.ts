@@ -130,6 +130,47 @@ t.test('an address has eight devices and eight control connections, and no more'
   t.equal(await refusedWith(`${url}/v1/daemon`, from('nonsense').headers), 400)
 })
 
+t.test('a network of IPv6 has 128 devices, whichever of its /64 they are in', async (t) => {
+  const { url } = await relayFor(t, behindProxy)
+  const { daemon, path } = await seatedDaemon(url)
+  const places = [path]
+  for (let i = 0; i < 4; i++) {
+    const place = await newPlace()
+    await daemon.sit(place.key)
+    places.push(place.path)
+  }
+  const at = (i: number) => `2001:db8:1:${i.toString(16)}::1`
+  const devices: Peer[] = []
+  for (let i = 0; i < 128; i++)
+    devices.push(await new Peer(`${url}${places[i % places.length]}`, from(at(i))).open())
+  t.equal(await refusedWith(url + path, { 'X-Forwarded-For': at(200) }), 429)
+  t.equal(await opens(url + path, { 'X-Forwarded-For': '2001:db8:2::1' }), true, 'another network')
+  devices[0]?.socket.terminate()
+  await until('one has gone', () => opens(url + path, { 'X-Forwarded-For': at(200) }))
+})
+
+t.test('an address has 128 connections at most that ask for nothing yet', async (t) => {
+  const { address, url } = await relayFor(t, { RELAY_TRUSTED_PROXIES: 'none' })
+  const silent = Array.from({ length: 128 }, () => connect(address.port, '127.0.0.1'))
+  t.teardown(() => silent.forEach((socket) => socket.destroy()))
+  for (const socket of silent) {
+    socket.on('error', () => {})
+    if (socket.connecting) await once(socket, 'connect')
+  }
+  const isAnswered = () =>
+    exchange(address.port, 'GET /healthz HTTP/1.1\r\nHost: r\r\n\r\n').then(
+      (answer) => answer !== '',
+      () => false, // reset
+    )
+  t.equal(await isAnswered(), false)
+  for (const socket of silent.slice(0, 8)) socket.destroy()
+  await until('they have gone', isAnswered)
+  const daemons = await Promise.all(Array.from({ length: 8 }, () => new Daemon(url).open()))
+  t.equal(await isAnswered(), true, 'what has become a WebSocket counts no more')
+  for (const daemon of daemons) daemon.say({ kind: 'ping' })
+  for (const daemon of daemons) t.same(await daemon.hears(), { kind: 'pong' })
+})
+
 t.test('without a trusted proxy, nobody gets slots by claiming to be another', async (t) => {
   const { url } = await relayFor(t, { RELAY_TRUSTED_PROXIES: 'none' })
   for (let i = 0; i < 8; i++) await new Daemon(url, from(`203.0.113.${i}`)).open()
@@ -203,6 +244,38 @@ t.test('a message is binary and at most 64 KiB, or both sides are closed', async
   t.equal((await long.seat.closed)[0], 1009)
   t.same(await long.device.closed, [4404, 'the daemon has left'])
   t.same([text.seat.heard, long.device.heard], [[], []], 'nothing of it was passed')
+})
+
+t.test('a message that never ends is cut off before it holds on to much', async (t) => {
+  const { url, counts } = await relayFor(t, behindProxy)
+  const { daemon, path } = await seatedDaemon(url)
+  const { device, seat } = await roomAt(url, daemon, path)
+  // What is no message at all comes between: each read of the socket would be kept for one byte of the message.
+  for (let i = 0; i < 200; i++) {
+    device.socket.send(Buffer.alloc(1), { fin: false })
+    for (let k = 0; k < 40; k++) device.socket.pong(Buffer.alloc(125))
+  }
+  t.equal((await device.closed)[0], 1006)
+  t.equal((await seat.closed)[0], 1000)
+  const many = await roomAt(url, daemon, path)
+  for (let i = 0; i < 300; i++) many.device.socket.send(Buffer.alloc(1), { fin: false })
+  t.equal((await many.device.closed)[0], 1008, 'nor has it more than 256 fragments')
+  t.equal(counts.messages, 0)
+})
+
+t.test('messages in many pieces, with control frames between, are passed', async (t) => {
+  const { url } = await relayFor(t)
+  const { daemon, path } = await seatedDaemon(url)
+  const { device, seat } = await roomAt(url, daemon, path)
+  const piece = Buffer.alloc(256, 'x')
+  for (let i = 0; i < 40; i++) {
+    for (let k = 0; k < 255; k++) device.socket.send(piece, { fin: false })
+    device.socket.ping()
+    device.socket.send(piece, { fin: true })
+    t.equal((await seat.next()).length, 65_536)
+  }
+  for (let i = 0; i < 100; i++) device.send(Buffer.alloc(65_536))
+  for (let i = 0; i < 100; i++) t.equal((await seat.next()).length, 65_536)
 })
 
 t.test('a knock waits 30 seconds for the daemon, whatever the device sends', async (t) => {

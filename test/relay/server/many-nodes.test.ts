@@ -64,9 +64,6 @@ t.test('with many nodes', { skip: NO_REDIS }, async (t) => {
     const redis = await startRedis(t)
     const [a, b] = [await nodeOf(t, redis), await nodeOf(t, redis)]
     const { daemon, key, id, path } = await seatedDaemon(a.url)
-    const moved = await new Daemon(b.url).open()
-    t.same(await moved.sit(key), { kind: 'taken', places: [id] })
-    t.equal((await new Peer(b.url + path).closed)[0], 4421)
     const again = await new Daemon(a.url).open()
     t.same(
       await again.sit(key),
@@ -76,9 +73,68 @@ t.test('with many nodes', { skip: NO_REDIS }, async (t) => {
     daemon.socket.close()
     again.socket.close()
     await until('the place is free', async () => (await redis.all()).size === 0)
+    const moved = await new Daemon(b.url).open()
     t.same(await moved.sit(key), { kind: 'seated', places: [id] })
     t.same(await new Peer(a.url + path).closed, [4421, b.publicUrl])
+    t.same(await redis.settling(), [], 'a place that was free was taken over from nobody')
     await roomAt(b.url, moved, path)
+  })
+
+  t.test('a daemon whose old connection is dead gets its place at another node', async (t) => {
+    const redis = await startRedis(t)
+    const [a, b] = [await nodeOf(t, redis), await nodeOf(t, redis)]
+    const { daemon: dead, key, id, path } = await seatedDaemon(a.url)
+    const { device: old } = await roomAt(a.url, dead, path)
+    dead.socket.pause() // as one whose network is gone: nothing ends the connection
+    const daemon = await new Daemon(b.url).open()
+    t.same(await daemon.sit(key), { kind: 'seated', places: [id] })
+    t.match([...(await redis.all()).values()], [new RegExp(b.publicUrl)])
+    await roomAt(b.url, daemon, path)
+    a.clock.pass(3000) // its renewal finds another name
+    t.equal((await old.closed)[0], 1012)
+    t.same(await new Peer(a.url + path).closed, [4421, b.publicUrl])
+    t.equal(a.sizes.places, 0)
+    t.match([...(await redis.all()).values()], [new RegExp(b.publicUrl)], 'A takes nothing back')
+    dead.socket.terminate()
+    await until('A has noticed', () => a.sizes.daemons === 0)
+    t.match([...(await redis.all()).values()], [new RegExp(b.publicUrl)], 'nor gives it up')
+    await roomAt(b.url, daemon, path)
+  })
+
+  t.test('two daemons with one key do not pull their place to and fro', async (t) => {
+    const redis = await startRedis(t)
+    const [a, b] = [await nodeOf(t, redis), await nodeOf(t, redis)]
+    const { daemon, key, id, path } = await seatedDaemon(a.url)
+    const second = await new Daemon(b.url).open()
+    t.same(await second.sit(key), { kind: 'seated', places: [id] })
+    a.clock.pass(3000)
+    t.same(await daemon.hears(), { kind: 'taken', places: [id] })
+    const more = await newPlace()
+    daemon.say({ kind: 'sit', keys: [key, more.key] })
+    t.same(await daemon.hears(), { kind: 'seated', places: [more.id] }, 'others are not held up')
+    t.same(await daemon.hears(), { kind: 'taken', places: [id] }, 'not again so soon')
+    const [settling = 0] = await redis.settling()
+    t.ok(settling > 0 && settling <= 60_000, 'within a minute it can')
+    await roomAt(b.url, second, path)
+    await redis.settle()
+    t.same(await daemon.sit(key), { kind: 'seated', places: [id] })
+    b.clock.pass(3000)
+    t.same(await second.hears(), { kind: 'taken', places: [id] })
+    t.same(await second.sit(key), { kind: 'taken', places: [id] })
+    await roomAt(a.url, daemon, path)
+  })
+
+  t.test('whoever knows the id of a place moves nothing', async (t) => {
+    const redis = await startRedis(t)
+    const [a, b] = [await nodeOf(t, redis), await nodeOf(t, redis)]
+    const { daemon, id, path } = await seatedDaemon(a.url)
+    const before = await redis.all()
+    const stranger = await new Daemon(b.url).open()
+    await stranger.sit(Buffer.concat([id, id]))
+    stranger.say({ kind: 'leave', places: [id] })
+    t.same(await new Peer(b.url + path).closed, [4421, a.publicUrl])
+    for (const [claim, value] of before) t.equal((await redis.all()).get(claim), value)
+    await roomAt(a.url, daemon, path)
   })
 
   t.test('the store has neither ids of places nor their keys', async (t) => {
@@ -147,7 +203,6 @@ t.test('with many nodes', { skip: NO_REDIS }, async (t) => {
       await redis.empty() // what would have happened meanwhile
       const elsewhere = await new Daemon(b.url).open()
       t.same(await elsewhere.sit(key), { kind: 'seated', places: [id] })
-      t.same(await daemon.sit(key), { kind: 'taken', places: [id] })
       t.same(await new Peer(a.url + path).closed, [4421, b.publicUrl])
     },
   )
@@ -163,10 +218,35 @@ t.test('with many nodes', { skip: NO_REDIS }, async (t) => {
     t.equal((await device.closed)[0], 1012)
     t.match([...(await redis.all()).values()].join(' '), 'c.relay', 'and takes nothing away')
     t.same(await new Peer(a.url + path).closed, [4421, 'wss://c.relay.example.com'])
-    for (const nonsense of ['', '[]', '["javascript:1",""]', `["wss://x.example.com","a;b"]`]) {
+    const long = JSON.stringify([`wss://${'a.'.repeat(70)}example.com`, ''])
+    for (const nonsense of [
+      long,
+      'null',
+      '',
+      '[]',
+      '["javascript:1",""]',
+      `["wss://x.example.com","a;b"]`,
+    ]) {
       await redis.takeAll(nonsense)
       t.equal((await new Peer(a.url + path).closed)[0], 4404, `believes no value of ${nonsense}`)
     }
+  })
+
+  t.test('a store that fails while places are claimed again keeps no daemon waiting', async (t) => {
+    const redis = await startRedis(t)
+    const a = await nodeOf(t, redis)
+    const { daemon, key, id, path } = await seatedDaemon(a.url)
+    const { device, seat } = await roomAt(a.url, daemon, path)
+    await redis.empty()
+    await redis.refuses('set') // what is there can be looked at, and nothing can be claimed
+    a.clock.pass(3000)
+    t.same(await daemon.hears(), { kind: 'taken', places: [id] }, 'it is told, and can try again')
+    device.send(Buffer.from('still here'))
+    t.equal(String(await seat.next()), 'still here')
+    t.same(await daemon.sit(key), { kind: 'taken', places: [id] })
+    await redis.refuses(undefined)
+    t.same(await daemon.sit(key), { kind: 'seated', places: [id] })
+    await roomAt(a.url, daemon, path)
   })
 
   t.test('claims live on, and a store that was emptied gets them again', async (t) => {
