@@ -229,6 +229,29 @@ t.test('a lost connection comes back, with the terminal', async (t) => {
   await shows(page, /again 2/)
 })
 
+t.test('a phone that slept notices at once that its connection is dead', async (t) => {
+  const { link, relay, daemon } = await start(t)
+  const { page } = await open(t, await link())
+  await pair(page)
+  await button(page, 'Open the terminal').click()
+  await shows(page, /\$/)
+  const { knocks } = relay
+  relay.change = (frame) => (relay.knocks === knocks ? undefined : frame)
+  await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`)
+  await daemon.welcomed(2)
+  await page.locator('.notice').waitFor({ state: 'hidden' })
+  await page.keyboard.type('echo "awake $((1+1))"\n')
+  await shows(page, /awake 2/)
+
+  await page.keyboard.type('exit\n')
+  await page.getByText('The shell has ended.').waitFor()
+  relay.cut()
+  await daemon.welcomed(3)
+  await button(page, 'Back').click()
+  await connection(page, 'Connected')
+  t.equal(await page.locator('.terminal-view').count(), 0, 'a shell that has ended stays so')
+})
+
 /** A browser that keeps no X25519 keys, as Safari did: it takes them, and gives back nothing. */
 const LOSES_KEYS = `{
   const put = IDBObjectStore.prototype.put

@@ -4,7 +4,7 @@ const DATABASE = 'workspace-gateway-remote'
 const STORE = 'devices'
 
 /** The records. A browser is one device, so there is one pairing for each origin; the trial is what keys are tried with. */
-export type RecordName = 'this-device' | 'trial'
+type RecordName = 'this-device' | 'trial'
 
 /** A place in which values are kept. */
 export interface Shelf {

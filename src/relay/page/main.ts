@@ -50,9 +50,32 @@ class RemotePage {
     }
   }
 
-  /** The network is back, or somebody looks. */
+  /**
+   * The network is back, or somebody looks. A phone that slept may have lost its connection without being told, so the workspace is asked
+   * for a sign of life.
+   */
   wake(): void {
-    if (!document.hidden) this.#connection?.retryNow()
+    const connection = this.#connection
+    if (document.hidden || connection === undefined) return
+    connection.retryNow()
+    if (connection.state.kind === 'open') void this.#look(connection)
+  }
+
+  async #look(connection: RemoteConnection): Promise<void> {
+    const signal = AbortSignal.timeout(SIGN_OF_LIFE_MS)
+    try {
+      const answer = await connection.fetch({ path: LIVE, method: 'HEAD', signal })
+      await answer.body.cancel()
+    } catch {
+      const isStill = connection === this.#connection && connection.state.kind === 'open'
+      if (signal.aborted && isStill) this.#meetAnew(connection)
+    }
+  }
+
+  #meetAnew(connection: RemoteConnection): void {
+    this.#connection = undefined
+    connection.close()
+    this.#goOn()
   }
 
   async #readPairing(): Promise<void> {
@@ -136,7 +159,7 @@ class RemotePage {
     switch (state.kind) {
       case 'open':
         if (this.#terminal === undefined) this.#showHome()
-        else this.#terminal.reconnect()
+        else if (this.#connection !== undefined) this.#terminal.reconnect(this.#connection)
         break
       case 'waiting': {
         const screen = { code: state.code, lasting: this.#lasting }
@@ -201,8 +224,9 @@ class RemotePage {
     if (device === undefined || connection === undefined || this.#shown === 'home') return
     const screen = homeScreen({
       ...{ device, lasting: this.#lasting },
-      fetch: (request) => connection.fetch(request),
-      onTerminal: () => this.#openTerminal(connection),
+      // The screen stays when the connection is replaced.
+      fetch: (request) => (this.#connection ?? connection).fetch(request),
+      onTerminal: () => this.#openTerminal(this.#connection ?? connection),
       onForget: () => this.#forget(),
     })
     this.#show('home', screen)
@@ -211,7 +235,7 @@ class RemotePage {
   #openTerminal(connection: RemoteConnection): void {
     this.#terminal = openTerminalScreen(connection, () => {
       this.#terminal = undefined
-      this.#changed(connection.state)
+      this.#changed((this.#connection ?? connection).state)
       part('main').querySelector<HTMLElement>('#terminal button')?.focus()
     })
   }
@@ -254,6 +278,12 @@ class RemotePage {
     globalThis.scrollTo(0, 0)
   }
 }
+
+/** How long the workspace may take for a sign of life, in milliseconds. */
+const SIGN_OF_LIFE_MS = 5000
+
+/** Answered by a gateway at once; another service answers something, which is as good. */
+const LIVE = '/_gateway/live'
 
 const TOO_OLD =
   'This browser cannot do what the encryption needs (X25519 in WebCrypto). Use Chrome 133, Firefox 130 or Safari 17.4, or a newer one, over HTTPS.'

@@ -31,8 +31,8 @@ export function forgetTerminal(): void {
 
 /** A terminal that is on the screen. */
 export interface TerminalScreen {
-  /** The connection is open again: the shell is asked for once more. */
-  reconnect(): void
+  /** The connection, or another one, is open: the shell is asked for again, unless it has ended by itself. */
+  reconnect(connection: RemoteConnection): void
   /** The connection was lost, for the reason that is shown. */
   lost(text: string): void
   close(): void
@@ -47,10 +47,14 @@ export function openTerminalScreen(
 }
 
 class OpenScreen implements TerminalScreen {
-  readonly #connection: RemoteConnection
+  #connection: RemoteConnection
   readonly #onLeave: () => void
   readonly #view: TerminalView
   #terminal: RemoteTerminal | undefined
+  /** Whether the shell is asked for again when there is a connection. */
+  #isLost = false
+  /** Whether the shell has ended by itself, or could not be opened. */
+  #isOver = false
   /** Counts the attempts, so that what an older one brings is not shown. */
   #attempt = 0
 
@@ -66,12 +70,15 @@ class OpenScreen implements TerminalScreen {
     void this.#open()
   }
 
-  reconnect(): void {
-    if (this.#terminal === undefined) void this.#open()
+  reconnect(connection: RemoteConnection): void {
+    this.#connection = connection
+    if (this.#isLost) void this.#open()
   }
 
   lost(text: string): void {
+    if (this.#isOver) return
     this.#attempt++
+    this.#isLost = true
     this.#terminal = undefined
     this.#view.say(text)
   }
@@ -90,6 +97,8 @@ class OpenScreen implements TerminalScreen {
   async #open(): Promise<void> {
     const attempt = ++this.#attempt
     const isCurrent = () => attempt === this.#attempt
+    this.#isLost = false
+    this.#isOver = false
     this.#view.say('Opening the terminal…')
     try {
       const { columns, rows } = this.#view
@@ -110,14 +119,19 @@ class OpenScreen implements TerminalScreen {
     } catch (error) {
       if (!isCurrent()) return
       if (error instanceof TerminalWantsError) this.#askFor(error)
-      else this.#view.say(textOf(error), true)
+      else this.#end(textOf(error))
     }
   }
 
   #ended({ isOver, reason }: TerminalEnd): void {
-    this.#terminal = undefined
     const text = isOver ? 'the shell has ended' : reason || 'the connection to the shell has ended'
-    this.#view.say(textOf(text), true)
+    this.#end(textOf(text))
+  }
+
+  #end(text: string): void {
+    this.#terminal = undefined
+    this.#isOver = true
+    this.#view.say(text, true)
   }
 
   #askFor({ want }: TerminalWantsError): void {
