@@ -27,6 +27,7 @@ While it runs
   npm run sessions -- list       who is signed in; "-- end --all" signs everybody out
   npm run api-token -- create --name ci
                                  a token for a program; "-- list", "-- revoke ci"
+  npm run pair -- --sub me       a link that pairs a device; "npm run devices -- list" shows and approves
   npm run vault -- list          the entries of the vault; "-- audit" shows who used them
 
 Settings are environment variables; docs/configuration.md lists them. These matter here:

@@ -15,16 +15,21 @@ const STOP_MS = 3000
 const LAST_WORDS = 2000
 
 /**
- * Waits until a program accepts connections on its Unix socket.
+ * Waits until a program is ready.
  * @param program its name in messages
+ * @param ready the Unix socket on which it then accepts connections, or tells whether it is ready
  * @throws {Error} with its last words when it cannot be run, ends early, or does not start in time
  */
-export async function hasStarted(program: string, child: Child, socket: string): Promise<void> {
+export async function hasStarted(
+  program: string,
+  child: Child,
+  ready: string | (() => boolean),
+): Promise<void> {
   const lastWords = keepLastWords(child)
   const started = new AbortController()
   try {
     await Promise.race([
-      acceptsConnections(socket, started.signal),
+      isReady(ready, started.signal),
       failure(child, program, lastWords, started.signal),
     ])
   } finally {
@@ -37,8 +42,10 @@ export function endWords(code: number | null, signal: NodeJS.Signals | null): st
   return signal ?? `exit code ${code}`
 }
 
-async function acceptsConnections(path: string, signal: AbortSignal): Promise<void> {
-  while (!(await canConnect({ path }, START_MS))) await delay(RETRY_MS, undefined, { signal })
+async function isReady(ready: string | (() => boolean), signal: AbortSignal): Promise<void> {
+  const look =
+    typeof ready === 'string' ? () => canConnect({ path: ready }, START_MS) : async () => ready()
+  while (!(await look())) await delay(RETRY_MS, undefined, { signal })
 }
 
 async function failure(
@@ -52,7 +59,7 @@ async function failure(
     ([code, killedBy]) =>
       `ended while starting (${endWords(code as number | null, killedBy as NodeJS.Signals | null)})`,
   )
-  const silent = delay(START_MS, `accepted no connection within ${START_MS / 1000} s`, { signal })
+  const silent = delay(START_MS, `was not ready within ${START_MS / 1000} s`, { signal })
   let what
   try {
     what = await Promise.race([ended, silent])

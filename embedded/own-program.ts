@@ -15,13 +15,13 @@ export const FIRST_FREE_DESCRIPTOR = 4
 /** Options of a program. */
 export interface OwnProgramOptions {
   /** The command of `workspace-gateway` that it runs. */
-  readonly command: 'terminals' | 'vault'
+  readonly command: 'link' | 'relay' | 'terminals' | 'vault'
   /** Its name in messages, with an article. */
   readonly name: string
   /** Its environment. What its compiled code is cached in is added: a folder beside `logFile`. */
   readonly env: Environment
-  /** The Unix socket that it opens when it is ready. */
-  readonly socket: string
+  /** The Unix socket that it opens when it is ready, or tells whether it is ready. */
+  readonly ready: string | (() => boolean)
   /** The file to which its standard output is appended (mode 600). */
   readonly logFile: string
   /** An open file that it inherits as {@link FIRST_FREE_DESCRIPTOR}. It stays open in this process. Default: none. */
@@ -31,7 +31,7 @@ export interface OwnProgramOptions {
 }
 
 /**
- * Starts a program, and resolves when it accepts connections.
+ * Starts a program, and resolves when it is ready.
  * @returns a function that ends it, and resolves when it has ended
  * @throws {Error} with the program's last words when it does not start; nothing is left running
  */
@@ -39,7 +39,7 @@ export async function startOwnProgram({
   command,
   name,
   env,
-  socket,
+  ready,
   logFile,
   descriptor,
   onUnexpectedExit,
@@ -62,7 +62,7 @@ export async function startOwnProgram({
     process.off('exit', endWithUs)
   }
   try {
-    await hasStarted(name, child, socket)
+    await hasStarted(name, child, ready)
   } catch (error) {
     await close()
     throw error

@@ -37,7 +37,7 @@ export async function startTerminalKeeper({
   }
   try {
     const end = await startOwnProgram({
-      ...{ command: 'terminals', name: 'The keeper of terminals', socket },
+      ...{ command: 'terminals', name: 'The keeper of terminals', ready: socket },
       env: { ...env, TERMINALS_SOCKET: socket, TERMINALS_TTYD_URL: terminal },
       ...rest,
     })

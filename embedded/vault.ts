@@ -53,7 +53,7 @@ export async function startVault({
         VAULT_AGENTS: `${AGENT}:${process.getuid?.() ?? 0}`,
         VAULT_MASTER_KEY_FD: String(FIRST_FREE_DESCRIPTOR),
       },
-      socket: agentSocket(doors, AGENT), // opened last, when the file could be read
+      ready: agentSocket(doors, AGENT), // opened last, when the file could be read
       logFile,
       descriptor: key,
     })

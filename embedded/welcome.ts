@@ -2,6 +2,7 @@
 import { relative } from 'node:path'
 import type { NamedService } from './named-services.ts'
 import { STATE_FOLDER } from './running-workspace.ts'
+import { userName } from './sign-in.ts'
 import type { VaultOutcome } from './vault-beside.ts'
 import type { Workspace } from './workspace.ts'
 
@@ -50,6 +51,8 @@ export function welcomeText(
       `A stand-in of Hubcode's daemon answers those who are signed in at ${origin}/_code/.`,
     )
   if (workspace.vault !== null) lines.push('', ...vaultLines(workspace.vault, inFolder))
+  if (workspace.relayProblem !== undefined)
+    lines.push('', ...relayLines(workspace.relayProblem, inFolder))
   lines.push('', 'Ctrl+C stops it.')
   return `\n${lines.map((line) => (line === '' ? '' : `  ${line}`)).join('\n')}\n\n`
 }
@@ -84,6 +87,21 @@ function vaultLines({ problem, unused }: VaultOutcome, inFolder: readonly string
       `It does not use ${unused.join(', ')}: a vault of your own is named with GATEWAY_VAULT_SOCKETS.`,
     )
   return lines
+}
+
+/** How to pair a device, or why that is not possible. */
+function relayLines(problem: string | null, inFolder: readonly string[]): string[] {
+  if (problem !== null)
+    return [
+      'The relay does not run, and everything else does:',
+      ...problem.split('\n').map((line) => `  ${line}`),
+    ]
+  return [
+    'A device reaches the workspace through a relay that cannot read along. This prints a link that pairs one:',
+    `  ${[...inFolder, `npm run --silent pair -- --sub ${quoted(userName())}`].join(' ')}`,
+    'and this shows the devices, and approves the new one:',
+    `  ${[...inFolder, 'npm run --silent devices -- list'].join(' ')}`,
+  ]
 }
 
 /** The names as a list in a sentence: `the dashboard, the agent and the terminal`. */

@@ -18,6 +18,7 @@ import type { NamedService } from './named-services.ts'
 import { SOCKET_PATH_BYTES } from './private-folder.ts'
 import { runningWorkspace, STATE_FOLDER } from './running-workspace.ts'
 import { originOf, SESSION_SECONDS, userName } from './sign-in.ts'
+import { startRelayBeside } from './relay-beside.ts'
 import { startStatsServer } from './stats-server.ts'
 import { shellEnvironment, startTerminal, type RunningTerminal } from './terminal.ts'
 import { startTerminalKeeper } from './terminal-keeper.ts'
@@ -36,6 +37,8 @@ export interface Workspace {
   readonly hasDaemon: boolean
   /** What became of the vault that was started here, or null when the user named one. */
   readonly vault: VaultOutcome | null
+  /** Why no relay runs here, for a person; null when it runs, undefined when the user has a link of their own. */
+  readonly relayProblem: string | null | undefined
   /** How long the link signs in for. */
   readonly sessionSeconds: number
   /** The folder that keeps the sessions and secrets. */
@@ -74,17 +77,19 @@ export async function startWorkspace(
   const logFile = join(stateDir, 'gateway.log')
   const secret = secretFor(settings, stateDir)
   const vault = startVaultBeside(settings, onTrouble)
+  const relay = startRelayBeside(settings, onTrouble)
   const parts = { settings, vault, onTrouble }
   const standIns = await startStandIns(stateDir, parts).catch(async (error: unknown) => {
-    await vault.close()
+    await Promise.all([vault.close(), relay.close()])
     throw error
   })
   try {
     const { gateway, config } = await startOnFreePort(
-      { ...settings, ...secret, ...standIns.urls, ...vault.settings },
+      { ...settings, ...secret, ...standIns.urls, ...vault.settings, ...relay.settings },
       logFile,
     )
     const origin = originOf(gateway.address.port)
+    relay.startLink(origin)
     return {
       workspace: config.workspace,
       origin,
@@ -94,15 +99,16 @@ export async function startWorkspace(
       terminal: standIns.terminal,
       hasDaemon: standIns.urls['GATEWAY_DAEMON_URL'] !== undefined,
       vault: await vault.outcome,
+      relayProblem: await relay.problem,
       named: namedServices(config, settings),
       logFile,
       async close() {
         await gateway.close()
-        await Promise.all([standIns.close(), vault.close()])
+        await Promise.all([standIns.close(), vault.close(), relay.close()])
       },
     }
   } catch (error) {
-    await Promise.all([standIns.close(), vault.close()])
+    await Promise.all([standIns.close(), vault.close(), relay.close()])
     throw error
   }
 }
@@ -235,7 +241,9 @@ function daemonOptions(stateDir: string, { HUBCODE_HOME: home }: Environment) {
 /** The environment of the keeper of terminals: its own settings, and nothing of the gateway's, which include secrets. */
 function keeperEnvironment(settings: Environment): Environment {
   return Object.fromEntries(
-    Object.entries(settings).filter(([name]) => !/^(?:GATEWAY_|VAULT_|npm_)/.test(name)),
+    Object.entries(settings).filter(
+      ([name]) => !/^(?:GATEWAY_|LINK_|RELAY_|VAULT_|npm_)/.test(name),
+    ),
   )
 }
 

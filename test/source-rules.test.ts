@@ -33,13 +33,14 @@ t.test(
       onRequestPath(/\brequest\b.*from 'node:http'/),
       [
         'src/relay/link/gateway-notices.ts',
+        'src/relay/target/forward.ts',
         'src/services/ask-door.ts',
         'src/sockets/dial.ts',
         'src/terminals/ask-keeper.ts',
         'src/terminals/keeper/plain-requests.ts',
         'src/vault/forward/ask-service.ts',
       ],
-      'the link tells the gateway; asks a service for a WebSocket, and the keeper of terminals for its list; the keeper asks ttyd; a program asks the vault or the link, and the vault the fixed origin of an entry',
+      'the link tells the gateway, and asks a service for a device; the gateway asks a service for a WebSocket, and the keeper of terminals for its list; the keeper asks ttyd; a program asks the vault or the link, and the vault the fixed origin of an entry',
     )
     t.same(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),

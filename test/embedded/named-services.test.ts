@@ -68,6 +68,7 @@ t.test('a service that does not respond is reported, with what to do', (t) => {
     stateDir: '/x',
     terminal: null,
     hasDaemon: false,
+    relayProblem: undefined,
     vault: null,
     named: [],
     logFile: '/x',

@@ -435,12 +435,14 @@ t.test('a configured service gets no stand-in', async (t) => {
   await once(service, 'listening')
   const url = `http://127.0.0.1:${(service.address() as AddressInfo).port}`
   const state = join(t.testdir(), 'elsewhere')
+  const socketFolder = temporaryFolder(t)
   const { child, welcome, folder, ended } = start(t, {
     GATEWAY_PORT: '0',
     GATEWAY_DASHBOARD_URL: url,
     GATEWAY_TERMINAL_URL: url,
     GATEWAY_STATE_DIR: state,
     GATEWAY_VAULT_SOCKETS: '/run/of-my-own',
+    GATEWAY_LINK_SOCKET: join(socketFolder, 'link.sock'),
     GATEWAY_JWT_SECRET: 'a secret of my own that is long enough',
     GATEWAY_WORKSPACE: 'houston',
   })
@@ -448,6 +450,7 @@ t.test('a configured service gets no stand-in', async (t) => {
   t.notMatch(text, 'password')
   t.notMatch(text, 'GATEWAY_JWT_SECRET')
   t.notMatch(text, 'vault', 'the vault of my own is not for trying')
+  t.notMatch(text, 'npm run --silent pair', 'nor is the link of my own')
   t.match(text, 'GATEWAY_STATE_DIR=elsewhere npm run sign-in-link')
   const headers = await cookieFrom(link)
   t.equal(await (await fetch(origin, { headers })).text(), 'mine')

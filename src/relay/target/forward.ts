@@ -1,11 +1,6 @@
 /** How does a request that may pass reach the service, and the response its device? On a connection of its own, streamed both ways. */
-import {
-  request as httpRequest,
-  STATUS_CODES,
-  type ClientRequest,
-  type IncomingMessage,
-  type ServerResponse,
-} from 'node:http'
+import { request, STATUS_CODES } from 'node:http'
+import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import { pipeline, type Duplex } from 'node:stream'
 import { serviceDetail } from '../../answers/details.ts'
 import { fixedRetryAfter, GatewayError, upstreamErrorFrom } from '../../answers/errors.ts'
@@ -39,7 +34,7 @@ export interface Forwarded extends Passed {
 
 /** Forwards a plain request. Its response is the last of its connection, because a stream of a device has one request. */
 export function forwardRequest(forwarded: Forwarded, response: ServerResponse): void {
-  const { request, requestId } = forwarded
+  const { request: incoming, requestId } = forwarded
   const outgoing = openRequest(forwarded, false)
   outgoing.on('response', (answer) => {
     response.writeHead(answer.statusCode ?? 502, responseHeaders(answer, forwarded))
@@ -54,7 +49,7 @@ export function forwardRequest(forwarded: Forwarded, response: ServerResponse): 
   })
   response.on('close', () => outgoing.destroy())
   // What goes wrong here is an error of `outgoing`, or the device has left.
-  pipeline(request, outgoing, () => {})
+  pipeline(incoming, outgoing, () => {})
 }
 
 /**
@@ -111,12 +106,12 @@ export function endWith(socket: Duplex, error: ProblemSource, requestId: string)
 
 /** Begins the request to the service: the device's headers, filtered, with the `Host` of this machine, as for a service of the gateway. */
 function openRequest(
-  { request, path, requestId, destination: { address, pageOrigin } }: Forwarded,
+  { request: asked, path, requestId, destination: { address, pageOrigin } }: Forwarded,
   upgrade: boolean,
 ): ClientRequest {
   const listener = listenerOf(address)
-  const { method = 'GET', rawHeaders } = request
-  const outgoing = httpRequest({
+  const { method = 'GET', rawHeaders } = asked
+  const outgoing = request({
     ...('path' in listener ? { socketPath: listener.path } : listener),
     ...{ path, method, agent: false, setHost: false },
     headers: [
