@@ -56,7 +56,7 @@ class Shell {
   readonly #say: Say
   /** By which a keeper of terminals knows the shell again. */
   readonly #tab = toBase64Url(randomBytes(16))
-  #password: Password | undefined
+  #credentials: Password | undefined
   #wrong = 0
   #lost = 0
 
@@ -88,7 +88,7 @@ class Shell {
     const ended = Promise.withResolvers<TerminalEnd | 'left'>()
     const options = {
       ...{ columns: this.#own.columns, rows: this.#own.rows },
-      ...{ password: this.#password, tab: this.#tab },
+      ...{ password: this.#credentials, tab: this.#tab },
       onOutput: (bytes: Uint8Array) => this.#own.show(bytes),
       onClose: (end: TerminalEnd) => ended.resolve(end),
     }
@@ -121,10 +121,10 @@ class Shell {
   async #answer({ want, message }: TerminalWantsError): Promise<void> {
     this.#own.release()
     if (want === 'password') {
-      if (this.#password !== undefined) this.#wrongPassword()
+      if (this.#credentials !== undefined) this.#wrongPassword()
       const user = await this.#own.ask('User of the terminal: ')
       const password = await this.#own.ask('Password of the terminal: ', true)
-      this.#password = { user, password }
+      this.#credentials = { user, password }
       return
     }
     this.#say(messageText(message))
@@ -139,7 +139,7 @@ class Shell {
 
   #wrongPassword(): void {
     this.#own.release()
-    this.#password = undefined
+    this.#credentials = undefined
     this.#countWrong(new RemoteError('refused', 'the terminal refuses this password'))
   }
 
