@@ -1,5 +1,5 @@
 /** How does a request that may pass reach the service, and the response its device? On a connection of its own, streamed both ways. */
-import { request, STATUS_CODES } from 'node:http'
+import { request as askHttp, STATUS_CODES } from 'node:http'
 import type { ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
 import { pipeline, type Duplex } from 'node:stream'
 import { serviceDetail } from '../../answers/details.ts'
@@ -106,12 +106,12 @@ export function endWith(socket: Duplex, error: ProblemSource, requestId: string)
 
 /** Begins the request to the service: the device's headers, filtered, with the `Host` of this machine, as for a service of the gateway. */
 function openRequest(
-  { request: asked, path, requestId, destination: { address, pageOrigin } }: Forwarded,
+  { request, path, requestId, destination: { address, pageOrigin } }: Forwarded,
   upgrade: boolean,
 ): ClientRequest {
   const listener = listenerOf(address)
-  const { method = 'GET', rawHeaders } = asked
-  const outgoing = request({
+  const { method = 'GET', rawHeaders } = request
+  const outgoing = askHttp({
     ...('path' in listener ? { socketPath: listener.path } : listener),
     ...{ path, method, agent: false, setHost: false },
     headers: [
