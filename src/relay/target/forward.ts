@@ -34,7 +34,7 @@ export interface Forwarded extends Passed {
 
 /** Forwards a plain request. Its response is the last of its connection, because a stream of a device has one request. */
 export function forwardRequest(forwarded: Forwarded, response: ServerResponse): void {
-  const { request: incoming, requestId } = forwarded
+  const { request, requestId } = forwarded
   const outgoing = openRequest(forwarded, false)
   outgoing.on('response', (answer) => {
     response.writeHead(answer.statusCode ?? 502, responseHeaders(answer, forwarded))
@@ -49,7 +49,7 @@ export function forwardRequest(forwarded: Forwarded, response: ServerResponse): 
   })
   response.on('close', () => outgoing.destroy())
   // What goes wrong here is an error of `outgoing`, or the device has left.
-  pipeline(incoming, outgoing, () => {})
+  pipeline(request, outgoing, () => {})
 }
 
 /**
