@@ -5,6 +5,12 @@
 # The vault is the same image too: command "vault", user "vault", a volume at /data/vault, and the one at /run/workspace. Its doors
 # there are for the agents coder (uid 1001) and ops (1002), VAULT_AGENTS=coder:1001,ops:1002; the gateway's container gets
 # GATEWAY_VAULT_SOCKETS=/run/workspace/vault (docs/vault.md).
+# So is the link to a relay (docs/relay.md): command "link", user "gateway" as of the gateway itself, because it opens the gateway's
+# socket, the volume at /run/workspace, and one of its own at /data/gateway/link. It gets LINK_RELAY_URL, GATEWAY_WORKSPACE,
+# GATEWAY_DOMAIN and GATEWAY_LINK_SOCKET=/run/workspace/link.sock, and none of the gateway's secrets; the gateway's container gets
+# that socket too, and GATEWAY_LINK_OWNER_SOCKET=/run/workspace/link-owner.sock.
+# A relay is the image with the command "relay", on another machine, with its port 7654 behind a proxy with a certificate, and no
+# volume (examples/fly/relay.toml). The health check below is the gateway's: give the other containers --no-healthcheck.
 ARG BASE_IMAGE=docker.io/library/node:24-slim
 
 FROM ${BASE_IMAGE} AS build

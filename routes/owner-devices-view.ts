@@ -62,6 +62,17 @@ function deviceRow(device: Device): Html {
   </li>`
 }
 
+/**
+ * What letting a device in means, without a full stop. A page of the dashboard could have sent the form with another device, so the
+ * sentence says which one it is. The name stands last, because the device chose it.
+ */
+export function letInSentence(device: Device | undefined): string {
+  if (device === undefined) return 'Let a device in, as you'
+  const { id, name, code } = device
+  const shows = code === null ? 'is not connected now' : `shows the code ${code}`
+  return `Let in, as you, the device that ${shows}: ${id.slice(0, 8)}, “${name}”`
+}
+
 /** What the owner compares: a device of somebody else shows another code, or none. */
 function codeOf(code: string | null): Html {
   return code === null
@@ -118,7 +129,7 @@ export function offerPage({ link, expiresAt }: OfferView): PageContent {
         Keep it to yourself: who opens it first gets ahead of your device. Devices that wait are
         listed on your account, where you let them in.
       </p>
-      <p><a class="button" href="${OWNER_PAGE}#devices">Back to your account</a></p>`,
+      <p><a class="button" href="${OWNER_PAGE}">Back to your account</a></p>`,
     scripts: ['comfort'],
   }
 }

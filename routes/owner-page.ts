@@ -45,7 +45,7 @@ import {
 } from './factor-forms.ts'
 import { formOf, hasEachOnce, takeForms } from './forms.ts'
 import { refuseOtherMethods } from './other-methods.ts'
-import { offerPage } from './owner-devices-view.ts'
+import { letInSentence, offerPage } from './owner-devices-view.ts'
 import type { GrantFields } from './owner-vault-view.ts'
 import {
   MAX_SHOWN,
@@ -66,7 +66,7 @@ interface Act {
   /** The fields that it has besides `act`, which are kept while a second factor is asked for. */
   readonly fields: readonly FieldName[]
   /** What the page says that asks for its second factor, without a full stop. For owner's acts. */
-  readonly says?: (form: URLSearchParams, kept: Enrolment) => string
+  readonly says?: (form: URLSearchParams, kept: Enrolment, devices: DevicesView) => string
   /** The sentence on the page afterwards, when the action has nothing to show. */
   readonly done?: string
   /** The page with what the action has made, which is shown once. */
@@ -122,7 +122,8 @@ export const ACTS: Readonly<Partial<Record<ActionName, Act>>> = {
   'approve-device': {
     input: byId,
     fields: ['id'],
-    says: () => 'Let the device in, as you',
+    says: (form, _kept, { devices }) =>
+      letInSentence(devices.find(({ id }) => id === form.get('id'))),
     done: 'The device is let in.',
   },
   'rename-device': {
@@ -348,11 +349,15 @@ export default async function ownerPageRoutes(
     reply: FastifyReply,
     { form, wanted: { name, act }, caller, error }: Unproven,
   ): Promise<FastifyReply> {
-    const kept = act.fields.flatMap((field) =>
+    const sent = act.fields.flatMap((field) =>
       form.getAll(field).map((value): [string, string] => [field, value]),
     )
-    const fields: Fields = [['act', name], ...kept]
-    const says = act.says?.(form, factors.enrolmentOf(ownerOf(caller).subject)) ?? ''
+    const fields: Fields = [['act', name], ...sent]
+    const kept = factors.enrolmentOf(ownerOf(caller).subject)
+    // The list is asked for again, so that the sentence is about the very device that would be let in.
+    const listed =
+      name === 'approve-device' ? await read<DevicesView>('list-devices', request) : undefined
+    const says = act.says?.(form, kept, listed ?? { devices: [] }) ?? ''
     const unproven = { name, says, caller, error, action: OWNER_PAGE, fields }
     return askForFactor(app, request, reply, unproven, factors)
   }

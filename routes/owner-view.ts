@@ -147,17 +147,28 @@ function sessionsSection({ sessions }: OwnerPageParts): Html | undefined {
   )
 }
 
+/** How a session is called whose device is not known. */
+const UNNAMED: Readonly<Record<SessionView['kind'], string>> = {
+  browser: 'an unknown browser',
+  device: 'a device',
+  program: 'a program with a workspace token',
+  'api-token': 'a program with an API token',
+}
+
 function sessionRow(session: SessionView): Html {
   const { id, sub, kind, device, address, createdAt, lastSeenAt, lastSeenFrom, sockets, current } =
     session
-  const name =
-    device ?? (kind === 'program' ? 'a program with a workspace token' : 'an unknown browser')
+  const isPaired = kind === 'device'
+  // A paired device chose its name, which could be the User-Agent of a browser.
+  const known = device ?? UNNAMED[kind]
+  const name = isPaired ? known : deviceName(known)
   const since = createdAt ?? lastSeenAt
-  const spoken = `${deviceName(name)} of ${sub}${since === null ? '' : `, since ${minuteOf(since)}`}`
+  const spoken = `${name} of ${sub}${since === null ? '' : `, since ${minuteOf(since)}`}`
   return html`<li>
     <div>
       <p>
-        <strong>${deviceName(name)}</strong>
+        <strong><bdi>${name}</bdi></strong>
+        ${isPaired ? html`<span class="soft">paired device</span>` : undefined}
         ${current ? html`<span class="badge good">this one</span>` : undefined}
         <span class="soft">${personOf(sub)}</span>
       </p>

@@ -1,5 +1,6 @@
 /** How does a person sign out? With a form at `/_gateway/sign-out`, which ends the session, or all of the person's, for good. */
 import type { FastifyInstance } from 'fastify'
+import { ownerRefusal } from '../src/admin/members.ts'
 import { SIGN_OUT } from '../src/answers/pages/paths.ts'
 import { signedOutPage } from '../src/answers/pages/sign-in-pages.ts'
 import { ownHeaders, redirectAnswer } from '../src/answers/problem.ts'
@@ -14,6 +15,8 @@ const SIGNED_OUT = '/_gateway/signed-out'
 
 /** The query of the page when the end of the session is not on the disk yet. */
 const UNSAVED = '?saved=no'
+
+const NOT_FOR_DEVICES = ownerRefusal('scope-missing', 'not for devices')
 
 /** What the routes need besides the request. */
 interface SignOutOptions extends Pick<SessionRouteOptions, 'sessions' | 'watchdog'> {
@@ -34,12 +37,14 @@ export default async function signOutRoutes(
       exchange.outcome.stage = 'sign-out'
       const { principal } = exchange
       state.refuseIfHandedOver() // the browser keeps its cookie, and signs out in the successor
+      const isAll = formOf(request).get('all') === 'true'
+      // A stolen one could otherwise end its person's shells, and sign them out again and again before they revoke it.
+      if (isAll && principal?.session.kind === 'device') throw NOT_FOR_DEVICES
       let isSaved = true
       if (principal !== undefined)
-        ({ isSaved } =
-          formOf(request).get('all') === 'true'
-            ? sessions.endAll('signed-out', principal.subject)
-            : sessions.end([principal.session], 'signed-out'))
+        ({ isSaved } = isAll
+          ? sessions.endAll('signed-out', principal.subject)
+          : sessions.end([principal.session], 'signed-out'))
       if (!isSaved) exchange.outcome.reason = 'signed out in memory only, and not on the disk yet'
       const cookies = expiredSessionCookies(usesSecureCookie(exchange))
       const headers = [

@@ -6,6 +6,8 @@ import { PAGES } from '../docs/generate.ts'
 import { KNOWN_VARIABLES } from '../src/config/load.ts'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
+import { LINK_SETTINGS } from '../src/config/link-settings.ts'
+import { RELAY_SETTINGS } from '../src/config/relay-settings.ts'
 import { TERMINALS_SETTINGS } from '../src/config/terminals-settings.ts'
 import { VAULT_SETTINGS } from '../src/config/vault-settings.ts'
 import { ERRORS } from '../src/answers/errors.ts'
@@ -23,14 +25,15 @@ const OF_BOOT_SCRIPT = [
   'VAULT_USER',
   'VAULT_PREFIX',
   'VAULT_DOORS',
+  'LINK_PREFIX',
 ]
 
 const ALL_VARIABLES = [
   ...KNOWN_VARIABLES,
   ...Object.values(TERMINALS_SETTINGS).map(({ env }) => env),
-  ...Object.values<Setting<unknown>>(VAULT_SETTINGS).flatMap(({ env, secret }) =>
-    secret ? [env, `${env}_FILE`] : [env],
-  ),
+  ...[VAULT_SETTINGS, RELAY_SETTINGS, LINK_SETTINGS]
+    .flatMap((settings) => Object.values<Setting<unknown>>(settings))
+    .flatMap(({ env, secret }) => (secret ? [env, `${env}_FILE`] : [env])),
 ]
 
 t.test('generated pages are what the declarations say', async (t) => {
@@ -51,7 +54,9 @@ t.test('a generated page says so in its first line, and no other page does', asy
 t.test('every setting that a document names exists, and help names every setting', async (t) => {
   for (const path of globSync(['*.md', 'docs/**/*.md'])) {
     const text = read(path).replace(/^.* is not a setting;/gm, '') // a transcript of a typing error
-    for (const [name] of text.matchAll(/(?:GATEWAY|TERMINALS|VAULT)_[A-Z_]*[A-Z]/g)) {
+    for (const [name] of text.matchAll(
+      /(?:GATEWAY|TERMINALS|VAULT|(?<![A-Z_])(?:LINK|RELAY))_[A-Z_]*[A-Z]/g,
+    )) {
       t.ok(ALL_VARIABLES.includes(name), `${path} names ${name}`)
     }
   }
@@ -59,7 +64,8 @@ t.test('every setting that a document names exists, and help names every setting
 })
 
 t.test('every setting is declared once, and the scripts set what is declared', async (t) => {
-  const names = [SETTINGS, TERMINALS_SETTINGS, VAULT_SETTINGS].flatMap((settings) =>
+  const programs = [SETTINGS, TERMINALS_SETTINGS, VAULT_SETTINGS, RELAY_SETTINGS, LINK_SETTINGS]
+  const names = programs.flatMap((settings) =>
     Object.values<Setting<unknown>>(settings).map(({ env }) => env),
   )
   t.same(names.toSorted(), [...new Set(names)].toSorted())
@@ -73,9 +79,9 @@ t.test('every setting is declared once, and the scripts set what is declared', a
   }
   for (const path of globSync(['examples/**/*', 'embedded/*.ts', 'Dockerfile'])) {
     if (!statSync(path).isFile()) continue
-    // BOOT_TERMINALS and BOOT_VAULT are the script's own.
+    // BOOT_TERMINALS, BOOT_VAULT and BOOT_LINK are the script's own.
     for (const [name] of read(path).matchAll(
-      /(?<![A-Z_])(?:GATEWAY|TERMINALS|VAULT)_[A-Z_]*[A-Z]/g,
+      /(?<![A-Z_])(?:GATEWAY|TERMINALS|VAULT|RELAY|LINK)_[A-Z_]*[A-Z]/g,
     ))
       t.ok([...ALL_VARIABLES, ...OF_BOOT_SCRIPT].includes(name), `${path} sets ${name}`)
   }

@@ -70,7 +70,7 @@ const MADE_UP = `
 
 /** The whole tree with the rows in it, in a folder of its own. */
 function copyWithRows(t: Test): string {
-  const folders = ['src', 'plugins', 'routes', 'embedded', 'test/helpers']
+  const folders = ['src', 'plugins', 'routes', 'embedded', 'build', 'test/helpers']
   const files = ['docs/generate.ts', 'package.json', 'tsconfig.json']
   const copy = copyOfProject(t, [...folders, ...files])
   const list = readFileSync(join(copy, LIST), 'utf8')

@@ -14,8 +14,8 @@
 # then stays down until SIGUSR1. Without the gateway there is no workspace, so this script ends with the gateway's exit code.
 # Exit codes: 0 stopped, 69 already running, 78 wrong configuration, else the gateway's.
 #
-# Settings, besides those of the gateway (GATEWAY_…), of the keeper of terminals (TERMINALS_…) and of the vault (VAULT_…). Each
-# of these programs gets its own settings alone, and no service gets any:
+# Settings, besides those of the gateway (GATEWAY_…), of the keeper of terminals (TERMINALS_…), of the vault (VAULT_…) and of the
+# link (LINK_…). Each of these programs gets its own settings alone, and no service gets any:
 #   BOOT_TERMINAL, BOOT_OPENCLAW, BOOT_DASHBOARD, BOOT_STATS, BOOT_GATEWAY
 #                           the command of each program, in bash syntax; an empty command leaves the service out.
 #                           In BOOT_TERMINAL, "$1" is the terminal's credential
@@ -26,6 +26,9 @@
 #                           VAULT_MASTER_KEY_FILE, a file that only this script's user can read, or VAULT_MASTER_KEY. The vault
 #                           gets the key on a descriptor, and its log is vault.log. The gateway gets the place of the doors
 #                           (GATEWAY_VAULT_SOCKETS)
+#   BOOT_LINK               the command of the link to the relay (BOOT_GATEWAY with link for serve), which is started when
+#                           LINK_RELAY_URL is set. It runs as the gateway's user, because it opens the gateway's socket
+#                           (GATEWAY_LINK_SOCKET). Its two sockets are in the folder gateway of BOOT_RUN_DIR, and its log is link.log
 #   BOOT_SERVICE_USER       the user for the services; by default the user of this script
 #   BOOT_OPENCLAW_USER, BOOT_TERMINAL_USER
 #                           the users for OpenClaw and for the shells, if they are agents of the vault (VAULT_AGENTS), which
@@ -53,13 +56,14 @@ unset VAULT_MASTER_KEY VAULT_MASTER_KEY_FILE
 vault_key=$MASTER_KEY$MASTER_KEY_FILE
 BOOT_VAULT=${BOOT_VAULT-${vault_key:+"${default_program% serve} vault"}}
 unset vault_key
-# In the order in which they are started.
-readonly -a PROGRAMS=(vault terminal terminals openclaw dashboard stats gateway)
+BOOT_LINK=${BOOT_LINK-${LINK_RELAY_URL:+"${default_program% serve} link"}}
+# In the order in which they are started. The link comes last, so that a device that it lets in finds the gateway.
+readonly -a PROGRAMS=(vault terminal terminals openclaw dashboard stats gateway link)
 # The prefixes of our own programs' settings, which no other program gets.
 readonly -a OURS=(GATEWAY_ VAULT_ TERMINALS_ LINK_ RELAY_ LIMITS_ BOOT_)
 declare -A COMMAND=(
   [vault]=$BOOT_VAULT [terminal]=$BOOT_TERMINAL [terminals]=$BOOT_TERMINALS [openclaw]=$BOOT_OPENCLAW [dashboard]=$BOOT_DASHBOARD
-  [stats]=$BOOT_STATS [gateway]=$BOOT_GATEWAY
+  [stats]=$BOOT_STATS [gateway]=$BOOT_GATEWAY [link]=$BOOT_LINK
 )
 SERVICE_USER=${BOOT_SERVICE_USER-}
 OPENCLAW_USER=${BOOT_OPENCLAW_USER-$SERVICE_USER}
@@ -71,6 +75,9 @@ LOG_DIR=${BOOT_LOG_DIR:-/var/log/workspace}
 STATE_DIR=${GATEWAY_STATE_DIR:-/data/gateway}
 # In a folder of its own, which belongs to the gateway's user: the folder of the process ids belongs to the user of this script.
 KEEPER_SOCKET=${TERMINALS_SOCKET:-$RUN_DIR/gateway/terminals.sock}
+OWNER_SOCKET=${LINK_OWNER_SOCKET:-$RUN_DIR/gateway/link-owner.sock}
+# Where the owner's commands look for that socket, when nobody has told them.
+readonly OWNER_NAME=$RUN_DIR/link-owner.sock
 VAULT_DOORS=${VAULT_SOCKETS:-$RUN_DIR/vault}
 STOP_SECONDS=${BOOT_STOP_SECONDS:-10}
 PAUSE_SECONDS=${BOOT_PAUSE_SECONDS:-1}
@@ -79,7 +86,7 @@ DRAIN_SECONDS=${GATEWAY_DRAIN_SECONDS:-4}
 readonly CRASHES_AT_MOST=5 CRASH_WINDOW=60 KILLED_WITHIN=5 LOG_KIB=1024 LOG_BYTES_KEPT=65536 NODE_MAJOR=24
 
 declare -A PID=() DUE=() ENDS=()
-declare -a STAT=() SERVICE_PREFIX=() OPENCLAW_PREFIX=() TERMINAL_PREFIX=() GATEWAY_PREFIX=() KEEPER_PREFIX=() VAULT_PREFIX=()
+declare -a STAT=() SERVICE_PREFIX=() OPENCLAW_PREFIX=() TERMINAL_PREFIX=() GATEWAY_PREFIX=() KEEPER_PREFIX=() VAULT_PREFIX=() LINK_PREFIX=()
 credential=
 signals=0
 retry=
@@ -117,6 +124,7 @@ find_node() {
       GATEWAY_PREFIX+=(env "PATH=${node%/*}:$PATH")
       KEEPER_PREFIX+=("PATH=${node%/*}:$PATH")
       VAULT_PREFIX+=("PATH=${node%/*}:$PATH")
+      LINK_PREFIX+=("PATH=${node%/*}:$PATH")
     fi
     return 0
   done
@@ -205,9 +213,17 @@ read_last_words() {
   rm -f "$RUN_DIR/last-words"
 }
 
+# Makes the folder of a socket that only the gateway's user may open: who can open it gets past the gateway. A folder that is there
+# already, and is not this script's, stays as it is.
+make_socket_folder() {
+  local folder=${1%/*}
+  [[ ! -d $folder || $folder == "$RUN_DIR/gateway" ]] || return 0
+  mkdir -p "$folder" || return 78
+  [[ -z $GATEWAY_USER ]] || { chmod 711 "$RUN_DIR" && chown "$GATEWAY_USER:" "$folder"; } || return 78
+}
+
 # Puts the keeper of terminals between the gateway and ttyd, or takes it out.
 connect_terminals() {
-  local folder=${KEEPER_SOCKET%/*}
   if [[ -z ${COMMAND[terminals]} ]]; then
     [[ ${GATEWAY_TERMINAL_URL-} != "unix:$KEEPER_SOCKET" ]] ||
       export GATEWAY_TERMINAL_URL=${TERMINALS_TTYD_URL:-http://127.0.0.1:8080}
@@ -218,10 +234,27 @@ connect_terminals() {
     export TERMINALS_TTYD_URL=$GATEWAY_TERMINAL_URL
   fi
   export TERMINALS_SOCKET=$KEEPER_SOCKET GATEWAY_TERMINAL_URL=unix:$KEEPER_SOCKET
-  # Who can open the socket gets past the gateway, so the folder is the gateway's user's alone.
-  [[ ! -d $folder || $folder == "$RUN_DIR/gateway" ]] || return 0
-  mkdir -p "$folder" || return 78
-  [[ -z $GATEWAY_USER ]] || { chmod 711 "$RUN_DIR" && chown "$GATEWAY_USER:" "$folder"; } || return 78
+  make_socket_folder "$KEEPER_SOCKET"
+}
+
+# Tells the gateway and the link where they meet, and makes the folders that only their user may enter.
+connect_link() {
+  [[ -n ${COMMAND[link]} ]] || return 0
+  [[ -n ${LINK_OWNER_SOCKET-} ]] || ln -sfn "$OWNER_SOCKET" "$OWNER_NAME" || return 78
+  export LINK_OWNER_SOCKET=$OWNER_SOCKET GATEWAY_LINK_OWNER_SOCKET=${GATEWAY_LINK_OWNER_SOCKET:-$OWNER_SOCKET}
+  # With another target the gateway hears nothing of devices.
+  if [[ -z ${LINK_TARGET-} ]]; then
+    export GATEWAY_LINK_SOCKET=${GATEWAY_LINK_SOCKET:-$RUN_DIR/gateway/link.sock}
+    make_socket_folder "$GATEWAY_LINK_SOCKET" || return 78
+  fi
+  make_socket_folder "$OWNER_SOCKET" || return 78
+  # HUBCODE_HOME is the folder of a program that does what agents say. Where users are kept apart, the daemon's key is elsewhere.
+  if [[ -n $GATEWAY_USER || -z ${HUBCODE_HOME-} ]]; then
+    export LINK_STATE_DIR=${LINK_STATE_DIR:-$STATE_DIR/link}
+  fi
+  [[ -n $GATEWAY_USER ]] || return 0
+  # The gateway's own folder, in which it is unless you say otherwise, belongs to the gateway's user already.
+  mkdir -p "$LINK_STATE_DIR" && chown -R "$GATEWAY_USER:" "$LINK_STATE_DIR" && chmod 700 "$LINK_STATE_DIR" || return 78
 }
 
 # Refuses a user of an agent who is in the group of a door that is not the agent's own. Each argument is a door, its group, and the
@@ -307,10 +340,10 @@ build_prefixes() {
   build_service_prefix SERVICE_PREFIX "$SERVICE_USER"
   build_service_prefix OPENCLAW_PREFIX "$OPENCLAW_USER"
   build_service_prefix TERMINAL_PREFIX "$TERMINAL_USER"
-  GATEWAY_PREFIX=(setsid) KEEPER_PREFIX=(setsid) VAULT_PREFIX=(setsid)
+  GATEWAY_PREFIX=(setsid) KEEPER_PREFIX=(setsid) VAULT_PREFIX=(setsid) LINK_PREFIX=(setsid)
   if [[ -n $GATEWAY_USER ]]; then
     GATEWAY_PREFIX+=(setpriv --reuid "$GATEWAY_USER" --regid "$(id -g "$GATEWAY_USER")" --init-groups)
-    KEEPER_PREFIX=("${GATEWAY_PREFIX[@]}")
+    KEEPER_PREFIX=("${GATEWAY_PREFIX[@]}") LINK_PREFIX=("${GATEWAY_PREFIX[@]}")
     GATEWAY_PREFIX+=(--inh-caps +net_bind_service --ambient-caps +net_bind_service)
   fi
   without_others GATEWAY_
@@ -323,6 +356,11 @@ build_prefixes() {
   # The vault inherits a fixed list. A variable that changes how Node trusts certificates is not on it.
   VAULT_PREFIX+=(env -i "PATH=$PATH" "HOME=/" "TZ=${TZ-}" VAULT_MASTER_KEY_FD=3)
   for variable in $(compgen -e VAULT_); do VAULT_PREFIX+=("$variable=${!variable}"); done
+  # So does the link, which speaks with strangers, and needs of the gateway's settings those by which it finds it and names it.
+  LINK_PREFIX+=(env -i "PATH=$PATH" "HOME=/" "TZ=${TZ-}")
+  for variable in $(compgen -e LINK_) GATEWAY_WORKSPACE GATEWAY_DOMAIN GATEWAY_LINK_SOCKET HUBCODE_HOME NODE_EXTRA_CA_CERTS; do
+    [[ -z ${!variable+set} ]] || LINK_PREFIX+=("$variable=${!variable}")
+  done
 }
 
 # Reads the vault's key into REPLY, from its file for each start, because a change of the key may have replaced it.
@@ -354,6 +392,8 @@ start() {
     "${GATEWAY_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" 2>>"$log" 8>&- 9>&- &
   elif [[ $name == terminals ]]; then
     "${KEEPER_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" >>"$log" 2>&1 8>&- 9>&- &
+  elif [[ $name == link ]]; then
+    "${LINK_PREFIX[@]}" bash -c "exec ${COMMAND[$name]}" "$name" >>"$log" 2>&1 8>&- 9>&- &
   else
     local -n prefix=SERVICE_PREFIX
     case $name in
@@ -373,7 +413,7 @@ ended() {
   local name=$1 status=$2 one pause recent=0 kept=
   unset "PID[$name]"
   rm -f "$RUN_DIR/$name.pid" "$RUN_DIR/$name.pid.start"
-  if [[ $name == @(gateway|terminals|vault) && $status == 0 ]]; then
+  if [[ $name == @(gateway|terminals|vault|link) && $status == 0 ]]; then
     # These exit with 0 only after a signal. This is how an operator restarts one of them alone.
     say info "$name was stopped; starting it again"
     DUE[$name]=0
@@ -384,7 +424,7 @@ ended() {
   done
   ENDS[$name]=$kept
   [[ $name != gateway ]] || cat "$LOG_DIR/gateway.log" >&2
-  if [[ $name == @(gateway|terminals|vault) && $status == 78 ]]; then
+  if [[ $name == @(gateway|terminals|vault|link) && $status == 78 ]]; then
     give_up "$name" "$status" 'a wrong configuration does not get better by trying again'
   elif ((recent >= CRASHES_AT_MOST)); then
     give_up "$name" "$status" "$recent ends within $CRASH_WINDOW s"
@@ -433,6 +473,7 @@ stop_all() {
   fi
   end_processes "$STOP_SECONDS" "${PID[@]}"
   [[ -z ${COMMAND[terminals]} ]] || rm -f "$KEEPER_SOCKET"
+  [[ -z ${COMMAND[link]} ]] || rm -f "$OWNER_SOCKET" "$OWNER_NAME" "${GATEWAY_LINK_SOCKET-}"
   rmdir "$RUN_DIR/gateway" 2>/dev/null
   [[ -z ${COMMAND[vault]} ]] || rmdir "$VAULT_DOORS"/*/ "$VAULT_DOORS" 2>/dev/null
   for name in "${PROGRAMS[@]}"; do rm -f "$RUN_DIR/$name.pid" "$RUN_DIR/$name.pid.start" "$RUN_DIR/$name.failed"; done
@@ -452,6 +493,7 @@ main() {
   rm "$RUN_DIR/pause"
   echo $$ >"$RUN_DIR/boot.pid"
   connect_terminals || exit 78
+  connect_link || exit 78
   prepare_vault || exit 78
   build_prefixes
   find_node || exit 78

@@ -261,6 +261,8 @@ export const OWNER_DETAILS = {
     'Only an owner of this workspace (GATEWAY_OWNERS) may see or change more than their own session.',
   'not for programs':
     'This takes the session of a browser, or an API token with the scope owner. The workspace token of a program may see and end its own session and terminals only.',
+  'not for devices':
+    'A paired device ends its own session only. Sign out everywhere in a browser, or with "workspace-gateway sessions end --sub NAME".',
   'for the machine': 'Only a command on the machine of the workspace does this.',
   'not JSON': 'The body is JSON, and the Content-Type says so.',
   'no such session':
@@ -319,4 +321,4 @@ export function inSeconds(seconds: number): string {
 
 /** For the remote page of a gateway whose build has left it out, or that runs from its sources. */
 export const NO_REMOTE_PAGE_DETAIL =
-  'This gateway has no files for the remote page. Run "npm run build", which writes them to the folder remote beside the program, or set LINK_PAGE_URL to a server that has the page.'
+  'This gateway was installed without the files of the remote page: the build writes them to the folder remote beside the program. Or set LINK_PAGE_URL to a server that has the page.'

@@ -10,6 +10,7 @@ import { SECRET_VARIABLES, type Config, type Environment } from '../config/load.
 import { configWarnings } from '../config/rules.ts'
 import { isLoopbackHost, parseAuthority } from '../rules/host.ts'
 import { ADDRESS_SETTINGS } from '../rules/services.ts'
+import { LINK_SETTINGS } from '../config/link-settings.ts'
 import { ownerSocket } from '../vault/protocol.ts'
 
 /** The maximum of GATEWAY_JWT_LEEWAY_SECONDS. */
@@ -29,6 +30,7 @@ export function configAdvice(config: Config, env: Environment): string[] {
     ...secretAdvice(config, env),
     ...stateAdvice(config),
     ...vaultAdvice(config),
+    ...linkAdvice(config, env),
     ...clearTextAdvice(config),
   ]
 }
@@ -107,6 +109,34 @@ function vaultAdvice({ vaultSockets, owners }: Config): string[] {
   if (mode !== undefined && (mode & OPEN_TO_EVERYBODY) !== 0)
     advice.push(
       `GATEWAY_VAULT_SOCKETS: ${folder} is open to every user of this machine (mode ${octal(mode)}), and whoever opens the socket in it is the owner of the vault; chmod o= it`,
+    )
+  return advice
+}
+
+/** Settings of the link that contradict the gateway's, where one environment has both, and what lets strangers in. */
+function linkAdvice({ linkSocket, linkOwnerSocket, owners }: Config, env: Environment): string[] {
+  const { target, ownerSocket: owner, autoApprove } = LINK_SETTINGS
+  const advice: string[] = []
+  if (linkSocket !== undefined && linkOwnerSocket === undefined)
+    advice.push(
+      `GATEWAY_LINK_OWNER_SOCKET is not set while GATEWAY_LINK_SOCKET ${linkSocket} is: devices come in, and no page shows them; set it to the link's ${owner.env}`,
+    )
+  if (owners.length === 0 && (linkSocket ?? linkOwnerSocket) !== undefined)
+    advice.push(
+      'GATEWAY_OWNERS is not set while there is a link: everybody who can sign in may let devices in; name the owners',
+    )
+  if (linkSocket !== undefined && env[target.env] !== undefined)
+    advice.push(
+      `${target.env} is set while GATEWAY_LINK_SOCKET ${linkSocket} is: the link hands devices to that service, and none comes to the gateway; unset one of them`,
+    )
+  const own = env[owner.env]
+  if (own !== undefined && linkOwnerSocket !== undefined && own !== linkOwnerSocket)
+    advice.push(
+      `${owner.env} ${own} and GATEWAY_LINK_OWNER_SOCKET ${linkOwnerSocket} differ: the gateway asks where no link answers; give both the same path`,
+    )
+  if (env[autoApprove.env] === 'true')
+    advice.push(
+      `${autoApprove.env} is true: whoever opens a pairing link first is in, also when that is not who it was made for; unset it, and approve devices, or use "pair --approved" for one`,
     )
   return advice
 }

@@ -5,6 +5,7 @@ import type { Environment } from '../config/load.ts'
 import { LINK_SETTINGS } from '../config/link-settings.ts'
 import { SETTINGS } from '../config/settings.ts'
 import { EXIT } from '../process/exit-codes.ts'
+import { NotLinkError, refusalIn } from '../relay/owner-answers.ts'
 import { askDoor } from '../services/ask-door.ts'
 import { CommandError, settingOf } from './owner.ts'
 
@@ -14,22 +15,24 @@ const ANSWER_MS = 10_000
 /** A response longer than this is refused (bytes). */
 const MAX_ANSWER_BYTES = 256 * 1024
 
-/** A question to the link. */
-export interface LinkQuestion {
+/** A question to the link, and how its answer is read. */
+export interface LinkQuestion<Answer> {
   readonly method?: 'GET' | 'POST' | 'DELETE'
   readonly path: string
   readonly body?: object
+  /** Takes the answer to pieces. @throws {NotLinkError} */
+  readonly read: (body: unknown) => Answer
 }
 
 /**
  * Asks the link at LINK_OWNER_SOCKET.
- * @returns the JSON of the answer
+ * @returns what was read of its answer, which is checked: another program may listen there
  * @throws {CommandError} exit code 69 when it cannot be asked, 1 when it refuses, 78 for a wrong setting
  */
-export async function askLink(
+export async function askLink<Answer>(
   env: Environment,
-  { method = 'GET', path, body }: LinkQuestion,
-): Promise<unknown> {
+  { method = 'GET', path, body, read }: LinkQuestion<Answer>,
+): Promise<Answer> {
   const socket = settingOf(LINK_SETTINGS.ownerSocket, env)
   const limits = { limitMs: ANSWER_MS, maxBytes: MAX_ANSWER_BYTES }
   const { status, bytes } = await askDoor(socket, { method, path, body, ...limits }).catch(
@@ -38,18 +41,17 @@ export async function askLink(
       throw new CommandError(`LINK_OWNER_SOCKET "${socket}": ${why}`, EXIT.unavailable, { cause })
     },
   )
-  const answer = fieldsOf(bytes)
-  if (answer === undefined)
-    throw new CommandError(
-      `LINK_OWNER_SOCKET "${socket}": what answers there is no link`,
-      EXIT.unavailable,
-    )
-  if (status === 200) return answer
-  const { detail } = answer
-  throw new CommandError(
-    typeof detail === 'string' ? detail : `the link answered ${status}`,
-    EXIT.failed,
-  )
+  let refusal: string
+  try {
+    const answer: unknown = JSON.parse(bytes.toString('utf8'))
+    if (status === 200) return read(answer)
+    refusal = refusalIn(answer).detail
+  } catch (cause) {
+    if (!(cause instanceof NotLinkError || cause instanceof SyntaxError)) throw cause
+    const why = 'what answers there is no link, or one of another release'
+    throw new CommandError(`LINK_OWNER_SOCKET "${socket}": ${why}`, EXIT.unavailable, { cause })
+  }
+  throw new CommandError(refusal, EXIT.failed)
 }
 
 const OTHERS = 'the socket is the owner’s; run this as the user of the link, or as root'
@@ -58,15 +60,6 @@ const NOT_REACHED: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'the link that made this socket has ended; start "workspace-gateway link"',
   EACCES: OTHERS,
   EPERM: OTHERS,
-}
-
-function fieldsOf(bytes: Buffer): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = JSON.parse(bytes.toString('utf8'))
-    return typeof value === 'object' && value !== null ? { ...value } : undefined
-  } catch {
-    return undefined
-  }
 }
 
 /** The person for whom the machine acts when it names nobody: the first of GATEWAY_OWNERS, as for API tokens. */

@@ -12,6 +12,9 @@ import {
   type SettingSource,
 } from '../config/load.ts'
 import type { Setting } from '../config/setting.ts'
+import { LINK_PREFIX, LINK_SETTINGS } from '../config/link-settings.ts'
+import { nearestName } from '../config/nearest.ts'
+import { RELAY_PREFIX, RELAY_SETTINGS } from '../config/relay-settings.ts'
 import { SETTINGS } from '../config/settings.ts'
 import {
   nearestKeeperVariable,
@@ -107,7 +110,14 @@ const OTHERS: ReadonlyArray<{
     settings: Object.values<Setting<unknown>>(VAULT_SETTINGS),
     nearest: nearestVaultVariable,
   },
+  programWith(LINK_PREFIX, Object.values<Setting<unknown>>(LINK_SETTINGS)),
+  programWith(RELAY_PREFIX, Object.values<Setting<unknown>>(RELAY_SETTINGS)),
 ]
+
+function programWith(prefix: string, settings: ReadonlyArray<Setting<unknown>>) {
+  const names = settings.map(({ env }) => env)
+  return { prefix, settings, nearest: (name: string) => nearestName(name, names, 3) }
+}
 
 function effectiveSettings(config: Config, env: Environment): Effective[] {
   // Show values as they were written, but the state folder as the resolved path.

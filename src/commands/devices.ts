@@ -3,12 +3,8 @@ import { parseArgs } from 'node:util'
 import { printable } from '../answers/printable.ts'
 import type { Environment } from '../config/load.ts'
 import { EXIT } from '../process/exit-codes.ts'
-import {
-  OWNER_PATHS,
-  type DevicesAnswer,
-  type DeviceView,
-  type RevokedAnswer,
-} from '../relay/link/owner-protocol.ts'
+import { OWNER_PATHS, type DeviceView } from '../relay/link/owner-protocol.ts'
+import { deviceIn, devicesIn, revokedIn } from '../relay/owner-answers.ts'
 import { askLink } from './ask-link.ts'
 import type { Io } from './io.ts'
 import { CommandError, exitCodeOf, wrongUsage } from './owner.ts'
@@ -40,9 +36,8 @@ async function list(args: string[], env: Environment, io: Io): Promise<void> {
   else io.out(tableText(COLUMNS, all.map(rowOf)))
 }
 
-async function allDevices(env: Environment): Promise<readonly DeviceView[]> {
-  const answer = (await askLink(env, { path: OWNER_PATHS.devices })) as DevicesAnswer
-  return answer.devices
+function allDevices(env: Environment): Promise<readonly DeviceView[]> {
+  return askLink(env, { path: OWNER_PATHS.devices, read: devicesIn })
 }
 
 const COLUMNS = 'ID,STATE,NAME,KIND,SUB,CODE,PAIRED,LAST SEEN'.split(',')
@@ -59,7 +54,7 @@ async function approve([id = '', ...more]: string[], env: Environment, io: Io): 
   // Without --sub: the person who made its pairing link.
   const body = { sub: values.sub ?? device.sub ?? '' }
   const path = pathOf(device, '/approve')
-  const approved = (await askLink(env, { method: 'POST', path, body })) as DeviceView
+  const approved = await askLink(env, { method: 'POST', path, body, read: deviceIn })
   io.out(`${printable(approved.name)} approved, as ${printable(approved.sub ?? '-')}\n`)
 }
 
@@ -68,15 +63,15 @@ async function rename(args: readonly string[], env: Environment, io: Io): Promis
   if (name === undefined || more.length > 0) throw usage('devices rename takes an ID and a NAME')
   const device = await deviceOf(id, env, 'rename takes an ID and a NAME')
   const path = pathOf(device, '/rename')
-  const renamed = (await askLink(env, { method: 'POST', path, body: { name } })) as DeviceView
+  const renamed = await askLink(env, { method: 'POST', path, body: { name }, read: deviceIn })
   io.out(`${printable(device.name)} is now ${printable(renamed.name)}\n`)
 }
 
 async function revoke([id = '', ...more]: string[], env: Environment, io: Io): Promise<void> {
   if (more.length > 0) throw usage('devices revoke takes an ID')
   const device = await deviceOf(id, env, 'revoke takes an ID')
-  const answer = await askLink(env, { method: 'DELETE', path: pathOf(device, '') })
-  io.out(`${printable((answer as RevokedAnswer).name)} revoked\n`)
+  await askLink(env, { method: 'DELETE', path: pathOf(device, ''), read: revokedIn })
+  io.out(`${printable(device.name)} revoked\n`)
 }
 
 function pathOf({ id }: DeviceView, verb: string): string {

@@ -3,6 +3,7 @@ import { EXIT } from '../process/exit-codes.ts'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { ConfigError, loadConfig, type Config, type Environment } from '../config/load.ts'
+import { HUBCODE_HOME, LINK_SETTINGS } from '../config/link-settings.ts'
 import { configAdvice } from './advice.ts'
 import { examineClientAddress } from './doctor/client-address.ts'
 import { examineClock } from './doctor/clock.ts'
@@ -11,6 +12,7 @@ import { Examination, type Examine, type Machine } from './doctor/examination.ts
 import { fail, pass, warn, type Finding, type Verdict } from './doctor/finding.ts'
 import { DAEMON_WORDS, examineDaemon } from './doctor/daemon.ts'
 import { examineGateway } from './doctor/gateway.ts'
+import { examineLink } from './doctor/link.ts'
 import { examineOpenPorts } from './doctor/open-ports.ts'
 import { examineOpenclaw } from './doctor/openclaw.ts'
 import { examineOwner } from './doctor/owner.ts'
@@ -53,6 +55,7 @@ const QUESTIONS: Readonly<Record<string, Examine>> = {
   [DAEMON_WORDS.name]: examineDaemon,
   'terminals-keeper': examineTerminalsKeeper,
   vault: examineVault,
+  link: examineLink,
   'open-ports': examineOpenPorts,
 }
 
@@ -99,7 +102,10 @@ async function examine(
     const remedy = 'correct it; "workspace-gateway check --explain NAME" tells what a setting takes'
     return error.problems.map((problem) => fail('configuration', problem, remedy))
   }
-  const examination = new Examination(config, outerAddresses, { patience, machine })
+  const examination = new Examination(config, outerAddresses, {
+    patience,
+    machine: { linkFolders: linkFolders(env), ...machine },
+  })
   const deadline = new AbortController()
   const asked = await Promise.all(
     Object.entries(QUESTIONS).map(async ([name, question]) =>
@@ -114,6 +120,11 @@ async function examine(
   )
   deadline.abort()
   return [judgeConfiguration(config, env), ...asked.flat(), ...examineClock(examination)]
+}
+
+/** Where the link has its files, as far as this environment says. */
+function linkFolders(env: Environment): string[] {
+  return [env[LINK_SETTINGS.stateDir.env], env[HUBCODE_HOME]].filter((path) => path !== undefined)
 }
 
 function judgeConfiguration(config: Config, env: Environment): Finding {

@@ -2,12 +2,8 @@
 import { parseArgs } from 'node:util'
 import { qrCode, qrText } from '../answers/qr.ts'
 import type { Environment } from '../config/load.ts'
-import {
-  OWNER_PATHS,
-  type LinkStatus,
-  type OfferAnswer,
-  type OfferQuestion,
-} from '../relay/link/owner-protocol.ts'
+import { OWNER_PATHS, type OfferAnswer, type OfferQuestion } from '../relay/link/owner-protocol.ts'
+import { isConnectedIn, offerIn, resetIn } from '../relay/owner-answers.ts'
 import { askLink, subjectOf } from './ask-link.ts'
 import type { Io } from './io.ts'
 import { exitCodeOf, wrongUsage } from './owner.ts'
@@ -36,12 +32,10 @@ export async function pair(args: readonly string[], env: Environment, io: Io): P
         'pair',
         'pair --reset --yes makes a new key and forgets every device, which must all be paired again',
       )
-    if (reset) await askLink(env, { method: 'POST', path: OWNER_PATHS.reset })
+    if (reset) await askLink(env, { method: 'POST', path: OWNER_PATHS.reset, read: resetIn })
     const body: OfferQuestion = { sub: subjectOf(sub, env), isApproved }
-    const answer = await askLink(env, { method: 'POST', path: OWNER_PATHS.offers, body })
-    print(answer as OfferAnswer)
-    const { isConnected } = (await askLink(env, { path: OWNER_PATHS.status })) as LinkStatus
-    if (!isConnected)
+    print(await askLink(env, { method: 'POST', path: OWNER_PATHS.offers, body, read: offerIn }))
+    if (!(await askLink(env, { path: OWNER_PATHS.status, read: isConnectedIn })))
       io.err(
         'workspace-gateway: the link has no connection to its relay now, so that no device can get in yet\n',
       )

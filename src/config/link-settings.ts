@@ -18,10 +18,10 @@ import {
 } from './values.ts'
 
 /** How the names of the link's settings begin. */
-const LINK_PREFIX = 'LINK_'
+export const LINK_PREFIX = 'LINK_'
 
 /** Hubcode's folder for what a daemon keeps, which is used when LINK_STATE_DIR is not set. */
-const HUBCODE_HOME = 'HUBCODE_HOME'
+export const HUBCODE_HOME = 'HUBCODE_HOME'
 
 const DEFAULT_STATE_DIR = '/data/gateway/link'
 

@@ -16,7 +16,7 @@ import {
 } from './values.ts'
 
 /** How the names of the relay's settings begin. */
-const RELAY_PREFIX = 'RELAY_'
+export const RELAY_PREFIX = 'RELAY_'
 
 /** The declarations of the relay's settings, by their names in the code. */
 export const RELAY_SETTINGS = {

@@ -8,6 +8,8 @@ export interface LinkPeer {
   readonly device: DeviceLine | undefined
   /** The client of every request on the connection. Fields of a request never change it. */
   readonly client: Client
+  /** How many bytes stood before the first byte of a request: the link's own line, with its line feed. */
+  readonly lineLength: number
 }
 
 declare module 'net' {
@@ -17,17 +19,16 @@ declare module 'net' {
   }
 }
 
-const LINK_ITSELF: LinkPeer = {
-  device: undefined,
-  client: { address: 'link', budgetKey: 'link', sharedKey: 'link', viaProxy: false },
+const LINK_ITSELF: Client = {
+  ...{ address: 'link', budgetKey: 'link', sharedKey: 'link', viaProxy: false },
 }
 
-/** The other end of a connection with this first line. */
-export function linkPeerOf(line: LinkLine): LinkPeer {
-  if (line.kind === 'link') return LINK_ITSELF
+/** The other end of a connection with this first line. @param lineLength bytes, with the line feed */
+export function linkPeerOf(line: LinkLine, lineLength: number): LinkPeer {
+  if (line.kind === 'link') return { device: undefined, client: LINK_ITSELF, lineLength }
   const key = `device:${line.device}`
   return {
-    device: line,
+    ...{ device: line, lineLength },
     client: {
       ...{ address: key, budgetKey: key, viaProxy: false },
       sharedKey: key, // a device shares its budget with nobody, also while the table of limits is full

@@ -122,11 +122,16 @@ async function drainRequests({
     // Node does not count a connection as idle that has not sent anything yet; browsers open such connections in advance.
     const youngest = performance.now() - SILENT_MS
     for (const [connection, since] of connections)
-      if (connection.bytesRead === 0 && since < youngest) connection.destroy()
+      if (hasSentNothing(connection) && since < youngest) connection.destroy()
     if (listeners === 0 && openSockets.size === 0) return
     await pause(DRAIN_STEP_MS)
   }
   destroyAll(gateway, connections)
+}
+
+/** Whether no byte of a request has come: of a device, nothing behind the line of the link. */
+function hasSentNothing({ bytesRead, linkPeer }: Socket): boolean {
+  return bytesRead === (linkPeer?.lineLength ?? 0)
 }
 
 /** Whether a response has ended whose bytes were not all sent to the client: Node takes such a connection for idle. */

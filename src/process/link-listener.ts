@@ -6,7 +6,7 @@ import type { Server as HttpServer } from 'node:http'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Logger } from 'pino'
 import { codeOf } from '../answers/errors.ts'
-import { LinkLineError, readLinkLine, type LinkLine } from '../http/link-line.ts'
+import { LinkLineError, readLinkLine } from '../http/link-line.ts'
 import { linkPeerOf } from '../http/link-peer.ts'
 import { isSubject } from '../rules/subject.ts'
 import { listenHandedOver, PathTakenError } from '../services/handed-over-socket.ts'
@@ -18,6 +18,9 @@ const LINE_MS = 10_000
 
 /** Connections that may be open at once: 64 devices with 32 streams each, and those of the link itself. */
 const MAX_CONNECTIONS = 64 * 32 + 16
+
+/** A first line, and how many bytes it has. */
+type ReadLine = NonNullable<ReturnType<typeof readLinkLine>>
 
 /** The listener of the link. */
 export class LinkListener {
@@ -89,13 +92,13 @@ export class LinkListener {
       if (line === undefined) return
       onGone()
       socket.off('close', onGone).off('end', onEnd).off('error', onEnd).off('data', onData)
-      this.#handOn(socket, line.line, start.subarray(line.length))
+      this.#handOn(socket, line, start)
     }
     socket.on('close', onGone).on('end', onEnd).on('error', onEnd).on('data', onData)
   }
 
   /** The first line; undefined while it is not complete, and when it is none. */
-  #read(socket: Socket, bytes: Buffer): ReturnType<typeof readLinkLine> {
+  #read(socket: Socket, bytes: Buffer): ReadLine | undefined {
     try {
       const read = readLinkLine(bytes)
       if (read?.line.kind === 'device' && !isSubject(read.line.sub))
@@ -112,8 +115,9 @@ export class LinkListener {
     this.#logger.warn({ reason }, 'a connection on GATEWAY_LINK_SOCKET was closed')
   }
 
-  #handOn(socket: Socket, line: LinkLine, rest: Buffer): void {
-    socket.linkPeer = linkPeerOf(line)
+  #handOn(socket: Socket, { line, length }: ReadLine, start: Buffer): void {
+    socket.linkPeer = linkPeerOf(line, length)
+    const rest = start.subarray(length)
     // Paused meanwhile, so that the bytes behind the line are put back before anything else is read.
     socket.pause()
     if (rest.length > 0) socket.unshift(rest)

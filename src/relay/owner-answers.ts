@@ -57,6 +57,18 @@ export function revokedIn(body: unknown): string {
   return idIn(objectIn(body)['id'])
 }
 
+/** Reads `POST /v1/reset`, which says that it is done. @throws {NotLinkError} */
+export function resetIn(body: unknown): void {
+  if (objectIn(body)['done'] !== true) throw new NotLinkError('it did not say that it is done')
+}
+
+/** Reads `GET /v1/status`. @returns whether the link is connected to its relay. @throws {NotLinkError} */
+export function isConnectedIn(body: unknown): boolean {
+  const { isConnected } = objectIn(body)
+  if (typeof isConnected !== 'boolean') throw new NotLinkError('its status lacks a field')
+  return isConnected
+}
+
 /** Reads a refusal. @throws {NotLinkError} */
 export function refusalIn(body: unknown): LinkRefusal {
   const { code, detail } = objectIn(body)

@@ -264,3 +264,46 @@ t.test(
     t.match(JSON.parse(out), { valid: false, problems: [/7\.8\.9/] })
   },
 )
+
+t.test('settings of the link that contradict are unwise, and what lets strangers in', async (t) => {
+  const [socket, owner] = ['/run/link.sock', '/run/link-owner.sock']
+  const both = {
+    GATEWAY_LINK_SOCKET: socket,
+    GATEWAY_LINK_OWNER_SOCKET: owner,
+    GATEWAY_OWNERS: 'alice',
+  }
+  const about = async (env: Environment) =>
+    (await warningsOf(env)).filter((line) => /LINK_|GATEWAY_OWNERS/.test(line))
+  t.same(await about(both), [])
+  t.same(await about({ ...both, LINK_OWNER_SOCKET: owner, LINK_AUTO_APPROVE: 'false' }), [])
+  for (const [env, line] of [
+    [{ GATEWAY_LINK_OWNER_SOCKET: undefined }, /^GATEWAY_LINK_OWNER_SOCKET is not set while/],
+    [{ GATEWAY_OWNERS: undefined }, /^GATEWAY_OWNERS is not set while there is a link/],
+    [{ LINK_TARGET: 'http://127.0.0.1:6767' }, /^LINK_TARGET is set while GATEWAY_LINK_SOCKET/],
+    [
+      { LINK_OWNER_SOCKET: '/run/other.sock' },
+      /other\.sock and GATEWAY_LINK_OWNER_SOCKET .* differ/,
+    ],
+    [{ LINK_AUTO_APPROVE: 'true' }, /^LINK_AUTO_APPROVE is true: whoever opens/],
+  ] as const) {
+    const [found = '', ...more] = await about({ ...both, ...env })
+    t.match(found, line)
+    t.same(more, [])
+  }
+})
+
+t.test('settings of the link and of the relay are explained too', async (t) => {
+  const link = await run(BASE, '--explain', 'LINK_RELAY_URL')
+  t.equal(link.code, 0)
+  t.match(link.out, /^LINK_RELAY_URL\n.*relay/)
+  const relay = await run(
+    { ...BASE, RELAY_STORE_URL: 'redis://u:secret@h' },
+    '--explain',
+    'relay-store-url',
+  )
+  t.match(relay.out, /RELAY_STORE_URL_FILE takes the path of a file/)
+  t.notMatch(relay.out, 'secret@')
+  const wrong = await run(BASE, '--explain', 'RELAY_PROT')
+  t.equal(wrong.code, 64)
+  t.match(wrong.err, 'did you mean RELAY_PORT?')
+})

@@ -1,5 +1,7 @@
 /** Do the commands of the link do what they say? `pair` and `devices` ask a running link; `link` runs one. */
+import { once } from 'node:events'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { qrCode, qrText } from '../../src/answers/qr.ts'
@@ -121,6 +123,42 @@ t.test('what a command cannot do is said, with the exit code for it', async (t) 
   }
   t.equal((await link.status()).offers, 0)
   t.match(await runCommand(devices, ['list'], env), { code: 0, err: /no device is paired/ })
+})
+
+t.test('what answers in the place of the link is not believed', async (t) => {
+  const socket = join(temporaryFolder(t), 'link-owner.sock')
+  let body = ''
+  let status = 200
+  const server = createServer((_request, response) => {
+    response.writeHead(status).end(body)
+  }).listen(socket)
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const env = { LINK_OWNER_SOCKET: socket }
+  for (const wrong of [
+    ['{}', '[]', 'null', 'hello', '{"devices":5}', '{"devices":[null]}'],
+    ['{"devices":[{"id":5}]}', '{"link":"javascript:1#1","expiresAt":"\\u001b[2J"}'],
+  ].flat()) {
+    body = wrong
+    for (const [command, args] of [
+      [devices, ['list', '--json']],
+      [devices, ['revoke', 'A']],
+      [pair, ['--json']],
+      [pair, ['--reset', '--yes']],
+    ] as const) {
+      const { code, out, err } = await runCommand(command, args, env)
+      t.match(
+        { code, out, err },
+        { code: 69, out: '', err: /what answers there is no link/ },
+        wrong,
+      )
+    }
+  }
+  status = 400
+  const { code, err } = await runCommand(pair, [], env)
+  t.match({ code, err }, { code: 69, err: /what answers there is no link/ })
+  body = JSON.stringify({ code: 'bad-request', detail: 'no\u001B[2J' })
+  t.match(await runCommand(pair, [], env), { code: 1, err: /no\\u\{1b\}\[2J/ })
 })
 
 t.test('an id that begins two ids is not taken for one of them', async (t) => {

@@ -76,8 +76,12 @@ export async function rogue(
     ...options,
     link: { send: (frame) => void sent.push(frame), ...options.link },
   })
-  const sayPlain = async (plain: Bytes): Promise<void> => {
-    end.channel.receive(await ours.encrypt(plain))
+  let before = Promise.resolve()
+  const sayPlain = (plain: Bytes): Promise<void> => {
+    // One after the other: two that are encrypted at once may be done in any order.
+    const after = before.then(async () => end.channel.receive(await ours.encrypt(plain)))
+    before = after
+    return after
   }
   const say = async (type: number, body: Uint8Array = new Uint8Array(0), padding?: Uint8Array) => {
     const length = recordSize(body.length) - 16 - 3 - body.length

@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { startCuttable, type Cuttable } from '../neighbours/cuttable.ts'
+import { startCuttable, type Cuttable } from './cuttable.ts'
 import { temporaryFolder } from './process.ts'
 import { until } from './waiting.ts'
 

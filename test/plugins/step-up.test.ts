@@ -18,6 +18,7 @@ import { startWorkspace } from '../helpers/gateway.ts'
 import { areParked } from '../helpers/kept-terminals.ts'
 import { browser, openPage, startKeptWorkspace } from '../helpers/kept-workspace.ts'
 import { claimsOf, tokenWith, withFactor, withToken } from '../helpers/stepped-up.ts'
+import { startUpstream } from '../helpers/upstream.ts'
 import { eventually, until } from '../helpers/waiting.ts'
 import { clientFrame, send, upgrade, type RawAnswer } from '../helpers/wire.ts'
 
@@ -319,6 +320,7 @@ const TARGETS: Readonly<Record<string, Readonly<Record<Door, readonly string[]>>
   chat: { request: ['/chat', '/chat/x'], upgrade: ['/chat', '/chat/ws'] },
   terminal: { request: ['/terminal', '/terminal/', '/terminal/token'], upgrade: ['/terminal/ws'] },
   api: { request: ['/api', '/api/v1/x'], upgrade: ['/api', '/api/ws'] },
+  code: { request: ['/_code', '/_code/x'], upgrade: ['/_code', '/_code/ws'] },
 }
 
 t.test('each route that is named asks, as request and as upgrade, and no other does', async (t) => {
@@ -333,8 +335,12 @@ t.test('each route that is named asks, as request and as upgrade, and no other d
       })
     }
     subscribe('fastify.initialization', watch)
-    const settings = { GATEWAY_CONTROL_UI: '/chat', GATEWAY_STEP_UP_ROUTES: named }
-    const workspace = await start(t, { ...settings, GATEWAY_SECOND_FACTOR: 'local' })
+    const daemon = await startUpstream(t)
+    const started = await start(t, {
+      ...{ GATEWAY_CONTROL_UI: '/chat', GATEWAY_DAEMON_URL: daemon.url },
+      ...{ GATEWAY_STEP_UP_ROUTES: named, GATEWAY_SECOND_FACTOR: 'local' },
+    })
+    const workspace = { ...started, dials: () => started.dials() + daemon.dials() }
     unsubscribe('fastify.initialization', watch)
     const names = named.split(',') as ServiceName[]
     t.same(

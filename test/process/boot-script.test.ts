@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -415,6 +416,171 @@ t.test('the gateway is told another place of the doors', async (t) => {
   }
 })
 
+/** The names of the variables in an environment, without those that bash sets. */
+const namesIn = (environment: string) =>
+  environment
+    .split('\0')
+    .flatMap((line) => line.split('=')[0] || [])
+    .filter((name) => !['PWD', 'SHLVL', '_', 'OLDPWD'].includes(name))
+    .toSorted()
+
+/** A link that only waits. */
+const LINK = { BOOT_LINK: 'sleep 1000', LINK_RELAY_URL: 'wss://relay.example.com' }
+
+t.test(
+  'the link is started after the gateway, and gets no secret of another program',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const { child, exited, said, pidOf, out } = boot(t, folder, {
+      ...LINK,
+      LINK_LOG_LEVEL: 'debug',
+      GATEWAY_WORKSPACE: 'houston',
+      GATEWAY_DOMAIN: 'hubify.com',
+      GATEWAY_OPENCLAW_TOKEN: 'not-for-services',
+      BOOT_VAULT: 'sleep 1000',
+      VAULT_MASTER_KEY: 'key-of-a-test',
+      TERMINALS_SCROLLBACK: '500',
+      RELAY_STORE_URL: 'redis://of-another-program',
+      NODE_EXTRA_CA_CERTS: '/etc/ssl/own-relay.pem',
+      NODE_OPTIONS: '--no-warnings',
+      ANTHROPIC_API_KEY: 'of-an-agent',
+    })
+    await said('link started')
+    t.ok(out().indexOf('gateway started') < out().indexOf('link started'), out())
+    const [socket, owner] = ['link', 'link-owner'].map((name) =>
+      join(folder, `run/gateway/${name}.sock`),
+    )
+    const link = `\0${await environmentOf(pidOf('link'), /^sleep\0/)}`
+    t.same(
+      namesIn(link),
+      [
+        ...['GATEWAY_DOMAIN', 'GATEWAY_LINK_SOCKET', 'GATEWAY_WORKSPACE', 'HOME', 'LINK_LOG_LEVEL'],
+        ...[
+          'LINK_OWNER_SOCKET',
+          'LINK_RELAY_URL',
+          'LINK_STATE_DIR',
+          'NODE_EXTRA_CA_CERTS',
+          'PATH',
+          'TZ',
+        ],
+      ],
+      'nothing else is inherited',
+    )
+    t.match(link, `\0GATEWAY_LINK_SOCKET=${socket}\0`)
+    t.match(link, `\0LINK_OWNER_SOCKET=${owner}\0`)
+    t.match(link, `\0LINK_STATE_DIR=${join(folder, 'state/link')}\0`)
+    const gateway = `\0${await environmentOf(pidOf('gateway'), /^sleep\0/)}`
+    t.match(gateway, `\0GATEWAY_LINK_SOCKET=${socket}\0`, 'they meet there')
+    t.match(gateway, `\0GATEWAY_LINK_OWNER_SOCKET=${owner}\0`, 'its pages show devices')
+    t.notMatch(gateway, /\0LINK_/)
+    for (const name of SERVICES.filter((one) => one !== 'gateway' && one !== 'terminal'))
+      t.notMatch(await environmentOf(pidOf(name), /^sleep\0/), /LINK_|RELAY_/, name)
+    t.notMatch(await environmentOf(pidOf('terminal'), /^bash\0-c\0sleep/), /LINK_|RELAY_/)
+    t.equal(statSync(join(folder, 'run/gateway')).mode & 0o777, 0o700)
+    t.equal(readlinkSync(join(folder, 'run/link-owner.sock')), owner, 'where commands look for it')
+    const pid = pidOf('link')
+    child.kill('SIGTERM')
+    t.equal(await exited, 0)
+    t.notOk(isAlive(pid))
+    t.same(readdirSync(join(folder, 'run')), ['boot.lock'])
+  },
+)
+
+t.test('without a relay there is no link, and the gateway opens no socket for one', async (t) => {
+  const { said, pidOf, out } = boot(t, temporaryFolder(t), { LINK_STATE_DIR: '/nowhere' })
+  await said('gateway started')
+  t.notMatch(await environmentOf(pidOf('gateway'), /^sleep\0/), 'LINK')
+  t.notMatch(out(), 'link')
+})
+
+t.test('sockets and a folder that were named for the link are used', async (t) => {
+  const folder = temporaryFolder(t)
+  const own = {
+    GATEWAY_LINK_SOCKET: join(folder, 'doors/link.sock'),
+    LINK_OWNER_SOCKET: join(folder, 'doors/owner.sock'),
+    LINK_STATE_DIR: join(folder, 'kept'),
+  }
+  const { said, pidOf } = boot(t, folder, { ...LINK, ...own })
+  await said('link started')
+  const link = `\0${await environmentOf(pidOf('link'), /^sleep\0/)}`
+  for (const [name, value] of Object.entries(own)) t.match(link, `\0${name}=${value}\0`)
+  t.equal(statSync(join(folder, 'doors')).mode & 0o777, 0o700)
+  t.notOk(existsSync(join(folder, 'run/link-owner.sock')), 'who has named it knows it')
+})
+
+t.test('a link to another service leaves the gateway out, but for its pages', async (t) => {
+  const folder = temporaryFolder(t)
+  const { said, pidOf } = boot(t, folder, {
+    ...LINK,
+    LINK_TARGET: 'http://127.0.0.1:6767',
+    HUBCODE_HOME: join(folder, 'hubcode'),
+  })
+  await said('link started')
+  const link = `\0${await environmentOf(pidOf('link'), /^sleep\0/)}`
+  t.match(link, '\0LINK_TARGET=http://127.0.0.1:6767\0')
+  t.match(link, `\0HUBCODE_HOME=${join(folder, 'hubcode')}\0`)
+  t.notMatch(link, /LINK_STATE_DIR|GATEWAY_LINK_SOCKET/, 'the key is in HUBCODE_HOME')
+  const gateway = await environmentOf(pidOf('gateway'), /^sleep\0/)
+  t.match(gateway, 'GATEWAY_LINK_OWNER_SOCKET=')
+  t.notMatch(gateway, 'GATEWAY_LINK_SOCKET=')
+})
+
+t.test('the link is restarted alone, and a wrong setting gives it up alone', async (t) => {
+  const folder = temporaryFolder(t)
+  const { said, pidOf } = boot(t, folder, {
+    ...LINK,
+    BOOT_LINK: `bash -c 'trap "exit 0" TERM; echo ready; while :; do sleep 0.05; done'`,
+    BOOT_PAUSE_SECONDS: '1000',
+  })
+  await said('link started')
+  const log = join(folder, 'log/link.log')
+  await eventually(() => readFileSync(log, 'utf8').includes('ready'), 'the link')
+  const [link, gateway] = [pidOf('link'), pidOf('gateway')]
+  process.kill(link, 'SIGTERM')
+  await said('link was stopped; starting it again')
+  await eventually(() => ![0, link].includes(pidOf('link')), 'another link')
+  t.equal(pidOf('gateway'), gateway)
+
+  const wrong = boot(t, temporaryFolder(t), {
+    ...LINK,
+    BOOT_LINK: `bash -c 'echo LINK_TARGET is wrong; exit 78'`,
+  })
+  await wrong.said('link ended with 78 and is given up')
+  t.match(wrong.out(), 'it said: LINK_TARGET is wrong')
+  t.equal(wrong.out().split('link started').length, 2, 'once')
+  t.ok(isAlive(wrong.pidOf('gateway')), 'the others go on')
+})
+
+t.test('the real link runs unless another command is given', async (t) => {
+  const folder = temporaryFolder(t)
+  const program = join(folder, 'workspace-gateway')
+  writeFileSync(
+    program,
+    `#!/bin/bash\n[[ $1 != serve ]] || exec sleep 1000\nexec ${process.execPath} ${MAIN} "$@"\n`,
+    { mode: 0o755 },
+  )
+  const { child, exited, said } = boot(t, folder, {
+    BOOT_GATEWAY: `${program} serve`,
+    GATEWAY_WORKSPACE: 'houston',
+    LINK_RELAY_URL: 'ws://127.0.0.1:1',
+  })
+  await said('link started')
+  const log = () => readFileSync(join(folder, 'log/link.log'), 'utf8')
+  await eventually(() => log().includes('linking devices'), 'the link')
+  t.equal(statSync(join(folder, 'run/gateway/link-owner.sock')).mode & 0o777, 0o600)
+  t.equal(statSync(join(folder, 'state/link')).mode & 0o777, 0o700)
+  t.equal(statSync(join(folder, 'state/link/daemon-keypair.json')).mode & 0o777, 0o600)
+  const env = { LINK_OWNER_SOCKET: join(folder, 'run/link-owner.sock') }
+  const list = spawnSync(process.execPath, [MAIN, 'devices', 'list', '--json'], {
+    env,
+    encoding: 'utf8',
+  })
+  t.same(JSON.parse(list.stdout), [], 'commands find it by the name beside the folder')
+  child.kill('SIGTERM')
+  t.equal(await exited, 0)
+  t.same(readdirSync(join(folder, 'run')), ['boot.lock'])
+})
+
 const isRoot = process.getuid?.() === 0
 
 t.test(
@@ -548,6 +714,53 @@ t.test(
       `VAULT_AGENTS: the user of coder (${idOf('nobody', 'u')}) is in the group ${idOf('nobody', 'g')}, which opens the door of owner`,
     )
     t.notMatch(same.out(), /started/)
+  },
+)
+
+t.test(
+  'the link is the gateway’s user, and no agent reaches its sockets and its key',
+  { skip: isRoot ? false : 'root alone can start programs as another user' },
+  async (t) => {
+    const folder = temporaryFolder(t)
+    chmodSync(folder, 0o711)
+    const idOf = (user: string, what: 'u' | 'g') =>
+      execFileSync('id', [`-${what}`, user], { encoding: 'utf8' }).trim()
+    // Each makes what it makes on a machine: the gateway its socket, the link its own socket and its key.
+    const made = {
+      link: join(folder, 'run/gateway/link.sock'),
+      owner: join(folder, 'run/gateway/link-owner.sock'),
+      key: join(folder, 'state/link/daemon-keypair.json'),
+    }
+    const { said, pidOf, child, exited } = boot(t, folder, {
+      ...LINK,
+      BOOT_GATEWAY: `bash -c 'touch "$GATEWAY_LINK_SOCKET"; exec sleep 1000'`,
+      BOOT_LINK: `bash -c 'touch "$LINK_OWNER_SOCKET" "$LINK_STATE_DIR/daemon-keypair.json"; exec sleep 1000'`,
+      BOOT_GATEWAY_USER: 'nobody',
+      BOOT_SERVICE_USER: 'games',
+      BOOT_TERMINAL_USER: 'mail',
+      HUBCODE_HOME: join(folder, 'of-an-agent'),
+    })
+    await said('link started')
+    await runsProgram(pidOf('link'), /^sleep\0/)
+    await runsProgram(pidOf('gateway'), /^sleep\0/)
+    const status = readFileSync(`/proc/${pidOf('link')}/status`, 'utf8')
+    t.match(status, new RegExp(`^Uid:\\t${idOf('nobody', 'u')}\\t`, 'm'))
+    t.match(status, /^CapAmb:\t0+$/m, 'it needs no right to listen on port 80')
+    t.equal(statSync(join(folder, 'state/link')).mode & 0o7777, 0o700)
+    const canRead = (user: string, path: string) =>
+      spawnSync('setpriv', [
+        ...['--reuid', user, '--regid', idOf(user, 'g'), '--init-groups'],
+        ...['cat', path],
+      ]).status === 0
+    for (const [name, path] of Object.entries(made)) {
+      t.ok(canRead('nobody', path), `${name}: for the gateway's user`)
+      for (const user of ['games', 'mail']) t.notOk(canRead(user, path), `${name}: not for ${user}`)
+    }
+    t.notOk(canRead('games', join(folder, 'run/link-owner.sock')), 'nor by its other name')
+    t.notOk(existsSync(join(folder, 'of-an-agent')), 'the key is not in the folder of an agent')
+    child.kill('SIGTERM')
+    t.equal(await exited, 0)
+    t.same(readdirSync(join(folder, 'run')), ['boot.lock'])
   },
 )
 

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
-import { MAX_LINK_LINE_BYTES } from '../../src/http/link-line.ts'
+import { MAX_LINK_LINE_BYTES, writeLinkLine } from '../../src/http/link-line.ts'
 import { testSettings } from '../helpers/gateway.ts'
 import {
   deviceId,
@@ -172,6 +172,17 @@ t.test('when the gateway stops, a request of a device under way is answered firs
   t.match(await answer, { status: 200, body: /answered/ })
   t.equal(await program.exited, 0)
   t.equal(existsSync(linkSocket), false)
+})
+
+t.test('when the gateway stops, it does not wait for a device that has sent nothing', async (t) => {
+  const { linkSocket, running } = await startLinked(t, { GATEWAY_DRAIN_SECONDS: '3600' })
+  const known = once(running.app.server, 'connection')
+  const silent = await open(linkSocket)
+  const received = gather(silent)
+  silent.write(writeLinkLine(PHONE))
+  await known
+  await running.close()
+  t.equal((await received.over).text, '')
 })
 
 t.test('a hot restart hands the socket over, with the sessions of devices', async (t) => {

@@ -6,7 +6,7 @@ import { codeAt } from '../helpers/factors.ts'
 import { enrolApp, fieldOf, postForm } from '../helpers/forms.ts'
 import { startWorkspace, type TestGateway } from '../helpers/gateway.ts'
 import { aDevice, aWaitingDevice, PAIRING_LINK, startLinkDoor } from '../helpers/link-door.ts'
-import { deviceId } from '../helpers/linked.ts'
+import { deviceId, deviceSession, PHONE, startLinked } from '../helpers/linked.ts'
 import { send, type RawAnswer } from '../helpers/wire.ts'
 
 const PAGE = '/_gateway/'
@@ -71,7 +71,17 @@ t.test('letting in asks for the factor, and then says that it is done', async (t
   const page = await pageOf(workspace)
   const fields = { act: 'approve-device', id: deviceId(2) }
   const asks = await postForm(workspace, PAGE, page, fields)
-  t.match(textOf(asks.body), /Let the device in, as you/)
+  t.match(
+    textOf(asks.body),
+    /Let in, as you, the device that shows the code 123456: AgICAgIC, \S*Tablet/,
+  )
+  workspace.link.kept.set(deviceId(3), aWaitingDevice(3, { name: '<b>. Now', code: null }))
+  const other = await postForm(workspace, PAGE, page, { ...fields, id: deviceId(3) })
+  t.match(
+    textOf(other.body),
+    /Let in, as you, the device that is not connected now: AwMDAwMD, \S*<b>\. Now/,
+    'and it is the one of the form',
+  )
   t.same(workspace.link.asked, [])
   const code = codeAt(secret, Date.now())
   const done = await postForm(workspace, PAGE, page, { ...fields, code })
@@ -93,6 +103,15 @@ t.test('devices are renamed and revoked by their forms', async (t) => {
   t.equal((await post({ act: 'revoke-device', id })).status, 303)
   t.equal((await post({ act: 'revoke-device', id })).status, 404)
   t.equal(workspace.link.kept.has(id), false)
+})
+
+t.test('a device that is called like a browser is listed as a device', async (t) => {
+  const workspace = await startLinked(t)
+  await deviceSession(workspace.linkSocket, { ...PHONE, name: 'Firefox/9 Windows' })
+  const { body } = await open(workspace, await pageOf(workspace))
+  const section = /<section[^>]* id="sessions".*?<\/section>/s.exec(body)?.[0] ?? ''
+  t.match(textOf(section), / Firefox\/9 Windows paired device alice /)
+  t.notMatch(textOf(section), /Firefox on Windows/)
 })
 
 t.test('nobody but an owner sees devices, and the page is whole without the link', async (t) => {

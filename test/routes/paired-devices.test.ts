@@ -1,7 +1,7 @@
 /** Does a paired device get a session that is good on its own connections alone, and that ends with the device? */
 import t from 'tap'
 import type { Test } from 'tap'
-import { LINK_DEVICES, type LinkLine } from '../../src/http/link-line.ts'
+import { LINK_DEVICES, writeLinkLine, type LinkLine } from '../../src/http/link-line.ts'
 import { cookie, HTTPS } from '../helpers/door.ts'
 import { codeAt, setUpApp } from '../helpers/factors.ts'
 import { token } from '../helpers/gateway.ts'
@@ -14,7 +14,16 @@ import {
   startLinked,
   tellDevices,
 } from '../helpers/linked.ts'
-import { gather, handshake, open, send, type RawAnswer } from '../helpers/wire.ts'
+import {
+  exchange,
+  gather,
+  handshake,
+  open,
+  parseAnswer,
+  requestBytes,
+  send,
+  type RawAnswer,
+} from '../helpers/wire.ts'
 
 const TABLET = { ...PHONE, device: deviceId(2), name: 'Tablet' }
 
@@ -258,6 +267,30 @@ t.test('the session of a device is no owner, and reaches its own session', async
   t.match(JSON.parse(own.body), { sub: 'alice', kind: 'device' })
   t.equal((await ask('DELETE /_gateway/v1/session')).status, 200)
   refused(t, await ask('GET /page'), 401, 'token-invalid')
+})
+
+t.test('a device signs itself out, and not its person everywhere', async (t) => {
+  const { linkSocket, port } = await startLinked(t)
+  const { token: minted } = await deviceSession(linkSocket)
+  const program = bearer(await token())
+  t.equal((await send(port, 'GET /page', [program])).status, 200)
+  const form = [bearer(minted), 'Content-Type: application/x-www-form-urlencoded']
+  const signOut = async (body: string) => {
+    const fields = [...form, 'Connection: close', `Content-Length: ${body.length}`]
+    const request = requestBytes('POST /_gateway/sign-out', fields, body)
+    const bytes = Buffer.concat([writeLinkLine(PHONE), Buffer.from(request)])
+    return parseAnswer(await exchange(linkSocket, bytes))
+  }
+  refused(t, await signOut('all=true'), 403, 'scope-missing')
+  t.equal((await send(port, 'GET /page', [program])).status, 200)
+  t.equal((await sendLinked(linkSocket, PHONE, 'GET /page', [bearer(minted)])).status, 200)
+  t.equal((await signOut('')).status, 303)
+  refused(
+    t,
+    await sendLinked(linkSocket, PHONE, 'GET /page', [bearer(minted)]),
+    401,
+    'token-invalid',
+  )
 })
 
 t.test(

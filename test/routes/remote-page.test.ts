@@ -140,7 +140,7 @@ t.test('a session changes nothing, and one that is over does not matter', async 
 t.test('a page that was not built is not found, with what to do', async (t) => {
   const folder = join(temporaryFolder(t), 'remote')
   const files = new RemoteFolder(folder)
-  await t.rejects(files.read(), { code: 'not-found', detail: /npm run build/ })
+  await t.rejects(files.read(), { code: 'not-found', detail: /LINK_PAGE_URL/ })
   mkdirSync(folder)
   writeFileSync(join(folder, 'remote.js'), 'one')
   await t.rejects(files.read(), { code: 'not-found' }, 'also when a part of it is missing')

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { networkInterfaces } from 'node:os'
 import { clientFrom } from '../../http/address.ts'
 import type { Config } from '../../config/load.ts'
+import { LINK_SETTINGS } from '../../config/link-settings.ts'
 import { VAULT_SETTINGS } from '../../config/vault-settings.ts'
 import type { ServiceAddress } from '../../config/values.ts'
 import { buildRequestHeaders, type ForwardingMode } from '../../http/to-service.ts'
@@ -22,9 +23,18 @@ export interface Machine {
   readonly proc: string
   /** Where a vault has its doors unless it was told otherwise. */
   readonly vaultSockets: string
+  /** Where a link has its owner's socket unless it was told otherwise. */
+  readonly linkOwnerSocket: string
+  /** Where a link has its files, besides the usual place in the gateway's state folder. */
+  readonly linkFolders: readonly string[]
 }
 
-const THIS_MACHINE: Machine = { proc: '/proc', vaultSockets: VAULT_SETTINGS.sockets.default ?? '' }
+const THIS_MACHINE: Machine = {
+  proc: '/proc',
+  vaultSockets: VAULT_SETTINGS.sockets.default ?? '',
+  linkOwnerSocket: LINK_SETTINGS.ownerSocket.default ?? '',
+  linkFolders: [],
+}
 
 /** The configuration under examination, and the requests that questions may send. */
 export class Examination {

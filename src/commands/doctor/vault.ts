@@ -11,15 +11,8 @@ import { ownerSocket } from '../../vault/protocol.ts'
 import type { Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'
 import { readUsers } from './users.ts'
-import {
-  askEntries,
-  askStatus,
-  GARBAGE,
-  SILENT,
-  VAULT_MS,
-  type NoVault,
-  type VaultStatus,
-} from './vault-answer.ts'
+import { DOOR_MS, GARBAGE, SILENT, type NoAnswerOfDoor } from './door-answer.ts'
+import { askEntries, askStatus, type VaultStatus } from './vault-answer.ts'
 import { AGE, AUDIT, ENTRIES, judgeAudit, judgeEntries } from './vault-entries.ts'
 import { CREDENTIALS, judgeEnvironments, KEY, SETTINGS_KEPT } from './vault-environments.ts'
 import { DOORS, FILES, judgePaths } from './vault-paths.ts'
@@ -41,8 +34,8 @@ export async function examineVault(examination: Examination): Promise<Finding[]>
   if (config.vaultSockets === undefined) return lookForUnknown(machine.vaultSockets)
   const socket = ownerSocket(config.vaultSockets)
   const [status, list] = await Promise.all([
-    askStatus(socket, VAULT_MS * patience),
-    askEntries(socket, VAULT_MS * patience),
+    askStatus(socket, DOOR_MS * patience),
+    askEntries(socket, DOOR_MS * patience),
   ])
   if ('failed' in status)
     return [
@@ -103,7 +96,7 @@ function judgeVersion(socket: string, { version, pid }: VaultStatus): Finding {
 const START =
   'start the vault ("workspace-gateway vault"), whose log says why if it does not stay; or set GATEWAY_VAULT_SOCKETS to its VAULT_SOCKETS'
 
-function notReached(socket: string, { failed }: NoVault): Finding {
+function notReached(socket: string, { failed }: NoAnswerOfDoor): Finding {
   switch (failed) {
     case 'ENOENT':
     case 'ENOTDIR':
@@ -120,7 +113,7 @@ function notReached(socket: string, { failed }: NoVault): Finding {
     case SILENT:
       return fail(
         REACHED,
-        `${socket}: no answer within ${VAULT_MS / 1000} s`,
+        `${socket}: no answer within ${DOOR_MS / 1000} s`,
         "read the vault's log: it opens this door first, and answers when its file is open; then restart it",
       )
     case GARBAGE:

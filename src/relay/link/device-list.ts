@@ -7,7 +7,7 @@ import { KEY_LENGTH } from '../protocol/noise.ts'
 import { LinkFileError, readPrivateFile, replacePrivateFile } from './private-file.ts'
 
 /** The name of the file in LINK_STATE_DIR. */
-const DEVICES_FILE = 'devices.json'
+export const DEVICES_FILE = 'devices.json'
 
 /** Devices that are listed at a time. */
 export const MAX_DEVICES = 64

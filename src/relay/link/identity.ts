@@ -10,7 +10,7 @@ import {
 } from './private-file.ts'
 
 /** The name of the file in LINK_STATE_DIR. */
-const IDENTITY_FILE = 'daemon-keypair.json'
+export const IDENTITY_FILE = 'daemon-keypair.json'
 
 const VERSION = 1
 const MAX_BYTES = 4096

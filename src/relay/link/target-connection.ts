@@ -10,7 +10,7 @@ import { connectionToService } from '../target/service-connection.ts'
 const CONNECT_MS = 10_000
 
 /** Which device a connection is for. */
-export interface TargetDevice {
+interface TargetDevice {
   readonly id: string
   readonly sub: string
   readonly name: string

@@ -4,7 +4,7 @@ import { run } from '../../helpers/process.ts'
 import { NO_REDIS, startRedis, type TestRedis } from '../../helpers/redis.ts'
 import { Daemon, Peer, roomAt, seatedDaemon } from '../../helpers/relay.ts'
 import { until } from '../../helpers/waiting.ts'
-import { startCuttable } from '../../neighbours/cuttable.ts'
+import { startCuttable } from '../../helpers/cuttable.ts'
 
 async function startNode(t: Test, { url: store }: TestRedis) {
   let port = 0

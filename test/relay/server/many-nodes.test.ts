@@ -1,6 +1,6 @@
 /** Is every place at one node of a relay, whichever node clients come to? With real nodes and a real Redis. */
 import t, { type Test } from 'tap'
-import { startCuttable } from '../../neighbours/cuttable.ts'
+import { startCuttable } from '../../helpers/cuttable.ts'
 import { NO_REDIS, startRedis, type TestRedis } from '../../helpers/redis.ts'
 import {
   Daemon,

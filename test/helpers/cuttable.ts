@@ -3,10 +3,11 @@ import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { connect, createServer, type AddressInfo, type ListenOptions, type Socket } from 'node:net'
 import type { NetConnectOpts } from 'node:net'
-import type { Started } from './neighbour.ts'
 
 /** A connection that can be cut. */
-export interface Cuttable extends Started {
+export interface Cuttable {
+  /** Ends it and waits until it is gone. */
+  stop(): Promise<void>
   /** The port that it listens on; 0 for a Unix socket. */
   readonly port: number
   /** Ends all connections at once, as a lost network does: with RST where TCP has one. @returns how many there were */
