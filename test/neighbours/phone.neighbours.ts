@@ -104,14 +104,16 @@ t.test('a phone scans the code, is let in, works in a shell, and is thrown out',
   await page.keyboard.type('echo hello\n')
   await shows(page, /^hello\s*$/m)
   await picture(page, 'terminal')
+  await page.keyboard.type('MARK=$$-kept; echo "shell $MARK"\n')
+  await shows(page, /^shell \d+-kept/m)
+  const [shell = ''] = /\d+-kept/.exec(await screenOf(page)) ?? []
 
   await page.reload()
   await connection(page, 'Connected')
   t.equal(await page.locator('.comparison').count(), 0, 'it need not be paired again')
   await openTerminal(page, workspace)
-  await page.keyboard.type('MARK=$$-kept; echo "shell $MARK"\n')
-  await shows(page, /^shell \d+-kept/m)
-  const [shell = ''] = /\d+-kept/.exec(await screenOf(page)) ?? []
+  await page.keyboard.type('echo "reloaded $MARK"\n')
+  await until('the same shell', async () => (await screenOf(page)).includes(`reloaded ${shell}`))
 
   const { pid = 0, port } = relay() ?? {}
   process.kill(pid, 'SIGKILL')

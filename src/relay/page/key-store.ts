@@ -14,7 +14,7 @@ export type Lasting = 'kept' | 'wrapped' | 'this-visit'
 export async function canRun(): Promise<boolean> {
   try {
     await generate(false)
-    return [Promise.withResolvers, globalThis.WebSocket].every((each) => typeof each === 'function')
+    return 'withResolvers' in Promise && 'WebSocket' in globalThis
   } catch {
     return false
   }
