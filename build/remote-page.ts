@@ -7,12 +7,12 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build, transform } from 'esbuild'
+import { REMOTE_BROWSERS } from '../src/answers/pages/remote-browsers.ts'
 import { ALWAYS_DARK, STYLE } from '../src/answers/pages/style.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** The oldest browsers that have X25519 in WebCrypto and ES2024, and so can run the page at all. */
-const BROWSERS = ['chrome133', 'firefox130', 'safari17.4']
+const BROWSERS = REMOTE_BROWSERS.map(([name, , version]) => name + version)
 
 /** Builds the page. @param folder gets `remote.js` and `remote.css`. Default: where the gateway looks when it runs from its sources */
 export async function buildRemotePage(folder = join(root, 'dist/remote')): Promise<void> {

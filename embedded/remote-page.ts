@@ -8,7 +8,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 /** What the page is made of. */
 const SOURCES = [
   'src/relay/{page,client,protocol}/*',
-  'src/answers/{pages/style,scripts/terminal-keys}.ts',
+  'src/answers/{pages/{style,remote-browsers},scripts/terminal-keys}.ts',
   'build/remote-page.ts',
   'package-lock.json',
 ]

@@ -7,11 +7,9 @@ import { NewerStateError, StateBusyError } from '../src/store/state-errors.ts'
 import { readArguments, USAGE, UsageError } from './arguments.ts'
 import { silentServices } from './named-services.ts'
 import { buildRemotePageIfOld } from './remote-page.ts'
+import { stopSignal } from './stop-signal.ts'
 import { listed, welcomeText } from './welcome.ts'
 import { TakenError, startWorkspace } from './workspace.ts'
-
-/** npm forwards a Ctrl+C that the terminal has already sent to this process, so two signals this close are one. */
-const SAME_SIGNAL_MS = 500
 
 /** How long a configured service may take to start before it is reported as not responding. */
 const SERVICES_MS = 10_000
@@ -51,22 +49,4 @@ function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError) return EXIT.usage
   const taken = [TakenError, StateBusyError, GatewayNotReachedError]
   return taken.some((kind) => error instanceof kind) ? EXIT.unavailable : EXIT.failed
-}
-
-/** Resolves on the first signal to stop, also during the start. A later signal ends the process at once. */
-function stopSignal() {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  const controller = new AbortController()
-  let since: number | null = null
-  const onSignal = () => {
-    if (since === null) {
-      since = performance.now()
-      controller.abort()
-      resolve()
-    } else if (performance.now() - since > SAME_SIGNAL_MS) {
-      process.exit(EXIT.failed)
-    }
-  }
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal)
-  return { wanted: promise, signal: controller.signal }
 }

@@ -165,6 +165,9 @@ export default stage(
       const principal = verifiedPrincipal(exchange)
       if (principal === undefined || exchange.target === undefined) return undefined
       const { route } = exchange.target
+      // A page of the person's own, on a connection that nobody else can use: as a browser that signed in.
+      if (principal.session.kind === 'device')
+        return sessionRoutes.includes(pageOf(request, route)) ? principal.session.id : undefined
       if (exchange.credential?.kind !== 'cookie')
         return programRoutes.includes(route) ? principal.session.id : undefined
       return sessionRoutes.includes(pageOf(request, route)) && isOfOwnBrowser(request)

@@ -286,18 +286,79 @@ t.test('a browser that keeps no key says so, and pairs for this visit', async (t
   await page.getByLabel('Pairing link').waitFor()
 })
 
-t.test('a browser without X25519 is told what would do', async (t) => {
-  const { link, relay } = await start(t)
-  const script = `{
-    const { generateKey } = SubtleCrypto.prototype
-    SubtleCrypto.prototype.generateKey = function (algorithm, ...rest) {
-      return algorithm.name === 'X25519' ? Promise.reject(new DOMException('', 'NotSupportedError')) : generateKey.call(this, algorithm, ...rest)
-    }
-  }`
+const WITHOUT_X25519 = `{
+  const { generateKey } = SubtleCrypto.prototype
+  SubtleCrypto.prototype.generateKey = function (algorithm, ...rest) {
+    return algorithm.name === 'X25519' ? Promise.reject(new DOMException('', 'NotSupportedError')) : generateKey.call(this, algorithm, ...rest)
+  }
+}`
+
+for (const [old, script] of [
+  ['X25519', WITHOUT_X25519],
+  ['what came with ES2024', 'delete Promise.withResolvers'],
+] as const)
+  t.test(`a browser without ${old} is told at once what would do`, async (t) => {
+    const { link, relay } = await start(t)
+    const url = await link()
+    const { page } = await open(t, url, {}, script)
+    await page.getByText('Chrome 133, Firefox 130 or Safari 17.4').waitFor()
+    await page.getByRole('heading', { name: 'This browser is too old' }).waitFor()
+    t.equal(page.url(), url, 'the link can be opened in another one')
+    t.equal(relay.knocks, 0, 'and is still good')
+    await inspect(t, page, 'too-old')
+  })
+
+t.test('a page of plain HTTP on another host says that it needs HTTPS', async (t) => {
+  const { link } = await start(t)
+  // What such a page sees (Secure Contexts, Web Cryptography section 10).
+  const script = `
+    Object.defineProperty(globalThis, 'isSecureContext', { value: false })
+    Object.defineProperty(crypto, 'subtle', { value: undefined })`
   const { page } = await open(t, await link(), {}, script)
+  await page.getByRole('heading', { name: 'This page needs HTTPS' }).waitFor()
+})
+
+t.test('a terminal that is opened while the relay is away opens when it is back', async (t) => {
+  const { link, relay, daemon } = await start(t)
+  const { page } = await open(t, await link())
+  await pair(page)
+  relay.refuse = { code: RELAY_CLOSE.restart, reason: '' }
+  relay.cut()
+  await connection(page, 'Connecting')
+  await button(page, 'Open the terminal').click()
+  await page.getByText('There is no connection to the workspace at the moment.').waitFor()
+  relay.refuse = undefined
+  await page.evaluate(`dispatchEvent(new Event('online'))`)
+  await daemon.welcomed(2)
+  await shows(page, /\$/)
+})
+
+t.test('a page that cannot reach the relay goes on trying, and says so', async (t) => {
+  const { link, relay } = await start(t)
+  const { page } = await open(t, await link())
+  relay.refuse = { code: RELAY_CLOSE.restart, reason: '' }
   await button(page, 'Pair').click()
-  await page.getByText('Chrome 133, Firefox 130 or Safari 17.4').waitFor()
-  t.equal(relay.knocks, 0, 'and its link is still good')
+  await page.getByText('The page tries again by itself.').waitFor()
+  await inspect(t, page, 'trying')
+  await button(page, 'Cancel').click()
+  await page.getByLabel('Pairing link').waitFor()
+})
+
+t.test('on a phone that lies on its side, all of the password form can be reached', async (t) => {
+  const { link, workspace } = await start(t)
+  workspace.wants.password = true
+  const { page } = await open(t, await link())
+  await pair(page)
+  await button(page, 'Open the terminal').click()
+  // As much as a keyboard leaves.
+  await page.setViewportSize({ width: 740, height: 200 })
+  for (const label of ['User', 'Password']) {
+    const input = page.getByLabel(label)
+    await input.scrollIntoViewIfNeeded()
+    const { y = -1 } = (await input.boundingBox()) ?? {}
+    const { y: top = 0 } = (await page.locator('.screen-place').boundingBox()) ?? {}
+    t.ok(y >= top, `${label} is in sight`)
+  }
 })
 
 t.test(

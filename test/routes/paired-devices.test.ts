@@ -238,6 +238,22 @@ t.test('a device has a budget of its own, which probes spend too', async (t) => 
   t.equal((await tellDevices(linkSocket, [])).status, 204, 'the link is not counted')
 })
 
+t.test('a device with a session spends as a browser that is signed in', async (t) => {
+  const { linkSocket, dials } = await startLinked(t, {
+    GATEWAY_RATE_LIMIT: '3',
+    GATEWAY_SESSION_RATE_LIMIT: '4',
+  })
+  const { token: minted } = await deviceSession(linkSocket)
+  const ask = (path: string) => sendLinked(linkSocket, PHONE, `GET ${path}`, [bearer(minted)])
+  for (const path of ['/page', '/_gateway/ready', '/terminal/', '/page'])
+    t.equal((await ask(path)).status, 200, path)
+  const before = dials()
+  refused(t, await ask('/page'), 429, 'rate-limited')
+  t.equal(dials(), before)
+  const stranger = await sendLinked(linkSocket, PHONE, 'GET /page')
+  refused(t, stranger, 401, 'sign-in-required')
+})
+
 t.test('the session of a device is no owner, and reaches its own session', async (t) => {
   const { linkSocket } = await startLinked(t)
   const { token: minted } = await deviceSession(linkSocket)

@@ -5,6 +5,7 @@
 import { html } from '../html.ts'
 import { BRAND, ICON } from './door.ts'
 import { REMOTE_PAGE } from './paths.ts'
+import { REMOTE_BROWSER_NAMES } from './remote-browsers.ts'
 
 /** The page, and the names of the two files that it loads from below {@link REMOTE_PAGE}. */
 export interface RemotePageFiles {
@@ -41,7 +42,10 @@ export function remotePageHtml(workspace: string, { script, style }: RemotePageF
         </header>
         <main id="main" tabindex="-1">
           <h1>Remote</h1>
-          <p>Loading. If nothing happens for a minute, load the page again.</p>
+          <p>
+            Loading. If nothing happens for a minute, load the page again. Browsers older than
+            ${REMOTE_BROWSER_NAMES} get no further.
+          </p>
           <noscript>
             <p class="alert">
               This page encrypts everything in your browser, and needs JavaScript for that.

@@ -6,7 +6,7 @@ import { Channel, type ChannelEnd } from '../protocol/channel.ts'
 import { comparisonCode, deviceId, isDeviceName, type Met } from '../protocol/handshake.ts'
 import { decodeNote, decodeWelcome, type Note, type Welcome } from '../protocol/messages.ts'
 import { NoiseError, type NoiseKeyPair } from '../protocol/noise.ts'
-import type { Offer } from '../protocol/offer.ts'
+import { OFFER_SECONDS, type Offer } from '../protocol/offer.ts'
 import { dayOf, dayPlaceKey, placeId } from '../protocol/places.ts'
 import { RECORD, type ChannelRecord } from '../protocol/records.ts'
 import { Streams, type Stream, type StreamEvents } from '../protocol/streams.ts'
@@ -96,7 +96,12 @@ const FINAL_FOR_PAIRING: ReadonlySet<RemoteProblem> = new Set([
 
 /** What a device knows by now. */
 type Standing =
-  | { readonly kind: 'new'; readonly pairing: PairingOptions }
+  | {
+      readonly kind: 'new'
+      readonly pairing: PairingOptions
+      /** When a link of any age is over, on the clock that is never set back. */
+      readonly until: number
+    }
   /** The handshake of the pairing is over, and the workspace has not welcomed the device yet. */
   | { readonly kind: 'unsure'; readonly candidate: PairedDevice; readonly attempts: number }
   | { readonly kind: 'paired'; readonly device: PairedDevice }
@@ -126,7 +131,9 @@ export class RemoteConnection {
   static pair(pairing: PairingOptions, options: RemoteOptions = {}): RemoteConnection {
     if (!isDeviceName(pairing.name))
       throw new RemoteError('bad-request', 'a name has 1 to 64 bytes, and no control characters')
-    return RemoteConnection.#start({ kind: 'new', pairing }, options)
+    const { clock = SYSTEM_CLOCK } = options
+    const until = clock.elapsed() + OFFER_SECONDS * 1000
+    return RemoteConnection.#start({ kind: 'new', pairing, until }, options)
   }
 
   /** Meets the workspace again. */
@@ -441,7 +448,8 @@ async function planOf(
 ): Promise<Omit<MeetOptions, 'clock' | 'signal'>> {
   if (standing.kind === 'new') {
     const { offer, own, kind, name } = standing.pairing
-    checkExpiry(offer, clock)
+    // Not by the time that the link says: a device whose clock is ahead could never pair. The workspace knows when its link is over.
+    if (clock.elapsed() >= standing.until) throw new RemoteError('link-expired', LINK_IS_OVER)
     const { daemonKey, relay } = offer
     return { purpose: { kind: 'pair', offer }, own, daemonKey, relay, hello: { kind, name } }
   }
@@ -458,10 +466,6 @@ async function candidateOf(
     ...{ daemonKey: offer.daemonKey, own, placeSecret: extraSecret, relay: offer.relay },
     ...{ host: '', target: 'gateway', kind, name, id: await deviceId(own.publicKey) },
   }
-}
-
-function checkExpiry({ expiresAt }: Offer, clock: ClientClock): void {
-  if (clock.now() / 1000 >= expiresAt) throw new RemoteError('link-expired', LINK_IS_OVER)
 }
 
 const LINK_IS_OVER =
@@ -512,7 +516,7 @@ function explained(error: RemoteError, { kind }: Standing): RemoteError {
   if (error.problem !== 'nobody-there') return error
   const text =
     kind === 'paired'
-      ? 'the workspace is not at the relay: its link does not run, or the owner has removed this device'
+      ? 'the workspace is not at the relay: its link does not run, the owner has removed this device, or this device’s date is wrong by more than a day'
       : 'nobody answers for this link: it was used, is older than 10 minutes, or the workspace’s link was restarted; make a new one with "workspace-gateway pair"'
   return new RemoteError('nobody-there', text, { cause: error })
 }

@@ -10,6 +10,16 @@ import type { Shelf } from './database.ts'
 /** How long the keys of this device last: until it is forgotten, or until the page is closed. */
 export type Lasting = 'kept' | 'wrapped' | 'this-visit'
 
+/** Whether this browser has what the page needs: X25519 in WebCrypto (over HTTPS alone), and what came to browsers at about that time. */
+export async function canRun(): Promise<boolean> {
+  try {
+    await generate(false)
+    return 'withResolvers' in Promise && 'WebSocket' in globalThis
+  } catch {
+    return false
+  }
+}
+
 /** Keys of a device, and how they are kept. */
 export interface DeviceKeys {
   readonly own: NoiseKeyPair

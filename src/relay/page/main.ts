@@ -10,9 +10,10 @@ import { BROWSER_SHELF } from './database.ts'
 import { deviceName } from './device-name.ts'
 import { el, part, sentence } from './dom.ts'
 import { homeScreen, textOf } from './home-screen.ts'
-import { makeKeys, readPairing, type DeviceKeys, type Lasting } from './key-store.ts'
+import { canRun, makeKeys, readPairing, type DeviceKeys, type Lasting } from './key-store.ts'
 import {
   busyScreen,
+  cannotRunScreen,
   endedScreen,
   nameScreen,
   startScreen,
@@ -35,6 +36,11 @@ class RemotePage {
 
   /** Begins with the link in the address, or with the workspace that is known, or by asking for a link. */
   async begin(): Promise<void> {
+    if (!(await canRun())) {
+      // The link stays in the address, to be opened in another browser.
+      this.#show('cannot run', cannotRunScreen())
+      return
+    }
     const link = takeLink()
     await this.#readPairing()
     if (link !== '') this.openLink(link)
@@ -109,13 +115,7 @@ class RemotePage {
 
   async #pair(offer: Offer, name: string): Promise<void> {
     this.#show('keys', busyScreen('Pairing', 'Making this device’s keys…'))
-    let keys: DeviceKeys
-    try {
-      keys = await makeKeys(shelf)
-    } catch {
-      this.#askName(offer, TOO_OLD)
-      return
-    }
+    const keys = await makeKeys(shelf)
     this.#lasting = keys.lasting
     const pairing = { offer, own: keys.own, kind: 'page', name } as const
     this.#device = undefined
@@ -187,7 +187,11 @@ class RemotePage {
     const screen =
       problem === undefined
         ? busyScreen('Connecting', text, () => this.#cancel())
-        : endedScreen({ text, onAgain: () => this.#connection?.retryNow(), onForget: forget })
+        : endedScreen({
+            ...{ text, isTrying: true, onForget: forget },
+            onAgain: () => this.#connection?.retryNow(),
+            onCancel: forget === undefined ? () => this.#cancel() : undefined,
+          })
     this.#show(`connecting ${text}`, screen)
   }
 
@@ -284,9 +288,6 @@ const SIGN_OF_LIFE_MS = 5000
 
 /** Answered by a gateway at once; another service answers something, which is as good. */
 const LIVE = '/_gateway/live'
-
-const TOO_OLD =
-  'This browser cannot do what the encryption needs (X25519 in WebCrypto). Use Chrome 133, Firefox 130 or Safari 17.4, or a newer one, over HTTPS.'
 
 /** Takes the link out of the address, so that it is neither in the history nor in what is shared. */
 function takeLink(): string {

@@ -1,4 +1,5 @@
 /** What does a person see until the device is paired? How to get a link, a name for the device, and a code to compare. */
+import { REMOTE_BROWSER_NAMES } from '../../answers/pages/remote-browsers.ts'
 import { MAX_NAME_BYTES } from '../protocol/handshake.ts'
 import { utf8 } from '../protocol/bytes.ts'
 import type { Offer } from '../protocol/offer.ts'
@@ -120,24 +121,44 @@ export function waitingScreen(options: {
   }
 }
 
-/** The screen of a connection that has ended, and does not come back by itself. */
+/** The screen of a browser that cannot run the page: too old, or without HTTPS, where browsers encrypt nothing for a page. */
+export function cannotRunScreen(): Screen {
+  const isTooOld = globalThis.isSecureContext
+  const what = isTooOld
+    ? 'It cannot do what the encryption needs (X25519 in WebCrypto).'
+    : 'Browsers encrypt for pages of HTTPS alone, and for those of this machine.'
+  const next = isTooOld
+    ? `Open the same address in ${REMOTE_BROWSER_NAMES}, or in a newer one. The link has not been used.`
+    : 'Open the same address with https:// in front. The link has not been used.'
+  return {
+    title: isTooOld ? 'This browser is too old' : 'This page needs HTTPS',
+    parts: [alertOf(what), el('p', {}, next)],
+  }
+}
+
+/** The screen of a connection that has ended, or that cannot be made now. */
 export function endedScreen(options: {
   readonly text: string
+  /** Whether the page goes on trying. Default: false. */
+  readonly isTrying?: boolean
   /** What the button of `onAgain` says. Default: Try again. */
   readonly again?: string | undefined
   readonly onAgain: (() => void) | undefined
   readonly onForget: (() => void) | undefined
+  readonly onCancel?: (() => void) | undefined
 }): Screen {
-  const { text, again = 'Try again', onAgain, onForget } = options
+  const { text, isTrying = false, again = 'Try again', onAgain, onForget, onCancel } = options
   return {
     title: 'Not connected',
     parts: [
       alertOf(text),
+      isTrying && el('p', { class: 'soft' }, 'The page tries again by itself.'),
       el(
         'p',
         { class: 'acts' },
         onAgain !== undefined && actButton(again, onAgain),
         onForget !== undefined && actButton('Forget this device', onForget, 'danger'),
+        onCancel !== undefined && actButton('Cancel', onCancel, 'quiet'),
       ),
     ],
   }

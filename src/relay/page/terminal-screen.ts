@@ -119,19 +119,20 @@ class OpenScreen implements TerminalScreen {
     } catch (error) {
       if (!isCurrent()) return
       if (error instanceof TerminalWantsError) this.#askFor(error)
-      else this.#end(textOf(error))
+      else if (this.#connection.state.kind === 'connecting') this.lost(textOf(error))
+      else this.#end(textOf(error), 'Try again')
     }
   }
 
   #ended({ isOver, reason }: TerminalEnd): void {
     const text = isOver ? 'the shell has ended' : reason || 'the connection to the shell has ended'
-    this.#end(textOf(text))
+    this.#end(textOf(text), isOver ? 'New terminal' : 'Try again')
   }
 
-  #end(text: string): void {
+  #end(text: string, again: string): void {
     this.#terminal = undefined
     this.#isOver = true
-    this.#view.say(text, true)
+    this.#view.say(text, again)
   }
 
   #askFor({ want }: TerminalWantsError): void {

@@ -26,8 +26,8 @@ export interface TerminalView {
   readonly rows: number
   /** Shows what a shell has printed. Resolves when it was drawn: until then no more should be read. */
   write(bytes: Uint8Array): Promise<void>
-  /** Says something above the screen; an empty text says nothing. @param canRetry whether a new shell is offered */
-  say(text: string, canRetry?: boolean): void
+  /** Says something above the screen; an empty text says nothing. @param again what a button says that asks for a shell again; default: there is none */
+  say(text: string, again?: string): void
   /** Shows a form above the screen, with the focus in it. */
   ask(form: HTMLElement): void
   /** Puts the focus into the terminal, and an empty screen. */
@@ -88,10 +88,10 @@ export function openTerminalView(listener: TerminalListener): TerminalView {
       terminal.write(bytes, resolve)
       return promise
     },
-    say(text, canRetry = false) {
+    say(text, again) {
       notice.hidden = text === ''
-      const again = canRetry ? [actButton('New terminal', () => listener.onAgain())] : []
-      notice.replaceChildren(text, ...again)
+      const button = again === undefined ? [] : [actButton(again, () => listener.onAgain())]
+      notice.replaceChildren(text, ...button)
     },
     ask(form) {
       notice.hidden = false

@@ -129,14 +129,22 @@ t.test('a link that nobody answers for ends the pairing, and says what to do', a
   t.equal(relay.knocks, 1)
 })
 
-t.test('a link that is too old is not even shown to the relay', async (t) => {
-  const { daemon, relay } = await startSurroundings(t)
-  const offer = await daemon.offer()
-  const clock = manualClock(offer.expiresAt * 1000)
-  const { until } = watch(t, await pairing(offer), { clock })
-  t.equal((await until('ended')).problem.problem, 'link-expired')
-  t.equal(relay.knocks, 0)
-})
+for (const [wrong, hours] of [
+  ['ahead', 24],
+  ['behind', -24],
+] as const)
+  t.test(`a device whose clock is a day ${wrong} pairs, and comes back`, async (t) => {
+    const { daemon } = await startSurroundings(t)
+    const clock = manualClock(Date.now() + hours * 60 * MINUTE)
+    const first = watch(t, await pairing(await daemon.offer()), { clock })
+    await first.remote.whenOpen()
+    t.equal((await first.remote.fetch({ path: '/' })).status, 200)
+    first.remote.close()
+    const [device] = first.paired
+    t.ok(device)
+    if (device === undefined) return
+    await watch(t, device, { clock }).remote.whenOpen()
+  })
 
 t.test('who has not seen the link gets no answer, and nothing behind is dialled', async (t) => {
   const { daemon } = await startSurroundings(t)
