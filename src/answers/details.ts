@@ -262,7 +262,7 @@ export const OWNER_DETAILS = {
   'not for programs':
     'This takes the session of a browser, or an API token with the scope owner. The workspace token of a program may see and end its own session and terminals only.',
   'not for devices':
-    'A paired device ends its own session only. Sign out everywhere in a browser, or with "workspace-gateway sessions end --sub NAME".',
+    'A paired device ends its own session only. Sign out everywhere in a browser, or on the machine.',
   'for the machine': 'Only a command on the machine of the workspace does this.',
   'not JSON': 'The body is JSON, and the Content-Type says so.',
   'no such session':
