@@ -123,10 +123,9 @@ t.test('a phone scans the code, is let in, works in a shell, and is thrown out',
     env: { PATH: process.env['PATH'], RELAY_HOST: '127.0.0.1', RELAY_PORT: String(port) },
   })
   t.teardown(() => again.stop())
-  await until('the terminal is back', async () => {
-    await page.keyboard.type('echo "back $MARK"\n')
-    return (await screenOf(page)).includes(`back ${shell}`)
-  })
+  await page.locator('.notice').waitFor({ state: 'hidden' }) // what is typed before that is lost
+  await page.keyboard.type('echo "back $MARK"\n')
+  await until('the same shell', async () => (await screenOf(page)).includes(`back ${shell}`))
 
   await command('devices', 'revoke', id)
   await page.getByText('The owner has removed this device; pair it again to come back.').waitFor()
@@ -136,3 +135,24 @@ t.test('a phone scans the code, is let in, works in a shell, and is thrown out',
   await page.getByLabel('Pairing link').waitFor()
   t.match(await command('devices', 'list', '--json'), /^\[\]/)
 })
+
+t.test(
+  'npm run relay:demo shows all of it, step by step, and ends everything it started',
+  async (t) => {
+    const demo = startProgram(process.execPath, [join(ROOT, 'embedded/relay-demo.ts')])
+    t.teardown(() => demo.stop())
+    await demo.written(/The phone stays open\. Ctrl\+C ends everything\./)
+    const text = demo.output()
+    const [, shown = ''] = /It shows (\d{3} \d{3}),/.exec(text) ?? []
+    t.match(
+      text,
+      new RegExp(`waiting +Demo phone .*${shown}`),
+      'the list has the code of the phone',
+    )
+    t.match(text, /^ {3}│ hello$/m, 'the shell has answered')
+    t.match(text, 'without pairing again')
+    demo.signal('SIGINT')
+    t.equal(await demo.exited, 0)
+    t.equal(demo.output(), text, 'it says nothing more')
+  },
+)
