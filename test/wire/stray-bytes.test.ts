@@ -39,7 +39,7 @@ async function start(t: Test, respond: (socket: Socket) => void) {
   }
 }
 
-const NOTHING = { dashboard: 0, terminal: 0, api: 0, chat: 0, health: 0, vault: 0 }
+const NOTHING = { dashboard: 0, terminal: 0, api: 0, chat: 0, health: 0, vault: 0, code: 0 }
 
 t.test('a sixth byte behind five reaches no client, and is logged and counted', async (t) => {
   const { get, lines, counted, dials, logLines } = await start(t, (socket) => {
