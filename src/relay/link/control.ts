@@ -26,6 +26,9 @@ import {
   nodeNamed,
 } from './relay-socket.ts'
 
+/** How long the maker of a pairing link waits for its place, in milliseconds. */
+const SEATED_MS = 2000
+
 /** What the control connection needs, and whom it tells. */
 export interface ControlParts {
   /** As configured. */
@@ -53,6 +56,8 @@ export class Control {
   #since: number | undefined
   /** Ids that another node has, to be asked for again. */
   #taken: readonly Bytes[] = []
+  /** Who waits to hear that the link sits at a place, by its id. */
+  readonly #waiting = new Map<string, () => void>()
   #cancelDial = () => {}
   #isClosed = false
   #isAwayLogged = false
@@ -83,6 +88,20 @@ export class Control {
     if (!this.isConnected) return
     this.#leave(gone.map(({ id }) => id))
     this.#sit(come)
+  }
+
+  /**
+   * Waits until the relay has said that the link sits at a place, which was given to {@link follow} just now: a device that comes earlier
+   * hears that nobody is there. Not for longer than {@link SEATED_MS}, and not while the relay is away.
+   */
+  async seatedAt(id: Bytes): Promise<void> {
+    if (!this.isConnected) return
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const cancel = this.#parts.clock.after(SEATED_MS, resolve)
+    this.#waiting.set(String(id), resolve)
+    await promise
+    cancel()
+    this.#waiting.delete(String(id))
   }
 
   /** Called every few seconds: pings, notices silence, and asks again for places that another node has. */
@@ -150,6 +169,8 @@ export class Control {
 
   #act(message: RelayMessage): void {
     if (message.kind === 'knock') this.#parts.onKnock(this.#node, message.place, message.ticket)
+    else if (message.kind === 'seated')
+      for (const place of message.places) this.#waiting.get(String(place))?.()
     else if (message.kind === 'taken') {
       this.#taken = [...this.#taken, ...message.places].slice(-MAX_PLACES)
       if (this.#isTakenLogged) return

@@ -220,6 +220,7 @@ class Link implements OwnerActs {
       )
     await this.#followPlaces()
     const { offer } = made
+    await this.#control.seatedAt(offer.place)
     return {
       link: `${config.pageUrl}#${offerDigits(offer)}`,
       expiresAt: isoTime(offer.expiresAt * 1000),

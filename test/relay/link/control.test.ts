@@ -28,7 +28,12 @@ async function madeUpRelay(t: Test) {
   const heard: DaemonMessage[] = []
   const controls: WebSocket[] = []
   const paths: string[] = []
-  const state = { onSeat: (_socket: WebSocket, _path: string): void => {}, refusal: '' }
+  const state = {
+    onSeat: (_socket: WebSocket, _path: string): void => {},
+    refusal: '',
+    /** Whether it says where the link sits. */
+    isSeating: true,
+  }
   server.on('connection', (socket, { url = '' }) => {
     socket.on('error', () => {})
     paths.push(url)
@@ -38,12 +43,19 @@ async function madeUpRelay(t: Test) {
       controls.push(socket)
       socket.on('message', (data) => {
         const message = decodeDaemonMessage(new Uint8Array(data as Buffer))
-        if (message !== undefined) heard.push(message)
+        if (message === undefined) return
+        heard.push(message)
+        if (message.kind === 'sit' && state.isSeating) void seat(socket, message.keys)
       })
     }
   })
   const { port } = server.address() as AddressInfo
   return { url: `ws://127.0.0.1:${port}`, heard, controls, paths, state }
+}
+
+async function seat(socket: WebSocket, keys: readonly Bytes[]): Promise<void> {
+  const places = await Promise.all(keys.map(placeId))
+  socket.send(encodeRelayMessage({ kind: 'seated', places }))
 }
 
 async function linkAt(t: Test, url: string) {
@@ -104,6 +116,26 @@ t.test('a connection that ends is opened again, and sits again', async (t) => {
   if (first?.kind !== 'sit') throw new Error('it does not sit')
   t.same(await placeId(first.keys[0] ?? offer.psk), offer.place, 'it shows the key of the place')
   t.equal(link.log().split('the relay is away').length, 2)
+})
+
+t.test('a pairing link is told once its place is taken, or two seconds later', async (t) => {
+  const relay = await madeUpRelay(t)
+  relay.state.isSeating = false
+  const { link } = await linkAt(t, relay.url)
+  await connected(link)
+  for (const isSeated of [true, false]) {
+    const seen = relay.heard.length
+    let isTold = false
+    const telling = link.offer().then(() => (isTold = true))
+    const sit = await until('it sits', () => relay.heard[seen])
+    await link.status() // an answer of the same door, by which the link would have told
+    t.equal(isTold, false)
+    const [control] = relay.controls
+    if (control === undefined || sit.kind !== 'sit') throw new Error('it does not sit')
+    if (isSeated) await seat(control, sit.keys)
+    else link.clock.pass(2000)
+    t.equal(await telling, true)
+  }
 })
 
 t.test('a place that another node has is asked for again', async (t) => {
