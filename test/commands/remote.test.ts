@@ -1,5 +1,8 @@
 /** Does `remote` open the workspace's terminal in that of another machine, and leave that as it was? */
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import { dirname } from 'node:path'
 import { Writable } from 'node:stream'
 import t, { type Test } from 'tap'
@@ -375,3 +378,36 @@ t.test(
     }
   },
 )
+
+t.test('a relay that sends pings without end is left, and may compress nothing', async (t) => {
+  const { folder, file } = await startPaired(t)
+  const heads: string[] = []
+  let left = 0
+  const relay = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.on('close', () => void left++)
+    socket.once('data', (data: Buffer) => {
+      const head = data.toString('latin1')
+      heads.push(head)
+      const [, key = ''] = /sec-websocket-key: (.*)\r\n/i.exec(head) ?? []
+      socket.write(
+        `HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptOf(key)}\r\n\r\n`,
+      )
+      // It reads no pong. What is sent after all fits nowhere but into the memory of this test.
+      socket.pause()
+      socket.write(Buffer.from(`\x89\x7d${'p'.repeat(125)}`.repeat(8000), 'latin1'))
+    })
+  })
+  relay.listen(0, '127.0.0.1')
+  await once(relay, 'listening')
+  t.teardown(() => relay.close())
+  const { port } = relay.address() as AddressInfo
+  writeFileSync(file, JSON.stringify({ ...pairingIn(file), relay: `ws://127.0.0.1:${port}` }))
+  t.match(await script(folder, 'request', '/x'), { code: 69 })
+  t.equal(heads.length, 3, 'a script tries three times')
+  for (const head of heads) t.notMatch(head, /sec-websocket-extensions/i)
+  await eventually(() => left === 3, 'each connection is closed')
+})
+
+const acceptOf = (key: string) =>
+  createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
