@@ -117,6 +117,7 @@ t.test('Enter, a tilde and a full stop leave a shell, whose programs leave no tr
   await pty.until(/\$ /)
   pty.type('vi\r~.')
   await pty.until(/\[\?1047l.\[\?25h/s) // the alternate screen, the cursor
+  await pty.until(/\[\?1004l.*\[<9u/s) // reports of focus and keys
   await pty.until(/exit=0/)
   await pty.over
   modesAreAsBefore(t, folder)
