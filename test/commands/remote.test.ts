@@ -310,6 +310,7 @@ t.test(
       'null',
       '{}',
       whole.slice(0, 100),
+      whole.replace('"privateKey":"', '"privateKey":'),
       ...[
         { version: 2 },
         { relay: 'ws://192.0.2.1' },
@@ -326,6 +327,7 @@ t.test(
       const { code, err } = await script(folder, 'request', '/')
       t.equal(code, 78, content)
       t.match(err, /cannot be used: .*remote forget/)
+      t.notMatch(err, String(fields['privateKey']).slice(0, 6), 'nothing of it is told')
     }
     t.equal((await script(folder, 'forget')).code, 0, 'and can be forgotten')
 
