@@ -1,5 +1,8 @@
 /** Does `remote` open the workspace's terminal in that of another machine, and leave that as it was? */
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import { dirname } from 'node:path'
 import { Writable } from 'node:stream'
 import t, { type Test } from 'tap'
@@ -114,6 +117,7 @@ t.test('Enter, a tilde and a full stop leave a shell, whose programs leave no tr
   await pty.until(/\$ /)
   pty.type('vi\r~.')
   await pty.until(/\[\?1047l.\[\?25h/s) // the alternate screen, the cursor
+  await pty.until(/\[\?1004l.*\[<9u/s) // reports of focus and keys
   await pty.until(/exit=0/)
   await pty.over
   modesAreAsBefore(t, folder)
@@ -306,6 +310,7 @@ t.test(
       'null',
       '{}',
       whole.slice(0, 100),
+      whole.replace('"privateKey":"', '"privateKey":'),
       ...[
         { version: 2 },
         { relay: 'ws://192.0.2.1' },
@@ -322,6 +327,7 @@ t.test(
       const { code, err } = await script(folder, 'request', '/')
       t.equal(code, 78, content)
       t.match(err, /cannot be used: .*remote forget/)
+      t.notMatch(err, String(fields['privateKey']).slice(0, 6), 'nothing of it is told')
     }
     t.equal((await script(folder, 'forget')).code, 0, 'and can be forgotten')
 
@@ -375,3 +381,36 @@ t.test(
     }
   },
 )
+
+t.test('a relay that sends pings without end is left, and may compress nothing', async (t) => {
+  const { folder, file } = await startPaired(t)
+  const heads: string[] = []
+  let left = 0
+  const relay = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.on('close', () => void left++)
+    socket.once('data', (data: Buffer) => {
+      const head = data.toString('latin1')
+      heads.push(head)
+      const [, key = ''] = /sec-websocket-key: (.*)\r\n/i.exec(head) ?? []
+      socket.write(
+        `HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptOf(key)}\r\n\r\n`,
+      )
+      // It reads no pong. What is sent after all fits nowhere but into the memory of this test.
+      socket.pause()
+      socket.write(Buffer.from(`\x89\x7d${'p'.repeat(125)}`.repeat(8000), 'latin1'))
+    })
+  })
+  relay.listen(0, '127.0.0.1')
+  await once(relay, 'listening')
+  t.teardown(() => relay.close())
+  const { port } = relay.address() as AddressInfo
+  writeFileSync(file, JSON.stringify({ ...pairingIn(file), relay: `ws://127.0.0.1:${port}` }))
+  t.match(await script(folder, 'request', '/x'), { code: 69 })
+  t.equal(heads.length, 3, 'a script tries three times')
+  for (const head of heads) t.notMatch(head, /sec-websocket-extensions/i)
+  await eventually(() => left === 3, 'each connection is closed')
+})
+
+const acceptOf = (key: string) =>
+  createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')

@@ -149,6 +149,32 @@ t.test('a phone that comes back is known, and a forgotten one is not', async (t)
   t.not((await daemon.welcomed(3)).deviceId, deviceId, 'it has a new key')
 })
 
+t.test('a device that is removed does not take along what another tab has paired', async (t) => {
+  const { link, daemon } = await start(t)
+  const { page: old } = await open(t, await link())
+  await pair(old)
+  const removed = await daemon.welcomed(1)
+  const page = await old.context().newPage()
+  await page.goto(await link())
+  await pair(page)
+  removed.close('revoked')
+  await old.getByText('The owner has removed this device').waitFor()
+  await page.reload()
+  await connection(page, 'Connected')
+  await button(old, 'Back to houston.hubify.com').click()
+  await connection(old, 'Connected')
+})
+
+t.test('a link that is none does not keep a paired browser from its workspace', async (t) => {
+  const { link, address } = await start(t)
+  const { page } = await open(t, await link())
+  await pair(page)
+  await page.goto(`${address}#123`)
+  await page.getByText('The link is of protocol version 123').waitFor()
+  await button(page, 'Back to houston.hubify.com').click()
+  await connection(page, 'Connected')
+})
+
 t.test('a device waits with a code, and is let in while the page is open', async (t) => {
   const { link, daemon } = await start(t)
   daemon.state = 'waiting'

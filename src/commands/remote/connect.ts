@@ -12,6 +12,7 @@ import { isDeviceName } from '../../relay/protocol/handshake.ts'
 import { generateKeyPair } from '../../relay/protocol/noise.ts'
 import { OfferError, offerOfLink, type Offer } from '../../relay/protocol/offer.ts'
 import { CommandError, wrongUsage } from '../owner.ts'
+import { openBoundedSocket } from './bounded-socket.ts'
 import { prepareFolder, writePairing } from './pairing-file.ts'
 
 /** Says a sentence to the person. */
@@ -65,6 +66,7 @@ export async function connectByOffer(options: {
   const remote = RemoteConnection.pair(
     { offer, own, kind: 'command', name },
     {
+      openSocket: openBoundedSocket,
       events: {
         ...progress(say),
         onPaired(device) {
@@ -98,6 +100,7 @@ export async function connectAgain(
   const { promise, reject } = Promise.withResolvers<never>()
   const { onState } = progress(say)
   const remote = RemoteConnection.meet(device, {
+    openSocket: openBoundedSocket,
     events: {
       onState(state) {
         if (state.kind === 'connecting' && state.retryAt !== undefined && ++failed === attempts)

@@ -32,9 +32,18 @@ const ENDING = ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT'] as const
 /** The longest answer to a question, in bytes. */
 const MAX_ANSWER_BYTES = 1024
 
-/** Undoes what a program of the shell may have left: alternate screen, hidden cursor, mouse, bracketed paste, keypad, colours. */
-const RESET =
-  '\x1b[?1047l\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\x1b[?1l\x1b>\x1b[0m'
+/**
+ * Undoes what a program of the shell may have left. Reports of mouse, focus and keys that stay on would be typed into the shell of this
+ * machine.
+ */
+const RESET = [
+  '\x18', // the end of a sequence that was cut
+  '\x1b[?1047l\x1b[?25h', // alternate screen, hidden cursor
+  '\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1005l\x1b[?1006l\x1b[?1015l', // mouse, focus
+  '\x1b[?2004l\x1b[?1l\x1b>\x1b[>4;0m', // bracketed paste, keypad, how keys are told
+  '\x1b7\x1b[r\x1b[<9u\x1b8', // the part that scrolls, and keys once more: both may move the cursor
+  '\x1b[4l\x1b[?7h\x1b(B\x0f\x1b[0m', // insertion, lines, characters, colours
+].join('')
 
 /** The terminal of the person who has started the command. */
 export class OwnTerminal {

@@ -110,7 +110,7 @@ export function deletePairing(file: string): boolean {
 }
 
 async function pairingIn(text: string): Promise<PairedDevice> {
-  const fields = JSON.parse(text) as Readonly<Record<string, unknown>>
+  const fields = fieldsOf(text)
   if (fields['version'] !== VERSION) throw new Error('it is of another version of this program')
   const { target } = fields
   const [relay, host, name] = [
@@ -138,6 +138,18 @@ async function pairingIn(text: string): Promise<PairedDevice> {
     ...{ relay: parseRelayUrl(relay), host, target, kind: 'command', name },
     id: await deviceId(publicKey),
   }
+}
+
+function fieldsOf(text: string): Readonly<Record<string, unknown>> {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    // The parser's message would quote the file, which has a private key.
+    throw new Error('it is not JSON')
+  }
+  if (typeof value !== 'object' || value === null) throw new Error('it is not a JSON object')
+  return { ...value }
 }
 
 function textIn(fields: Readonly<Record<string, unknown>>, name: string): string {

@@ -15,7 +15,7 @@ import { DeviceSession, isTokenOver } from './device-session.ts'
 import { sendRequest, type RemoteAnswer, type RemoteRequest, type Way } from './http.ts'
 import { meet, type MeetOptions } from './meet.ts'
 import type { PairedDevice } from './paired-device.ts'
-import type { PlaceSocket } from './place-socket.ts'
+import type { OpenSocket, PlaceSocket } from './place-socket.ts'
 import { RemoteError, type RemoteProblem } from './remote-error.ts'
 import {
   openWebSocket,
@@ -55,6 +55,8 @@ export interface RemoteOptions {
   readonly clock?: ClientClock
   /** For the length of pauses, from 0 to 1. Default: `Math.random`. */
   readonly random?: () => number
+  /** Opens the WebSocket to the relay. Default: with that of the platform. */
+  readonly openSocket?: OpenSocket
 }
 
 /** What a device pairs with. */
@@ -111,6 +113,7 @@ export class RemoteConnection {
   readonly #events: RemoteEvents
   readonly #clock: ClientClock
   readonly #random: () => number
+  readonly #openSocket: OpenSocket | undefined
   readonly #abort = new AbortController()
   readonly #waiters = new Set<() => void>()
   #standing: Standing
@@ -120,11 +123,12 @@ export class RemoteConnection {
   #cancelPause = () => {}
 
   private constructor(standing: Standing, options: RemoteOptions) {
-    const { events = {}, clock = SYSTEM_CLOCK, random = Math.random } = options
+    const { events = {}, clock = SYSTEM_CLOCK, random = Math.random, openSocket } = options
     this.#standing = standing
     this.#events = events
     this.#clock = clock
     this.#random = random
+    this.#openSocket = openSocket
   }
 
   /** Pairs this device by an offer, and stays connected. @throws {RemoteError} `bad-request` for a name that a device cannot have */
@@ -242,7 +246,9 @@ export class RemoteConnection {
     const standing = this.#standing
     const clock = this.#clock
     const plan = await planOf(standing, clock)
-    const { met, socket } = await meet({ ...plan, clock, signal: this.#abort.signal })
+    const { met, socket } = await meet({
+      ...{ ...plan, clock, signal: this.#abort.signal, openSocket: this.#openSocket },
+    })
     if (standing.kind === 'new') {
       const candidate = await candidateOf(standing.pairing, met)
       this.#standing = { kind: 'unsure', attempts: 0, candidate }
@@ -445,7 +451,7 @@ function deviceIn(standing: Exclude<Standing, { kind: 'new' }>): PairedDevice {
 async function planOf(
   standing: Standing,
   clock: ClientClock,
-): Promise<Omit<MeetOptions, 'clock' | 'signal'>> {
+): Promise<Omit<MeetOptions, 'clock' | 'signal' | 'openSocket'>> {
   if (standing.kind === 'new') {
     const { offer, own, kind, name } = standing.pairing
     // Not by the time that the link says: a device whose clock is ahead could never pair. The workspace knows when its link is over.

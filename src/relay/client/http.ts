@@ -2,6 +2,7 @@
 import { concat, utf8, type Bytes } from '../protocol/bytes.ts'
 import type { Stream, StreamEvents } from '../protocol/streams.ts'
 import type { ClientClock } from './clock.ts'
+import { Gathered } from './gathered.ts'
 import { bodyLength, readHead, requestHead, type AnswerHead, type Fields } from './http-head.ts'
 import { RemoteError } from './remote-error.ts'
 import { StreamReader } from './stream-reader.ts'
@@ -162,17 +163,15 @@ function answerOf(method: string, head: AnswerHead, exchange: Exchange): RemoteA
 
 async function readAll(body: ReadableStream<Bytes>, max: number): Promise<Bytes> {
   const reader = body.getReader()
-  const parts: Bytes[] = []
-  let length = 0
+  const gathered = new Gathered()
   for (;;) {
     const { done, value } = await reader.read()
-    if (done) return concat(...parts)
-    length += value.length
-    if (length > max) {
+    if (done) return gathered.take()
+    if (gathered.length + value.length > max) {
       await reader.cancel()
       throw new RemoteError('bad-answer', 'the answer is too long')
     }
-    parts.push(value)
+    gathered.add(value)
   }
 }
 

@@ -4,7 +4,7 @@ import { beginHandshake, type DeviceHello, type Met, type Purpose } from '../pro
 import { NoiseError, type NoiseKeyPair } from '../protocol/noise.ts'
 import { COMPLETE_MS, RELAY_CLOSE } from '../protocol/relay-wire.ts'
 import type { ClientClock } from './clock.ts'
-import { PlaceSocket, problemOf } from './place-socket.ts'
+import { PlaceSocket, problemOf, type OpenSocket } from './place-socket.ts'
 import { RemoteError } from './remote-error.ts'
 
 /** How often the relay may send a device on to another of its nodes, in a row. */
@@ -22,6 +22,7 @@ export interface MeetOptions {
   readonly relay: string
   readonly clock: ClientClock
   readonly signal?: AbortSignal | undefined
+  readonly openSocket?: OpenSocket | undefined
 }
 
 /** A device and a workspace that know each other, on a connection that has no channel yet. */
@@ -43,11 +44,11 @@ export async function meet(options: MeetOptions): Promise<Meeting> {
 
 /** Knocks once. @returns the meeting, or the address of the node that has the place */
 async function knock(options: MeetOptions): Promise<Meeting | string> {
-  const { purpose, relay, clock, signal } = options
+  const { purpose, relay, clock, signal, openSocket } = options
   const place = purpose.kind === 'pair' ? purpose.offer.place : purpose.place
   // A new first message for each knock: the workspace refuses one that it has seen.
   const { first, finish } = await beginHandshake(options)
-  const socket = await PlaceSocket.dial({ relay, place, clock, signal })
+  const socket = await PlaceSocket.dial({ relay, place, clock, signal, openSocket })
   socket.send(first)
   const second = await socket.next({ limitMs: ANSWER_MS, clock, signal })
   if (!(second instanceof Uint8Array)) {

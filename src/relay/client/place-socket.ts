@@ -27,23 +27,46 @@ export interface PlaceListener {
   onClose(close: PlaceClose): void
 }
 
+/** What is needed of a WebSocket: the part that those of browsers, of Node and of packages have in common. */
+export interface FrameSocket {
+  readonly readyState: number
+  readonly bufferedAmount: number
+  send(frame: Bytes): void
+  close(code: number): void
+  addEventListener(type: 'open' | 'error', listener: () => void): void
+  addEventListener(type: 'message', listener: (event: { readonly data: unknown }) => void): void
+  addEventListener(type: 'close', listener: (event: PlaceClose) => void): void
+}
+
+/** Opens a WebSocket that gives binary messages as `ArrayBuffer`. */
+export type OpenSocket = (url: string) => FrameSocket
+
+/** With the WebSocket of the platform. In a browser the browser bounds what a relay can do with it. */
+const openGlobal: OpenSocket = (url) => {
+  const socket = new WebSocket(url)
+  socket.binaryType = 'arraybuffer'
+  return socket
+}
+
+/** The state of an open WebSocket, everywhere. */
+const OPEN = 1
+
 /** One connection of a device to a meeting place. The frames that come before {@link listen} wait. */
 export class PlaceSocket implements FrameLink {
-  readonly #socket: WebSocket
+  readonly #socket: FrameSocket
   readonly #early: Bytes[] = []
   #listener: PlaceListener | undefined
   #wake: (() => void) | undefined
   #closed: PlaceClose | undefined
   #isOpen = false
 
-  private constructor(url: string) {
-    this.#socket = new WebSocket(url)
-    this.#socket.binaryType = 'arraybuffer'
+  private constructor(socket: FrameSocket) {
+    this.#socket = socket
     this.#socket.addEventListener('open', () => {
       this.#isOpen = true
       this.#wake?.()
     })
-    this.#socket.addEventListener('message', ({ data }: MessageEvent<unknown>) => this.#take(data))
+    this.#socket.addEventListener('message', ({ data }) => this.#take(data))
     this.#socket.addEventListener('close', ({ code, reason }) => this.#end({ code, reason }))
     // Nothing is known of an error but that a close follows.
     this.#socket.addEventListener('error', () => {})
@@ -59,9 +82,11 @@ export class PlaceSocket implements FrameLink {
     readonly place: Bytes
     readonly clock: ClientClock
     readonly signal?: AbortSignal | undefined
+    /** Default: with the WebSocket of the platform. */
+    readonly openSocket?: OpenSocket | undefined
   }): Promise<PlaceSocket> {
-    const { relay, place, clock, signal } = options
-    const socket = new PlaceSocket(`${relay}${DEVICE_PREFIX}${toBase64Url(place)}`)
+    const { relay, place, clock, signal, openSocket = openGlobal } = options
+    const socket = new PlaceSocket(openSocket(`${relay}${DEVICE_PREFIX}${toBase64Url(place)}`))
     await socket.#until(() => socket.#isOpen, { clock, signal, limitMs: OPEN_MS })
     if (socket.#isOpen) return socket
     throw new RemoteError(
@@ -92,7 +117,7 @@ export class PlaceSocket implements FrameLink {
   }
 
   send(frame: Bytes): void {
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(frame)
+    if (this.#socket.readyState === OPEN) this.#socket.send(frame)
   }
 
   unsentBytes(): number {

@@ -1,6 +1,7 @@
 /** How is a stream read? Piece by piece, as the reader asks: what was not asked for has not been given credit, so memory is bounded. */
 import { concat, type Bytes } from '../protocol/bytes.ts'
 import type { Stream, StreamEvents } from '../protocol/streams.ts'
+import { Gathered } from './gathered.ts'
 import { RemoteError } from './remote-error.ts'
 
 /** Reads one stream. One read at a time. */
@@ -97,15 +98,13 @@ export class StreamReader implements StreamEvents {
    * @throws {RemoteError} `bad-answer` when the stream ends before; `cut`
    */
   async exactly(length: number): Promise<Bytes> {
-    const parts: Bytes[] = []
-    let missing = length
-    while (missing > 0) {
-      const bytes = await this.upTo(missing)
+    const gathered = new Gathered()
+    while (gathered.length < length) {
+      const bytes = await this.upTo(length - gathered.length)
       if (bytes === undefined) throw new RemoteError('bad-answer', 'the answer is cut off')
-      parts.push(bytes)
-      missing -= bytes.length
+      gathered.add(bytes)
     }
-    return concat(...parts)
+    return gathered.take()
   }
 
   /** The next bytes, at most so many; undefined at the end. @throws {RemoteError} `cut` */

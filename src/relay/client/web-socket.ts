@@ -1,6 +1,7 @@
 /** How does a device open a WebSocket of the workspace? By a handshake on a stream of its own, as a client of RFC 6455. */
 import { listElements } from '../../http/fields.ts'
 import { concat, randomBytes, readU16, u16, utf8, type Bytes } from '../protocol/bytes.ts'
+import { Gathered } from './gathered.ts'
 import { readHead, requestHead, type AnswerHead, type Fields } from './http-head.ts'
 import { beginExchange, type Exchange, type Way } from './http.ts'
 import { RemoteError } from './remote-error.ts'
@@ -126,8 +127,9 @@ class OpenSocket implements RemoteSocket {
   #writing: Promise<void> = Promise.resolve()
   #state: 'open' | 'closing' | 'over' = 'open'
   #cancelClose = () => {}
-  #parts: Bytes[] = []
-  #partsLength = 0
+  readonly #parts = new Gathered()
+  /** What the last ping has said, until it is answered. */
+  #ping: Bytes | undefined
   /** The opcode of the message that has begun. */
   #opcode: number | undefined
 
@@ -177,22 +179,34 @@ class OpenSocket implements RemoteSocket {
 
   async #take({ isLast, opcode, payload }: Frame): Promise<void> {
     if (opcode === OPCODE.close) await this.#takeClose(payload)
-    else if (opcode === OPCODE.ping) void this.#write(OPCODE.pong, payload)
+    else if (opcode === OPCODE.ping) this.#pinged(payload)
     else if (opcode !== OPCODE.pong) await this.#takeData(isLast, opcode, payload)
+  }
+
+  /** Answers the last ping alone (RFC 6455 section 5.5.3): while nothing can be sent, answers must not pile up. */
+  #pinged(payload: Bytes): void {
+    const isToBeAnswered = this.#ping !== undefined
+    this.#ping = payload
+    if (!isToBeAnswered) void this.#pong()
+  }
+
+  async #pong(): Promise<void> {
+    await this.#writing
+    const payload = this.#ping ?? new Uint8Array()
+    this.#ping = undefined
+    if (this.#state === 'open') await this.#write(OPCODE.pong, payload)
   }
 
   async #takeData(isLast: boolean, opcode: number, payload: Bytes): Promise<void> {
     if ((opcode === OPCODE.continuation) !== (this.#opcode !== undefined))
       throw new FrameError(CLOSE.protocol, 'the pieces of messages are mixed up')
     this.#opcode ??= opcode
-    this.#partsLength += payload.length
-    if (this.#partsLength > this.#max) throw new FrameError(CLOSE.tooLong, 'a message is too long')
-    if (payload.length > 0) this.#parts.push(payload)
+    if (this.#parts.length + payload.length > this.#max)
+      throw new FrameError(CLOSE.tooLong, 'a message is too long')
+    this.#parts.add(payload)
     if (!isLast) return
-    const message = concat(...this.#parts)
+    const message = this.#parts.take()
     const isText = this.#opcode === OPCODE.text
-    this.#parts = []
-    this.#partsLength = 0
     this.#opcode = undefined
     if (this.#state === 'open') await this.#events.onMessage(isText ? textOf(message) : message)
   }

@@ -11,7 +11,8 @@ export interface Shelf {
   get(name: RecordName): Promise<unknown>
   /** Resolves when the value is on the disk. @throws {DOMException} when the browser cannot keep it */
   put(name: RecordName, value: unknown): Promise<void>
-  remove(name: RecordName): Promise<void>
+  /** @param isIt whether a value is the one to remove: another tab may have put another there. Default: any is */
+  remove(name: RecordName, isIt?: (value: unknown) => boolean): Promise<void>
 }
 
 /** The shelf of this browser. */
@@ -20,8 +21,15 @@ export const BROWSER_SHELF: Shelf = {
   async put(name, value) {
     await withStore('readwrite', (store) => store.put(value, name))
   },
-  async remove(name) {
-    await withStore('readwrite', (store) => store.delete(name))
+  async remove(name, isIt = () => true) {
+    await withStore('readwrite', (store) => {
+      const found: IDBRequest<unknown> = store.get(name)
+      // In the same transaction, so that no tab comes between.
+      found.addEventListener('success', () => {
+        if (isIt(found.result)) store.delete(name)
+      })
+      return found
+    })
   },
 }
 

@@ -89,6 +89,11 @@ export async function readPairing(shelf: Shelf): Promise<KeptPairing | undefined
   }
 }
 
+/** Forgets a pairing. That of another device stays: another tab of this browser may have paired anew. */
+export async function forgetPairing(shelf: Shelf, { id }: PairedDevice): Promise<void> {
+  await shelf.remove('this-device', (kept) => isKeptRecord(kept) && kept.device?.id === id)
+}
+
 /** Keys as they are made, and what goes on the shelf for them. */
 interface Made {
   readonly own: NoiseKeyPair

@@ -10,7 +10,14 @@ import { BROWSER_SHELF } from './database.ts'
 import { deviceName } from './device-name.ts'
 import { el, part, sentence } from './dom.ts'
 import { homeScreen, textOf } from './home-screen.ts'
-import { canRun, makeKeys, readPairing, type DeviceKeys, type Lasting } from './key-store.ts'
+import {
+  canRun,
+  forgetPairing,
+  makeKeys,
+  readPairing,
+  type DeviceKeys,
+  type Lasting,
+} from './key-store.ts'
 import {
   busyScreen,
   cannotRunScreen,
@@ -52,7 +59,8 @@ class RemotePage {
     try {
       this.#askName(offerOfLink(link), undefined)
     } catch (error) {
-      this.#showStart(textOf(error))
+      this.#disconnect()
+      this.#showEnd(textOf(error), true)
     }
   }
 
@@ -197,27 +205,31 @@ class RemotePage {
 
   #ended({ problem, message }: Extract<RemoteState, { kind: 'ended' }>['problem']): void {
     if (problem === 'aborted') return
-    const wasPaired = this.#device !== undefined
+    const isGone = problem === 'revoked' || problem === 'not-approved'
     this.#disconnect()
-    const isGone = wasPaired && (problem === 'revoked' || problem === 'not-approved')
-    void this.#endWith(sentence(message), isGone)
+    void this.#endWith(sentence(message), isGone ? this.#device : undefined)
   }
 
   /** After a pairing that has failed, the workspace of before is there again. */
-  async #endWith(text: string, isGone: boolean): Promise<void> {
-    if (isGone) {
+  async #endWith(text: string, gone: PairedDevice | undefined): Promise<void> {
+    if (gone !== undefined) {
       forgetTerminal()
       await this.#kept
-      await shelf.remove('this-device').catch(() => {})
+      await forgetPairing(shelf, gone).catch(() => {})
     }
-    const isOfBefore = this.#device === undefined
-    if (isOfBefore || isGone) await this.#readPairing()
+    const isAnother = this.#device === gone
+    if (isAnother) await this.#readPairing()
+    this.#showEnd(text, isAnother)
+  }
+
+  /** What went wrong, with a way to the workspace that is known. @param isAnother whether it went wrong on the way to another one */
+  #showEnd(text: string, isAnother: boolean): void {
     const device = this.#device
     if (device === undefined) {
       this.#showStart(text)
       return
     }
-    const again = isOfBefore ? `Back to ${device.host}` : undefined
+    const again = isAnother ? `Back to ${device.host}` : undefined
     const acts = { onAgain: () => this.#goOn(), onForget: () => this.#forget() }
     this.#show('ended', endedScreen({ text, again, ...acts }))
   }
@@ -252,8 +264,10 @@ class RemotePage {
   #forget(): void {
     this.#disconnect()
     forgetTerminal()
+    const device = this.#device
     this.#device = undefined
-    void this.#kept.then(() => shelf.remove('this-device')).catch(() => {})
+    if (device !== undefined)
+      void this.#kept.then(() => forgetPairing(shelf, device)).catch(() => {})
     this.#showStart(undefined)
   }
 
@@ -289,7 +303,10 @@ const SIGN_OF_LIFE_MS = 5000
 /** Answered by a gateway at once; another service answers something, which is as good. */
 const LIVE = '/_gateway/live'
 
-/** Takes the link out of the address, so that it is neither in the history nor in what is shared. */
+/**
+ * Takes the link out of the address, so that it is not in what is shared, nor behind the button that goes back. The browser's list of
+ * visited pages has it: no page can prevent that, and the link is good once.
+ */
 function takeLink(): string {
   const { hash, pathname, search } = location
   if (hash !== '') history.replaceState(null, '', pathname + search)

@@ -36,17 +36,29 @@ export interface Forwarded extends Passed {
 export function forwardRequest(forwarded: Forwarded, response: ServerResponse): void {
   const { request, requestId } = forwarded
   const outgoing = openRequest(forwarded, false)
+  const fail = (error: Error) => {
+    outgoing.destroy()
+    if (response.headersSent) response.destroy()
+    else writeAnswer(response, refusalAnswer(serviceFailure(error), requestId))
+  }
   outgoing.on('response', (answer) => {
-    response.writeHead(answer.statusCode ?? 502, responseHeaders(answer, forwarded))
+    const status = statusOf(answer)
+    if (status === undefined) {
+      fail(noHttp())
+      return
+    }
+    response.writeHead(status, responseHeaders(answer, forwarded))
     // A response that the service cut short, or that the device does not want any more, must not look complete.
     pipeline(answer, response, (error) => {
       if (error) response.destroy()
     })
   })
-  outgoing.on('error', (error) => {
-    if (response.headersSent) response.destroy()
-    else writeAnswer(response, refusalAnswer(serviceFailure(error), requestId))
+  // Nobody has asked for another protocol. Node has let go of the connection, so that nobody else closes it.
+  outgoing.on('upgrade', (_answer, service) => {
+    service.destroy()
+    fail(noHttp())
   })
+  outgoing.on('error', fail)
   response.on('close', () => outgoing.destroy())
   // What goes wrong here is an error of `outgoing`, or the device has left.
   pipeline(request, outgoing, () => {})
@@ -67,12 +79,28 @@ export function forwardUpgrade(forwarded: Forwarded, socket: Duplex, head: Buffe
     join(socket, service)
   })
   outgoing.on('response', (answer) => {
-    socket.write(headText(answer.statusCode ?? 502, responseHeaders(answer, forwarded)))
+    const status = statusOf(answer)
+    if (status === undefined) {
+      outgoing.destroy()
+      endWith(socket, serviceFailure(noHttp()), forwarded.requestId)
+      return
+    }
+    socket.write(headText(status, responseHeaders(answer, forwarded)))
     pipeline(answer, socket, () => {}) // on an error it destroys the socket, so that the response does not look complete
   })
   outgoing.on('error', (error) => endWith(socket, serviceFailure(error), forwarded.requestId))
   socket.on('close', () => outgoing.destroy())
   outgoing.end()
+}
+
+/** The status of a last response; undefined for a number that is none (RFC 9110 section 15), which Node's parser lets pass. */
+function statusOf({ statusCode = 0 }: IncomingMessage): number | undefined {
+  return statusCode >= 200 ? statusCode : undefined
+}
+
+/** The error of a service that does not keep to HTTP. */
+function noHttp(): Error {
+  return new Error('the service does not keep to HTTP')
 }
 
 /** Joins two connections: each direction ends for itself, and a failure of one side ends both at once. */

@@ -83,6 +83,12 @@ t.test('nothing that a caller says can become a second request', async (t) => {
   t.equal(stream.sent, '')
 })
 
+t.test('an answer in very many chunks is put together', async (t) => {
+  const head = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
+  const whole = await read([head, '1\r\nx\r\n'.repeat(200_000), '0\r\n\r\n'])
+  t.ok(whole === `200 ${'x'.repeat(200_000)}`)
+})
+
 t.test('every way in which a body can end is understood', async (t) => {
   const ok = 'HTTP/1.1 200 OK\r\n'
   for (const [answer, read_] of [

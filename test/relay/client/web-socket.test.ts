@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { WebSocketServer, type WebSocket } from 'ws'
 import { openWebSocket, type RemoteSocketRequest } from '../../../src/relay/client/web-socket.ts'
+import type { StreamEvents } from '../../../src/relay/protocol/streams.ts'
 import { memoryStream } from '../../helpers/memory-stream.ts'
 import { failure, pairing, watch } from '../../helpers/remote-device.ts'
 import { startRelayDaemon } from '../../helpers/relay-daemon.ts'
@@ -245,6 +246,45 @@ t.test('pieces that are too long together are refused too', async (t) => {
   await heard.closed()
   t.match(framesIn(stream.sent).at(-1), /^136 03f1/)
   t.same(heard.messages, [])
+})
+
+t.test('a message in very many pieces is put together', async (t) => {
+  const { stream, opening, heard, key } = await accepted()
+  stream.send(`${ACCEPT}Sec-WebSocket-Accept: ${acceptOf(key)}\r\n\r\n`)
+  await opening
+  stream.send(`\x01\x01x${'\x00\x01x'.repeat(200_000)}\x80\x00`)
+  await heard.heard(1)
+  t.ok(heard.messages[0] === 'x'.repeat(200_001))
+  t.same(heard.closes, [])
+})
+
+t.test('while nothing can be sent, only the last ping is to be answered', async (t) => {
+  const memory = memoryStream()
+  const go = Promise.withResolvers<void>()
+  const held = {
+    ...memory.way,
+    open(events: StreamEvents) {
+      const stream = memory.way.open(events)
+      const write = async (bytes: Uint8Array) => {
+        await stream.write(bytes)
+        if (!memory.sent.endsWith('\r\n\r\n')) await go.promise
+      }
+      return { ...stream, write }
+    },
+  }
+  const opening = openWebSocket(held, { path: '/ws' }, listener())
+  const [, key = ''] = await memory.until(/Sec-WebSocket-Key: (.*)\r\n/)
+  memory.send(`${ACCEPT}Sec-WebSocket-Accept: ${acceptOf(key)}\r\n\r\n`)
+  await opening
+  const pings = Array.from({ length: 1000 }, (_, i) => `\x89\x04${String(i).padStart(4, '0')}`)
+  const before = memory.consumed
+  memory.send(pings.join(''))
+  await eventually(() => memory.consumed - before === 6000, 'all pings are read')
+  await standsStill(() => memory.sent.length, 'what was sent')
+  go.resolve()
+  await standsStill(() => memory.sent.length, 'what was sent')
+  const pong = (text: string) => `138 ${Buffer.from(text).toString('hex')}`
+  t.same(framesIn(memory.sent), [pong('0000'), pong('0999')])
 })
 
 t.test('a close is answered once, and one that is not answered ends after a while', async (t) => {

@@ -2,7 +2,7 @@
 import t from 'tap'
 import type { PairedDevice } from '../../../src/relay/client/paired-device.ts'
 import type { Shelf } from '../../../src/relay/page/database.ts'
-import { makeKeys, readPairing } from '../../../src/relay/page/key-store.ts'
+import { forgetPairing, makeKeys, readPairing } from '../../../src/relay/page/key-store.ts'
 import { deviceId } from '../../../src/relay/protocol/handshake.ts'
 import { randomBytes } from '../../../src/relay/protocol/bytes.ts'
 import type { NoiseKeyPair } from '../../../src/relay/protocol/noise.ts'
@@ -24,7 +24,9 @@ function shelfOf(lose: (value: unknown) => unknown = (value) => value) {
   const shelf: Shelf = {
     get: (name) => Promise.resolve(records.get(name)),
     put: (name, value) => Promise.resolve(void records.set(name, lost(value as object))),
-    remove: (name) => Promise.resolve(void records.delete(name)),
+    async remove(name, isIt = () => true) {
+      if (isIt(records.get(name))) records.delete(name)
+    },
   }
   return { shelf, records }
 }
@@ -96,6 +98,18 @@ t.test('a pairing stays until another one has succeeded', async (t) => {
   t.equal((await readPairing(shelf))?.device.id, device.id)
   await second.keep(await deviceWith(second.own))
   t.not((await readPairing(shelf))?.device.id, device.id)
+})
+
+t.test('a device that is forgotten leaves the pairing of another tab', async (t) => {
+  const { shelf, records } = shelfOf()
+  const [first, second] = [await makeKeys(shelf), await makeKeys(shelf)]
+  const [old, next] = [await deviceWith(first.own), await deviceWith(second.own)]
+  await first.keep(old)
+  await second.keep(next)
+  await forgetPairing(shelf, old)
+  t.equal((await readPairing(shelf))?.device.id, next.id)
+  await forgetPairing(shelf, next)
+  t.equal(records.size, 0)
 })
 
 t.test('a record that is damaged, or has the key of another device, is no pairing', async (t) => {

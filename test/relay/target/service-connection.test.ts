@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { createServer as createHttpServer } from 'node:http'
+import { createServer, type AddressInfo, type Socket } from 'node:net'
 import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import t, { type Test } from 'tap'
@@ -294,6 +295,33 @@ t.test('a body that breaks its framing ends the request, at the service too', as
     stream.write('no chunk\r\n')
     await t.rejects(received, 'nobody takes it for whole')
     await eventually(() => isClosed, 'the end of the service’s connection')
+  }
+})
+
+t.test('a service that does not keep to HTTP is answered for, and left', async (t) => {
+  const asked = head('GET /x', 'Host: localhost')
+  const handshaken = head('GET /ws', 'Host: localhost', ...handshake())
+  const switching = 'HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n'
+  for (const [request, answer] of [
+    [asked, 'HTTP/1.1 000 X\r\nContent-Length: 0\r\n\r\n'],
+    [asked, 'HTTP/1.1 099 X\r\nContent-Length: 0\r\n\r\n'],
+    [handshaken, 'HTTP/1.1 000 X\r\nContent-Length: 0\r\n\r\n'],
+    [asked, switching], // nobody has asked for another protocol
+  ] as const) {
+    const connections = new Set<Socket>()
+    const service = createServer((socket) => {
+      connections.add(socket)
+      socket.on('error', () => {})
+      socket.on('close', () => connections.delete(socket))
+      socket.once('data', () => socket.write(answer))
+    })
+    service.listen(0, '127.0.0.1')
+    await once(service, 'listening')
+    t.teardown(() => service.close())
+    const { port } = service.address() as AddressInfo
+    const { status } = await ask(connector(t, `http://127.0.0.1:${port}`)(), request)
+    t.equal(status, 502, answer)
+    await eventually(() => connections.size === 0, 'the service is left')
   }
 })
 
