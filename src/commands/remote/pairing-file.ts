@@ -7,7 +7,7 @@ import { parseRelayUrl } from '../../config/values.ts'
 import { EXIT } from '../../process/exit-codes.ts'
 import type { PairedDevice } from '../../relay/client/paired-device.ts'
 import { fromBase64Url, toBase64Url, type Bytes } from '../../relay/protocol/bytes.ts'
-import { deviceId, isDeviceName } from '../../relay/protocol/handshake.ts'
+import { deviceId, deviceNameIn } from '../../relay/protocol/handshake.ts'
 import { parseAuthority } from '../../rules/host.ts'
 import { makeFolder } from '../../store/make-folder.ts'
 import { readWholeFile, writeWholeFile } from '../../store/whole-file.ts'
@@ -113,14 +113,11 @@ async function pairingIn(text: string): Promise<PairedDevice> {
   const fields = JSON.parse(text) as Readonly<Record<string, unknown>>
   if (fields['version'] !== VERSION) throw new Error('it is of another version of this program')
   const { target } = fields
-  const [relay, host, name] = [
-    textIn(fields, 'relay'),
-    textIn(fields, 'host'),
-    textIn(fields, 'name'),
-  ]
+  const [relay, host] = [textIn(fields, 'relay'), textIn(fields, 'host')]
+  const name = deviceNameIn(textIn(fields, 'name')) // the rule for names was another one before
   if (target !== 'gateway' && target !== 'service') throw new Error('its target is not known')
   if (parseAuthority(host) === undefined) throw new Error('its host is none')
-  if (!isDeviceName(name)) throw new Error('its name is none')
+  if (name === undefined) throw new Error('its name is none')
   const publicKey = bytesIn(fields, 'publicKey', KEY_LENGTH)
   const privateKey = await crypto.subtle.importKey(
     ...([

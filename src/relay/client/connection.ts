@@ -3,7 +3,13 @@
  * and meets it again, with pauses that grow, whenever the connection is lost.
  */
 import { Channel, type ChannelEnd } from '../protocol/channel.ts'
-import { comparisonCode, deviceId, isDeviceName, type Met } from '../protocol/handshake.ts'
+import {
+  comparisonCode,
+  deviceId,
+  isDeviceName,
+  NAME_RULE,
+  type Met,
+} from '../protocol/handshake.ts'
 import { decodeNote, decodeWelcome, type Note, type Welcome } from '../protocol/messages.ts'
 import { NoiseError, type NoiseKeyPair } from '../protocol/noise.ts'
 import { OFFER_SECONDS, type Offer } from '../protocol/offer.ts'
@@ -129,8 +135,7 @@ export class RemoteConnection {
 
   /** Pairs this device by an offer, and stays connected. @throws {RemoteError} `bad-request` for a name that a device cannot have */
   static pair(pairing: PairingOptions, options: RemoteOptions = {}): RemoteConnection {
-    if (!isDeviceName(pairing.name))
-      throw new RemoteError('bad-request', 'a name has 1 to 64 bytes, and no control characters')
+    if (!isDeviceName(pairing.name)) throw new RemoteError('bad-request', `a name has ${NAME_RULE}`)
     const { clock = SYSTEM_CLOCK } = options
     const until = clock.elapsed() + OFFER_SECONDS * 1000
     return RemoteConnection.#start({ kind: 'new', pairing, until }, options)

@@ -43,6 +43,21 @@ async function deviceWith(own: NoiseKeyPair): Promise<PairedDevice> {
   }
 }
 
+t.test(
+  'a name that was kept before the rule for names is read without what nobody sees',
+  async (t) => {
+    for (const [name, shown] of [
+      ['Ann\u200b ', 'Ann'],
+      ['\u2060', 'unnamed'],
+    ] as const) {
+      const { shelf } = shelfOf()
+      const keys = await makeKeys(shelf)
+      await keys.keep({ ...(await deviceWith(keys.own)), name })
+      t.equal((await readPairing(shelf))?.device.name, shown)
+    }
+  },
+)
+
 for (const { title, lose, lasting } of [
   { title: 'keeps keys', lose: losing(), lasting: 'kept' },
   { title: 'loses X25519 keys', lose: losing('X25519'), lasting: 'wrapped' },
