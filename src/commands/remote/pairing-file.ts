@@ -83,13 +83,14 @@ export async function writePairing(
   device: PairedDevice,
   privateKey: Bytes,
 ): Promise<void> {
-  const { daemonKey, own, placeSecret, relay, host, target, name } = device
+  const { daemonKey, own, placeSecret, relay, host, target, name, clockOffset } = device
   const text = JSON.stringify({
     ...{ version: VERSION, relay, host, target, name },
     daemonKey: toBase64Url(daemonKey),
     publicKey: toBase64Url(own.publicKey),
     privateKey: toBase64Url(privateKey),
     placeSecret: toBase64Url(placeSecret),
+    clockOffset, // left out where it is undefined
   })
   try {
     writeWholeFile(file, `${text}\n`, { durable: true })
@@ -133,6 +134,7 @@ async function pairingIn(text: string): Promise<PairedDevice> {
     own: { privateKey, publicKey },
     placeSecret: bytesIn(fields, 'placeSecret', KEY_LENGTH),
     ...{ relay: parseRelayUrl(relay), host, target, kind: 'command', name },
+    ...clockOffsetIn(fields),
     id: await deviceId(publicKey),
   }
 }
@@ -141,6 +143,16 @@ function textIn(fields: Readonly<Record<string, unknown>>, name: string): string
   const value = fields[name]
   if (typeof value !== 'string') throw new Error(`its field ${name} is missing`)
   return value
+}
+
+/** The correction of the clock, in milliseconds; nothing in most files. */
+function clockOffsetIn({
+  clockOffset,
+}: Readonly<Record<string, unknown>>): Pick<PairedDevice, 'clockOffset'> {
+  if (clockOffset === undefined) return {}
+  if (typeof clockOffset !== 'number' || !Number.isSafeInteger(clockOffset))
+    throw new Error('its field clockOffset is damaged')
+  return { clockOffset }
 }
 
 function bytesIn(fields: Readonly<Record<string, unknown>>, name: string, length?: number): Bytes {

@@ -86,6 +86,9 @@ const CHECK_MS = 5000
 /** How long the workspace may take to welcome a device after the handshake, in milliseconds. */
 const WELCOME_MS = 30_000
 
+/** A clock that is less wrong than this needs no correction, in milliseconds: the workspace is at the places of three days. */
+const TOLERATED_MS = 43_200_000
+
 /** Attempts to find out whether a pairing that was cut has been kept. */
 const MAX_UNSURE_ATTEMPTS = 5
 
@@ -123,6 +126,8 @@ export class RemoteConnection {
   #state: RemoteState = { kind: 'connecting', problem: undefined, retryAt: undefined }
   #line: Line | undefined
   #attempts = 0
+  /** Whether the next attempt counts days by the device's clock alone: it may have been set right since the device was paired. */
+  #isByOwnClock = false
   #cancelPause = () => {}
 
   private constructor(standing: Standing, options: RemoteOptions) {
@@ -246,10 +251,10 @@ export class RemoteConnection {
   async #meet(): Promise<Line> {
     const standing = this.#standing
     const clock = this.#clock
-    const plan = await planOf(standing, clock)
+    const plan = await planOf(standing, clock, this.#isByOwnClock)
     const { met, socket } = await meet({ ...plan, clock, signal: this.#abort.signal })
     if (standing.kind === 'new') {
-      const candidate = await candidateOf(standing.pairing, met)
+      const candidate = await candidateOf(standing.pairing, met, clock.now())
       this.#standing = { kind: 'unsure', attempts: 0, candidate }
     }
     const line = new Line({ met, socket, clock, ...this.#lineEvents() })
@@ -299,6 +304,7 @@ export class RemoteConnection {
       this.#end(explained(problem, this.#standing))
       return
     }
+    if (problem.problem === 'nobody-there') this.#isByOwnClock = !this.#isByOwnClock
     const longest = Math.min(FIRST_PAUSE_MS * 2 ** this.#attempts++, LONGEST_PAUSE_MS)
     const pause = Math.round(this.#random() * longest)
     this.#cancelPause = this.#clock.after(pause, () => void this.#attempt())
@@ -450,6 +456,7 @@ function deviceIn(standing: Exclude<Standing, { kind: 'new' }>): PairedDevice {
 async function planOf(
   standing: Standing,
   clock: ClientClock,
+  isByOwnClock: boolean,
 ): Promise<Omit<MeetOptions, 'clock' | 'signal'>> {
   if (standing.kind === 'new') {
     const { offer, own, kind, name } = standing.pairing
@@ -458,16 +465,21 @@ async function planOf(
     const { daemonKey, relay } = offer
     return { purpose: { kind: 'pair', offer }, own, daemonKey, relay, hello: { kind, name } }
   }
-  const { daemonKey, own, relay, kind, name, placeSecret } = deviceIn(standing)
-  const place = await placeId(await dayPlaceKey(placeSecret, dayOf(clock.now())))
+  const { daemonKey, own, relay, kind, name, placeSecret, clockOffset = 0 } = deviceIn(standing)
+  const day = dayOf(clock.now() + (isByOwnClock ? 0 : clockOffset))
+  const place = await placeId(await dayPlaceKey(placeSecret, day))
   return { purpose: { kind: 'session', place }, own, daemonKey, relay, hello: { kind, name } }
 }
 
 async function candidateOf(
   { offer, own, kind, name }: PairingOptions,
   { extraSecret }: Met,
+  now: number,
 ): Promise<PairedDevice> {
+  // The workspace has made the link, at most so long ago, and the handshake has shown that it is as it was made.
+  const clockOffset = (offer.expiresAt - OFFER_SECONDS / 2) * 1000 - now
   return {
+    ...(Math.abs(clockOffset) < TOLERATED_MS ? {} : { clockOffset }),
     ...{ daemonKey: offer.daemonKey, own, placeSecret: extraSecret, relay: offer.relay },
     ...{ host: '', target: 'gateway', kind, name, id: await deviceId(own.publicKey) },
   }
@@ -521,7 +533,7 @@ function explained(error: RemoteError, { kind }: Standing): RemoteError {
   if (error.problem !== 'nobody-there') return error
   const text =
     kind === 'paired'
-      ? 'the workspace is not at the relay: its link does not run, the owner has removed this device, or this device’s date is wrong by more than a day'
+      ? 'the workspace is not at the relay: its link does not run, the owner has removed this device, or this device’s date is wrong by more than a day, and was not when it was paired'
       : 'nobody answers for this link: it was used, is older than 10 minutes, or the workspace’s link was restarted; make a new one with "workspace-gateway pair"'
   return new RemoteError('nobody-there', text, { cause: error })
 }

@@ -72,7 +72,13 @@ for (const { title, lose, lasting } of [
     await keys.keep(device)
     const back = await readPairing(shelf)
     t.equal(back?.lasting, lasting)
-    t.match({ ...back?.device, own: undefined }, { ...device, own: undefined })
+    t.same({ ...back?.device, own: undefined }, { ...device, own: undefined })
+    const withOffset = { ...device, clockOffset: 2_592_000_000 }
+    await keys.keep(withOffset)
+    t.same(
+      { ...(await readPairing(shelf))?.device, own: undefined },
+      { ...withOffset, own: undefined },
+    )
     for (const own of [keys.own, back?.device.own]) {
       t.equal(own?.privateKey.extractable, false)
       await t.rejects(crypto.subtle.exportKey('pkcs8', own?.privateKey as CryptoKey))
