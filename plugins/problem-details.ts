@@ -47,7 +47,11 @@ declare module 'fastify' {
     /** Answers a request with an error, as a problem document, a page or a redirect. Works before and after `reply.hijack()`. */
     answerProblem(request: FastifyRequest, reply: FastifyReply, error: GatewayError): void
     /** Writes a response of the gateway's own, and discards what is left of the request body. */
-    writeAnswer(request: FastifyRequest, reply: FastifyReply, answer: Answer): void
+    writeAnswer(
+      request: FastifyRequest,
+      reply: FastifyReply,
+      answer: Answer<string | Uint8Array>,
+    ): void
     /** Writes a page of the gateway's own. @param headers what it has besides those of every response, names and values in turn */
     writePage(
       request: FastifyRequest,
@@ -90,7 +94,11 @@ export default fp(
       }
     }
 
-    function writeAnswer(request: FastifyRequest, reply: FastifyReply, answer: Answer): void {
+    function writeAnswer(
+      request: FastifyRequest,
+      reply: FastifyReply,
+      answer: Answer<string | Uint8Array>,
+    ): void {
       try {
         write(request, reply, answer)
       } catch (cause) {
@@ -145,7 +153,7 @@ export default fp(
     function write(
       request: FastifyRequest,
       reply: FastifyReply,
-      { status, headers, body }: Answer,
+      { status, headers, body }: Answer<string | Uint8Array>,
     ): void {
       if (!reply.sent) reply.hijack()
       const { raw: response } = reply
@@ -160,7 +168,7 @@ export default fp(
       const fields = [...headers, ...budgetFields]
       if (allowOrigin !== undefined) fields.push(...Object.entries(corsFields(allowOrigin)).flat())
       response.writeHead(status, closes ? [...fields, 'Connection', 'close'] : fields)
-      // An ASCII body is the same in Latin-1, and Node writes Latin-1, head and body in one, in half the time of UTF-8.
+      // An ASCII body is the same in Latin-1 (for bytes this means nothing), and Node writes Latin-1, head and body in one, in half the time of UTF-8.
       response.end(body, bytes === body.length ? 'latin1' : 'utf8')
       discardBody(request.raw)
     }

@@ -7,6 +7,7 @@ import { GatewayError } from '../src/answers/errors.ts'
 import { REMOTE_PAGE } from '../src/answers/pages/paths.ts'
 import { remotePageHtml, remotePagePolicy } from '../src/answers/pages/remote-page.ts'
 import { ownHeaders, redirectAnswer, withBody } from '../src/answers/problem.ts'
+import { chooseCoding } from '../src/http/content-coding.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import { ownOrigin } from '../src/request/exchange.ts'
 import { refuseOtherMethods } from './other-methods.ts'
@@ -66,15 +67,25 @@ export default async function remotePageRoutes(
     const { byName } = await folder.read()
     const found = byName.get(request.params.file)
     if (found === undefined) throw new GatewayError('not-found')
-    const headers = [...FOR_EVER, ...ownHeaders(request.id).slice(2)]
-    app.writeAnswer(request, reply, withBody(200, headers, found.type, found.text))
+    const { type, plain, coded } = found
+    const coding = chooseCoding(request.raw.rawHeaders, coded)
+    const { bytes, tag } = coded.get(coding) ?? plain
+    const headers = [
+      ...[...FOR_EVER, ...ownHeaders(request.id).slice(2)],
+      ...['ETag', tag, 'Vary', 'Accept-Encoding'],
+    ]
+    const fields = coding === 'identity' ? headers : [...headers, 'Content-Encoding', coding]
+    const answer = hasAlready(request, tag)
+      ? { status: 304, headers, body: '' }
+      : withBody(200, fields, type, bytes)
+    app.writeAnswer(request, reply, answer)
     return reply
   })
 
   for (const url of [withoutSlash, REMOTE_PAGE, file]) refuseOtherMethods(app, url, ['GET', 'HEAD'])
 }
 
-/** Whether the browser has the page as it is now (RFC 9110 section 13.1.2). A proxy in front may have made the tag a weak one. */
+/** Whether the browser has the page, or a file of it, as it is now (RFC 9110 section 13.1.2). A proxy in front may have made the tag a weak one. */
 function hasAlready({ raw }: FastifyRequest, tag: string): boolean {
   const [field, ...more] = fieldLines(raw.rawHeaders, 'if-none-match')
   return field !== undefined && more.length === 0 && field.replace(/^W\//, '') === tag

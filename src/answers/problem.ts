@@ -20,12 +20,12 @@ import { Remembered } from '../limits/memo.ts'
 /** The header that marks every error response of the gateway, so that a 403 of the gateway differs from a service's. */
 export const ERROR_FIELD = 'X-Gateway-Error'
 
-/** A complete response, ready to be written. */
-export interface Answer {
+/** A complete response, ready to be written. Only what is kept as bytes, such as a compressed file, has bytes for its body. */
+export interface Answer<Body extends string | Uint8Array = string> {
   readonly status: number
   /** A flat list: name, value, name, value. */
   readonly headers: readonly string[]
-  readonly body: string
+  readonly body: Body
 }
 
 /** The client that gets the response. */
@@ -169,12 +169,12 @@ export function ownHeaders(requestId: string): string[] {
 }
 
 /** Builds a response with a body and the headers for its type and length. */
-export function withBody(
+export function withBody<Body extends string | Uint8Array>(
   status: number,
   headers: readonly string[],
   type: string,
-  body: string,
-): Answer {
+  body: Body,
+): Answer<Body> {
   return {
     status,
     headers: [...headers, 'Content-Type', type, 'Content-Length', String(Buffer.byteLength(body))],

@@ -214,8 +214,8 @@ async function script(folder: string, ...args: string[]) {
 }
 
 /** A machine that is paired. */
-async function startPaired(t: Test) {
-  const around = await startSurroundings(t)
+async function startPaired(t: Test, options?: { readonly now: () => number }) {
+  const around = await startSurroundings(t, options)
   const { folder, file } = configFolder(t)
   const pty = startRemotePty(t, folder, `remote '${linkOf(await around.daemon.offer())}'`)
   await pty.until(/\$ /)
@@ -265,6 +265,15 @@ t.test('a script shows a second factor with --code', async (t) => {
   const wrong = await script(folder, 'request', '/terminal/token', '--code', '1')
   t.match(wrong, { code: 1, err: /detail of step-up-required/ })
   t.equal((await script(folder, 'request', '/terminal/token', '--code', '123456')).code, 0)
+})
+
+t.test('a machine whose clock is wrong by weeks is paired, and comes back', async (t) => {
+  const weeks = 21 * 86_400_000
+  const { folder, file, relay, daemon } = await startPaired(t, { now: () => Date.now() + weeks })
+  t.ok(Math.abs(Number(pairingIn(file)['clockOffset']) - weeks) < 3_600_000)
+  t.equal((await script(folder, 'request', '/')).code, 0)
+  t.equal(relay.knocks, 2)
+  t.equal((await daemon.welcomed(2)).deviceId, (await daemon.welcomed(1)).deviceId)
 })
 
 t.test('a person hears that the device was removed, and forgets the pairing', async (t) => {
@@ -321,6 +330,8 @@ t.test(
         { privateKey: 'AAAA' },
         { daemonKey: `${String(fields['daemonKey'])}=` },
         { placeSecret: 7 },
+        { clockOffset: '7' },
+        { clockOffset: 0.5 },
       ].map((change) => JSON.stringify({ ...fields, ...change })),
     ]) {
       writeFileSync(file, content)

@@ -1,6 +1,7 @@
 /** Does everybody get the remote page, the same, with a policy under which nothing else runs, and at what cost? */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { brotliDecompressSync, gunzipSync, gzipSync } from 'node:zlib'
 import t from 'tap'
 import { buildRemotePage } from '../../build/remote-page.ts'
 import { RemoteFolder } from '../../routes/remote-files.ts'
@@ -95,6 +96,50 @@ t.test(
   },
 )
 
+t.test('the files come compressed to who can read that, and plain to everybody else', async (t) => {
+  const { port, dials } = await startWorkspace(t)
+  const { body } = await send(port, `GET ${PAGE}`, ['Accept-Encoding: gzip, br'])
+  for (const path of filesIn(body)) {
+    const plain = await send(port, `GET ${path}`)
+    t.notOk('content-encoding' in plain.headers)
+    const tags = new Set([plain.headers['etag']])
+    for (const [accepted, coding, read] of [
+      ['gzip, deflate, br, zstd', 'br', brotliDecompressSync],
+      ['gzip, deflate', 'gzip', gunzipSync],
+    ] as const) {
+      const coded = await send(port, `GET ${path}`, [`Accept-Encoding: ${accepted}`])
+      t.match(coded, {
+        status: 200,
+        headers: {
+          'content-encoding': coding,
+          'content-length': String(coded.body.length),
+          'content-type': plain.headers['content-type'],
+          'cache-control': 'private, max-age=31536000, immutable',
+          vary: 'Accept-Encoding',
+        },
+      })
+      t.ok(coded.body.length < plain.body.length / 3, 'it is worth it')
+      t.equal(read(Buffer.from(coded.body, 'latin1')).toString('latin1'), plain.body)
+      tags.add(coded.headers['etag'])
+      const head = await send(port, `HEAD ${path}`, [`Accept-Encoding: ${accepted}`])
+      t.equal(head.body, '')
+      for (const name of ['content-encoding', 'content-length', 'etag', 'vary', 'content-type'])
+        t.equal(head.headers[name], coded.headers[name], `HEAD says the same ${name}`)
+      const fields = [`Accept-Encoding: ${accepted}`, `If-None-Match: ${coded.headers['etag']}`]
+      const again = await send(port, `GET ${path}`, fields)
+      t.match(again, { status: 304, headers: { vary: 'Accept-Encoding' } })
+      t.equal(again.headers['etag'], coded.headers['etag'])
+      const other = await send(port, `GET ${path}`, fields.slice(1))
+      t.equal(other.status, 200, 'the tag of one coding is not that of another')
+    }
+    t.equal(tags.size, 3)
+    t.match(plain.headers, { vary: 'Accept-Encoding', 'content-length': `${plain.body.length}` })
+    const refused = await send(port, `GET ${path}`, ['Accept-Encoding: br;q=0, gzip;q=0'])
+    t.notOk('content-encoding' in refused.headers)
+  }
+  t.equal(dials(), 0)
+})
+
 t.test('no other method, no other file, and the slash is added', async (t) => {
   const { port, dials } = await startWorkspace(t)
   for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS'])
@@ -151,4 +196,32 @@ t.test('a page that was not built is not found, with what to do', async (t) => {
   const second = await files.read()
   t.not(second.names.script, first.names.script, 'and again after a build')
   t.equal(second.names.style, first.names.style)
+})
+
+t.test('only what the build has compressed of these very files is sent for them', async (t) => {
+  const folder = join(temporaryFolder(t), 'remote')
+  mkdirSync(folder)
+  const files = new RemoteFolder(folder)
+  const script = async () => {
+    const { names, byName } = await files.read()
+    return byName.get(names.script)
+  }
+  const write = (name: string, content: string | Uint8Array) =>
+    writeFileSync(join(folder, name), content)
+  write('remote.js', 'one')
+  write('remote.css', 'p{}')
+  t.equal((await script())?.coded.size, 0, 'a file without a twin is sent as it is')
+  const twin = `${(await files.read()).names.script}.gz`
+  write('remote.js.gz', gzipSync('one'))
+  t.equal((await script())?.coded.size, 0, 'nothing says of which text this is')
+  write(twin, gzipSync('one'))
+  t.same([...((await script())?.coded.keys() ?? [])], ['gzip'], 'it is seen when it is there')
+  t.same((await script())?.coded.get('gzip')?.bytes, readFileSync(join(folder, twin)))
+  write('remote.js', 'another')
+  t.equal((await script())?.coded.size, 0, 'that of another build is not sent')
+  t.equal((await script())?.plain.bytes.toString(), 'another')
+  write('remote.js', 'one')
+  t.equal((await script())?.coded.size, 1)
+  rmSync(join(folder, twin))
+  t.equal((await script())?.coded.size, 0)
 })

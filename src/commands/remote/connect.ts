@@ -8,7 +8,7 @@ import {
 } from '../../relay/client/connection.ts'
 import type { PairedDevice } from '../../relay/client/paired-device.ts'
 import { RemoteError, type RemoteProblem } from '../../relay/client/remote-error.ts'
-import { isDeviceName } from '../../relay/protocol/handshake.ts'
+import { deviceNameIn, isDeviceName, NAME_RULE } from '../../relay/protocol/handshake.ts'
 import { generateKeyPair } from '../../relay/protocol/noise.ts'
 import { OfferError, offerOfLink, type Offer } from '../../relay/protocol/offer.ts'
 import { CommandError, wrongUsage } from '../owner.ts'
@@ -44,8 +44,7 @@ export function offerIn(link: string): Offer {
 
 /** The name of this machine, where the owner's list can have it. */
 export function ownName(): string {
-  const name = hostname().slice(0, 60)
-  return isDeviceName(name) ? name : 'remote'
+  return deviceNameIn(hostname()) ?? 'remote'
 }
 
 /** Pairs this machine, and keeps the pairing. Resolves when the connection is open. @throws {CommandError} */
@@ -56,8 +55,7 @@ export async function connectByOffer(options: {
   readonly say: Say
 }): Promise<RemoteConnection> {
   const { offer, name, file, say } = options
-  if (!isDeviceName(name))
-    throw wrongUsage('remote', '--name takes 1 to 64 bytes without control characters')
+  if (!isDeviceName(name)) throw wrongUsage('remote', `--name takes ${NAME_RULE}`)
   prepareFolder(file)
   const own = await generateKeyPair(true)
   const privateKey = new Uint8Array(await crypto.subtle.exportKey('pkcs8', own.privateKey))

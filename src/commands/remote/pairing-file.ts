@@ -7,7 +7,7 @@ import { parseRelayUrl } from '../../config/values.ts'
 import { EXIT } from '../../process/exit-codes.ts'
 import type { PairedDevice } from '../../relay/client/paired-device.ts'
 import { fromBase64Url, toBase64Url, type Bytes } from '../../relay/protocol/bytes.ts'
-import { deviceId, isDeviceName } from '../../relay/protocol/handshake.ts'
+import { deviceId, deviceNameIn } from '../../relay/protocol/handshake.ts'
 import { parseAuthority } from '../../rules/host.ts'
 import { makeFolder } from '../../store/make-folder.ts'
 import { readWholeFile, writeWholeFile } from '../../store/whole-file.ts'
@@ -83,13 +83,14 @@ export async function writePairing(
   device: PairedDevice,
   privateKey: Bytes,
 ): Promise<void> {
-  const { daemonKey, own, placeSecret, relay, host, target, name } = device
+  const { daemonKey, own, placeSecret, relay, host, target, name, clockOffset } = device
   const text = JSON.stringify({
     ...{ version: VERSION, relay, host, target, name },
     daemonKey: toBase64Url(daemonKey),
     publicKey: toBase64Url(own.publicKey),
     privateKey: toBase64Url(privateKey),
     placeSecret: toBase64Url(placeSecret),
+    clockOffset, // left out where it is undefined
   })
   try {
     writeWholeFile(file, `${text}\n`, { durable: true })
@@ -113,14 +114,11 @@ async function pairingIn(text: string): Promise<PairedDevice> {
   const fields = fieldsOf(text)
   if (fields['version'] !== VERSION) throw new Error('it is of another version of this program')
   const { target } = fields
-  const [relay, host, name] = [
-    textIn(fields, 'relay'),
-    textIn(fields, 'host'),
-    textIn(fields, 'name'),
-  ]
+  const [relay, host] = [textIn(fields, 'relay'), textIn(fields, 'host')]
+  const name = deviceNameIn(textIn(fields, 'name')) // the rule for names was another one before
   if (target !== 'gateway' && target !== 'service') throw new Error('its target is not known')
   if (parseAuthority(host) === undefined) throw new Error('its host is none')
-  if (!isDeviceName(name)) throw new Error('its name is none')
+  if (name === undefined) throw new Error('its name is none')
   const publicKey = bytesIn(fields, 'publicKey', KEY_LENGTH)
   const privateKey = await crypto.subtle.importKey(
     ...([
@@ -136,6 +134,7 @@ async function pairingIn(text: string): Promise<PairedDevice> {
     own: { privateKey, publicKey },
     placeSecret: bytesIn(fields, 'placeSecret', KEY_LENGTH),
     ...{ relay: parseRelayUrl(relay), host, target, kind: 'command', name },
+    ...clockOffsetIn(fields),
     id: await deviceId(publicKey),
   }
 }
@@ -156,6 +155,16 @@ function textIn(fields: Readonly<Record<string, unknown>>, name: string): string
   const value = fields[name]
   if (typeof value !== 'string') throw new Error(`its field ${name} is missing`)
   return value
+}
+
+/** The correction of the clock, in milliseconds; nothing in most files. */
+function clockOffsetIn({
+  clockOffset,
+}: Readonly<Record<string, unknown>>): Pick<PairedDevice, 'clockOffset'> {
+  if (clockOffset === undefined) return {}
+  if (typeof clockOffset !== 'number' || !Number.isSafeInteger(clockOffset))
+    throw new Error('its field clockOffset is damaged')
+  return { clockOffset }
 }
 
 function bytesIn(fields: Readonly<Record<string, unknown>>, name: string, length?: number): Bytes {

@@ -3,7 +3,13 @@
  * and meets it again, with pauses that grow, whenever the connection is lost.
  */
 import { Channel, type ChannelEnd } from '../protocol/channel.ts'
-import { comparisonCode, deviceId, isDeviceName, type Met } from '../protocol/handshake.ts'
+import {
+  comparisonCode,
+  deviceId,
+  isDeviceName,
+  NAME_RULE,
+  type Met,
+} from '../protocol/handshake.ts'
 import { decodeNote, decodeWelcome, type Note, type Welcome } from '../protocol/messages.ts'
 import { NoiseError, type NoiseKeyPair } from '../protocol/noise.ts'
 import { OFFER_SECONDS, type Offer } from '../protocol/offer.ts'
@@ -82,6 +88,9 @@ const CHECK_MS = 5000
 /** How long the workspace may take to welcome a device after the handshake, in milliseconds. */
 const WELCOME_MS = 30_000
 
+/** A clock that is less wrong than this needs no correction, in milliseconds: the workspace is at the places of three days. */
+const TOLERATED_MS = 43_200_000
+
 /** Attempts to find out whether a pairing that was cut has been kept. */
 const MAX_UNSURE_ATTEMPTS = 5
 
@@ -120,6 +129,8 @@ export class RemoteConnection {
   #state: RemoteState = { kind: 'connecting', problem: undefined, retryAt: undefined }
   #line: Line | undefined
   #attempts = 0
+  /** Whether the next attempt counts days by the device's clock alone: it may have been set right since the device was paired. */
+  #isByOwnClock = false
   #cancelPause = () => {}
 
   private constructor(standing: Standing, options: RemoteOptions) {
@@ -133,8 +144,7 @@ export class RemoteConnection {
 
   /** Pairs this device by an offer, and stays connected. @throws {RemoteError} `bad-request` for a name that a device cannot have */
   static pair(pairing: PairingOptions, options: RemoteOptions = {}): RemoteConnection {
-    if (!isDeviceName(pairing.name))
-      throw new RemoteError('bad-request', 'a name has 1 to 64 bytes, and no control characters')
+    if (!isDeviceName(pairing.name)) throw new RemoteError('bad-request', `a name has ${NAME_RULE}`)
     const { clock = SYSTEM_CLOCK } = options
     const until = clock.elapsed() + OFFER_SECONDS * 1000
     return RemoteConnection.#start({ kind: 'new', pairing, until }, options)
@@ -245,12 +255,12 @@ export class RemoteConnection {
   async #meet(): Promise<Line> {
     const standing = this.#standing
     const clock = this.#clock
-    const plan = await planOf(standing, clock)
+    const plan = await planOf(standing, clock, this.#isByOwnClock)
     const { met, socket } = await meet({
       ...{ ...plan, clock, signal: this.#abort.signal, openSocket: this.#openSocket },
     })
     if (standing.kind === 'new') {
-      const candidate = await candidateOf(standing.pairing, met)
+      const candidate = await candidateOf(standing.pairing, met, clock.now())
       this.#standing = { kind: 'unsure', attempts: 0, candidate }
     }
     const line = new Line({ met, socket, clock, ...this.#lineEvents() })
@@ -300,6 +310,7 @@ export class RemoteConnection {
       this.#end(explained(problem, this.#standing))
       return
     }
+    if (problem.problem === 'nobody-there') this.#isByOwnClock = !this.#isByOwnClock
     const longest = Math.min(FIRST_PAUSE_MS * 2 ** this.#attempts++, LONGEST_PAUSE_MS)
     const pause = Math.round(this.#random() * longest)
     this.#cancelPause = this.#clock.after(pause, () => void this.#attempt())
@@ -451,6 +462,7 @@ function deviceIn(standing: Exclude<Standing, { kind: 'new' }>): PairedDevice {
 async function planOf(
   standing: Standing,
   clock: ClientClock,
+  isByOwnClock: boolean,
 ): Promise<Omit<MeetOptions, 'clock' | 'signal' | 'openSocket'>> {
   if (standing.kind === 'new') {
     const { offer, own, kind, name } = standing.pairing
@@ -459,16 +471,21 @@ async function planOf(
     const { daemonKey, relay } = offer
     return { purpose: { kind: 'pair', offer }, own, daemonKey, relay, hello: { kind, name } }
   }
-  const { daemonKey, own, relay, kind, name, placeSecret } = deviceIn(standing)
-  const place = await placeId(await dayPlaceKey(placeSecret, dayOf(clock.now())))
+  const { daemonKey, own, relay, kind, name, placeSecret, clockOffset = 0 } = deviceIn(standing)
+  const day = dayOf(clock.now() + (isByOwnClock ? 0 : clockOffset))
+  const place = await placeId(await dayPlaceKey(placeSecret, day))
   return { purpose: { kind: 'session', place }, own, daemonKey, relay, hello: { kind, name } }
 }
 
 async function candidateOf(
   { offer, own, kind, name }: PairingOptions,
   { extraSecret }: Met,
+  now: number,
 ): Promise<PairedDevice> {
+  // The workspace has made the link, at most so long ago, and the handshake has shown that it is as it was made.
+  const clockOffset = (offer.expiresAt - OFFER_SECONDS / 2) * 1000 - now
   return {
+    ...(Math.abs(clockOffset) < TOLERATED_MS ? {} : { clockOffset }),
     ...{ daemonKey: offer.daemonKey, own, placeSecret: extraSecret, relay: offer.relay },
     ...{ host: '', target: 'gateway', kind, name, id: await deviceId(own.publicKey) },
   }
@@ -522,7 +539,7 @@ function explained(error: RemoteError, { kind }: Standing): RemoteError {
   if (error.problem !== 'nobody-there') return error
   const text =
     kind === 'paired'
-      ? 'the workspace is not at the relay: its link does not run, the owner has removed this device, or this device’s date is wrong by more than a day'
+      ? 'the workspace is not at the relay: its link does not run, the owner has removed this device, or this device’s date is wrong by more than a day, and was not when it was paired'
       : 'nobody answers for this link: it was used, is older than 10 minutes, or the workspace’s link was restarted; make a new one with "workspace-gateway pair"'
   return new RemoteError('nobody-there', text, { cause: error })
 }

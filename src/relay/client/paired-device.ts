@@ -11,6 +11,11 @@ export interface PairedDevice {
   readonly own: NoiseKeyPair
   /** From which both derive the meeting place of each day, 32 bytes. */
   readonly placeSecret: Bytes
+  /**
+   * How far the workspace's clock is ahead of the device's, in milliseconds, by which the device finds the place of the day. Undefined
+   * when it was less than half a day, and in what was kept before this was.
+   */
+  readonly clockOffset?: number
   /** The relay: `wss://host[:port]`, or `ws://` on a loopback host. */
   readonly relay: string
   /** The host of the workspace, to name in requests. */

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { isSubject } from '../../rules/subject.ts'
 import { fromBase64Url, toBase64Url, type Bytes } from '../protocol/bytes.ts'
-import { deviceId, isDeviceName, type DeviceHello } from '../protocol/handshake.ts'
+import { deviceId, deviceNameIn, type DeviceHello } from '../protocol/handshake.ts'
 import { KEY_LENGTH } from '../protocol/noise.ts'
 import { LinkFileError, readPrivateFile, replacePrivateFile } from './private-file.ts'
 
@@ -42,6 +42,7 @@ const SEEN_MS = 3_600_000
 
 const VERSION = 1
 const MAX_BYTES = 256 * 1024
+const UNNAMED = 'unnamed'
 const KINDS = ['page', 'command'] as const
 const STATES = ['approved', 'waiting'] as const
 
@@ -160,9 +161,11 @@ async function readDevice(fields: Readonly<Record<string, unknown>>): Promise<De
   if (key === undefined || placeSecret === undefined || pairedAt === undefined) return undefined
   if (kind === undefined || state === undefined || !isSubject(sub) || typeof name !== 'string')
     return undefined
-  if (!isDeviceName(name) || (seenText !== null && lastSeenAt === undefined)) return undefined
+  if (!/^\P{Cc}+$/u.test(name) || (seenText !== null && lastSeenAt === undefined)) return undefined
   if (id !== (await deviceId(key))) return undefined
-  return { id, key, placeSecret, name, kind, sub, state, pairedAt, lastSeenAt }
+  // The rule for names was another one before: nobody has to pair again for that.
+  const shown = deviceNameIn(name) ?? UNNAMED
+  return { id, key, placeSecret, name: shown, kind, sub, state, pairedAt, lastSeenAt }
 }
 
 function bytesIn(value: unknown): Bytes | undefined {

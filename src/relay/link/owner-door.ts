@@ -7,7 +7,7 @@ import type { Logger } from 'pino'
 import { discardBody } from '../../request/discard-body.ts'
 import { isSubject } from '../../rules/subject.ts'
 import { openSocketFile } from '../../services/socket-file.ts'
-import { isDeviceName, MAX_NAME_BYTES } from '../protocol/handshake.ts'
+import { isDeviceName, NAME_RULE } from '../protocol/handshake.ts'
 import { LINK_ERROR_FIELD, LinkError, linkProblem } from './owner-errors.ts'
 import type {
   DevicesAnswer,
@@ -110,10 +110,7 @@ const ROUTES: Readonly<Record<string, Handler>> = {
     takeOnly(body, ['name'])
     const { name } = body as { name?: unknown }
     if (typeof name !== 'string' || !isDeviceName(name))
-      throw new LinkError(
-        'bad-request',
-        `name takes 1 to ${MAX_NAME_BYTES} bytes of text, without characters that control a terminal`,
-      )
+      throw new LinkError('bad-request', `name takes ${NAME_RULE}`)
     return acts.rename(id, name)
   },
   'DELETE /v1/devices/:id': (acts, { id }) => acts.revoke(id),

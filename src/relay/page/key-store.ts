@@ -3,6 +3,7 @@
  * a key back as it was; else encrypted under another key that cannot be exported; else for this visit only, and the page says so.
  */
 import { isEqual, randomBytes, type Bytes } from '../protocol/bytes.ts'
+import { deviceNameIn } from '../protocol/handshake.ts'
 import type { NoiseKeyPair } from '../protocol/noise.ts'
 import type { PairedDevice } from '../client/paired-device.ts'
 import type { Shelf } from './database.ts'
@@ -83,7 +84,8 @@ export async function readPairing(shelf: Shelf): Promise<KeptPairing | undefined
     const privateKey = await openKey(kept.secret)
     if (!(await isSameKey(privateKey, kept.publicKey))) return undefined
     const own = { privateKey, publicKey: kept.publicKey }
-    return { device: { ...kept.device, own }, lasting: kept.secret.how }
+    const name = deviceNameIn(kept.device.name) ?? 'unnamed' // the rule for names was another one before
+    return { device: { ...kept.device, own, name }, lasting: kept.secret.how }
   } catch {
     return undefined
   }

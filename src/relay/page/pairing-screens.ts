@@ -1,7 +1,6 @@
 /** What does a person see until the device is paired? How to get a link, a name for the device, and a code to compare. */
 import { REMOTE_BROWSER_NAMES } from '../../answers/pages/remote-browsers.ts'
-import { MAX_NAME_BYTES } from '../protocol/handshake.ts'
-import { utf8 } from '../protocol/bytes.ts'
+import { deviceNameIn } from '../protocol/handshake.ts'
 import type { Offer } from '../protocol/offer.ts'
 import { actButton, alertOf, el, field, type Child } from './dom.ts'
 import type { Lasting } from './key-store.ts'
@@ -59,7 +58,7 @@ export function nameScreen(options: {
   input.value = name
   const form = el(
     'form',
-    { onAct: () => onPair(nameOf(input.value)) },
+    { onAct: () => onPair(deviceNameIn(input.value) ?? name) },
     ...parts,
     el('p', { class: 'soft small' }, 'The workspace’s owner sees it in the list of devices.'),
     el('p', {}, el('button', { class: 'main-act' }, 'Pair')),
@@ -180,14 +179,4 @@ function about(text: string): HTMLElement {
 
 function relayOf({ relay }: Offer): HTMLElement {
   return el('bdi', {}, relay.replace(/^wss?:\/\//, ''))
-}
-
-/** A name that fits, cut between two characters. */
-function nameOf(typed: string): string {
-  let name = ''
-  for (const character of typed.trim().replaceAll(/\p{C}/gu, ' ')) {
-    if (utf8(name + character).length > MAX_NAME_BYTES) break
-    name += character
-  }
-  return name
 }

@@ -2,7 +2,7 @@
  * How do device and daemon begin? The device writes a first message, for the holder of the daemon's key alone; the daemon answers with a
  * second. Nothing is negotiated in clear: what both must agree on is in the prologue, and a difference ends the handshake.
  */
-import { concat, sha256, toBase64Url, u16, UNSHOWN, utf8, type Bytes } from './bytes.ts'
+import { concat, sha256, toBase64Url, u16, utf8, type Bytes } from './bytes.ts'
 import {
   KEY_LENGTH,
   NoiseError,
@@ -34,6 +34,16 @@ export interface Met extends NoiseResult {
 
 /** The longest name of a device, in bytes. */
 export const MAX_NAME_BYTES = 64
+
+/** What {@link isDeviceName} wants, for messages. */
+export const NAME_RULE = `1 to ${MAX_NAME_BYTES} bytes of characters that can be seen, and single spaces between them`
+
+/**
+ * An emoji, or a character that nobody sees: marks of format and direction, what Unicode says to ignore where it is not supported, halves
+ * of characters, and the braille cell without dots. An emoji may be made of such characters too, in the sequences that Unicode recommends
+ * (Unicode Technical Standard 51, RGI) and no others.
+ */
+const EMOJI_OR_UNSEEN = /(\p{RGI_Emoji})|[\p{Cf}\p{Cs}\p{Default_Ignorable_Code_Point}\u2800]/gv
 
 /** Bytes of the first message: always the same, so that it tells nothing. */
 export const FIRST_MESSAGE_LENGTH = KEY_LENGTH + (KEY_LENGTH + TAG_LENGTH) + (96 + TAG_LENGTH)
@@ -134,12 +144,32 @@ export function comparisonCode(handshakeHash: Bytes): string {
 }
 
 /**
- * Whether a device can have this name: 1 to {@link MAX_NAME_BYTES} bytes of UTF-8, without characters that a terminal obeys or that
- * change how the text around them is shown, because the owner decides by it.
+ * Whether a device can have this name: {@link NAME_RULE}. The owner decides by it, so it has nothing that a terminal obeys, that changes
+ * how the text around it is shown, or that nobody sees: two names that look the same would be different ones.
  */
 export function isDeviceName(name: string): boolean {
-  const { length } = utf8(name)
-  return name.isWellFormed() && name.search(UNSHOWN) < 0 && length > 0 && length <= MAX_NAME_BYTES
+  return deviceNameIn(name) === name
+}
+
+/** What a text has of a name that a device can have, cut where it is too long; undefined when nothing of it can be seen. */
+export function deviceNameIn(text: string): string | undefined {
+  const name = fitting(text)
+    .replaceAll(EMOJI_OR_UNSEEN, '$1')
+    .replaceAll(/[\p{Cc}\p{Z}]+/gu, ' ')
+    .trim()
+  return /[\p{L}\p{N}\p{P}\p{S}]/u.test(name) ? name : undefined
+}
+
+/** As many characters as {@link MAX_NAME_BYTES} has room for. */
+function fitting(text: string): string {
+  let fit = ''
+  let size = 0
+  for (const character of text) {
+    size += utf8(character).length
+    if (size > MAX_NAME_BYTES) break
+    fit += character
+  }
+  return fit
 }
 
 function encodeHello({ kind, name }: DeviceHello): Bytes {

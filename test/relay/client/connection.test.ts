@@ -1,5 +1,6 @@
 /** Does a device pair with its workspace, stay connected, and come back? Tested against a small relay and a small daemon. */
 import t from 'tap'
+import { SYSTEM_CLOCK, type ClientClock } from '../../../src/relay/client/clock.ts'
 import { nodeAddress } from '../../../src/relay/client/meet.ts'
 import { toBase64Url } from '../../../src/relay/protocol/bytes.ts'
 import { MAX_STREAMS } from '../../../src/relay/protocol/streams.ts'
@@ -130,11 +131,13 @@ t.test('a link that nobody answers for ends the pairing, and says what to do', a
 })
 
 for (const [wrong, hours] of [
-  ['ahead', 24],
-  ['behind', -24],
+  ['a day ahead', 24],
+  ['a day behind', -24],
+  ['a month ahead', 31 * 24],
+  ['years behind', -20_000 * 24],
 ] as const)
-  t.test(`a device whose clock is a day ${wrong} pairs, and comes back`, async (t) => {
-    const { daemon } = await startSurroundings(t)
+  t.test(`a device whose clock is ${wrong} pairs, and comes back`, async (t) => {
+    const { daemon, relay } = await startSurroundings(t)
     const clock = manualClock(Date.now() + hours * 60 * MINUTE)
     const first = watch(t, await pairing(await daemon.offer()), { clock })
     await first.remote.whenOpen()
@@ -144,7 +147,55 @@ for (const [wrong, hours] of [
     t.ok(device)
     if (device === undefined) return
     await watch(t, device, { clock }).remote.whenOpen()
+    t.equal(relay.knocks, 2, 'at the first attempt')
   })
+
+/** The machine's clock, wrong by so many days. */
+const wrongBy = (days: number): ClientClock => ({
+  ...SYSTEM_CLOCK,
+  now: () => Date.now() + days * 24 * 60 * MINUTE,
+})
+
+t.test('a device whose wrong clock was set right after it was paired comes back', async (t) => {
+  const { daemon, relay } = await startSurroundings(t)
+  const first = watch(t, await pairing(await daemon.offer()), { clock: wrongBy(-40) })
+  await first.remote.whenOpen()
+  first.remote.close()
+  const [device] = first.paired
+  t.ok(device)
+  if (device === undefined) return
+  const again = watch(t, device, { random: () => 0 })
+  await again.remote.whenOpen()
+  t.equal(relay.knocks, 3, 'at the second attempt')
+  relay.cut()
+  await daemon.welcomed(3)
+  t.equal(relay.knocks, 4, 'and from then on at the first')
+})
+
+t.test('a device with a right clock keeps no correction of it, and needs none', async (t) => {
+  const around = await startSurroundings(t)
+  const { remote, device } = await openDevice(t, around)
+  t.notOk('clockOffset' in device)
+  remote.close()
+  const { until } = watch(t, device, { clock: wrongBy(3), random: () => 0 })
+  await eventually(() => around.relay.knocks >= 4, 'it goes on trying')
+  const { problem } = await until('connecting')
+  t.match(problem, { problem: 'nobody-there', message: /date is wrong/ })
+  t.equal(around.daemon.channels.length, 1)
+})
+
+t.test('a pairing that is cut before the welcome is found by a wrong clock too', async (t) => {
+  const { daemon, relay } = await startSurroundings(t)
+  let frames = 0
+  relay.change = (frame) => {
+    if (++frames === 2) relay.cut() // the first is the handshake's, the second the welcome
+    return frames === 2 ? undefined : frame
+  }
+  const { remote, paired } = watch(t, await pairing(await daemon.offer()), { clock: wrongBy(90) })
+  await remote.whenOpen()
+  t.equal(paired.length, 1)
+  t.equal(relay.knocks, 2)
+})
 
 t.test('who has not seen the link gets no answer, and nothing behind is dialled', async (t) => {
   const { daemon } = await startSurroundings(t)

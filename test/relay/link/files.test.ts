@@ -94,6 +94,15 @@ t.test('devices are written at once, and read back as they were', async (t) => {
   t.same((await DeviceList.open(folder, 0)).all(), [{ ...b, state: 'approved' }])
 })
 
+t.test('a name of before the rule for names is listed without what nobody sees', async (t) => {
+  const folder = temporaryFolder(t)
+  const list = await DeviceList.open(folder, 0)
+  list.put({ ...(await newDevice()), name: 'Ann\u200b ' })
+  list.put({ ...(await newDevice()), name: '\u2060' })
+  const names = (await DeviceList.open(folder, 0)).all().map(({ name }) => name)
+  t.same(names, ['Ann', 'unnamed'])
+})
+
 t.test('when a device was seen is written once an hour, or with another change', async (t) => {
   const folder = temporaryFolder(t)
   const list = await DeviceList.open(folder, 0)

@@ -58,6 +58,7 @@ t.test('what the owner’s door does not know or take is refused', async (t) => 
     ['POST', `/v1/devices/${id}/rename`, { name: '' }, 'bad-request'],
     ['POST', `/v1/devices/${id}/rename`, { name: '\u001B[2J' }, 'bad-request'],
     ['POST', `/v1/devices/${id}/rename`, { name: 'x'.repeat(65) }, 'bad-request'],
+    ['POST', `/v1/devices/${id}/rename`, { name: 'Ann\u200B' }, 'bad-request'],
     ['POST', `/v1/devices/${id}/rename`, { name: 5 }, 'bad-request'],
     ['POST', '/v1/offers', {}, 'bad-request'],
     ['POST', '/v1/offers', { sub: '' }, 'bad-request'],

@@ -45,6 +45,21 @@ async function deviceWith(own: NoiseKeyPair): Promise<PairedDevice> {
   }
 }
 
+t.test(
+  'a name that was kept before the rule for names is read without what nobody sees',
+  async (t) => {
+    for (const [name, shown] of [
+      ['Ann\u200b ', 'Ann'],
+      ['\u2060', 'unnamed'],
+    ] as const) {
+      const { shelf } = shelfOf()
+      const keys = await makeKeys(shelf)
+      await keys.keep({ ...(await deviceWith(keys.own)), name })
+      t.equal((await readPairing(shelf))?.device.name, shown)
+    }
+  },
+)
+
 for (const { title, lose, lasting } of [
   { title: 'keeps keys', lose: losing(), lasting: 'kept' },
   { title: 'loses X25519 keys', lose: losing('X25519'), lasting: 'wrapped' },
@@ -59,7 +74,13 @@ for (const { title, lose, lasting } of [
     await keys.keep(device)
     const back = await readPairing(shelf)
     t.equal(back?.lasting, lasting)
-    t.match({ ...back?.device, own: undefined }, { ...device, own: undefined })
+    t.same({ ...back?.device, own: undefined }, { ...device, own: undefined })
+    const withOffset = { ...device, clockOffset: 2_592_000_000 }
+    await keys.keep(withOffset)
+    t.same(
+      { ...(await readPairing(shelf))?.device, own: undefined },
+      { ...withOffset, own: undefined },
+    )
     for (const own of [keys.own, back?.device.own]) {
       t.equal(own?.privateKey.extractable, false)
       await t.rejects(crypto.subtle.exportKey('pkcs8', own?.privateKey as CryptoKey))

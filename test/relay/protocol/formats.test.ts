@@ -19,6 +19,7 @@ import {
   beginHandshake,
   comparisonCode,
   deviceId,
+  deviceNameIn,
   isDeviceName,
   MAX_NAME_BYTES,
   readHandshake,
@@ -357,6 +358,9 @@ t.test('a daemon learns the name of a device, and none that would deceive its ow
     { kind: 'page', name: 'Ann’s phone 📱' },
     { kind: 'command', name: 'x'.repeat(MAX_NAME_BYTES) },
     { kind: 'page', name: '👩‍🚀' },
+    { kind: 'page', name: 'Büro ❤️ 1️⃣' },
+    { kind: 'page', name: 'گوشی من' },
+    { kind: 'page', name: 'é'.normalize('NFD') },
   ] as const)
     t.same(await meet(hello), hello)
   for (const name of [
@@ -373,6 +377,63 @@ t.test('a daemon learns the name of a device, and none that would deceive its ow
     t.equal(isDeviceName(name), false)
     await t.rejects(meet({ kind: 'page', name }), TypeError)
   }
+})
+
+/** Characters that nobody sees, or that look like a space. */
+const UNSEEN = [
+  ...[0x00ad, 0x034f, 0x061c, 0x115f, 0x17b4, 0x180e, 0x200b, 0x200c, 0x200d, 0x200e, 0x200f],
+  ...[0x2060, 0x2061, 0x2062, 0x2063, 0x2064, 0x206a, 0x2800, 0x3164, 0xfe00, 0xfe0e, 0xfe0f],
+  ...[0xfeff, 0xffa0, 0xe0000, 0xe0001, 0xe0061, 0xe007f, 0xe0100, 0xe01ef, 0x00a0, 0x2003, 0x3000],
+].map((code) => String.fromCodePoint(code))
+
+t.test('a device cannot have a name that looks like another one, or like nothing', async (t) => {
+  for (const unseen of UNSEEN) {
+    const code = unseen.codePointAt(0)?.toString(16)
+    for (const name of [`Ph${unseen}one`, `${unseen}Phone`, `Phone${unseen}`, unseen])
+      t.equal(isDeviceName(name), false, `U+${code} in ${JSON.stringify(name)}`)
+    t.equal(isDeviceName(`Phone ❤️${unseen}`), false, `U+${code} after an emoji`)
+    t.equal(deviceNameIn(unseen), undefined, `nothing is seen of U+${code}`)
+  }
+  for (const name of [
+    ' ',
+    ' Phone',
+    'Phone ',
+    'Ann  Phone',
+    '\u0301',
+    '😀\ufe0f',
+    '👩\u200d📱',
+    '👩\u200d',
+  ])
+    t.equal(isDeviceName(name), false, JSON.stringify(name))
+  const payload = concat(Uint8Array.of(0, 0, 6), utf8('Ann\u200b'), new Uint8Array(87))
+  const { first, daemon } = await firstMessage(payload)
+  await t.rejects(readHandshake({ purpose, own: daemon, first }), NoiseError)
+})
+
+t.test('what a person types becomes a name that a device can have', async (t) => {
+  for (const [text, name] of [
+    ['  Ann’s\u00a0\u200b phone \n', 'Ann’s phone'],
+    ['👩‍🚀\u200d\ufeff', '👩‍🚀'],
+    ['ä'.repeat(40), 'ä'.repeat(32)],
+    [`${'x'.repeat(58)}👩‍🚀`, `${'x'.repeat(58)}👩`],
+    ['a\ud800b', 'ab'],
+    ['\u200b \u2800', undefined],
+    ['', undefined],
+  ] as const)
+    t.equal(deviceNameIn(text), name, JSON.stringify(text))
+  const text = fc.string({
+    unit: fc.oneof(
+      fc.constantFrom(...UNSEEN, '👩‍🚀', '❤️', '👩', ' '),
+      fc.string({ unit: 'binary', maxLength: 2 }),
+    ),
+  })
+  fc.assert(
+    fc.property(text, (typed) => {
+      const name = deviceNameIn(typed)
+      return name === undefined || isDeviceName(name)
+    }),
+    { numRuns: 500 },
+  )
 })
 
 /** The first message of a device that says this of itself. */
