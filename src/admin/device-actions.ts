@@ -14,7 +14,7 @@ export interface DevicesView {
 }
 
 /** The answer when a pairing link was made. It is a secret until a device has used it. */
-export type OfferView = OfferAnswer
+export type OfferView = Omit<OfferAnswer, 'id'>
 
 /** Lists the devices. @throws {GatewayError} `link-unavailable`; `not-found` without a link */
 export async function listDevices(parts: LiveParts): Promise<ActionResult> {
@@ -42,7 +42,10 @@ export async function offerDevice(
   if (typeof isApproved !== 'boolean') throw memberRefusal('isApproved', 'true or false')
   const question = { sub: approverOf(parts, sub, caller), isApproved }
   await link.devices() // so that a link that is away uses no second factor up
-  return async () => ({ answer: await link.offer(question), changed: [question.sub] })
+  return async () => {
+    const { link: text, expiresAt } = await link.offer(question)
+    return { answer: { link: text, expiresAt }, changed: [question.sub] }
+  }
 }
 
 /** Prepares to let a device in. The link is asked for it first, so that a wrong id uses no second factor up. */
