@@ -103,7 +103,7 @@ function isThere(device: DeviceView): device is Comer {
 async function decide(device: Comer, wait: PairWait): Promise<boolean> {
   const { own, say, env, sub } = wait
   const path = `${OWNER_PATHS.devices}/${device.id}`
-  say(`${named(device)} has come. It shows the six digits ${device.code}, if it is yours`)
+  say(`${named(device)} has come. Let it in only if your device shows ${device.code}`)
   say('any answer but y sends it away; Ctrl-C decides later')
   const answer = await answerFor(device, wait)
   if (answer === 'changed') return false

@@ -12,7 +12,7 @@ import { jsonText, messageText, minuteText } from './printable.ts'
 import { lineEnd, OwnTerminal, type TerminalStreams } from './remote/own-terminal.ts'
 
 /** Lines below the code: the hint, and the question. */
-const LINES_BELOW = 2
+const LINES_BELOW = 3
 
 /**
  * Prints a pairing link, and as a QR code; or first forgets every device. In a terminal it waits until a device has used the link, and asks

@@ -138,7 +138,7 @@ t.test('a device that comes anew is asked for with its new digits', async (t) =>
   const { paired } = device
   const back = new TestDevice(await arrive(t, { paired, now: link.clock.now() }))
   await back.welcomed()
-  await pty.until(new RegExp(`six digits ${back.code}`))
+  await pty.until(new RegExp(`your device shows ${back.code}`))
   await pty.until(/Let it in\? \[y\/N\] /)
   pty.type('yes\r')
   await pty.until(/is let in, as alice/)
