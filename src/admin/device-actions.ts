@@ -8,7 +8,7 @@ import { DEFAULT_SUBJECT } from './api-token-actions.ts'
 import type { Caller } from './caller.ts'
 import { memberRefusal, membersOf, ownerRefusal, subjectIn, textIn } from './members.ts'
 
-/** The answer to a question for the devices: those that wait first. */
+/** The answer to a question for the devices: those that wait first, and of them those whose code can be compared. */
 export interface DevicesView {
   readonly devices: readonly DeviceView[]
 }
@@ -19,10 +19,10 @@ export type OfferView = Omit<OfferAnswer, 'id'>
 /** Lists the devices. @throws {GatewayError} `link-unavailable`; `not-found` without a link */
 export async function listDevices(parts: LiveParts): Promise<ActionResult> {
   const devices = await linkOf(parts).devices()
-  const waiting = ({ state }: DeviceView) => (state === 'waiting' ? 0 : 1)
+  const place = ({ state, code }: DeviceView) => (state !== 'waiting' ? 2 : code === null ? 1 : 0)
   const answer: DevicesView = {
     devices: devices
-      .toSorted((a, b) => waiting(a) - waiting(b) || a.pairedAt.localeCompare(b.pairedAt))
+      .toSorted((a, b) => place(a) - place(b) || a.pairedAt.localeCompare(b.pairedAt))
       .map(shown),
   }
   return { answer }
