@@ -97,9 +97,9 @@ function relayLines(problem: string | null, inFolder: readonly string[]): string
       ...problem.split('\n').map((line) => `  ${line}`),
     ]
   return [
-    'A device reaches the workspace through a relay that cannot read along. This prints a link that pairs one:',
+    'A device reaches the workspace through a relay that cannot read along. This prints a link that pairs one, and asks whether to let it in:',
     `  ${[...inFolder, `npm run --silent pair -- --sub ${quoted(userName())}`].join(' ')}`,
-    'and this shows the devices, and approves the new one:',
+    'and this shows the devices:',
     `  ${[...inFolder, 'npm run --silent devices -- list'].join(' ')}`,
   ]
 }

@@ -40,6 +40,8 @@ export function devicesSection({
 function deviceRow(device: Device): Html {
   const { id, name, kind, state, sub, code, pairedAt, lastSeenAt, isConnected } = device
   const isWaiting = state === 'waiting'
+  // Without its code nobody can tell whose device it is.
+  const canCome = isWaiting && code !== null
   const short = id.slice(0, 8)
   return html`<li>
     <div>
@@ -56,7 +58,8 @@ function deviceRow(device: Device): Html {
       </p>
     </div>
     <div class="acts">
-      ${isWaiting ? act('approve-device', { id }, 'Let in', `${name} ${short}`, '') : renameForm(device)}
+      ${canCome ? act('approve-device', { id }, 'Let in', `${name} ${short}`, '') : undefined}
+      ${isWaiting ? undefined : renameForm(device)}
       ${act('revoke-device', { id }, isWaiting ? 'Refuse' : 'Revoke', `${name} ${short}`)}
     </div>
   </li>`
@@ -76,7 +79,10 @@ export function letInSentence(device: Device | undefined): string {
 /** What the owner compares: a device of somebody else shows another code, or none. */
 function codeOf(code: string | null): Html {
   return code === null
-    ? html`<p class="small">It is not connected now, so there is no code to compare.</p>`
+    ? html`<p class="small">
+        It is not connected now, so there is no code to compare. Open its page or command again, and
+        then this page.
+      </p>`
     : html`<p>The device shows the code <code>${code}</code>. Another code: refuse it.</p>`
 }
 

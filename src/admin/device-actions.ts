@@ -8,21 +8,21 @@ import { DEFAULT_SUBJECT } from './api-token-actions.ts'
 import type { Caller } from './caller.ts'
 import { memberRefusal, membersOf, ownerRefusal, subjectIn, textIn } from './members.ts'
 
-/** The answer to a question for the devices: those that wait first. */
+/** The answer to a question for the devices: those that wait first, and of them those whose code can be compared. */
 export interface DevicesView {
   readonly devices: readonly DeviceView[]
 }
 
 /** The answer when a pairing link was made. It is a secret until a device has used it. */
-export type OfferView = OfferAnswer
+export type OfferView = Omit<OfferAnswer, 'id'>
 
 /** Lists the devices. @throws {GatewayError} `link-unavailable`; `not-found` without a link */
 export async function listDevices(parts: LiveParts): Promise<ActionResult> {
   const devices = await linkOf(parts).devices()
-  const waiting = ({ state }: DeviceView) => (state === 'waiting' ? 0 : 1)
+  const place = ({ state, code }: DeviceView) => (state !== 'waiting' ? 2 : code === null ? 1 : 0)
   const answer: DevicesView = {
     devices: devices
-      .toSorted((a, b) => waiting(a) - waiting(b) || a.pairedAt.localeCompare(b.pairedAt))
+      .toSorted((a, b) => place(a) - place(b) || a.pairedAt.localeCompare(b.pairedAt))
       .map(shown),
   }
   return { answer }
@@ -42,7 +42,10 @@ export async function offerDevice(
   if (typeof isApproved !== 'boolean') throw memberRefusal('isApproved', 'true or false')
   const question = { sub: approverOf(parts, sub, caller), isApproved }
   await link.devices() // so that a link that is away uses no second factor up
-  return async () => ({ answer: await link.offer(question), changed: [question.sub] })
+  return async () => {
+    const { link: text, expiresAt } = await link.offer(question)
+    return { answer: { link: text, expiresAt }, changed: [question.sub] }
+  }
 }
 
 /** Prepares to let a device in. The link is asked for it first, so that a wrong id uses no second factor up. */

@@ -219,10 +219,13 @@ export const COMMANDS = {
   },
   pair: {
     usage: 'pair [--sub NAME] [--approved]',
-    summary: 'print a QR code and a link with which one device can pair, within 10 minutes',
+    summary:
+      'print a QR code and a link with which one device can pair, within 10 minutes, and let it in',
     details: [
       '--sub NAME      whose session the device gets; by default the first of GATEWAY_OWNERS, or "owner"',
       '--approved      let the device in at once: whoever opens the link first',
+      '--no-wait       print and end. Without it, and in a terminal, the command waits until a device has used the link,',
+      '                says who has come, and asks whether to let it in. Ctrl-C leaves the link open.',
       JSON_OPTION,
       '--reset --yes   first make a new key and forget every device: all must be paired again',
       'Asks the running link at LINK_OWNER_SOCKET.',

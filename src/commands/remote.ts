@@ -9,7 +9,7 @@ import type { Io } from './io.ts'
 import { CommandError, exitCodeOf, wrongUsage } from './owner.ts'
 import { messageText } from './printable.ts'
 import { connectAgain, connectByOffer, offerIn, ownName, type Say } from './remote/connect.ts'
-import { OwnTerminal, type TerminalStreams } from './remote/own-terminal.ts'
+import { lineEnd, OwnTerminal, type TerminalStreams } from './remote/own-terminal.ts'
 import { deletePairing, pairingFile, readPairing } from './remote/pairing-file.ts'
 import { printAnswer, requestIn } from './remote/request.ts'
 import { runShell } from './remote/shell.ts'
@@ -39,11 +39,6 @@ export async function remote(
   })
 }
 
-/** While a shell has the terminal, a line feed alone does not go back to the first column. */
-function lineEnd({ stdin }: TerminalStreams): string {
-  return stdin.isRaw ? '\r\n' : '\n'
-}
-
 /** What each part of the command works with. */
 interface Context {
   readonly env: Environment
@@ -70,7 +65,11 @@ async function terminal(args: readonly string[], context: Context): Promise<void
   const open =
     link === undefined
       ? await connectAgain(await paired(context), context.say)
-      : await pairBy(link === '-' ? await own.ask('Link: ', true) : link, values, context)
+      : await pairBy(
+          link === '-' ? await own.ask('Link: ', { isHidden: true }) : link,
+          values,
+          context,
+        )
   try {
     if (open.state.kind === 'open' && open.state.target === 'service')
       throw new CommandError(

@@ -4,7 +4,7 @@
  */
 import { isDeviceId } from '../http/link-line.ts'
 import { LINK_ERRORS, type LinkErrorCode } from './link/owner-errors.ts'
-import type { DeviceView, OfferAnswer } from './link/owner-protocol.ts'
+import type { DeviceView, LinkStatus, OfferAnswer, OfferStatus } from './link/owner-protocol.ts'
 
 /** What answers is no link, or one whose answer cannot be understood. */
 export class NotLinkError extends Error {}
@@ -45,11 +45,21 @@ export function deviceIn(value: unknown): DeviceView {
 
 /** Reads `POST /v1/offers`. The link is a URL that a browser opens, and nothing else. @throws {NotLinkError} */
 export function offerIn(body: unknown): OfferAnswer {
-  const { link, expiresAt } = objectIn(body)
+  const { id, link, expiresAt } = objectIn(body)
   const text = textIn(link)
   if (!/^https?:\/\/[\x21-\x7e]+#[0-9]+$/.test(text))
     throw new NotLinkError('it answered no pairing link where there is one')
-  return { link: text, expiresAt: timeIn(expiresAt) }
+  return { id: idIn(id), link: text, expiresAt: timeIn(expiresAt) }
+}
+
+const OFFER_STATES = ['open', 'used', 'burnt', 'ended'] as const
+
+/** Reads `GET /v1/offers/<id>`. @throws {NotLinkError} */
+export function offerStatusIn(body: unknown): OfferStatus {
+  const { id, state: stateText, device, problem } = objectIn(body)
+  const state = OFFER_STATES.find((each) => each === stateText)
+  if (state === undefined) throw new NotLinkError('a pairing link is in no state that is known')
+  return { id: idIn(id), state, device: orNull(device, deviceIn), problem: orNull(problem, textIn) }
 }
 
 /** Reads `DELETE /v1/devices/<id>`. @returns the id of the device. @throws {NotLinkError} */
@@ -62,11 +72,11 @@ export function resetIn(body: unknown): void {
   if (objectIn(body)['done'] !== true) throw new NotLinkError('it did not say that it is done')
 }
 
-/** Reads `GET /v1/status`. @returns whether the link is connected to its relay. @throws {NotLinkError} */
-export function isConnectedIn(body: unknown): boolean {
-  const { isConnected } = objectIn(body)
+/** Reads of `GET /v1/status` whether the link is connected to its relay, and why not. @throws {NotLinkError} */
+export function connectionIn(body: unknown): Pick<LinkStatus, 'isConnected' | 'relay' | 'problem'> {
+  const { isConnected, relay, problem } = objectIn(body)
   if (typeof isConnected !== 'boolean') throw new NotLinkError('its status lacks a field')
-  return isConnected
+  return { isConnected, relay: textIn(relay), problem: orNull(problem, textIn) }
 }
 
 /** Reads a refusal. @throws {NotLinkError} */

@@ -48,7 +48,10 @@ export async function startLinkDoor(t: Test, devices: readonly DeviceView[] = []
     devices: () => ({ devices: [...kept.values()] }),
     async offer(question) {
       asked.push(['offer', question])
-      return { link: PAIRING_LINK, expiresAt: '2026-11-01T10:10:00.000Z' }
+      return { id: deviceId(99), link: PAIRING_LINK, expiresAt: '2026-11-01T10:10:00.000Z' }
+    },
+    offerStatus: () => {
+      throw new LinkError('internal-error', 'not asked for')
     },
     approve(id, sub) {
       asked.push(['approve', id, sub])

@@ -1,4 +1,4 @@
-/** How does a test use `workspace-gateway remote` as a person does? In a terminal of its own, whose keys and screen it has. */
+/** How does a test use `workspace-gateway remote` or `pair` as a person does? In a terminal of its own, whose keys and screen it has. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -37,8 +37,21 @@ export function configFolder(t: Test): { readonly folder: string; readonly file:
  */
 export function startRemotePty(t: Test, folder: string, script: string): RemotePty {
   const program = `remote() { '${process.execPath}' src/main.ts remote "$@"; }`
-  const env = { PATH: process.env['PATH'] ?? '', XDG_CONFIG_HOME: folder, TERM: 'xterm' }
-  const pty = spawn('/bin/sh', ['-c', `${program}\n${script}`], { env, cols: 80, rows: 24 })
+  return startPty(t, `${program}\n${script}`, { env: { XDG_CONFIG_HOME: folder } })
+}
+
+/** Runs a command line of a shell in a terminal. */
+export function startPty(
+  t: Test,
+  script: string,
+  {
+    env: more = {},
+    columns = 80,
+    rows = 24,
+  }: { env?: Record<string, string>; columns?: number; rows?: number } = {},
+): RemotePty {
+  const env = { PATH: process.env['PATH'] ?? '', TERM: 'xterm', ...more }
+  const pty = spawn('/bin/sh', ['-c', script], { env, cols: columns, rows })
   const arrivals = new Arrivals()
   let shown = ''
   let at = 0
@@ -62,7 +75,7 @@ export function startRemotePty(t: Test, folder: string, script: string): RemoteP
     ...{ pid: pty.pid, over },
     shown: () => shown,
     type: (keys) => pty.write(keys),
-    resize: (columns, rows) => pty.resize(columns, rows),
+    resize: (...size) => pty.resize(...size),
     until: async (pattern) => {
       const found = await arrivals.until(() => {
         const match = pattern.exec(shown.slice(at))

@@ -203,6 +203,28 @@ t.test('every page is small, fits a small phone, and axe finds nothing', async (
   await shows(page, 'Your new token')
   await inspect(t, page, 'a new token')
 
+  await visit(page, OWNER_PAGE)
+  await page.getByText('Pair a device', { exact: true }).click()
+  await inspect(t, page, 'to pair a device')
+  await press(page, 'Make a pairing link')
+  await sendCode(page, codes[2] ?? '')
+  await shows(page, 'Pair a device')
+  await inspectLooks(t, page, 'a pairing link') // its weight is that of the picture
+  const device = await openProfile(t)
+  await device.goto((await page.locator('code.secret').textContent()) ?? '')
+  await device.getByRole('button', { name: 'Pair', exact: true }).click()
+  await shows(device, 'Waiting for approval')
+  await visit(page, OWNER_PAGE)
+  await page.locator('#devices').getByText('The device shows the code').waitFor()
+  await inspect(t, page, 'a device that waits')
+  await page.getByLabel(/^Let in: /).focus()
+  await page.keyboard.press('Enter')
+  await page.getByText(/Let in, as you, the device that shows the code/).waitFor()
+  await inspect(t, page, 'to let a device in')
+  await sendCode(page, codes[3] ?? '')
+  await page.getByText('The device is let in.').waitFor()
+  await inspect(t, page, 'a paired device')
+
   const devtools = await page.context().newCDPSession(page)
   await devtools.send('WebAuthn.enable')
   await devtools.send('WebAuthn.addVirtualAuthenticator', {

@@ -47,6 +47,17 @@ t.test('devices are on the page, and one that waits has its code', async (t) => 
   t.match(text, /Pair a device/)
 })
 
+t.test('a device whose code cannot be compared stands behind, and has no button', async (t) => {
+  const workspace = await startWithLink(t)
+  const early = '2026-10-01T10:00:00.000Z'
+  const gone = aWaitingDevice(3, { name: 'Gone', code: null, isConnected: false, pairedAt: early })
+  workspace.link.kept.set(deviceId(3), gone)
+  const text = textOf(devicesOn(await open(workspace, await pageOf(workspace))))
+  t.match(text, /^ Devices Tablet .*Gone .*there is no code to compare.*Phone/)
+  t.equal(text.match(/Let in/g)?.length, 1)
+  t.equal(text.match(/Refuse/g)?.length, 2)
+})
+
 t.test('a pairing link is shown once, as a picture too', async (t) => {
   const workspace = await startWithLink(t)
   const page = await pageOf(workspace)

@@ -45,6 +45,7 @@ function isStatus(value: unknown): value is LinkStatus {
     isText(value['relay']) &&
     typeof value['isConnected'] === 'boolean' &&
     isNullOr(value['since'], isTime) &&
+    isNullOr(value['problem'], isText) &&
     (value['target'] === 'gateway' || value['target'] === 'service') &&
     isNumber(value['devices']) &&
     isNumber(value['offers'])

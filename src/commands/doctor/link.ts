@@ -94,12 +94,12 @@ function judgeVersion(socket: string, { version, devices, offers }: LinkStatus):
   )
 }
 
-function judgeRelay({ relay, isConnected, since }: LinkStatus): Finding {
+function judgeRelay({ relay, isConnected, since, problem }: LinkStatus): Finding {
   if (isConnected) return pass(RELAY, `connected to ${relay} since ${since ?? 'a moment ago'}`)
   const when = since === null ? 'has never been since it started' : `is not since ${since}`
   return fail(
     RELAY,
-    `the link is to be connected to ${relay}, and ${when}: no device gets in`,
+    `the link is to be connected to ${relay} (LINK_RELAY_URL), and ${when}: no device gets in${problem === null ? '' : `; ${problem}`}`,
     `ask the relay from this machine: curl ${relay.replace(/^ws/, 'http')}/healthz. If that says ok, the link's log says why it could not connect; it tries again within a minute (docs/runbook.md, "The relay is away")`,
   )
 }

@@ -1,5 +1,5 @@
 /**
- * How does `remote` use the terminal that it was started in? It asks questions in it, and gives it to a shell elsewhere. Whatever happens,
+ * How do `remote` and `pair` use the terminal that they were started in? They ask questions in it, and `remote` gives it to a shell elsewhere. Whatever happens,
  * the terminal is as before when the process ends.
  */
 import { spawnSync } from 'node:child_process'
@@ -9,6 +9,11 @@ import { constants } from 'node:os'
 export interface TerminalStreams {
   readonly stdin: NodeJS.ReadStream
   readonly stdout: NodeJS.WriteStream
+}
+
+/** The end of a line: while the terminal is taken, a line feed alone does not go back to the first column. */
+export function lineEnd({ stdin }: TerminalStreams): string {
+  return stdin.isRaw ? '\r\n' : '\n'
 }
 
 /** The error of a question that was answered with Ctrl-C or Ctrl-D. */
@@ -137,10 +142,14 @@ export class OwnTerminal {
 
   /**
    * Asks a question.
-   * @param isHidden whether what is typed is not shown
-   * @throws {InterruptedError} for Ctrl-C, and Ctrl-D on an empty line
+   * @param isHidden whether what is typed is not shown; default: false
+   * @param signal takes the question back
+   * @throws {InterruptedError} for Ctrl-C, Ctrl-D on an empty line, and the signal
    */
-  async ask(question: string, isHidden = false): Promise<string> {
+  async ask(
+    question: string,
+    { isHidden = false, signal }: { isHidden?: boolean; signal?: AbortSignal } = {},
+  ): Promise<string> {
     const { stdout } = this.#streams
     const { promise, resolve, reject } = Promise.withResolvers<string>()
     const typed: number[] = []
@@ -160,6 +169,9 @@ export class OwnTerminal {
       },
       onResize() {},
     })
+    signal?.addEventListener('abort', () =>
+      reject(new InterruptedError('the question was taken back')),
+    )
     // Asked when the terminal echoes nothing any more.
     stdout.write(question)
     try {

@@ -123,7 +123,7 @@ class Shell {
     if (want === 'password') {
       if (this.#credentials !== undefined) this.#wrongPassword()
       const user = await this.#own.ask('User of the terminal: ')
-      const password = await this.#own.ask('Password of the terminal: ', true)
+      const password = await this.#own.ask('Password of the terminal: ', { isHidden: true })
       this.#credentials = { user, password }
       return
     }

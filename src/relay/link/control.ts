@@ -25,6 +25,7 @@ import {
   MAX_HOPS,
   nodeNamed,
 } from './relay-socket.ts'
+import { relayProblem } from './relay-problem.ts'
 
 /** How long the maker of a pairing link waits for its place, in milliseconds. */
 const SEATED_MS = 2000
@@ -60,7 +61,8 @@ export class Control {
   readonly #waiting = new Map<string, () => void>()
   #cancelDial = () => {}
   #isClosed = false
-  #isAwayLogged = false
+  /** Why it is not connected; undefined while it is, and before the first attempt has failed. */
+  #problem: string | undefined
   #isTakenLogged = false
 
   constructor(parts: ControlParts) {
@@ -76,6 +78,11 @@ export class Control {
   /** Since when it is connected, or not, in milliseconds since 1970; undefined before the first connection. */
   get since(): number | undefined {
     return this.#since
+  }
+
+  /** Why it is not connected, as a sentence; undefined while it is, and before the first attempt has failed. */
+  get problem(): string | undefined {
+    return this.#problem
   }
 
   /** Opens the connection, and keeps it open. */
@@ -141,8 +148,12 @@ export class Control {
       cancel()
       this.#opened()
     })
+    let problem: unknown
+    socket.on('error', (error) => {
+      problem ??= error
+    })
     socket.on('message', (data, isBinary) => this.#heard(socket, data, isBinary))
-    socket.on('close', (code, reason) => this.#ended(code, reason))
+    socket.on('close', (code, reason) => this.#ended(code, reason, problem))
   }
 
   #opened(): void {
@@ -150,7 +161,7 @@ export class Control {
     this.#openedAt = clock.elapsed()
     this.#heardAt = this.#openedAt
     this.#since = clock.now()
-    this.#isAwayLogged = false
+    this.#problem = undefined
     logger.info({ relay: this.#node }, 'connected to the relay')
     this.#sit(places())
     onConnected()
@@ -182,7 +193,7 @@ export class Control {
     }
   }
 
-  #ended(code: number, reason: Buffer): void {
+  #ended(code: number, reason: Buffer, error: unknown): void {
     const { relay, clock, logger } = this.#parts
     const wasOpen = this.#openedAt !== undefined
     if (wasOpen) this.#since = clock.now()
@@ -198,9 +209,15 @@ export class Control {
     this.#hops = isFollowed ? this.#hops + 1 : 0
     this.#node = isFollowed ? node : relay
     const wait = isFollowed ? 0 : this.#backOff.next()
-    if (!isFollowed && !this.#isAwayLogged) {
-      this.#isAwayLogged = true // once, until it is back: a relay may be away for days
-      logger.warn({ relay, code }, 'the relay is away; it is tried again until it is back')
+    if (!isFollowed) {
+      const problem = relayProblem(error, code)
+      // Once for each reason, until it is back: a relay may be away for days.
+      if (problem !== this.#problem)
+        logger.warn(
+          { relay, code, problem },
+          'the relay is away; it is tried again until it is back',
+        )
+      this.#problem = problem
     }
     this.#cancelDial = clock.after(wait, () => this.#dial())
   }

@@ -63,7 +63,7 @@ export class GatewayNotices {
       if (!this.#isFailing)
         logger.warn(
           { err: error },
-          'the gateway was not told which devices are approved; it is told again until it answers',
+          'the gateway was not told at GATEWAY_LINK_SOCKET which devices are approved; it is told again until it answers',
         )
       this.#isFailing = true
       this.#toldAt = -Infinity

@@ -26,6 +26,7 @@ import type {
   LinkStatus,
   OfferAnswer,
   OfferQuestion,
+  OfferStatus,
   RevokedAnswer,
 } from './owner-protocol.ts'
 import { prepareFolder } from './private-file.ts'
@@ -194,9 +195,9 @@ class Link implements OwnerActs {
 
   status(): LinkStatus {
     const { config } = this.#parts
-    const { isConnected, since } = this.#control
+    const { isConnected, since, problem = null } = this.#control
     return {
-      ...{ version: VERSION, relay: config.relayUrl, isConnected },
+      ...{ version: VERSION, relay: config.relayUrl, isConnected, problem },
       since: since === undefined ? null : isoTime(since),
       target: this.#targetKind,
       devices: this.#devices.all().length,
@@ -219,11 +220,26 @@ class Link implements OwnerActs {
         `${MAX_OFFERS} pairing links are open; use one of them, or wait until one has ended`,
       )
     await this.#followPlaces()
-    const { offer } = made
+    const { id, offer } = made
     await this.#control.seatedAt(offer.place)
     return {
+      id,
       link: `${config.pageUrl}#${offerDigits(offer)}`,
       expiresAt: isoTime(offer.expiresAt * 1000),
+    }
+  }
+
+  offerStatus(id: string): OfferStatus {
+    const fate = this.#offers.fate(id)
+    if (fate === undefined)
+      throw new LinkError(
+        'not-found',
+        'there is no such pairing link: all end when the link process ends; "workspace-gateway devices list" shows who has come',
+      )
+    const device = fate.device === undefined ? undefined : this.#devices.get(fate.device)
+    return {
+      ...{ id, state: fate.state, problem: fate.problem ?? null },
+      device: device === undefined ? null : this.#viewOf(device),
     }
   }
 
@@ -325,11 +341,21 @@ class Link implements OwnerActs {
     return undefined
   }
 
-  /** Lists the device that has used an offer. @returns why not, as a sentence for the device */
-  #pair(open: OpenOffer, { id, deviceKey, hello, met }: Proven): Device | string {
+  /** Uses an offer up. @returns the device; or why it was refused, as a sentence for it */
+  #pair(open: OpenOffer, proven: Proven): Device | string {
     const isFirst = this.#offers.use(open)
     void this.#followPlaces()
     if (!isFirst) return 'the link was used before, or has ended'
+    const device = this.#list(open, proven)
+    this.#offers.usedBy(
+      open,
+      typeof device === 'string' ? { problem: device } : { device: device.id },
+    )
+    return device
+  }
+
+  /** Lists the device that has used an offer. @returns why not, as a sentence for the device */
+  #list(open: OpenOffer, { id, deviceKey, hello, met }: Proven): Device | string {
     const { config, clock, logger } = this.#parts
     const others = this.#devices.all().filter((device) => device.id !== id)
     const isApproved = open.offer.isApproved || config.autoApprove

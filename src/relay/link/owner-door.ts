@@ -15,6 +15,7 @@ import type {
   LinkStatus,
   OfferAnswer,
   OfferQuestion,
+  OfferStatus,
   RevokedAnswer,
 } from './owner-protocol.ts'
 
@@ -23,6 +24,7 @@ export interface OwnerActs {
   status(): LinkStatus
   devices(): DevicesAnswer
   offer(question: OfferQuestion): Promise<OfferAnswer>
+  offerStatus(id: string): OfferStatus
   approve(id: string, sub: string): DeviceView
   rename(id: string, name: string): DeviceView
   revoke(id: string): RevokedAnswer
@@ -102,6 +104,7 @@ const ROUTES: Readonly<Record<string, Handler>> = {
   'GET /v1/status': (acts) => acts.status(),
   'GET /v1/devices': (acts) => acts.devices(),
   'POST /v1/offers': offer,
+  'GET /v1/offers/:id': (acts, { id }) => acts.offerStatus(id),
   'POST /v1/devices/:id/approve': (acts, { id, body }) => {
     takeOnly(body, ['sub'])
     return acts.approve(id, subIn(body))
@@ -130,13 +133,14 @@ function offer(acts: OwnerActs, { body }: Question): Promise<OfferAnswer> {
 
 async function answer(acts: OwnerActs, request: IncomingMessage): Promise<unknown> {
   const { method = '', url = '' } = request
-  const [, id, verb = ''] = /^\/v1\/devices\/([^/?]+)(\/[a-z]+)?$/.exec(url) ?? []
-  const name = `${method} ${id === undefined ? url : `/v1/devices/:id${verb}`}`
+  const [, list, id, verb = ''] =
+    /^(\/v1\/(?:devices|offers))\/([^/?]+)(\/[a-z]+)?$/.exec(url) ?? []
+  const name = `${method} ${id === undefined ? url : `${list}/:id${verb}`}`
   const handler = Object.hasOwn(ROUTES, name) ? ROUTES[name] : undefined
   if (handler === undefined)
     throw new LinkError('not-found', 'the owner’s door has no such path with this method')
   if (id !== undefined && !/^[A-Za-z0-9_-]{22}$/.test(id))
-    throw new LinkError('bad-request', 'the id of a device has 22 characters')
+    throw new LinkError('bad-request', 'an id has 22 characters')
   const body = method === 'POST' ? await readJson(request) : {}
   return handler(acts, { id: id ?? '', body })
 }

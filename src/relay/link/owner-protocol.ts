@@ -17,6 +17,8 @@ export interface LinkStatus {
   readonly isConnected: boolean
   /** Since when it is connected, or not; null before the first connection. */
   readonly since: string | null
+  /** Why it is not connected, as a sentence; null while it is, and before the first attempt has failed. */
+  readonly problem: string | null
   readonly target: 'gateway' | 'service'
   /** How many devices are listed, those included that wait. */
   readonly devices: number
@@ -56,8 +58,21 @@ export interface OfferQuestion {
 
 /** What `POST /v1/offers` answers. The link is a secret until it is used. */
 export interface OfferAnswer {
+  /** 22 characters, with which `GET /v1/offers/<id>` asks what became of it. It is not secret. */
+  readonly id: string
   readonly link: string
   readonly expiresAt: string
+}
+
+/** What `GET /v1/offers/<id>` answers. */
+export interface OfferStatus {
+  readonly id: string
+  /** `burnt`: too many have failed to use it. `ended`: its time is over, or the link was reset. */
+  readonly state: 'open' | 'used' | 'burnt' | 'ended'
+  /** Who has used it; null while nobody has, and when that device was refused or is not listed any more. */
+  readonly device: DeviceView | null
+  /** Why the device that used it was refused, as it was told; else null. */
+  readonly problem: string | null
 }
 
 /** What `DELETE /v1/devices/<id>` answers. */

@@ -79,7 +79,9 @@ function schemeOf(isPlain: boolean): 'ws://' | 'wss://' {
 export function decodeOffer(bytes: Bytes): Offer {
   const [version = 0, flags = 0] = bytes
   if (!PROTOCOL_VERSIONS.includes(version))
-    throw new OfferError(`the link is of protocol version ${version}, which is not known here`)
+    throw new OfferError(
+      `the link is cut or damaged, or of another release (protocol version ${version})`,
+    )
   if (bytes.length <= HEAD_LENGTH) throw new OfferError('the link is cut off')
   if ((flags & ~(FLAG_APPROVED | FLAG_PLAIN)) !== 0)
     throw new OfferError('the link says something that is not known here')

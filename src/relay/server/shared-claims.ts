@@ -106,6 +106,7 @@ export class SharedClaims implements Claims {
   #onLost: (places: readonly string[], endsRooms: boolean) => void = () => {}
   #isAway = false
   #isRenewing = false
+  #isClosed = false
 
   constructor({ store, self, now, every, logger }: SharedClaimsParts) {
     this.#store = store
@@ -113,6 +114,7 @@ export class SharedClaims implements Claims {
     this.#logger = logger
     this.#value = JSON.stringify([self.url, self.machine ?? '', toBase64Url(randomBytes(16))])
     this.#endRenewals = every(RENEW_MS, () => void this.#renew())
+    void this.#renew() // a store that is not there is told at the start, and not when the first daemon comes
   }
 
   get isStoreAway(): boolean {
@@ -165,6 +167,7 @@ export class SharedClaims implements Claims {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true
     this.#endRenewals()
     const keys = [...this.#claims.values()].map(({ key }) => key)
     this.#claims.clear()
@@ -194,12 +197,19 @@ export class SharedClaims implements Claims {
     if (this.#isRenewing) return
     this.#isRenewing = true
     try {
+      if (this.#claims.size === 0) await this.#ping()
       for (const some of inPieces([...this.#claims])) await this.#renewSome(some)
     } catch (error) {
       this.#away(error)
     } finally {
       this.#isRenewing = false
     }
+  }
+
+  /** Without claims nothing else would ask whether the store is there. */
+  async #ping(): Promise<void> {
+    await this.#store.get(KEY_PREFIX)
+    this.#back()
   }
 
   /** Another node may have them by now. After a silence of the store it is said to the daemons alone; after one of ours, rooms end too. */
@@ -254,7 +264,7 @@ export class SharedClaims implements Claims {
   }
 
   #away(error: unknown): void {
-    if (this.#isAway) return
+    if (this.#isAway || this.#isClosed) return
     this.#isAway = true
     const cause = error instanceof StoreAwayError ? error.cause : error
     this.#logger.error(

@@ -48,7 +48,7 @@ const of = (findings: readonly Finding[], check: string) =>
   findings.filter((finding) => finding.check === check)
 
 const STATUS: LinkStatus = {
-  ...{ version: VERSION, relay: 'wss://relay.example.com', isConnected: true },
+  ...{ version: VERSION, relay: 'wss://relay.example.com', isConnected: true, problem: null },
   ...{ since: '2026-11-29T09:00:00.000Z', target: 'gateway', devices: 0, offers: 0 },
 }
 
@@ -183,10 +183,16 @@ t.test('a link of another release is named, with what a restart of it costs', as
 
 t.test('a relay that is away fails, since when, and with the address to ask', async (t) => {
   for (const [since, detail] of [
-    ['2026-11-29T09:00:00.000Z', /relay\.example\.com, and is not since 2026-11-29T09:00/],
+    [
+      '2026-11-29T09:00:00.000Z',
+      /relay\.example\.com \(LINK_RELAY_URL\), and is not since 2026-11-29T09:00.*; it has gone/,
+    ],
     [null, /has never been since it started/],
   ] as const) {
-    const socket = await startDoor(t, answering({ ...STATUS, isConnected: false, since }))
+    const socket = await startDoor(
+      t,
+      answering({ ...STATUS, isConnected: false, since, problem: 'it has gone' }),
+    )
     const findings = await look(t, { GATEWAY_LINK_OWNER_SOCKET: socket })
     t.match(of(findings, 'link-relay'), [
       { verdict: 'fail', detail, remedy: /curl https:\/\/relay\.example\.com\/healthz/ },

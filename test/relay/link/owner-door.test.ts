@@ -2,6 +2,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { offerOfLink } from '../../../src/relay/protocol/offer.ts'
 import { LINK_ERRORS } from '../../../src/relay/link/owner-errors.ts'
 import { OWNER_PATHS } from '../../../src/relay/link/owner-protocol.ts'
 import { askDoor } from '../../../src/services/ask-door.ts'
@@ -30,7 +31,14 @@ t.test('the door is for its user alone, and says how the link is', async (t) => 
   await link.offer()
   const { version, since, ...status } = await link.status()
   t.same(status, {
-    ...{ relay: relay.url, isConnected: true, target: 'service', devices: 0, offers: 1 },
+    ...{
+      relay: relay.url,
+      isConnected: true,
+      problem: null,
+      target: 'service',
+      devices: 0,
+      offers: 1,
+    },
   })
   t.match(version, /^\d/)
   t.equal(since, '2026-11-29T12:00:00.000Z')
@@ -51,6 +59,11 @@ t.test('what the owner’s door does not know or take is refused', async (t) => 
     ['GET', `/v1/devices/${id}`, undefined, 'not-found'],
     ['POST', `/v1/devices/${id}/toString`, {}, 'not-found'],
     ['DELETE', '/v1/devices/short', undefined, 'bad-request'],
+    ['GET', '/v1/offers', undefined, 'not-found'],
+    ['GET', `/v1/offers/${none}`, undefined, 'not-found'],
+    ['GET', '/v1/offers/short', undefined, 'bad-request'],
+    ['DELETE', `/v1/offers/${none}`, undefined, 'not-found'],
+    ['GET', `/v1/offers/${none}/approve`, undefined, 'not-found'],
     ['DELETE', `/v1/devices/${none}`, undefined, 'not-found'],
     ['POST', `/v1/devices/${none}/approve`, { sub: 'alice' }, 'not-found'],
     ['POST', `/v1/devices/${id}/approve`, {}, 'bad-request'],
@@ -82,6 +95,41 @@ t.test('eight pairing links are open at most', async (t) => {
   for (let i = 0; i < 8; i++) await link.offer()
   t.match(await link.ask('POST', '/v1/offers', { sub: 'x' }), {
     ...{ status: 409, json: { code: 'conflict', detail: /8 pairing links are open/ } },
+  })
+})
+
+t.test('what became of a link is told, for the last sixty-four that have ended', async (t) => {
+  const { link } = await scene(t)
+  const offers = async () => {
+    const made = await Promise.all(
+      Array.from({ length: 8 }, () => link.ask('POST', '/v1/offers', { sub: 'x' })),
+    )
+    return made.map(({ json: { id } }) => String(id))
+  }
+  const fate = async (id: string) => (await link.ask('GET', `/v1/offers/${id}`)).json
+  const [first = ''] = await offers()
+  t.same(await fate(first), { id: first, state: 'open', device: null, problem: null })
+  for (let i = 0; i < 8; i++) {
+    link.clock.turn(600_000)
+    t.match(await fate(first), { state: 'ended' })
+    await offers()
+  }
+  link.clock.turn(600_000)
+  await offers() // the eight that have ended make sixty-five and more
+  t.match(await link.ask('GET', `/v1/offers/${first}`), {
+    status: 404,
+    json: { code: 'not-found' },
+  })
+})
+
+t.test('a device that was refused is told with its link', async (t) => {
+  const { link } = await scene(t)
+  for (let i = 0; i < 8; i++) await pairedDevice(t, await link.offer())
+  const { json } = await link.ask('POST', '/v1/offers', { sub: 'alice' })
+  const device = new TestDevice(await arrive(t, { offer: offerOfLink(String(json['link'])) }))
+  t.equal(await device.ended(), 'notApproved')
+  t.match((await link.ask('GET', `/v1/offers/${String(json['id'])}`)).json, {
+    ...{ state: 'used', device: null, problem: 'too many devices wait for approval' },
   })
 })
 

@@ -2,6 +2,7 @@
 import t from 'tap'
 import { randomBytes } from '../../../src/relay/protocol/bytes.ts'
 import { generateKeyPair } from '../../../src/relay/protocol/noise.ts'
+import { offerOfLink } from '../../../src/relay/protocol/offer.ts'
 import {
   arrive,
   comeTo,
@@ -120,12 +121,14 @@ t.test('a link ends after ten minutes, also for a device that has begun before',
 
 t.test('after five failures a link has burnt', async (t) => {
   const { target, link, left } = await scene(t)
-  const offer = await link.offer({ isApproved: true })
+  const { json } = await link.ask('POST', '/v1/offers', { sub: 'alice', isApproved: true })
+  const offer = offerOfLink(String(json['link']))
   const guess = { ...offer, psk: randomBytes(32) }
   for (let i = 0; i < 4; i++) await t.rejects(arrive(t, { offer: guess }), /closed with/)
   t.equal((await link.status()).offers, 1)
   await t.rejects(arrive(t, { offer: guess }), /closed with/)
   await until('it has burnt', async () => (await link.status()).offers === 0)
+  t.match((await link.ask('GET', `/v1/offers/${String(json['id'])}`)).json, { state: 'burnt' })
   await left(offer.place)
   t.equal((await link.devices()).length, 0)
   t.equal(target.sockets.length, 0)

@@ -304,6 +304,13 @@ t.test('with many nodes', { skip: NO_REDIS }, async (t) => {
     const redis = await startRedis(t)
     redis.wire.down(true)
     const a = await nodeOf(t, redis)
+    await until('it says so before anybody comes', () => a.log().includes('the store is away'))
+    redis.wire.down(false)
+    await until('it says when it is back, without anybody', () => {
+      a.clock.pass(3000)
+      return a.log().includes('the store is back')
+    })
+    redis.wire.down(true)
     const daemon = await new Daemon(a.url).open()
     const { key } = await newPlace()
     t.equal((await daemon.sit(key)).kind, 'taken')
