@@ -9,6 +9,8 @@ function asTypedHere(text: string): string {
   return text
     .replaceAll('start "workspace-gateway link"', 'start it with "npm start"')
     .replaceAll(/workspace-gateway (pair|devices)(?= )/g, 'npm run --silent $1 --')
+    .replaceAll('"workspace-gateway pair"', '"npm run --silent pair"')
+    .replaceAll('workspace-gateway help', 'node src/main.ts help')
 }
 
 const { env, stderr } = process

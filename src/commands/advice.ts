@@ -6,11 +6,12 @@ import { statSync } from 'node:fs'
 import { isIPv6 } from 'node:net'
 import { dirname } from 'node:path'
 import { networkInterfaces } from 'node:os'
-import { SECRET_VARIABLES, type Config, type Environment } from '../config/load.ts'
+import { ConfigError, SECRET_VARIABLES, type Config, type Environment } from '../config/load.ts'
 import { configWarnings } from '../config/rules.ts'
 import { isLoopbackHost, parseAuthority } from '../rules/host.ts'
 import { ADDRESS_SETTINGS } from '../rules/services.ts'
-import { LINK_SETTINGS } from '../config/link-settings.ts'
+import { LINK_SETTINGS, loadLinkConfig } from '../config/link-settings.ts'
+import { loadRelayConfig, RELAY_PREFIX } from '../config/relay-settings.ts'
 import { ownerSocket } from '../vault/protocol.ts'
 
 /** The maximum of GATEWAY_JWT_LEEWAY_SECONDS. */
@@ -31,6 +32,7 @@ export function configAdvice(config: Config, env: Environment): string[] {
     ...stateAdvice(config),
     ...vaultAdvice(config),
     ...linkAdvice(config, env),
+    ...startAdvice(env),
     ...clearTextAdvice(config),
   ]
 }
@@ -139,6 +141,29 @@ function linkAdvice({ linkSocket, linkOwnerSocket, owners }: Config, env: Enviro
       `${autoApprove.env} is true: whoever opens a pairing link first is in, also when that is not who it was made for; unset it, and approve devices, or use "pair --approved" for one`,
     )
   return advice
+}
+
+/** Why the link and the relay would not start with this environment, where it has their settings. */
+function startAdvice(env: Environment): string[] {
+  const hasRelay = Object.keys(env).some((name) => name.startsWith(RELAY_PREFIX))
+  return [
+    ...(env[LINK_SETTINGS.relayUrl.env] === undefined
+      ? []
+      : refusals('link', () => loadLinkConfig(env))),
+    ...(hasRelay ? refusals('relay', () => loadRelayConfig(env)) : []),
+  ]
+}
+
+function refusals(command: string, load: () => unknown): string[] {
+  try {
+    load()
+    return []
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    return error.problems.map(
+      (problem) => `"workspace-gateway ${command}" would not start: ${problem}`,
+    )
+  }
 }
 
 function clearTextAdvice({ loginUrl, stepUpUrl, allowedOrigins }: Config): string[] {

@@ -229,7 +229,7 @@ export const COMMANDS = {
       JSON_OPTION,
       '--reset --yes   first make a new key and forget every device: all must be paired again',
       'Asks the running link at LINK_OWNER_SOCKET.',
-      LINK_EXITS,
+      'Ends with 0, 1 when the link refused or its pairing link has ended, 69 when it cannot be asked, 78 for a wrong setting.',
     ],
   },
   devices: {

@@ -285,11 +285,27 @@ t.test('settings of the link that contradict are unwise, and what lets strangers
       /other\.sock and GATEWAY_LINK_OWNER_SOCKET .* differ/,
     ],
     [{ LINK_AUTO_APPROVE: 'true' }, /^LINK_AUTO_APPROVE is true: whoever opens/],
+    [
+      { LINK_RELAY_URL: 'http://x' },
+      /gateway link" would not start: LINK_RELAY_URL "http:\/\/x" is not a/,
+    ],
+    [{ LINK_RELAY_URL: 'wss://x', LINK_FOO: '1' }, /would not start: LINK_FOO is not a setting/],
   ] as const) {
     const [found = '', ...more] = await about({ ...both, ...env })
     t.match(found, line)
     t.same(more, [])
   }
+})
+
+t.test('settings with which the relay would not start are told', async (t) => {
+  t.match(
+    (await warningsOf({ RELAY_PORT: 'abc' })).filter((line) => line.includes('RELAY_')),
+    [/gateway relay" would not start: RELAY_PORT "abc" is not a whole number/],
+  )
+  t.same(
+    (await warningsOf({ RELAY_PORT: '7654' })).filter((line) => line.includes('RELAY_')),
+    [],
+  )
 })
 
 t.test('settings of the link and of the relay are explained too', async (t) => {
