@@ -129,6 +129,7 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/relay/protocol/relay-wire.ts', 'MAX_PLACES', 256],
   ['src/relay/protocol/relay-wire.ts', 'COMPLETE_MS', 30_000],
   ['src/relay/protocol/relay-wire.ts', 'IDLE_MS', 90_000],
+  ['src/relay/protocol/relay-wire.ts', 'LATE_MS', 90_000],
   ['src/relay/server/server.ts', 'MAX_CONNECTIONS', 65_536],
   ['src/relay/server/server.ts', 'MAX_DEVICES_PER_ADDRESS', 8],
   ['src/relay/server/server.ts', 'MAX_DAEMONS_PER_ADDRESS', 8],

@@ -1,5 +1,5 @@
 /** How does a test get two ends of a channel without a relay and a handshake? From keys that it makes up. */
-import { concat, randomBytes, u16, type Bytes } from '../../src/relay/protocol/bytes.ts'
+import { concat, randomBytes, u16, u32, type Bytes } from '../../src/relay/protocol/bytes.ts'
 import {
   Channel,
   type ChannelClock,
@@ -54,14 +54,20 @@ export async function proven({ channel, over }: End): Promise<void> {
     if (await within(1, over)) throw new Error('it has ended before it was proven')
 }
 
+const NOTHING = new Uint8Array(0)
+
 /** A channel's end whose other party is the test: it holds the keys, and says what no honest party would. */
 export async function rogue(
   side: ChannelSide,
   options: EndOptions = {},
 ): Promise<{
   readonly end: End
-  /** Sends a record, padded as it should be or as said. */
-  readonly say: (type: number, body?: Uint8Array, padding?: Uint8Array) => Promise<void>
+  /** Sends a record, padded as it should be or as said. Its time is that of the end's clock, or as said. */
+  readonly say: (
+    type: number,
+    body?: Uint8Array,
+    not?: { readonly padding?: Uint8Array; readonly sentMs?: number },
+  ) => Promise<void>
   /** Sends what stands in a record. */
   readonly sayPlain: (plain: Bytes) => Promise<void>
   /** The records that the end has sent. */
@@ -83,10 +89,12 @@ export async function rogue(
     before = after
     return after
   }
-  const say = async (type: number, body: Uint8Array = new Uint8Array(0), padding?: Uint8Array) => {
-    const length = recordSize(body.length) - 16 - 3 - body.length
-    const head = Uint8Array.of(type, ...u16(body.length))
-    await sayPlain(concat(head, body, padding ?? new Uint8Array(length)))
+  const { clock = { now: () => performance.now() } } = options
+  const startedAt = clock.now()
+  const say: Awaited<ReturnType<typeof rogue>>['say'] = async (type, body = NOTHING, not = {}) => {
+    const length = recordSize(body.length) - 16 - 7 - body.length
+    const { padding = new Uint8Array(length), sentMs = clock.now() - startedAt } = not
+    await sayPlain(concat(Uint8Array.of(type), u16(body.length), u32(sentMs), body, padding))
   }
   const answers = async (): Promise<Bytes[]> => {
     const plain: Bytes[] = []

@@ -4,7 +4,7 @@ import { comparisonCode, deviceId } from '../../src/relay/protocol/handshake.ts'
 import { NoiseHandshake } from '../../src/relay/protocol/noise.ts'
 import { encodeOffer, offerDigits, offerHash, type Offer } from '../../src/relay/protocol/offer.ts'
 import { dayPlaceKey, placeId } from '../../src/relay/protocol/places.ts'
-import { encodeRecord, RECORD } from '../../src/relay/protocol/records.ts'
+import { encodeRecord, RECORD, setSentMs } from '../../src/relay/protocol/records.ts'
 import { keyPairOf, toHex } from './noise-keys.ts'
 
 /** 32 bytes that count up. */
@@ -38,6 +38,10 @@ export async function example(): Promise<Record<string, string>> {
   const second = await responder.write(utf8(''))
   await initiator.read(second)
   const { fromInitiator, fromResponder, handshakeHash, extraSecret } = await initiator.split()
+  const ready = encodeRecord(RECORD.ready, utf8(''))
+  setSentMs(ready, 5)
+  const ping = encodeRecord(RECORD.ping, utf8(''))
+  setSentMs(ping, 30_000)
   const values = {
     "device's static private key": counting(0x00),
     "device's static public key": device.publicKey,
@@ -51,12 +55,8 @@ export async function example(): Promise<Record<string, string>> {
     'second message': second,
     'handshake hash': handshakeHash,
     'place secret': extraSecret,
-    "device's first record: ready": await fromInitiator.encrypt(
-      encodeRecord(RECORD.ready, utf8('')),
-    ),
-    "daemon's first record: a ping": await fromResponder.encrypt(
-      encodeRecord(RECORD.ping, utf8('')),
-    ),
+    "device's first record: ready, after 5 ms": await fromInitiator.encrypt(ready),
+    "daemon's first record: a ping, after 30 s": await fromResponder.encrypt(ping),
     'key of the place of day 20000': await dayPlaceKey(extraSecret, 20_000),
     'id of the place of day 20000': await placeId(await dayPlaceKey(extraSecret, 20_000)),
   }

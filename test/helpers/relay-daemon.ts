@@ -54,6 +54,8 @@ interface Options {
   readonly target: number | ((stream: Stream) => StreamEvents)
   readonly kind?: 'gateway' | 'service'
   readonly now?: () => number
+  /** What the daemon's channels take for the time, in milliseconds. Default: the clock of the machine. */
+  readonly elapsed?: () => number
   readonly host?: string
 }
 
@@ -63,7 +65,7 @@ type Place =
 
 /** Starts a daemon at a relay. */
 export async function startRelayDaemon(relay: string, options: Options): Promise<RelayDaemon> {
-  const { target, kind = 'gateway', now = Date.now, host = 'localhost' } = options
+  const { target, kind = 'gateway', now = Date.now, host = 'localhost', elapsed } = options
   const own = await generateKeyPair()
   const places = new Map<string, Place>()
   const seats = new Set<WebSocket>()
@@ -156,6 +158,7 @@ export async function startRelayDaemon(relay: string, options: Options): Promise
     const channel = new Channel({
       ...{ side: 'daemon', met },
       link: { send: (frame) => seat.send(frame), close: () => seat.close() },
+      ...(elapsed === undefined ? {} : { clock: { now: elapsed } }),
       events: {
         onRecord(record) {
           if (record.type === RECORD.ready) void welcome()

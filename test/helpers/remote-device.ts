@@ -45,7 +45,11 @@ export interface Surroundings {
 /** Starts everything but a device, for one test. */
 export async function startSurroundings(
   t: Test,
-  options: { readonly kind?: 'gateway' | 'service'; readonly now?: () => number } = {},
+  options: {
+    readonly kind?: 'gateway' | 'service'
+    readonly now?: () => number
+    readonly elapsed?: () => number
+  } = {},
 ): Promise<Surroundings> {
   const workspace = await startFakeWorkspace(t)
   const relay = await startTinyRelay()

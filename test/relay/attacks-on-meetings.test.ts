@@ -330,6 +330,54 @@ t.test('a command that the relay holds back for 90 seconds is not run', async (t
   t.equal(received.length, dialled, 'the service was not dialled')
 })
 
+t.test('a relay that drips records makes no command 90 seconds late', async (t) => {
+  for (const seconds of [85, 90]) {
+    const scene = await attackedScene(t)
+    const { relay, received, link } = scene
+    const device = await scene.pair()
+    await scene.first(device)
+    const room = relay.rooms.at(-1) as MaliciousRoom
+    const dialled = received.length
+    const held: Bytes[] = []
+    relay.malice = ({ way, message }) => {
+      if (way === 'down') return [message]
+      held.push(message)
+      return []
+    }
+    const commands = ['/one', '/two'].map(async (path) => {
+      const answer = await device.command(path)
+      return answer.length
+    })
+    const settled = Promise.allSettled(commands)
+    await eventually(() => held.length >= 14, 'the relay has both commands')
+    const pass = (s: number): void => {
+      for (let passed = 0; passed < s; passed += 5) link.clock.pass(5000)
+    }
+    pass(45)
+    // Silence would end the channel. So the relay lets a few records through: the small ones, which open a stream.
+    const small = held.findIndex(({ length }) => length > 64)
+    for (const message of held.splice(0, small)) room.deliver('up', message)
+    await eventually(() => received.length > dialled, 'the link has heard them')
+    pass(seconds - 45)
+    relay.malice = honest
+    for (const message of held) room.deliver('up', message)
+    const results = (await settled).map(({ status }) => status)
+    if (seconds < 90) {
+      t.same(results, ['fulfilled', 'fulfilled'], 'less late, both are run')
+      t.same(
+        received.slice(dialled).map(String).toSorted(),
+        ['/one', '/two'].map((path) => commandBytes(path)),
+      )
+      continue
+    }
+    t.same(results, ['rejected', 'rejected'])
+    t.match(await toldOf(device), 'the workspace has closed the connection')
+    await scene.closed(device.device)
+    for (const bytes of received.slice(dialled))
+      t.equal(bytes.length, 0, 'the service has got no byte of a command')
+  }
+})
+
 t.test('a command that is late arrives whole and once', async (t) => {
   const scene = await attackedScene(t)
   const { relay, received } = scene

@@ -12,12 +12,13 @@ import {
   isRecordSize,
   ONLY_FROM,
   RECORD,
+  setSentMs,
   type ChannelCloseReason,
   type ChannelRecord,
   type ChannelSide,
   type RecordType,
 } from './records.ts'
-import { COMPLETE_MS, IDLE_MS, PING_MS } from './relay-wire.ts'
+import { COMPLETE_MS, IDLE_MS, LATE_MS, PING_MS } from './relay-wire.ts'
 
 /** What carries the frames of a channel: a WebSocket to the relay. */
 export interface FrameLink {
@@ -65,7 +66,10 @@ export interface ChannelEvents {
 
 /** The time, for tests. */
 export interface ChannelClock {
-  /** Milliseconds since some moment, never set back. */
+  /**
+   * Milliseconds since some moment, never set back. It may stand still while the machine sleeps, as the clocks of some systems do: when
+   * it has stood still for longer than a record may be late, the channel ends, and its owner makes the next one.
+   */
   now(): number
 }
 
@@ -81,10 +85,10 @@ const REKEY_GRACE_MS = 300_000
 /** The age at which the parties must meet again, in milliseconds. */
 const RENEW_MS = 86_400_000
 
-/** Bytes of frames that wait to be decrypted. All streams together have credit for half of it. */
+/** Bytes of frames that wait to be decrypted. All streams together have credit for a small part of it: CHANNEL_WINDOW. */
 const MAX_WAITING_BYTES = 16 * 1024 * 1024
 
-/** Bytes of frames that wait to be sent. More than all credit means that the other party sends and does not read. */
+/** Bytes of frames that wait to be sent. So much more than all credit means that the other party sends and does not read. */
 const MAX_UNSENT_BYTES = 16 * 1024 * 1024
 
 /** Waiting bytes at which the connection is not read on. */
@@ -107,6 +111,8 @@ export class Channel {
   readonly #sending: Direction
   readonly #receiving: Direction
   readonly #startedAt: number
+  /** By how much the other party's time is ahead of ours at least, in milliseconds. */
+  #aheadMs = 0
   readonly #recordsPerKey: number
   #sendChain: Promise<void> = Promise.resolve()
   #waiting: Bytes[] = []
@@ -282,6 +288,7 @@ export class Channel {
 
   async #sendNow(record: Bytes): Promise<void> {
     if (this.#state === 'ended') return
+    setSentMs(record, this.#clock.now() - this.#startedAt)
     const frame = await this.#sending.cipher.encrypt(record)
     // It may have ended meanwhile.
     if (this.#hasEnded()) return
@@ -318,12 +325,23 @@ export class Channel {
       const record = decodeRecord(await receiving.cipher.decrypt(frame))
       receiving.records++
       if (!this.#isAlive) return
-      this.#heardAt = this.#clock.now()
-      await this.#act(record)
+      const now = this.#clock.now()
+      this.#checkTime(record.sentMs, now - this.#startedAt)
+      this.#heardAt = now
+      await this.#act({ type: record.type, body: record.body })
     } catch (error) {
       if (error instanceof NoiseError) this.#fail(error.message)
       else this.#fail('this party could not handle a record', error)
     }
+  }
+
+  /**
+   * A record that is too late is none. No record comes before it was sent: one that says so shows that the other's clock is ahead, because
+   * it is faster or because ours stood still, and from then on we count as it does. Who lies about the time makes its own records late.
+   */
+  #checkTime(sentMs: number, ms: number): void {
+    this.#aheadMs = Math.max(this.#aheadMs, sentMs - ms)
+    if (ms + this.#aheadMs - sentMs >= LATE_MS) throw new NoiseError('a record came too late')
   }
 
   #pauseOrResume(): void {

@@ -1,8 +1,8 @@
 /**
- * What goes through a channel? Records: a type, a length, a body, and zeros up to one of a few sizes, so that the relay does not learn
- * how long a body is. All of it is encrypted.
+ * What goes through a channel? Records: a type, a length, a time, a body, and zeros up to one of a few sizes, so that the relay does not
+ * learn how long a body is. All of it is encrypted.
  */
-import { concat, readU16, u16, type Bytes } from './bytes.ts'
+import { concat, readU16, readU32, u16, u32, type Bytes } from './bytes.ts'
 import { MAX_MESSAGE_LENGTH, NoiseError, TAG_LENGTH } from './noise.ts'
 
 /** The types of records. */
@@ -70,10 +70,22 @@ export interface ChannelRecord {
   readonly body: Bytes
 }
 
+/** A record as it came. */
+export interface TimedRecord extends ChannelRecord {
+  /** When it was sent, in milliseconds since the sender's channel began, by the sender's clock. Only the sender can lie about it. */
+  readonly sentMs: number
+}
+
 /** The sizes of encrypted records, in bytes. The last is the longest message of Noise. */
 export const RECORD_SIZES: readonly number[] = [64, 256, 1024, 4096, 16_384, MAX_MESSAGE_LENGTH]
 
-const HEAD_LENGTH = 3
+/** Where the time stands: behind the type and the length. */
+const TIME_AT = 3
+
+const HEAD_LENGTH = TIME_AT + 4
+
+/** The latest time that fits in a record: 49 days. A channel lasts for one. */
+const MAX_SENT_MS = 0xffff_ffff
 
 /** The longest body of a record, in bytes. */
 export const MAX_BODY_LENGTH = MAX_MESSAGE_LENGTH - TAG_LENGTH - HEAD_LENGTH
@@ -95,12 +107,21 @@ export function longestBody(size: number): number {
   return (RECORD_SIZES.findLast((each) => each <= size) ?? 0) - HEAD_LENGTH - TAG_LENGTH
 }
 
-/** A record before it is encrypted, padded. @throws {TypeError} for a body of more than {@link MAX_BODY_LENGTH} */
+/** A record before it is encrypted, padded, its time 0: see {@link setSentMs}. @throws {TypeError} for a body of more than {@link MAX_BODY_LENGTH} */
 export function encodeRecord(type: RecordType, body: Uint8Array): Bytes {
   const record = new Uint8Array(recordSize(body.length) - TAG_LENGTH)
   record.set(concat(Uint8Array.of(type), u16(body.length)))
   record.set(body, HEAD_LENGTH)
   return record
+}
+
+/**
+ * Writes the time into a record, when it is about to be encrypted: what waits before that is not late.
+ * @param record of {@link encodeRecord}
+ * @param ms since the channel began, rounded down; 0 when it is less, and {@link MAX_SENT_MS} when it is more
+ */
+export function setSentMs(record: Bytes, ms: number): void {
+  record.set(u32(Math.min(Math.max(Math.floor(ms), 0), MAX_SENT_MS)), TIME_AT)
 }
 
 /** Whether an encrypted record can have this length, in bytes. */
@@ -113,7 +134,7 @@ export function isRecordSize(length: number): boolean {
  * @param record as long as one of {@link RECORD_SIZES} without its tag
  * @throws {NoiseError} when it breaks a rule
  */
-export function decodeRecord(record: Bytes): ChannelRecord {
+export function decodeRecord(record: Bytes): TimedRecord {
   const [type = 0] = record
   const length = readU16(record, 1)
   const end = HEAD_LENGTH + length
@@ -124,7 +145,8 @@ export function decodeRecord(record: Bytes): ChannelRecord {
     throw new NoiseError('a record is longer than its body needs')
   if (length > 0 && EMPTY_TYPES.has(type))
     throw new NoiseError('a record has a body that its type has not')
-  return { type: type as RecordType, body: record.slice(HEAD_LENGTH, end) }
+  const sentMs = readU32(record, TIME_AT)
+  return { type: type as RecordType, body: record.slice(HEAD_LENGTH, end), sentMs }
 }
 
 function isZero(bytes: Bytes): boolean {

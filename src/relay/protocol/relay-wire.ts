@@ -30,6 +30,12 @@ export const COMPLETE_MS = 30_000
 /** A connection on which nothing was sent for so long is closed, in milliseconds. */
 export const IDLE_MS = 90_000
 
+/**
+ * A record that is so late is not heard, in milliseconds: it ends its channel. As long as silence may be, so that a relay that drips records
+ * can hold a command back for no longer than one that passes nothing. Long enough for what an honest line holds: see CHANNEL_WINDOW.
+ */
+export const LATE_MS = 90_000
+
 /** How often each party says something when it has nothing to say, in milliseconds. */
 export const PING_MS = 30_000
 

@@ -16,17 +16,34 @@ export const MAX_STREAMS = 32
  */
 export const STREAM_WINDOW = 256 * 1024
 
+/**
+ * Bytes of `data` records that may be under way in one direction of a channel, whatever its streams have credit for. They come back when
+ * the records were decrypted, not when they were used up, so that a slow reader still holds up its own stream alone. Buffers of sockets,
+ * kernels and the relay keep megabytes that nobody can see: without this bound, a record would be late (LATE_MS) when many streams share a
+ * slow line. With it, a line of 6 kB/s is fast enough; one of 30 kB/s holds a record for 18 seconds at most.
+ */
+export const CHANNEL_WINDOW = 512 * 1024
+
+/** The number of no stream: credit for it is of {@link CHANNEL_WINDOW}, as in HTTP/2 (RFC 9113 section 6.9). */
+const ALL_STREAMS = 0
+
 /** What the smallest piece costs. Less credit is good for nothing. */
 const MIN_COST = recordSize(0)
 
-/** Credit that is worth a record. */
+/** Credit of a stream that is worth a record. */
 const CREDIT_STEP = STREAM_WINDOW / 4
+
+/** Credit of the channel that is worth a record. */
+const CHANNEL_STEP = CHANNEL_WINDOW / 4
 
 /** Bytes of a stream's number, before its piece. */
 const HEADER_LENGTH = 4
 
-/** The longest piece of a stream in one record: 16 KiB records fill up well, and let other streams in between. */
-const MAX_PIECE = longestBody(16_384) - HEADER_LENGTH
+/** What the longest piece costs: 16 KiB records fill up well, and let other streams in between. */
+const MAX_COST = 16_384
+
+/** The longest piece of a stream in one record. */
+const MAX_PIECE = longestBody(MAX_COST) - HEADER_LENGTH
 
 /** What happens to a stream. An error that a listener throws ends the channel. */
 export interface StreamEvents {
@@ -64,12 +81,16 @@ export class Streams {
   readonly #channel: Channel
   readonly #accept: ((stream: Stream) => StreamEvents) | undefined
   readonly #open = new Map<number, ChannelStream>()
+  readonly #shared: SharedWindow
   #lastId = 0
 
   /** @param accept for the daemon: takes a stream that a device has opened */
   constructor(channel: Channel, accept?: (stream: Stream) => StreamEvents) {
     this.#channel = channel
     this.#accept = accept
+    this.#shared = new SharedWindow((credit) => {
+      void channel.send(RECORD.credit, concat(u32(ALL_STREAMS), u32(credit)))
+    })
   }
 
   /** How many are open. */
@@ -94,7 +115,10 @@ export class Streams {
     if (type < RECORD.open) return false
     if (body.length < 4) throw new NoiseError('a stream has no number')
     const id = readU32(body, 0)
+    // Also of a stream that is over: it was under way.
+    if (type === RECORD.data) this.#shared.heard(recordSize(body.length))
     if (type === RECORD.open) this.#opened(id, body)
+    else if (type === RECORD.credit && id === ALL_STREAMS) this.#shared.take(body.subarray(4))
     else {
       if (id === 0 || id > this.#lastId) throw new NoiseError('a stream was not opened')
       // One that is over here may still be spoken to for a moment.
@@ -122,6 +146,7 @@ export class Streams {
     const stream = new ChannelStream(id, {
       send: (type, body) => this.#channel.send(type, body),
       forget: () => this.#open.delete(id),
+      shared: this.#shared,
     })
     this.#open.set(id, stream)
     return stream
@@ -132,6 +157,65 @@ export class Streams {
 interface StreamParts {
   readonly send: (type: RecordType, body: Bytes) => Promise<void>
   readonly forget: () => void
+  readonly shared: SharedWindow
+}
+
+/** What is under way in a channel, in both directions: see {@link CHANNEL_WINDOW}. */
+class SharedWindow {
+  readonly #give: (credit: number) => void
+  /** What all streams together may send. */
+  #credit = CHANNEL_WINDOW
+  /** What came and was not yet given back. */
+  #owed = 0
+  /** Who waits for credit, longest first. */
+  readonly #waiting = new Set<() => void>()
+
+  constructor(give: (credit: number) => void) {
+    this.#give = give
+  }
+
+  /** Whether a piece can be sent, of any length. */
+  get isOpen(): boolean {
+    return this.#credit >= MAX_COST
+  }
+
+  spend(cost: number): void {
+    this.#credit -= cost
+  }
+
+  /** Calls a function once when there is more credit. Who was called and got none waits behind the others. */
+  wait(wake: () => void): void {
+    this.#waiting.add(wake)
+  }
+
+  /** Waits no longer. */
+  leave(wake: () => void): void {
+    this.#waiting.delete(wake)
+  }
+
+  /** Credit came. @throws {NoiseError} */
+  take(body: Bytes): void {
+    this.#credit += creditIn(body, CHANNEL_WINDOW - this.#credit)
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    for (const wake of waiting) wake()
+  }
+
+  /** A piece came, and is not under way any more. Who sends more than the window makes its own records late. */
+  heard(cost: number): void {
+    this.#owed += cost
+    if (this.#owed < CHANNEL_STEP) return
+    this.#give(this.#owed)
+    this.#owed = 0
+  }
+}
+
+/** Reads a credit. @param most what it may be at most @throws {NoiseError} */
+function creditIn(body: Bytes, most: number): number {
+  const credit = readU32(body, 0)
+  if (body.length !== 4 || credit === 0 || credit > most)
+    throw new NoiseError('a credit is larger than the window')
+  return credit
 }
 
 class ChannelStream implements Stream {
@@ -225,25 +309,34 @@ class ChannelStream implements Stream {
   }
 
   async #send(bytes: Uint8Array): Promise<void> {
+    const { shared } = this.#parts
     let rest = bytes
     while (rest.length > 0) {
-      await this.#credited()
+      // Looked at again after each wait: another stream may have been faster.
+      while (this.#mustWait()) await this.#credited()
       if (this.#over !== undefined) return
       const length = Math.min(rest.length, MAX_PIECE, longestBody(this.#credit) - HEADER_LENGTH)
       const body = concat(this.#header, rest.subarray(0, length))
-      this.#credit -= recordSize(body.length)
+      const cost = recordSize(body.length)
+      this.#credit -= cost
+      shared.spend(cost)
       rest = rest.subarray(length)
       await this.#parts.send(RECORD.data, body)
     }
   }
 
-  /** Resolves when there is credit for a piece, or when the stream is over. */
-  async #credited(): Promise<void> {
-    while (this.#credit < MIN_COST && this.#over === undefined) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      this.#waitsForCredit = resolve
-      await promise
-    }
+  #mustWait(): boolean {
+    const hasCredit = this.#credit >= MIN_COST && this.#parts.shared.isOpen
+    return !hasCredit && this.#over === undefined
+  }
+
+  /** Resolves when there is more credit, or when the stream is over. */
+  #credited(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#waitsForCredit = resolve
+    const { shared } = this.#parts
+    if (!shared.isOpen) shared.wait(this.#wake)
+    return promise
   }
 
   async #sendEnd(): Promise<void> {
@@ -266,10 +359,7 @@ class ChannelStream implements Stream {
   }
 
   #takeCredit(body: Bytes): void {
-    const credit = readU32(body, 0)
-    if (body.length !== 4 || credit === 0 || this.#credit + credit > STREAM_WINDOW)
-      throw new NoiseError('a credit is larger than the window')
-    this.#credit += credit
+    this.#credit += creditIn(body, STREAM_WINDOW - this.#credit)
     this.#wake()
   }
 
@@ -280,7 +370,7 @@ class ChannelStream implements Stream {
     if (this.#isEndSent) this.#close(false)
   }
 
-  #wake(): void {
+  readonly #wake = (): void => {
     this.#waitsForCredit?.()
     this.#waitsForCredit = undefined
   }
@@ -289,6 +379,7 @@ class ChannelStream implements Stream {
     if (this.#over !== undefined) return
     this.#over = { wasReset }
     this.#parts.forget()
+    this.#parts.shared.leave(this.#wake)
     this.#wake()
     this.#events?.onClose(wasReset)
   }

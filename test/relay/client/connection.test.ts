@@ -349,10 +349,11 @@ t.test('the meeting place of a paired device is another one each day', async (t)
 })
 
 t.test('a session is renewed before its end, also when nothing is asked', async (t) => {
-  const around = await startSurroundings(t)
+  const clock = manualClock()
+  // The same time for both: records of a device whose time alone goes on would seem to come from the future, and those to it late.
+  const around = await startSurroundings(t, { elapsed: () => clock.elapsed() })
   const { device, remote: before } = await openDevice(t, around)
   before.close()
-  const clock = manualClock()
   const { remote, notes } = watch(t, device, { clock })
   await remote.whenOpen()
   const channel = await around.daemon.welcomed(2)

@@ -9,7 +9,7 @@ import {
   RECORD,
   RECORD_SIZES,
 } from '../../../src/relay/protocol/records.ts'
-import { COMPLETE_MS, IDLE_MS, PING_MS } from '../../../src/relay/protocol/relay-wire.ts'
+import { COMPLETE_MS, IDLE_MS, LATE_MS, PING_MS } from '../../../src/relay/protocol/relay-wire.ts'
 import { channelPair, proven, rogue, rogueDevice } from '../../helpers/channel-pair.ts'
 import { ManualClock } from '../../helpers/malicious-link.ts'
 import { eventually } from '../../helpers/waiting.ts'
@@ -47,7 +47,7 @@ t.test('a daemon says nothing before it has heard of the device', async (t) => {
   await proven(end)
   await end.channel.send(RECORD.note, utf8('now'))
   const [first, ...more] = await answers()
-  t.equal(Buffer.from(first ?? []).toString('utf8', 3, 6), 'now')
+  t.equal(Buffer.from(first ?? []).toString('utf8', 7, 10), 'now')
   t.same(more, [])
 })
 
@@ -61,18 +61,18 @@ t.test('a record that no honest party sends ends the channel', async (t) => {
     ['a ping with a body', RECORD.ping, utf8('x')],
     ['a rekey with a body', RECORD.rekey, utf8('x')],
     ['a close without a reason', RECORD.close, Uint8Array.of(0)],
-    ['padding that is not zero', RECORD.data, utf8('x'), new Uint8Array(44).fill(1)],
+    ['padding that is not zero', RECORD.data, utf8('x'), new Uint8Array(40).fill(1)],
     [
       'a last byte of padding that is not zero',
       RECORD.data,
       utf8('x'),
-      new Uint8Array([...new Uint8Array(43), 1]),
+      new Uint8Array([...new Uint8Array(39), 1]),
     ],
-    ['more padding than there is need for', RECORD.data, utf8('x'), new Uint8Array(256 - 16 - 4)],
+    ['more padding than there is need for', RECORD.data, utf8('x'), new Uint8Array(256 - 16 - 8)],
   ]
   for (const [what, type, body, padding] of wrong) {
     const { end, say, answers } = await rogueDevice()
-    await say(type, body, padding)
+    await say(type, body, padding === undefined ? {} : { padding })
     t.match(await end.over, { how: 'left', reason: 'protocol' }, what)
     t.equal(end.heard.length, 1, `${what}: nothing but ready was heard`)
     const [last] = (await answers()).slice(-1)
@@ -107,7 +107,7 @@ t.test('a device takes no records that are for daemons', async (t) => {
 t.test('frames have the six sizes only, whatever is said', async (t) => {
   const { device, daemon } = await channelPair()
   await proven(daemon)
-  const lengths = [0, 1, 44, 45, 46, 237, 238, 4077, 4078, 16_365, 16_366, MAX_BODY_LENGTH]
+  const lengths = [0, 1, 40, 41, 42, 233, 234, 4073, 4074, 16_361, 16_362, MAX_BODY_LENGTH]
   for (const length of lengths) await device.channel.send(RECORD.data, randomBytes(length))
   await eventually(() => daemon.heard.length === lengths.length + 1, 'all are heard')
   t.same(
@@ -254,6 +254,100 @@ t.test('who never says that it is ready is not waited for', async (t) => {
   end.channel.check()
   t.match(await end.over, { how: 'left', reason: 'protocol' })
 })
+
+t.test('a record that comes 90 seconds late ends the channel, and is not heard', async (t) => {
+  for (const [late, isHeard] of [
+    [LATE_MS - 1, true],
+    [LATE_MS, false],
+    [3 * LATE_MS, false],
+  ] as const) {
+    const clock = new ManualClock()
+    const { end, say, answers } = await rogueDevice({ clock })
+    clock.move(4 * LATE_MS)
+    await say(RECORD.data, utf8('late'), { sentMs: 4 * LATE_MS - late })
+    await say(RECORD.data, utf8('next'))
+    if (isHeard) {
+      await eventually(() => end.heard.length === 3, 'both are heard')
+      continue
+    }
+    t.match(await end.over, { how: 'left', reason: 'protocol', text: 'a record came too late' })
+    t.equal(end.heard.length, 1, 'nothing but ready was heard')
+    const [last] = (await answers()).slice(-1)
+    t.equal(last?.[0], RECORD.close, 'the device is told')
+  }
+})
+
+t.test('no type of record may be late, a close neither', async (t) => {
+  for (const [type, body] of [
+    [RECORD.ping],
+    [RECORD.rekey],
+    [RECORD.close, closeBody(0)],
+    [RECORD.open, Uint8Array.of(0, 0, 0, 1)],
+  ] as const) {
+    const clock = new ManualClock()
+    const { end, say } = await rogueDevice({ clock })
+    clock.move(LATE_MS)
+    await say(type, body, { sentMs: 0 })
+    t.match(await end.over, { how: 'left', text: 'a record came too late' })
+    t.equal(end.heard.length, 1)
+  }
+})
+
+t.test('a time is that of the sending, not of what waited before it', async (t) => {
+  const clock = new ManualClock()
+  const { device, daemon } = await channelPair({ device: { clock }, daemon: { clock } })
+  await proven(daemon)
+  clock.move(LATE_MS)
+  const sent = [1, 2, 3].map((i) => device.channel.send(RECORD.data, Uint8Array.of(i)))
+  clock.move(2 * LATE_MS)
+  await Promise.all(sent)
+  await eventually(() => daemon.heard.length === 4, 'all are heard')
+  t.same([...device.ends, ...daemon.ends], [])
+})
+
+t.test(
+  'a record of the future is heard, and from then on time is counted from there',
+  async (t) => {
+    for (const ahead of [1, HOUR_MS, 24 * HOUR_MS, 0xffff_ffff]) {
+      const clock = new ManualClock()
+      const { end, say } = await rogueDevice({ clock })
+      await say(RECORD.data, utf8('early'), { sentMs: ahead })
+      await eventually(() => end.heard.length === 2, 'it is heard')
+      clock.move(LATE_MS - 1)
+      await say(RECORD.data, utf8('late'), { sentMs: ahead })
+      await eventually(() => end.heard.length === 3, 'both are heard')
+      clock.move(1)
+      await say(RECORD.data, utf8('too late'), { sentMs: ahead })
+      t.match(await end.over, { how: 'left', text: 'a record came too late' })
+      t.equal(end.heard.length, 3)
+    }
+    const { end, say } = await rogueDevice()
+    await say(RECORD.data, utf8('a lie'), { sentMs: 0xffff_ffff })
+    await say(RECORD.data, utf8('the truth'))
+    t.match(await end.over, { how: 'left', text: 'a record came too late' })
+  },
+)
+
+t.test(
+  'a party whose clock stands still for 90 seconds, all in all, must come again',
+  async (t) => {
+    const [ours, theirs] = [new ManualClock(), new ManualClock()]
+    const { device, daemon } = await channelPair({
+      device: { clock: ours },
+      daemon: { clock: theirs },
+    })
+    await proven(daemon)
+    theirs.move(LATE_MS - 1)
+    await device.channel.send(RECORD.data, utf8('after sleep'))
+    await daemon.channel.send(RECORD.note, utf8('of the future, to the device'))
+    await eventually(() => daemon.heard.length + device.heard.length === 3, 'both go on')
+    theirs.move(1)
+    await device.channel.send(RECORD.data, utf8('after more'))
+    t.match(await daemon.over, { how: 'left', reason: 'protocol' })
+    t.match(await device.over, { how: 'closed', reason: 'protocol' })
+    t.equal(daemon.heard.length, 2)
+  },
+)
 
 t.test('who has nothing to say pings every 30 seconds, and silence ends a channel', async (t) => {
   const clock = new ManualClock()

@@ -55,6 +55,7 @@ import {
   RECORD,
   RECORD_SIZES,
   recordSize,
+  setSentMs,
 } from '../../../src/relay/protocol/records.ts'
 import {
   decodeDaemonMessage,
@@ -225,13 +226,35 @@ t.test('two offers that differ in anything have another hash', async (t) => {
   t.equal(new Set(hashes.map(toBase64Url)).size, others.length)
 })
 
+t.test('the time of a record is whole milliseconds that fit, whatever a clock says', async (t) => {
+  const record = encodeRecord(RECORD.data, randomBytes(30))
+  const plain = record.slice()
+  for (const [ms, written] of [
+    [0, 0],
+    [-5, 0],
+    [1234.9, 1234],
+    [86_400_000, 86_400_000],
+    [0xffff_ffff + 1, 0xffff_ffff],
+    [Number.MAX_VALUE, 0xffff_ffff],
+  ] as const) {
+    setSentMs(record, ms)
+    t.equal(decodeRecord(record).sentMs, written)
+  }
+  setSentMs(record, 0)
+  t.same(record, plain, 'and nothing else is touched')
+})
+
 t.test('a record is read as it was written, and has one spelling', async (t) => {
   const anyType = fc.constantFrom(...Object.values(RECORD))
+  const anyTime = fc.nat(0xffff_ffff)
   fc.assert(
-    fc.property(anyType, anyBytes({ maxLength: 5000 }), (type, body) => {
+    fc.property(anyType, anyBytes({ maxLength: 5000 }), anyTime, (type, body, sentMs) => {
       const isEmpty = type === RECORD.ready || type === RECORD.ping || type === RECORD.rekey
       const written = encodeRecord(type, isEmpty ? body.slice(0, 0) : body)
-      t.same(decodeRecord(written), { type, body: isEmpty ? new Uint8Array(0) : body })
+      const read = { type, body: isEmpty ? new Uint8Array(0) : body }
+      t.same(decodeRecord(written), { ...read, sentMs: 0 })
+      setSentMs(written, sentMs)
+      t.same(decodeRecord(written), { ...read, sentMs })
       if (!RECORD_SIZES.includes(written.length + 16)) throw new Error('not a size')
     }),
   )
@@ -245,13 +268,16 @@ t.test('a record is read as it was written, and has one spelling', async (t) => 
   fc.assert(
     fc.property(anyRecord, (record) => {
       const read = valueOr(NoiseError, () => decodeRecord(record))
-      if (read !== undefined) t.same(encodeRecord(read.type, read.body), record)
+      if (read === undefined) return
+      const written = encodeRecord(read.type, read.body)
+      setSentMs(written, read.sentMs)
+      t.same(written, record)
     }),
     { numRuns: 1000 },
   )
   t.equal(recordSize(0), 64)
-  t.equal(recordSize(65_516), 65_535)
-  t.throws(() => recordSize(65_517), TypeError)
+  t.equal(recordSize(65_512), 65_535)
+  t.throws(() => recordSize(65_513), TypeError)
 })
 
 const anyPlaces = (length: number) => fc.array(exactly(length), { minLength: 1, maxLength: 5 })

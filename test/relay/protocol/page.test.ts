@@ -23,6 +23,7 @@ import {
   decodeRelayMessage,
   DEVICE_PREFIX,
   IDLE_MS,
+  LATE_MS,
   MAX_DEVICES_PER_PLACE,
   MAX_FRAME_BYTES,
   MAX_PLACES,
@@ -31,7 +32,7 @@ import {
   SEAT_PREFIX,
   TICKET_LENGTH,
 } from '../../../src/relay/protocol/relay-wire.ts'
-import { MAX_STREAMS, STREAM_WINDOW } from '../../../src/relay/protocol/streams.ts'
+import { CHANNEL_WINDOW, MAX_STREAMS, STREAM_WINDOW } from '../../../src/relay/protocol/streams.ts'
 import { example } from '../../helpers/protocol-example.ts'
 
 const page = readFileSync(new URL('../../../docs/relay-protocol.md', import.meta.url), 'utf8')
@@ -107,6 +108,8 @@ t.test('the numbers of the page are those of the code', async (t) => {
     `anything for ${IDLE_MS / 1000} seconds`,
     `Sent after ${PING_MS / 1000} seconds of silence`,
     `no record for ${IDLE_MS / 1000} seconds`,
+    `that comes ${LATE_MS / 1000} seconds late or later`,
+    `hold up for less than ${LATE_MS / 1000} seconds`,
     `At most ${MAX_DEVICES_PER_PLACE} devices`,
     `first message of Noise, ${FIRST_MESSAGE_LENGTH} bytes`,
     `with an empty payload, ${SECOND_MESSAGE_LENGTH} bytes`,
@@ -116,6 +119,9 @@ t.test('the numbers of the page are those of the code', async (t) => {
     `at most ${MAX_STREAMS} are open at a time`,
     `: ${number(STREAM_WINDOW)} at first`,
     `never makes more than ${number(STREAM_WINDOW)}`,
+    `of the channel: ${number(CHANNEL_WINDOW)} at first`,
+    `never makes more than ${number(CHANNEL_WINDOW)}`,
+    `a line of ${Math.ceil(CHANNEL_WINDOW / LATE_MS)} kB/s is fast enough`,
   ])
     t.ok(prose.includes(text), text)
 })

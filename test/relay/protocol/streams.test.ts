@@ -2,9 +2,11 @@
 import { randomBytes } from 'node:crypto'
 import * as fc from 'fast-check'
 import t from 'tap'
-import { concat, readU32, u32, utf8 } from '../../../src/relay/protocol/bytes.ts'
+import { concat, readU32, u32, utf8, type Bytes } from '../../../src/relay/protocol/bytes.ts'
+import type { FrameLink } from '../../../src/relay/protocol/channel.ts'
 import { RECORD, type ChannelRecord } from '../../../src/relay/protocol/records.ts'
 import {
+  CHANNEL_WINDOW,
   MAX_STREAMS,
   STREAM_WINDOW,
   Streams,
@@ -12,7 +14,8 @@ import {
   type StreamEvents,
 } from '../../../src/relay/protocol/streams.ts'
 import { channelPair, proven, rogueDevice, type EndOptions } from '../../helpers/channel-pair.ts'
-import { eventually } from '../../helpers/waiting.ts'
+import { ManualClock } from '../../helpers/malicious-link.ts'
+import { eventually, until } from '../../helpers/waiting.ts'
 
 /** A stream's end, and what came out of it. */
 class Heard implements StreamEvents {
@@ -46,12 +49,22 @@ class Heard implements StreamEvents {
 }
 
 /** A device and a daemon with streams. */
-async function pair(accept?: (stream: Stream, heard: Heard) => void) {
+async function pair(
+  accept?: (stream: Stream, heard: Heard) => void,
+  { clock, daemonLink }: { clock?: ManualClock; daemonLink?: Partial<FrameLink> } = {},
+) {
   const accepted: Heard[] = []
   let [deviceStreams, daemonStreams]: Array<Streams | undefined> = []
   const { device, daemon } = await channelPair({
-    device: { onRecord: (record) => void deviceStreams?.take(record) },
-    daemon: { onRecord: (record) => void daemonStreams?.take(record) },
+    device: {
+      ...(clock === undefined ? {} : { clock }),
+      onRecord: (record) => void deviceStreams?.take(record),
+    },
+    daemon: {
+      ...(clock === undefined ? {} : { clock }),
+      ...(daemonLink === undefined ? {} : { link: daemonLink }),
+      onRecord: (record) => void daemonStreams?.take(record),
+    },
   })
   deviceStreams = new Streams(device.channel)
   daemonStreams = new Streams(daemon.channel, (stream) => {
@@ -303,6 +316,10 @@ t.test('a device that breaks a rule of streams loses its channel', async (t) => 
         [RECORD.credit, concat(ONE, u32(0xffff_ffff))],
       ],
     ],
+    ['a credit of the channel without a number of bytes', [[RECORD.credit, u32(0)]]],
+    ['a credit of the channel of nothing', [[RECORD.credit, concat(u32(0), u32(0))]]],
+    ['a credit of the channel beyond its window', [[RECORD.credit, concat(u32(0), u32(1))]]],
+    ['a credit of the channel that is too long', [[RECORD.credit, concat(u32(0), u32(1), ONE)]]],
     [
       'too many streams',
       Array.from({ length: MAX_STREAMS + 1 }, (_, i) => [RECORD.open, u32(i + 1)] as const),
@@ -322,7 +339,7 @@ t.test('a device that breaks a rule of streams loses its channel', async (t) => 
 })
 
 t.test('a device cannot send more than there is credit for, in pieces of any size', async (t) => {
-  for (const length of [1, 41, 42, 1000, 16_361, 16_362, 60_000]) {
+  for (const length of [1, 37, 38, 1000, 16_357, 16_358, 60_000]) {
     const { end, say, accepted } = await rogueStreams({ isReading: false })
     await say(RECORD.open, ONE)
     let sent = 0
@@ -352,26 +369,114 @@ t.test('a device that goes on after a reset is not heard, and loses nothing', as
   t.same([end.ends, streams.size], [[], 1])
 })
 
+t.test('all streams together have 512 KiB under way, whoever of them writes', async (t) => {
+  const sent: number[] = []
+  const { end, say, accepted } = await rogueStreams({
+    link: { send: (frame) => void sent.push(frame.length) },
+  })
+  for (let i = 1; i <= MAX_STREAMS; i++) await say(RECORD.open, u32(i))
+  await eventually(() => accepted.length === MAX_STREAMS, 'all are open')
+  const underWay = () => sent.reduce((sum, size) => sum + size, 0)
+  for (const { stream } of accepted) void stream?.write(randomBytes(STREAM_WINDOW))
+  await eventually(() => underWay() === CHANNEL_WINDOW, 'the window is full')
+  // What goes out on this ping goes out behind all that was to come before it.
+  await end.channel.send(RECORD.ping, new Uint8Array(0))
+  t.equal(underWay(), CHANNEL_WINDOW + 64)
+  await say(RECORD.credit, concat(u32(0), u32(CHANNEL_WINDOW / 2)))
+  await eventually(() => underWay() === 1.5 * CHANNEL_WINDOW + 64, 'it goes on with new credit')
+  // One that waits can be broken off, and is not waited for.
+  const waiting = accepted[0]?.stream?.write(randomBytes(10))
+  accepted[0]?.stream?.reset()
+  await waiting
+  await eventually(() => underWay() === 1.5 * CHANNEL_WINDOW + 2 * 64, 'the reset goes out')
+})
+
+t.test('streams that wait for the channel take turns', async (t) => {
+  const { say, accepted, answers } = await rogueStreams()
+  for (let i = 1; i <= MAX_STREAMS; i++) await say(RECORD.open, u32(i))
+  await eventually(() => accepted.length === MAX_STREAMS, 'all are open')
+  for (const { stream } of accepted) void stream?.write(randomBytes(10 * 16_357))
+  const pieces = new Map<number, number>()
+  let count = 0
+  const take = (all: number): Promise<unknown> =>
+    until(
+      `${all} pieces have come`,
+      async () => {
+        for (const record of await answers()) {
+          if (record[0] !== RECORD.data) continue
+          const id = readU32(record, 7)
+          pieces.set(id, (pieces.get(id) ?? 0) + 1)
+          count++
+        }
+        return count >= all
+      },
+      30_000,
+      5,
+    )
+  // Eight pieces for each credit, and 32 streams that want them.
+  await take(32)
+  for (let i = 1; i <= 16; i++) {
+    await say(RECORD.credit, concat(u32(0), u32(CHANNEL_WINDOW / 4)))
+    await take(32 + 8 * i)
+  }
+  const each = Array.from({ length: MAX_STREAMS }, (_, i) => pieces.get(i + 1) ?? 0)
+  t.ok(Math.min(...each) >= 4, each.join(' '))
+})
+
+t.test('on a slow line many streams go on for minutes, and no record is late', async (t) => {
+  const clock = new ManualClock()
+  const line: Bytes[] = []
+  const both = await pair(undefined, {
+    clock,
+    // The way down is a line of 30 kB/s, with room for all that the daemon gives it.
+    daemonLink: { send: (frame) => void line.push(frame) },
+  })
+  const ours = Array.from({ length: MAX_STREAMS }, () => both.open())
+  await eventually(() => both.accepted.length === MAX_STREAMS, 'all are open')
+  const size = 320_000
+  for (const { stream } of both.accepted) void stream?.write(randomBytes(size))
+  const most = { waiting: 0 }
+  const queued = () => line.reduce((sum, { length }) => sum + length, 0)
+  await eventually(() => queued() >= CHANNEL_WINDOW - 16_384, 'the line is full')
+  await eventually(() => {
+    for (const frame of line.splice(0, 4)) {
+      clock.move(frame.length / 30)
+      both.device.channel.receive(frame)
+    }
+    most.waiting = Math.max(most.waiting, queued())
+    for (const { channel } of [both.device, both.daemon]) channel.check()
+    return ours.every(({ bytes }) => bytes === size) || both.device.ends.length > 0
+  }, 'all has come')
+  t.same([...both.device.ends, ...both.daemon.ends], [])
+  t.ok(clock.now() > 5 * 60_000, `${clock.now()}`)
+  t.ok(most.waiting <= CHANNEL_WINDOW + 32 * 64, `${most.waiting}`)
+})
+
 t.test('credit comes back for all that was used up, and for nothing else', async (t) => {
   const { say, accepted, answers } = await rogueStreams({ isReading: false })
   await say(RECORD.open, ONE)
   const returned = async () => {
-    const credits = (await answers()).filter(([type]) => type === RECORD.credit)
-    return credits.reduce((sum, record) => sum + readU32(record, 3 + 4), 0)
+    const sums = { channel: 0, stream: 0 }
+    for (const record of await answers())
+      if (record[0] === RECORD.credit)
+        sums[readU32(record, 7) === 0 ? 'channel' : 'stream'] += readU32(record, 7 + 4)
+    return sums
   }
   // 16 records of 16 KiB are the whole window.
-  for (let i = 0; i < 16; i++) await say(RECORD.data, concat(ONE, randomBytes(16_361)))
+  for (let i = 0; i < 16; i++) await say(RECORD.data, concat(ONE, randomBytes(16_357)))
   const [heard] = accepted
   await eventually(() => heard?.pieces.length === 16, 'all has come')
-  t.throws(() => heard?.stream?.consumed(16 * 16_361 + 1), RangeError)
+  await accepted[0]?.stream?.write(utf8('x'))
+  t.same(await returned(), { channel: STREAM_WINDOW, stream: 0 }, 'the channel has what has come')
+  t.throws(() => heard?.stream?.consumed(16 * 16_357 + 1), RangeError)
   t.throws(() => heard?.stream?.consumed(-1), RangeError)
   t.throws(() => heard?.stream?.consumed(Number.NaN), RangeError)
   heard?.stream?.consumed(0)
-  for (let i = 0; i < 16_361; i++) heard?.stream?.consumed(16)
+  for (let i = 0; i < 16_357; i++) heard?.stream?.consumed(16)
   t.throws(() => heard?.stream?.consumed(1), RangeError)
   await say(RECORD.ping)
   await accepted[0]?.stream?.write(utf8('x'))
-  t.equal(await returned(), STREAM_WINDOW)
+  t.same(await returned(), { channel: 0, stream: STREAM_WINDOW })
 })
 
 t.test('whatever both do, each gets the beginning of what the other wrote', async (t) => {
