@@ -13,19 +13,30 @@ const bearer = (jwt: string) => `Authorization: Bearer ${jwt}`
 /** A gateway before a service whose answers the test holds, and the tokens of two sessions. */
 async function start(t: Test, begin: (response: ServerResponse, request: IncomingMessage) => void) {
   const held: ServerResponse[] = []
-  const closed: Array<Promise<unknown>> = []
+  const closed = new Map<ServerResponse, Promise<unknown>>()
   const service = await startUpstream(t, (request, response) => {
     held.push(response)
-    closed.push(new Promise((resolve) => response.once('close', resolve)))
+    closed.set(response, new Promise((resolve) => response.once('close', resolve)))
     begin(response, request)
   })
+  /** The answer to the request for a path. Requests that are under way at once arrive in any order. */
+  const answerTo = (path: string): ServerResponse => {
+    const found = held.find(({ req }) => req.url === path)
+    if (found === undefined) throw new Error(`${path} has not arrived`)
+    return found
+  }
   const gateway = await startBefore(t, service)
   const { sessions, verifier, watchdog } = gateway.running.parts
   const [mine, other] = [await token(), await token()]
   return {
     ...gateway,
     held,
-    closed,
+    answerTo,
+    /** Waits until the connection of an answer has ended. */
+    hasClosed: async (response = held[0]) => {
+      if (response === undefined) throw new Error('nothing has arrived')
+      await closed.get(response)
+    },
     watched: countWatched(watchdog),
     mine,
     other,
@@ -50,9 +61,8 @@ t.test('an event stream ends with its session, without the end of its chunks', a
     response.writeHead(200, { 'Content-Type': 'text/event-stream' })
     response.write('data: 1\n\n')
   })
-  const path = 'GET /api/events'
-  const mine = await gateway.ask(requestBytes(path, [bearer(gateway.mine)]))
-  const other = await gateway.ask(requestBytes(path, [bearer(gateway.other)]))
+  const mine = await gateway.ask(requestBytes('GET /api/mine', [bearer(gateway.mine)]))
+  const other = await gateway.ask(requestBytes('GET /api/other', [bearer(gateway.other)]))
   for (const { received } of [mine, other]) await received.until((text) => text.includes('data: 1'))
   const begun = performance.now()
   await gateway.end()
@@ -60,12 +70,12 @@ t.test('an event stream ends with its session, without the end of its chunks', a
   t.ok(performance.now() - begun < SOON_MS)
   t.match(parseAnswer(text), { status: 200, headers: { 'transfer-encoding': 'chunked' } })
   t.equal(dechunk(parseAnswer(text).body), undefined, 'it does not look complete')
-  await gateway.closed[0]
+  await gateway.hasClosed(gateway.answerTo('/mine'))
   t.match(await gateway.logLine(({ msg }) => msg === 'request'), {
     status: 200,
     reason: 'session ended',
   })
-  gateway.held[1]?.write('data: 2\n\n')
+  gateway.answerTo('/other').write('data: 2\n\n')
   t.match(await other.received.until((soFar) => soFar.includes('data: 2')), 'data: 2')
   other.socket.destroy()
   await gateway.settled()
@@ -108,7 +118,7 @@ t.test('an answer that its client does not read ends too', async (t) => {
   socket.write(requestBytes('GET /file', [bearer(gateway.mine)]))
   await gateway.arrived(1)
   await gateway.end()
-  await gateway.closed[0]
+  await gateway.hasClosed()
   await gateway.settled()
   socket.destroy()
 })
@@ -128,7 +138,7 @@ t.test('a request that has no answer yet gets 401, and a page of a person too', 
       status: 401,
       headers: { 'x-gateway-error': 'token-invalid', 'content-type': type, connection: 'close' },
     })
-    await gateway.closed[at]
+    await gateway.hasClosed(gateway.held[at])
   }
   t.match(await gateway.logLine(({ msg }) => msg === 'request'), {
     stage: 'upstream',
@@ -176,8 +186,8 @@ t.test('an answer that waits behind others of its pipeline ends in its turn', as
   await gateway.arrived(2)
   await received.until((text) => text.includes('/first'))
   await gateway.end()
-  await Promise.all([gateway.closed[1]])
-  gateway.held[0]?.end('data: last\n\n')
+  await gateway.hasClosed(gateway.answerTo('/second'))
+  gateway.answerTo('/first').end('data: last\n\n')
   const { text } = await received.over
   t.match(text, 'data: last', 'the answer of another session goes on to its end')
   t.notMatch(text, '/second')
