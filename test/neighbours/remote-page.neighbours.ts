@@ -170,7 +170,7 @@ t.test('a link that is none does not keep a paired browser from its workspace', 
   const { page } = await open(t, await link())
   await pair(page)
   await page.goto(`${address}#123`)
-  await page.getByText('The link is of protocol version 123').waitFor()
+  await page.getByText('The link is cut or damaged').waitFor()
   await button(page, 'Back to houston.hubify.com').click()
   await connection(page, 'Connected')
 })
