@@ -72,7 +72,7 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/limits/password-tries.ts', 'ACCEPTED_SESSIONS', 1000],
   ['src/vault/owner-client.ts', 'ANSWER_MS', 2000],
   ['src/vault/owner-client.ts', 'MAX_ANSWER_BYTES', 4_194_304],
-  ['src/vault/owner-client.ts', 'MAX_SENTENCE_LENGTH', 500],
+  ['src/services/owner-door.ts', 'MAX_SENTENCE_LENGTH', 500],
   ['src/vault/audit/accesses.ts', 'MAX_PAIRS', 500],
   ['src/vault/audit/accesses.ts', 'MAX_PATH_LENGTH', 200],
   ['routes/forms.ts', 'MAX_FORM_BYTES', 16_384],

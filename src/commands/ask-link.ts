@@ -5,8 +5,9 @@ import type { Environment } from '../config/load.ts'
 import { LINK_SETTINGS } from '../config/link-settings.ts'
 import { SETTINGS } from '../config/settings.ts'
 import { EXIT } from '../process/exit-codes.ts'
-import { NotLinkError, refusalIn } from '../relay/owner-answers.ts'
+import { refusalIn } from '../relay/owner-answers.ts'
 import { askDoor } from '../services/ask-door.ts'
+import { jsonIn, OddAnswerError } from '../services/door-fields.ts'
 import { CommandError, settingOf } from './owner.ts'
 
 /** Time limit of a response, in milliseconds. */
@@ -20,7 +21,7 @@ export interface LinkQuestion<Answer> {
   readonly method?: 'GET' | 'POST' | 'DELETE'
   readonly path: string
   readonly body?: object
-  /** Takes the answer to pieces. @throws {NotLinkError} */
+  /** Takes the answer to pieces. @throws {OddAnswerError} */
   readonly read: (body: unknown) => Answer
 }
 
@@ -43,11 +44,11 @@ export async function askLink<Answer>(
   )
   let refusal: string
   try {
-    const answer: unknown = JSON.parse(bytes.toString('utf8'))
+    const answer = jsonIn(bytes)
     if (status === 200) return read(answer)
     refusal = refusalIn(answer).detail
   } catch (cause) {
-    if (!(cause instanceof NotLinkError || cause instanceof SyntaxError)) throw cause
+    if (!(cause instanceof OddAnswerError)) throw cause
     const why = 'what answers there is no link, or one of another release'
     throw new CommandError(`LINK_OWNER_SOCKET "${socket}": ${why}`, EXIT.unavailable, { cause })
   }

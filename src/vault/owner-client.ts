@@ -2,31 +2,23 @@
  * How does the gateway ask the vault for its owners? At the owner's door, in GATEWAY_VAULT_SOCKETS, bounded in time and in size. Nobody
  * but an owner of the workspace gets here, because the door does whatever it is asked.
  */
-import { printable } from '../answers/printable.ts'
 import { VAULT_AWAY_DETAIL, vaultRefusalDetail } from '../answers/details.ts'
-import { GatewayError, noAnswerReason } from '../answers/errors.ts'
-import { askDoor } from '../services/ask-door.ts'
+import { OwnerDoor } from '../services/owner-door.ts'
 import {
   accessesIn,
   agentsIn,
   entriesIn,
   entryIn,
-  NotVaultError,
   refusalIn,
   type KnownEntry,
-  type VaultRefusal,
 } from './owner-answers.ts'
 import { ownerSocket, type AccessesAnswer } from './protocol.ts'
-import type { VaultErrorCode } from './vault-errors.ts'
 
 /** How long the vault may take for a whole answer (ms). It is on this machine; a change waits for the disk. */
 const ANSWER_MS = 2000
 
 /** The largest answer that is read (bytes): 1,000 entries of 4 KiB. */
 const MAX_ANSWER_BYTES = 4 * 1024 * 1024
-
-/** A longer sentence of the vault is cut (characters). */
-const MAX_SENTENCE_LENGTH = 500
 
 /** Everything that an owner sees of the vault. */
 export interface VaultOverview extends AccessesAnswer {
@@ -43,17 +35,9 @@ export interface GrantChange {
   readonly by: string | undefined
 }
 
-/** Which code of ours a refusal of the vault gets; `vault-unavailable` for any other. */
-const CODES: Partial<Record<VaultErrorCode, 'bad-request' | 'not-found'>> = {
-  'bad-request': 'bad-request',
-  'not-found': 'not-found',
-  conflict: 'bad-request',
-}
-
 /** The owner's door of the vault. */
 export class VaultOwner {
-  readonly #socket: string
-  readonly #limitMs: number
+  readonly #door: OwnerDoor
   #looking: Promise<VaultOverview> | undefined
 
   /**
@@ -61,8 +45,11 @@ export class VaultOwner {
    * @param limitMs how long the vault may take for a whole answer
    */
   constructor(sockets: string, limitMs: number = ANSWER_MS) {
-    this.#socket = ownerSocket(sockets)
-    this.#limitMs = limitMs
+    this.#door = new OwnerDoor({
+      ...{ socket: ownerSocket(sockets), limitMs, maxBytes: MAX_ANSWER_BYTES },
+      ...{ program: 'vault', unavailable: 'vault-unavailable', awayDetail: VAULT_AWAY_DETAIL },
+      ...{ refusalIn, refusalDetail: vaultRefusalDetail },
+    })
   }
 
   /**
@@ -82,24 +69,29 @@ export class VaultOwner {
   /** Whether the vault would give a grant. @throws {GatewayError} as {@link grant} does; nothing is changed in any case */
   async tryGrant({ service, agent }: GrantChange): Promise<void> {
     const body = { agents: [agent], trial: true }
-    hasGrant(await this.#ask('POST', `${pathOf(service)}/grant`, entryIn, body), agent, true)
+    const entry = await this.#door.ask('POST', `${pathOf(service)}/grant`, entryIn, body)
+    this.#checkGrant(entry, agent, true)
   }
 
   /** @throws {GatewayError} `vault-unavailable`; `bad-request` or `not-found` with the vault's own sentence */
   async grant(change: GrantChange): Promise<void> {
-    hasGrant(await this.#change('grant', change), change.agent, true)
+    this.#checkGrant(await this.#change('grant', change), change.agent, true)
   }
 
   /** Takes a grant away. What the agent has under way ends. @throws {GatewayError} as {@link grant} does */
   async revoke(change: GrantChange): Promise<void> {
-    hasGrant(await this.#change('revoke', change), change.agent, false)
+    this.#checkGrant(await this.#change('revoke', change), change.agent, false)
+  }
+
+  #checkGrant({ grants }: KnownEntry, agent: string, isThere: boolean): void {
+    if (grants.includes(agent) !== isThere) throw this.#door.notChanged()
   }
 
   async #look(): Promise<VaultOverview> {
     const [entries, agents, accesses] = await Promise.all([
-      this.#ask('GET', '/v1/entries', entriesIn),
-      this.#ask('GET', '/v1/status', agentsIn),
-      this.#ask('GET', '/v1/accesses', accessesIn),
+      this.#door.ask('GET', '/v1/entries', entriesIn),
+      this.#door.ask('GET', '/v1/status', agentsIn),
+      this.#door.ask('GET', '/v1/accesses', accessesIn),
     ])
     return { entries, agents, ...accesses }
   }
@@ -107,64 +99,14 @@ export class VaultOwner {
   async #change(verb: string, { service, agent, by }: GrantChange): Promise<KnownEntry> {
     try {
       const path = `${pathOf(service)}/${verb}`
-      return await this.#ask('POST', path, entryIn, { agents: [agent], by })
+      return await this.#door.ask('POST', path, entryIn, { agents: [agent], by })
     } finally {
       this.#looking = undefined // what is under way may have been answered before the change
     }
-  }
-
-  /** @param read takes the answer of a success to pieces */
-  async #ask<Answer>(
-    method: 'GET' | 'POST',
-    path: string,
-    read: (body: unknown) => Answer,
-    body?: object,
-  ): Promise<Answer> {
-    let refusal: VaultRefusal
-    try {
-      const limits = { limitMs: this.#limitMs, maxBytes: MAX_ANSWER_BYTES }
-      const { status, bytes } = await askDoor(this.#socket, { method, path, body, ...limits })
-      const json: unknown = jsonIn(bytes)
-      if (status === 200) return read(json)
-      refusal = refusalIn(json)
-    } catch (cause) {
-      throw awayError(whyOf(cause), cause)
-    }
-    throw refusedError(refusal)
   }
 }
 
 /** The path of an entry. No name becomes another path, because the whole segment is encoded. */
 function pathOf(service: string): string {
   return `/v1/entries/${encodeURIComponent(service)}`
-}
-
-/** Fails unless the answer to a change says that it was made: another program may say 200 to anything. */
-function hasGrant({ grants }: KnownEntry, agent: string, isThere: boolean): void {
-  if (grants.includes(agent) === isThere) return
-  const why = 'its answer does not have the change'
-  throw awayError(why, new NotVaultError(why))
-}
-
-function jsonIn(bytes: Buffer): unknown {
-  try {
-    return JSON.parse(bytes.toString('utf8')) as unknown
-  } catch {
-    throw new NotVaultError('it answered no JSON')
-  }
-}
-
-function refusedError({ code, detail: sentence }: VaultRefusal): GatewayError {
-  const detail = vaultRefusalDetail(printable(sentence.slice(0, MAX_SENTENCE_LENGTH)))
-  return new GatewayError(CODES[code] ?? 'vault-unavailable', { reason: `vault: ${code}`, detail })
-}
-
-function awayError(why: string, cause: unknown): GatewayError {
-  const reason = `vault: ${why}`
-  return new GatewayError('vault-unavailable', { reason, detail: VAULT_AWAY_DETAIL, cause })
-}
-
-/** Why the vault has not answered, for the log: a code of the system, or one of our fixed texts. */
-function whyOf(error: unknown): string {
-  return error instanceof NotVaultError ? error.message : noAnswerReason(error)
 }
