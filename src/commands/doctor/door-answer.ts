@@ -1,6 +1,8 @@
 /** What does the owner's door of another program answer to doctor? JSON, of which nothing is believed before its members are checked. */
 import { codeOf } from '../../answers/errors.ts'
 import { askDoor } from '../../services/ask-door.ts'
+import { fail, type Finding } from './finding.ts'
+import { readUsers } from './users.ts'
 
 /** Why there is no answer: the code of the system's error, or one of those below. */
 export interface NoAnswerOfDoor {
@@ -8,7 +10,7 @@ export interface NoAnswerOfDoor {
 }
 
 /** The program did not answer in time. */
-export const SILENT = 'ETIMEDOUT'
+const SILENT = 'ETIMEDOUT'
 
 /** What answers is another program. */
 export const GARBAGE = 'garbage'
@@ -37,6 +39,53 @@ export async function askForJson(
     if (performance.now() - startedAt >= limitMs - 1) return { failed: SILENT }
     const code = codeOf(error)
     return { failed: /^E[A-Z]+$/.test(code) ? code : GARBAGE }
+  }
+}
+
+/** Whose door gave no answer, and what to do about it. */
+export interface DoorRemedies {
+  /** The name of the check. */
+  readonly check: string
+  readonly program: 'vault' | 'link'
+  /** When the program does not run. */
+  readonly start: string
+  /** When this user may not open the socket. */
+  readonly access: () => string
+  /** When the program is silent. */
+  readonly silent: string
+  /** The settings of the gateway and of the program that name the socket, for when another program listens there. */
+  readonly settings: readonly [ofGateway: string, ofProgram: string]
+}
+
+/** The finding for a door without an answer. */
+export function notReached(
+  socket: string,
+  { failed }: NoAnswerOfDoor,
+  { check, program, start, access, silent, settings: [ofGateway, ofProgram] }: DoorRemedies,
+): Finding {
+  switch (failed) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return fail(check, `${socket} does not exist: no ${program} runs there`, start)
+    case 'ECONNREFUSED':
+      return fail(check, `${socket}: the ${program} that made it has ended`, start)
+    case 'EACCES':
+    case 'EPERM':
+      return fail(
+        check,
+        `${socket} may not be opened by user ${readUsers().userName(process.geteuid?.() ?? 0)}, so neither can a gateway that runs as this user`,
+        access(),
+      )
+    case SILENT:
+      return fail(check, `${socket}: no answer within ${DOOR_MS / 1000} s`, silent)
+    case GARBAGE:
+      return fail(
+        check,
+        `what answers at ${socket} is no ${program}, or one that is broken`,
+        `see which process it is ("ss -xlp src ${socket}"), and set ${ofGateway} to the ${ofProgram} of the ${program}`,
+      )
+    default:
+      return fail(check, `${socket}: no answer (${failed})`, start)
   }
 }
 

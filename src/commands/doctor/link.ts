@@ -8,13 +8,12 @@ import { join } from 'node:path'
 import { codeOf } from '../../answers/errors.ts'
 import { VERSION } from '../../answers/version.ts'
 import type { LinkStatus } from '../../relay/link/owner-protocol.ts'
-import { DOOR_MS, GARBAGE, SILENT, type NoAnswerOfDoor } from './door-answer.ts'
+import { DOOR_MS, notReached, type DoorRemedies } from './door-answer.ts'
 import type { Examination } from './examination.ts'
 import { fail, pass, skip, warn, type Finding } from './finding.ts'
 import { askLinkDevices, askLinkStatus } from './link-answer.ts'
 import { judgeDevices, OWNERS, USED, WAITING } from './link-devices.ts'
 import { judgeFiles, judgeSockets, linkUser } from './link-paths.ts'
-import { readUsers } from './users.ts'
 
 const REACHED = 'link-answers'
 const RELAY = 'link-relay'
@@ -38,7 +37,7 @@ export async function examineLink(examination: Examination): Promise<Finding[]> 
   const answers =
     'failed' in status
       ? [
-          notReached(owner, status),
+          notReached(owner, status, REMEDIES),
           ...ASKED.map((check) => skip(check, 'the link does not answer')),
         ]
       : [judgeVersion(owner, status), judgeRelay(status), judgeTarget(status, gateway)]
@@ -125,36 +124,13 @@ function judgeTarget({ target }: LinkStatus, gateway: string | undefined): Findi
   )
 }
 
-const START =
-  'start the link ("workspace-gateway link"), whose log says why if it does not stay; or set GATEWAY_LINK_OWNER_SOCKET to its LINK_OWNER_SOCKET'
-
-function notReached(socket: string, { failed }: NoAnswerOfDoor): Finding {
-  switch (failed) {
-    case 'ENOENT':
-    case 'ENOTDIR':
-      return fail(REACHED, `${socket} does not exist: no link runs there`, START)
-    case 'ECONNREFUSED':
-      return fail(REACHED, `${socket}: the link that made it has ended`, START)
-    case 'EACCES':
-    case 'EPERM':
-      return fail(
-        REACHED,
-        `${socket} may not be opened by user ${readUsers().userName(process.geteuid?.() ?? 0)}, so neither can a gateway that runs as this user`,
-        'run this as the user that runs the gateway, or as root; the link must run as that user too',
-      )
-    case SILENT:
-      return fail(
-        REACHED,
-        `${socket}: no answer within ${DOOR_MS / 1000} s`,
-        "read the link's log, and restart it",
-      )
-    case GARBAGE:
-      return fail(
-        REACHED,
-        `what answers at ${socket} is no link, or one that is broken`,
-        `see which process it is ("ss -xlp src ${socket}"), and set GATEWAY_LINK_OWNER_SOCKET to the LINK_OWNER_SOCKET of the link`,
-      )
-    default:
-      return fail(REACHED, `${socket}: no answer (${failed})`, START)
-  }
+const REMEDIES: DoorRemedies = {
+  check: REACHED,
+  program: 'link',
+  start:
+    'start the link ("workspace-gateway link"), whose log says why if it does not stay; or set GATEWAY_LINK_OWNER_SOCKET to its LINK_OWNER_SOCKET',
+  access: () =>
+    'run this as the user that runs the gateway, or as root; the link must run as that user too',
+  silent: "read the link's log, and restart it",
+  settings: ['GATEWAY_LINK_OWNER_SOCKET', 'LINK_OWNER_SOCKET'],
 }

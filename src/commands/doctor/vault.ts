@@ -9,9 +9,9 @@ import { VERSION } from '../../answers/version.ts'
 import { SETTINGS } from '../../config/settings.ts'
 import { ownerSocket } from '../../vault/protocol.ts'
 import type { Examination } from './examination.ts'
-import { fail, pass, skip, warn, type Finding } from './finding.ts'
+import { pass, skip, warn, type Finding } from './finding.ts'
 import { readUsers } from './users.ts'
-import { DOOR_MS, GARBAGE, SILENT, type NoAnswerOfDoor } from './door-answer.ts'
+import { DOOR_MS, notReached, type DoorRemedies } from './door-answer.ts'
 import { askEntries, askStatus, type VaultStatus } from './vault-answer.ts'
 import { AGE, AUDIT, ENTRIES, judgeAudit, judgeEntries } from './vault-entries.ts'
 import { CREDENTIALS, judgeEnvironments, KEY, SETTINGS_KEPT } from './vault-environments.ts'
@@ -39,7 +39,7 @@ export async function examineVault(examination: Examination): Promise<Finding[]>
   ])
   if ('failed' in status)
     return [
-      notReached(socket, status),
+      notReached(socket, status, remediesAt(socket)),
       ...[...SELF_CHECKS, ENTRIES, AGE].map((check) => skip(check, 'the vault does not answer')),
     ]
   const entries =
@@ -93,37 +93,16 @@ function judgeVersion(socket: string, { version, pid }: VaultStatus): Finding {
   )
 }
 
-const START =
-  'start the vault ("workspace-gateway vault"), whose log says why if it does not stay; or set GATEWAY_VAULT_SOCKETS to its VAULT_SOCKETS'
-
-function notReached(socket: string, { failed }: NoAnswerOfDoor): Finding {
-  switch (failed) {
-    case 'ENOENT':
-    case 'ENOTDIR':
-      return fail(REACHED, `${socket} does not exist: no vault runs there`, START)
-    case 'ECONNREFUSED':
-      return fail(REACHED, `${socket}: the vault that made it has ended`, START)
-    case 'EACCES':
-    case 'EPERM':
-      return fail(
-        REACHED,
-        `${socket} may not be opened by user ${readUsers().userName(process.geteuid?.() ?? 0)}, so neither can a gateway that runs as this user`,
-        accessRemedy(dirname(socket)),
-      )
-    case SILENT:
-      return fail(
-        REACHED,
-        `${socket}: no answer within ${DOOR_MS / 1000} s`,
-        "read the vault's log: it opens this door first, and answers when its file is open; then restart it",
-      )
-    case GARBAGE:
-      return fail(
-        REACHED,
-        `what answers at ${socket} is no vault, or one that is broken`,
-        `see which process it is ("ss -xlp src ${socket}"), and set ${SETTING} to the VAULT_SOCKETS of the vault`,
-      )
-    default:
-      return fail(REACHED, `${socket}: no answer (${failed})`, START)
+function remediesAt(socket: string): DoorRemedies {
+  return {
+    check: REACHED,
+    program: 'vault',
+    start:
+      'start the vault ("workspace-gateway vault"), whose log says why if it does not stay; or set GATEWAY_VAULT_SOCKETS to its VAULT_SOCKETS',
+    access: () => accessRemedy(dirname(socket)),
+    silent:
+      "read the vault's log: it opens this door first, and answers when its file is open; then restart it",
+    settings: [SETTING, 'VAULT_SOCKETS'],
   }
 }
 
