@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { html } from '../src/answers/html.ts'
 import { BRAND } from '../src/answers/pages/door.ts'
 import { ALWAYS_DARK, TOKENS } from '../src/answers/pages/style.ts'
-import { terminalKeys } from '../src/answers/scripts/terminal-keys.ts'
+import { ARROW_KEYS, SIGN_KEYS, terminalKeys } from '../src/answers/scripts/terminal-keys.ts'
 
 /** The way back and the way out. They come first, so that a screen reader meets them before the terminal. */
 const WAYS = html`<header>
@@ -21,18 +21,6 @@ const KEYS = [
   ['\t', 'Tab'],
   ['\u0003', '^C', 'Control C'],
 ] as const
-const ARROWS = [
-  ['A', '↑', 'Up'],
-  ['B', '↓', 'Down'],
-  ['D', '←', 'Left'],
-  ['C', '→', 'Right'],
-] as const
-const SIGNS = [
-  ['|', '|', 'Pipe'],
-  ['/', '/', 'Slash'],
-  ['-', '-', 'Minus'],
-  ['~', '~', 'Tilde'],
-] as const
 
 const key = ([character, label, name]: readonly [string, string, string?]) =>
   html`<button type="button" data-code="${character.charCodeAt(0)}" aria-label="${name ?? label}">
@@ -43,7 +31,7 @@ const arrow = ([letter, label, name]: readonly [string, string, string]) =>
 
 const ROW = html`<div id="keys" role="group" aria-label="Keys">
   <button type="button" id="ctrl" aria-pressed="false">Ctrl</button>
-  ${KEYS.map(key)}${ARROWS.map(arrow)}${SIGNS.map(key)}
+  ${KEYS.map(key)}${ARROW_KEYS.map(arrow)}${SIGN_KEYS.map(key)}
 </div>`
 
 /**

@@ -1,8 +1,24 @@
 /**
- * Which keys does a phone's keyboard lack in a shell, and what do they send? This function runs in the browser. It is sent as
- * text, so it uses nothing from outside itself.
+ * Which keys does a phone's keyboard lack in a shell, and what do they send? The lists are for the page that draws them. The function runs in
+ * the browser: it may be sent as text, so it uses nothing from outside itself.
  */
 import type { Terminal } from '@xterm/xterm'
+
+/** The arrows of a row of keys: the letter that each sends behind `ESC [`, what it shows, and its name. */
+export const ARROW_KEYS = [
+  ['A', '↑', 'Up'],
+  ['B', '↓', 'Down'],
+  ['D', '←', 'Left'],
+  ['C', '→', 'Right'],
+] as const
+
+/** The signs of a row of keys: the character that each types, what it shows, and its name. */
+export const SIGN_KEYS = [
+  ['|', '|', 'Pipe'],
+  ['/', '/', 'Slash'],
+  ['-', '-', 'Minus'],
+  ['~', '~', 'Tilde'],
+] as const
 
 /**
  * Gives the buttons of `row` their meaning. A button with `data-code` types the character with that code, one with `data-arrow`

@@ -4,7 +4,7 @@
  */
 import { FitAddon } from '@xterm/addon-fit'
 import { Terminal } from '@xterm/xterm'
-import { terminalKeys } from '../../answers/scripts/terminal-keys.ts'
+import { ARROW_KEYS, SIGN_KEYS, terminalKeys } from '../../answers/scripts/terminal-keys.ts'
 import { withAdoptedStyles } from './adopted-styles.ts'
 import { actButton, el } from './dom.ts'
 
@@ -39,18 +39,6 @@ export interface TerminalView {
 const KEYS = [
   ['\u001B', 'Esc', 'Esc'],
   ['\t', 'Tab', 'Tab'],
-] as const
-const ARROWS = [
-  ['A', '↑', 'Up'],
-  ['B', '↓', 'Down'],
-  ['D', '←', 'Left'],
-  ['C', '→', 'Right'],
-] as const
-const SIGNS = [
-  ['|', '|', 'Pipe'],
-  ['/', '/', 'Slash'],
-  ['-', '-', 'Minus'],
-  ['~', '~', 'Tilde'],
 ] as const
 
 /** Puts a terminal into the page. */
@@ -180,7 +168,7 @@ function keyRow(): HTMLElement {
   return el(
     'div',
     { class: 'keys', attributes: { role: 'group', 'aria-label': 'Keys' } },
-    ...[escape, tab, ctrl, ...ARROWS.map(arrow), ...SIGNS.map(key)],
+    ...[escape, tab, ctrl, ...ARROW_KEYS.map(arrow), ...SIGN_KEYS.map(key)],
   )
 }
 
