@@ -15,7 +15,7 @@ import { GatewayError } from '../src/answers/errors.ts'
 import { OWNERS_API } from '../src/answers/pages/paths.ts'
 import { ownHeaders, withBody } from '../src/answers/problem.ts'
 import type { Watchdog } from '../src/limits/watchdog.ts'
-import { readOwnBody } from '../src/request/own-body.ts'
+import { takeJson } from './json-bodies.ts'
 import { refuseOtherMethods } from './other-methods.ts'
 
 /** With what the owner's actions are done. */
@@ -41,14 +41,7 @@ export default async function api(
   app: FastifyInstance,
   { watchdog, ...options }: ApiOptions,
 ): Promise<void> {
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', async (request: FastifyRequest) => {
-    return parseJson(await readOwnBody(request, MAX_BODY_BYTES, watchdog))
-  })
-  // A form of a foreign page can send text/plain without a preflight, so what is not declared as JSON is never read as JSON.
-  app.addContentTypeParser('*', (_request, _body, done) => {
-    done(NOT_JSON)
-  })
+  takeJson(app, MAX_BODY_BYTES, watchdog)
 
   const allowed = new Map<string, string[]>()
   for (const [name, action] of ACTIONS) {
@@ -128,14 +121,3 @@ function proofOf(factor: unknown): FactorProof {
 }
 
 const NOT_ONE_FACTOR = ownerRefusal('bad-request', 'one factor')
-
-function parseJson(text: string): unknown {
-  if (text === '') return undefined
-  try {
-    return JSON.parse(text) as unknown
-  } catch {
-    throw NOT_JSON
-  }
-}
-
-const NOT_JSON = ownerRefusal('bad-request', 'not JSON')

@@ -3,7 +3,7 @@
  * are still listed. On any other connection these two addresses do not exist.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { memberRefusal, membersOf, ownerRefusal, textIn, textsIn } from '../src/admin/members.ts'
+import { memberRefusal, membersOf, textIn, textsIn } from '../src/admin/members.ts'
 import { judged } from '../src/admin/perform.ts'
 import { NO_FACTOR_HERE_DETAIL } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
@@ -14,8 +14,8 @@ import type { SecondFactors } from '../src/identity/second-factor/factors.ts'
 import type { Sessions } from '../src/identity/sessions.ts'
 import type { Log } from '../src/observe/log.ts'
 import { verifiedPrincipal } from '../src/request/exchange.ts'
-import { readOwnBody } from '../src/request/own-body.ts'
 import type { State } from '../src/store/state.ts'
+import { takeJson } from './json-bodies.ts'
 import type { SessionRouteOptions } from './session-forms.ts'
 
 /** The largest body in bytes: a list of 64 ids, and more. */
@@ -41,13 +41,7 @@ export default async function pairedDevices(
   app: FastifyInstance,
   { issuer, watchdog, payForGuess, sessions, factors, isLocal, state, log }: PairedDevicesOptions,
 ): Promise<void> {
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', async (request: FastifyRequest) => {
-    return parseJson(await readOwnBody(request, MAX_BODY_BYTES, watchdog))
-  })
-  app.addContentTypeParser('*', (_request, _body, done) => {
-    done(NOT_JSON)
-  })
+  takeJson(app, MAX_BODY_BYTES, watchdog)
 
   app.post(
     DEVICE_SESSION,
@@ -131,14 +125,3 @@ function listIn(body: unknown): readonly string[] {
   if (listed === undefined) throw memberRefusal('devices', 'a list of texts')
   return listed
 }
-
-function parseJson(text: string): unknown {
-  if (text === '') return undefined
-  try {
-    return JSON.parse(text) as unknown
-  } catch {
-    throw NOT_JSON
-  }
-}
-
-const NOT_JSON = ownerRefusal('bad-request', 'not JSON')
