@@ -4,12 +4,8 @@
  */
 import type { FastifyRequest } from 'fastify'
 import type { RateLimiterRes } from 'rate-limiter-flexible'
-import {
-  rateLimitFields,
-  retryAfterSeconds,
-  type Borrowed,
-  type SlidingWindowLimiter,
-} from '../src/limits/budget.ts'
+import { budgetWindow, type Borrowed, type SlidingWindowLimiter } from '../src/limits/budget.ts'
+import { rateLimitFields, retryAfterSeconds } from '../src/limits/budget-fields.ts'
 import { isPreflight } from '../src/rules/cors.ts'
 import { waitDetail } from '../src/answers/details.ts'
 import { GatewayError } from '../src/answers/errors.ts'
@@ -193,7 +189,7 @@ function note(
 ): GatewayError | undefined {
   exchange.counted = true
   exchange.isPaidByAddress = policy === 'address'
-  const [left, rule] = rateLimitFields(policy, limiter, result, limit)
+  const [left, rule] = rateLimitFields([budgetWindow(policy, limiter, result, limit)])
   const session = verifiedPrincipal(exchange)?.apiToken?.session
   exchange.budgetFields =
     session !== undefined && session.endsAt - session.lastSeenAt < EXPIRY_NOTICE_MS
@@ -270,7 +266,7 @@ const refusals = new Map<number, GatewayError>()
 
 /** The refusal for a budget that is used up. Made once for each number of seconds, because a flood gets the same few. */
 function tooMany(result: RateLimiterRes): GatewayError {
-  const seconds = retryAfterSeconds(result)
+  const seconds = retryAfterSeconds(result.msBeforeNext)
   const known = refusals.get(seconds)
   if (known !== undefined) return known
   const refusal = new GatewayError('rate-limited', {

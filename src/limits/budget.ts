@@ -1,5 +1,6 @@
 /** How many requests may an address or a session still make? A sliding window counts them, in a table of fixed capacity. */
 import { RateLimiterCompatibleAbstract, RateLimiterRes } from 'rate-limiter-flexible'
+import type { BudgetWindow } from './budget-fields.ts'
 
 /** Options of a table of budgets. */
 export interface BudgetOptions {
@@ -294,25 +295,16 @@ function emptyLog(): Log {
   return { times: [], counts: [], total: 0 }
 }
 
-/** The time until a request is allowed, in whole seconds for `Retry-After`: rounded up, at least 1 (RFC 9110 section 10.2.3). */
-export function retryAfterSeconds(result: RateLimiterRes): number {
-  // A microsecond is subtracted, because sums of fractional timestamps are off in the last digit, and 60 s would become 61.
-  return Math.max(1, Math.ceil(result.msBeforeNext / 1000 - 1e-6))
-}
-
 /**
- * The values of `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
- * @param policy the name of the budget: `address`, `session` or `token`
+ * The window of a budget, after something was taken from it.
+ * @param name of the budget: `address`, `session` or `token`
  * @param limit the limit that `take` was called with
  */
-export function rateLimitFields(
-  policy: string,
-  limiter: SlidingWindowLimiter,
-  result: RateLimiterRes,
-  limit = limiter.limit,
-): [string, string] {
-  return [
-    `"${policy}";r=${result.remainingPoints};t=${retryAfterSeconds(result)}`,
-    `"${policy}";q=${limit};w=${limiter.windowMs / 1000}`,
-  ]
+export function budgetWindow(
+  name: string,
+  { windowMs }: SlidingWindowLimiter,
+  { remainingPoints: left, msBeforeNext: nextMs }: RateLimiterRes,
+  limit: number,
+): BudgetWindow {
+  return { name, points: limit, seconds: windowMs / 1000, left, nextMs }
 }
