@@ -103,6 +103,25 @@ export function parseBearerToken(text: string): string {
   return text
 }
 
+/** How many tokens callers may have at once: the one in use, and the one that follows. */
+const MAX_CALLER_TOKENS = 2
+
+/** The least length of a token that callers prove themselves with, in characters. */
+const MIN_CALLER_TOKEN = 32
+
+/** Parses the tokens of callers, one on each line. Errors never quote them. */
+export function parseCallerTokens(text: string): readonly string[] {
+  const tokens = text.split(/\r?\n/)
+  if (tokens.length > MAX_CALLER_TOKENS) throw new Error(`has more than ${MAX_CALLER_TOKENS} lines`)
+  if (tokens.some((token) => !/^[\x21-\x7e]+$/.test(token)))
+    throw new Error(
+      'has a line that is empty, or a character that cannot be sent in a header field',
+    )
+  if (tokens.some(({ length }) => length < MIN_CALLER_TOKEN))
+    throw new Error(`has a token of fewer than ${MIN_CALLER_TOKEN} characters`)
+  return tokens
+}
+
 /** Parses the networks of trusted proxies, or `none`. */
 export function parseTrustedProxies(text: string): readonly Cidr[] {
   return text === 'none' ? [] : listOf(parseNetworks)(text).flat()
