@@ -1,6 +1,6 @@
 /** How many requests may an address or a session make, and do the fields of the response tell the truth about that? */
 import * as fc from 'fast-check'
-import { RateLimiterUnion } from 'rate-limiter-flexible'
+import { RateLimiterRes, RateLimiterUnion } from 'rate-limiter-flexible'
 import t from 'tap'
 import { budgetWindow, SlidingWindowLimiter, type BudgetOptions } from '../../src/limits/budget.ts'
 import { rateLimitFields, retryAfterSeconds } from '../../src/limits/budget-fields.ts'
