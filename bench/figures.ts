@@ -180,6 +180,20 @@ export const FIGURES = {
     aims: [{ is: 'below', value: 400 }],
     of: 'relay',
   },
+  allow: { label: 'limits, allowed, new users, 1 connection, a second', digits: 0 },
+  'allow-p50': { label: '– p50, ms', digits: 2 },
+  'allow-p99': { label: '– p99, ms', digits: 2 },
+  allows: { label: 'limits, allowed, new users, 32 connections, a second', digits: 0 },
+  'allows-p50': { label: '– p50, ms', digits: 2 },
+  'allows-p99': { label: '– p99, ms', digits: 2 },
+  'allows-cpu': { label: '– CPU µs', digits: 0 },
+  refuse: { label: 'limits, refused, one user, 1 connection, a second', digits: 0 },
+  'refuse-p50': { label: '– p50, ms', digits: 2 },
+  'refuse-p99': { label: '– p99, ms', digits: 2 },
+  refuses: { label: 'limits, refused, one user, 32 connections, a second', digits: 0 },
+  'refuses-p50': { label: '– p50, ms', digits: 2 },
+  'refuses-p99': { label: '– p99, ms', digits: 2 },
+  'refuses-cpu': { label: '– CPU µs', digits: 0 },
 } as const satisfies Record<string, Figure>
 
 export type FigureName = keyof typeof FIGURES

@@ -6,6 +6,7 @@ import { findProgram, freePort, startScript, stopAll, type Side } from './child.
 import { direct } from './peers/direct.ts'
 import { gateway } from './peers/gateway.ts'
 import { haproxy } from './peers/haproxy.ts'
+import { limits, limitsRedis } from './peers/limits.ts'
 import { nginx, nginxAuth } from './peers/nginx.ts'
 import { bare, textbook } from './peers/node.ts'
 import { relay } from './peers/relay.ts'
@@ -26,6 +27,8 @@ const KINDS: readonly PeerKind[] = [
   kept,
   vault,
   relay,
+  limits,
+  limitsRedis,
 ]
 
 /** Programs whose Debian package has another name. */

@@ -15,6 +15,8 @@ export const PEERS = {
   kept: 'gateway, keeper, ttyd',
   vault: 'vault',
   relay: 'relay',
+  limits: 'limits, SQLite',
+  'limits-redis': 'limits, Redis',
 } as const
 
 export type PeerName = keyof typeof PEERS
@@ -44,6 +46,8 @@ export interface Peer extends Target {
     readonly folder: string
     headers(): Promise<Readonly<Record<string, string>>>
   }
+  /** What a request of the limits service needs. Other peers have none. */
+  readonly headers?: Readonly<Record<string, string>>
   stop(): Promise<void>
 }
 

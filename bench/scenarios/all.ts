@@ -2,6 +2,7 @@
 import { bodies } from './bodies.ts'
 import { flood } from './flood.ts'
 import { latency } from './latency.ts'
+import { limits } from './limits.ts'
 import { sockets, startup } from './process.ts'
 import { proxied } from './proxied.ts'
 import { relay, relayMemory } from './relay.ts'
@@ -25,6 +26,7 @@ export const SCENARIOS = {
   vault,
   relay,
   'relay-memory': relayMemory,
+  limits,
 } as const satisfies Record<string, Scenario>
 
 export type ScenarioName = keyof typeof SCENARIOS
