@@ -10,7 +10,9 @@
 # GATEWAY_DOMAIN and GATEWAY_LINK_SOCKET=/run/workspace/link.sock, and none of the gateway's secrets; the gateway's container gets
 # that socket too, and GATEWAY_LINK_OWNER_SOCKET=/run/workspace/link-owner.sock.
 # A relay is the image with the command "relay", on another machine, with its port 7654 behind a proxy with a certificate, and no
-# volume (examples/fly/relay.toml). The health check below is the gateway's: give the other containers --no-healthcheck.
+# volume (examples/fly/relay.toml).
+# The limits service is the image with the command "limits", beside the control plane, with LIMITS_TOKEN_FILE and a volume of its own at
+# LIMITS_STATE_DIR that belongs to its user, or with LIMITS_STORE_URL_FILE and none (docs/limits.md). The health check below is the gateway's: give the other containers --no-healthcheck.
 ARG BASE_IMAGE=docker.io/library/node:24-slim
 
 FROM ${BASE_IMAGE} AS build
