@@ -43,10 +43,11 @@ export const limitsRedis: PeerKind = {
 }
 
 /** The only policy that is asked for. A user has one point, so that the second request of a user is refused. */
-const POLICIES = `bench:
-  windows:
-    - points: 1
-      seconds: 86400
+const POLICIES = `policies:
+  - name: bench
+    windows:
+      - points: 1
+        window: 86400
 `
 
 async function startLimits(
