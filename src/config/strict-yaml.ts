@@ -7,6 +7,7 @@ import {
   isAlias,
   isMap,
   isScalar,
+  isSeq,
   LineCounter,
   Parser,
   type CST,
@@ -17,7 +18,7 @@ import { ConfigError } from './load.ts'
 import { nearestName } from './nearest.ts'
 
 /** The largest file, in bytes. */
-const MAX_BYTES = 64 * 1024
+export const MAX_BYTES = 64 * 1024
 
 /** How many mappings and lists may stand inside each other. The keys that are known need five. */
 const MAX_DEPTH = 16
@@ -228,6 +229,59 @@ export function groupsOf(
     else places.push(place)
   }
   return groups
+}
+
+/**
+ * The known keys of a mapping, each with its first place. One that is not known, and one that stands twice, is a problem.
+ * @param path of the mapping; empty for the whole file
+ */
+export function membersOf<Name extends string>(
+  node: ParsedNode | undefined,
+  path: string,
+  known: readonly Name[],
+  report: Report,
+): Partial<Record<Name, Place>> {
+  const members: Partial<Record<Name, Place>> = {}
+  for (const [name, places] of groupsOf(node, path, report)) {
+    const key = known.find((one) => one === name)
+    if (key === undefined) {
+      refuseUnknown({ name, inside: path, hint: hintAmong(name, known) }, places, report)
+      continue
+    }
+    refuseAgain(path === '' ? key : `${path}.${key}`, places, report)
+    const [first] = places
+    if (first !== undefined) members[key] = first
+  }
+  return members
+}
+
+/** The items of a list that is not empty. Anything else is a problem. */
+export function itemsOf({ offset, value }: Place, path: string, report: Report): ParsedNode[] {
+  if (isSeq(value) && value.items.length > 0) return value.items
+  if (!isAlias(value))
+    report.add(
+      value?.range[0] ?? offset,
+      `${path} takes a list, and has ${isSeq(value) ? 'an empty one' : wordsFor(value)}`,
+    )
+  return []
+}
+
+/** The whole number of a key, as digits alone: 1e3, 0x10 and "5" are none. Anything else is a problem, and NaN. */
+export function wholeNumberIn(
+  { offset, value: node }: Place,
+  path: string,
+  [min, max]: readonly [min: number, max: number],
+  report: Report,
+): number {
+  const { value, source = '' } = isScalar(node) ? node : {}
+  const isWhole = typeof value === 'number' && /^(?:0|[1-9][0-9]*)$/.test(source)
+  if (isWhole && value >= min && value <= max) return value
+  if (!isAlias(node))
+    report.add(
+      node?.range[0] ?? offset,
+      `${path} takes a whole number from ${min} to ${max}, and has ${wordsFor(node)}`,
+    )
+  return NaN
 }
 
 /** Refuses a key that stands more than once. @param why says more, for two places */
