@@ -145,6 +145,17 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/relay/server/shared-claims.ts', 'CLAIMS_PER_QUESTION', 500],
   ['src/relay/server/redis-store.ts', 'ANSWER_MS', 2000],
   ['src/process/run-relay.ts', 'STOP_MS', 5000],
+  ['src/config/strict-yaml.ts', 'MAX_BYTES', 65_536],
+  ['src/config/strict-yaml.ts', 'MAX_DEPTH', 16],
+  ['src/config/strict-yaml.ts', 'MAX_PROBLEMS', 20],
+  ['src/config/strict-yaml.ts', 'MAX_QUOTED', 64],
+  ['src/config/strict-yaml.ts', 'MAX_MESSAGE', 200],
+  ['src/config/limit-policy-yaml.ts', 'MAX_POLICIES', 100],
+  ['src/config/limit-policy-yaml.ts', 'MAX_WINDOWS', 8],
+  ['src/config/limit-policy-yaml.ts', 'MAX_POINTS', 1000],
+  ['src/config/limit-policy-yaml.ts', 'MAX_WINDOW_SECONDS', 31_622_400], // 366 days
+  ['src/config/values.ts', 'MAX_CALLER_TOKENS', 2],
+  ['src/config/values.ts', 'MIN_CALLER_TOKEN', 32],
   ['src/limits/memo.ts', 'CAPACITY', 2000],
   ['src/limits/waiting-room.ts', 'CAPACITY', 1024],
 ]

@@ -109,9 +109,13 @@ export class Acts {
       return await this.#parts.counts.timed(act, ask)
     } catch (cause) {
       if (!(cause instanceof StoreAwayError)) throw cause
-      throw new LimitError('store-unavailable', 'nothing was changed as far as is known; ask again', {
-        cause,
-      })
+      throw new LimitError(
+        'store-unavailable',
+        'nothing was changed as far as is known; ask again',
+        {
+          cause,
+        },
+      )
     }
   }
 }

@@ -1,5 +1,11 @@
 /** What does the limits service answer? JSON with what is left of each window, or a problem document that says what was wrong. */
-import { ERROR_FIELD, ownHeaders, retryAfterField, withBody, type Answer } from '../answers/problem.ts'
+import {
+  ERROR_FIELD,
+  ownHeaders,
+  retryAfterField,
+  withBody,
+  type Answer,
+} from '../answers/problem.ts'
 import { windowName, type LimitPolicy } from '../config/limit-policies.ts'
 import { rateLimitFields, retryAfterSeconds } from '../limits/budget-fields.ts'
 import { LIMIT_ERRORS, type LimitError, type LimitErrorCode } from './limit-errors.ts'

@@ -81,7 +81,9 @@ export async function makeWayIn(
 function lastAnswer({ counts, refusals }: RouteParts, code: LimitErrorCode): string {
   counts.errors[code]++
   refusals.add(code)
-  return answerText(problem(randomUUID(), { code, detail: DETAILS[code] ?? DETAILS['bad-request'] }))
+  return answerText(
+    problem(randomUUID(), { code, detail: DETAILS[code] ?? DETAILS['bad-request'] }),
+  )
 }
 
 /** What is said where nobody knows more. */
@@ -144,26 +146,38 @@ function addRoutes(app: FastifyInstance, parts: RouteParts, callers: Callers | u
     write(request, reply, okAnswer(request.id, health))
   })
 
-  answerAt('POST', (question) => acts.take(question), (request) => {
-    if (queryOf(request) !== '') throw malformed('POST takes user and grant in the body alone')
-    const { body } = request
-    if (!(body instanceof Buffer) || body.length === 0)
-      throw malformed('POST takes a body: a JSON object with user')
-    return askedInBody(body)
-  })
+  answerAt(
+    'POST',
+    (question) => acts.take(question),
+    (request) => {
+      if (queryOf(request) !== '') throw malformed('POST takes user and grant in the body alone')
+      const { body } = request
+      if (!(body instanceof Buffer) || body.length === 0)
+        throw malformed('POST takes a body: a JSON object with user')
+      return askedInBody(body)
+    },
+  )
 
-  answerAt('GET', (question) => acts.look(question), (request) => {
-    if (hasBody(request.raw.rawHeaders)) throw malformed('GET takes no body')
-    return askedInQuery(queryOf(request), ['user'])
-  })
+  answerAt(
+    'GET',
+    (question) => acts.look(question),
+    (request) => {
+      if (hasBody(request.raw.rawHeaders)) throw malformed('GET takes no body')
+      return askedInQuery(queryOf(request), ['user'])
+    },
+  )
 
-  answerAt('DELETE', (question) => acts.giveBack(question), (request) => {
-    const { body } = request
-    const query = queryOf(request)
-    if (!(body instanceof Buffer) || body.length === 0) return askedInQuery(query)
-    if (query !== '') throw malformed('DELETE takes user and grant in the query or in the body')
-    return askedInBody(body)
-  })
+  answerAt(
+    'DELETE',
+    (question) => acts.giveBack(question),
+    (request) => {
+      const { body } = request
+      const query = queryOf(request)
+      if (!(body instanceof Buffer) || body.length === 0) return askedInQuery(query)
+      if (query !== '') throw malformed('DELETE takes user and grant in the query or in the body')
+      return askedInBody(body)
+    },
+  )
 
   app.setErrorHandler(function answerError(error, request, reply) {
     refuse(request, reply, limitErrorOf(error))
@@ -211,7 +225,8 @@ function addRoutes(app: FastifyInstance, parts: RouteParts, callers: Callers | u
     const { id: requestId, method } = request
     if (code === 'internal-error')
       logger.error({ requestId, ...facts, err: cause }, 'a request failed')
-    else if (known.has(request)) logger.info({ code, detail, method, ...facts, requestId }, 'refused')
+    else if (known.has(request))
+      logger.info({ code, detail, method, ...facts, requestId }, 'refused')
     else refusals.add(code)
     write(request, reply, problem(requestId, error, headers))
   }

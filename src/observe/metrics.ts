@@ -12,6 +12,7 @@ import {
 } from './exposition.ts'
 import type { FactorCount } from './factor-log.ts'
 import { Histogram } from './histogram.ts'
+import { RATE_LIMIT_METRICS, rateLimitLines, type RateLimitCounts } from './rate-limit-metrics.ts'
 import { STAGES, type Stage } from '../request/outcome.ts'
 import { ROUTE_WORDS, type RouteName } from '../rules/site-map.ts'
 import { VERSION } from '../answers/version.ts'
@@ -55,6 +56,7 @@ export const METRICS = {
     type: 'gauge',
     help: 'Client addresses and sessions that have a budget in use, by table.',
   },
+  ...RATE_LIMIT_METRICS,
   gateway_tokens_verified_total: {
     type: 'counter',
     help: 'Requests with a valid signed token, by the kid of the key that verified it. A key that is no longer used can be removed.',
@@ -192,6 +194,7 @@ export interface Readings {
   readonly inFlight: Readonly<Record<string, number>>
   /** By service. */
   readonly strayBytes: Readonly<Record<string, number>>
+  readonly rateLimits: RateLimitCounts
   /** By table. */
   readonly limiterKeys: Readonly<Record<string, number>>
   /** By kid. */
@@ -226,6 +229,7 @@ export function exposition(counted: RequestMetrics, readings: Readings): string 
     ...by('gateway_in_flight_requests', 'service', readings.inFlight),
     ...by('gateway_stray_bytes_total', 'service', readings.strayBytes),
     ...by('gateway_limiter_keys', 'table', readings.limiterKeys),
+    ...rateLimitLines(readings.rateLimits),
     ...by('gateway_tokens_verified_total', 'kid', readings.tokensVerified),
     ...by('gateway_sessions', 'kind', readings.sessions),
     ...one('gateway_sessions_started_total', readings.sessionsStarted),
