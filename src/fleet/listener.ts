@@ -2,14 +2,18 @@
  * How does the limits service read from callers? By an HTTP/1.1 server with a strict parser and small bounds, which answers bytes that
  * are no request behind the answers to the requests before them.
  */
-import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http'
-import type { ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import type { ListenOptions, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { codeOf } from '../answers/errors.ts'
 import { endIdle, trackSockets, type OpenConnections } from '../http/idle-connections.ts'
 import { responseOn, stopAccepting } from '../http/node-internals.ts'
-import type { LimitErrorCode } from './limit-errors.ts'
 
 /** Connections that may be open at once. Further ones are closed when they arrive. */
 const MAX_CONNECTIONS = 1024
@@ -31,6 +35,9 @@ const LINGER_MS = 2000
 
 /** How often draining looks whether everything has ended, in milliseconds. */
 const DRAIN_STEP_MS = 50
+
+/** What may be wrong with bytes that are no request. */
+export type BrokenCode = 'bad-request' | 'headers-too-large' | 'request-timeout'
 
 /** What a test can make shorter. */
 export interface ListenerTimes {
@@ -98,7 +105,7 @@ export class Listener {
    * Ends a connection on which something came that is no request, once the requests before it are answered.
    * @param answerOf gives the last answer
    */
-  breakOff(error: Error, socket: Socket, answerOf: (code: LimitErrorCode) => string): void {
+  breakOff(error: Error, socket: Socket, answerOf: (code: BrokenCode) => string): void {
     if (this.#lastAnswers.has(socket)) return // Node reports an error for every packet behind the first bad one
     const reason = codeOf(error)
     if (reason === 'ECONNRESET' || !socket.writable) {
@@ -152,7 +159,7 @@ export class Listener {
   }
 }
 
-const CLIENT_ERRORS: Readonly<Record<string, LimitErrorCode>> = {
+const CLIENT_ERRORS: Readonly<Record<string, BrokenCode>> = {
   HPE_HEADER_OVERFLOW: 'headers-too-large',
   ERR_HTTP_REQUEST_TIMEOUT: 'request-timeout',
 }

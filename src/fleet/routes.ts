@@ -1,7 +1,6 @@
 /** Which requests reach the acts of the limits service? Those of a caller who may ask, for a policy that there is, in the form that it takes. */
 import { randomUUID } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import { answerText, type Answer } from '../answers/problem.ts'
@@ -16,7 +15,7 @@ import type { Callers } from './callers.ts'
 import type { LimitsCounts } from './counts.ts'
 import type { InsuredStore } from './insured-store.ts'
 import { LimitError, type LimitErrorCode } from './limit-errors.ts'
-import { Listener, type ListenerTimes } from './listener.ts'
+import { Listener, type BrokenCode, type ListenerTimes } from './listener.ts'
 import type { RefusalLog } from './refusal-log.ts'
 import {
   askedInBody,
@@ -63,7 +62,7 @@ export async function makeWayIn(
       return made.listener.server
     },
     clientErrorHandler: (error, socket) => {
-      made.listener?.breakOff(error, socket as Socket, (code) => lastAnswer(parts, code))
+      made.listener?.breakOff(error, socket, (code) => lastAnswer(parts, code))
     },
     rewriteUrl: ({ url = '' }) => readTarget(url)?.path ?? '/', // so the router reads no escapes and no hosts
     genReqId: () => randomUUID(),
@@ -78,12 +77,10 @@ export async function makeWayIn(
   return { listener: made.listener, app }
 }
 
-function lastAnswer({ counts, refusals }: RouteParts, code: LimitErrorCode): string {
+function lastAnswer({ counts, refusals }: RouteParts, code: BrokenCode): string {
   counts.errors[code]++
   refusals.add(code)
-  return answerText(
-    problem(randomUUID(), { code, detail: DETAILS[code] ?? DETAILS['bad-request'] }),
-  )
+  return answerText(problem(randomUUID(), { code, detail: DETAILS[code] }))
 }
 
 /** What is said where nobody knows more. */
