@@ -2,7 +2,7 @@
  * How is a Redis asked that many processes share? Each answer comes within two seconds, or not at all: a connection that has fallen
  * silent is replaced. Nothing is queued while there is none.
  */
-import type { RedisClientType } from '@redis/client'
+import type { createClient, RedisClientType } from '@redis/client'
 
 /** How long an answer may take, in milliseconds. */
 const ANSWER_MS = 2000
@@ -13,13 +13,21 @@ const MAX_RETRY_MS = 2000
 /** There is no answer, or it is an error. `cause` is what Redis or the system says. */
 export class RedisAwayError extends Error {}
 
-/** A connection to Redis. The client is loaded when the first one is opened, because most processes have no Redis. */
+/** A client, which connects again and again for as long as it is wanted. */
+interface Line {
+  readonly client: RedisClientType
+  /** Fulfilled when the first attempt to connect is over, however it ended. */
+  readonly tried: Promise<unknown>
+  /** Why there is no connection, as Redis or the system says. */
+  problem: unknown
+  /** Since when there is a connection on which Redis has not greeted yet, by the clock of `performance`; undefined otherwise. */
+  ungreetedSince: number | undefined
+}
+
+/** A connection to Redis. The client is loaded for the first question, because most processes have no Redis. */
 export class RedisConnection {
   readonly #url: string
-  #client: RedisClientType | undefined
-  #opening: Promise<RedisClientType> | undefined
-  /** Why there is no connection, as Redis or the system says. */
-  #problem: unknown
+  #line: Line | undefined
   #isClosed = false
 
   /** @param url `redis://…` or `rediss://…`. It may hold a password and is never logged. */
@@ -32,22 +40,22 @@ export class RedisConnection {
    * @throws {RedisAwayError}
    */
   async ask<Answer>(ask: (client: RedisClientType) => Promise<Answer>): Promise<Answer> {
+    const { createClient: create } = await import('@redis/client')
     if (this.#isClosed) throw new RedisAwayError('closed')
-    this.#opening ??= this.#open()
-    const client = await this.#opening
+    let line: Line | undefined
     let timer: NodeJS.Timeout | undefined
     try {
+      if (hasFallenSilent(this.#line)) this.#drop(this.#line)
+      const { client, tried } = (line = this.#line ??= open(this.#url, create))
       const late = new Promise<never>((_resolve, reject) => {
         timer = setTimeout(() => {
           reject(new Error(`no answer within ${ANSWER_MS} ms`))
-          this.#drop(client) // perhaps it is gone for good, and TCP has not noticed
+          this.#drop(line) // perhaps it is gone for good, and TCP has not noticed
         }, ANSWER_MS)
       })
-      return await Promise.race([ask(client), late])
+      return await Promise.race([tried.then(() => ask(client)), late])
     } catch (cause) {
-      throw new RedisAwayError('the store does not answer', {
-        cause: client.isReady ? cause : (this.#problem ?? cause),
-      })
+      throw new RedisAwayError('the store does not answer', { cause: line?.problem ?? cause })
     } finally {
       clearTimeout(timer)
     }
@@ -56,40 +64,49 @@ export class RedisConnection {
   /** Ends the connection, and what is under way with it. */
   close(): void {
     this.#isClosed = true
-    this.#drop(this.#client)
+    this.#drop(this.#line)
   }
 
-  /** Opens a connection, which is tried again for as long as it is wanted. */
-  async #open(): Promise<RedisClientType> {
-    const { createClient } = await import('@redis/client')
-    const client: RedisClientType = createClient({
-      url: this.#url,
-      disableOfflineQueue: true,
-      commandsQueueMaxLength: 10_000,
-      socket: {
-        connectTimeout: ANSWER_MS,
-        reconnectStrategy: (tries) => Math.min(MAX_RETRY_MS, 50 * 2 ** tries) * Math.random(),
-      },
-    })
-    client.on('error', (error: unknown) => {
-      this.#problem = error
-    })
-    client.on('ready', () => {
-      this.#problem = undefined
-    })
-    this.#client = client
-    const connected = client.connect().then(ignore, ignore) // its errors were heard above
-    // The first question waits for the first attempt.
-    await Promise.race([connected, new Promise((resolve) => void client.once('error', resolve))])
-    return client
+  #drop(line: Line | undefined): void {
+    if (line === undefined || line !== this.#line) return
+    this.#line = undefined
+    if (line.client.isOpen) line.client.destroy()
   }
+}
 
-  #drop(client: RedisClientType | undefined): void {
-    if (client === undefined || client !== this.#client) return
-    this.#client = undefined
-    this.#opening = undefined
-    if (client.isOpen) client.destroy()
+function open(url: string, create: typeof createClient): Line {
+  const client: RedisClientType = create({
+    url,
+    disableOfflineQueue: true,
+    commandsQueueMaxLength: 10_000,
+    socket: {
+      connectTimeout: ANSWER_MS,
+      reconnectStrategy: (tries) => Math.min(MAX_RETRY_MS, 50 * 2 ** tries) * Math.random(),
+    },
+  })
+  const failed = new Promise((resolve) => void client.once('error', resolve))
+  const line: Line = {
+    client,
+    tried: Promise.race([client.connect().then(ignore, ignore), failed]),
+    problem: undefined,
+    ungreetedSince: undefined,
   }
+  client.on('connect', () => {
+    line.ungreetedSince = performance.now()
+  })
+  client.on('ready', () => {
+    line.problem = line.ungreetedSince = undefined
+  })
+  client.on('error', (error: unknown) => {
+    line.problem = error
+    line.ungreetedSince = undefined
+  })
+  return line
+}
+
+/** Whether Redis was reached and has not greeted for as long as an answer may take. The client itself would wait for ever. */
+function hasFallenSilent(line: Line | undefined): boolean {
+  return line?.ungreetedSince !== undefined && performance.now() - line.ungreetedSince > ANSWER_MS
 }
 
 function ignore(): void {}
