@@ -15,6 +15,7 @@ import type { Parts } from '../src/parts.ts'
 import type { ClientFinder } from '../src/request/client-finder.ts'
 import { ownOrigin, verifiedPrincipal, type Exchange } from '../src/request/exchange.ts'
 import { stage } from '../src/request/stage.ts'
+import type { RateLimitCounts } from '../src/observe/rate-limit-metrics.ts'
 import type { Client } from '../src/http/address.ts'
 import { fieldLines } from '../src/http/fields.ts'
 import { isOfOwnPage } from '../src/rules/origin.ts'
@@ -42,6 +43,7 @@ export class RequestBudgets {
   readonly #addresses: SlidingWindowLimiter
   readonly #sessions: SlidingWindowLimiter
   readonly #tokens: SlidingWindowLimiter
+  readonly #counts: RateLimitCounts
   readonly #clients: ClientFinder
   readonly #passwords = new PasswordTries()
 
@@ -49,27 +51,29 @@ export class RequestBudgets {
     addressBudgets,
     sessionBudgets,
     tokenBudgets,
+    rateLimits,
     clients,
-  }: Pick<Parts, 'addressBudgets' | 'sessionBudgets' | 'tokenBudgets' | 'clients'>) {
+  }: Pick<Parts, 'addressBudgets' | 'sessionBudgets' | 'tokenBudgets' | 'rateLimits' | 'clients'>) {
     this.#addresses = addressBudgets
     this.#sessions = sessionBudgets
     this.#tokens = tokenBudgets
+    this.#counts = rateLimits
     this.#clients = clients
   }
 
   /** Takes one from the budget of the request's client address. @returns the refusal when nothing was left */
   spendAddress(request: FastifyRequest): GatewayError | undefined {
-    return note(request, 'address', this.#addresses, this.#takeFromAddress(request))
+    return this.#note(request, 'address', this.#addresses, this.#takeFromAddress(request))
   }
 
   /** Takes one from the budget of a session. @returns the refusal when nothing was left */
   spendSession(request: FastifyRequest, sessionId: string): GatewayError | undefined {
-    return note(request, 'session', this.#sessions, this.#sessions.take(sessionId))
+    return this.#note(request, 'session', this.#sessions, this.#sessions.take(sessionId))
   }
 
   /** Takes one from the budget of an API token that has a rate of its own. @returns the refusal when nothing was left */
   spendToken(request: FastifyRequest, { id }: ApiToken, rate: number): GatewayError | undefined {
-    return note(request, 'token', this.#tokens, this.#tokens.take(id, id, 1, rate), rate)
+    return this.#note(request, 'token', this.#tokens, this.#tokens.take(id, id, 1, rate), rate)
   }
 
   /** Takes one from the budget of the address for a request that was refused before this stage counted it. */
@@ -114,7 +118,7 @@ export class RequestBudgets {
       exchange.isPaidByAddress ? undefined : budget,
     )
     if (attempt === undefined && borrowed !== undefined)
-      return note(request, 'address', addresses, borrowed.result)
+      return this.#note(request, 'address', addresses, borrowed.result)
     exchange.passwordTry = attempt
     return undefined
   }
@@ -126,6 +130,30 @@ export class RequestBudgets {
 
   #clientOf({ exchange, raw }: FastifyRequest): Client {
     return exchange.client ?? this.#clients.findOrPeer(raw)
+  }
+
+  /** Notes what was taken from a budget, for the response's fields and the metrics. @returns the refusal when it was too much */
+  #note(
+    { exchange }: FastifyRequest,
+    policy: 'address' | 'session' | 'token',
+    limiter: SlidingWindowLimiter,
+    result: RateLimiterRes,
+    limit = limiter.limit,
+  ): GatewayError | undefined {
+    exchange.counted = true
+    exchange.isPaidByAddress = policy === 'address'
+    const [left, rule] = rateLimitFields([budgetWindow(policy, limiter, result, limit)])
+    const session = verifiedPrincipal(exchange)?.apiToken?.session
+    exchange.budgetFields =
+      session !== undefined && session.endsAt - session.lastSeenAt < EXPIRY_NOTICE_MS
+        ? ['RateLimit', left, 'RateLimit-Policy', rule, EXPIRY_FIELD, httpDate(session.endsAt)]
+        : ['RateLimit', left, 'RateLimit-Policy', rule]
+    if (result.consumedPoints <= limit) {
+      this.#counts.allow(policy)
+      return undefined
+    }
+    this.#counts.refuse(policy, [limiter.windowMs / 1000])
+    return tooMany(result)
   }
 }
 
@@ -178,25 +206,6 @@ export default stage(
     }
   },
 )
-
-/** Notes what was taken from a budget, for the response's fields. @returns the refusal when it was too much */
-function note(
-  { exchange }: FastifyRequest,
-  policy: 'address' | 'session' | 'token',
-  limiter: SlidingWindowLimiter,
-  result: RateLimiterRes,
-  limit = limiter.limit,
-): GatewayError | undefined {
-  exchange.counted = true
-  exchange.isPaidByAddress = policy === 'address'
-  const [left, rule] = rateLimitFields([budgetWindow(policy, limiter, result, limit)])
-  const session = verifiedPrincipal(exchange)?.apiToken?.session
-  exchange.budgetFields =
-    session !== undefined && session.endsAt - session.lastSeenAt < EXPIRY_NOTICE_MS
-      ? ['RateLimit', left, 'RateLimit-Policy', rule, EXPIRY_FIELD, httpDate(session.endsAt)]
-      : ['RateLimit', left, 'RateLimit-Policy', rule]
-  return result.consumedPoints > limit ? tooMany(result) : undefined
-}
 
 /** For how long before an API token expires its responses say so, in milliseconds: 14 days. */
 const EXPIRY_NOTICE_MS = 14 * 86_400_000

@@ -14,6 +14,7 @@ import { EventLoopDelay } from './observe/event-loop.ts'
 import type { Log } from './observe/log.ts'
 import { FactorLog } from './observe/factor-log.ts'
 import { RequestMetrics } from './observe/metrics.ts'
+import { RateLimitCounts } from './observe/rate-limit-metrics.ts'
 import { Decisions } from './observe/recent.ts'
 import { StrayBytesLog } from './observe/stray-bytes.ts'
 import { ClientFinder } from './request/client-finder.ts'
@@ -62,6 +63,8 @@ export interface Parts {
   readonly sessionBudgets: SlidingWindowLimiter
   /** Budgets of the API tokens that have a rate of their own. */
   readonly tokenBudgets: SlidingWindowLimiter
+  /** What the three decided. */
+  readonly rateLimits: RateLimitCounts
   /** Where refusals wait, so that they do not delay requests that may pass. */
   readonly waitingRoom: WaitingRoom
   /** Checks everything under way twice a second. */
@@ -173,6 +176,11 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
       windowSeconds: TOKEN_WINDOW_SECONDS,
       capacity: MAX_API_TOKENS,
     }),
+    rateLimits: new RateLimitCounts([
+      { name: 'address', windows: [{ points: config.rateLimit, seconds: windowSeconds }] },
+      { name: 'session', windows: [{ points: config.sessionRateLimit, seconds: windowSeconds }] },
+      { name: 'token', windows: [{ seconds: TOKEN_WINDOW_SECONDS }] },
+    ]),
     waitingRoom: new WaitingRoom((error) => logger.error({ err: error }, 'a refusal failed')),
     watchdog,
     services,

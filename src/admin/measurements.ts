@@ -11,6 +11,7 @@ export function renderMetrics(parts: Parts): string {
     terminals: parts.terminals.lastCounts(),
     inFlight: byService((name) => parts.services[name].inFlight),
     strayBytes: byService((name) => parts.services[name].pool.strayBytes),
+    rateLimits: parts.rateLimits,
     limiterKeys: {
       addresses: parts.addressBudgets.size,
       sessions: parts.sessionBudgets.size,

@@ -12,6 +12,7 @@ import {
   type SettingSource,
 } from '../config/load.ts'
 import type { Setting } from '../config/setting.ts'
+import { LIMITS_PREFIX, LIMITS_SETTINGS, nearestLimitsVariable } from '../config/limits-settings.ts'
 import { LINK_PREFIX, LINK_SETTINGS } from '../config/link-settings.ts'
 import { nearestName } from '../config/nearest.ts'
 import { RELAY_PREFIX, RELAY_SETTINGS } from '../config/relay-settings.ts'
@@ -109,6 +110,11 @@ const OTHERS: ReadonlyArray<{
     prefix: VAULT_PREFIX,
     settings: Object.values<Setting<unknown>>(VAULT_SETTINGS),
     nearest: nearestVaultVariable,
+  },
+  {
+    prefix: LIMITS_PREFIX,
+    settings: Object.values<Setting<unknown>>(LIMITS_SETTINGS),
+    nearest: nearestLimitsVariable,
   },
   programWith(LINK_PREFIX, Object.values<Setting<unknown>>(LINK_SETTINGS)),
   programWith(RELAY_PREFIX, Object.values<Setting<unknown>>(RELAY_SETTINGS)),

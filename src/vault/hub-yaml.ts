@@ -1,21 +1,16 @@
-/**
- * What does HUB.yaml say about the vault? Its id, and whether other workspaces of the owner may use it. The file is read strictly: as
- * plain YAML 1.2 without anything that makes a text mean more than it shows, and whatever is not known is a problem, because a misspelt
- * key would else leave its default in force.
- */
+/** What does HUB.yaml say about the vault? Its id, and whether other workspaces of the owner may use it. The file is read strictly. */
+import { isAlias, isScalar, type ParsedNode } from 'yaml'
 import {
-  Composer,
-  isAlias,
-  isMap,
-  isScalar,
-  LineCounter,
-  Parser,
-  type CST,
-  type ParsedNode,
-} from 'yaml'
-import { printable } from '../answers/printable.ts'
-import { ConfigError } from '../config/load.ts'
-import { nearestName } from '../config/nearest.ts'
+  groupsOf,
+  hintAmong,
+  nearest,
+  readStrictYaml,
+  refuseAgain,
+  refuseUnknown,
+  wordsFor,
+  type Place,
+  type Report,
+} from '../config/strict-yaml.ts'
 import { SHARED_KEY } from './workspace-grants.ts'
 
 /** What the file says about the vault. */
@@ -25,19 +20,6 @@ export interface HubConfig {
   /** `privacy.vault_shared_across_workspaces`. Default: false. */
   readonly sharedAcrossWorkspaces: boolean
 }
-
-/** The largest file, in bytes. */
-const MAX_BYTES = 64 * 1024
-
-/** How many mappings and lists may stand inside each other. The keys that are known need two. */
-const MAX_DEPTH = 16
-
-/** How many problems are told. */
-const MAX_PROBLEMS = 20
-
-/** The longest text of a file, and the longest message of the parser, that a problem repeats, in characters. */
-const MAX_QUOTED = 64
-const MAX_MESSAGE = 200
 
 const ID = 'vault.id'
 const SHARED = SHARED_KEY
@@ -50,164 +32,14 @@ const SECTIONS: readonly string[] = KNOWN.map((path) => path.slice(0, path.index
 const VAULT_ID = /^[A-Za-z0-9._-]{1,64}$/
 
 /**
- * Characters that YAML does not take, or that an editor shows in another place or on another line than the parser reads them: controls,
- * carriage returns alone, line separators, byte order marks inside the text, and those that turn the direction round.
- */
-const REFUSED =
-  /\r(?!\n)|(?![\t\n\r])\p{Cc}|[\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]/u
-
-/** Tokens that make a text mean more than it shows, and what is said of them. */
-const REFUSED_TOKENS: Partial<Record<CST.Token['type'], string>> = {
-  alias: 'an alias (*name) is not taken: write the value itself',
-  anchor: 'an anchor (&name) is not taken, because no alias is',
-  tag: 'a tag (!name) is not taken: what a value is shows in the value',
-  directive: 'a directive (%name) is not taken: the file is YAML 1.2 without one',
-}
-
-/** The problem of a key that is a list or a mapping. The parser's own message speaks of its options. */
-const ODD_KEY = 'only a text is taken as a key'
-
-/**
  * Reads HUB.yaml.
  * @param bytes the whole file, in UTF-8
  * @param name what the problems call the file
  * @throws {ConfigError} with every problem, each with its line as far as it has one
  */
 export function readHubYaml(bytes: Uint8Array, name = 'HUB.yaml'): HubConfig {
-  const report = new Report(name)
-  const text = textOf(bytes, report)
-  const root = rootOf(tokensOf(text, report), text.length, report)
+  const { root, report } = readStrictYaml(bytes, name)
   return configOf(root, report)
-}
-
-/** The problems of a file. */
-class Report {
-  readonly #name: string
-  readonly #lines = new LineCounter()
-  readonly #problems: Array<{ readonly offset: number; readonly text: string }> = []
-
-  constructor(name: string) {
-    this.#name = name
-  }
-
-  /** Finds the lines of the file's text. */
-  countLines(text: string): void {
-    this.#lines.addNewLine(0)
-    for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1))
-      this.#lines.addNewLine(at + 1)
-  }
-
-  /** @param offset where it is, in characters from the beginning; undefined for a problem without a place */
-  add(offset: number | undefined, text: string): void {
-    this.#problems.push({ offset: offset ?? Infinity, text })
-  }
-
-  lineOf(offset: number): number {
-    return this.#lines.linePos(offset).line
-  }
-
-  /** @throws {ConfigError} when there are problems */
-  end(): void {
-    if (this.#problems.length === 0) return
-    const told = this.#problems
-      .toSorted((a, b) => (a.offset === b.offset ? 0 : a.offset - b.offset))
-      .slice(0, MAX_PROBLEMS)
-      .map(({ offset, text }) =>
-        offset === Infinity
-          ? `${this.#name}: ${text}`
-          : `${this.#name} line ${this.lineOf(offset)}: ${text}`,
-      )
-    const more = this.#problems.length - told.length
-    throw new ConfigError(more === 0 ? told : [...told, `${this.#name}: and ${more} more problems`])
-  }
-}
-
-/** The text of the file. @throws {ConfigError} when it is too long, is not UTF-8, or has a character that is refused */
-function textOf(bytes: Uint8Array, report: Report): string {
-  if (bytes.length > MAX_BYTES)
-    report.add(undefined, `the file has ${bytes.length} bytes, and ${MAX_BYTES} are the most`)
-  report.end()
-  let text = ''
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes) // without a byte order mark at its beginning
-  } catch {
-    report.add(undefined, 'the file is not UTF-8: save it as UTF-8')
-  }
-  report.countLines(text)
-  const found = REFUSED.exec(text)
-  if (found !== null) {
-    const code = (found[0].codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, '0')
-    report.add(found.index, `the character U+${code} is not taken`)
-  }
-  report.end()
-  return text
-}
-
-/**
- * The tokens of the file. They are looked through before anything is made of them: without a recursion, so that no nesting is too deep
- * for it.
- * @throws {ConfigError} when they are nested too deep
- */
-function tokensOf(text: string, report: Report): readonly CST.Token[] {
-  const tokens = [...new Parser().parse(text)]
-  const waiting = tokens.map((token): readonly [CST.Token, number] => [token, 0])
-  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-    const [token, above] = next
-    const depth = above + ('items' in token ? 1 : 0)
-    if (depth > MAX_DEPTH) {
-      report.add(token.offset, `more than ${MAX_DEPTH} mappings and lists stand inside each other`)
-      report.end()
-    }
-    const refusal = REFUSED_TOKENS[token.type]
-    if (refusal !== undefined) report.add(token.offset, refusal)
-    for (const part of partsOf(token)) waiting.push([part, depth])
-  }
-  return tokens
-}
-
-/** The tokens inside a token. */
-function partsOf(token: CST.Token): CST.Token[] {
-  if ('items' in token)
-    return token.items.flatMap(({ start, key, sep = [], value }) =>
-      [...start, key, ...sep, value].filter((part) => part !== null && part !== undefined),
-    )
-  if ('props' in token) return token.props
-  if (token.type !== 'document') return []
-  return token.value === undefined ? token.start : [...token.start, token.value]
-}
-
-/** What the one document of the file has. @throws {ConfigError} when the file is not YAML */
-function rootOf(
-  tokens: readonly CST.Token[],
-  length: number,
-  report: Report,
-): ParsedNode | undefined {
-  const composer = new Composer({
-    version: '1.2',
-    schema: 'core',
-    stringKeys: true,
-    uniqueKeys: false, // the parser compares each key with all before it; groupsOf looks them up
-  })
-  let root: ParsedNode | undefined
-  let hasOne = false
-  let isYaml = true
-  for (const { contents, errors, range } of composer.compose(tokens, true, length)) {
-    if (hasOne) {
-      report.add(range[0], 'a second document (---) begins here: the file is one document')
-      isYaml = false
-      break
-    }
-    hasOne = true
-    root = contents ?? undefined
-    if (errors.length > 0) isYaml = false
-    for (const { code, pos, message } of errors)
-      report.add(
-        pos[0],
-        code === 'NON_STRING_KEY' ? ODD_KEY : `not YAML: ${quoted(message, MAX_MESSAGE)}`,
-      )
-  }
-  if (!isYaml) report.end() // its keys are not known
-  return root
 }
 
 /** What the keys say. @throws {ConfigError} */
@@ -229,7 +61,7 @@ function placesOf(
   const found = new Map<string, readonly Place[]>()
   for (const [section, places] of groupsOf(root, '', report)) {
     if (!SECTIONS.includes(section)) {
-      refuseUnknown(section, '', places, report)
+      refuseUnknown({ name: section, inside: '', hint: hintFor(section, '') }, places, report)
       continue
     }
     refuseAgain(section, places, report)
@@ -237,74 +69,20 @@ function placesOf(
     for (const [name, inside] of groupsOf(places[0]?.value, section, report)) {
       const path = `${section}.${name}`
       if (known.includes(path)) {
-        refuseAgain(path, inside, report)
+        refuseAgain(path, inside, report, path === SHARED ? whyOpposite : undefined)
         found.set(path, inside)
-      } else refuseUnknown(name, section, inside, report)
+      } else refuseUnknown({ name, inside: section, hint: hintFor(name, section) }, inside, report)
     }
   }
   return found
 }
 
-/** Where a key stands, and its value. */
-interface Place {
-  readonly offset: number
-  /** Undefined where a key stands alone, as in `{id}`. */
-  readonly value: ParsedNode | undefined
-}
-
-/**
- * The keys of a mapping, each with all its places. Anything but a mapping is a problem, unless nothing is there.
- * @param path of the mapping; empty for the whole file
- */
-function groupsOf(
-  node: ParsedNode | undefined,
-  path: string,
-  report: Report,
-): ReadonlyMap<string, readonly Place[]> {
-  const groups = new Map<string, Place[]>()
-  if (node === undefined || isEmpty(node)) return groups
-  if (!isMap(node)) {
-    const what = path === '' ? 'the file' : path
-    report.add(node.range[0], `${what} takes names with values, and has ${wordsFor(node)}`)
-    return groups
-  }
-  for (const { key, value } of node.items) {
-    const name = isScalar(key) ? String(key.value) : ''
-    const place: Place = { offset: key.range[0], value: value ?? undefined }
-    const places = groups.get(name)
-    if (places === undefined) groups.set(name, [place])
-    else places.push(place)
-  }
-  return groups
-}
-
-function refuseAgain(path: string, [first, ...others]: readonly Place[], report: Report): void {
-  if (first === undefined) return
-  const line = report.lineOf(first.offset)
-  for (const { offset, value } of others) {
-    const isSample = path === SHARED && isOpposite(first.value, value)
-    const why = isSample ? ', because the sample of HUB.yaml gives both true and false' : ''
-    report.add(offset, `${path} is on line ${line} too${why}: delete one of the two`)
-  }
-}
-
-/** Whether one value is true, and the other one false. */
-function isOpposite(one: ParsedNode | undefined, other: ParsedNode | undefined): boolean {
-  const values = [one, other].map((node) => (isScalar(node) ? node.value : undefined))
+/** Why the key stands twice, when one value is true, and the other one false. */
+function whyOpposite(one: Place, other: Place): string {
+  const values = [one, other].map(({ value }) => (isScalar(value) ? value.value : undefined))
   return values.includes(true) && values.includes(false)
-}
-
-function refuseUnknown(
-  name: string,
-  section: string,
-  places: readonly Place[],
-  report: Report,
-): void {
-  const shown = name === '' ? '""' : quoted(name)
-  const path = section === '' ? shown : `${section}.${shown}`
-  const hint =
-    name === '<<' ? 'keys are not merged, so write them themselves' : hintFor(name, section)
-  for (const { offset } of places) report.add(offset, `${path} is not known; ${hint}`)
+    ? ', because the sample of HUB.yaml gives both true and false'
+    : ''
 }
 
 /** Which name was meant: one of the same mapping, or else one of another. */
@@ -312,16 +90,10 @@ function hintFor(name: string, section: string): string {
   const siblings =
     section === '' ? SECTIONS : KNOWN.filter((path) => path.startsWith(`${section}.`)).map(lastOf)
   const isMeant = (path: string) => name === path || nearest(name, [lastOf(path)]) !== undefined
-  const sibling = KNOWN.includes(name) ? undefined : nearest(name, siblings)
-  if (sibling !== undefined) return `did you mean ${sibling}?`
+  const isSibling = !KNOWN.includes(name) && nearest(name, siblings) !== undefined
   const elsewhere = KNOWN.find(isMeant)
-  if (elsewhere === undefined) return `known here: ${siblings.join(', ')}`
+  if (isSibling || elsewhere === undefined) return hintAmong(name, siblings)
   return `did you mean ${lastOf(elsewhere)} inside of ${elsewhere.slice(0, elsewhere.indexOf('.'))}?`
-}
-
-/** A known name with few changes: in a short one, fewer. */
-function nearest(name: string, names: readonly string[]): string | undefined {
-  return nearestName(name, names, Math.min(3, Math.floor(name.length / 2)))
 }
 
 function lastOf(path: string): string {
@@ -346,25 +118,4 @@ function sharedIn({ offset, value: node }: Place, report: Report): boolean {
   if (typeof value === 'boolean') return value
   report.add(node?.range[0] ?? offset, `${SHARED} takes true or false, and has ${wordsFor(node)}`)
   return false
-}
-
-function isEmpty(node: ParsedNode): boolean {
-  return isAlias(node) || (isScalar(node) && node.value === null)
-}
-
-/** What a value is, as the object of a sentence. */
-function wordsFor(node: ParsedNode | undefined): string {
-  if (node === undefined) return 'no value'
-  if (isMap(node)) return 'names with values'
-  if (!isScalar(node)) return 'a list'
-  const { value, source } = node
-  if (value === null) return 'no value'
-  if (typeof value === 'string') return `the text "${quoted(value)}"`
-  return `the ${typeof value} ${quoted(source)}`
-}
-
-/** A text of the file, short and without what controls a terminal. */
-function quoted(text: string, length = MAX_QUOTED): string {
-  const shown = printable(text.slice(0, length))
-  return text.length > length ? `${shown}…` : shown
 }
