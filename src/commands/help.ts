@@ -1,5 +1,6 @@
 /** What does `help` print? A text that is generated from the declarations of commands and settings, so that it stays true. */
 import { LINK_SETTINGS } from '../config/link-settings.ts'
+import { LIMITS_SETTINGS } from '../config/limits-settings.ts'
 import { RELAY_SETTINGS } from '../config/relay-settings.ts'
 import { SETTINGS } from '../config/settings.ts'
 import { TERMINALS_SETTINGS } from '../config/terminals-settings.ts'
@@ -339,6 +340,9 @@ ${settingsText(RELAY_SETTINGS)}
 
 Settings of the link
 ${settingsText(LINK_SETTINGS)}
+
+Settings of the limits service
+${settingsText(LIMITS_SETTINGS)}
 `
 }
 
