@@ -34,6 +34,7 @@ import signOutRoutes from '../routes/sign-out.ts'
 import { livePartsOf } from './admin/live-parts.ts'
 import { PageShell } from './answers/pages/shell.ts'
 import type { Config } from './config/load.ts'
+import { NO_SCHEMAS } from './http/no-schemas.ts'
 import { buildServer, MAX_HEADER_BYTES } from './http/server.ts'
 import type { Log } from './observe/log.ts'
 import { closeParts, makeParts, type Gateway } from './parts.ts'
@@ -163,13 +164,4 @@ export async function buildGateway(
 /** Fastify's logger. Only warnings pass, because Fastify's debug lines quote URLs, which may hold sign-in tokens. */
 function frameworkLogger({ logger }: Log): FastifyBaseLogger {
   return logger.child({}, { level: logger.level === 'silent' ? 'silent' : 'warn' })
-}
-
-/** Replaces Fastify's schema compilers, which it would load at the start although no route has a schema. */
-const NO_SCHEMAS = {
-  compilersFactory: { buildValidator: refuseSchema, buildSerializer: refuseSchema },
-}
-
-function refuseSchema(): never {
-  throw new Error('a route with a schema needs a compiler of schemas')
 }

@@ -101,6 +101,8 @@ async function run([asked = 'serve', ...args]: readonly string[]): Promise<numbe
       if (args.length > 0)
         throw new UsageError('relay takes no arguments; settings are RELAY_… variables')
       return (await import('./commands/relay.ts')).relay(process.env)
+    case 'limits':
+      return (await import('./commands/limits.ts')).limits(args, process.env, IO)
     case 'terminals':
       return (await import('./commands/terminals.ts')).terminals(args, process.env, IO)
     case 'terminal-credential':
@@ -206,7 +208,7 @@ function describeFailure(error: unknown): Failure {
   if (['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM'].includes(code))
     return { text: describeAddressFailure(code), exitCode: EXIT.unavailable }
   const isSetting =
-    error instanceof Error && /^(?:GATEWAY|LINK|TERMINALS|VAULT|RELAY)_/.test(message)
+    error instanceof Error && /^(?:GATEWAY|LIMITS|LINK|TERMINALS|VAULT|RELAY)_/.test(message)
   return { text: message, exitCode: isSetting ? EXIT.config : EXIT.failed }
 }
 

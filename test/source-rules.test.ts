@@ -46,12 +46,12 @@ t.test(
       onRequestPath(/\bconnect\b.*from 'node:net'|\.connect\(/),
       [
         'src/relay/link/target-connection.ts',
-        'src/relay/server/redis-store.ts',
         'src/services/can-connect.ts',
         'src/services/connection.ts',
+        'src/services/redis-connection.ts',
         'src/terminals/keeper/ttyd-link.ts',
       ],
-      'the link reaches its target, which is configured; asks the store of a relay; looks whether a service is up, and whether a stale socket of ours is alive; asks a service; and opens a shell at ttyd',
+      'the link reaches its target, which is configured; looks whether a service is up, and whether a stale socket of ours is alive; asks a service; asks the store of a relay or of limits; and opens a shell at ttyd',
     )
     t.same(
       onRequestPath(/\bnew \w*Socket\(/),
@@ -101,13 +101,13 @@ t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
     'stty for the terminal of remote, the program of vault exec, and what tells systemd; never by a request',
   )
   const elsewhere = /\beval\(|new Function\(|\bimport\((?!'(?:\.\.?\/)+[a-z/-]+\.ts'\))|\brequire\(/
-  const late = ['src/relay/server/redis-store.ts', 'src/terminals/keeper/screen.ts']
+  const late = ['src/services/redis-connection.ts', 'src/terminals/keeper/screen.ts']
   t.same(having(elsewhere), late)
   for (const { path, code } of FILES.filter((file) => late.includes(file.path)))
     t.notMatch(
       code.replace(/\bimport\('(?:@redis\/client|@xterm\/(?:headless|addon-unicode11))'\)/g, ''),
       elsewhere,
-      `${path} loads packages by name, when the first QR code is drawn, the first terminal opened, or nodes of a relay share a store`,
+      `${path} loads packages by name, when the first QR code is drawn, the first terminal opened, or many processes share a store`,
     )
 })
 
@@ -133,8 +133,13 @@ t.test('no signature is compared by code of ours: jose does it, in constant time
   )
   t.same(
     having(/timingSafeEqual/),
-    ['src/request/login.ts', 'src/terminals/keeper/digest.ts', 'src/vault/at-rest/key-tree.ts'],
-    'the state of a sign-in, the digest of an accepted password and the MAC of a file: no signatures',
+    [
+      'src/fleet/callers.ts',
+      'src/request/login.ts',
+      'src/terminals/keeper/digest.ts',
+      'src/vault/at-rest/key-tree.ts',
+    ],
+    'the digest of a token of callers, the state of a sign-in, the digest of an accepted password and the MAC of a file: no signatures',
   )
   t.same(having(/compactVerify\(/), ['src/identity/verifier.ts'])
   t.same(

@@ -110,8 +110,13 @@ export function errorFields({
   for (const [name, value] of Object.entries(extra ?? {}))
     for (const one of [value].flat()) fields.push(name, one)
   if (challenge !== undefined) fields.push('WWW-Authenticate', challenge)
-  if (retryAfter !== undefined) fields.push('Retry-After', String(retryAfter))
+  if (retryAfter !== undefined) fields.push(...retryAfterField(retryAfter))
   return fields
+}
+
+/** How long the client shall wait, as a header. */
+export function retryAfterField(seconds: number): string[] {
+  return ['Retry-After', String(seconds)]
 }
 
 function pageOf(
@@ -238,7 +243,11 @@ export function rawAnswer(
   requestId: string,
   extra?: GatewayError['headers'],
 ): string {
-  const { status, headers, body } = problemAnswer({ code, headers: extra }, { requestId })
+  return answerText(problemAnswer({ code, headers: extra }, { requestId }))
+}
+
+/** A response as the text of HTTP/1.1, the last one of its connection. */
+export function answerText({ status, headers, body }: Answer): string {
   const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`]
   for (let i = 0; i < headers.length; i += 2) lines.push(`${headers[i]}: ${headers[i + 1]}`)
   return `${lines.join('\r\n')}\r\nDate: ${new Date().toUTCString()}\r\nConnection: close\r\n\r\n${body}`

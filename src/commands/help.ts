@@ -210,6 +210,18 @@ export const COMMANDS = {
       'Ends with 0 when stopped, 1 after a second signal, 69 when the address is taken, 78 for a wrong setting.',
     ],
   },
+  limits: {
+    usage: 'limits [check]',
+    summary: 'run the limits of the control plane, such as workspaces that a user may provision',
+    details: [
+      'Without an argument it runs in the foreground. Its settings are LIMITS_… variables (docs/limits.md).',
+      'It needs no other part of the workspace. SIGHUP reads the tokens and the policies again.',
+      'SIGTERM or SIGINT lets requests end for LIMITS_DRAIN_SECONDS; a second one ends it at once.',
+      'check [--json]  check settings, tokens and policies, and print the policies; opens neither port nor store',
+      'Ends with 0 when stopped or sound, 1 after a second signal, 69 when the address or the folder is taken,',
+      '78 for a wrong setting or policy.',
+    ],
+  },
   link: {
     usage: 'link',
     summary: 'keep the workspace reachable for paired devices, through a relay that is not trusted',

@@ -11,6 +11,7 @@ import {
   type Metric,
 } from './exposition.ts'
 import type { FactorCount } from './factor-log.ts'
+import { Histogram } from './histogram.ts'
 import { RATE_LIMIT_METRICS, rateLimitLines, type RateLimitCounts } from './rate-limit-metrics.ts'
 import { STAGES, type Stage } from '../request/outcome.ts'
 import { ROUTE_WORDS, type RouteName } from '../rules/site-map.ts'
@@ -114,43 +115,6 @@ function keysOf<Name extends string>(record: Readonly<Record<Name, unknown>>): N
 
 function indexOf<Name extends string>(names: readonly Name[]): Readonly<Record<Name, number>> {
   return Object.fromEntries(names.map((name, i) => [name, i])) as Record<Name, number>
-}
-
-/** Counts observed values by upper bound, and sums them. */
-class Histogram {
-  readonly #bounds: readonly number[]
-  readonly #counts: number[]
-  #sum = 0
-
-  constructor(boundsMs: readonly number[]) {
-    this.#bounds = boundsMs
-    this.#counts = Array.from({ length: boundsMs.length + 1 }, () => 0)
-  }
-
-  observe(ms: number): void {
-    const bounds = this.#bounds
-    let bucket = 0
-    while (bucket < bounds.length && ms > (bounds[bucket] ?? 0)) bucket++
-    this.#counts[bucket] = (this.#counts[bucket] ?? 0) + 1
-    this.#sum += ms
-  }
-
-  /** The lines of one series; none before the first observation, so that unused routes cost no text. */
-  lines(name: MetricName, label: string): string[] {
-    const total = this.#counts.reduce((sum, count) => sum + count, 0)
-    if (total === 0) return []
-    let cumulative = 0
-    const buckets = this.#bounds.map((bound, i) => {
-      cumulative += this.#counts[i] ?? 0
-      return `${name}_bucket{${label},le="${bound / 1000}"} ${cumulative}`
-    })
-    return [
-      ...buckets,
-      `${name}_bucket{${label},le="+Inf"} ${total}`,
-      `${name}_sum{${label}} ${this.#sum / 1000}`,
-      `${name}_count{${label}} ${total}`,
-    ]
-  }
 }
 
 /** The counters that a request changes when it ends. */

@@ -4,9 +4,9 @@
  * process ends. With GATEWAY_HOT_RESTART the port keeper (port-keeper.ts) gets the signal and sends the message `stop`.
  */
 import { rmSync } from 'node:fs'
-import type { Socket } from 'node:net'
 import type { Operations } from '../admin/routes.ts'
-import { currentResponse, stopAccepting } from '../http/node-internals.ts'
+import { endIdle, trackSockets, type OpenConnections } from '../http/idle-connections.ts'
+import { stopAccepting } from '../http/node-internals.ts'
 import type { Log } from '../observe/log.ts'
 import type { Gateway } from '../parts.ts'
 import { endProcess, onStopSignals } from './ending.ts'
@@ -19,9 +19,6 @@ import { hasPortKeeper, type ToGateway } from './port-keeper.ts'
  * Stopping may take this long beyond the drain time, to save budgets, close connections and write log lines (milliseconds).
  */
 const STOP_MARGIN_MS = 2000
-
-/** A connection that has sent nothing for this long was opened in advance and has no request on its way (milliseconds). */
-const SILENT_MS = 250
 
 /** How often draining checks whether the requests in flight have ended, in milliseconds. */
 const DRAIN_STEP_MS = 50
@@ -60,7 +57,7 @@ export function stopOnSignals(
 export interface StopOptions {
   readonly gateway: Gateway
   readonly log: Log
-  readonly connections: Connections
+  readonly connections: OpenConnections
   /** The admin socket and the metrics port. */
   readonly operations: Operations
   /** The listener of the link; undefined when GATEWAY_LINK_SOCKET is not set. */
@@ -118,26 +115,11 @@ async function drainRequests({
   stopAccepting(server, onClosed)
   link?.stopAccepting(onClosed)
   while (performance.now() < deadline) {
-    if (![...connections.keys()].some(isFlushing)) server.closeIdleConnections()
-    // Node does not count a connection as idle that has not sent anything yet; browsers open such connections in advance.
-    const youngest = performance.now() - SILENT_MS
-    for (const [connection, since] of connections)
-      if (hasSentNothing(connection) && since < youngest) connection.destroy()
+    endIdle(server, connections)
     if (listeners === 0 && openSockets.size === 0) return
     await pause(DRAIN_STEP_MS)
   }
   destroyAll(gateway, connections)
-}
-
-/** Whether no byte of a request has come: of a device, nothing behind the line of the link. */
-function hasSentNothing({ bytesRead, linkPeer }: Socket): boolean {
-  return bytesRead === (linkPeer?.lineLength ?? 0)
-}
-
-/** Whether a response has ended whose bytes were not all sent to the client: Node takes such a connection for idle. */
-function isFlushing(connection: Socket): boolean {
-  const response = currentResponse(connection)
-  return response !== undefined && response.writableEnded && !response.writableFinished
 }
 
 /**
@@ -174,7 +156,7 @@ async function drainReplaced({
   destroyAll(gateway, connections)
 }
 
-function destroyAll({ parts }: Gateway, connections: Connections): void {
+function destroyAll({ parts }: Gateway, connections: OpenConnections): void {
   for (const connection of connections.keys()) connection.destroy()
   parts.openSockets.destroyAll()
 }
@@ -185,18 +167,7 @@ function pause(milliseconds: number): Promise<void> {
   })
 }
 
-/** Every open connection and when it was opened, upgraded connections included, which Node's server no longer tracks. */
-type Connections = ReadonlyMap<Socket, number>
-
 /** Records the connections of a gateway, from before it listens. One of the link is in from its first byte on. */
-export function trackConnections({ app }: Gateway, link?: LinkListener): Connections {
-  const connections = new Map<Socket, number>()
-  const note = (socket: Socket): void => {
-    if (connections.has(socket)) return
-    connections.set(socket, performance.now())
-    socket.once('close', () => connections.delete(socket))
-  }
-  app.server.on('connection', note)
-  link?.server.on('connection', note)
-  return connections
+export function trackConnections({ app }: Gateway, link?: LinkListener): OpenConnections {
+  return trackSockets(app.server, ...(link === undefined ? [] : [link.server]))
 }

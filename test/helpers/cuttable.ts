@@ -17,6 +17,8 @@ export interface Cuttable {
    * Neither side hears of it, nor of the end of the other one. New connections are relayed. @returns how many there were
    */
   freeze(): number
+  /** Forwards what is asked and no answers any more, on present connections. */
+  withhold(): void
   /** Refuses new connections, or accepts them again. Present ones are cut. */
   down(isDown: boolean): void
 }
@@ -78,6 +80,9 @@ export async function startCuttable(
         pair.far.unpipe(pair.near).pause()
       }
       return lines.length
+    },
+    withhold() {
+      for (const { near, far } of pairs) far.unpipe(near).resume()
     },
     down(yes) {
       isDown = yes

@@ -1,8 +1,8 @@
 /** How does a test use a real Redis? Debian's redis-server on a Unix socket, behind a port that the test can cut. */
 import { createClient } from '@redis/client'
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { startCuttable, type Cuttable } from './cuttable.ts'
@@ -19,11 +19,18 @@ const MOVED = /:moved:/
 
 /** A Redis that runs. */
 export interface TestRedis {
-  /** As RELAY_STORE_URL takes it. */
+  /** As RELAY_STORE_URL and LIMITS_STORE_URL take it. */
   readonly url: string
+  /** Of the process that runs now. */
   readonly pid: number
-  /** Between the relay and the Redis. */
+  /** Between the program and the Redis. */
   readonly wire: Cuttable
+  /** Does a command, past the wire. @returns what Redis answers */
+  does(...command: string[]): Promise<unknown>
+  /** Kills it, and waits for its end. */
+  kill(): Promise<void>
+  /** Starts it again, with what it has kept, and waits until it answers. */
+  startAgain(): Promise<void>
   /** Every claim with its value, past the wire. */
   all(): Promise<ReadonlyMap<string, string>>
   /** How long places stay where they were taken over, in milliseconds. */
@@ -40,19 +47,31 @@ export interface TestRedis {
   refuses(command: string | undefined): Promise<void>
 }
 
-/** Starts a Redis, which ends with the test. */
-export async function startRedis(t: Test): Promise<TestRedis> {
+/**
+ * Starts a Redis, which ends with the test.
+ * @param settings as its command line has them. By default it keeps nothing on the disk
+ */
+export async function startRedis(t: Test, settings: readonly string[] = []): Promise<TestRedis> {
   const folder = temporaryFolder(t)
   const path = join(folder, 'redis.sock')
-  const settings = ['--port', '0', '--unixsocket', path, '--save', '', '--dir', folder]
-  const child = spawn('redis-server', settings, { stdio: 'ignore' })
-  const ended = once(child, 'close')
-  t.teardown(async () => {
+  const all = ['--port', '0', '--unixsocket', path, '--save', '', '--dir', folder, ...settings]
+  let child: ChildProcess
+  let ended: Promise<unknown>
+  const start = () => {
+    child = spawn('redis-server', all, { stdio: 'ignore' })
+    ended = once(child, 'close')
+  }
+  const kill = async () => {
     child.kill('SIGKILL')
     await ended
+    rmSync(path, { force: true })
+  }
+  start()
+  t.teardown(kill)
+  const own = createClient({
+    socket: { path, tls: false, reconnectStrategy: 50 },
+    disableOfflineQueue: true,
   })
-  await until('redis-server listens', () => existsSync(path))
-  const own = createClient({ socket: { path, tls: false } })
   own.on('error', () => {})
   await own.connect()
   t.teardown(() => own.destroy())
@@ -60,8 +79,16 @@ export async function startRedis(t: Test): Promise<TestRedis> {
   t.teardown(() => wire.stop())
   return {
     url: `redis://127.0.0.1:${wire.port}`,
-    pid: child.pid ?? 0,
+    get pid() {
+      return child.pid ?? 0
+    },
     wire,
+    does: (...command) => own.sendCommand(command),
+    kill,
+    async startAgain() {
+      start()
+      await until('redis-server answers', () => own.ping())
+    },
     async all() {
       const keys = (await own.keys('*')).filter((key) => !MOVED.test(key))
       const values = await Promise.all(keys.map((key) => own.get(key)))

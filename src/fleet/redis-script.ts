@@ -1,0 +1,96 @@
+/**
+ * How does Redis decide? By one Lua script, which is one step for everybody else. A user of a policy is one key: a sorted set, in which
+ * the id of a grant has the time when it was taken as its score. Grants of one millisecond are in the order of their ids.
+ */
+
+/** The time of Redis in milliseconds since 1970, as an expression in Lua. */
+const REDIS_TIME =
+  "(function() local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end)()"
+
+/**
+ * How much longer than it counts a key is kept, in milliseconds. Redis reads its clock once for the script and once more for the age
+ * of a key: without this, a question would sometimes find a key too short by a millisecond, and write.
+ */
+const KEPT_LONGER_MS = 1000
+
+/**
+ * The script. It has one key and these arguments, of which rate-limiter-flexible gives the first four:
+ * 1. what to do: 1 takes a point, 0 looks, -1 gives one back;
+ * 2. the length of the longest window, in seconds;
+ * 3. the most points of a window;
+ * 4. the same as 2;
+ * 5. the id of the grant; empty for the youngest, and to look;
+ * 6. the points of a window, 7. its length in milliseconds, and so on for each window.
+ *
+ * It answers with
+ * 1. how many of the points (3) are gone where the fewest are left, and one more for a refusal: what the library compares with the points;
+ * 2. how many milliseconds it is until every window has room, or 0;
+ * 3. the time;
+ * 4. what became of it: `taken`, `repeated`, `refused`, `seen`, `returned` or `none`;
+ * 5. the grant that was given back, as its id and its time, or nothing;
+ * 6. the grants that count, as their ids and times, the oldest first.
+ *
+ * A question and a refusal write nothing, except where the clock went back or the policy has changed.
+ * @param clock the time in milliseconds, as an expression in Lua. Default: that of Redis
+ */
+export function limitScript(clock: string = REDIS_TIME): string {
+  return `
+local key, act, id = KEYS[1], tonumber(ARGV[1]), ARGV[5]
+local longest, points = ARGV[2] * 1000, tonumber(ARGV[3])
+local now = ${clock}
+
+local function after(time) return string.format('(%.0f', time) end
+
+-- What lies in the future was made now: the clock went back.
+for _, early in ipairs(redis.call('ZRANGEBYSCORE', key, after(now), '+inf')) do
+  redis.call('ZADD', key, now, early)
+end
+redis.call('ZREMRANGEBYSCORE', key, '-inf', now - longest)
+
+-- How many points are left where the fewest are, and how long it is until every window has room.
+local function room()
+  local left, wait = points, 0
+  for i = 6, #ARGV, 2 do
+    local most, since = tonumber(ARGV[i]), now - ARGV[i + 1]
+    local used = redis.call('ZCOUNT', key, after(since), '+inf')
+    left = math.min(left, math.max(0, most - used))
+    if used >= most then
+      -- Where more are used than there are points, room comes when the last one too many has left.
+      local leaves = redis.call('ZREVRANGE', key, most - 1, most - 1, 'WITHSCORES')
+      wait = math.max(wait, leaves[2] - since)
+    end
+  end
+  return left, wait
+end
+
+local outcome, gone = 'seen', {}
+if act > 0 then
+  if redis.call('ZSCORE', key, id) then outcome = 'repeated'
+  elseif room() == 0 then outcome = 'refused'
+  else
+    redis.call('ZADD', key, now, id)
+    outcome = 'taken'
+  end
+elseif act < 0 then
+  if id == '' then id = redis.call('ZREVRANGE', key, 0, 0)[1] or '' end
+  local at = redis.call('ZSCORE', key, id)
+  outcome = 'none'
+  if at then
+    redis.call('ZREM', key, id)
+    outcome, gone = 'returned', {id, at}
+  end
+end
+
+local grants = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+local youngest = grants[#grants]
+if youngest and redis.call('PTTL', key) < youngest + longest - now then
+  redis.call('PEXPIRE', key, longest + ${KEPT_LONGER_MS})
+end
+local left, wait = room()
+return {points - left + (outcome == 'refused' and 1 or 0), wait, now, outcome, gone, grants}`
+}
+
+/** Writes something as the script does, into a key that ends in a minute: whether it could, now. */
+export const PROBE_SCRIPT = `
+redis.call('ZADD', KEYS[1], 1, 'written')
+return redis.call('PEXPIRE', KEYS[1], 60000)`

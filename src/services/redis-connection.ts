@@ -1,0 +1,112 @@
+/**
+ * How is a Redis asked that many processes share? Each answer comes within two seconds, or not at all: a connection that has fallen
+ * silent is replaced. Nothing is queued while there is none.
+ */
+import type { createClient, RedisClientType } from '@redis/client'
+
+/** How long an answer may take, in milliseconds. */
+const ANSWER_MS = 2000
+
+/** The longest pause between two attempts to connect, in milliseconds. */
+const MAX_RETRY_MS = 2000
+
+/** There is no answer, or it is an error. `cause` is what Redis or the system says. */
+export class RedisAwayError extends Error {}
+
+/** A client, which connects again and again for as long as it is wanted. */
+interface Line {
+  readonly client: RedisClientType
+  /** Fulfilled when the first attempt to connect is over, however it ended. */
+  readonly tried: Promise<unknown>
+  /** Why there is no connection, as Redis or the system says. */
+  problem: unknown
+  /** Since when there is a connection on which Redis has not greeted yet, by the clock of `performance`; undefined otherwise. */
+  ungreetedSince: number | undefined
+}
+
+/** A connection to Redis. The client is loaded for the first question, because most processes have no Redis. */
+export class RedisConnection {
+  readonly #url: string
+  #line: Line | undefined
+  #isClosed = false
+
+  /** @param url `redis://…` or `rediss://…`. It may hold a password and is never logged. */
+  constructor(url: string) {
+    this.#url = url
+  }
+
+  /**
+   * Asks Redis. What was asked without an answer may have been done all the same.
+   * @throws {RedisAwayError}
+   */
+  async ask<Answer>(ask: (client: RedisClientType) => Promise<Answer>): Promise<Answer> {
+    const { createClient: create } = await import('@redis/client')
+    if (this.#isClosed) throw new RedisAwayError('closed')
+    let line: Line | undefined
+    let timer: NodeJS.Timeout | undefined
+    try {
+      if (hasFallenSilent(this.#line)) this.#drop(this.#line)
+      const { client, tried } = (line = this.#line ??= open(this.#url, create))
+      const late = new Promise<never>((_resolve, reject) => {
+        timer = setTimeout(() => {
+          reject(new Error(`no answer within ${ANSWER_MS} ms`))
+          this.#drop(line) // perhaps it is gone for good, and TCP has not noticed
+        }, ANSWER_MS)
+      })
+      return await Promise.race([tried.then(() => ask(client)), late])
+    } catch (cause) {
+      throw new RedisAwayError('the store does not answer', { cause: line?.problem ?? cause })
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** Ends the connection, and what is under way with it. */
+  close(): void {
+    this.#isClosed = true
+    this.#drop(this.#line)
+  }
+
+  #drop(line: Line | undefined): void {
+    if (line === undefined || line !== this.#line) return
+    this.#line = undefined
+    if (line.client.isOpen) line.client.destroy()
+  }
+}
+
+function open(url: string, create: typeof createClient): Line {
+  const client: RedisClientType = create({
+    url,
+    disableOfflineQueue: true,
+    commandsQueueMaxLength: 10_000,
+    socket: {
+      connectTimeout: ANSWER_MS,
+      reconnectStrategy: (tries) => Math.min(MAX_RETRY_MS, 50 * 2 ** tries) * Math.random(),
+    },
+  })
+  const failed = new Promise((resolve) => void client.once('error', resolve))
+  const line: Line = {
+    client,
+    tried: Promise.race([client.connect().then(ignore, ignore), failed]),
+    problem: undefined,
+    ungreetedSince: undefined,
+  }
+  client.on('connect', () => {
+    line.ungreetedSince = performance.now()
+  })
+  client.on('ready', () => {
+    line.problem = line.ungreetedSince = undefined
+  })
+  client.on('error', (error: unknown) => {
+    line.problem = error
+    line.ungreetedSince = undefined
+  })
+  return line
+}
+
+/** Whether Redis was reached and has not greeted for as long as an answer may take. The client itself would wait for ever. */
+function hasFallenSilent(line: Line | undefined): boolean {
+  return line?.ungreetedSince !== undefined && performance.now() - line.ungreetedSince > ANSWER_MS
+}
+
+function ignore(): void {}
