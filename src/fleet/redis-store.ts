@@ -82,9 +82,8 @@ export class RedisStore implements LimitStore {
 
   async probe(): Promise<void> {
     // A Redis that can only be read answers a PING, and takes nothing.
-    await this.#ask((client) =>
-      client.eval(PROBE_SCRIPT, { keys: [`${KEY_PREFIX}:probe`], arguments: [] }),
-    )
+    const command = ['EVAL', PROBE_SCRIPT, '1', `${KEY_PREFIX}:probe`]
+    await this.#ask((client) => client.sendCommand(command))
   }
 
   async close(): Promise<void> {
@@ -208,13 +207,9 @@ class LimiterClient {
     { keys: [key = ''], arguments: args }: { keys: string[]; arguments: string[] },
   ): Promise<unknown> {
     const end = key.indexOf(SEPARATOR)
-    const id = key.slice(end + SEPARATOR.length)
-    return this.#ask((client) =>
-      client.eval(script, {
-        keys: [key.slice(0, end)],
-        arguments: [...args, id, ...this.#windows],
-      }),
-    )
+    const [own, id] = [key.slice(0, end), key.slice(end + SEPARATOR.length)]
+    const command = ['EVAL', script, '1', own, ...args, id, ...this.#windows]
+    return this.#ask((client) => client.sendCommand(command))
   }
 }
 
