@@ -38,7 +38,7 @@ async function startAsShown(t: Test) {
     LIMITS_STATE_DIR: join(home, 'limits/data'),
     LIMITS_POLICY_FILE: policyFile,
   })
-  const { port } = await program.logged('listening')
+  const { port } = await program.logged('limiting')
   return async (command: string) => {
     const script = `${ASK}\n${command.replaceAll('127.0.0.1:7655', `127.0.0.1:${String(port)}`)}`
     const { stdout } = await runFile('bash', ['-c', script], {

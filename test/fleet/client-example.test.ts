@@ -17,7 +17,7 @@ async function startService(t: Test): Promise<Service & { port: number }> {
     LIMITS_TOKEN: TOKEN,
     LIMITS_STATE_DIR: temporaryFolder(t),
   })
-  const port = Number((await program.logged('listening'))['port'])
+  const port = Number((await program.logged('limiting'))['port'])
   return { url: `http://127.0.0.1:${port}`, token: TOKEN, port }
 }
 
