@@ -3,12 +3,13 @@
  * `npm run test:one -- --snapshot test/limits-page.test.ts` writes its answers and its table of errors anew.
  */
 import { execFile } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { LIMITS_SETTINGS } from '../src/config/limits-settings.ts'
 import { LIMIT_ERRORS } from '../src/fleet/limit-errors.ts'
+import { LIMITS_METRICS } from '../src/fleet/limits-metrics.ts'
 import { run, temporaryFolder } from './helpers/process.ts'
 
 const PAGE = 'docs/limits.md'
@@ -90,6 +91,21 @@ const ERROR_ROWS = Object.entries(LIMIT_ERRORS)
 
 t.test('the page has every error code, as it is declared', async (t) => {
   t.match(page, `| code | status | when |\n| --- | --- | --- |\n${ERROR_ROWS}\n`)
+})
+
+t.test('the page names every metric', async (t) => {
+  for (const name of Object.keys(LIMITS_METRICS)) t.match(page, `\`${name}\``)
+})
+
+t.test('the page has every message of the log', async (t) => {
+  const log = /[lL]ogger\.(?:info|warn|error|fatal)\(\s*(?:\{[^]*?\},?\s*)?'([^']+)'/g
+  const files = [...globSync('src/fleet/*.ts'), 'src/process/run-limits.ts']
+  const messages = files.flatMap((path) =>
+    [...readFileSync(path, 'utf8').matchAll(log)].map(([, message = '']) => message),
+  )
+  t.ok(messages.length > 12, String(messages.length))
+  for (const message of messages.filter((one) => !one.startsWith('nothing to be done')))
+    t.match(page, `\`${message.replace(/; set .*/, '; …')}\``)
 })
 
 t.test('the page names every setting', async (t) => {
