@@ -9,6 +9,7 @@ import { TERMINALS_SETTINGS } from '../src/config/terminals-settings.ts'
 import { VAULT_SETTINGS } from '../src/config/vault-settings.ts'
 import { EXPOSED_FIELDS } from '../src/http/browser.ts'
 import { DETAILS, serviceDetail } from '../src/answers/details.ts'
+import { LIMITS_METRICS } from '../src/fleet/limits-metrics.ts'
 import { LIMIT_ERRORS } from '../src/fleet/limit-errors.ts'
 import { ERRORS, fixedRetryAfter, type ErrorCode, type RetryAfter } from '../src/answers/errors.ts'
 import { SERVICE_NAMES, SERVICES, type ServiceRow } from '../src/rules/services.ts'
@@ -206,6 +207,16 @@ ${rows(METRICS)}
 | name | type | |
 | --- | --- | --- |
 ${rows(RELAY_METRICS)}
+
+## Of the limits service
+
+\`http://<private address>:<LIMITS_METRICS_PORT>/metrics\` of \`workspace-gateway limits\` ([limits.md](limits.md)), from
+\`src/fleet/limits-metrics.ts\`. No label names a user, a grant or a caller. The metrics that begin with \`rate_limit_\` are those of
+the gateway too, under the names of its own policies: one dashboard shows both.
+
+| name | type | |
+| --- | --- | --- |
+${rows(LIMITS_METRICS)}
 `
 }
 
