@@ -7,7 +7,6 @@ import { subscribe } from 'node:diagnostics_channel'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { Server } from 'node:net'
 import { join, relative, resolve } from 'node:path'
-import { LIMITS_PREFIX } from '../src/config/limits-settings.ts'
 import { EXIT } from '../src/process/exit-codes.ts'
 import { STATE_FOLDER } from './running-workspace.ts'
 
@@ -50,7 +49,7 @@ if (!existsSync(tokenFile))
   })
 
 for (const name of Object.keys(env))
-  if (name.startsWith(LIMITS_PREFIX) && !KEPT.includes(name)) delete env[name]
+  if (name.startsWith('LIMITS_') && !KEPT.includes(name)) delete env[name]
 env['LIMITS_TOKEN_FILE'] = tokenFile
 if (!KEPT.slice(2, 4).some((name) => name in env)) env['LIMITS_STATE_DIR'] = folder
 

@@ -1,6 +1,7 @@
 /** Does the client that docs/limits.md shows do what the page says, against the real service and over a network that fails? */
 import { readFileSync } from 'node:fs'
 import { once } from 'node:events'
+import { createServer as createHttpServer } from 'node:http'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { LimitReached, provisionWithin, type Service } from '../../examples/limits/provision.ts'
@@ -130,4 +131,22 @@ t.test('nothing is provisioned while the service is away, or refuses the token',
   t.same(await grantsOf(service, 'alice'), [])
   wire.down(false)
   t.equal(await provisionWithin(away, 'alice', 'job-1', async () => 'made'), 'made')
+})
+
+t.test('a service whose store is away is asked again after the time that it says', async (t) => {
+  const askedAt: number[] = []
+  const service = createHttpServer((request, response) => {
+    askedAt.push(performance.now())
+    request.resume()
+    if (askedAt.length === 1) response.writeHead(503, { 'Retry-After': '1' })
+    response.end('{}')
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => service.close())
+  await once(service, 'listening')
+  const { port } = service.address() as AddressInfo
+  const there = { url: `http://127.0.0.1:${port}`, token: TOKEN }
+  t.equal(await provisionWithin(there, 'alice', 'job-1', async () => 'made'), 'made')
+  const [first = 0, second = 0] = askedAt
+  // A timer of Node may run a millisecond early.
+  t.ok(second - first > 990, `after ${second - first} ms`)
 })
