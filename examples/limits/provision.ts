@@ -39,10 +39,12 @@ export async function provisionWithin<Workspace>(
   try {
     return await provision()
   } catch (error) {
-    const back = await ask(service, 'DELETE', { user, grant })
+    const back = await ask(service, 'DELETE', { user, grant }).catch((reason: unknown) => {
+      throw new AggregateError([error, reason], 'it failed, and its point is not given back yet')
+    })
     // 404: it was given back before, and that answer was lost.
     if (back.status !== 200 && back.status !== 404)
-      throw new Error(`not given back: ${await back.text()}`, { cause: error })
+      throw new AggregateError([error, await back.text()], 'it failed, and its point stays taken')
     throw error
   }
 }

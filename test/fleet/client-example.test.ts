@@ -67,6 +67,16 @@ t.test('what could not be provisioned is given back, and its cause is told', asy
   t.equal(await provisionWithin(service, 'alice', 'job-2', async () => 'made'), 'made')
 })
 
+/** A network that can be down, before the service. */
+async function breakable(t: Test, service: Service & { port: number }) {
+  const wire = await startCuttable({ port: 0, host: '127.0.0.1' }, () => ({
+    port: service.port,
+    host: '127.0.0.1',
+  }))
+  t.teardown(() => wire.stop())
+  return { wire, there: { ...service, url: `http://127.0.0.1:${wire.port}` } }
+}
+
 /** A network before the service that loses the first answer to a method, which the service has sent. */
 async function losing(t: Test, service: Service & { port: number }, method: 'POST' | 'DELETE') {
   let lost = 0
@@ -119,18 +129,13 @@ t.test('a lost answer to giving back is no failure', async (t) => {
 t.test('nothing is provisioned while the service is away, or refuses the token', async (t) => {
   const service = await startService(t)
   const never = async () => t.fail('provisioned')
-  const wire = await startCuttable({ port: 0, host: '127.0.0.1' }, () => ({
-    port: service.port,
-    host: '127.0.0.1',
-  }))
-  t.teardown(() => wire.stop())
+  const { wire, there } = await breakable(t, service)
   wire.down(true)
-  const away = { ...service, url: `http://127.0.0.1:${wire.port}` }
-  await t.rejects(provisionWithin(away, 'alice', 'job-1', never), /does not answer/)
+  await t.rejects(provisionWithin(there, 'alice', 'job-1', never), /does not answer/)
   await t.rejects(provisionWithin({ ...service, token: 'x' }, 'alice', 'job-1', never), /401/)
   t.same(await grantsOf(service, 'alice'), [])
   wire.down(false)
-  t.equal(await provisionWithin(away, 'alice', 'job-1', async () => 'made'), 'made')
+  t.equal(await provisionWithin(there, 'alice', 'job-1', async () => 'made'), 'made')
 })
 
 t.test('a service whose store is away is asked again after the time that it says', async (t) => {
@@ -149,4 +154,19 @@ t.test('a service whose store is away is asked again after the time that it says
   const [first = 0, second = 0] = askedAt
   // A timer of Node may run a millisecond early.
   t.ok(second - first > 990, `after ${second - first} ms`)
+})
+
+t.test('both failures are told when nothing could be given back', async (t) => {
+  const service = await startService(t)
+  const { wire, there } = await breakable(t, service)
+  const failure = new Error('no machine is free')
+  const fails = provisionWithin(there, 'alice', 'job-1', () => {
+    wire.down(true)
+    return Promise.reject(failure)
+  })
+  const error = await fails.catch((reason: unknown) => reason)
+  t.ok(error instanceof AggregateError)
+  t.equal((error as AggregateError).errors[0], failure)
+  t.match(String((error as AggregateError).errors[1]), /does not answer/)
+  t.same(await grantsOf(service, 'alice'), ['job-1'], 'to be given back later')
 })
