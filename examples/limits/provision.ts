@@ -39,13 +39,20 @@ export async function provisionWithin<Workspace>(
   try {
     return await provision()
   } catch (error) {
-    const back = await ask(service, 'DELETE', { user, grant }).catch((reason: unknown) => {
-      throw new AggregateError([error, reason], 'it failed, and its point is not given back yet')
-    })
+    const problem = await giveBack(service, user, grant)
+    if (problem === undefined) throw error
+    throw new Error(`it failed, and its point is not given back yet: ${problem}`, { cause: error })
+  }
+}
+
+/** Gives a point back. @returns why it could not; undefined when the point is not taken any more */
+async function giveBack(service: Service, user: string, grant: string): Promise<string | undefined> {
+  try {
+    const { status } = await ask(service, 'DELETE', { user, grant })
     // 404: it was given back before, and that answer was lost.
-    if (back.status !== 200 && back.status !== 404)
-      throw new AggregateError([error, await back.text()], 'it failed, and its point stays taken')
-    throw error
+    return status === 200 || status === 404 ? undefined : `answered ${status}`
+  } catch (error) {
+    return String(error)
   }
 }
 
