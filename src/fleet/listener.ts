@@ -13,7 +13,7 @@ import type { ListenOptions, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { codeOf } from '../answers/errors.ts'
 import { endIdle, trackSockets, type OpenConnections } from '../http/idle-connections.ts'
-import { responseOn, stopAccepting } from '../http/node-internals.ts'
+import { allowHalfOpen, responseOn, stopAccepting } from '../http/node-internals.ts'
 
 /** Connections that may be open at once. Further ones are closed when they arrive. */
 const MAX_CONNECTIONS = 1024
@@ -79,6 +79,7 @@ export class Listener {
       },
       take,
     )
+    allowHalfOpen(this.server)
     this.server.maxConnections = MAX_CONNECTIONS
     this.server.maxHeadersCount = 0 // Node would drop further fields without a word; their bytes are bounded
     // Without these listeners Node would answer such requests itself.

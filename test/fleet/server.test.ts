@@ -310,16 +310,8 @@ t.test('a Unix socket needs no token, and only its owner can open it', async (t)
 
 t.test('with a socket alone no port is open', async (t) => {
   const socket = join(temporaryFolder(t), 'limits.sock')
-  const { loadLimitsConfig } = await import('../../src/config/limits-settings.ts')
-  const { startLimits } = await import('../../src/fleet/server.ts')
-  const { SqliteStore } = await import('../../src/fleet/sqlite-store.ts')
-  const { openLog } = await import('../../src/observe/log.ts')
-  const limits = await startLimits(loadLimitsConfig({ LIMITS_SOCKET: socket }), {
-    store: SqliteStore.inMemory(),
-    policies: policiesOf([]),
-    logger: openLog('silent').logger,
-  })
-  t.teardown(() => limits.close())
+  const env = { LIMITS_SOCKET: socket, LIMITS_TOKEN: undefined, LIMITS_PORT: undefined }
+  const limits = await limitsFor(t, { env })
   t.equal(limits.address, undefined)
   t.equal((await send(socket, 'GET /healthz')).status, 200)
 })

@@ -90,7 +90,7 @@ export class TestStore implements LimitStore {
 
 /** What a test may choose. */
 export interface LimitsChoices {
-  readonly env?: Readonly<Record<string, string>>
+  readonly env?: Readonly<Record<string, string | undefined>>
   readonly policies?: readonly LimitPolicy[]
   readonly times?: ListenerTimes
   readonly now?: () => number
