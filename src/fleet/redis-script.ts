@@ -30,7 +30,8 @@ const KEPT_LONGER_MS = 1000
  * 5. the grant that was given back, as its id and its time, or nothing;
  * 6. the grants that count, as their ids and times, the oldest first.
  *
- * A question and a refusal write nothing, except where the clock went back or the policy has changed.
+ * Nothing is written that changes nothing: a Redis that can only be read can be asked what a user has taken, and one whose memory is
+ * full lets a script go on that has written something before.
  * @param clock the time in milliseconds, as an expression in Lua. Default: that of Redis
  */
 export function limitScript(clock: string = REDIS_TIME): string {
@@ -45,7 +46,9 @@ local function after(time) return string.format('(%.0f', time) end
 for _, early in ipairs(redis.call('ZRANGEBYSCORE', key, after(now), '+inf')) do
   redis.call('ZADD', key, now, early)
 end
-redis.call('ZREMRANGEBYSCORE', key, '-inf', now - longest)
+if redis.call('ZCOUNT', key, '-inf', now - longest) > 0 then
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - longest)
+end
 
 -- How many points are left where the fewest are, and how long it is until every window has room.
 local function room()

@@ -112,17 +112,23 @@ export class RedisStore implements LimitStore {
 
   async #ask<Answer>(ask: (client: RedisClientType) => Promise<Answer>): Promise<Answer> {
     if (this.#isClosed) throw new StoreAwayError('the store is closed')
-    const asked = this.#connection.ask(ask)
-    this.#underWay.add(asked)
     try {
-      const answer = await asked
-      if (!this.#isExamined) void this.#examine()
+      const answer = await this.#track(this.#connection.ask(ask))
+      if (!this.#isExamined) void this.#track(this.#examine())
       return answer
     } catch (error) {
       if (!(error instanceof RedisAwayError)) throw error
       throw new StoreAwayError(error.message, { cause: error.cause })
+    }
+  }
+
+  /** Has the end of the store wait for something. */
+  async #track<Result>(task: Promise<Result>): Promise<Result> {
+    this.#underWay.add(task)
+    try {
+      return await task
     } finally {
-      this.#underWay.delete(asked)
+      this.#underWay.delete(task)
     }
   }
 
@@ -144,9 +150,8 @@ export class RedisStore implements LimitStore {
           'the Redis forgets what was taken when its memory is full; set "maxmemory-policy noeviction" there',
         )
     } catch (error) {
-      if (!(error instanceof RedisAwayError)) throw error
       this.#logger.debug(
-        { setting, err: error.cause },
+        { setting, err: error },
         'the Redis does not say whether it keeps what was taken',
       )
     }
