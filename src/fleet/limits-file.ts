@@ -36,7 +36,8 @@ const TABLES = `
   ) STRICT;
   CREATE UNIQUE INDEX grants_of ON grants (policy, user, id);
   CREATE INDEX grants_at ON grants (policy, at);
-  CREATE TABLE probe (tried_at INTEGER NOT NULL) STRICT; -- one row: when it was last tried whether the disk takes anything`
+  -- One row: when it was last tried whether the disk takes anything.
+  CREATE TABLE probe (tried_at INTEGER NOT NULL) STRICT;`
 
 /** The memory that SQLite may use for pages, in KiB. */
 const CACHE_KIB = 8192
@@ -141,7 +142,7 @@ function refuse(
 function makeTables(database: DatabaseSync): void {
   inTransaction(database, () =>
     database.exec(
-      `${TABLES}; PRAGMA user_version = ${VERSION}; PRAGMA application_id = ${APPLICATION_ID}`,
+      `${TABLES} PRAGMA user_version = ${VERSION}; PRAGMA application_id = ${APPLICATION_ID}`,
     ),
   )
 }
