@@ -146,6 +146,7 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/relay/server/shared-claims.ts', 'RENEW_MS', 3000],
   ['src/relay/server/shared-claims.ts', 'CLAIMS_PER_QUESTION', 500],
   ['src/process/run-relay.ts', 'STOP_MS', 5000],
+  ['src/fleet/redis-script.ts', 'PER_MS', 1000],
   ['src/fleet/redis-script.ts', 'KEPT_LONGER_MS', 1000],
   ['src/limits/memo.ts', 'CAPACITY', 2000],
   ['src/limits/waiting-room.ts', 'CAPACITY', 1024],
