@@ -102,7 +102,16 @@ t.test('nothing inflates, runs or evaluates what was sent', async (t) => {
   )
   const elsewhere = /\beval\(|new Function\(|\bimport\((?!'(?:\.\.?\/)+[a-z/-]+\.ts'\))|\brequire\(/
   const late = ['src/services/redis-connection.ts', 'src/terminals/keeper/screen.ts']
-  t.same(having(elsewhere), late)
+  const scripted = 'src/fleet/redis-store.ts'
+  t.same(having(elsewhere), [scripted, ...late])
+  t.notMatch(
+    FILES.find(({ path }) => path === scripted)?.code.replace(
+      /^  eval\(\n    script: string,/m,
+      '',
+    ),
+    elsewhere,
+    'a method that rate-limiter-flexible calls sends a fixed script to Redis',
+  )
   for (const { path, code } of FILES.filter((file) => late.includes(file.path)))
     t.notMatch(
       code.replace(/\bimport\('(?:@redis\/client|@xterm\/(?:headless|addon-unicode11))'\)/g, ''),

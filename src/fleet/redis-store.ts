@@ -82,9 +82,8 @@ export class RedisStore implements LimitStore {
 
   async probe(): Promise<void> {
     // A Redis that can only be read answers a PING, and takes nothing.
-    await this.#ask((client) =>
-      client.eval(PROBE_SCRIPT, { keys: [`${KEY_PREFIX}:probe`], arguments: [] }),
-    )
+    const command = ['EVAL', PROBE_SCRIPT, '1', `${KEY_PREFIX}:probe`]
+    await this.#ask((client) => client.sendCommand(command))
   }
 
   async close(): Promise<void> {
@@ -113,17 +112,23 @@ export class RedisStore implements LimitStore {
 
   async #ask<Answer>(ask: (client: RedisClientType) => Promise<Answer>): Promise<Answer> {
     if (this.#isClosed) throw new StoreAwayError('the store is closed')
-    const asked = this.#connection.ask(ask)
-    this.#underWay.add(asked)
     try {
-      const answer = await asked
-      if (!this.#isExamined) void this.#examine()
+      const answer = await this.#track(this.#connection.ask(ask))
+      if (!this.#isExamined) void this.#track(this.#examine())
       return answer
     } catch (error) {
       if (!(error instanceof RedisAwayError)) throw error
       throw new StoreAwayError(error.message, { cause: error.cause })
+    }
+  }
+
+  /** Has the end of the store wait for something. */
+  async #track<Result>(task: Promise<Result>): Promise<Result> {
+    this.#underWay.add(task)
+    try {
+      return await task
     } finally {
-      this.#underWay.delete(asked)
+      this.#underWay.delete(task)
     }
   }
 
@@ -145,9 +150,8 @@ export class RedisStore implements LimitStore {
           'the Redis forgets what was taken when its memory is full; set "maxmemory-policy noeviction" there',
         )
     } catch (error) {
-      if (!(error instanceof RedisAwayError)) throw error
       this.#logger.debug(
-        { setting, err: error.cause },
+        { setting, err: error },
         'the Redis does not say whether it keeps what was taken',
       )
     }
@@ -208,13 +212,9 @@ class LimiterClient {
     { keys: [key = ''], arguments: args }: { keys: string[]; arguments: string[] },
   ): Promise<unknown> {
     const end = key.indexOf(SEPARATOR)
-    const id = key.slice(end + SEPARATOR.length)
-    return this.#ask((client) =>
-      client.eval(script, {
-        keys: [key.slice(0, end)],
-        arguments: [...args, id, ...this.#windows],
-      }),
-    )
+    const [own, id] = [key.slice(0, end), key.slice(end + SEPARATOR.length)]
+    const command = ['EVAL', script, '1', own, ...args, id, ...this.#windows]
+    return this.#ask((client) => client.sendCommand(command))
   }
 }
 

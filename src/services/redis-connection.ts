@@ -45,12 +45,13 @@ export class RedisConnection {
     let line: Line | undefined
     let timer: NodeJS.Timeout | undefined
     try {
-      if (hasFallenSilent(this.#line)) this.#drop(this.#line)
+      if (neverGreets(this.#line)) this.#drop(this.#line, new Error('no greeting'))
       const { client, tried } = (line = this.#line ??= open(this.#url, create))
       const late = new Promise<never>((_resolve, reject) => {
         timer = setTimeout(() => {
-          reject(new Error(`no answer within ${ANSWER_MS} ms`))
-          this.#drop(line) // perhaps it is gone for good, and TCP has not noticed
+          const silence = new Error(`no answer within ${ANSWER_MS} ms`)
+          reject(silence)
+          this.#drop(line, silence) // perhaps it is gone for good, and TCP has not noticed
         }, ANSWER_MS)
       })
       return await Promise.race([tried.then(() => ask(client)), late])
@@ -64,12 +65,15 @@ export class RedisConnection {
   /** Ends the connection, and what is under way with it. */
   close(): void {
     this.#isClosed = true
-    this.#drop(this.#line)
+    this.#drop(this.#line, new Error('closed'))
   }
 
-  #drop(line: Line | undefined): void {
+  /** Leaves a client. @param why for everything that was asked of it */
+  #drop(line: Line | undefined, why: Error): void {
     if (line === undefined || line !== this.#line) return
     this.#line = undefined
+    line.problem = why
+    line.client.removeAllListeners('error').on('error', ignore)
     if (line.client.isOpen) line.client.destroy()
   }
 }
@@ -105,7 +109,7 @@ function open(url: string, create: typeof createClient): Line {
 }
 
 /** Whether Redis was reached and has not greeted for as long as an answer may take. The client itself would wait for ever. */
-function hasFallenSilent(line: Line | undefined): boolean {
+function neverGreets(line: Line | undefined): boolean {
   return line?.ungreetedSince !== undefined && performance.now() - line.ungreetedSince > ANSWER_MS
 }
 

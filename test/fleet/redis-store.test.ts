@@ -1,56 +1,16 @@
 /** Does a Redis keep what users have taken, and does its clock alone count? With a real Redis. */
-import pino from 'pino'
-import t, { type Test } from 'tap'
-import { PROVISION, type LimitPolicy } from '../../src/config/limit-policies.ts'
-import { StoreAwayError } from '../../src/fleet/limit-store.ts'
-import { RedisStore } from '../../src/fleet/redis-store.ts'
-import { NO_REDIS, startRedis, type TestRedis } from '../helpers/redis.ts'
-import { SOON_MS, within } from '../helpers/waiting.ts'
-
-const MINUTE: LimitPolicy = {
-  name: 'minute',
-  windows: [
-    { points: 2, seconds: 60 },
-    { points: 3, seconds: 600 },
-  ],
-  storeAway: 'refuse',
-}
-
-const USER = 'person@example.com'
-
-const KEY = `workspace-gateway:limits:minute:${USER}`
-
-/** A time of the moved clock. */
-const START = 1_800_000_000_000
-
-/** A store with a log that a test reads. */
-function openStore(t: Test, url: string, clock?: string) {
-  const lines: string[] = []
-  const logger = pino({ level: 'debug' }, { write: (line) => void lines.push(line) })
-  const store = new RedisStore({ url, logger, ...(clock === undefined ? {} : { clock }) })
-  t.teardown(() => store.close())
-  return { store, log: () => lines.join('') }
-}
-
-/** A store whose clock is a key of the Redis, which a test sets. */
-async function openMovable(t: Test, redis: TestRedis) {
-  const moveTo = (ms: number) => redis.does('SET', 'clock', String(START + ms))
-  await moveTo(0)
-  const { store } = openStore(t, redis.url, "tonumber(redis.call('GET', 'clock'))")
-  return { store, moveTo }
-}
-
-/** Why the store is away. Fails when it answers, and when neither comes. */
-async function whyAway(asked: Promise<unknown>): Promise<string> {
-  const problem = asked.then(
-    () => new Error('was answered'),
-    (error: unknown) => error,
-  )
-  if (!(await within(SOON_MS, problem))) throw new Error('neither an answer nor a refusal')
-  const error = await problem
-  if (!(error instanceof StoreAwayError)) throw error
-  return error.cause instanceof Error ? String(error.cause) : error.message
-}
+import t from 'tap'
+import { PROVISION } from '../../src/config/limit-policies.ts'
+import {
+  KEY,
+  MINUTE,
+  openMovable,
+  openStore,
+  START,
+  USER,
+  whyAway,
+} from '../helpers/redis-limits.ts'
+import { NO_REDIS, startRedis } from '../helpers/redis.ts'
 
 t.test('with a Redis', { skip: NO_REDIS }, async (t) => {
   t.test('points are taken in every window, or in none', async (t) => {
@@ -149,7 +109,31 @@ t.test('with a Redis', { skip: NO_REDIS }, async (t) => {
     t.equal((await store.take(MINUTE, USER, 'c')).outcome, 'taken', 'it counts one window more')
     await moveTo(-1)
     t.equal((await store.giveBack(MINUTE, USER)).returned?.at, START - 1)
-    t.same(await redis.does('ZSCORE', KEY, 'a'), START - 1, 'written, and not only told')
+    t.same(await redis.does('ZSCORE', KEY, 'a'), (START - 1) * 1000, 'written, and not only told')
+  })
+
+  t.test('what is taken in one millisecond keeps its order', async (t) => {
+    const { store, moveTo } = await openMovable(t, await startRedis(t))
+    const many = { ...MINUTE, windows: [{ points: 1000, seconds: 60 }] }
+    const ids = Array.from({ length: 1000 }, (_, i) => `g${1000 - i}`)
+    for (const id of ids) await store.take(many, USER, id)
+    const { grants } = await store.look(many, USER)
+    t.same(
+      grants,
+      ids.map((id) => ({ id, at: START })),
+    )
+    t.equal((await store.take(many, USER, 'more')).outcome, 'refused')
+    await store.giveBack(many, USER, 'g500')
+    const { usage } = await store.take(many, USER, 'more')
+    t.equal(usage.grants.find(({ id }) => id === 'more')?.at, START, 'not in the next one')
+    await store.giveBack(many, USER, 'more')
+    await moveTo(-1)
+    const back = await store.look(many, USER)
+    t.same(
+      back.grants.map(({ id }) => id),
+      ids.filter((id) => id !== 'g500'),
+      'also when the clock went back',
+    )
   })
 
   t.test('the windows of a policy may change', async (t) => {
@@ -189,7 +173,7 @@ t.test('with a Redis', { skip: NO_REDIS }, async (t) => {
     const longer = { ...MINUTE, windows: [{ points: 2, seconds: 3600 }] }
     await store.take(longer, USER, 'b')
     t.ok(Number(await redis.does('PTTL', KEY)) > 3_500_000, 'the policy has a longer window now')
-    await redis.does('ZADD', KEY, '9999999999999', 'far')
+    await redis.does('ZADD', KEY, '9999999999999000', 'far')
     await redis.does('PEXPIRE', KEY, '1000')
     await store.look(longer, USER)
     t.ok(

@@ -10,6 +10,9 @@ import { NO_REDIS, startRedis } from '../helpers/redis.ts'
 import { environmentOf, until } from '../helpers/waiting.ts'
 import { gather, open, parseAnswer, requestBytes, send } from '../helpers/wire.ts'
 
+/** The fields of a request whose body does not come. */
+const HALF = [BEARER, 'Content-Type: application/json', 'Content-Length: 100']
+
 const NEXT_TOKEN = 'the-next-token-of-callers-9876543210'
 
 /** A folder with a token, and settings that use it. */
@@ -197,7 +200,7 @@ t.test('a request that does not end is waited for as long as the setting says', 
   const limits = await start(t, { ...env, LIMITS_DRAIN_SECONDS: '0' })
   const socket = await open(limits.port)
   const received = gather(socket)
-  socket.write(requestBytes('POST /v1/provision', [BEARER, 'Content-Length: 100']))
+  socket.write(requestBytes('POST /v1/provision', HALF))
   await limits.ask('GET /v1/provision?user=ada')
   limits.child.kill('SIGTERM')
   t.equal(await limits.exited, 0)
@@ -208,7 +211,7 @@ t.test('a second signal ends it at once', async (t) => {
   const { env } = prepared(t)
   const limits = await start(t, { ...env, LIMITS_DRAIN_SECONDS: '600' })
   const socket = await open(limits.port)
-  socket.write(requestBytes('POST /v1/provision', [BEARER, 'Content-Length: 100']))
+  socket.write(requestBytes('POST /v1/provision', HALF))
   await limits.ask('GET /v1/provision?user=ada')
   limits.child.kill('SIGTERM')
   await limits.logged('stopping')
@@ -330,7 +333,7 @@ t.test('many processes share a Redis', { skip: NO_REDIS }, async (t) => {
   t.equal(answers.filter(({ status }) => status === 200).length, 1)
   t.equal(answers.filter(({ status }) => status === 429).length, 49)
   t.match(jsonOf(await send(two.port, 'GET /healthz')), { status: 'ok', store: 'redis' })
-  redis.wire.cut()
+  redis.wire.down(true)
   t.equal((await one.ask('POST /v1/provision', { user: 'bob' })).status, 503)
   t.match(jsonOf(await send(one.port, 'GET /healthz')), { status: 'degraded', store: 'away' })
   for (const limits of [one, two]) {

@@ -130,7 +130,7 @@ t.test('with a Redis', { skip: NO_REDIS }, async (t) => {
     })
     await until('it is asked', () => isAsked)
     connection.close()
-    t.match(await whyAway(late), /Error/)
+    t.equal(await whyAway(late), 'Error: closed')
     t.equal(await whyAway(ping()), 'closed')
   })
 })
