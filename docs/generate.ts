@@ -2,12 +2,15 @@
 import { writeFileSync } from 'node:fs'
 import type { Setting } from '../src/config/setting.ts'
 import { LINK_SETTINGS } from '../src/config/link-settings.ts'
+import { LIMITS_SETTINGS } from '../src/config/limits-settings.ts'
 import { RELAY_SETTINGS } from '../src/config/relay-settings.ts'
 import { SETTINGS } from '../src/config/settings.ts'
 import { TERMINALS_SETTINGS } from '../src/config/terminals-settings.ts'
 import { VAULT_SETTINGS } from '../src/config/vault-settings.ts'
 import { EXPOSED_FIELDS } from '../src/http/browser.ts'
 import { DETAILS, serviceDetail } from '../src/answers/details.ts'
+import { LIMITS_METRICS } from '../src/fleet/limits-metrics.ts'
+import { LIMIT_ERRORS } from '../src/fleet/limit-errors.ts'
 import { ERRORS, fixedRetryAfter, type ErrorCode, type RetryAfter } from '../src/answers/errors.ts'
 import { SERVICE_NAMES, SERVICES, type ServiceRow } from '../src/rules/services.ts'
 import { METRICS } from '../src/observe/metrics.ts'
@@ -66,6 +69,16 @@ ${settingRows(RELAY_SETTINGS)}
 | name | default | |
 | --- | --- | --- |
 ${settingRows(LINK_SETTINGS)}
+
+## Of the limits service
+
+\`workspace-gateway limits\` ([limits.md](limits.md)) is a program of its own and reads these alone, from
+\`src/config/limits-settings.ts\`, by the rules of the gateway's. An unknown \`LIMITS_…\` name is a problem, and so is a way in
+for nobody: neither a token nor a socket.
+
+| name | default | |
+| --- | --- | --- |
+${settingRows(LIMITS_SETTINGS)}
 `
 }
 
@@ -84,6 +97,10 @@ export function errorsPage(): string {
   const rows = Object.entries(ERRORS).map(
     ([code, { status, title, when, ...row }]) =>
       `| \`${code}\` | ${status} | ${title} | ${cell(when)} | ${retryAfterCell(row)} | ${cell(DETAILS[code as ErrorCode])} |`,
+  )
+  const limitRows = Object.entries(LIMIT_ERRORS).map(
+    ([code, { status, title, when }]) =>
+      `| \`${code}\` | ${status} | ${title} | ${cell(when)} | ${limitRetryAfter(code, status)} |`,
   )
   return `${generatedFrom('src/answers/errors.ts')}
 # Answers of the gateway's own
@@ -106,6 +123,16 @@ shows a refused preflight to nobody, and the request that it asks for is counted
 | code | status | title | when a client gets it | \`Retry-After\` | \`detail\` |
 | --- | --- | --- | --- | --- | --- |
 ${rows.join('\n')}
+
+## Of the limits service
+
+\`workspace-gateway limits\` ([limits.md](limits.md)) refuses with these, from \`src/fleet/limit-errors.ts\`: in the same form, with
+\`X-Gateway-Error\`, and with \`type\` \`urn:workspace-gateway:limits:<code>\`. A code that is in the table above too means the same.
+\`detail\` says what the service takes, and repeats nothing of the request.
+
+| code | status | title | when a caller gets it | \`Retry-After\` |
+| --- | --- | --- | --- | --- |
+${limitRows.join('\n')}
 `
 }
 
@@ -180,6 +207,16 @@ ${rows(METRICS)}
 | name | type | |
 | --- | --- | --- |
 ${rows(RELAY_METRICS)}
+
+## Of the limits service
+
+\`http://<private address>:<LIMITS_METRICS_PORT>/metrics\` of \`workspace-gateway limits\` ([limits.md](limits.md)), from
+\`src/fleet/limits-metrics.ts\`. No label names a user, a grant or a caller. The metrics that begin with \`rate_limit_\` are those of
+the gateway too, under the names of its own policies: one dashboard shows both.
+
+| name | type | |
+| --- | --- | --- |
+${rows(LIMITS_METRICS)}
 `
 }
 
@@ -241,6 +278,12 @@ function retryAfterCell({ retryAfter }: { readonly retryAfter?: RetryAfter }): s
   if (typeof retryAfter === 'number') return `${retryAfter}`
   if ('computed' in retryAfter) return `computed: ${retryAfter.computed}`
   return `${retryAfter.request}; ${retryAfter.webSocket} for a WebSocket`
+}
+
+/** The same of the limits service. */
+function limitRetryAfter(code: string, status: number): string {
+  if (code === 'rate-limited') return 'computed: until every window has room'
+  return status === 503 ? '1' : 'none'
 }
 
 /** The first line of a generated page, for whoever opens it in order to edit it. */

@@ -43,7 +43,7 @@ export async function startTerminal(options: TerminalOptions): Promise<RunningTe
 /** The environment for a shell: without the workspace's variables, which include secrets, and without npm's. */
 export function shellEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   const kept = Object.entries(env).filter(
-    ([name]) => !/^(?:GATEWAY_|TERMINALS_|VAULT_|npm_)/.test(name),
+    ([name]) => !/^(?:GATEWAY_|LIMITS_|LINK_|RELAY_|TERMINALS_|VAULT_|npm_)/.test(name),
   )
   return { ...Object.fromEntries(kept), TERM: 'xterm-256color' }
 }

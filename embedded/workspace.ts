@@ -242,7 +242,7 @@ function daemonOptions(stateDir: string, { HUBCODE_HOME: home }: Environment) {
 function keeperEnvironment(settings: Environment): Environment {
   return Object.fromEntries(
     Object.entries(settings).filter(
-      ([name]) => !/^(?:GATEWAY_|LINK_|RELAY_|VAULT_|npm_)/.test(name),
+      ([name]) => !/^(?:GATEWAY_|LIMITS_|LINK_|RELAY_|VAULT_|npm_)/.test(name),
     ),
   )
 }

@@ -6,6 +6,7 @@ import { PAGES } from '../docs/generate.ts'
 import { KNOWN_VARIABLES } from '../src/config/load.ts'
 import type { Setting } from '../src/config/setting.ts'
 import { SETTINGS } from '../src/config/settings.ts'
+import { LIMITS_SETTINGS } from '../src/config/limits-settings.ts'
 import { LINK_SETTINGS } from '../src/config/link-settings.ts'
 import { RELAY_SETTINGS } from '../src/config/relay-settings.ts'
 import { TERMINALS_SETTINGS } from '../src/config/terminals-settings.ts'
@@ -31,7 +32,7 @@ const OF_BOOT_SCRIPT = [
 const ALL_VARIABLES = [
   ...KNOWN_VARIABLES,
   ...Object.values(TERMINALS_SETTINGS).map(({ env }) => env),
-  ...[VAULT_SETTINGS, RELAY_SETTINGS, LINK_SETTINGS]
+  ...[VAULT_SETTINGS, RELAY_SETTINGS, LINK_SETTINGS, LIMITS_SETTINGS]
     .flatMap((settings) => Object.values<Setting<unknown>>(settings))
     .flatMap(({ env, secret }) => (secret ? [env, `${env}_FILE`] : [env])),
 ]
@@ -55,7 +56,7 @@ t.test('every setting that a document names exists, and help names every setting
   for (const path of globSync(['*.md', 'docs/**/*.md'])) {
     const text = read(path).replace(/^.* is not a setting;/gm, '') // a transcript of a typing error
     for (const [name] of text.matchAll(
-      /(?:GATEWAY|TERMINALS|VAULT|(?<![A-Z_])(?:LINK|RELAY))_[A-Z_]*[A-Z]/g,
+      /(?:GATEWAY|TERMINALS|VAULT|(?<![A-Z_])(?:LINK|RELAY|LIMITS))_[A-Z_]*[A-Z]/g,
     )) {
       t.ok(ALL_VARIABLES.includes(name), `${path} names ${name}`)
     }
@@ -64,7 +65,14 @@ t.test('every setting that a document names exists, and help names every setting
 })
 
 t.test('every setting is declared once, and the scripts set what is declared', async (t) => {
-  const programs = [SETTINGS, TERMINALS_SETTINGS, VAULT_SETTINGS, RELAY_SETTINGS, LINK_SETTINGS]
+  const programs = [
+    SETTINGS,
+    TERMINALS_SETTINGS,
+    VAULT_SETTINGS,
+    RELAY_SETTINGS,
+    LINK_SETTINGS,
+    LIMITS_SETTINGS,
+  ]
   const names = programs.flatMap((settings) =>
     Object.values<Setting<unknown>>(settings).map(({ env }) => env),
   )
@@ -81,7 +89,7 @@ t.test('every setting is declared once, and the scripts set what is declared', a
     if (!statSync(path).isFile()) continue
     // BOOT_TERMINALS, BOOT_VAULT and BOOT_LINK are the script's own.
     for (const [name] of read(path).matchAll(
-      /(?<![A-Z_])(?:GATEWAY|TERMINALS|VAULT|RELAY|LINK)_[A-Z_]*[A-Z]/g,
+      /(?<![A-Z_])(?:GATEWAY|TERMINALS|VAULT|RELAY|LINK|LIMITS)_[A-Z_]*[A-Z]/g,
     ))
       t.ok([...ALL_VARIABLES, ...OF_BOOT_SCRIPT].includes(name), `${path} sets ${name}`)
   }

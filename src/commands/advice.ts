@@ -11,6 +11,13 @@ import { configWarnings } from '../config/rules.ts'
 import { isLoopbackHost, parseAuthority } from '../rules/host.ts'
 import { ADDRESS_SETTINGS } from '../rules/services.ts'
 import { LINK_SETTINGS, loadLinkConfig } from '../config/link-settings.ts'
+import {
+  LIMITS_PREFIX,
+  LIMITS_SECRETS,
+  LIMITS_SETTINGS,
+  loadLimitsConfig,
+} from '../config/limits-settings.ts'
+import { readLimitPolicies } from '../config/limit-policy-file.ts'
 import { loadRelayConfig, RELAY_PREFIX } from '../config/relay-settings.ts'
 import { ownerSocket } from '../vault/protocol.ts'
 
@@ -23,7 +30,7 @@ const OPEN_TO_EVERYBODY = 0o007
 const OPEN_TO_OTHERS = 0o077
 
 /** Returns the advice, one line for each finding. The lines contain no secret. */
-export function configAdvice(config: Config, env: Environment): string[] {
+export async function configAdvice(config: Config, env: Environment): Promise<string[]> {
   return [
     ...configWarnings(config),
     ...proxyAdvice(config),
@@ -33,6 +40,7 @@ export function configAdvice(config: Config, env: Environment): string[] {
     ...vaultAdvice(config),
     ...linkAdvice(config, env),
     ...startAdvice(env),
+    ...(await limitsAdvice(env)),
     ...clearTextAdvice(config),
   ]
 }
@@ -65,19 +73,7 @@ function serviceAdvice(config: Config): string[] {
 }
 
 function secretAdvice({ jwtPreviousSecrets, jwtLeewaySeconds }: Config, env: Environment) {
-  const advice: string[] = []
-  for (const variable of SECRET_VARIABLES.map((name) => `${name}_FILE`)) {
-    const mode = modeOf(env[variable])
-    if (mode === undefined) continue
-    const who =
-      mode & READABLE_BY_EVERYBODY
-        ? 'can be read by every user of this machine'
-        : mode & WRITABLE_BY_OTHERS
-          ? 'can be written by others'
-          : undefined
-    if (who !== undefined)
-      advice.push(`${variable} names a file that ${who} (mode ${octal(mode)}); chmod 600 it`)
-  }
+  const advice = SECRET_VARIABLES.flatMap((name) => secretFileAdvice(`${name}_FILE`, env))
   if (jwtPreviousSecrets.length > 0) {
     advice.push(
       `GATEWAY_JWT_PREVIOUS_SECRETS still keeps ${count(jwtPreviousSecrets.length, 'secret')}: tokens signed with it open the door; unset it once the last of them has expired`,
@@ -89,6 +85,21 @@ function secretAdvice({ jwtPreviousSecrets, jwtLeewaySeconds }: Config, env: Env
     )
   }
   return advice
+}
+
+/** Whether others can read or write the file of a secret. */
+function secretFileAdvice(variable: string, env: Environment): string[] {
+  const mode = modeOf(env[variable])
+  if (mode === undefined) return []
+  const who =
+    mode & READABLE_BY_EVERYBODY
+      ? 'can be read by every user of this machine'
+      : mode & WRITABLE_BY_OTHERS
+        ? 'can be written by others'
+        : undefined
+  return who === undefined
+    ? []
+    : [`${variable} names a file that ${who} (mode ${octal(mode)}); chmod 600 it`]
 }
 
 function stateAdvice({ stateDir }: Config): string[] {
@@ -159,11 +170,41 @@ function refusals(command: string, load: () => unknown): string[] {
     load()
     return []
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    return error.problems.map(
-      (problem) => `"workspace-gateway ${command}" would not start: ${problem}`,
-    )
+    return refusalsIn(command, error)
   }
+}
+
+function refusalsIn(command: string, error: unknown): string[] {
+  if (!(error instanceof ConfigError)) throw error
+  return error.problems.map(
+    (problem) => `"workspace-gateway ${command}" would not start: ${problem}`,
+  )
+}
+
+/**
+ * Why the limits service would not start with this environment, where it has its settings, and what is unwise in them. The policy file
+ * is read too.
+ */
+async function limitsAdvice(env: Environment): Promise<string[]> {
+  if (!Object.keys(env).some((name) => name.startsWith(LIMITS_PREFIX))) return []
+  const advice = LIMITS_SECRETS.flatMap((name) => secretFileAdvice(`${name}_FILE`, env))
+  const { env: policyFile } = LIMITS_SETTINGS.policyFile
+  const mode = modeOf(env[policyFile])
+  if (mode !== undefined && (mode & WRITABLE_BY_OTHERS) !== 0)
+    advice.push(
+      `${policyFile} names a file that can be written by others (mode ${octal(mode)}), who set the limits then; chmod go-w it`,
+    )
+  try {
+    const config = loadLimitsConfig(env)
+    await readLimitPolicies(config.policyFile)
+    if (config.tokens !== undefined && !isLoopback(config.host))
+      advice.push(
+        `LIMITS_HOST ${config.host} is beyond loopback, and the service speaks HTTP without TLS: whoever is on the way reads the token, and can then take and give back for everybody; use a network that encrypts, or put TLS in front`,
+      )
+  } catch (error) {
+    advice.push(...refusalsIn('limits', error))
+  }
+  return advice
 }
 
 function clearTextAdvice({ loginUrl, stepUpUrl, allowedOrigins }: Config): string[] {

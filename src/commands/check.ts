@@ -12,8 +12,8 @@ import {
   type SettingSource,
 } from '../config/load.ts'
 import type { Setting } from '../config/setting.ts'
-import { LIMITS_PREFIX, LIMITS_SETTINGS, nearestLimitsVariable } from '../config/limits-settings.ts'
 import { LINK_PREFIX, LINK_SETTINGS } from '../config/link-settings.ts'
+import { LIMITS_PREFIX, LIMITS_SETTINGS, nearestLimitsVariable } from '../config/limits-settings.ts'
 import { nearestName } from '../config/nearest.ts'
 import { RELAY_PREFIX, RELAY_SETTINGS } from '../config/relay-settings.ts'
 import { SETTINGS } from '../config/settings.ts'
@@ -61,7 +61,7 @@ export async function check(args: readonly string[], env: Environment, io: Io): 
   const state = lookAtState(config.stateDir)
   if (state.kind === 'newer') return refuse([state.why], state.why)
   const settings = effectiveSettings(config, env)
-  const warnings = [...configAdvice(config, env), ...stateAdvice(config, state)]
+  const warnings = [...(await configAdvice(config, env)), ...stateAdvice(config, state)]
   if (values.json) io.out(jsonText({ valid: true, problems: [], settings, warnings }))
   else io.out(report(settings, warnings))
   return EXIT.ok

@@ -119,7 +119,7 @@ async function examine(
     ),
   )
   deadline.abort()
-  return [judgeConfiguration(config, env), ...asked.flat(), ...examineClock(examination)]
+  return [await judgeConfiguration(config, env), ...asked.flat(), ...examineClock(examination)]
 }
 
 /** Where the link has its files, as far as this environment says. */
@@ -127,8 +127,8 @@ function linkFolders(env: Environment): string[] {
   return [env[LINK_SETTINGS.stateDir.env], env[HUBCODE_HOME]].filter((path) => path !== undefined)
 }
 
-function judgeConfiguration(config: Config, env: Environment): Finding {
-  const { length } = configAdvice(config, env)
+async function judgeConfiguration(config: Config, env: Environment): Promise<Finding> {
+  const { length } = await configAdvice(config, env)
   return length === 0
     ? pass('configuration', 'it is valid')
     : warn(

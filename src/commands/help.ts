@@ -1,6 +1,6 @@
 /** What does `help` print? A text that is generated from the declarations of commands and settings, so that it stays true. */
-import { LIMITS_SETTINGS } from '../config/limits-settings.ts'
 import { LINK_SETTINGS } from '../config/link-settings.ts'
+import { LIMITS_SETTINGS } from '../config/limits-settings.ts'
 import { RELAY_SETTINGS } from '../config/relay-settings.ts'
 import { SETTINGS } from '../config/settings.ts'
 import { TERMINALS_SETTINGS } from '../config/terminals-settings.ts'

@@ -30,7 +30,7 @@ export const LIMITS_SETTINGS = {
   port: withDefault('7655', {
     env: 'LIMITS_PORT',
     description:
-      'The port to listen on, for HTTP/1.1 without TLS. It is opened with LIMITS_TOKEN_FILE alone.',
+      'The port to listen on, for HTTP/1.1 without TLS. It is opened only when there is a token.',
     ...wholeNumber(0, 65_535),
   }),
   socket: optional({
@@ -121,11 +121,9 @@ export function loadLimitsConfig(env: Environment): LimitsConfig {
   }
   if (isSet(storeUrl) && isSet(LIMITS_SETTINGS.stateDir))
     problems.push('LIMITS_STORE_URL and LIMITS_STATE_DIR are both set; keep one')
-  if (
-    values.metricsPort !== undefined &&
-    values.metricsPort !== 0 &&
-    values.metricsPort === values.port
-  )
+  // Without a token the other port is not opened.
+  const own = isSet(tokens) ? values.port : undefined
+  if (values.metricsPort !== undefined && values.metricsPort !== 0 && values.metricsPort === own)
     problems.push(
       `${metricsPort.env} "${values.metricsPort}" is the port that the service itself listens on; give it another`,
     )

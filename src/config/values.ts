@@ -119,6 +119,9 @@ export function parseCallerTokens(text: string): readonly string[] {
     )
   if (tokens.some(({ length }) => length < MIN_CALLER_TOKEN))
     throw new Error(`has a token of fewer than ${MIN_CALLER_TOKEN} characters`)
+  if (new Set(tokens).size < tokens.length) throw new Error('has the same token twice')
+  if (tokens.some((token) => PLACEHOLDER.test(token)))
+    throw new Error('has a token that looks like a placeholder')
   return tokens
 }
 
@@ -168,6 +171,8 @@ export function parseStoreUrl(text: string): string {
   const url = URL.parse(text)
   if (url === null || !/^rediss?:$/.test(url.protocol) || url.hostname === '')
     throw new Error('is not a redis:// or rediss:// URL')
+  if (!/^(?:\/[0-9]*)?$/.test(url.pathname) || url.search !== '' || url.hash !== '')
+    throw new Error('has more than a host, a port and the number of a database')
   return text
 }
 

@@ -308,6 +308,94 @@ t.test('settings with which the relay would not start are told', async (t) => {
   )
 })
 
+/** The environment of a limits service of which nothing is unwise. */
+const LIMITS = { LIMITS_TOKEN: OLD_SECRET }
+
+/** The advice about the limits service. */
+const aboutLimits = async (env: Environment) =>
+  (await warningsOf(env)).filter((line) => line.includes('LIMITS_'))
+
+t.test('settings with which the limits service would not start are told', async (t) => {
+  t.same(await aboutLimits({}), [])
+  t.same(await aboutLimits(LIMITS), [])
+  t.same(await aboutLimits({ LIMITS_SOCKET: '/run/limits.sock' }), [])
+  const refused = '"workspace-gateway limits" would not start:'
+  t.same(await aboutLimits({ LIMITS_DRAIN_SECONDS: 'x', LIMITS_PROT: '1' }), [
+    `${refused} LIMITS_PROT is not a setting; did you mean LIMITS_PORT?`,
+    `${refused} LIMITS_DRAIN_SECONDS "x" is not a whole number; it takes a whole number from 0 to 600`,
+    `${refused} LIMITS_TOKEN_FILE is not set; name a file with a token of callers, or set LIMITS_SOCKET, or both`,
+  ])
+  const [short = ''] = await aboutLimits({ LIMITS_TOKEN: 'hunter2' })
+  t.match(short, 'LIMITS_TOKEN has a token of fewer than 32 characters')
+  t.notMatch(short, 'hunter2')
+})
+
+t.test('the policy file of the limits service is read, and each problem told', async (t) => {
+  const file = join(temporaryFolder(t), 'limits.yaml')
+  const env = { ...LIMITS, LIMITS_POLICY_FILE: file }
+  t.match(await aboutLimits(env), [/limits" would not start: LIMITS_POLICY_FILE .* \(ENOENT\)$/])
+  writeFileSync(
+    file,
+    'policies:\n- name: a\n  windows: [{points: 1e3, window: 60}]\n  store: x\n',
+    {
+      mode: 0o644,
+    },
+  )
+  t.match(await aboutLimits(env), [
+    /limits" would not start: LIMITS_POLICY_FILE .*limits\.yaml line 3: .*points takes a whole number/,
+    /limits" would not start: LIMITS_POLICY_FILE .*limits\.yaml line 4: .*store is not known/,
+  ])
+  writeFileSync(file, 'policies: [{name: a, windows: [{points: 1, window: 60}]}]')
+  t.same(await aboutLimits(env), [])
+  chmodSync(file, 0o664)
+  t.same(await aboutLimits(env), [
+    'LIMITS_POLICY_FILE names a file that can be written by others (mode 664), who set the limits then; chmod go-w it',
+  ])
+})
+
+t.test('a token that others can read, on the disk or on the way, is unwise', async (t) => {
+  const file = join(temporaryFolder(t), 'token')
+  writeFileSync(file, OLD_SECRET, { mode: 0o600 })
+  const env = { LIMITS_TOKEN_FILE: file }
+  t.same(await aboutLimits(env), [])
+  chmodSync(file, 0o644)
+  t.same(await aboutLimits(env), [
+    'LIMITS_TOKEN_FILE names a file that can be read by every user of this machine (mode 644); chmod 600 it',
+  ])
+  chmodSync(file, 0o620)
+  t.match(await aboutLimits({ ...env, LIMITS_DRAIN_SECONDS: 'x' }), [
+    /^LIMITS_TOKEN_FILE names a file that can be written by others \(mode 620\)/,
+    /would not start: LIMITS_DRAIN_SECONDS/,
+  ])
+  const store = { ...LIMITS, LIMITS_STORE_URL_FILE: file }
+  writeFileSync(file, 'redis://h')
+  t.match(await aboutLimits(store), [/^LIMITS_STORE_URL_FILE names a file/])
+  for (const host of ['0.0.0.0', '::', 'fdaa::1', 'limits.internal'])
+    t.match(await aboutLimits({ ...LIMITS, LIMITS_HOST: host }), [
+      new RegExp(`^LIMITS_HOST ${host} is beyond loopback, and .* without TLS`),
+    ])
+  for (const host of ['127.0.0.1', '::1', 'localhost', '127.0.0.2'])
+    t.same(await aboutLimits({ ...LIMITS, LIMITS_HOST: host }), [], host)
+})
+
+t.test('settings of the limits service are explained too', async (t) => {
+  const port = await run(BASE, '--explain', 'LIMITS_PORT')
+  t.match(port, { code: 0, out: /^LIMITS_PORT\n[^]* Default {2}7655\n {2}Now {6}the default\n$/ })
+  const env = { ...BASE, LIMITS_STORE_URL: 'redis://u:hunter2@h', LIMITS_TOKEN: OLD_SECRET }
+  for (const [name, now] of [
+    ['limits-store-url', 'set, 19 bytes, from the environment'],
+    ['LIMITS_TOKEN_FILE', 'set, 38 bytes, from the environment'],
+  ] as const) {
+    const { code, out } = await run(env, '--explain', name)
+    t.equal(code, 0)
+    t.match(out, `  Now      ${now}\n`)
+    t.match(out, '_FILE takes the path of a file')
+    t.notMatch(out, /hunter2|Zq4Wm7/)
+  }
+  const wrong = await run(BASE, '--explain', 'LIMITS_TOKNE_FILE')
+  t.match(wrong, { code: 64, err: 'did you mean LIMITS_TOKEN_FILE?' })
+})
+
 t.test('settings of the link and of the relay are explained too', async (t) => {
   const link = await run(BASE, '--explain', 'LINK_RELAY_URL')
   t.equal(link.code, 0)

@@ -183,7 +183,11 @@ t.test('only an executable file on an absolute path is used as ttyd', async (t) 
   t.equal(await findTtyd([...path, `${folder}/program`].join(':')), `${folder}/program/ttyd`)
 })
 
-t.test("the shell's environment has no variables of the gateway and npm", async (t) => {
-  const env = { HOME: '/home/me', GATEWAY_JWT_SECRET: 'x', npm_config_cache: 'x', LANG: 'C.UTF-8' }
+t.test("the shell's environment has no variables of our programs and npm", async (t) => {
+  const env = {
+    ...{ HOME: '/home/me', LANG: 'C.UTF-8', npm_config_cache: 'x' },
+    ...{ GATEWAY_JWT_SECRET: 'x', VAULT_MASTER_KEY: 'x', TERMINALS_SOCKET: 'x' },
+    ...{ LINK_RELAY_URL: 'x', RELAY_STORE_URL: 'x', LIMITS_TOKEN: 'x' },
+  }
   t.same(shellEnvironment(env), { HOME: '/home/me', LANG: 'C.UTF-8', TERM: 'xterm-256color' })
 })

@@ -441,6 +441,7 @@ t.test(
       VAULT_MASTER_KEY: 'key-of-a-test',
       TERMINALS_SCROLLBACK: '500',
       RELAY_STORE_URL: 'redis://of-another-program',
+      LIMITS_TOKEN: 'of-the-control-plane',
       NODE_EXTRA_CA_CERTS: '/etc/ssl/own-relay.pem',
       NODE_OPTIONS: '--no-warnings',
       ANTHROPIC_API_KEY: 'of-an-agent',
@@ -472,10 +473,12 @@ t.test(
     const gateway = `\0${await environmentOf(pidOf('gateway'), /^sleep\0/)}`
     t.match(gateway, `\0GATEWAY_LINK_SOCKET=${socket}\0`, 'they meet there')
     t.match(gateway, `\0GATEWAY_LINK_OWNER_SOCKET=${owner}\0`, 'its pages show devices')
-    t.notMatch(gateway, /\0LINK_/)
+    t.notMatch(gateway, /\0(?:LINK|LIMITS)_/)
+    t.notMatch(await environmentOf(pidOf('vault'), /^sleep\0/), /LINK_|LIMITS_/, 'vault')
     for (const name of SERVICES.filter((one) => one !== 'gateway' && one !== 'terminal'))
-      t.notMatch(await environmentOf(pidOf(name), /^sleep\0/), /LINK_|RELAY_/, name)
-    t.notMatch(await environmentOf(pidOf('terminal'), /^bash\0-c\0sleep/), /LINK_|RELAY_/)
+      t.notMatch(await environmentOf(pidOf(name), /^sleep\0/), /LINK_|RELAY_|LIMITS_/, name)
+    const terminal = await environmentOf(pidOf('terminal'), /^bash\0-c\0sleep/)
+    t.notMatch(terminal, /LINK_|RELAY_|LIMITS_/)
     t.equal(statSync(join(folder, 'run/gateway')).mode & 0o777, 0o700)
     t.equal(readlinkSync(join(folder, 'run/link-owner.sock')), owner, 'where commands look for it')
     const pid = pidOf('link')
