@@ -157,6 +157,7 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/config/limit-policy-yaml.ts', 'MAX_WINDOW_SECONDS', 31_622_400], // 366 days
   ['src/config/values.ts', 'MAX_CALLER_TOKENS', 2],
   ['src/config/values.ts', 'MIN_CALLER_TOKEN', 32],
+  ['src/fleet/redis-script.ts', 'PER_MS', 1000],
   ['src/fleet/redis-script.ts', 'KEPT_LONGER_MS', 1000],
   ['src/fleet/listener.ts', 'MAX_CONNECTIONS', 1024],
   ['src/fleet/listener.ts', 'MAX_HEADER_BYTES', 8192],

@@ -1,11 +1,14 @@
 /**
  * How does Redis decide? By one Lua script, which is one step for everybody else. A user of a policy is one key: a sorted set, in which
- * the id of a grant has the time when it was taken as its score. Grants of one millisecond are in the order of their ids.
+ * the id of a grant has as its score when it was taken: the millisecond, a thousand times, and which of this millisecond it was.
  */
 
 /** The time of Redis in milliseconds since 1970, as an expression in Lua. */
 const REDIS_TIME =
   "(function() local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end)()"
+
+/** How many grants of one millisecond keep their order: as many as a window has points at most. */
+const PER_MS = 1000
 
 /**
  * How much longer than it counts a key is kept, in milliseconds. Redis reads its clock once for the script and once more for the age
@@ -40,27 +43,34 @@ local key, act, id = KEYS[1], tonumber(ARGV[1]), ARGV[5]
 local longest, points = ARGV[2] * 1000, tonumber(ARGV[3])
 local now = ${clock}
 
-local function after(time) return string.format('(%.0f', time) end
+-- The scores of a millisecond begin with this one.
+local function from(time) return string.format('%.0f', time * ${PER_MS}) end
+local function timeOf(score) return math.floor(score / ${PER_MS}) end
+
+-- The score of a grant of this moment: after those of the same millisecond.
+local function nextScore()
+  local last = redis.call('ZREVRANGEBYSCORE', key, '(' .. from(now + 1), from(now), 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  return last and string.format('%.0f', math.min(last + 1, from(now) + ${PER_MS - 1})) or from(now)
+end
 
 -- What lies in the future was made now: the clock went back.
-for _, early in ipairs(redis.call('ZRANGEBYSCORE', key, after(now), '+inf')) do
-  redis.call('ZADD', key, now, early)
+for _, early in ipairs(redis.call('ZRANGEBYSCORE', key, from(now + 1), '+inf')) do
+  redis.call('ZADD', key, nextScore(), early)
 end
-if redis.call('ZCOUNT', key, '-inf', now - longest) > 0 then
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - longest)
-end
+local old = '(' .. from(now - longest + 1)
+if redis.call('ZCOUNT', key, '-inf', old) > 0 then redis.call('ZREMRANGEBYSCORE', key, '-inf', old) end
 
 -- How many points are left where the fewest are, and how long it is until every window has room.
 local function room()
   local left, wait = points, 0
   for i = 6, #ARGV, 2 do
     local most, since = tonumber(ARGV[i]), now - ARGV[i + 1]
-    local used = redis.call('ZCOUNT', key, after(since), '+inf')
+    local used = redis.call('ZCOUNT', key, from(since + 1), '+inf')
     left = math.min(left, math.max(0, most - used))
     if used >= most then
       -- Where more are used than there are points, room comes when the last one too many has left.
       local leaves = redis.call('ZREVRANGE', key, most - 1, most - 1, 'WITHSCORES')
-      wait = math.max(wait, leaves[2] - since)
+      wait = math.max(wait, timeOf(leaves[2]) - since)
     end
   end
   return left, wait
@@ -71,20 +81,21 @@ if act > 0 then
   if redis.call('ZSCORE', key, id) then outcome = 'repeated'
   elseif room() == 0 then outcome = 'refused'
   else
-    redis.call('ZADD', key, now, id)
+    redis.call('ZADD', key, nextScore(), id)
     outcome = 'taken'
   end
 elseif act < 0 then
   if id == '' then id = redis.call('ZREVRANGE', key, 0, 0)[1] or '' end
-  local at = redis.call('ZSCORE', key, id)
+  local score = redis.call('ZSCORE', key, id)
   outcome = 'none'
-  if at then
+  if score then
     redis.call('ZREM', key, id)
-    outcome, gone = 'returned', {id, at}
+    outcome, gone = 'returned', {id, timeOf(score)}
   end
 end
 
 local grants = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+for i = 2, #grants, 2 do grants[i] = timeOf(grants[i]) end
 local youngest = grants[#grants]
 if youngest and redis.call('PTTL', key) < youngest + longest - now then
   redis.call('PEXPIRE', key, longest + ${KEPT_LONGER_MS})

@@ -21,7 +21,7 @@ t.test('a sound configuration is told with its policies, and nothing is opened',
   const file = join(folder, 'policies.yaml')
   writeFileSync(
     file,
-    'policies:\n  - name: sandboxes\n    windows: [{points: 5, seconds: 60}]\n    store-away: allow\n',
+    'policies:\n  - name: sandboxes\n    windows: [{points: 5, window: 60}]\n    store-away: allow\n',
   )
   const env = {
     LIMITS_TOKEN: `${CALLER_TOKEN}\n${CALLER_TOKEN}x`,

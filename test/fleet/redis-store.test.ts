@@ -109,7 +109,31 @@ t.test('with a Redis', { skip: NO_REDIS }, async (t) => {
     t.equal((await store.take(MINUTE, USER, 'c')).outcome, 'taken', 'it counts one window more')
     await moveTo(-1)
     t.equal((await store.giveBack(MINUTE, USER)).returned?.at, START - 1)
-    t.same(await redis.does('ZSCORE', KEY, 'a'), START - 1, 'written, and not only told')
+    t.same(await redis.does('ZSCORE', KEY, 'a'), (START - 1) * 1000, 'written, and not only told')
+  })
+
+  t.test('what is taken in one millisecond keeps its order', async (t) => {
+    const { store, moveTo } = await openMovable(t, await startRedis(t))
+    const many = { ...MINUTE, windows: [{ points: 1000, seconds: 60 }] }
+    const ids = Array.from({ length: 1000 }, (_, i) => `g${1000 - i}`)
+    for (const id of ids) await store.take(many, USER, id)
+    const { grants } = await store.look(many, USER)
+    t.same(
+      grants,
+      ids.map((id) => ({ id, at: START })),
+    )
+    t.equal((await store.take(many, USER, 'more')).outcome, 'refused')
+    await store.giveBack(many, USER, 'g500')
+    const { usage } = await store.take(many, USER, 'more')
+    t.equal(usage.grants.find(({ id }) => id === 'more')?.at, START, 'not in the next one')
+    await store.giveBack(many, USER, 'more')
+    await moveTo(-1)
+    const back = await store.look(many, USER)
+    t.same(
+      back.grants.map(({ id }) => id),
+      ids.filter((id) => id !== 'g500'),
+      'also when the clock went back',
+    )
   })
 
   t.test('the windows of a policy may change', async (t) => {
@@ -149,7 +173,7 @@ t.test('with a Redis', { skip: NO_REDIS }, async (t) => {
     const longer = { ...MINUTE, windows: [{ points: 2, seconds: 3600 }] }
     await store.take(longer, USER, 'b')
     t.ok(Number(await redis.does('PTTL', KEY)) > 3_500_000, 'the policy has a longer window now')
-    await redis.does('ZADD', KEY, '9999999999999', 'far')
+    await redis.does('ZADD', KEY, '9999999999999000', 'far')
     await redis.does('PEXPIRE', KEY, '1000')
     await store.look(longer, USER)
     t.ok(

@@ -185,17 +185,28 @@ t.test('requests of one turn share a transaction, up to 256', async (t) => {
   t.equal(sql.value('PRAGMA synchronous'), 2, 'FULL: each commit is on the disk')
   t.equal(sql.value('PRAGMA journal_mode'), 'wal')
   sql.ran.length = 0
-  const prepared = sql.prepared()
+  const prepared = sql.prepared.length
   const policy = policyOf('mail', [[2, 60]])
   const takings = await Promise.all(
     Array.from({ length: 257 }, (_, i) => store.take(policy, `user ${i % 100}`, String(i))),
   )
   t.same(sql.ran, ['BEGIN IMMEDIATE', 'COMMIT', 'BEGIN IMMEDIATE', 'COMMIT'])
-  t.equal(sql.prepared(), prepared, 'statements are kept')
+  t.equal(sql.prepared.length, prepared, 'statements are kept')
   const byOutcome = takings.map(({ outcome: became }) => became)
   t.equal(byOutcome.lastIndexOf('taken'), 199)
   t.equal(byOutcome.indexOf('refused'), 200, 'in the order in which they came')
   t.same(await idsOf(store, 'user 7', policy), ['7', '107'])
+})
+
+t.test('a request reads the rows of one user, however many there are', async (t) => {
+  const sql = watchSql(t)
+  openStore(t)
+  const ofUser = sql.prepared.filter((text) => text.includes('user = ?'))
+  t.equal(ofUser.length, 4)
+  for (const text of ofUser) {
+    const plan = sql.database().prepare(`EXPLAIN QUERY PLAN ${text}`).all()
+    t.match(plan[0]?.['detail'], /USING INDEX grants_of \(policy=\? AND user=\?/, text)
+  }
 })
 
 t.test('nothing is answered before the commit, and a failed one takes nothing', async (t) => {

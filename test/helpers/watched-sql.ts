@@ -1,4 +1,4 @@
-/** What does a test see of SQL? The statements that are run without being kept, how many are prepared, and the database itself. */
+/** What does a test see of SQL? The statements that are run at once, those that are prepared, and the database itself. */
 import { DatabaseSync } from 'node:sqlite'
 import type { Test } from 'tap'
 
@@ -6,8 +6,8 @@ import type { Test } from 'tap'
 export interface WatchedSql {
   /** What was run with `exec`, in order. */
   readonly ran: string[]
-  /** How many statements were prepared. */
-  readonly prepared: () => number
+  /** The statements that were prepared. */
+  readonly prepared: string[]
   /** The database that has last run something. */
   readonly database: () => DatabaseSync
   /** The value that a query has, in the database that has last run something. */
@@ -20,11 +20,10 @@ export interface WatchedSql {
 export function watchSql(t: Test): WatchedSql {
   const { prototype } = DatabaseSync
   const { exec, prepare } = prototype
-  let prepared = 0
   let database: DatabaseSync | undefined
   const watched: WatchedSql = {
     ran: [],
-    prepared: () => prepared,
+    prepared: [],
     database() {
       if (database === undefined) throw new Error('no database has run anything')
       return database
@@ -40,7 +39,7 @@ export function watchSql(t: Test): WatchedSql {
     exec.call(this, sql)
   }
   prototype.prepare = function watchedPrepare(this: DatabaseSync, ...args) {
-    prepared++
+    watched.prepared.push(args[0])
     return prepare.apply(this, args)
   }
   t.teardown(() => Object.assign(prototype, { exec, prepare }))
