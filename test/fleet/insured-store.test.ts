@@ -15,7 +15,7 @@ const ALLOWING = policyOf('mail', [[2, 3600]], 'allow')
 class BreakableStore implements LimitStore {
   readonly kind: LimitStore['kind']
   /** Why it is away; undefined while it is there. */
-  problem: unknown
+  problem: Error | undefined
   /** Whether only what is written fails. */
   isReadable = false
   /** How often it was asked. */
