@@ -170,6 +170,16 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/fleet/answers.ts', 'RETRY_SECONDS', 1],
   ['src/process/run-limits.ts', 'STOP_MS', 5000],
   ['src/http/idle-connections.ts', 'SILENT_MS', 250],
+  ['src/fleet/sqlite-store.ts', 'MAX_TOGETHER', 256],
+  ['src/fleet/sqlite-store.ts', 'MAX_IN_MEMORY', 100_000],
+  ['src/fleet/sqlite-store.ts', 'KEPT_MS', 31_622_400_000], // the longest window: 366 days
+  ['src/fleet/sqlite-store.ts', 'SWEEP_MS', 10_000],
+  ['src/fleet/sqlite-store.ts', 'SWEEP_ON_MS', 100],
+  ['src/fleet/sqlite-store.ts', 'SWEEP_ROWS', 1000],
+  ['src/fleet/limits-file.ts', 'CACHE_KIB', 8192],
+  ['src/fleet/limits-file.ts', 'BUSY_MS', 250],
+  ['src/fleet/insured-store.ts', 'SAID_MS', 30_000],
+  ['src/fleet/insured-store.ts', 'PROBE_MS', 1000],
   ['src/limits/memo.ts', 'CAPACITY', 2000],
   ['src/limits/waiting-room.ts', 'CAPACITY', 1024],
 ]

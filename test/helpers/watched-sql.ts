@@ -19,6 +19,7 @@ export interface WatchedSql {
 /** Watches every database of this process until the test ends. */
 export function watchSql(t: Test): WatchedSql {
   const { prototype } = DatabaseSync
+  // oxlint-disable-next-line unbound-method -- they are called on a database, and put back at the end
   const { exec, prepare } = prototype
   let database: DatabaseSync | undefined
   const watched: WatchedSql = {
