@@ -308,3 +308,11 @@ t.test('a store that is back before is not asked, and none after the end', async
   await isAway(t, insured.look(REFUSING, 'ada'))
   t.same(clock.pauses(), [])
 })
+
+t.test('what fails because of the end is no absence', async (t) => {
+  const { insured, store, clock, said } = insure(t)
+  await insured.close()
+  store.leave()
+  await isAway(t, insured.look(REFUSING, 'ada'))
+  t.same([said(), clock.pauses(), insured.isAway], [[], [], false])
+})

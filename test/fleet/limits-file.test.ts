@@ -87,11 +87,13 @@ t.test('a file of a newer program is left alone', async (t) => {
   const { stateDir, file } = await usedFolder(t)
   change(file, 'PRAGMA user_version = 2')
   const before = readFileSync(file)
+  const openFiles = readdirSync('/proc/self/fd').length
   t.equal(
     problem(t, stateDir),
     `LIMITS_STATE_DIR: ${file} was written by a newer workspace-gateway (version 2 of the file, and this one knows 1); start the newer one, or move the files limits.db* away, and every user begins anew`,
   )
   t.same(readFileSync(file), before)
+  t.equal(readdirSync('/proc/self/fd').length, openFiles, 'nothing stays open')
   change(file, 'PRAGMA user_version = 1')
   await SqliteStore.open(stateDir).close() // the lock was released
 })

@@ -1,5 +1,6 @@
 /** What does the SQLite store keep, and what does it answer when it cannot? */
 import { mock } from 'node:test'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { PROVISION } from '../../src/config/limit-policies.ts'
@@ -196,6 +197,8 @@ t.test('requests of one turn share a transaction, up to 256', async (t) => {
   t.equal(byOutcome.lastIndexOf('taken'), 199)
   t.equal(byOutcome.indexOf('refused'), 200, 'in the order in which they came')
   t.same(await idsOf(store, 'user 7', policy), ['7', '107'])
+  await nextTurn()
+  t.equal(sql.ran.length, 6, 'and there is none for nothing')
 })
 
 t.test('a request reads the rows of one user, however many there are', async (t) => {
@@ -373,6 +376,7 @@ t.test('a program that has a store open may end', async (t) => {
 })
 
 t.test('in memory, a bounded number is kept', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
   const clock = { now: START }
   const store = SqliteStore.inMemory({ now: () => clock.now })
   t.teardown(() => store.close())
@@ -402,6 +406,9 @@ t.test('in memory, a bounded number is kept', async (t) => {
   clock.now = START + 60_000
   t.equal(await outcome(store, 'last', 'y', mail), 'taken', 'and so does what counts no more')
   t.match(await whyAway(t, store.take(mail, 'more', 'x')), /full/)
+  clock.now += DAY
+  for (let i = 0; i < 300; i++) mock.timers.tick(10_000)
+  t.equal(await outcome(store, 'more', 'x', mail), 'taken', 'the sweep makes room too')
 })
 
 t.test('a failed transaction in memory leaves the count true', async (t) => {
