@@ -78,8 +78,9 @@ export class RequestBudgets {
 
   /** Takes one from the budget of the address for a request that was refused before this stage counted it. */
   countRefusal(request: FastifyRequest): void {
-    request.exchange.counted = true
-    this.#takeFromAddress(request)
+    const { exchange } = request
+    exchange.counted = true
+    exchange.isPastLimit = this.#takeFromAddress(request).consumedPoints > this.#addresses.limit
   }
 
   /**
@@ -199,7 +200,8 @@ function note(
     session !== undefined && session.endsAt - session.lastSeenAt < EXPIRY_NOTICE_MS
       ? ['RateLimit', left, 'RateLimit-Policy', rule, EXPIRY_FIELD, httpDate(session.endsAt)]
       : ['RateLimit', left, 'RateLimit-Policy', rule]
-  return result.consumedPoints > limit ? tooMany(result) : undefined
+  exchange.isPastLimit = result.consumedPoints > limit
+  return exchange.isPastLimit ? tooMany(result) : undefined
 }
 
 /** For how long before an API token expires its responses say so, in milliseconds: 14 days. */

@@ -145,6 +145,8 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/relay/server/shared-claims.ts', 'CLAIMS_PER_QUESTION', 500],
   ['src/relay/server/redis-store.ts', 'ANSWER_MS', 2000],
   ['src/process/run-relay.ts', 'STOP_MS', 5000],
+  ['src/observe/refusal-sums.ts', 'SUM_MS', 1000],
+  ['src/observe/refusal-sums.ts', 'CAPACITY', 1000],
   ['src/limits/memo.ts', 'CAPACITY', 2000],
   ['src/limits/waiting-room.ts', 'CAPACITY', 1024],
 ]
