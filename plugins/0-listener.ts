@@ -15,6 +15,7 @@ import type { Log } from '../src/observe/log.ts'
 import { logFields } from '../src/observe/log-line.ts'
 import type { RequestMetrics } from '../src/observe/metrics.ts'
 import type { Decisions } from '../src/observe/recent.ts'
+import type { RefusalSums } from '../src/observe/refusal-sums.ts'
 import { rejectionOf } from '../src/observe/record.ts'
 import { stage } from '../src/request/stage.ts'
 import { clientErrorOf } from '../src/rules/client-error.ts'
@@ -26,6 +27,8 @@ interface ListenerOptions {
   readonly log: Log
   readonly metrics: RequestMetrics
   readonly decisions: Decisions
+  /** Sums up bytes that are no request, which cost no budget; undefined when each of them is logged. */
+  readonly refusals: RefusalSums | undefined
   /** Checks the connections of clients. */
   readonly watchdog: Watchdog
   /** Proxies whose connections are not capped, because they carry the requests of many clients. */
@@ -104,7 +107,7 @@ function watch(socket: Socket, { watchdog }: ListenerOptions): void {
 function answerClientError(
   error: Error,
   socket: Socket,
-  { log, decisions, metrics, allowedOrigins }: ListenerOptions,
+  { log, decisions, metrics, refusals, trustedProxies, allowedOrigins }: ListenerOptions,
 ): void {
   const reason = codeOf(error)
   const connection = socket.clientConnection
@@ -116,17 +119,17 @@ function answerClientError(
   const { code, headers } = clientErrorOf(reason, packetOf(error), allowedOrigins)
   const id = crypto.randomUUID()
   const { status } = ERRORS[code]
-  const decision = rejectionOf(
-    id,
-    socket.linkPeer?.client.address ?? socket.remoteAddress,
-    status,
-    code,
-    reason,
-  )
-  const fields = logFields(decision)
-  decisions.add(decision, fields)
+  const client = socket.linkPeer?.client ?? clientFrom(socket.remoteAddress, [], trustedProxies)
+  const record = (): string => {
+    const address = socket.linkPeer?.client.address ?? socket.remoteAddress
+    const decision = rejectionOf(id, address, status, code, reason)
+    const fields = logFields(decision)
+    decisions.add(decision, fields)
+    return fields
+  }
   metrics.count(undefined, 'listener', status, code, 0, undefined)
-  log.writeLine('info', fields, 'request')
+  if (refusals?.add(client?.budgetKey ?? '', code, record) !== true)
+    log.writeLine('info', record(), 'request')
   connection.breakOff(rawAnswer(code, id, headers))
 }
 

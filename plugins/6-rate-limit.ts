@@ -78,8 +78,9 @@ export class RequestBudgets {
 
   /** Takes one from the budget of the address for a request that was refused before this stage counted it. */
   countRefusal(request: FastifyRequest): void {
-    request.exchange.counted = true
-    this.#takeFromAddress(request)
+    const { exchange } = request
+    exchange.counted = true
+    exchange.isPastLimit = this.#takeFromAddress(request).consumedPoints > this.#addresses.limit
   }
 
   /**
@@ -148,7 +149,8 @@ export class RequestBudgets {
       session !== undefined && session.endsAt - session.lastSeenAt < EXPIRY_NOTICE_MS
         ? ['RateLimit', left, 'RateLimit-Policy', rule, EXPIRY_FIELD, httpDate(session.endsAt)]
         : ['RateLimit', left, 'RateLimit-Policy', rule]
-    if (result.consumedPoints <= limit) {
+    exchange.isPastLimit = result.consumedPoints > limit
+    if (!exchange.isPastLimit) {
       this.#counts.allow(policy)
       return undefined
     }

@@ -7,6 +7,7 @@ import type { RequestMetrics } from '../src/observe/metrics.ts'
 import { logFields } from '../src/observe/log-line.ts'
 import type { Decisions } from '../src/observe/recent.ts'
 import { decisionOf } from '../src/observe/record.ts'
+import type { RefusalSums } from '../src/observe/refusal-sums.ts'
 import type { ClientFinder } from '../src/request/client-finder.ts'
 import { Exchange } from '../src/request/exchange.ts'
 
@@ -19,12 +20,14 @@ interface RequestLogOptions {
   readonly clients: ClientFinder
   /** Whether successful probes are logged too. */
   readonly logProbes: boolean
+  /** Sums up the refusals of clients past their limit; undefined when each of them is logged. */
+  readonly refusals: RefusalSums | undefined
 }
 
 export default fp(
   async function requestLog(
     app,
-    { log, metrics, decisions, clients, logProbes }: RequestLogOptions,
+    { log, metrics, decisions, clients, logProbes, refusals }: RequestLogOptions,
   ) {
     app.decorateRequest('exchange', null as unknown as Exchange)
 
@@ -46,11 +49,17 @@ export default fp(
       count(metrics, exchange, ms)
       if (!logsProbes && raw.socket.linkPeer === undefined && isGoodProbe(exchange)) return
       const client = exchange.client ?? clients.findOrPeer(raw)
-      const trace = traceIdOf(raw.headers['traceparent'])
-      const decision = decisionOf({ id, raw, exchange, client, ms, trace, websocket: ws })
-      const fields = logFields(decision)
-      decisions.add(decision, fields)
+      const record = (): string => {
+        const trace = traceIdOf(raw.headers['traceparent'])
+        const decision = decisionOf({ id, raw, exchange, client, ms, trace, websocket: ws })
+        const fields = logFields(decision)
+        decisions.add(decision, fields)
+        return fields
+      }
       const { status, code, cause } = exchange.outcome
+      const isOfFlood = exchange.isPastLimit && code !== undefined && status < 500
+      if (isOfFlood && refusals?.add(client.budgetKey, code, record) === true) return
+      const fields = record()
       if (status < 500) {
         log.writeLine('info', fields, 'request')
       } else {

@@ -54,7 +54,7 @@ export async function buildGateway(
   const parts = makeParts(config, log, state)
   const { clients, sessions, apiTokens, factors, issuer, verifier, waitingRoom } = parts
   const { watchdog, services } = parts
-  const { openSockets, drain, basicMemory, terminals, metrics, decisions } = parts
+  const { openSockets, drain, basicMemory, terminals, metrics, decisions, refusals } = parts
   const { allowedOrigins, trustedProxies, sessionRoutes, programRoutes } = config
   const publicHost = `${config.workspace}.${config.domain}`
   const siteMap = siteMapOf(config)
@@ -100,7 +100,8 @@ export async function buildGateway(
   }
   const pages = new PageShell({ workspace: config.workspace, formOrigins: originsOf(login) })
   await app.register(problemDetails, { login, stepUp, pages, waitingRoom, drain })
-  await app.register(requestLog, { log, metrics, decisions, clients, logProbes: config.logProbes })
+  const { logProbes } = config
+  await app.register(requestLog, { log, metrics, decisions, clients, logProbes, refusals })
   await app.register(cors, { allowedOrigins })
   await app.register(endConnections, { drain })
 
@@ -108,6 +109,7 @@ export async function buildGateway(
     log,
     metrics,
     decisions,
+    refusals,
     watchdog,
     trustedProxies,
     allowedOrigins,

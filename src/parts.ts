@@ -16,6 +16,7 @@ import { FactorLog } from './observe/factor-log.ts'
 import { RequestMetrics } from './observe/metrics.ts'
 import { RateLimitCounts } from './observe/rate-limit-metrics.ts'
 import { Decisions } from './observe/recent.ts'
+import { RefusalSums } from './observe/refusal-sums.ts'
 import { StrayBytesLog } from './observe/stray-bytes.ts'
 import { ClientFinder } from './request/client-finder.ts'
 import type { ServiceName } from './rules/services.ts'
@@ -91,6 +92,8 @@ export interface Parts {
   readonly eventLoop: EventLoopDelay
   /** The records of recent requests, for `workspace-gateway explain`. */
   readonly decisions: Decisions
+  /** Sums up the refusals of a flood; undefined with GATEWAY_LOG_REFUSALS=each. */
+  readonly refusals: RefusalSums | undefined
 }
 
 /** A gateway: its parts, and the application that takes requests through the stages. */
@@ -195,6 +198,7 @@ export function makeParts(config: Config, log: Log, state: State): Parts {
     metrics: new RequestMetrics(),
     eventLoop: new EventLoopDelay(),
     decisions: new Decisions(),
+    refusals: config.logRefusals === 'summed' ? new RefusalSums(log) : undefined,
   }
 }
 
@@ -205,6 +209,7 @@ export function closeParts({
   strayBytes,
   eventLoop,
   waitingRoom,
+  refusals,
   state,
 }: Parts): void {
   watchdog.close()
@@ -212,5 +217,6 @@ export function closeParts({
   strayBytes.close()
   eventLoop.stop()
   waitingRoom.empty() // those who still wait are answered
+  refusals?.close()
   state.close()
 }

@@ -180,6 +180,8 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/fleet/limits-file.ts', 'BUSY_MS', 250],
   ['src/fleet/insured-store.ts', 'SAID_MS', 30_000],
   ['src/fleet/insured-store.ts', 'PROBE_MS', 1000],
+  ['src/observe/refusal-sums.ts', 'SUM_MS', 1000],
+  ['src/observe/refusal-sums.ts', 'CAPACITY', 1000],
   ['src/limits/memo.ts', 'CAPACITY', 2000],
   ['src/limits/waiting-room.ts', 'CAPACITY', 1024],
 ]

@@ -29,7 +29,7 @@ export function adminActions({ parts }: Gateway, config: Config): AdminActions {
       const decision = parts.decisions.find(id)
       if (decision !== undefined) return explainDecision(decision)
       throw new GatewayError('not-found', {
-        reason: `no such request among the last few thousand that ended here: it is older, still under way, from before the last restart, or a probe of health that was answered (GATEWAY_LOG_PROBES keeps those)`,
+        reason: `no such request among the last few thousand that ended here: it is older, still under way, from before the last restart, a probe of health that was answered (GATEWAY_LOG_PROBES keeps those), or one of many from the same client that were refused in one second (GATEWAY_LOG_REFUSALS keeps those)`,
       })
     },
     metrics: () => renderMetrics(parts),

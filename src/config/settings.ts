@@ -345,6 +345,12 @@ export const SETTINGS = {
       'Whether probes of /health, /_gateway/live and /_gateway/ready that succeeded are logged, and known to explain. Those that failed always are.',
     ...trueOrFalse,
   }),
+  logRefusals: withDefault('summed', {
+    env: 'GATEWAY_LOG_REFUSALS',
+    description:
+      'How refusals of a client past its limit are logged: summed, one line a second for each client and code, or each of them.',
+    ...oneOf('summed', 'each'),
+  }),
   logLevel: withDefault('info', {
     env: 'GATEWAY_LOG_LEVEL',
     description: 'The least severe log line that is written. Request lines are info.',

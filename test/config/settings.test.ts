@@ -71,6 +71,7 @@ t.test(
       metricsPort: undefined,
       notifyFd: undefined,
       logProbes: false,
+      logRefusals: 'summed',
       logLevel: 'info',
     })
     t.equal(trustedProxies.length, 3, '127.0.0.0/8, ::1 and fdaa::/16')
@@ -468,6 +469,13 @@ const VALUES: { [Name in keyof Config]: Spellings } = {
       ['./.data/x/', resolve('.data/x')],
     ],
     bad: ['~', '~/data', '~alice/data', 'file:///data', '.', 'x/..', '../x', '$HOME/x', '-x'],
+  },
+  logRefusals: {
+    good: [
+      ['summed', 'summed'],
+      ['each', 'each'],
+    ],
+    bad: ['true', 'none', 'SUMMED', ''],
   },
   logProbes: {
     good: [

@@ -29,7 +29,9 @@ export function testSettings(
     GATEWAY_PORT: '0',
     GATEWAY_RATE_LIMIT: '100000',
     GATEWAY_DRAIN_SECONDS: '1',
-    GATEWAY_LOG_PROBES: 'true', // tests wait for the log line of their request
+    // Tests wait for the log line of their request.
+    GATEWAY_LOG_PROBES: 'true',
+    GATEWAY_LOG_REFUSALS: 'each',
     ...overrides,
   }
 }
