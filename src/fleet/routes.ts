@@ -1,6 +1,5 @@
 /** Which requests reach the acts of the limits service? Those of a caller who may ask, for a policy that there is, in the form that it takes. */
 import { randomUUID } from 'node:crypto'
-import type { ServerResponse } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import { answerText, type Answer } from '../answers/problem.ts'
@@ -234,14 +233,17 @@ function addRoutes(app: FastifyInstance, parts: RouteParts, callers: Callers | u
     if (response.headersSent || response.destroyed) return
     // What is left of a body is thrown away for a while only, so nothing may follow it on this connection.
     if (parts.isDraining() || !request.raw.complete) endConnectionAfter(response)
-    writeAnswer(response, answer)
+    const { status, headers, body } = answer
+    response.writeHead(status, [...headers])
+    if (request.raw.complete) {
+      response.end(body)
+      return
+    }
+    // Whole for the caller, and not ended for Node, which would reset a caller that is still sending before it has read the answer.
+    response.write(body)
+    request.raw.once('end', () => response.end())
     discardBody(request.raw)
   }
-}
-
-function writeAnswer(response: ServerResponse, { status, headers, body }: Answer): void {
-  response.writeHead(status, [...headers])
-  response.end(body)
 }
 
 /** What is wrong with a message that Node's parser has let through; undefined when nothing is. */

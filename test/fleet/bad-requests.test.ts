@@ -159,6 +159,17 @@ t.test('a body that is not declared as JSON is not read', async (t) => {
   t.equal((await limits.ask('POST /v1/provision', { user: 'ada' }, spelt)).status, 200)
 })
 
+t.test('a body that is not UTF-8 is not read as if it were', async (t) => {
+  const limits = await limitsFor(t)
+  for (const user of ['\xff', '\xc0\xaf', '\xed\xa0\x80', 'caf\xe9']) {
+    const body = `{"user":"${user}"}`
+    const fields = [BEARER, 'Content-Type: application/json', `Content-Length: ${body.length}`]
+    const answer = await send(limits.port, 'POST /v1/provision', fields, body)
+    t.match(jsonOf(answer), { status: 400, detail: 'the body is not UTF-8' })
+  }
+  t.same(limits.store.changes, [])
+})
+
 t.test('a body has at most 4 KiB, announced or not', async (t) => {
   const limits = await limitsFor(t)
   const padded = (bytes: number) => {

@@ -16,6 +16,14 @@ const taking = (body = BODY, fields: readonly string[] = []) =>
     body,
   )
 
+/** The same with a coding of its body, which is in one chunk. */
+const chunked = (coding: string) =>
+  requestBytes(
+    'POST /v1/provision',
+    [BEARER, JSON_TYPE, `Transfer-Encoding: ${coding}`],
+    `${BODY.length.toString(16)}\r\n${BODY}\r\n0\r\n\r\n`,
+  )
+
 /** How many answers stand in a text, by status. */
 const statuses = (text: string) => [...text.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, code]) => code)
 
@@ -36,11 +44,8 @@ t.test(
       [taking(BODY, ['Transfer-Encoding: chunked']), 400, 'bad-request'],
       [taking(BODY, ['Content-Length: 3']), 400, 'bad-request'],
       [taking().replace(/Content-Length: \d+/, 'Content-Length: x'), 400, 'bad-request'],
-      [
-        taking().replace(/Content-Length: \d+/, 'Transfer-Encoding: gzip, chunked'),
-        400,
-        'bad-request',
-      ],
+      [chunked('gzip, chunked'), 400, 'bad-request'],
+      [chunked('chunked').replace('HTTP/1.1', 'HTTP/1.0'), 400, 'bad-request'],
       [taking().replace(/Content-Length: \d+/, 'Transfer-Encoding: chunked'), 400, 'bad-request'],
       [taking('', ['Expect: a-miracle']), 400, 'bad-request'],
       [requestBytes('GET /healthz', [`X: ${'x'.repeat(8192)}`]), 431, 'headers-too-large'],
@@ -123,24 +128,25 @@ t.test('bytes that are no request are answered behind the requests before them',
   await limits.store.holds(1)
   socket.write('MORE\r\n\r\n')
   await eventually(() => limits.lines().length > 0, 'the garbage was read')
+  await elapse(50, 'more arrives')
   t.equal(received.text(), '', 'who was asked first is answered first')
   limits.store.letGo()
   const { text } = await received.over
   t.same(statuses(text), ['200', '200', '400'])
   t.match(text, /"grant":"a","repeated":false/)
+  t.equal(limits.counts.errors['bad-request'], 1, 'and counted once')
+})
+
+t.test('a body in chunks is read as any other', async (t) => {
+  const limits = await limitsFor(t)
+  t.same(statuses(await exchange(limits.port, chunked('Chunked'), 200)), ['200'])
 })
 
 t.test('a body that breaks in the middle takes nothing', async (t) => {
   const limits = await limitsFor(t)
-  const chunked = requestBytes('POST /v1/provision', [
-    BEARER,
-    JSON_TYPE,
-    'Transfer-Encoding: chunked',
-  ])
   const socket = await open(limits.port)
   const received = gather(socket)
-  socket.write(`${chunked}1a\r\n${BODY}\r\n`)
-  socket.write('zz\r\n')
+  socket.write(chunked('chunked').replace('\r\n0\r\n', '\r\nzz\r\n'))
   t.same(statuses((await received.over).text), ['400'])
   t.same(limits.store.changes, [])
 })
@@ -231,6 +237,38 @@ t.test('a stranger does not keep a connection, and a large body of one is not re
   socket.destroy()
   t.same(limits.store.changes, [])
 })
+
+t.test('whoever is refused in the middle of a body reads the answer', async (t) => {
+  const limits = await limitsFor(t)
+  const cases: ReadonlyArray<readonly [fields: readonly string[], status: string]> = [
+    [[], '401'],
+    [[BEARER], '415'],
+    [[BEARER, JSON_TYPE], '413'],
+  ]
+  for (const [fields, status] of cases) {
+    const socket = await open(limits.port)
+    const length = 2_000_000
+    socket.write(
+      requestBytes('POST /v1/provision', [...fields, `Content-Length: ${length}`], 'x'.repeat(9)),
+    )
+    socket.pause() // so that the answer is still in the kernel when a reset would come
+    await eventually(() => limits.counts.errors[codeOf(status)] === 1, 'it was refused')
+    socket.write('x'.repeat(length - 9))
+    const { over } = gather(socket)
+    await elapse(50, 'a reset would arrive')
+    socket.resume()
+    const { text, how } = await over
+    t.same(statuses(text), [status])
+    t.equal(how, 'ended', status)
+  }
+  t.same(limits.store.changes, [])
+})
+
+/** The code of a refusal with this status. */
+function codeOf(status: string) {
+  if (status === '401') return 'token-required'
+  return status === '413' ? 'body-too-large' : 'unsupported-media-type'
+}
 
 t.test('strangers are logged at once, and then in sums', async (t) => {
   const limits = await limitsFor(t)

@@ -17,7 +17,7 @@ export const CALLER_TOKEN = 'a-token-of-callers-0123456789-abcdef'
 export const BEARER = `Authorization: Bearer ${CALLER_TOKEN}`
 
 /** A store that a test can cut, and that keeps its callers waiting as long as the test wants. */
-export class TestStore implements LimitStore {
+class TestStore implements LimitStore {
   /** Whether it says that it is away. */
   isAway = false
   /** What it was asked for, without looks. */
