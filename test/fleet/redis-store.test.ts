@@ -182,6 +182,20 @@ t.test('with a Redis', { skip: NO_REDIS }, async (t) => {
     )
   })
 
+  t.test('the time is that of Redis, to the millisecond', async (t) => {
+    const redis = await startRedis(t)
+    const { store } = openStore(t, redis.url)
+    const time = async () => {
+      const [seconds, micros] = (await redis.does('TIME')) as [string, string]
+      return Number(seconds) * 1000 + Math.floor(Number(micros) / 1000)
+    }
+    for (let i = 0; i < 5; i++) {
+      const before = await time()
+      const { now } = await store.look(MINUTE, USER)
+      t.ok(before <= now && now <= (await time()), `${now}`)
+    }
+  })
+
   t.test('who looks, is refused or asks again writes nothing', async (t) => {
     const redis = await startRedis(t)
     const { store } = openStore(t, redis.url)
