@@ -76,7 +76,7 @@ export function openLimitsFile(stateDir: string): LimitsFile {
   const path = join(stateDir, 'limits.db')
   let lock: StateLock | undefined
   try {
-    makeFolder(stateDir, 0o700)
+    prepareFolder(stateDir, env)
     const owner = foreignOwner(stateDir)
     if (owner !== undefined)
       throw new LimitsFileError(
@@ -96,6 +96,19 @@ export function openLimitsFile(stateDir: string): LimitsFile {
     throw new LimitsFileError(`${env} ${stateDir}: ${path} cannot be used: ${why}; ${remedy}`, {
       cause: error,
     })
+  }
+}
+
+/** Makes the folder unless it is there. @throws {LimitsFileError} which says nothing of a file that nobody has opened */
+function prepareFolder(stateDir: string, env: string): void {
+  try {
+    makeFolder(stateDir, 0o700)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : ''
+    throw new LimitsFileError(
+      `${env} ${stateDir} cannot be used: ${why}; give a folder of the user who runs the service`,
+      { cause },
+    )
   }
 }
 
