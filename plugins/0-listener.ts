@@ -121,8 +121,7 @@ function answerClientError(
   const { status } = ERRORS[code]
   const client = socket.linkPeer?.client ?? clientFrom(socket.remoteAddress, [], trustedProxies)
   const record = (): string => {
-    const address = socket.linkPeer?.client.address ?? socket.remoteAddress
-    const decision = rejectionOf(id, address, status, code, reason)
+    const decision = rejectionOf(id, client?.address, status, code, reason)
     const fields = logFields(decision)
     decisions.add(decision, fields)
     return fields

@@ -45,6 +45,15 @@ const CACHE_KIB = 8192
 /** How long a statement waits for somebody who reads the file and has it locked for a moment, in milliseconds. */
 const BUSY_MS = 250
 
+/** SQLite's primary result codes for a disk that cannot be written or is full: SQLITE_IOERR and SQLITE_FULL. */
+const DISK_ERRORS: ReadonlySet<number> = new Set([10, 13])
+
+/** SQLITE_IOERR_SHORT_READ: the file itself has lost its end. */
+const SHORT_READ = 522
+
+/** The bits of an extended result code that are the primary one. */
+const PRIMARY_CODE = 0xff
+
 /** Permission bits of group and others. */
 const OTHERS = 0o077
 
@@ -54,6 +63,8 @@ export interface LimitsFile {
   readonly database: DatabaseSync
   readonly rows: GrantRows
   readonly lock: StateLock
+  /** Whether it was made just now, so that nobody has taken anything yet. */
+  readonly isNew: boolean
 }
 
 /**
@@ -65,7 +76,7 @@ export function openLimitsFile(stateDir: string): LimitsFile {
   const path = join(stateDir, 'limits.db')
   let lock: StateLock | undefined
   try {
-    makeFolder(stateDir, 0o700)
+    prepareFolder(stateDir, env)
     const owner = foreignOwner(stateDir)
     if (owner !== undefined)
       throw new LimitsFileError(
@@ -79,11 +90,32 @@ export function openLimitsFile(stateDir: string): LimitsFile {
     lock?.release()
     if (error instanceof LimitsBusyError || error instanceof LimitsFileError) throw error
     const why = error instanceof Error ? error.message : ''
+    const remedy = isOfDisk(error)
+      ? 'free some space on its disk, or mend the disk, and start again'
+      : 'mend what the system says, or move the files limits.db* away, and every user begins anew'
+    throw new LimitsFileError(`${env} ${stateDir}: ${path} cannot be used: ${why}; ${remedy}`, {
+      cause: error,
+    })
+  }
+}
+
+/** Makes the folder unless it is there. @throws {LimitsFileError} which says nothing of a file that nobody has opened */
+function prepareFolder(stateDir: string, env: string): void {
+  try {
+    makeFolder(stateDir, 0o700)
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : ''
     throw new LimitsFileError(
-      `${env} ${stateDir}: ${path} cannot be used: ${why}; mend what the system says, or move the files limits.db* away, and every user begins anew`,
-      { cause: error },
+      `${env} ${stateDir} cannot be used: ${why}; give a folder of the user who runs the service`,
+      { cause },
     )
   }
+}
+
+/** Whether the disk is to blame, and the file is as good as it was. */
+function isOfDisk(error: unknown): boolean {
+  const code = error instanceof Error && 'errcode' in error ? Number(error.errcode) : 0
+  return code !== SHORT_READ && DISK_ERRORS.has(code & PRIMARY_CODE)
 }
 
 /** The same tables in memory. */
@@ -93,7 +125,7 @@ export function openInMemory(): Pick<LimitsFile, 'database' | 'rows'> {
   return { database, rows: new GrantRows(database) }
 }
 
-function openDatabase(path: string): Pick<LimitsFile, 'database' | 'rows'> {
+function openDatabase(path: string): Pick<LimitsFile, 'database' | 'rows' | 'isNew'> {
   prepareFile(path)
   const database = new DatabaseSync(path, { timeout: BUSY_MS })
   try {
@@ -104,7 +136,7 @@ function openDatabase(path: string): Pick<LimitsFile, 'database' | 'rows'> {
       `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -${CACHE_KIB}; PRAGMA trusted_schema = OFF`,
     )
     if (isNew) makeTables(database)
-    return { database, rows: new GrantRows(database) }
+    return { database, rows: new GrantRows(database), isNew }
   } catch (error) {
     database.close()
     throw error

@@ -221,9 +221,11 @@ function addRoutes(app: FastifyInstance, parts: RouteParts, callers: Callers | u
     const { id: requestId, method } = request
     if (code === 'internal-error')
       logger.error({ requestId, ...facts, err: cause }, 'a request failed')
-    else if (known.has(request))
-      logger.info({ code, detail, method, ...facts, requestId }, 'refused')
-    else refusals.add(code)
+    else if (known.has(request)) {
+      // A store that comes and goes has no line of its own each time, and the reason is wanted all the same.
+      const reason = code === 'store-unavailable' ? { err: cause } : {}
+      logger.info({ code, detail, method, ...facts, requestId, ...reason }, 'refused')
+    } else refusals.add(code)
     write(request, reply, problem(requestId, error, headers))
   }
 

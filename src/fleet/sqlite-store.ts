@@ -3,6 +3,7 @@
  * event loop shares a transaction, so that many callers wait for the disk once; each is answered after the commit.
  */
 import { statSync } from 'node:fs'
+import type { Logger } from 'pino'
 import { longestWindowMs, type LimitPolicy } from '../config/limit-policies.ts'
 import type { DatabaseSync } from '../store/quiet-sqlite.ts'
 import { inTransaction } from '../store/schema.ts'
@@ -39,6 +40,8 @@ const SWEEP_ROWS = 1000
 export interface SqliteStoreOptions {
   /** The time in milliseconds since 1970. Default: the clock of the machine. */
   readonly now?: () => number
+  /** Told when the file is new. */
+  readonly logger?: Logger
 }
 
 /** A request that waits for the next transaction. */
@@ -86,7 +89,10 @@ export class SqliteStore implements LimitStore {
    * @throws {LimitsBusyError} {LimitsFileError}
    */
   static open(stateDir: string, options: SqliteStoreOptions = {}): SqliteStore {
-    return new SqliteStore(openLimitsFile(stateDir), options)
+    const file = openLimitsFile(stateDir)
+    if (file.isNew)
+      options.logger?.warn({ path: file.path }, 'no limits yet: nobody has taken anything')
+    return new SqliteStore(file, options)
   }
 
   /** A store that ends with the process, and holds a bounded number of grants. */

@@ -80,7 +80,7 @@ async function openStore(
   { storeUrl, stateDir }: LimitsConfig,
   logger: Logger,
 ): Promise<LimitStore> {
-  if (storeUrl === undefined) return SqliteStore.open(stateDir)
+  if (storeUrl === undefined) return SqliteStore.open(stateDir, { logger })
   // Loaded late, because one process with a file of its own needs no client.
   const { RedisStore } = await import('../fleet/redis-store.ts')
   return new RedisStore({ url: storeUrl, logger })

@@ -19,6 +19,7 @@ import { PROVISION } from '../../src/config/limit-policies.ts'
 import { StoreAwayError } from '../../src/fleet/limit-store.ts'
 import { LimitsBusyError, LimitsFileError } from '../../src/fleet/limits-file.ts'
 import { SqliteStore } from '../../src/fleet/sqlite-store.ts'
+import { recordingLogger } from '../helpers/operations.ts'
 import { temporaryFolder } from '../helpers/process.ts'
 
 /** A folder in which a user has taken something, and its file. */
@@ -167,10 +168,28 @@ t.test('an empty file is what a start has left that was cut short', async (t) =>
   await store.close()
 })
 
+t.test('a file that begins says so, and one with grants does not', async (t) => {
+  const stateDir = temporaryFolder(t)
+  const { logger, lines } = recordingLogger()
+  for (let start = 0; start < 2; start++) {
+    const store = SqliteStore.open(stateDir, { logger })
+    await store.take(PROVISION, 'ada', 'one')
+    await store.close()
+  }
+  const path = join(stateDir, 'limits.db')
+  t.match(lines(), [{ level: 'warn', path, msg: 'no limits yet: nobody has taken anything' }])
+  t.equal(lines().length, 1)
+})
+
 t.test('a folder that cannot be made is refused', async (t) => {
   const stateDir = join(temporaryFolder(t), 'file')
   writeFileSync(stateDir, '')
-  t.match(problem(t, stateDir), /^LIMITS_STATE_DIR .* a file is where a folder must be/)
+  const said = problem(t, stateDir)
+  t.match(
+    said,
+    /^LIMITS_STATE_DIR .* a file is where a folder must be .*; give a folder of the user/,
+  )
+  t.notMatch(said, /limits\.db/)
 })
 
 t.test(

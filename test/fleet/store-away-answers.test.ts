@@ -25,6 +25,8 @@ t.test('what a policy refuses without the store is 503, and takes nothing', asyn
     t.equal(answer.headers['ratelimit'], undefined)
     t.match(jsonOf(answer), { code: 'store-unavailable' })
     t.notMatch(answer.body, /cut by the test/)
+    // A store that comes and goes has no line of its own each time.
+    t.match(limits.lines().at(-1), { msg: 'refused', err: { message: 'cut by the test' } })
   }
   limits.store.isAway = false
   t.equal(jsonOf(await limits.ask('GET /v1/provision?user=ada'))['allowed'], true)

@@ -86,6 +86,14 @@ t.test('a refusal is one line with its code and the stage that refused', async (
   }
 })
 
+t.test('an address is written in one way, also for bytes that are no request', async (t) => {
+  const { port, logLine } = await startWorkspace(t, { GATEWAY_HOST: '::' })
+  await exchange(port, 'garbage\r\n\r\n')
+  const line = await logLine(({ stage }) => stage === 'listener')
+  t.equal(line['client'], '127.0.0.1')
+  t.match(line, { reason: 'HPE_INVALID_METHOD', status: 400 })
+})
+
 t.test('a WebSocket is one line when it ends, with the bytes of both directions', async (t) => {
   const { port, logLine, services } = await startWorkspace(t)
   const headers = [`Authorization: Bearer ${await token()}`]

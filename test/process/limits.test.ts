@@ -1,11 +1,12 @@
 /** How does `workspace-gateway limits` start, keep, read again and stop? As a real process. */
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { askLimits, BEARER, CALLER_TOKEN, jsonOf } from '../helpers/limits.ts'
-import { run, temporaryFolder } from '../helpers/process.ts'
+import { MAIN, run, temporaryFolder, watch } from '../helpers/process.ts'
 import { NO_REDIS, startRedis } from '../helpers/redis.ts'
 import { environmentOf, until } from '../helpers/waiting.ts'
 import { gather, open, parseAnswer, requestBytes, send } from '../helpers/wire.ts'
@@ -342,3 +343,34 @@ t.test('many processes share a Redis', { skip: NO_REDIS }, async (t) => {
     t.notMatch(limits.stdout(), /redis:\/\//)
   }
 })
+
+const mounts = 'mount -t tmpfs -o size=16k tmpfs "$1" && shift && exec "$@"'
+const inMount = ['-rm', 'sh', '-c', mounts, 'sh']
+const canMount = spawnSync('unshare', [...inMount, '/mnt', 'true']).status === 0
+
+t.test(
+  'of a full disk nobody is told to move the file away',
+  { skip: canMount ? false : 'needs unshare and mount' },
+  async (t) => {
+    const { folder, env } = prepared(t)
+    const disk = join(folder, 'disk')
+    mkdirSync(disk)
+    const program = watch(
+      t,
+      spawn(
+        'unshare',
+        [...inMount, disk, 'env', '-u', 'NODE_OPTIONS', process.execPath, MAIN, 'limits'],
+        {
+          env: { ...env, LIMITS_STATE_DIR: join(disk, 'state') },
+          stdio: ['ignore', 'pipe', 'pipe'],
+        },
+      ),
+    )
+    t.equal(await program.exited, 78)
+    t.match(
+      program.stderr(),
+      /limits\.db cannot be used: (?:database or disk is full|disk I\/O error); free/,
+    )
+    t.notMatch(program.stderr(), /move the files/)
+  },
+)
