@@ -1,6 +1,7 @@
 /** How does `workspace-gateway limits` start, keep, read again and stop? As a real process. */
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -131,6 +132,31 @@ t.test('SIGHUP takes a new token beside the old one, and no call is refused', as
   await rotate([NEXT_TOKEN], NEXT_TOKEN, 2)
   t.equal(await ask(CALLER_TOKEN), 401)
   t.equal(await ask(NEXT_TOKEN), 200)
+})
+
+t.test('SIGHUP reads no pipe and no device, which would keep every caller waiting', async (t) => {
+  const { env, policyFile, tokenFile } = prepared(t)
+  writeFileSync(policyFile, policyText(1))
+  const limits = await start(t, { ...env, LIMITS_POLICY_FILE: policyFile })
+  const refused = (count: number) =>
+    until('both are refused', () => {
+      const said = limits.logLines().filter(({ msg }) => String(msg).includes('not read again'))
+      return said.length === 2 * count
+    })
+  const kinds: ReadonlyArray<(path: string) => unknown> = [
+    (path) => execFileSync('mkfifo', [path]),
+    (path) => symlinkSync('/dev/zero', path),
+    (path) => mkdirSync(path),
+  ]
+  for (const [round, make] of kinds.entries()) {
+    for (const path of [tokenFile, policyFile]) {
+      rmSync(path)
+      make(path)
+    }
+    limits.child.kill('SIGHUP')
+    await refused(round + 1)
+    t.equal((await limits.ask('GET /v1/sandboxes?user=ada')).status, 200)
+  }
 })
 
 t.test('SIGHUP reads policies again, and a bad file changes nothing', async (t) => {
