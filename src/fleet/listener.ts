@@ -20,9 +20,16 @@ import {
   stopAccepting,
   stopParsing,
 } from '../http/node-internals.ts'
+import { openFilesLimit } from '../limits/open-files.ts'
 
 /** Connections that may be open at once. A further one takes the place of the oldest stranger's; where all are callers', it is closed. */
 const MAX_CONNECTIONS = 1024
+
+/** Files that stay for the store, the log, the metrics and Node where the process may have few open. Port and socket share the rest. */
+const RESERVED_FILES = 96
+
+/** However few files there may be, so many connections are taken. */
+const FEWEST_CONNECTIONS = 8
 
 /** The largest request line and header section, in bytes. */
 const MAX_HEADER_BYTES = 8192
@@ -63,6 +70,7 @@ export interface ListenerTimes {
 /** One way in: a port, or a Unix socket. */
 export class Listener {
   readonly server: Server
+  readonly #most = mostConnections()
   readonly #connections: OpenConnections
   /** The connections on which no caller has asked yet, the oldest first. */
   readonly #strangers = new Set<Socket>()
@@ -178,7 +186,7 @@ export class Listener {
   #makeRoom(socket: Socket): void {
     this.#strangers.add(socket)
     socket.once('close', () => this.#strangers.delete(socket))
-    if (this.#connections.size <= MAX_CONNECTIONS) return
+    if (this.#connections.size <= this.#most) return
     const [oldest = socket] = this.#strangers
     this.#strangers.delete(oldest)
     oldest.destroy()
@@ -208,6 +216,11 @@ export class Listener {
     }
     endSoon(socket, answer)
   }
+}
+
+function mostConnections(): number {
+  const share = Math.floor((openFilesLimit() - RESERVED_FILES) / 2)
+  return Math.max(FEWEST_CONNECTIONS, Math.min(MAX_CONNECTIONS, share))
 }
 
 /** Ends our side of a connection, and the other side a little later. @param bytes sent before that */

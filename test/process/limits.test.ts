@@ -1,12 +1,12 @@
 /** How does `workspace-gateway limits` start, keep, read again and stop? As a real process. */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { askLimits, BEARER, CALLER_TOKEN, jsonOf } from '../helpers/limits.ts'
-import { run, temporaryFolder } from '../helpers/process.ts'
+import { MAIN, run, temporaryFolder, watch } from '../helpers/process.ts'
 import { NO_REDIS, startRedis } from '../helpers/redis.ts'
 import { environmentOf, until } from '../helpers/waiting.ts'
 import { gather, open, parseAnswer, requestBytes, send } from '../helpers/wire.ts'
@@ -133,6 +133,27 @@ t.test('SIGHUP takes a new token beside the old one, and no call is refused', as
   t.equal(await ask(CALLER_TOKEN), 401)
   t.equal(await ask(NEXT_TOKEN), 200)
 })
+
+t.test(
+  'strangers leave room for callers also where the process may have few files open',
+  async (t) => {
+    const { folder, env } = prepared(t)
+    const socket = join(folder, 'limits.sock')
+    const limited = ['-c', 'ulimit -n 160 && exec "$@"', 'sh', process.execPath, MAIN, 'limits']
+    const child = spawn('sh', limited, {
+      env: { ...process.env, ...env, LIMITS_SOCKET: socket },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const limits = watch(t, child)
+    const port = Number((await limits.logged('limiting'))['port'])
+    const strangers = await Promise.all(Array.from({ length: 100 }, () => open(port)))
+    const oldest = strangers.map((stranger) => once(stranger, 'close'))[0]
+    for (const to of [port, socket])
+      t.equal((await askLimits(to, 'GET /v1/provision?user=ada', undefined, [BEARER])).status, 200)
+    await oldest
+    for (const stranger of strangers) stranger.destroy()
+  },
+)
 
 t.test('SIGHUP reads no pipe and no device, which would keep every caller waiting', async (t) => {
   const { env, policyFile, tokenFile } = prepared(t)
