@@ -160,6 +160,8 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/fleet/redis-script.ts', 'PER_MS', 1000],
   ['src/fleet/redis-script.ts', 'KEPT_LONGER_MS', 1000],
   ['src/fleet/listener.ts', 'MAX_CONNECTIONS', 1024],
+  ['src/fleet/listener.ts', 'RESERVED_FILES', 96],
+  ['src/fleet/listener.ts', 'FEWEST_CONNECTIONS', 8],
   ['src/fleet/listener.ts', 'MAX_HEADER_BYTES', 8192],
   ['src/fleet/listener.ts', 'REQUEST_MS', 10_000],
   ['src/fleet/listener.ts', 'KEEP_ALIVE_MS', 65_000],

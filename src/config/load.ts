@@ -1,5 +1,5 @@
 /** Is an environment a valid configuration? `loadConfig` reads all settings and reports every problem at once. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { codeOf } from '../answers/errors.ts'
 import { nearestName } from './nearest.ts'
 import { crossSettingProblems } from './rules.ts'
@@ -121,6 +121,28 @@ function secretText(name: string, env: Environment): { text: string | undefined;
     // Do not quote the path, nor attach the cause, which quotes it: the value may be the secret, set in the wrong variable.
     // oxlint-disable-next-line preserve-caught-error
     throw new Error(`${fileName} names a file that cannot be read (${codeOf(error)})`)
+  }
+}
+
+/**
+ * Refuses files that a program that runs must not read again: a pipe may keep everybody waiting for ever, and a device never ends. At the
+ * start a pipe is welcome.
+ * @param secrets the variables, without `_FILE`
+ * @throws {ConfigError}
+ */
+export function checkSecretFiles(secrets: readonly string[], env: Environment): void {
+  const problems = secrets
+    .map((name) => name + FILE_SUFFIX)
+    .filter((name) => isIrregular(env[name] ?? ''))
+    .map((name) => `${name} names no regular file, and nothing else is read again`)
+  if (problems.length > 0) throw new ConfigError(problems)
+}
+
+function isIrregular(path: string): boolean {
+  try {
+    return !statSync(path).isFile()
+  } catch {
+    return false // reading it says what is wrong
   }
 }
 

@@ -16,21 +16,33 @@ export class Callers {
   }
 
   /**
-   * Checks the field `Authorization` of a request. Digests are compared, each with every one, so that the time tells nothing of
-   * a token.
+   * Checks the field `Authorization` of a request.
    * @throws {LimitError} `token-required` or `token-invalid`
    */
   check(authorization: string | undefined): void {
-    const [, token] = /^Bearer +(.+)$/i.exec(authorization ?? '') ?? []
-    if (token === undefined)
+    if (this.know(authorization)) return
+    if (tokenIn(authorization) === undefined)
       throw new LimitError(
         'token-required',
         'send Authorization: Bearer with a token of LIMITS_TOKEN_FILE',
       )
-    const digest = digestOf(token)
-    if (!this.#digests.map((known) => timingSafeEqual(known, digest)).includes(true))
-      throw new LimitError('token-invalid', 'the token is none of LIMITS_TOKEN_FILE')
+    throw new LimitError('token-invalid', 'the token is none of LIMITS_TOKEN_FILE')
   }
+
+  /**
+   * Whether the field `Authorization` of a request has a token. Digests are compared, each with every one, so that the time tells
+   * nothing of a token.
+   */
+  know(authorization: string | undefined): boolean {
+    const token = tokenIn(authorization)
+    if (token === undefined) return false
+    const digest = digestOf(token)
+    return this.#digests.map((known) => timingSafeEqual(known, digest)).includes(true)
+  }
+}
+
+function tokenIn(authorization = ''): string | undefined {
+  return /^Bearer +(.+)$/i.exec(authorization)?.[1]
 }
 
 function digestOf(token: string): Buffer {

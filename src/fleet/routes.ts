@@ -1,11 +1,11 @@
 /** Which requests reach the acts of the limits service? Those of a caller who may ask, for a policy that there is, in the form that it takes. */
 import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import { answerText, type Answer } from '../answers/problem.ts'
 import type { LimitPolicies } from '../config/limit-policies.ts'
 import { NO_SCHEMAS } from '../http/no-schemas.ts'
-import { endConnectionAfter } from '../http/node-internals.ts'
 import { hasBody } from '../http/to-service.ts'
 import { discardBody } from '../request/discard-body.ts'
 import type { Acts, Question } from './acts.ts'
@@ -14,7 +14,7 @@ import type { Callers } from './callers.ts'
 import type { LimitsCounts } from './counts.ts'
 import type { InsuredStore } from './insured-store.ts'
 import { LimitError, type LimitErrorCode } from './limit-errors.ts'
-import { Listener, type BrokenCode, type ListenerTimes } from './listener.ts'
+import { Listener, type BrokenCode, type ListenerTimes, type Sender } from './listener.ts'
 import type { RefusalLog } from './refusal-log.ts'
 import {
   askedInBody,
@@ -57,7 +57,7 @@ export async function makeWayIn(
   const made: { listener?: Listener } = {}
   const app = Fastify({
     serverFactory(handler) {
-      made.listener = new Listener(handler, times)
+      made.listener = new Listener(handler, (request) => senderOf(request, callers), times)
       return made.listener.server
     },
     clientErrorHandler: (error, socket) => {
@@ -70,10 +70,20 @@ export async function makeWayIn(
     return503OnClosing: false,
     schemaController: NO_SCHEMAS,
   })
-  addRoutes(app, parts, callers)
+  const { listener } = made
+  if (listener === undefined) throw new Error('Fastify made no server')
+  addRoutes(app, parts, callers, listener)
   await app.ready()
-  if (made.listener === undefined) throw new Error('Fastify made no server')
-  return { listener: made.listener, app }
+  return { listener, app }
+}
+
+/** Who sends a request. The routes refuse those of nobody, and say why. */
+function senderOf(request: IncomingMessage, callers: Callers | undefined): Sender {
+  // Node ignored an offer, and its parser then drops the rest of the packet: a request in there would never be answered.
+  if (messageProblem(request) !== undefined || request.headers.upgrade !== undefined)
+    return 'nobody'
+  if (callers === undefined || callers.know(request.headers.authorization)) return 'caller'
+  return readTarget(request.url ?? '')?.path === HEALTH ? 'passer-by' : 'nobody'
 }
 
 function lastAnswer({ counts, refusals }: RouteParts, code: BrokenCode): string {
@@ -92,7 +102,12 @@ const DETAILS = {
   'internal-error': 'the log has the cause under this request id',
 } as const satisfies Partial<Record<LimitErrorCode, string>>
 
-function addRoutes(app: FastifyInstance, parts: RouteParts, callers: Callers | undefined): void {
+function addRoutes(
+  app: FastifyInstance,
+  parts: RouteParts,
+  callers: Callers | undefined,
+  listener: Listener,
+): void {
   const { acts, counts, logger, refusals } = parts
   const known = new WeakSet<FastifyRequest>()
 
@@ -101,23 +116,14 @@ function addRoutes(app: FastifyInstance, parts: RouteParts, callers: Callers | u
     done(null, body),
   )
 
-  app.addHook('onRequest', async function checkMessage({ raw }, reply) {
-    // Node ignored the offer, and its parser then drops the rest of the packet: a request in there would never be answered.
-    if (raw.headers.upgrade !== undefined) endConnectionAfter(reply.raw)
+  app.addHook('onRequest', async function checkMessage({ raw }) {
     const wrong = messageProblem(raw)
-    if (wrong === undefined) return
-    endConnectionAfter(reply.raw)
-    throw malformed(wrong)
+    if (wrong !== undefined) throw malformed(wrong)
   })
 
-  app.addHook('onRequest', async function checkCaller(request, reply) {
+  app.addHook('onRequest', async function checkCaller(request) {
     if (request.routeOptions.url === HEALTH) return
-    try {
-      callers?.check(request.headers.authorization)
-    } catch (error) {
-      endConnectionAfter(reply.raw) // a stranger shall not hold one of the connections
-      throw error
-    }
+    callers?.check(request.headers.authorization)
     known.add(request)
   })
 
@@ -234,7 +240,8 @@ function addRoutes(app: FastifyInstance, parts: RouteParts, callers: Callers | u
     const { raw: response } = reply
     if (response.headersSent || response.destroyed) return
     // What is left of a body is thrown away for a while only, so nothing may follow it on this connection.
-    if (parts.isDraining() || !request.raw.complete) endConnectionAfter(response)
+    if (!request.raw.complete || (parts.isDraining() && listener.isLatest(response)))
+      listener.endAfter(response)
     const { status, headers, body } = answer
     response.writeHead(status, [...headers])
     if (request.raw.complete) {
@@ -248,8 +255,12 @@ function addRoutes(app: FastifyInstance, parts: RouteParts, callers: Callers | u
   }
 }
 
+/** The fields that decide something, and that mean nothing when they are there twice. */
+const SINGLE = ['host', 'authorization', 'content-type']
+
 /** What is wrong with a message that Node's parser has let through; undefined when nothing is. */
-function messageProblem({ httpVersion, headers }: FastifyRequest['raw']): string | undefined {
+function messageProblem(request: IncomingMessage): string | undefined {
+  const { httpVersion, headers, headersDistinct } = request
   if (httpVersion !== '1.1' && httpVersion !== '1.0') return 'the service speaks HTTP/1.1'
   const coding = headers['transfer-encoding']
   // Another parser may frame such a body differently (smuggling).
@@ -257,6 +268,9 @@ function messageProblem({ httpVersion, headers }: FastifyRequest['raw']): string
     return 'the body has a transfer coding other than chunked'
   if (headers.expect !== undefined && headers.expect.toLowerCase() !== '100-continue')
     return 'Expect takes 100-continue alone'
+  // Node takes the first one; another program before it may have taken the second.
+  if (SINGLE.some((name) => (headersDistinct[name]?.length ?? 0) > 1))
+    return 'Host, Authorization and Content-Type may be there once'
   return headers.host === undefined && httpVersion === '1.1' ? 'Host is missing' : undefined
 }
 

@@ -3,8 +3,13 @@ import type { Logger } from 'pino'
 import { startMetricsPort } from '../admin/metrics-port.ts'
 import { codeOf } from '../answers/errors.ts'
 import { readLimitPolicies } from '../config/limit-policy-file.ts'
-import { LIMITS_SETTINGS, loadLimitsConfig, type LimitsConfig } from '../config/limits-settings.ts'
-import { ConfigError, type Environment } from '../config/load.ts'
+import {
+  LIMITS_SECRETS,
+  LIMITS_SETTINGS,
+  loadLimitsConfig,
+  type LimitsConfig,
+} from '../config/limits-settings.ts'
+import { checkSecretFiles, ConfigError, type Environment } from '../config/load.ts'
 import type { LimitStore } from '../fleet/limit-store.ts'
 import { LimitsBusyError, LimitsFileError } from '../fleet/limits-file.ts'
 import { limitsExposition } from '../fleet/limits-metrics.ts'
@@ -93,6 +98,7 @@ async function readAgain(
   logger: Logger,
 ): Promise<void> {
   try {
+    checkSecretFiles(LIMITS_SECRETS, sources)
     const { tokens = [] } = loadLimitsConfig(sources)
     limits.setTokens(tokens)
     logger.info({ tokens: tokens.length }, 'tokens read again')

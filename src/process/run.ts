@@ -1,5 +1,11 @@
 /** What does the process do around the gateway? It handles signals, messages of the port keeper, and uncaught errors. */
-import { loadConfig, type Config, type Environment } from '../config/load.ts'
+import {
+  checkSecretFiles,
+  loadConfig,
+  SECRET_VARIABLES,
+  type Config,
+  type Environment,
+} from '../config/load.ts'
 import { stopOnSignals } from './drain.ts'
 import { endProcess } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
@@ -86,6 +92,7 @@ function surviveFaults({ app }: RunningGateway): void {
 /** Reads the secret files again (SIGHUP). When one of them is invalid, the secrets in force stay. */
 function reloadSecrets(gateway: RunningGateway, sources: Environment): void {
   try {
+    checkSecretFiles(SECRET_VARIABLES, sources)
     const config = loadConfig(sources)
     gateway.setKeys(secretsOf(config))
     gateway.setOpenclawToken(config.openclawToken)

@@ -48,6 +48,10 @@ t.test(
       [chunked('chunked').replace('HTTP/1.1', 'HTTP/1.0'), 400, 'bad-request'],
       [taking().replace(/Content-Length: \d+/, 'Transfer-Encoding: chunked'), 400, 'bad-request'],
       [taking('', ['Expect: a-miracle']), 400, 'bad-request'],
+      [taking(BODY, ['Host: x', 'Host: y']), 400, 'bad-request'],
+      [taking(BODY, [BEARER]), 400, 'bad-request'],
+      [taking(BODY, ['Authorization: Bearer x']), 400, 'bad-request'],
+      [taking(BODY, ['Content-Type: text/plain']), 400, 'bad-request'],
       [requestBytes('GET /healthz', [`X: ${'x'.repeat(8192)}`]), 431, 'headers-too-large'],
       [requestBytes(`GET /${'x'.repeat(9000)}`), 431, 'headers-too-large'],
     ]
@@ -182,7 +186,7 @@ t.test(
     const limits = await limitsFor(t, { times: { keepAliveMs: 100, checkMs: 20 } })
     const socket = await open(limits.port)
     const received = gather(socket)
-    socket.write(requestBytes('GET /healthz'))
+    socket.write(requestBytes('GET /healthz', [BEARER]))
     await received.until((text) => text.includes('"ok"'))
     socket.write(requestBytes('GET /healthz'))
     t.same(statuses((await received.over).text), ['200', '200'])
@@ -306,7 +310,7 @@ t.test('draining answers what is under way, and ends the rest', async (t) => {
   const idleOver = gather(idle).over
   const kept = await open(limits.port)
   const keptReceived = gather(kept)
-  kept.write(requestBytes('GET /healthz'))
+  kept.write(requestBytes('GET /healthz', [BEARER]))
   await keptReceived.until((text) => text.includes('"ok"'))
   const half = await open(limits.port)
   const halfReceived = gather(half)

@@ -1,7 +1,7 @@
 /** How does `workspace-gateway limits` start, keep, read again and stop? As a real process. */
-import { spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -132,6 +132,52 @@ t.test('SIGHUP takes a new token beside the old one, and no call is refused', as
   await rotate([NEXT_TOKEN], NEXT_TOKEN, 2)
   t.equal(await ask(CALLER_TOKEN), 401)
   t.equal(await ask(NEXT_TOKEN), 200)
+})
+
+t.test(
+  'strangers leave room for callers also where the process may have few files open',
+  async (t) => {
+    const { folder, env } = prepared(t)
+    const socket = join(folder, 'limits.sock')
+    const limited = ['-c', 'ulimit -n 160 && exec "$@"', 'sh', process.execPath, MAIN, 'limits']
+    const child = spawn('sh', limited, {
+      env: { ...process.env, ...env, LIMITS_SOCKET: socket },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const limits = watch(t, child)
+    const port = Number((await limits.logged('limiting'))['port'])
+    const strangers = await Promise.all(Array.from({ length: 100 }, () => open(port)))
+    const oldest = strangers.map((stranger) => once(stranger, 'close'))[0]
+    for (const to of [port, socket])
+      t.equal((await askLimits(to, 'GET /v1/provision?user=ada', undefined, [BEARER])).status, 200)
+    await oldest
+    for (const stranger of strangers) stranger.destroy()
+  },
+)
+
+t.test('SIGHUP reads no pipe and no device, which would keep every caller waiting', async (t) => {
+  const { env, policyFile, tokenFile } = prepared(t)
+  writeFileSync(policyFile, policyText(1))
+  const limits = await start(t, { ...env, LIMITS_POLICY_FILE: policyFile })
+  const refused = (count: number) =>
+    until('both are refused', () => {
+      const said = limits.logLines().filter(({ msg }) => String(msg).includes('not read again'))
+      return said.length === 2 * count
+    })
+  const kinds: ReadonlyArray<(path: string) => unknown> = [
+    (path) => execFileSync('mkfifo', [path]),
+    (path) => symlinkSync('/dev/zero', path),
+    (path) => mkdirSync(path),
+  ]
+  for (const [round, make] of kinds.entries()) {
+    for (const path of [tokenFile, policyFile]) {
+      rmSync(path)
+      make(path)
+    }
+    limits.child.kill('SIGHUP')
+    await refused(round + 1)
+    t.equal((await limits.ask('GET /v1/sandboxes?user=ada')).status, 200)
+  }
 })
 
 t.test('SIGHUP reads policies again, and a bad file changes nothing', async (t) => {

@@ -3,6 +3,7 @@ import type { Server } from 'node:http'
 import { dirname } from 'node:path'
 import type { Logger } from 'pino'
 import type { VaultConfig } from '../../config/vault-settings.ts'
+import { openFilesLimit } from '../../limits/open-files.ts'
 import type { Audit } from '../audit-row.ts'
 import { removeAgentList, writeAgentList } from '../agent-list.ts'
 import { Denials } from '../denials.ts'
@@ -14,7 +15,7 @@ import { makeAgentDoor, type AgentDoorParts } from './agent-door.ts'
 import { prepareDoorFolder } from './folders.ts'
 import { makeLeaseDoor } from './lease-door.ts'
 import { makeOwnerDoor, type OwnerDoorParts } from './owner-door.ts'
-import { openFilesLimit, roomFor } from './room.ts'
+import { roomFor } from './room.ts'
 import {
   closableServer,
   listenOnPort,

@@ -2,8 +2,6 @@
  * How many connections may an agent have open, and other workspaces? As many as leave file descriptors for the owner's door and the files
  * of the vault: the owner must be able to revoke a grant while an agent, or another workspace, opens whatever it can.
  */
-import { readFileSync } from 'node:fs'
-
 /** For the files of the vault, Node's own, the sockets that listen, and 32 connections of the owner. */
 const RESERVED = 96
 
@@ -59,15 +57,5 @@ export function roomFor(openFiles: number, { agents, hasPort, isShared }: Sharer
   return {
     ...room,
     warning: `this process may have ${openFiles} files open, so each agent has room for ${agent} connections instead of ${MAX_CONNECTIONS}; raise the limit to ${RESERVED + parts * MAX_CONNECTIONS} with "ulimit -n" (systemd: LimitNOFILE=, Docker: --ulimit nofile=)`,
-  }
-}
-
-/** How many files this process may have open; infinite where the system has no /proc (proc(5)) or no limit. */
-export function openFilesLimit(): number {
-  try {
-    const limits = readFileSync('/proc/self/limits', 'utf8')
-    return Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1] ?? Infinity)
-  } catch {
-    return Infinity
   }
 }

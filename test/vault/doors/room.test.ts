@@ -1,7 +1,8 @@
 /** Can an agent that opens whatever it can keep the owner out? No: file descriptors are kept for the owner's door. */
 import { spawn } from 'node:child_process'
 import t from 'tap'
-import { openFilesLimit, roomFor } from '../../../src/vault/doors/room.ts'
+import { openFilesLimit } from '../../../src/limits/open-files.ts'
+import { roomFor } from '../../../src/vault/doors/room.ts'
 import { MAIN, watch } from '../../helpers/process.ts'
 import { openSocket, startRunningVault } from '../../helpers/running-vault.ts'
 import { startUpstream } from '../../helpers/upstream.ts'
