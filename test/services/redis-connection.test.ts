@@ -106,6 +106,26 @@ t.test('with a Redis', { skip: NO_REDIS }, async (t) => {
     t.equal(await until('it is read', count), 1)
   })
 
+  t.test('one that has become a replica is left, once its address leads elsewhere', async (t) => {
+    const [old, next] = [await startRedis(t), await startRedis(t)]
+    let { port } = old.wire
+    let dials = 0
+    const front = await startCuttable({ port: 0, host: '127.0.0.1' }, () => {
+      dials += 1
+      return { port, host: '127.0.0.1' }
+    })
+    t.teardown(() => front.stop())
+    const startedAt = performance.now()
+    const { connection } = connect(t, `redis://127.0.0.1:${front.port}`)
+    const count = () => connection.ask((client) => client.incr('counted'))
+    t.equal(await count(), 1)
+    await old.does('REPLICAOF', '127.0.0.1', '1')
+    for (let i = 0; i < 10; i++) t.match(await whyAway(count()), 'READONLY')
+    t.ok(dials <= 1 + (performance.now() - startedAt) / 2000, 'not for every refusal')
+    ;({ port } = next.wire)
+    t.equal(await until('the next one counts', count), 1, 'its connection was not cut')
+  })
+
   t.test('an error of Redis is told as the cause', async (t) => {
     const { url } = await startRedis(t)
     const { connection } = connect(t, url)
