@@ -12,9 +12,9 @@ const MAX_RETRY_MS = 2000
 
 /**
  * What a Redis answers that takes nothing from anybody for now. Another one may have taken its place: then the address leads there, but
- * only new connections do.
+ * only new connections do. Until Redis 7, what a script was answered is inside of another error, after a minus sign.
  */
-const TAKES_NOTHING = /^(?:READONLY|MASTERDOWN|NOREPLICAS|MISCONF|LOADING)\b/
+const TAKES_NOTHING = /(?:^| -)(?:READONLY|MASTERDOWN|NOREPLICAS|MISCONF|LOADING)\b/
 
 /** There is no answer, or it is an error. `cause` is what Redis or the system says. */
 export class RedisAwayError extends Error {}

@@ -126,6 +126,23 @@ t.test('with a Redis', { skip: NO_REDIS }, async (t) => {
     t.equal(await until('the next one counts', count), 1, 'its connection was not cut')
   })
 
+  t.test('an older one that says it of a script is left, too', async (t) => {
+    const { url } = await startRedis(t)
+    const { connection } = connect(t, url)
+    const idOf = () => connection.ask((client) => client.sendCommand(['CLIENT', 'ID']))
+    const first = await idOf()
+    const told = (error: string) =>
+      connection.ask((client) => client.eval(`return redis.error_reply("${error}")`))
+    const replica =
+      "ERR Error running script (call to f_0): @user_script:1: @user_script: 1: -READONLY You can't write against a read only replica."
+    await until('it is left', async () => {
+      t.match(await whyAway(told("WRONGTYPE of one key, which is nobody else's")), 'WRONGTYPE')
+      t.equal(await idOf(), first, 'another error is no reason')
+      t.match(await whyAway(told(replica)), 'READONLY')
+      return (await idOf()) !== first
+    })
+  })
+
   t.test('an error of Redis is told as the cause', async (t) => {
     const { url } = await startRedis(t)
     const { connection } = connect(t, url)
