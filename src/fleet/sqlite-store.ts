@@ -55,7 +55,7 @@ interface Job {
 export class SqliteStore implements LimitStore {
   readonly kind: 'sqlite' | 'memory'
   readonly #file: LimitsFile | undefined
-  /** Which file was opened: its name may become that of another. */
+  /** Which files were opened: their names may become those of others. */
   readonly #identity: string
   readonly #database: DatabaseSync
   readonly #rows: GrantRows
@@ -214,11 +214,11 @@ export class SqliteStore implements LimitStore {
     for (const answer of answers) answer()
   }
 
-  /** Refuses to write a file that nobody would find again. */
+  /** Refuses to write a file that nobody would find again: the newest grants are in the write-ahead log alone. */
   #refuseLostFile(): void {
     if (this.#file !== undefined && identityOf(this.#file) !== this.#identity)
       throw new Error(
-        `${this.#file.path} is gone, or another file has its name; start the service again`,
+        `${this.#file.path} or its write-ahead log is gone, or another file has its name; start the service again`,
       )
   }
 
@@ -257,9 +257,12 @@ function attempt(job: Job, now: number): () => void {
   }
 }
 
-/** Which file has the name now; empty when there is none. */
+/** Which files have the names of the database and its write-ahead log now. */
 function identityOf(file: LimitsFile | undefined): string {
   if (file === undefined) return ''
-  const stats = statSync(file.path, { throwIfNoEntry: false })
-  return stats === undefined ? '' : `${stats.dev} ${stats.ino}`
+  const both = [file.path, `${file.path}-wal`].map((path) => {
+    const stats = statSync(path, { throwIfNoEntry: false })
+    return stats === undefined ? 'none' : `${stats.dev} ${stats.ino}`
+  })
+  return both.join(', ')
 }

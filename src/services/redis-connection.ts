@@ -10,6 +10,12 @@ const ANSWER_MS = 2000
 /** The longest pause between two attempts to connect, in milliseconds. */
 const MAX_RETRY_MS = 2000
 
+/**
+ * What a Redis answers that takes nothing from anybody for now. Another one may have taken its place: then the address leads there, but
+ * only new connections do. Until Redis 7, what a script was answered is inside of another error, after a minus sign.
+ */
+const TAKES_NOTHING = /(?:^| -)(?:READONLY|MASTERDOWN|NOREPLICAS|MISCONF|LOADING)\b/
+
 /** There is no answer, or it is an error. `cause` is what Redis or the system says. */
 export class RedisAwayError extends Error {}
 
@@ -18,6 +24,8 @@ interface Line {
   readonly client: RedisClientType
   /** Fulfilled when the first attempt to connect is over, however it ended. */
   readonly tried: Promise<unknown>
+  /** When it was opened, by the clock of `performance`. */
+  readonly openedAt: number
   /** Why there is no connection, as Redis or the system says. */
   problem: unknown
   /** Since when there is a connection on which Redis has not greeted yet, by the clock of `performance`; undefined otherwise. */
@@ -56,6 +64,7 @@ export class RedisConnection {
       })
       return await Promise.race([tried.then(() => ask(client)), late])
     } catch (cause) {
+      if (isWorthLeaving(line, cause)) this.#drop(line, cause)
       throw new RedisAwayError('the store does not answer', { cause: line?.problem ?? cause })
     } finally {
       clearTimeout(timer)
@@ -69,7 +78,7 @@ export class RedisConnection {
   }
 
   /** Leaves a client. @param why for everything that was asked of it */
-  #drop(line: Line | undefined, why: Error): void {
+  #drop(line: Line | undefined, why: unknown): void {
     if (line === undefined || line !== this.#line) return
     this.#line = undefined
     line.problem = why
@@ -92,6 +101,7 @@ function open(url: string, create: typeof createClient): Line {
   const line: Line = {
     client,
     tried: Promise.race([client.connect().then(ignore, ignore), failed]),
+    openedAt: performance.now(),
     problem: undefined,
     ungreetedSince: undefined,
   }
@@ -111,6 +121,16 @@ function open(url: string, create: typeof createClient): Line {
 /** Whether Redis was reached and has not greeted for as long as an answer may take. The client itself would wait for ever. */
 function neverGreets(line: Line | undefined): boolean {
   return line?.ungreetedSince !== undefined && performance.now() - line.ungreetedSince > ANSWER_MS
+}
+
+/** Whether the address may lead to another Redis by now. One that is as it is to stay is connected to at most every two seconds. */
+function isWorthLeaving(line: Line | undefined, problem: unknown): boolean {
+  return (
+    line !== undefined &&
+    performance.now() - line.openedAt > MAX_RETRY_MS &&
+    problem instanceof Error &&
+    TAKES_NOTHING.test(problem.message)
+  )
 }
 
 function ignore(): void {}

@@ -205,17 +205,20 @@ t.test(
   },
 )
 
+/** Fails unless nothing can be taken, because a file has lost its name. */
+async function refusesLost(t: Test, store: SqliteStore): Promise<void> {
+  const error = await store.take(PROVISION, 'ada', 'one').then(
+    () => undefined,
+    (reason: unknown) => reason,
+  )
+  t.ok(error instanceof StoreAwayError)
+  t.match((error as Error).cause, { message: /limits\.db .*is gone, or another file has its name/ })
+}
+
 t.test('a file that was taken away is written no more', async (t) => {
   const { stateDir, file } = await usedFolder(t)
   const store = SqliteStore.open(stateDir)
-  const refused = async () => {
-    const error = await store.take(PROVISION, 'ada', 'one').then(
-      () => undefined,
-      (reason: unknown) => reason,
-    )
-    t.ok(error instanceof StoreAwayError)
-    t.match((error as Error).cause, { message: /limits\.db is gone, or another file has its name/ })
-  }
+  const refused = () => refusesLost(t, store)
   renameSync(file, `${file}.away`)
   await refused()
   writeFileSync(file, '')
@@ -224,4 +227,19 @@ t.test('a file that was taken away is written no more', async (t) => {
   renameSync(`${file}.away`, file)
   t.equal((await store.take(PROVISION, 'ada', 'one')).outcome, 'taken')
   await store.close()
+})
+
+t.test('nor is a write-ahead log, and what was taken before is kept by the end', async (t) => {
+  const { stateDir, file } = await usedFolder(t)
+  const store = SqliteStore.open(stateDir)
+  t.equal((await store.take(PROVISION, 'eve', 'one')).outcome, 'taken')
+  rmSync(`${file}-wal`)
+  await refusesLost(t, store)
+  writeFileSync(`${file}-wal`, '')
+  await refusesLost(t, store)
+  await store.close()
+  const again = SqliteStore.open(stateDir)
+  t.equal((await again.take(PROVISION, 'eve', 'two')).outcome, 'refused')
+  t.equal((await again.take(PROVISION, 'ada', 'one')).outcome, 'taken')
+  await again.close()
 })

@@ -110,6 +110,43 @@ t.test('with a Redis', { skip: NO_REDIS }, async (t) => {
     t.equal(await until('it is read', count), 1)
   })
 
+  t.test('one that has become a replica is left, once its address leads elsewhere', async (t) => {
+    const [old, next] = [await startRedis(t), await startRedis(t)]
+    let { port } = old.wire
+    let dials = 0
+    const front = await startCuttable({ port: 0, host: '127.0.0.1' }, () => {
+      dials += 1
+      return { port, host: '127.0.0.1' }
+    })
+    t.teardown(() => front.stop())
+    const startedAt = performance.now()
+    const { connection } = connect(t, `redis://127.0.0.1:${front.port}`)
+    const count = () => connection.ask((client) => client.incr('counted'))
+    t.equal(await count(), 1)
+    await old.does('REPLICAOF', '127.0.0.1', '1')
+    for (let i = 0; i < 10; i++) t.match(await whyAway(count()), 'READONLY')
+    t.ok(dials <= 1 + (performance.now() - startedAt) / 2000, 'not for every refusal')
+    ;({ port } = next.wire)
+    t.equal(await until('the next one counts', count), 1, 'its connection was not cut')
+  })
+
+  t.test('an older one that says it of a script is left, too', async (t) => {
+    const { url } = await startRedis(t)
+    const { connection } = connect(t, url)
+    const idOf = () => connection.ask((client) => client.sendCommand(['CLIENT', 'ID']))
+    const first = await idOf()
+    const told = (error: string) =>
+      connection.ask((client) => client.eval(`return redis.error_reply("${error}")`))
+    const replica =
+      "ERR Error running script (call to f_0): @user_script:1: @user_script: 1: -READONLY You can't write against a read only replica."
+    await until('it is left', async () => {
+      t.match(await whyAway(told("WRONGTYPE of one key, which is nobody else's")), 'WRONGTYPE')
+      t.equal(await idOf(), first, 'another error is no reason')
+      t.match(await whyAway(told(replica)), 'READONLY')
+      return (await idOf()) !== first
+    })
+  })
+
   t.test('an error of Redis is told as the cause', async (t) => {
     const { url } = await startRedis(t)
     const { connection } = connect(t, url)
