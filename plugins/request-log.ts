@@ -56,9 +56,12 @@ export default fp(
         decisions.add(decision, fields)
         return fields
       }
-      const { status, code, cause } = exchange.outcome
-      const isOfFlood = exchange.isPastLimit && code !== undefined && status < 500
-      if (isOfFlood && refusals?.add(client.budgetKey, code, record) === true) return
+      const { status, code, cause, stage } = exchange.outcome
+      const { pastLimitOf } = exchange
+      if (pastLimitOf !== undefined && code !== undefined && status < 500) {
+        const spender = `${client.budgetKey} ${pastLimitOf}`
+        if (refusals?.add(spender, { code, stage, status }, record) === true) return
+      }
       const fields = record()
       if (status < 500) {
         log.writeLine('info', fields, 'request')
