@@ -232,6 +232,29 @@ t.test('bytes that are no request are summed up too: they cost no budget', async
   t.match((await ask('/metrics')).body, `gateway_refusals_total{code="bad-request"} ${FLOOD}\n`)
 })
 
+t.test('neither do refusals at /health, nor wrong credentials there', async (t) => {
+  const { port, logLines } = await startOperated(t, {
+    GATEWAY_LOG_REFUSALS: 'summed',
+    GATEWAY_LOG_PROBES: 'false',
+  })
+  for (let i = 0; i < FLOOD; i++) {
+    t.equal((await send(port, 'POST /health')).status, 405)
+    t.equal((await send(port, 'GET /health', ['Authorization: Bearer x.y.z'])).status, 200)
+  }
+  const lines = () => refusals(logLines(), 'method-not-allowed')
+  await eventually(() => lines().count === FLOOD, 'all are in the log')
+  t.ok(lines().found.length < FLOOD / 4)
+  t.same(
+    logLines().filter(({ stage, status }) => stage === 'health' && status === 200),
+    [],
+  )
+  await send(port, 'GET /health', [`Authorization: Bearer ${await token()}`])
+  await eventually(
+    () => logLines().some(({ stage, status }) => stage === 'health' && status === 200),
+    'a good one is logged',
+  )
+})
+
 t.test('a gateway that stops writes what it has summed', async (t) => {
   const { port, logLines, running } = await startOperated(t, {
     GATEWAY_RATE_LIMIT: '1',
