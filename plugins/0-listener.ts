@@ -127,7 +127,8 @@ function answerClientError(
     return fields
   }
   metrics.count(undefined, 'listener', status, code, 0, undefined)
-  if (refusals?.add(client?.budgetKey ?? '', code, record) !== true)
+  const kind = { code, stage: 'listener', status } as const
+  if (refusals?.add(client?.budgetKey ?? '', kind, record) !== true)
     log.writeLine('info', record(), 'request')
   connection.breakOff(rawAnswer(code, id, headers))
 }

@@ -68,19 +68,25 @@ export class RequestBudgets {
 
   /** Takes one from the budget of a session. @returns the refusal when nothing was left */
   spendSession(request: FastifyRequest, sessionId: string): GatewayError | undefined {
-    return this.#note(request, 'session', this.#sessions, this.#sessions.take(sessionId))
+    const refusal = this.#note(request, 'session', this.#sessions, this.#sessions.take(sessionId))
+    if (refusal !== undefined) request.exchange.pastLimitOf = `session ${sessionId}`
+    return refusal
   }
 
   /** Takes one from the budget of an API token that has a rate of its own. @returns the refusal when nothing was left */
   spendToken(request: FastifyRequest, { id }: ApiToken, rate: number): GatewayError | undefined {
-    return this.#note(request, 'token', this.#tokens, this.#tokens.take(id, id, 1, rate), rate)
+    const result = this.#tokens.take(id, id, 1, rate)
+    const refusal = this.#note(request, 'token', this.#tokens, result, rate)
+    if (refusal !== undefined) request.exchange.pastLimitOf = `token ${id}`
+    return refusal
   }
 
   /** Takes one from the budget of the address for a request that was refused before this stage counted it. */
   countRefusal(request: FastifyRequest): void {
     const { exchange } = request
     exchange.counted = true
-    exchange.isPastLimit = this.#takeFromAddress(request).consumedPoints > this.#addresses.limit
+    const { consumedPoints } = this.#takeFromAddress(request)
+    exchange.pastLimitOf = consumedPoints > this.#addresses.limit ? 'address' : undefined
   }
 
   /**
@@ -149,8 +155,9 @@ export class RequestBudgets {
       session !== undefined && session.endsAt - session.lastSeenAt < EXPIRY_NOTICE_MS
         ? ['RateLimit', left, 'RateLimit-Policy', rule, EXPIRY_FIELD, httpDate(session.endsAt)]
         : ['RateLimit', left, 'RateLimit-Policy', rule]
-    exchange.isPastLimit = result.consumedPoints > limit
-    if (!exchange.isPastLimit) {
+    const isPast = result.consumedPoints > limit
+    exchange.pastLimitOf = isPast ? policy : undefined
+    if (!isPast) {
       this.#counts.allow(policy)
       return undefined
     }

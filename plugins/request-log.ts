@@ -9,7 +9,7 @@ import type { Decisions } from '../src/observe/recent.ts'
 import { decisionOf } from '../src/observe/record.ts'
 import type { RefusalSums } from '../src/observe/refusal-sums.ts'
 import type { ClientFinder } from '../src/request/client-finder.ts'
-import { Exchange } from '../src/request/exchange.ts'
+import { Exchange, verifiedPrincipal } from '../src/request/exchange.ts'
 
 /** Where an ended request is recorded. */
 interface RequestLogOptions {
@@ -56,9 +56,13 @@ export default fp(
         decisions.add(decision, fields)
         return fields
       }
-      const { status, code, cause } = exchange.outcome
-      const isOfFlood = exchange.isPastLimit && code !== undefined && status < 500
-      if (isOfFlood && refusals?.add(client.budgetKey, code, record) === true) return
+      const { status, code, cause, stage } = exchange.outcome
+      // A refusal that costs no budget, as at /health, is like one of a client that has none left: no limit ends a flood of them.
+      const { counted, pastLimitOf = counted ? undefined : 'free' } = exchange
+      if (pastLimitOf !== undefined && code !== undefined && status < 500) {
+        const spender = `${client.budgetKey} ${pastLimitOf}`
+        if (refusals?.add(spender, { code, stage, status }, record) === true) return
+      }
       const fields = record()
       if (status < 500) {
         log.writeLine('info', fields, 'request')
@@ -74,16 +78,18 @@ export default fp(
 
 /**
  * Whether the request is a probe that succeeded. Probes come every few seconds, and their lines and records would push those
- * of people's requests out. A probe has no credential: a request with one is always logged.
+ * of people's requests out. A probe has no credential: a request with one is logged, unless it is free and the credential wrong,
+ * because a stranger could then fill the log.
  */
-function isGoodProbe({ outcome, credential }: Exchange): boolean {
+function isGoodProbe(exchange: Exchange): boolean {
+  const { outcome, credential, counted } = exchange
   const { stage, status, code } = outcome
   return (
     (stage === 'health' || stage === 'probe') &&
     status >= 200 &&
     status < 300 &&
     code === undefined &&
-    credential === undefined
+    (credential === undefined || (!counted && verifiedPrincipal(exchange) === undefined))
   )
 }
 

@@ -1,6 +1,7 @@
 /** Is an environment a valid configuration? `loadConfig` reads all settings and reports every problem at once. */
-import { readFileSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { codeOf } from '../answers/errors.ts'
+import { readOperatorsFile } from '../store/whole-file.ts'
 import { nearestName } from './nearest.ts'
 import { crossSettingProblems } from './rules.ts'
 import type { Setting } from './setting.ts'
@@ -26,6 +27,9 @@ const DECLARED = Object.entries(SETTINGS) as ReadonlyArray<
   readonly [keyof Config, Setting<unknown>]
 >
 const FILE_SUFFIX = '_FILE'
+
+/** The largest file of a secret, in bytes. */
+const MAX_SECRET_BYTES = 64 * 1024
 
 /** Every variable that the gateway reads. */
 export const KNOWN_VARIABLES: readonly string[] = DECLARED.flatMap(([, { env, secret }]) =>
@@ -112,15 +116,16 @@ function withoutPasswords(text: string): string {
 function secretText(name: string, env: Environment): { text: string | undefined; source: string } {
   const fileName = name + FILE_SUFFIX
   const path = env[fileName]
-  if (path === undefined) return { text: env[name], source: name }
+  if (path === undefined) return { text: valueOf(name, env), source: name }
   if (env[name] !== undefined) throw new Error(`${name} and ${fileName} are both set; keep one`)
   if (path === '') throw new Error(`${fileName} is empty; unset it or give it the path of a file`)
   try {
-    return { text: readFileSync(path, 'utf8').replace(/(?:\r?\n)+$/, ''), source: fileName }
+    const text = readOperatorsFile(path, MAX_SECRET_BYTES)
+    return { text: text.replace(/(?:\r?\n)+$/, ''), source: fileName }
   } catch (error) {
     // Do not quote the path, nor attach the cause, which quotes it: the value may be the secret, set in the wrong variable.
     // oxlint-disable-next-line preserve-caught-error
-    throw new Error(`${fileName} names a file that cannot be read (${codeOf(error)})`)
+    throw new Error(`${fileName} names a file that cannot be read (${reasonOf(error)})`)
   }
 }
 
@@ -144,6 +149,19 @@ function isIrregular(path: string): boolean {
   } catch {
     return false // reading it says what is wrong
   }
+}
+
+/** A secret that stands in its variable. The path of a file is none: whoever knows where the secret is kept would know the secret. */
+function valueOf(name: string, env: Environment): string | undefined {
+  const text = env[name]
+  if (text?.includes('/') === true && existsSync(text))
+    throw new Error(`${name} is the path of a file; set ${name}${FILE_SUFFIX} to it`)
+  return text
+}
+
+/** Why a file cannot be read. Errors of the system have a code, and their messages quote the path. */
+function reasonOf(error: unknown): string {
+  return codeOf(error) || (error instanceof Error ? error.message : String(error))
 }
 
 function unknownNames(env: Environment): string[] {

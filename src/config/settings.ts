@@ -348,7 +348,7 @@ export const SETTINGS = {
   logRefusals: withDefault('summed', {
     env: 'GATEWAY_LOG_REFUSALS',
     description:
-      'How refusals of a client past its limit are logged: summed, one line a second for each client and code, or each of them.',
+      'How refusals of a client past its limit are logged: summed, one line a second for each client and kind of refusal, or each of them.',
     ...oneOf('summed', 'each'),
   }),
   logLevel: withDefault('info', {

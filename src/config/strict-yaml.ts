@@ -217,8 +217,13 @@ export function groupsOf(
   const groups = new Map<string, Place[]>()
   if (node === undefined || isEmpty(node)) return groups
   if (!isMap(node)) {
-    const what = path === '' ? 'the file' : path
-    report.add(node.range[0], `${what} takes names with values, and has ${wordsFor(node)}`)
+    // A file that is one value is no file of settings. It may be that of a secret, named by mistake, so its text is not repeated.
+    report.add(
+      node.range[0],
+      path === ''
+        ? `the file takes names with values, and has ${isScalar(node) ? 'one value alone' : wordsFor(node)}`
+        : `${path} takes names with values, and has ${wordsFor(node)}`,
+    )
     return groups
   }
   for (const { key, value } of node.items) {

@@ -66,8 +66,13 @@ export function parseSecret(text: string): string {
   // Many programs trim a secret that they read. Signer and verifier would then use different keys.
   if (text !== text.trim()) throw new Error('has white space at an end')
   if (PLACEHOLDER.test(text)) throw new Error('looks like a placeholder')
-  if (new Set(text).size < 5) throw new Error('repeats a few characters: it can be guessed')
+  if (canBeGuessed(text)) throw new Error('repeats a few characters: it can be guessed')
   return text
+}
+
+/** Whether a secret has fewer than five different characters. */
+function canBeGuessed(secret: string): boolean {
+  return new Set(secret).size < 5
 }
 
 /** How many secrets may verify besides the one that signs: each costs a verification for every token of a stranger. */
@@ -122,6 +127,8 @@ export function parseCallerTokens(text: string): readonly string[] {
   if (new Set(tokens).size < tokens.length) throw new Error('has the same token twice')
   if (tokens.some((token) => PLACEHOLDER.test(token)))
     throw new Error('has a token that looks like a placeholder')
+  if (tokens.some(canBeGuessed))
+    throw new Error('has a token that repeats a few characters: it can be guessed')
   return tokens
 }
 

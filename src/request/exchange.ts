@@ -33,8 +33,11 @@ export class Exchange {
   dropAuthorization = false
   /** Stage `rate-limit`: whether the request was counted in a budget. */
   counted = false
-  /** Stage `rate-limit`: whether nothing was left for the request in its budget, also when another stage has refused it. */
-  isPastLimit = false
+  /**
+   * Stage `rate-limit`: the budget in which nothing was left for the request, also when another stage has refused it: `address`, or
+   * that of a session or an API token, with its id.
+   */
+  pastLimitOf: string | undefined
   /** Stage `rate-limit`: whether the request was paid from the budget of the address. */
   isPaidByAddress = false
   /**

@@ -12,7 +12,7 @@ import {
   fsyncSync,
   linkSync,
   openSync,
-  readFileSync,
+  readSync,
   renameSync,
   rmSync,
   writeFileSync,
@@ -21,6 +21,9 @@ import {
 import { codeOf } from '../answers/errors.ts'
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
+
+/** How much is read at once, in bytes. */
+const CHUNK_BYTES = 64 * 1024
 
 /** How a file is written. */
 export interface WriteOptions {
@@ -108,11 +111,42 @@ export function readWholeBytes(
     const stats = fstatSync(fd)
     check?.(stats)
     if (!stats.isFile()) throw new Error('it is no regular file')
-    if (stats.size > maxBytes) throw new Error(`it is longer than ${maxBytes} bytes`)
-    return readFileSync(fd)
+    if (stats.size > maxBytes) throw tooLong(maxBytes)
+    return readAtMost(fd, maxBytes)
   } finally {
     closeSync(fd)
   }
+}
+
+/**
+ * Reads a file of an operator, which may be a link or a pipe.
+ * @throws {Error} also when there is more than `maxBytes`, as in a device that never ends
+ */
+export function readOperatorsFile(path: string, maxBytes: number): string {
+  const fd = openSync(path, O_RDONLY)
+  try {
+    return readAtMost(fd, maxBytes).toString('utf8')
+  } finally {
+    closeSync(fd)
+  }
+}
+
+/** Reads to the end. The size is not believed, because files in /proc have none, and some of them hold terabytes. */
+function readAtMost(fd: number, maxBytes: number): Buffer {
+  const chunks: Buffer[] = []
+  let size = 0
+  for (;;) {
+    const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
+    const length = readSync(fd, chunk)
+    if (length === 0) return Buffer.concat(chunks, size)
+    size += length
+    if (size > maxBytes) throw tooLong(maxBytes)
+    chunks.push(chunk.subarray(0, length))
+  }
+}
+
+function tooLong(maxBytes: number): Error {
+  return new Error(`it is longer than ${maxBytes} bytes`)
 }
 
 /** Puts the names of a folder on the disk: a file that was made or renamed is there after a power failure, and one that was removed is not. */

@@ -133,6 +133,24 @@ t.test('a file of 64 KiB is read, and one byte more is refused unread', async (t
   })
 })
 
+t.test('a secret whose file was named by mistake is not repeated', async (t) => {
+  const secret = 'hunter2-0123456789-hunter2'
+  for (const content of [
+    secret,
+    `${secret}\n${secret}\n`,
+    `redis://u:${secret}@h:6379\n`,
+    `"${secret}"`,
+  ])
+    t.same(
+      problemsOf(content),
+      [
+        'line 1: the file takes names with values, and has one value alone',
+        'policies is missing: it takes a list of policies',
+      ],
+      content,
+    )
+})
+
 t.test('an empty file, an empty list and anything else than a list are problems', async (t) => {
   const missing = 'policies is missing: it takes a list of policies'
   const table: ReadonlyArray<readonly [content: string, ...problems: string[]]> = [

@@ -116,7 +116,7 @@ t.test('one or two tokens, each on a line of its own', async (t) => {
     [`${TOKEN}\n${NEXT}\n`, [TOKEN, NEXT]],
     [`${TOKEN}\r\n${NEXT}\r\n`, [TOKEN, NEXT]],
     [`${TOKEN}\n${NEXT}\n\n\n`, [TOKEN, NEXT]],
-    ['!'.repeat(16) + '~'.repeat(16), ['!'.repeat(16) + '~'.repeat(16)]],
+    ['!"%~'.repeat(8) + '#', ['!"%~'.repeat(8) + '#']],
   ] as const) {
     const shown = JSON.stringify(content)
     t.same(loadLimitsConfig({ LIMITS_TOKEN_FILE: fileWith(t, content) }).tokens, tokens, shown)
@@ -146,6 +146,8 @@ t.test('a token that is none is refused, and never quoted', async (t) => {
     [`${TOKEN}\x7f`, badLine],
     [`${TOKEN}\n${TOKEN}`, /has the same token twice/],
     [`${TOKEN}\nchange-me-${TOKEN}`, /has a token that looks like a placeholder/],
+    ['abcd'.repeat(10), /has a token that repeats a few characters/],
+    [`${TOKEN}\n${'0'.repeat(40)}`, /has a token that repeats a few characters/],
   ] as const) {
     const shown = JSON.stringify(content)
     const problems = problemsOf({ LIMITS_TOKEN_FILE: fileWith(t, content) })

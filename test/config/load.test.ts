@@ -1,5 +1,5 @@
 /** Is an environment a valid configuration, and are all its problems reported? */
-import { chmodSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import {
@@ -153,6 +153,25 @@ t.test('a secret can be read from a file, without its final line break', async (
     }),
     { ...loadConfig(BASE), jwtPreviousSecrets: [OTHER_SECRET], openclawToken: OTHER_SECRET },
   )
+})
+
+t.test('the path of a file is no secret', async (t) => {
+  const path = join(
+    t.testdir({ 'a-secret-in-a-file-of-its-own': OTHER_SECRET }),
+    'a-secret-in-a-file-of-its-own',
+  )
+  for (const name of SECRET_VARIABLES)
+    t.same(failure({ ...BASE, [name]: path }).problems, [
+      `${name} is the path of a file; set ${name}_FILE to it`,
+    ])
+  t.equal(loadConfig({ ...BASE, GATEWAY_JWT_SECRET: `${path}-not` }).jwtSecret, `${path}-not`)
+})
+
+t.test('a file without an end is not read to its end', async (t) => {
+  for (const path of ['/dev/zero', '/proc/self/pagemap'].filter((one) => existsSync(one)))
+    t.same(failure({ ...BASE, GATEWAY_OPENCLAW_TOKEN_FILE: path }).problems, [
+      'GATEWAY_OPENCLAW_TOKEN_FILE names a file that cannot be read (it is longer than 65536 bytes)',
+    ])
 })
 
 t.test('an empty file of earlier secrets means none, an empty variable is a mistake', async (t) => {

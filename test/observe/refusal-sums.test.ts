@@ -3,6 +3,8 @@ import { mock } from 'node:test'
 import t, { type Test } from 'tap'
 import { openLog } from '../../src/observe/log.ts'
 import { RefusalSums } from '../../src/observe/refusal-sums.ts'
+import { signInPage } from '../helpers/door.ts'
+import { token } from '../helpers/gateway.ts'
 import { startOperated } from '../helpers/operations.ts'
 import { eventually } from '../helpers/waiting.ts'
 import { exchange, send } from '../helpers/wire.ts'
@@ -26,7 +28,7 @@ function start(t: Test) {
     records: () => records,
     /** @returns whether it is in a sum */
     add: (client: string, code: 'rate-limited' | 'sensitive-file' = 'rate-limited') =>
-      sums.add(client, code, () => {
+      sums.add(client, { code, stage: 'rate-limit', status: 429 }, () => {
         records++
         return `,"id":"${records}","client":"${client}","code":"${code}"`
       }),
@@ -158,6 +160,47 @@ for (const [code, target, status] of [
     t.equal(dials(), 0)
   })
 
+t.test('a session and an API token do not hide behind others at their address', async (t) => {
+  const { port, logLines, parts } = await startOperated(t, {
+    GATEWAY_SESSION_RATE_LIMIT: '1',
+    GATEWAY_LOG_REFUSALS: 'summed',
+  })
+  const alice = await signInPage(port, await token())
+  const bob = await signInPage(port, await token({ subject: 'bob' }))
+  const apiToken = (name: string) => {
+    const expiresAt = Date.now() + 86_400_000
+    const made = parts.apiTokens.create({
+      ...{ name, subject: 'alice', scopes: ['dashboard'], expiresAt, rate: 1 },
+    })
+    return [`Authorization: Bearer ${made.token}`]
+  }
+  const all = [alice, bob, apiToken('first'), apiToken('second')]
+  for (const lines of all) t.equal((await send(port, 'GET /', lines)).status, 200)
+  for (let i = 0; i < FLOOD; i++) await send(port, 'GET /', alice)
+  for (const lines of all.slice(1)) t.equal((await send(port, 'GET /', lines)).status, 429)
+  await eventually(() => refusals(logLines(), 'rate-limited').count === FLOOD + 3, 'all')
+  const own = refusals(logLines(), 'rate-limited').found.filter(({ msg }) => msg === 'request')
+  t.same(
+    own.map(({ token: name }) => name),
+    [undefined, undefined, 'first', 'second'],
+    'of each session too',
+  )
+})
+
+t.test('guesses at the sign-in do not hide behind a flood of anything else', async (t) => {
+  const { port, logLines } = await startOperated(t, {
+    GATEWAY_RATE_LIMIT: '1',
+    GATEWAY_LOG_REFUSALS: 'summed',
+  })
+  const guess = 'GET /_gateway/sign-in?token=guessed'
+  await send(port, 'GET /')
+  for (let i = 0; i < FLOOD; i++) await send(port, i % 100 === 99 ? guess : 'GET /')
+  await eventually(() => refusals(logLines(), 'rate-limited').count === FLOOD, 'all')
+  const { found } = refusals(logLines(), 'rate-limited')
+  const guesses = found.filter(({ stage }) => stage === 'sign-in')
+  t.equal(refusals(guesses, 'rate-limited').count, 3)
+})
+
 t.test('refusals within the limit have a line each', async (t) => {
   const { port, logLines } = await startOperated(t, { GATEWAY_LOG_REFUSALS: 'summed' })
   for (let i = 0; i < 20; i++) await send(port, 'GET /.env')
@@ -187,6 +230,29 @@ t.test('bytes that are no request are summed up too: they cost no budget', async
   await eventually(() => refusals(logLines(), 'bad-request').count === FLOOD, 'all are in the log')
   t.ok(refusals(logLines(), 'bad-request').found.length < FLOOD / 4)
   t.match((await ask('/metrics')).body, `gateway_refusals_total{code="bad-request"} ${FLOOD}\n`)
+})
+
+t.test('neither do refusals at /health, nor wrong credentials there', async (t) => {
+  const { port, logLines } = await startOperated(t, {
+    GATEWAY_LOG_REFUSALS: 'summed',
+    GATEWAY_LOG_PROBES: 'false',
+  })
+  for (let i = 0; i < FLOOD; i++) {
+    t.equal((await send(port, 'POST /health')).status, 405)
+    t.equal((await send(port, 'GET /health', ['Authorization: Bearer x.y.z'])).status, 200)
+  }
+  const lines = () => refusals(logLines(), 'method-not-allowed')
+  await eventually(() => lines().count === FLOOD, 'all are in the log')
+  t.ok(lines().found.length < FLOOD / 4)
+  t.same(
+    logLines().filter(({ stage, status }) => stage === 'health' && status === 200),
+    [],
+  )
+  await send(port, 'GET /health', [`Authorization: Bearer ${await token()}`])
+  await eventually(
+    () => logLines().some(({ stage, status }) => stage === 'health' && status === 200),
+    'a good one is logged',
+  )
 })
 
 t.test('a gateway that stops writes what it has summed', async (t) => {

@@ -77,6 +77,9 @@ t.test('a file that is not regular is not read, and does not block', async (t) =
   for (const name of ['pipe', 'link', 'folder', 'missing'])
     t.throws(() => readWholeFile(at(name), 1000))
   t.throws(() => readWholeFile('/dev/zero', 1000))
+  // It is a regular file of no bytes, and has terabytes.
+  if (existsSync('/proc/self/pagemap'))
+    t.throws(() => readWholeFile('/proc/self/pagemap', 99), { message: /longer than 99 bytes/ })
   t.throws(() => readWholeFile(at('file'), 99), { message: /longer than 99 bytes/ })
   t.equal(readWholeFile(at('file'), 100), 'x'.repeat(100))
   for (const name of ['pipe', 'link', 'folder']) {

@@ -119,7 +119,7 @@ t.test('a value of another type is refused, and what is there named', async (t) 
     ['# nothing but this\n', NO_ID],
     ['vault:\nprivacy:', NO_ID],
     ['- vault', 'line 1: the file takes names with values, and has a list', NO_ID],
-    ['vault', 'line 1: the file takes names with values, and has the text "vault"', NO_ID],
+    ['vault', 'line 1: the file takes names with values, and has one value alone', NO_ID],
     ['\nvault: x', 'line 2: vault takes names with values, and has the text "x"', NO_ID],
     ['vault: {id: x}\nprivacy: [true]', 'line 2: privacy takes names with values, and has a list'],
     ['vault:\n  id:', `line 2: ${ID_TAKES} no value`],
