@@ -219,8 +219,8 @@ export const COMMANDS = {
       'SIGTERM or SIGINT lets requests end for LIMITS_DRAIN_SECONDS; a second one ends it at once.',
       'check [--json]  check settings, tokens and policies, and print the policies; opens neither port nor store',
       '"workspace-gateway check --explain LIMITS_PORT" explains a setting.',
-      'Ends with 0 when stopped or sound, 1 after a second signal, 69 when the address or the folder is taken,',
-      '78 for a wrong setting or policy.',
+      'Ends with 0 when stopped or sound, 1 after a second signal, 69 when the address or the folder is taken',
+      'or the disk is full, 78 for a wrong setting or policy.',
     ],
   },
   link: {

@@ -16,6 +16,9 @@ export class LimitsFileError extends Error {}
 /** Another process has the folder. The message is complete text for a person. */
 export class LimitsBusyError extends Error {}
 
+/** The disk of the folder is full or fails; a later start may succeed. The message is complete text for a person. */
+export class LimitsDiskError extends Error {}
+
 /** `application_id` of the file, so that a database of another program is told apart ("wsgl" in ASCII). */
 const APPLICATION_ID = 0x77_73_67_6c
 
@@ -69,7 +72,7 @@ export interface LimitsFile {
 
 /**
  * Opens the file in a folder, and makes both when they are missing.
- * @throws {LimitsBusyError} {LimitsFileError}
+ * @throws {LimitsBusyError} {LimitsDiskError} {LimitsFileError}
  */
 export function openLimitsFile(stateDir: string): LimitsFile {
   const { env } = LIMITS_SETTINGS.stateDir
@@ -90,12 +93,15 @@ export function openLimitsFile(stateDir: string): LimitsFile {
     lock?.release()
     if (error instanceof LimitsBusyError || error instanceof LimitsFileError) throw error
     const why = error instanceof Error ? error.message : ''
-    const remedy = isOfDisk(error)
-      ? 'free some space on its disk, or mend the disk, and start again'
-      : 'mend what the system says, or move the files limits.db* away, and every user begins anew'
-    throw new LimitsFileError(`${env} ${stateDir}: ${path} cannot be used: ${why}; ${remedy}`, {
-      cause: error,
-    })
+    const problem = `${env} ${stateDir}: ${path} cannot be used: ${why}`
+    if (isOfDisk(error))
+      throw new LimitsDiskError(`${problem}; free some space on its disk, or mend the disk`, {
+        cause: error,
+      })
+    throw new LimitsFileError(
+      `${problem}; mend what the system says, or move the files limits.db* away, and every user begins anew`,
+      { cause: error },
+    )
   }
 }
 

@@ -11,13 +11,14 @@ import {
 } from '../config/limits-settings.ts'
 import { checkSecretFiles, ConfigError, type Environment } from '../config/load.ts'
 import type { LimitStore } from '../fleet/limit-store.ts'
-import { LimitsBusyError, LimitsFileError } from '../fleet/limits-file.ts'
+import { LimitsBusyError, LimitsDiskError, LimitsFileError } from '../fleet/limits-file.ts'
 import { limitsExposition } from '../fleet/limits-metrics.ts'
 import { startLimits, type RunningLimits } from '../fleet/server.ts'
 import { SqliteStore } from '../fleet/sqlite-store.ts'
 import { EventLoopDelay } from '../observe/event-loop.ts'
 import { openLog } from '../observe/log.ts'
 import { isFolderMissing } from '../services/socket-file.ts'
+import { StateAccessError } from '../store/state-errors.ts'
 import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
 import { AlreadyRunningError } from './pid-file.ts'
@@ -29,6 +30,7 @@ const STOP_MS = 5000
  * Runs the limits service until a signal stops it.
  * @param sources the environment that the process was started with, secrets included, to read them again on SIGHUP
  * @throws {AlreadyRunningError} when the port, the socket or the folder is taken
+ * @throws {StateAccessError} when the disk of the folder is full or fails
  * @throws {ConfigError} when one of them, or the file of policies, cannot be used
  */
 export async function runLimits(config: LimitsConfig, sources: Environment): Promise<void> {
@@ -117,6 +119,7 @@ async function readAgain(
 /** Says why the service cannot start, and which setting is meant. */
 function describeStartFailure({ host, port, socket }: LimitsConfig, error: unknown): unknown {
   if (error instanceof LimitsBusyError) return new AlreadyRunningError(error.message)
+  if (error instanceof LimitsDiskError) return new StateAccessError(error.message)
   if (error instanceof LimitsFileError) return new ConfigError([error.message])
   const code = codeOf(error)
   if (code === '' || !(error instanceof Error)) return error
