@@ -30,7 +30,7 @@ async function startAsShown(t: Test) {
   const home = temporaryFolder(t)
   mkdirSync(join(home, 'limits'), { mode: 0o700 })
   const tokenFile = join(home, 'limits/token')
-  writeFileSync(tokenFile, `${'5eed'.repeat(16)}\n`, { mode: 0o600 })
+  writeFileSync(tokenFile, `${'5eed1a7b'.repeat(8)}\n`, { mode: 0o600 })
   const policyFile = join(home, 'limits/policies.yaml')
   writeFileSync(policyFile, POLICIES)
   const program = run(t, ['limits'], {
