@@ -89,6 +89,7 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/sockets/terminal-lines.ts', 'LAST_REMINDER_MS', 300_000],
   ['src/services/service.ts', 'CONNECT_MS', 3000],
   ['src/services/redis-connection.ts', 'ANSWER_MS', 2000],
+  ['src/services/redis-connection.ts', 'TRY_MS', 1000],
   ['src/services/redis-connection.ts', 'MAX_RETRY_MS', 2000],
   ['src/terminals/ask-keeper.ts', 'ANSWER_MS', 2000],
   ['src/terminals/ask-keeper.ts', 'MAX_ANSWER_BYTES', 1_048_576],

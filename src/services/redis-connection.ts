@@ -1,11 +1,16 @@
 /**
  * How is a Redis asked that many processes share? Each answer comes within two seconds, or not at all: a connection that has fallen
- * silent is replaced. Nothing is queued while there is none.
+ * silent is replaced. Nothing is queued while there is none, and after a silence one question at a time finds out whether it is over.
  */
 import type { createClient, RedisClientType } from '@redis/client'
 
 /** How long an answer may take, in milliseconds. */
 const ANSWER_MS = 2000
+
+const SILENCE = `no answer within ${ANSWER_MS} ms`
+
+/** How often it is tried whether a silence is over, in milliseconds. */
+const TRY_MS = 1000
 
 /** The longest pause between two attempts to connect, in milliseconds. */
 const MAX_RETRY_MS = 2000
@@ -36,6 +41,8 @@ interface Line {
 export class RedisConnection {
   readonly #url: string
   #line: Line | undefined
+  /** When a question was last left without an answer, or is to find out, by the clock of `performance`; undefined when there is an answer. */
+  #silentSince: number | undefined
   #isClosed = false
 
   /** @param url `redis://…` or `rediss://…`. It may hold a password and is never logged. */
@@ -50,6 +57,7 @@ export class RedisConnection {
   async ask<Answer>(ask: (client: RedisClientType) => Promise<Answer>): Promise<Answer> {
     const { createClient: create } = await import('@redis/client')
     if (this.#isClosed) throw new RedisAwayError('closed')
+    this.#takeTurn()
     let line: Line | undefined
     let timer: NodeJS.Timeout | undefined
     try {
@@ -57,18 +65,31 @@ export class RedisConnection {
       const { client, tried } = (line = this.#line ??= open(this.#url, create))
       const late = new Promise<never>((_resolve, reject) => {
         timer = setTimeout(() => {
-          const silence = new Error(`no answer within ${ANSWER_MS} ms`)
+          const silence = new Error(SILENCE)
           reject(silence)
+          this.#silentSince = performance.now()
           this.#drop(line, silence) // perhaps it is gone for good, and TCP has not noticed
         }, ANSWER_MS)
       })
-      return await Promise.race([tried.then(() => ask(client)), late])
+      const answer = await Promise.race([tried.then(() => ask(client)), late])
+      this.#silentSince = undefined
+      return answer
     } catch (cause) {
+      if (line !== undefined && line === this.#line) this.#silentSince = undefined // an error is an answer, too
       if (isWorthLeaving(line, cause)) this.#drop(line, cause)
       throw new RedisAwayError('the store does not answer', { cause: line?.problem ?? cause })
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  /** Lets one question a second find out whether a silence is over, and has no other wait for that. @throws {RedisAwayError} */
+  #takeTurn(): void {
+    if (this.#silentSince === undefined) return
+    const now = performance.now()
+    if (now - this.#silentSince < TRY_MS)
+      throw new RedisAwayError('the store does not answer', { cause: new Error(SILENCE) })
+    this.#silentSince = now
   }
 
   /** Ends the connection, and what is under way with it. */

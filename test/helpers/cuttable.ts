@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { connect, createServer, type AddressInfo, type ListenOptions, type Socket } from 'node:net'
 import type { NetConnectOpts } from 'node:net'
+import { resetConnection } from '../../src/http/reset.ts'
 
 /** A connection that can be cut. */
 export interface Cuttable {
@@ -62,8 +63,8 @@ export async function startCuttable(
     const ended = pairs.size
     for (const pair of pairs) {
       if (pair.isFrozen) pairs.delete(pair)
-      end(pair.near)
-      end(pair.far)
+      resetConnection(pair.near)
+      resetConnection(pair.far)
     }
     return ended
   }
@@ -106,9 +107,4 @@ interface Pair {
   readonly far: Socket
   isWebSocket: boolean
   isFrozen: boolean
-}
-
-function end(socket: Socket): void {
-  if (socket.remotePort === undefined) socket.destroy() // a Unix socket has no RST
-  else socket.resetAndDestroy()
 }

@@ -56,6 +56,35 @@ t.test('with a Redis', { skip: NO_REDIS }, async (t) => {
     t.equal(await until('it answers', ping), 'PONG')
   })
 
+  t.test('while it is silent, one question at a time waits to find out', async (t) => {
+    const { url, pid } = await startRedis(t)
+    const { ping } = connect(t, url)
+    t.equal(await ping(), 'PONG')
+    process.kill(pid, 'SIGSTOP')
+    const together = await Promise.all([1, 2, 3].map(() => whyAway(ping())))
+    t.same(new Set(together), new Set(['Error: no answer within 2000 ms']))
+    const many = Array.from({ length: 20 }, (_, i) => i)
+    const since = performance.now()
+    for (const i of many) t.match(await whyAway(ping()), 'no answer within 2000 ms', String(i))
+    const took = performance.now() - since
+    t.ok(took < SOON_MS, `all of them in ${took} ms, and not 2 s for each`)
+    process.kill(pid, 'SIGCONT')
+    t.equal(await until('it answers', ping), 'PONG')
+    t.same(await Promise.all(many.map(ping)), Array(20).fill('PONG'))
+  })
+
+  t.test('one that refuses connections after a silence is not taken for silent', async (t) => {
+    const redis = await startRedis(t)
+    const { ping } = connect(t, redis.url)
+    process.kill(redis.pid, 'SIGSTOP')
+    t.match(await whyAway(ping()), 'no answer within 2000 ms')
+    redis.wire.down(true)
+    process.kill(redis.pid, 'SIGCONT')
+    await until('an error comes', async () => !(await whyAway(ping())).includes('no answer'))
+    redis.wire.down(false)
+    t.equal(await until('it answers', ping), 'PONG')
+  })
+
   t.test(
     'a connection that was opened again, and on which Redis never greets, is left',
     async (t) => {
