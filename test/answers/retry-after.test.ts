@@ -21,11 +21,15 @@ import {
   type RawAnswer,
 } from '../helpers/wire.ts'
 
+/** The part of the page about the gateway: the limits service has codes of its own, with a table of their own. */
+const [GATEWAY_PART = ''] = readFileSync('docs/errors.md', 'utf8').split('## Of the limits service')
+
 /** What the column `Retry-After` of docs/errors.md says, by code. */
 const COLUMN = new Map(
-  [...readFileSync('docs/errors.md', 'utf8').matchAll(/^\| `([a-z-]+)` \|(.+)\|$/gm)].map(
-    ([, code = '', cells = '']) => [code, cells.split(' | ')[3] ?? ''],
-  ),
+  [...GATEWAY_PART.matchAll(/^\| `([a-z-]+)` \|(.+)\|$/gm)].map(([, code = '', cells = '']) => [
+    code,
+    cells.split(' | ')[3] ?? '',
+  ]),
 )
 
 const WINDOW_SECONDS = 60
