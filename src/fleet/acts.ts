@@ -2,13 +2,13 @@
 import type { Logger } from 'pino'
 import type { Answer } from '../answers/problem.ts'
 import type { LimitPolicy } from '../config/limit-policies.ts'
-import { fullWindows, limitReached, okAnswer, windowsOf } from './answers.ts'
+import { limitReached, okAnswer, windowsOf } from './answers.ts'
 import type { LimitsCounts, StoreAct } from './counts.ts'
 import type { InsuredStore } from './insured-store.ts'
 import { LimitError } from './limit-errors.ts'
 import { StoreAwayError } from './limit-store.ts'
 import type { Asked } from './request.ts'
-import { hasRoom, windowStates } from './windows.ts'
+import { fullWindows, hasRoom, windowStates } from './windows.ts'
 
 /** With what the acts are done. */
 export interface ActParts {
@@ -43,12 +43,13 @@ export class Acts {
     const facts = { policy: policy.name, user, grant, ...counted }
     const ms = msSince(startedAt)
     if (outcome === 'refused') {
-      const refusedBy = fullWindows(policy, states)
+      const full = fullWindows(states)
       counts.errors['rate-limited']++
       counts.decisions.refuse(
         policy.name,
-        states.filter(({ left }) => left === 0).map(({ seconds }) => seconds),
+        full.map(({ seconds }) => seconds),
       )
+      const refusedBy = full.map(({ name }) => name)
       logger.info({ ...facts, result: 'refused', refusedBy, ms, requestId }, 'decision')
       return limitReached(requestId, policy, states, counted)
     }

@@ -6,10 +6,10 @@ import {
   withBody,
   type Answer,
 } from '../answers/problem.ts'
-import { windowName, type LimitPolicy } from '../config/limit-policies.ts'
+import type { LimitPolicy } from '../config/limit-policies.ts'
 import { rateLimitFields, retryAfterSeconds } from '../limits/budget-fields.ts'
 import { LIMIT_ERRORS, type LimitError, type LimitErrorCode } from './limit-errors.ts'
-import { msUntilRoom, type WindowState } from './windows.ts'
+import { fullWindows, msUntilRoom, type WindowState } from './windows.ts'
 
 /** The challenges of a 401 (RFC 6750 section 3): no error attribute when no token was sent. */
 const CHALLENGES: Partial<Record<LimitErrorCode, string>> = {
@@ -66,7 +66,7 @@ export function limitReached(
   members: object,
 ): Answer {
   const retryAfter = retryAfterSeconds(msUntilRoom(states))
-  const refusedBy = fullWindows(policy, states)
+  const refusedBy = fullWindows(states).map(({ name }) => name)
   const detail =
     refusedBy.length === 1
       ? 'the window in refusedBy is full; nothing was taken in any window'
@@ -77,14 +77,6 @@ export function limitReached(
     [...budgetFields(states), ...retryAfterField(retryAfter)],
     { policy: policy.name, refusedBy, ...members, windows: windowsOf(states), retryAfter },
   )
-}
-
-/** The names of the windows that have no room. */
-export function fullWindows(
-  policy: LimitPolicy,
-  states: readonly WindowState[],
-): readonly string[] {
-  return states.filter(({ left }) => left === 0).map((state) => windowName(policy, state))
 }
 
 /** The windows of an answer. */

@@ -33,12 +33,17 @@ export function windowStates(policy: LimitPolicy, { now, grants }: Usage): reado
   })
 }
 
+/** The windows that have no room for one more. */
+export function fullWindows(states: readonly WindowState[]): readonly WindowState[] {
+  return states.filter(({ left }) => left === 0)
+}
+
 /** Whether every window has room for one more. */
 export function hasRoom(states: readonly WindowState[]): boolean {
-  return states.every(({ left }) => left > 0)
+  return fullWindows(states).length === 0
 }
 
 /** How long until every window has room, in milliseconds; 0 when it has. */
 export function msUntilRoom(states: readonly WindowState[]): number {
-  return Math.max(0, ...states.filter(({ left }) => left === 0).map(({ nextMs }) => nextMs))
+  return Math.max(0, ...fullWindows(states).map(({ nextMs }) => nextMs))
 }
