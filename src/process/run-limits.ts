@@ -4,6 +4,7 @@ import { startMetricsPort } from '../admin/metrics-port.ts'
 import { codeOf } from '../answers/errors.ts'
 import { readLimitPolicies } from '../config/limit-policy-file.ts'
 import {
+  LIMITS_PREFIX,
   LIMITS_SECRETS,
   LIMITS_SETTINGS,
   loadLimitsConfig,
@@ -21,6 +22,7 @@ import { isFolderMissing } from '../services/socket-file.ts'
 import { StateAccessError } from '../store/state-errors.ts'
 import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
+import { portProblem } from './listen-error.ts'
 import { AlreadyRunningError } from './pid-file.ts'
 
 /** How long stopping may take beyond LIMITS_DRAIN_SECONDS, in milliseconds. */
@@ -117,7 +119,8 @@ async function readAgain(
 }
 
 /** Says why the service cannot start, and which setting is meant. */
-function describeStartFailure({ host, port, socket }: LimitsConfig, error: unknown): unknown {
+function describeStartFailure(config: LimitsConfig, error: unknown): unknown {
+  const { socket } = config
   if (error instanceof LimitsBusyError) return new AlreadyRunningError(error.message)
   if (error instanceof LimitsDiskError) return new StateAccessError(error.message)
   if (error instanceof LimitsFileError) return new ConfigError([error.message])
@@ -131,13 +134,5 @@ function describeStartFailure({ host, port, socket }: LimitsConfig, error: unkno
       : new ConfigError([
           `LIMITS_SOCKET "${socket}" cannot be created (${isFolderMissing(socket) ? 'ENOENT' : code}); it takes a path in a folder that exists and that this user may write to`,
         ])
-  if (code === 'EADDRINUSE')
-    return new AlreadyRunningError(
-      `LIMITS_HOST ${host} LIMITS_PORT ${port} is taken by another process`,
-    )
-  if (!['EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM', 'EAFNOSUPPORT'].includes(code))
-    return error
-  return new ConfigError([
-    `LIMITS_HOST "${host}" with LIMITS_PORT "${port}" cannot be listened on (${code}); give an address of this machine and a port that this user may use`,
-  ])
+  return portProblem(LIMITS_PREFIX, config, error)
 }

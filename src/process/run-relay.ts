@@ -1,15 +1,13 @@
 /** How does the relay live? It listens, survives whatever strangers send, and closes its connections bit by bit when it is told to stop. */
 import { startMetricsPort } from '../admin/metrics-port.ts'
-import { codeOf } from '../answers/errors.ts'
-import { ConfigError } from '../config/load.ts'
-import { RELAY_SETTINGS, type RelayConfig } from '../config/relay-settings.ts'
+import { RELAY_PREFIX, RELAY_SETTINGS, type RelayConfig } from '../config/relay-settings.ts'
 import { EventLoopDelay } from '../observe/event-loop.ts'
 import { openLog } from '../observe/log.ts'
 import { relayExposition } from '../relay/server/relay-metrics.ts'
 import { startRelay } from '../relay/server/server.ts'
 import { endProcess, onStopSignals } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
-import { AlreadyRunningError } from './pid-file.ts'
+import { portProblem } from './listen-error.ts'
 
 /** How long stopping may take beyond RELAY_DRAIN_SECONDS, in milliseconds. */
 const STOP_MS = 5000
@@ -29,7 +27,7 @@ export async function runRelay(config: RelayConfig): Promise<void> {
   process.on('unhandledRejection', survive)
   const relay = await startRelay(config, logger).catch(async (error: unknown) => {
     await log.flush() // so that the reason comes last, where a supervisor looks for it
-    throw describeListenFailure(config, error)
+    throw portProblem(RELAY_PREFIX, config, error)
   })
   const loop = new EventLoopDelay()
   const metrics = (): string => {
@@ -56,18 +54,4 @@ export async function runRelay(config: RelayConfig): Promise<void> {
   // Last, because whoever reads this line may send a signal at once.
   const { address, port } = relay.address
   logger.info({ host: address, port, pid: process.pid }, 'relaying')
-}
-
-/** Says why the relay cannot listen, and which settings are meant. */
-function describeListenFailure({ host, port }: RelayConfig, error: unknown): unknown {
-  const code = codeOf(error)
-  if (code === 'EADDRINUSE')
-    return new AlreadyRunningError(
-      `RELAY_HOST ${host} RELAY_PORT ${port} is taken by another process`,
-    )
-  if (!['EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EPERM', 'EAFNOSUPPORT'].includes(code))
-    return error
-  return new ConfigError([
-    `RELAY_HOST "${host}" with RELAY_PORT "${port}" cannot be listened on (${code}); give an address of this machine and a port that this user may use`,
-  ])
 }
