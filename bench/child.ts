@@ -14,8 +14,10 @@ export type Side = 'peer' | 'load' | 'anywhere'
 export interface Launch {
   readonly side: Side
   readonly env?: Readonly<Record<string, string>>
-  /** A file for standard output, which is discarded by default. Standard error is always inherited. */
+  /** A file for standard output, which is discarded by default. */
   readonly output?: string
+  /** Whether standard error goes to that file too. By default it is inherited. */
+  readonly isChatty?: boolean
 }
 
 const TASKSET = findProgram('taskset')
@@ -43,9 +45,10 @@ function spawnPreferred(
   command: readonly string[],
   output: number | 'ignore' | 'pipe',
   env?: NodeJS.ProcessEnv,
+  errors: number | 'inherit' | 'ignore' = 'inherit',
 ): ChildProcess {
   const [program = '', ...args] = command
-  const stdio: StdioOptions = ['ignore', output, 'inherit']
+  const stdio: StdioOptions = ['ignore', output, errors]
   const child = spawn(program, args, { env, stdio, detached: true })
   running.add(child)
   child.once('exit', () => running.delete(child))
@@ -81,13 +84,11 @@ function onCores(side: Side, command: readonly string[]): string[] {
 /** Starts a process that runs until {@link stop}. */
 export function start(
   command: readonly string[],
-  { side, env = {}, output }: Launch,
+  { side, env = {}, output, isChatty = false }: Launch,
 ): ChildProcess {
   const file = output === undefined ? 'ignore' : openSync(output, 'a')
-  const child = spawnPreferred(onCores(side, command), file, {
-    PATH: process.env['PATH'] ?? '',
-    ...env,
-  })
+  const all = { PATH: process.env['PATH'] ?? '', ...env }
+  const child = spawnPreferred(onCores(side, command), file, all, isChatty ? file : 'inherit')
   if (typeof file === 'number') closeSync(file)
   return child
 }

@@ -5,7 +5,7 @@ import { holdIdle } from './load/idle.ts'
 import { address, writeRequests, type ListedRequest } from './load/request-file.ts'
 import { PEERS, SMALL, type PeerName } from './peers/peer.ts'
 import { costOf, type Cost } from './scenarios/proxied.ts'
-import { median, medianRatio } from './statistics.ts'
+import { median, ratios } from './statistics.ts'
 import { align, show } from './table.ts'
 import { CLIENT_ADDRESS, mint, TOKEN } from './workspace.ts'
 
@@ -53,7 +53,7 @@ async function byConnections(lab: Lab, effort: Effort): Promise<string> {
         show(median(of(name, 'rate')), 0),
         show(median(of(name, 'cpu')), 1),
       ]),
-      ...others.map((name) => show(medianRatio(of('gateway', 'cpu'), of(name, 'cpu')), 2)),
+      ...others.map((name) => show(median(ratios(of('gateway', 'cpu'), of(name, 'cpu'))), 2)),
       show(median(of('gateway', 'refused')), 0),
     ])
   }

@@ -3,12 +3,13 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findProgram, freePort, startScript, stopAll, type Side } from './child.ts'
+import { caddy, caddyAuth } from './peers/caddy.ts'
 import { direct } from './peers/direct.ts'
 import { gateway } from './peers/gateway.ts'
 import { haproxy } from './peers/haproxy.ts'
 import { limits, limitsRedis } from './peers/limits.ts'
 import { nginx, nginxAuth } from './peers/nginx.ts'
-import { bare, textbook } from './peers/node.ts'
+import { bare, refuser, textbook } from './peers/node.ts'
 import { relay } from './peers/relay.ts'
 import { kept, ttyd } from './peers/terminal.ts'
 import { vault } from './peers/vault.ts'
@@ -19,9 +20,12 @@ const KINDS: readonly PeerKind[] = [
   direct,
   nginx,
   nginxAuth,
+  caddy,
+  caddyAuth,
   haproxy,
   textbook,
   bare,
+  refuser,
   gateway,
   ttyd,
   kept,
@@ -67,11 +71,6 @@ export class Lab {
   static missing(name: PeerName): string | undefined {
     const { needs } = kindOf(name)
     return needs === undefined ? undefined : whatIsMissing([needs])
-  }
-
-  /** Whether a peer is already running. */
-  has(name: PeerName): boolean {
-    return this.#peers.has(name)
   }
 
   /** A shared peer that runs until the end. */

@@ -37,7 +37,7 @@ export function parseOptions<Name extends string>(
       quick: { type: 'boolean', default: false },
       only: { type: 'string' },
       soak: { type: 'string' },
-      rounds: { type: 'string', default: '3' },
+      rounds: { type: 'string', default: '5' },
       seconds: { type: 'string', default: '3' },
       'warm-up': { type: 'string', default: '20' },
       priority: { type: 'boolean', default: false },

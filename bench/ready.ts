@@ -25,19 +25,21 @@ export function statusOf(
 /**
  * Sends requests every few milliseconds until one gets a 200.
  * @param startedAt the start of the process, from `performance.now()`
+ * @param says the status that a peer answers with, if it is another one
  * @returns the milliseconds from the start to that response
  * @throws {Error} when no 200 comes in time
  */
 export async function untilReady(
   target: Pick<Target, 'port' | 'path'>,
   startedAt: number = performance.now(),
+  says = 200,
 ): Promise<number> {
   const deadline = startedAt + PATIENCE_MS
   let status: number | undefined
   while (performance.now() < deadline) {
     status = await statusOf(target)
-    if (status === 200) return performance.now() - startedAt
+    if (status === says) return performance.now() - startedAt
     await pause(2)
   }
-  throw new Error(`port ${target.port} ${target.path} answers ${status ?? 'nothing'}, not 200`)
+  throw new Error(`port ${target.port} ${target.path} answers ${status ?? 'nothing'}, not ${says}`)
 }

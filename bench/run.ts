@@ -13,7 +13,7 @@ import { writeTable } from './table.ts'
 import { Results, takeTurns } from './turns.ts'
 
 /** The peers of a quick run: the setup that the gateway replaces, the limit of Node, and the gateway. */
-const QUICK_PEERS: readonly PeerName[] = ['nginx-auth', 'bare', 'gateway']
+const QUICK_PEERS: readonly PeerName[] = ['nginx-auth', 'bare', 'refuser', 'gateway']
 
 async function bench(options: Options<ScenarioName>): Promise<void> {
   const machine = describeMachine()

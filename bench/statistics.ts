@@ -16,13 +16,17 @@ export function median(values: readonly number[]): number {
 }
 
 /**
- * The median of the ratios of each round. A disturbance of the machine in a round affects both values, so it cancels out.
+ * The ratio of each round. A disturbance of the machine in a round affects both values, so it cancels out.
  * @param values one value per round
  * @param references one value per round, in the same order
  */
-export function medianRatio(values: readonly number[], references: readonly number[]): number {
-  const rounds = Math.min(values.length, references.length)
-  return median(
-    Array.from({ length: rounds }, (_, i) => (values[i] ?? 0) / (references[i] ?? Number.NaN)),
-  )
+export function ratios(values: readonly number[], references: readonly number[]): number[] {
+  return values
+    .slice(0, references.length)
+    .map((value, round) => value / (references[round] ?? Number.NaN))
+}
+
+/** Half the distance between the smallest and the largest value, as a part of their median: 0.02 for 49, 50 and 51. */
+export function spread(values: readonly number[]): number {
+  return Math.abs((Math.max(...values) - Math.min(...values)) / 2 / median(values))
 }

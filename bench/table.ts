@@ -1,7 +1,7 @@
 /** How are the results shown? In one table: figures as rows, peers as columns, then the target and whether it was met. */
 import { FIGURES, type Aim, type Figure, type FigureName } from './figures.ts'
 import { PEERS, type PeerName } from './peers/peer.ts'
-import { median, medianRatio } from './statistics.ts'
+import { median, ratios, spread } from './statistics.ts'
 import type { Results } from './turns.ts'
 
 const NAMES = Object.keys(PEERS) as PeerName[]
@@ -21,23 +21,28 @@ export function writeTable(results: Results): string {
 /** The row of a figure, and a row for each peer with which it is compared. */
 function rowsOf(name: FigureName, peers: readonly PeerName[], results: Results): string[][] {
   const { label, digits, aims = [], of: subject = 'gateway' }: Figure = FIGURES[name]
-  const medians = peers.map((peer) => median(results.of(name, peer)))
   const own = median(results.of(name, subject))
   const plain = aims.find(({ than }) => than === undefined)
-  const first = [label, ...medians.map((value) => show(value, digits)), ...judge(plain, own)]
+  const cells = peers.map((peer) => withSpread(results.of(name, peer), digits))
   const compared = aims.flatMap((aim) => {
     const { than } = aim
     if (than === undefined || results.of(name, than).length === 0) return []
-    const ratio = (peer: PeerName) => medianRatio(results.of(name, peer), results.of(name, than))
+    const ratio = (peer: PeerName) => ratios(results.of(name, peer), results.of(name, than))
     return [
       [
         `– to ${PEERS[than]}`,
-        ...peers.map((peer) => show(ratio(peer), 2)),
-        ...judge(aim, ratio(subject)),
+        ...peers.map((peer) => withSpread(ratio(peer), 2)),
+        ...judge(aim, median(ratio(subject))),
       ],
     ]
   })
-  return [first, ...compared]
+  return [[label, ...cells, ...judge(plain, own)], ...compared]
+}
+
+/** A cell with the median of all rounds and how far they were apart; empty without a round. */
+function withSpread(values: readonly number[], digits: number): string {
+  const text = show(median(values), digits)
+  return text === '' || values.length < 2 ? text : `${text} ±${show(spread(values) * 100, 0)}%`
 }
 
 /** The last two cells of a row: the target, and whether it was met. */

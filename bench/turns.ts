@@ -54,11 +54,8 @@ export async function takeTurns(
   const { load } = scenario
   if (load !== undefined)
     for (const name of peers) {
-      const isFresh = !lab.has(name)
       const peer = await lab.peer(name)
       const costs = await warmUp((slice) => load(peer, lab, slice), warmUpSeconds)
-      if (isFresh && scenario.cold !== undefined)
-        results.add(name, { [scenario.cold]: costs[0] ?? Number.NaN })
       const course = costs.map((cost) => cost.toFixed(1)).join(', ')
       say(`  ${name} warmed up: ${course}${isLevel(costs) ? '' : ', not level yet'}`)
     }

@@ -1,10 +1,11 @@
 /** How is nginx measured? Once without a token check and once with auth_request, each with its own configuration file. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { findProgram, freePort, start, startScript, stop } from '../child.ts'
+import { findProgram, freePort, start, stop } from '../child.ts'
 import { untilReady } from '../ready.ts'
 import { fillIn } from './fill-in.ts'
 import { SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
+import { startValidator } from './validator.ts'
 
 /** nginx with the gateway's rules but without a token check. */
 export const nginx: PeerKind = {
@@ -18,9 +19,7 @@ export const nginxAuth: PeerKind = {
   name: 'nginx-auth',
   needs: 'nginx',
   async start(surroundings) {
-    const port = await freePort()
-    const script = new URL('../servers/validator.ts', import.meta.url)
-    const validator = startScript(script, [String(port)], { side: surroundings.side })
+    const { port, validator } = await startValidator(surroundings.side)
     return startNginx('nginx-auth', surroundings, [validator], { VALIDATOR: port })
   },
 }

@@ -19,9 +19,16 @@ export const textbook: PeerKind = {
   },
 }
 
+/** A node:http server that says the same to everybody: 401, in the words of the gateway. Any refusal in Node costs that much. */
+export const refuser: PeerKind = {
+  name: 'refuser',
+  start: (surroundings) => startNode('refuser', surroundings, 401),
+}
+
 async function startNode(
-  name: 'bare' | 'textbook',
+  name: 'bare' | 'textbook' | 'refuser',
   { upstreamPort, folder, side }: Surroundings,
+  says = 200,
 ): Promise<Peer> {
   const target = { port: await freePort(), path: SMALL }
   const startedAt = performance.now()
@@ -30,7 +37,7 @@ async function startNode(
     [String(target.port), String(upstreamPort)],
     { side, output: join(folder, `${name}.log`) },
   )
-  const readyMs = await untilReady(target, startedAt)
+  const readyMs = await untilReady(target, startedAt, says)
   return {
     name,
     ...target,

@@ -1,5 +1,6 @@
 /** Which scenarios are there? All of these, in the order of the table. */
 import { bodies } from './bodies.ts'
+import { cold } from './cold.ts'
 import { flood } from './flood.ts'
 import { latency } from './latency.ts'
 import { limits } from './limits.ts'
@@ -14,6 +15,7 @@ import { websockets } from './websockets.ts'
 
 export const SCENARIOS = {
   proxied,
+  cold,
   latency,
   flood,
   refusals,

@@ -14,7 +14,7 @@ const REST_MS = 1000
 
 /** The number of starts in a turn. A start is short and varies, so the median is taken over all of them. */
 export const startup: Scenario = {
-  peers: ['nginx', 'nginx-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
+  peers: ['nginx', 'nginx-auth', 'caddy', 'caddy-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
   needs: [],
   async measure({ name }, lab) {
     const peer = await lab.fresh(name, 'anywhere')
@@ -34,7 +34,7 @@ const PER_SESSION = 50
 const AT_ONCE = 20
 
 export const sockets: Scenario = {
-  peers: ['nginx', 'nginx-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
+  peers: ['nginx', 'nginx-auth', 'caddy', 'caddy-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
   needs: [],
   measure: ({ name }, lab) => memoryOfSockets(name, lab),
 }

@@ -52,10 +52,9 @@ export async function loadProxied(peer: Peer, _lab: Lab, seconds: number): Promi
 }
 
 export const proxied: Scenario = {
-  peers: ['nginx', 'nginx-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
+  peers: ['nginx', 'nginx-auth', 'caddy', 'caddy-auth', 'haproxy', 'textbook', 'bare', 'gateway'],
   needs: ['wrk'],
   load: loadProxied,
-  cold: 'cold-cpu',
   async measure(peer, _lab, seconds) {
     const { rate, cpu, busy } = await costOf(peer, { seconds })
     return { rate, cpu, busy }

@@ -22,13 +22,13 @@ const REFUSALS: readonly Refusal[] = [
     name: '401',
     status: 401,
     headers: visitorHeaders(undefined, ''),
-    target: async (peer) => (peer.name === 'nginx' ? undefined : peer),
+    target: async (peer) => (checksTokens(peer) ? peer : undefined),
   },
   {
     name: 'forged',
     status: 401,
     headers: visitorHeaders(undefined, FORGED),
-    target: async (peer) => (peer.name === 'nginx' ? undefined : peer),
+    target: async (peer) => (checksTokens(peer) ? peer : undefined),
   },
   {
     name: '403',
@@ -40,12 +40,25 @@ const REFUSALS: readonly Refusal[] = [
     name: '429',
     status: 429,
     headers: visitorHeaders(undefined, ''),
-    target: async (peer) => peer.limited?.(),
+    target: async (peer) => (isRefuser(peer) ? peer : peer.limited?.()),
   },
 ]
 
+const isRefuser = ({ name }: Peer): boolean => name === 'refuser'
+
+const checksTokens = ({ name }: Peer): boolean => name !== 'nginx' && name !== 'caddy'
+
 export const refusals: Scenario = {
-  peers: ['nginx', 'nginx-auth', 'haproxy', 'textbook', 'gateway'],
+  peers: [
+    'nginx',
+    'nginx-auth',
+    'caddy',
+    'caddy-auth',
+    'haproxy',
+    'textbook',
+    'refuser',
+    'gateway',
+  ],
   needs: ['wrk'],
   load: async (peer, _lab, seconds) => cpuIn(await refuseAll(peer, seconds)),
   measure: (peer, _lab, seconds) => refuseAll(peer, seconds),
@@ -53,15 +66,15 @@ export const refusals: Scenario = {
 
 async function refuseAll(peer: Peer, seconds: number): Promise<Values> {
   const shorter = Math.max(1, Math.floor(seconds / 2))
-  const own = await costOf(peer, { seconds: shorter })
+  const own = isRefuser(peer) ? undefined : await costOf(peer, { seconds: shorter })
   const values: Values = {}
   for (const { name, status, headers, target } of REFUSALS) {
     const where = await target(peer)
     if (where === undefined) continue
-    await untilRefused(where, headers, status)
+    if (!isRefuser(peer)) await untilRefused(where, headers, status)
     const { rate, cpu } = await costOf(where, { seconds: shorter, headers }, 'refused')
     values[`${name}-rate`] = rate
-    values[`${name}-times`] = rate / own.rate
+    if (own !== undefined) values[`${name}-times`] = rate / own.rate
     values[`${name}-cpu`] = cpu
   }
   return values

@@ -28,8 +28,6 @@ export interface Scenario {
    * has no such function.
    */
   readonly load?: (peer: Peer, lab: Lab, seconds: number) => Promise<number>
-  /** The figure for the cost of the first seconds of that load, right after the start of the peer. */
-  readonly cold?: FigureName
   /** Derives figures from all peers of a round, such as the time that a peer adds to a direct request. */
   conclude?(round: ReadonlyMap<PeerName, Values>): void
 }
