@@ -187,9 +187,10 @@ function noteSeen({ session, key }: Principal, now: number): void {
   key?.noteUse(now)
 }
 
-async function isSignedWith({ imported }: Key, token: string): Promise<boolean> {
+async function isSignedWith(key: Key, token: string): Promise<boolean> {
+  if (!key.mayHaveSigned(token)) return false
   try {
-    await compactVerify(token, await imported, { algorithms: ['HS256'] })
+    await compactVerify(token, await key.imported, { algorithms: ['HS256'] })
     return true
   } catch (cause) {
     const code = codeOf(cause)
