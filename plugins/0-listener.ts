@@ -3,7 +3,6 @@
  * and connections of a peer that holds too many are closed.
  */
 import type { Socket } from 'node:net'
-import type { FastifyInstance } from 'fastify'
 import { codeOf, ERRORS } from '../src/answers/errors.ts'
 import { rawAnswer } from '../src/answers/problem.ts'
 import { clientFrom, type Cidr } from '../src/http/address.ts'
@@ -43,11 +42,11 @@ export default stage(
     // Fastify's own listener, which would write another response first.
     app.server.removeAllListeners('clientError')
     app.server.on('clientError', (error: Error, socket: Socket) => {
-      orDestroy(socket, app, () => answerClientError(error, socket, options))
+      orDestroy(socket, options, () => answerClientError(error, socket, options))
     })
     const peers = new PeerConnections()
     app.server.on('connection', (socket: Socket) => {
-      orDestroy(socket, app, () => {
+      orDestroy(socket, options, () => {
         capConnections(socket, peers, options)
         watch(socket, options)
       })
@@ -72,12 +71,12 @@ export default stage(
  * Does what Node calls back for outside of any request. An error that is thrown there would end the process, and would leave
  * a socket open that nobody ends.
  */
-function orDestroy(socket: Socket, { log }: FastifyInstance, work: () => void): void {
+function orDestroy(socket: Socket, { log }: ListenerOptions, work: () => void): void {
   try {
     work()
   } catch (error) {
     socket.destroy()
-    log.error({ err: error }, 'a connection failed')
+    log.logger.error({ err: error }, 'a connection failed')
   }
 }
 

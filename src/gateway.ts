@@ -58,14 +58,15 @@ export async function buildGateway(
   const { allowedOrigins, trustedProxies, sessionRoutes, programRoutes } = config
   const publicHost = `${config.workspace}.${config.domain}`
   const siteMap = siteMapOf(config)
+  const forFramework = frameworkLogger(log)
   const app = Fastify({
     serverFactory: buildServer, // 0: the limits of the HTTP server
     rewriteUrl: buildRouting(siteMap), // 1: the canonical form of the target decides the route
     // A longer segment would be answered by the router, before every stage and with the path in the answer. None is longer.
     routerOptions: { maxParamLength: MAX_HEADER_BYTES },
     genReqId: () => randomUUID(),
-    loggerInstance: frameworkLogger(log),
-    childLoggerFactory: (parent) => parent,
+    // The framework's warnings go to our log. As `loggerInstance` it would make Fastify listen to every response.
+    childLoggerFactory: () => forFramework,
     logController: new LogController({ disableRequestLogging: true }), // plugins/request-log.ts writes the one line of a request
     return503OnClosing: false,
     exposeHeadRoutes: true,
@@ -163,7 +164,7 @@ export async function buildGateway(
   return { app, parts }
 }
 
-/** Fastify's logger. Only warnings pass, because Fastify's debug lines quote URLs, which may hold sign-in tokens. */
+/** The logger of Fastify's requests. Only warnings pass, because Fastify's debug lines quote URLs, which may hold sign-in tokens. */
 function frameworkLogger({ logger }: Log): FastifyBaseLogger {
   return logger.child({}, { level: logger.level === 'silent' ? 'silent' : 'warn' })
 }

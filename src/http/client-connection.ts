@@ -21,10 +21,10 @@ export const DECISION_MS = 60_000
 export const LINGER_MS = 2000
 
 /**
- * How long a connection may wait for its next request, in milliseconds. This is longer than Node's keep-alive timeout, and
- * is needed because empty lines between two requests restart that one.
+ * How long a connection may wait for its next request, in milliseconds: longer than Caddy's 120 s, because a request must not meet a
+ * connection that we are closing.
  */
-export const IDLE_MS = 150_000
+export const IDLE_MS = 125_000
 
 /** How many requests of a connection are under way at once. Those behind them wait. */
 export const MAX_UNDER_WAY = 32

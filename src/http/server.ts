@@ -23,7 +23,7 @@ export const SERVER_OPTIONS: ServerOptions = {
   headersTimeout: 10_000,
   connectionsCheckingInterval: 1000,
   requestTimeout: 0, // an upload may take hours; src/services/request-body.ts bounds how slow it may be
-  keepAliveTimeout: 125_000, // longer than Caddy's 120 s: a request must not meet a connection that we are closing
+  keepAliveTimeout: 0, // client-connection.ts ends idle connections: Node's timer would be set and cleared at every request
   requireHostHeader: false, // the stage `host` refuses a request without Host, with a problem document
   noDelay: true,
   // TCP keep-alive detects a client that has vanished: an event stream that is silent has no other bound.

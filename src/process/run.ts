@@ -73,7 +73,7 @@ function obeySignals(
     ? 'for a gateway that has a port keeper'
     : 'without GATEWAY_HOT_RESTART'
   process.on('SIGUSR2', () =>
-    whenStarted(({ app }) => app.log.warn(`nothing to be done on SIGUSR2 ${role}`)),
+    whenStarted(({ parts }) => parts.log.logger.warn(`nothing to be done on SIGUSR2 ${role}`)),
   )
 }
 
@@ -81,9 +81,9 @@ function obeySignals(
  * Logs an uncaught error and lets the process run on, because ending it would close the terminals of everybody. This is safe
  * here: requests share no state that an error could leave half changed. The level is `fatal`, since the error is a bug.
  */
-function surviveFaults({ app }: RunningGateway): void {
+function surviveFaults({ parts }: RunningGateway): void {
   const survive = (error: unknown): void => {
-    app.log.fatal({ err: error }, 'fault of the gateway, which goes on')
+    parts.log.logger.fatal({ err: error }, 'fault of the gateway, which goes on')
   }
   process.on('uncaughtException', survive)
   process.on('unhandledRejection', survive)
@@ -97,6 +97,6 @@ function reloadSecrets(gateway: RunningGateway, sources: Environment): void {
     gateway.setKeys(secretsOf(config))
     gateway.setOpenclawToken(config.openclawToken)
   } catch (error) {
-    gateway.app.log.error({ err: error }, 'secrets not reloaded; the old ones stay in force')
+    gateway.parts.log.logger.error({ err: error }, 'secrets not reloaded; the old ones stay in force')
   }
 }

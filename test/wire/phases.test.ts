@@ -263,7 +263,6 @@ t.test('docs/connections.md states the time limits of the code', async (t) => {
   const seconds: Record<string, number> = {
     headersTimeout: SERVER_OPTIONS.headersTimeout ?? 0,
     keepAliveInitialDelay: SERVER_OPTIONS.keepAliveInitialDelay ?? 0,
-    keepAliveTimeout: SERVER_OPTIONS.keepAliveTimeout ?? 0,
     ...{ DECISION_MS, OWN_BODY_MS, WINDOW_MS, DISCARD_MS, CONNECT_MS },
     ...{ UNREAD_MS, UNREAD_RELAYED_MS, LINGER_MS, IDLE_MS },
   }
