@@ -11,11 +11,16 @@ import { closedPort, startUpstream } from './helpers/upstream.ts'
 import { eventually, watchForCrashes } from './helpers/waiting.ts'
 import { exchange, gather, handshake, open, send, upgrade } from './helpers/wire.ts'
 
-/** The `onRequest` hooks that every request meets, in order: the request path. */
-const STAGES = [
+/** The `onRequest` hooks that every request meets, in order. */
+const HOOKS = [
   'onRequest', // @fastify/websocket tells upgrades from plain requests
   'beginExchange',
   'endConnectionAfterAnswer',
+  'passStages',
+]
+
+/** The decisions that every request meets in the last of them, in order: the request path. */
+const STAGES = [
   'checkMessage', // 0
   'checkTarget', // 1
   'findClient', // 2
@@ -28,6 +33,10 @@ const STAGES = [
 
 t.test('every route runs the nine stages in the same order', async (t) => {
   const { running } = await startTestGateway(t, { GATEWAY_CONTROL_UI: '/chat' })
+  t.same(
+    running.app.stages.map(({ decide }) => decide.name),
+    STAGES,
+  )
   const tree = running.app.printRoutes({ includeHooks: true, commonPrefix: false })
   const chains = [...tree.matchAll(/\(onRequest\) (\[.*\])/g)].map(
     ([, list = '']) => JSON.parse(list) as string[],
@@ -36,14 +45,14 @@ t.test('every route runs the nine stages in the same order', async (t) => {
   for (const chain of chains) {
     const own = chain.map((name) => name.replace(/\(\)$/, ''))
     t.same(
-      own.slice(0, STAGES.length).map((name, i) => (i === 0 ? 'onRequest' : name)),
-      STAGES,
+      own.slice(0, HOOKS.length).map((name, i) => (i === 0 ? 'onRequest' : name)),
+      HOOKS,
     )
     t.ok(
       ['', 'keepBodyOpaque', 'keepBodyOpaque,refuseForeignGateway'].includes(
-        own.slice(STAGES.length).join(),
+        own.slice(HOOKS.length).join(),
       ),
-      `nothing decides after the stages: ${own.slice(STAGES.length).join()}`,
+      `nothing decides after the stages: ${own.slice(HOOKS.length).join()}`,
     )
   }
 })

@@ -134,21 +134,26 @@ t.test('a request target is never read as a URL', async (t) => {
   ])
 })
 
-t.test('no signature is compared by code of ours: jose does it, in constant time', async (t) => {
+t.test('no signature is accepted by code of ours: jose does it, in constant time', async (t) => {
   t.same(
     having(/createHmac|createVerify|jwtDecrypt|decodeJwt/),
-    ['src/identity/second-factor/backup-codes.ts', 'src/vault/at-rest/key-tree.ts'],
-    'the digest by which a backup code is found, which is not compared, and the MAC of a file',
+    [
+      'src/identity/key-ring.ts',
+      'src/identity/second-factor/backup-codes.ts',
+      'src/vault/at-rest/key-tree.ts',
+    ],
+    'what refuses a forged token before jose sees it, the digest by which a backup code is found, which is not compared, and the MAC of a file',
   )
   t.same(
     having(/timingSafeEqual/),
     [
       'src/fleet/callers.ts',
+      'src/identity/key-ring.ts',
       'src/request/login.ts',
       'src/terminals/keeper/digest.ts',
       'src/vault/at-rest/key-tree.ts',
     ],
-    'the digest of a token of callers, the state of a sign-in, the digest of an accepted password and the MAC of a file: no signatures',
+    'the digest of a token of callers, a forged token, the state of a sign-in, the digest of an accepted password and the MAC of a file: none accepts a signature',
   )
   t.same(having(/compactVerify\(/), ['src/identity/verifier.ts'])
   t.same(
@@ -250,25 +255,29 @@ t.test('the time limit of a test is that of its file, in .taprc', async (t) => {
   t.same(limited, ['test/source-rules.test.ts'])
 })
 
-t.test('decorators are for the exchange and the writers of responses only', async (t) => {
-  const decorated = FILES.flatMap(({ path, code }) =>
-    [...code.matchAll(/\.(decorate\w*)\(\s*('\w+')?/g)].map(
-      ([, method, name]) => `${path} ${method} ${name}`,
-    ),
-  )
-  t.same(decorated, [
-    "plugins/problem-details.ts decorate 'answerProblem'",
-    "plugins/problem-details.ts decorate 'writeAnswer'",
-    "plugins/problem-details.ts decorate 'writePage'",
-    "plugins/request-log.ts decorateRequest 'exchange'",
-  ])
-  const declared = FILES.filter(({ code }) => /interface FastifyInstance \{/.test(code))
-  t.same(
-    declared.map(({ path }) => path),
-    ['plugins/problem-details.ts'],
-    'and no other file declares one',
-  )
-})
+t.test(
+  'decorators are for the exchange, the stages and the writers of responses only',
+  async (t) => {
+    const decorated = FILES.flatMap(({ path, code }) =>
+      [...code.matchAll(/\.(decorate\w*)\(\s*('\w+')?/g)].map(
+        ([, method, name]) => `${path} ${method} ${name}`,
+      ),
+    )
+    t.same(decorated, [
+      "plugins/problem-details.ts decorate 'answerProblem'",
+      "plugins/problem-details.ts decorate 'writeAnswer'",
+      "plugins/problem-details.ts decorate 'writePage'",
+      "plugins/request-log.ts decorateRequest 'exchange'",
+      "src/request/stage.ts decorate 'stages'",
+    ])
+    const declared = FILES.filter(({ code }) => /interface FastifyInstance \{/.test(code))
+    t.same(
+      declared.map(({ path }) => path),
+      ['plugins/problem-details.ts', 'src/request/stage.ts'],
+      'and no other file declares one',
+    )
+  },
+)
 
 t.test(
   'every numbered plugin is a stage, made by stage() under the name of its file',

@@ -61,23 +61,26 @@ export interface TokenRules {
 
 type JsonObject = Readonly<Record<string, unknown>>
 
-/** A token that was read and is not yet trusted: neither its signature nor its claims were checked. */
-export interface UnverifiedToken {
-  readonly payload: JsonObject
-  /** `kid` of the header: which key is said to have signed. */
-  readonly kid: string | undefined
-}
+/** What a token says, before its claims are checked. */
+export type Payload = JsonObject
 
-/** Checks what can be checked before the signature: the spelling and the header. */
-export function readToken(token: string): UnverifiedToken {
+/**
+ * Checks what can be checked before the signature: the spelling and the header.
+ * @returns `kid`: which key is said to have signed
+ */
+export function readHeader(token: string): string | undefined {
   if (token.length > MAX_TOKEN_LENGTH) throw invalidToken('too long')
   if (!JWS_COMPACT.test(token)) throw invalidToken('not a compact JWS')
   const parts = token.split('.')
   // Node also decodes base64url with stray bits or characters. A token has one spelling, because its text names the session.
   if (parts.some((part) => Buffer.from(part, 'base64url').toString('base64url') !== part))
     throw invalidToken('not canonical base64url')
-  const kid = checkHeader(readObject(parts[0] ?? '', 'header'))
-  return { payload: readObject(parts[1] ?? '', 'payload'), kid }
+  return checkHeader(readObject(parts[0] ?? '', 'header'))
+}
+
+/** The payload of a token whose signature is valid. @param token one that {@link readHeader} has accepted */
+export function readPayload(token: string): Payload {
+  return readObject(token.split('.')[1] ?? '', 'payload')
 }
 
 /** Checks the header. @returns `kid`, which must be a string and chooses among the keys of the ring and nothing else */

@@ -11,12 +11,13 @@ import { digestOf, ticketIdOf, type Sessions, type Ticket } from './sessions.ts'
 import {
   checkClaims,
   invalidToken,
-  readToken,
+  readHeader,
+  readPayload,
   SESSION_USE,
   type Claims,
+  type Payload,
   type Principal,
   type TokenRules,
-  type UnverifiedToken,
 } from './token.ts'
 
 /** What verdicts are made from. */
@@ -82,10 +83,11 @@ export class TokenVerifier {
   async verify(token: string): Promise<Principal> {
     const known = this.recall(token)
     if (known !== undefined) return known
+    const signer = token.startsWith('hub_') ? undefined : this.#signerOf(token)
     await this.#state?.ready // while a predecessor may still end sessions, none is judged, and none is in the cache
     // After the last await, the verdict and its place in the cache are one step. Otherwise a ticket could be used, a session
     // revoked or a key removed between the two, and the cache would go on with what was true before.
-    const signed = token.startsWith('hub_') ? undefined : await this.#signed(token)
+    const signed = signer === undefined ? undefined : await this.#signed(token, signer)
     this.#state?.catchUp()
     const principal =
       signed === undefined ? this.#judgeApiToken(token) : this.#judgeJwt(token, signed)
@@ -157,27 +159,47 @@ export class TokenVerifier {
     }
   }
 
-  /** A token that one of the keys has signed. Its claims are not checked yet. */
-  async #signed(token: string): Promise<SignedToken> {
-    const { payload, kid } = readToken(token)
+  /**
+   * The only key that may have signed a token. Nothing is awaited and the payload is not read before it is known, because anybody
+   * can send forged tokens.
+   */
+  #signerOf(token: string): Signer {
+    const kid = readHeader(token)
     const named = kid === undefined ? undefined : this.#keys.find(kid)
+    const keys = named === undefined ? this.#keys.keys : [named]
+    const key = keys.find((one) => one.mayHaveSigned(token))
+    if (key === undefined) throw WRONG_SIGNATURE
+    return { key, isNamed: named !== undefined }
+  }
+
+  /** A token that a key has signed. Its claims are not checked yet. */
+  async #signed(token: string, { key, isNamed } = this.#signerOf(token)): Promise<SignedToken> {
+    if (!(await isSignedWith(key, token))) throw WRONG_SIGNATURE
+    const payload = readPayload(token)
     // A session token names its key. Other issuers may use names of their own, which say nothing here.
-    if (named === undefined && payload['use'] === SESSION_USE) throw invalidToken('unknown kid')
-    for (const key of named === undefined ? this.#keys.keys : [named])
-      if (await isSignedWith(key, token)) return { payload, key }
-    throw invalidToken('signature')
+    if (!isNamed && payload['use'] === SESSION_USE) throw invalidToken('unknown kid')
+    return { payload, key }
   }
 
   /** Checks the claims of a token. The keys may have been replaced since its signature was verified. */
   #claimsOf({ payload, key }: SignedToken): { claims: Claims; key: Key } {
-    if (this.#keys.find(key.kid) !== key) throw invalidToken('signature')
+    if (this.#keys.find(key.kid) !== key) throw WRONG_SIGNATURE
     return { claims: checkClaims(payload, this.#rules, this.#now() / 1000), key }
   }
 }
 
+/** The key that may have signed a token, and whether the token names it. */
+interface Signer {
+  readonly key: Key
+  readonly isNamed: boolean
+}
+
+/** One error for all forged tokens, because making an error is a large part of what a refusal costs. */
+const WRONG_SIGNATURE = invalidToken('signature')
+
 /** A token whose signature is valid, and the key that verified it. */
 interface SignedToken {
-  readonly payload: UnverifiedToken['payload']
+  readonly payload: Payload
   readonly key: Key
 }
 
@@ -187,10 +209,9 @@ function noteSeen({ session, key }: Principal, now: number): void {
   key?.noteUse(now)
 }
 
-async function isSignedWith(key: Key, token: string): Promise<boolean> {
-  if (!key.mayHaveSigned(token)) return false
+async function isSignedWith({ imported }: Key, token: string): Promise<boolean> {
   try {
-    await compactVerify(token, await key.imported, { algorithms: ['HS256'] })
+    await compactVerify(token, await imported, { algorithms: ['HS256'] })
     return true
   } catch (cause) {
     const code = codeOf(cause)

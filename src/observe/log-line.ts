@@ -10,18 +10,18 @@ export function logFields(decision: Decision): string {
   const { token, websocket, terminal, bytes, bytesIn, ms, upstreamMs, trace } = decision
   return (
     `,"id":"${id}"` +
-    textField('client', client) +
+    plainField('client', client) +
     textField('host', host) +
-    textField('method', method) +
+    plainField('method', method) +
     textField('path', path) +
-    textField('route', route) +
+    plainField('route', route) +
     `,"stage":"${stage}","status":${status}` +
-    textField('code', code) +
+    plainField('code', code) +
     textField('reason', reason) +
     textField('user', user) +
     textField('token', token) +
     (websocket ? ',"websocket":true' : '') +
-    textField('terminal', terminal) +
+    plainField('terminal', terminal) +
     `,"bytes":${bytes}` +
     numberField('bytesIn', bytesIn) +
     `,"ms":${hundredths(ms)}` +
@@ -37,6 +37,11 @@ const PLAIN = /^[ !#-[\]-~]*$/
 export function textField(name: keyof Decision, text: string | undefined): string {
   if (text === undefined) return ''
   return PLAIN.test(text) ? `,"${name}":"${text}"` : `,"${name}":${JSON.stringify(text)}`
+}
+
+/** A field whose text needs no escapes, because it is an address, or one of a few words: what no client chooses. */
+export function plainField(name: keyof Decision, text: string | undefined): string {
+  return text === undefined ? '' : `,"${name}":"${text}"`
 }
 
 function numberField(name: keyof Decision, value: number | undefined): string {

@@ -97,6 +97,9 @@ function reloadSecrets(gateway: RunningGateway, sources: Environment): void {
     gateway.setKeys(secretsOf(config))
     gateway.setOpenclawToken(config.openclawToken)
   } catch (error) {
-    gateway.parts.log.logger.error({ err: error }, 'secrets not reloaded; the old ones stay in force')
+    gateway.parts.log.logger.error(
+      { err: error },
+      'secrets not reloaded; the old ones stay in force',
+    )
   }
 }

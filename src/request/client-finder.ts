@@ -6,24 +6,36 @@ import { Remembered } from '../limits/memo.ts'
 
 /** Finds the client of a request, and remembers the latest results. */
 export class ClientFinder {
-  readonly #clients: Remembered<Client | undefined>
+  readonly #trustedProxies: readonly Cidr[]
+  /** The client of a peer that is no trusted proxy, which is the peer itself; undefined for any other peer. */
+  readonly #direct: Remembered<Client | undefined>
+  /** The client that a trusted proxy names. */
+  readonly #named: Remembered<Client | undefined>
 
   /** @param trustedProxies the peers whose `X-Forwarded-For` is believed */
   constructor(trustedProxies: readonly Cidr[]) {
-    // A line feed joins the two parts, because neither can hold one. The peer of a Unix socket has no address.
-    this.#clients = new Remembered((key) => {
-      const [peer = '', forwardedFor = ''] = key.split('\n')
-      return clientFrom(peer === '' ? undefined : peer, [forwardedFor], trustedProxies)
+    this.#trustedProxies = trustedProxies
+    this.#direct = new Remembered((peer) => {
+      const client = clientFrom(peer, [], trustedProxies)
+      return client?.viaProxy === false ? client : undefined
     })
+    this.#named = new Remembered((forwardedFor) =>
+      clientFrom(undefined, [forwardedFor], trustedProxies),
+    )
   }
 
   /** @returns undefined when a trusted proxy sent an `X-Forwarded-For` that cannot be read */
   find({ socket, rawHeaders }: IncomingMessage): Client | undefined {
     // The link has said who it is, and no field that a device sends is believed.
     if (socket.linkPeer !== undefined) return socket.linkPeer.client
-    return this.#clients.of(
-      `${socket.remoteAddress ?? ''}\n${fieldLines(rawHeaders, 'x-forwarded-for').join(',')}`,
-    )
+    const peer = socket.remoteAddress // none of a Unix socket, and such a peer is trusted
+    const direct = peer === undefined ? undefined : this.#direct.of(peer)
+    if (direct !== undefined) return direct
+    const forwardedFor = fieldLines(rawHeaders, 'x-forwarded-for').join(',')
+    // Only an address that is named does not depend on which trusted proxy names it.
+    return NAMES_NOBODY.test(forwardedFor)
+      ? clientFrom(peer, [], this.#trustedProxies)
+      : this.#named.of(forwardedFor)
   }
 
   /** The client of a request that an earlier stage than `client-address` refused: found in the same way, else the bare peer. */
@@ -31,6 +43,9 @@ export class ClientFinder {
     return this.find(raw) ?? peerOf(raw)
   }
 }
+
+/** No element, or empty ones (RFC 9110 section 5.6.1). */
+const NAMES_NOBODY = /^[ \t,]*$/
 
 function peerOf({ socket }: IncomingMessage): Client {
   return clientFrom(socket.remoteAddress ?? '0.0.0.0', [], []) ?? buildClient([0, 0, 0, 0], false)

@@ -24,9 +24,22 @@ export type Check = (request: FastifyRequest) => GatewayError | undefined
  */
 export type Decide = (request: FastifyRequest, reply: FastifyReply) => Verdict | Promise<Verdict>
 
+/** A stage in its place on the request path. */
+interface PlacedStage {
+  readonly name: Stage
+  readonly decide: Decide
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The request path: the stages that every request passes, in order. */
+    stages: PlacedStage[]
+  }
+}
+
 /**
  * Makes a stage that every request passes, as a plugin with the name of the stage. Fastify refuses to start when the stage
- * before it is missing.
+ * before it is missing. All stages share one hook, because a hook costs more than most decisions.
  * @param build makes the decision from the plugin's options, once
  * @param after the plugins that must be registered before; the previous stage when not given
  */
@@ -37,7 +50,14 @@ export function stage<Options extends object>(
 ) {
   return fp(
     async (app: FastifyInstance, options: Options) => {
-      app.addHook('onRequest', stageHook(name, build(options, app)))
+      if (!app.hasDecorator('stages')) {
+        const stages: PlacedStage[] = []
+        app.decorate('stages', stages)
+        app.addHook('onRequest', function passStages(request, reply, done) {
+          pass(stages, 0, request, reply, done)
+        })
+      }
+      app.stages.push({ name, decide: build(options, app) })
     },
     { name, fastify: '5.x', dependencies: [...after] },
   )
@@ -50,21 +70,51 @@ export type Hook = (
   done: HookHandlerDoneFunction,
 ) => void
 
-/** The hook of a stage: it notes the name of the stage, asks for the decision, and ends. */
+/** The hook of a stage that only some routes have: it notes the name of the stage, asks for the decision, and ends. */
 export function stageHook(name: Stage, decide: Decide): Hook {
-  const hook: Hook = (request, reply, done) => {
-    request.exchange.outcome.stage = name
-    let verdict: ReturnType<Decide> | Error
-    try {
-      verdict = decide(request, reply)
-    } catch (cause) {
-      verdict = faultOf(cause)
-    }
-    if (verdict instanceof Promise)
-      void verdict.catch(faultOf).then((settled) => end(settled, done))
-    else end(verdict, done)
-  }
+  const stages = [{ name, decide }]
+  const hook: Hook = (request, reply, done) => pass(stages, 0, request, reply, done)
   return Object.defineProperty(hook, 'name', { value: decide.name })
+}
+
+/** Asks the stages from a place on, one after the other, until one of them refuses the request or answers it. */
+function pass(
+  stages: readonly PlacedStage[],
+  from: number,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  done: HookHandlerDoneFunction,
+): void {
+  const { outcome } = request.exchange
+  for (let place = from; place < stages.length; place++) {
+    const { name, decide } = stages[place] as PlacedStage
+    outcome.stage = name
+    const verdict = verdictOf(decide, request, reply)
+    if (verdict instanceof Promise) {
+      void verdict.catch(faultOf).then((settled) => {
+        if (settled !== undefined) end(settled, done)
+        else if (!reply.sent) pass(stages, place + 1, request, reply, done) // a sent reply needs no further decision
+      })
+      return
+    }
+    if (verdict !== undefined) {
+      end(verdict, done)
+      return
+    }
+  }
+  done()
+}
+
+function verdictOf(
+  decide: Decide,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): ReturnType<Decide> | Error {
+  try {
+    return decide(request, reply)
+  } catch (cause) {
+    return faultOf(cause)
+  }
 }
 
 function end(verdict: Verdict | Error, done: HookHandlerDoneFunction): void {

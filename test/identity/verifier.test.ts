@@ -87,6 +87,17 @@ t.test('a verification in progress fails when its key is removed, whenever that 
   t.equal(await underWay, 'alice', 'a key that stays goes on working')
 })
 
+t.test(
+  'jose decides on a token although our own look at its signature found nothing wrong',
+  async (t) => {
+    const subject = identity()
+    const { signing } = subject.keys
+    t.ok(signing.mayHaveSigned(GOOD))
+    Reflect.set(signing, 'imported', identity({ secrets: [OTHER_SECRET] }).keys.signing.imported)
+    t.equal(await verdict(GOOD, subject.verifier), 'token-invalid')
+  },
+)
+
 t.test('a name of a key chooses among the keys of the ring, and nothing else', async (t) => {
   const subject = identity({ secrets: [SECRET, OTHER_SECRET] })
   const [first, second] = subject.keys.keys
