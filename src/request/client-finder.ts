@@ -7,8 +7,8 @@ import { Remembered } from '../limits/memo.ts'
 /** Finds the client of a request, and remembers the latest results. */
 export class ClientFinder {
   readonly #trustedProxies: readonly Cidr[]
-  /** The client of a peer that is no trusted proxy, which is the peer itself; undefined for any other peer. */
-  readonly #direct: Remembered<Client | undefined>
+  /** The client of a peer that is no trusted proxy, which is the peer itself; false for any other peer. */
+  readonly #direct: Remembered<Client | false>
   /** The client that a trusted proxy names. */
   readonly #named: Remembered<Client | undefined>
 
@@ -17,7 +17,7 @@ export class ClientFinder {
     this.#trustedProxies = trustedProxies
     this.#direct = new Remembered((peer) => {
       const client = clientFrom(peer, [], trustedProxies)
-      return client?.viaProxy === false ? client : undefined
+      return client?.viaProxy === false && client
     })
     this.#named = new Remembered((forwardedFor) =>
       clientFrom(undefined, [forwardedFor], trustedProxies),
@@ -29,8 +29,8 @@ export class ClientFinder {
     // The link has said who it is, and no field that a device sends is believed.
     if (socket.linkPeer !== undefined) return socket.linkPeer.client
     const peer = socket.remoteAddress // none of a Unix socket, and such a peer is trusted
-    const direct = peer === undefined ? undefined : this.#direct.of(peer)
-    if (direct !== undefined) return direct
+    const direct = peer !== undefined && this.#direct.of(peer)
+    if (direct !== false) return direct
     const forwardedFor = fieldLines(rawHeaders, 'x-forwarded-for').join(',')
     // Only an address that is named does not depend on which trusted proxy names it.
     return NAMES_NOBODY.test(forwardedFor)
