@@ -12,7 +12,7 @@ import { bare, textbook } from './peers/node.ts'
 import { relay } from './peers/relay.ts'
 import { kept, ttyd } from './peers/terminal.ts'
 import { vault } from './peers/vault.ts'
-import { SMALL, type Peer, type PeerKind, type PeerName } from './peers/peer.ts'
+import { SMALL, type Peer, type PeerKind, type PeerName, type Surroundings } from './peers/peer.ts'
 import { untilReady } from './ready.ts'
 
 const KINDS: readonly PeerKind[] = [
@@ -83,11 +83,11 @@ export class Lab {
     return started
   }
 
-  /** A newly started peer, which the caller must stop. */
-  fresh(name: PeerName, side: Side): Promise<Peer> {
+  /** A newly started peer, which the caller must stop. @param env more variables for the measured program */
+  fresh(name: PeerName, side: Side, env?: Surroundings['env']): Promise<Peer> {
     const folder = mkdtempSync(join(this.folder, `${name}-`))
     chmodSync(folder, 0o755)
-    return kindOf(name).start({ upstreamPort: this.upstreamPort, folder, side })
+    return kindOf(name).start({ upstreamPort: this.upstreamPort, folder, side, env })
   }
 
   /** Ends all processes and removes the folder. */

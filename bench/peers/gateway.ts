@@ -28,7 +28,7 @@ export async function startGateway(
   surroundings: Surroundings,
   settings: Readonly<Record<string, string>>,
 ): Promise<Peer> {
-  const { upstreamPort, folder, side } = surroundings
+  const { upstreamPort, folder, side, env } = surroundings
   const target = { port: await freePort(), path: SMALL }
   const upstream = `http://127.0.0.1:${upstreamPort}`
   const stateDir = join(folder, `state-${target.port}`)
@@ -51,6 +51,7 @@ export async function startGateway(
       GATEWAY_DRAIN_SECONDS: '1',
       NODE_COMPILE_CACHE: join(folder, 'compile-cache'), // as in the image; the first gateway fills the cache when it stops
       ...settings,
+      ...env,
     },
   })
   const readyMs = await untilReady(target, startedAt)

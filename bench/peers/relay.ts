@@ -7,7 +7,7 @@ import type { Peer, PeerKind, Surroundings } from './peer.ts'
 
 export const relay: PeerKind = { name: 'relay', start: startRelayPeer }
 
-async function startRelayPeer({ folder, side }: Surroundings): Promise<Peer> {
+async function startRelayPeer({ folder, side, env }: Surroundings): Promise<Peer> {
   const target = { port: await freePort(), path: '/healthz' }
   const startedAt = performance.now()
   const server = start([process.execPath, gatewayProgram(), 'relay'], {
@@ -18,6 +18,7 @@ async function startRelayPeer({ folder, side }: Surroundings): Promise<Peer> {
       RELAY_PORT: String(target.port),
       RELAY_TRUSTED_PROXIES: 'loopback',
       RELAY_DRAIN_SECONDS: '0',
+      ...env,
     },
   })
   const readyMs = await untilReady(target, startedAt)
