@@ -83,11 +83,15 @@ export class Lab {
     return started
   }
 
-  /** A newly started peer, which the caller must stop. @param env more variables for the measured program */
-  fresh(name: PeerName, side: Side, env?: Surroundings['env']): Promise<Peer> {
+  /** A newly started peer, which the caller must stop. */
+  fresh(
+    name: PeerName,
+    side: Side,
+    more: Pick<Surroundings, 'nodeOptions' | 'env'> = {},
+  ): Promise<Peer> {
     const folder = mkdtempSync(join(this.folder, `${name}-`))
     chmodSync(folder, 0o755)
-    return kindOf(name).start({ upstreamPort: this.upstreamPort, folder, side, env })
+    return kindOf(name).start({ upstreamPort: this.upstreamPort, folder, side, ...more })
   }
 
   /** Ends all processes and removes the folder. */

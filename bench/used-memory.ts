@@ -10,9 +10,9 @@ export interface Inspected {
   readonly inspectPort: number
 }
 
-/** The NODE_OPTIONS by which a process becomes {@link Inspected}. */
-export function inspectable(inspectPort: number): string {
-  return `--inspect-port=${inspectPort} --inspect-publish-uid=http`
+/** The options of Node by which a process becomes {@link Inspected}. Not in NODE_OPTIONS, with which the vault does not start. */
+export function inspectable(inspectPort: number): string[] {
+  return [`--inspect-port=${inspectPort}`, '--inspect-publish-uid=http']
 }
 
 const USED = 'process.memoryUsage().heapUsed + process.memoryUsage().external'

@@ -58,7 +58,8 @@ export interface Surroundings {
   /** An empty folder for the peer's files. */
   readonly folder: string
   readonly side: Side
-  /** Variables for the measured program, besides those that it has by itself. */
+  /** Options of Node, and variables, for the measured program of ours, besides those that it has by itself. */
+  readonly nodeOptions?: readonly string[] | undefined
   readonly env?: Readonly<Record<string, string>> | undefined
 }
 

@@ -19,12 +19,18 @@ const PATIENCE_MS = 15_000
 
 export const vault: PeerKind = { name: 'vault', start: startVault }
 
-async function startVault({ upstreamPort, folder, side, env }: Surroundings): Promise<Peer> {
+async function startVault({
+  upstreamPort,
+  folder,
+  side,
+  nodeOptions = [],
+  env,
+}: Surroundings): Promise<Peer> {
   const port = await freePort()
   const sockets = join(folder, 'sockets')
   const log = join(folder, 'vault.log')
   const startedAt = performance.now()
-  const server = start([process.execPath, gatewayProgram(), 'vault'], {
+  const server = start([process.execPath, ...nodeOptions, gatewayProgram(), 'vault'], {
     side,
     output: log,
     env: {

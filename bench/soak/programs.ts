@@ -45,20 +45,18 @@ export async function startPrograms(lab: Lab): Promise<Programs> {
   const linkSocket = join(lab.folder, 'link.sock')
   const linkOwner = join(lab.folder, 'link-owner.sock')
   const relay = await lab.fresh('relay', 'peer', {
-    NODE_OPTIONS: inspectable(ports.relay),
-    RELAY_METRICS_PORT: String(ports.relayMetrics),
+    nodeOptions: inspectable(ports.relay),
+    env: { RELAY_METRICS_PORT: String(ports.relayMetrics) },
   })
   const gateway = await lab.fresh('kept', 'peer', {
-    NODE_OPTIONS: inspectable(ports.gateway),
-    GATEWAY_LINK_SOCKET: linkSocket,
-    GATEWAY_LINK_OWNER_SOCKET: linkOwner,
+    nodeOptions: inspectable(ports.gateway),
+    env: { GATEWAY_LINK_SOCKET: linkSocket, GATEWAY_LINK_OWNER_SOCKET: linkOwner },
   })
-  const vault = await lab.fresh('vault', 'peer', { NODE_OPTIONS: inspectable(ports.vault) })
-  const link = start([process.execPath, gatewayProgram(), 'link'], {
+  const vault = await lab.fresh('vault', 'peer', { nodeOptions: inspectable(ports.vault) })
+  const link = start([process.execPath, ...inspectable(ports.link), gatewayProgram(), 'link'], {
     side: 'peer',
     output: join(lab.folder, 'link.log'),
     env: {
-      NODE_OPTIONS: inspectable(ports.link),
       LINK_RELAY_URL: `ws://127.0.0.1:${relay.port}`,
       LINK_STATE_DIR: join(lab.folder, 'link'),
       LINK_OWNER_SOCKET: linkOwner,
