@@ -10,13 +10,13 @@ import { openFiles, residentBytes } from './proc.ts'
 import { neverDone, type Activity } from './soak/activity.ts'
 import { Devices } from './soak/devices.ts'
 import { Leases } from './soak/leases.ts'
-import { startPrograms, type Program } from './soak/programs.ts'
+import { startPrograms, type Program, type Programs } from './soak/programs.ts'
 import { crowds } from './soak/requests.ts'
 import { Sessions } from './soak/sessions.ts'
 import { Terminals } from './soak/terminals.ts'
 import { tableOf, verdict, type Look } from './soak/verdict.ts'
 import { show } from './table.ts'
-import { usedBytes } from './used-memory.ts'
+import { Inspector } from './used-memory.ts'
 
 /** The rest before a sample (ms). */
 const REST_MS = 2000
@@ -28,38 +28,75 @@ export async function soak(
   say: (text: string) => void,
 ): Promise<string> {
   const programs = await startPrograms(lab)
-  const activities: Readonly<Record<string, Activity>> = {
+  const activities: Activities = {
     crowds: crowds(lab, programs),
     sessions: new Sessions(programs),
     terminals: new Terminals(programs),
     leases: new Leases(programs),
     devices: new Devices(programs),
   }
-  const looks = new Map<Program, Look[]>(programs.sampled.map((program) => [program, []]))
+  try {
+    const { looks, written } = await repeat({ lab, programs, activities, minutes, say })
+    const missing = neverDone(activities)
+    if (missing.length > 0) throw new Error(`these never happened: ${missing.join(', ')}`)
+    return [
+      ...[...looks].map(([name, seen]) => `${name}\n${tableOf(seen)}`),
+      [...looks].map(([name, seen]) => verdict(name, seen)).join('\n'),
+      `done\n${countsOf(activities)}`,
+      `written\n${sizesOf(lab.folder, written)}`,
+    ].join('\n\n')
+  } finally {
+    for (const activity of Object.values(activities)) activity.close?.()
+  }
+}
+
+type Activities = Readonly<Record<string, Activity>>
+
+/** What a soak has seen. */
+interface Soaked {
+  /** The samples by the names of the programs. */
+  readonly looks: ReadonlyMap<string, readonly Look[]>
+  /** How much was written to each log, in bytes. */
+  readonly written: ReadonlyMap<string, number>
+}
+
+/** Lets everything happen again and again, with a sample after each stretch. */
+async function repeat({
+  lab,
+  programs: { sampled },
+  activities,
+  minutes,
+  say,
+}: {
+  readonly lab: Lab
+  readonly programs: Programs
+  readonly activities: Activities
+  readonly minutes: number
+  readonly say: (text: string) => void
+}): Promise<Soaked> {
+  const looks = new Map<string, Look[]>(sampled.map(({ name }) => [name, []]))
   const written = new Map<string, number>()
+  const inspectors = await Promise.all(sampled.map((program) => Inspector.open(program)))
   const endsAt = performance.now() + minutes * 60_000
   for (let stretch = 1; performance.now() < endsAt; stretch++) {
     await doAll(activities, (activity) => activity.stretch())
     await pause(REST_MS)
-    for (const [program, seen] of looks) seen.push(await lookAt(program))
+    say(`stretch ${stretch}`)
+    for (const [i, program] of sampled.entries()) {
+      const look = await lookAt(program, inspectors[i] as Inspector)
+      looks.get(program.name)?.push(look)
+      say(`  ${program.name} ${JSON.stringify(look)}`)
+    }
     emptyLogs(lab.folder, written)
-    const latest = [...looks].map(([{ name }, seen]) => `${name} ${JSON.stringify(seen.at(-1))}`)
-    say(`stretch ${stretch}\n  ${latest.join('\n  ')}`)
   }
   await doAll(activities, async (activity) => activity.finish?.())
-  const missing = neverDone(activities)
-  if (missing.length > 0) throw new Error(`these never happened: ${missing.join(', ')}`)
-  return [
-    ...[...looks].map(([{ name }, seen]) => `${name}\n${tableOf(seen)}`),
-    [...looks].map(([{ name }, seen]) => verdict(name, seen)).join('\n'),
-    `done\n${countsOf(activities)}`,
-    `written\n${sizesOf(lab.folder, written)}`,
-  ].join('\n\n')
+  for (const inspector of inspectors) inspector.close()
+  return { looks, written }
 }
 
 /** Lets all activities do something at once. @throws {Error} with the name of the one that has failed */
 async function doAll(
-  activities: Readonly<Record<string, Activity>>,
+  activities: Activities,
   what: (activity: Activity) => Promise<void>,
 ): Promise<void> {
   await Promise.all(
@@ -74,12 +111,11 @@ async function doAll(
   )
 }
 
-/** Samples a program. What it uses comes last, because its inspector, which tells it, opens files. */
-async function lookAt(program: Program): Promise<Look> {
-  const residentMib = residentBytes([program.pid]) / 2 ** 20
-  const files = openFiles([program.pid])
-  const counts = await program.counts()
-  return { residentMib, usedMib: (await usedBytes(program)) / 2 ** 20, files, ...counts }
+/** Samples a program. */
+async function lookAt({ pid, counts }: Program, inspector: Inspector): Promise<Look> {
+  const residentMib = residentBytes([pid]) / 2 ** 20 // before the collection of garbage
+  const usedMib = (await inspector.usedBytes()) / 2 ** 20
+  return { residentMib, usedMib, files: openFiles([pid]), ...(await counts()) }
 }
 
 /** Empties every log, which would fill the disk in an hour. @param written how much was written to each, in bytes */
@@ -92,7 +128,7 @@ function emptyLogs(folder: string, written: Map<string, number>): void {
   }
 }
 
-function countsOf(activities: Readonly<Record<string, Activity>>): string {
+function countsOf(activities: Activities): string {
   return Object.entries(activities)
     .map(([name, { done }]) => {
       const counts = Object.entries(done).map(([what, count]) => `${what} ${show(count, 0)}`)

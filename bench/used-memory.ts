@@ -18,16 +18,39 @@ export function inspectable(inspectPort: number): string[] {
 const USED = 'process.memoryUsage().heapUsed + process.memoryUsage().external'
 
 /** What the objects and buffers that a process uses take, in bytes. Memory that it keeps for later ones does not count. */
-export async function usedBytes({ pid, inspectPort }: Inspected): Promise<number> {
-  process.kill(pid, 'SIGUSR1') // opens the inspector
-  const socket = new WebSocket(await inspectorOf(inspectPort))
+export async function usedBytes(inspected: Inspected): Promise<number> {
+  const inspector = await Inspector.open(inspected)
   try {
-    await once(socket, 'open')
-    await call(socket, 'HeapProfiler.collectGarbage')
-    const { result } = await call(socket, 'Runtime.evaluate', { expression: USED })
-    return Number(result?.value)
+    return await inspector.usedBytes()
   } finally {
-    socket.terminate()
+    inspector.close()
+  }
+}
+
+/** A connection with the inspector of a process, for more than one question: the process says on its standard error that it was opened. */
+export class Inspector {
+  readonly #socket: WebSocket
+
+  private constructor(socket: WebSocket) {
+    this.#socket = socket
+  }
+
+  static async open({ pid, inspectPort }: Inspected): Promise<Inspector> {
+    process.kill(pid, 'SIGUSR1') // lets it listen
+    const socket = new WebSocket(await inspectorOf(inspectPort))
+    await once(socket, 'open')
+    return new Inspector(socket)
+  }
+
+  /** As {@link usedBytes}. */
+  async usedBytes(): Promise<number> {
+    await call(this.#socket, 'HeapProfiler.collectGarbage')
+    const { result } = await call(this.#socket, 'Runtime.evaluate', { expression: USED })
+    return Number(result?.value)
+  }
+
+  close(): void {
+    this.#socket.terminate()
   }
 }
 

@@ -8,6 +8,8 @@ export interface Activity {
   stretch(): Promise<void>
   /** Looks at the end whether what was left alone is still there. @throws {Error} when it is not */
   finish?(): Promise<void>
+  /** Ends what would go on by itself, also after a failure. */
+  close?(): void
 }
 
 /** What an activity counts, before anything has happened. */
@@ -28,11 +30,15 @@ export function neverDone(activities: Readonly<Record<string, Pick<Activity, 'do
 const PATIENCE_MS = 15_000
 
 /** Waits for a step. @param what ends the sentence of the error @throws {Error} when it takes too long */
-export async function inTime<Value>(what: string, step: Promise<Value>): Promise<Value> {
+export async function inTime<Value>(
+  what: string,
+  step: Promise<Value>,
+  patienceMs = PATIENCE_MS,
+): Promise<Value> {
   const { promise: late, reject } = Promise.withResolvers<never>()
   const timer = setTimeout(
-    () => reject(new Error(`after ${PATIENCE_MS / 1000} s there is not yet ${what}`)),
-    PATIENCE_MS,
+    () => reject(new Error(`after ${patienceMs / 1000} s there is not yet ${what}`)),
+    patienceMs,
   )
   try {
     return await Promise.race([step, late])

@@ -36,6 +36,8 @@ export class Devices implements Activity {
   readonly #relayPort: number
   #number = 0
   #resident: RemoteConnection | undefined
+  /** Every connection that is not over: each would try to come back for ever. */
+  readonly #open = new Set<RemoteConnection>()
 
   constructor({ linkOwner, relay }: Programs) {
     this.#owner = new LinkOwner(linkOwner)
@@ -51,19 +53,23 @@ export class Devices implements Activity {
 
   async finish(): Promise<void> {
     if (this.#resident !== undefined) await this.#request(this.#resident)
-    this.#resident?.close()
+  }
+
+  close(): void {
+    for (const remote of this.#open) remote.close()
   }
 
   /** The life of a device, from the pairing to the revocation. */
   async #live(): Promise<void> {
     const { device, remote: first } = await this.#pair()
     await this.#request(first)
-    first.close()
+    this.#end(first)
     const gone = Promise.withResolvers<RemoteState>()
     const onState = (state: RemoteState) => {
       if (state.kind === 'ended') gone.resolve(state)
     }
     const remote = RemoteConnection.meet(device, { events: { onState } })
+    this.#open.add(remote)
     await inTime('a device that comes back', remote.whenOpen())
     this.done['came back']++
     await this.#request(remote)
@@ -72,6 +78,7 @@ export class Devices implements Activity {
     const end = await inTime('the end of a device', gone.promise)
     if (end.kind !== 'ended' || end.problem.problem !== 'revoked')
       throw new Error(`a revoked device is told ${JSON.stringify(end)}`)
+    this.#open.delete(remote)
     this.done.revoked++
   }
 
@@ -84,10 +91,16 @@ export class Devices implements Activity {
       { offer: offerOfLink(link), own, kind: 'command', name: `Device ${number}` },
       { events: { onPaired: kept.resolve } },
     )
+    this.#open.add(remote)
     await inTime('a paired device', remote.whenOpen())
     const device = await inTime('a pairing', kept.promise)
     this.done.paired++
     return { device, remote }
+  }
+
+  #end(remote: RemoteConnection): void {
+    remote.close()
+    this.#open.delete(remote)
   }
 
   async #request(remote: RemoteConnection): Promise<void> {

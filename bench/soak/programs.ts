@@ -18,7 +18,7 @@ import { terminalsOf } from './owner.ts'
 export interface Program extends Inspected {
   readonly name: string
   /** What lives in it. */
-  counts(): Promise<Readonly<Record<string, number>>>
+  readonly counts: () => Promise<Readonly<Record<string, number>>>
 }
 
 /** The programs of a soak. */
