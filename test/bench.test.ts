@@ -262,12 +262,14 @@ t.test('a soak says of each figure of a program whether it has grown', async (t)
     residentMib: 100 + 5 * i,
     files: i < 8 ? 3 : 5,
     rooms: i < 8 ? 3 : 6,
+    tokens: 100 * i,
   }))
   t.same(verdict('relay', looks).split('\n'), [
     'relay, usedMib: 105.5 in the middle third, 109.5 in the last: flat',
     'relay, residentMib: 127.5 in the middle third, 147.5 in the last: GROWS',
     'relay, files: 3 in the middle third, 5 in the last: flat',
     'relay, rooms: 3 in the middle third, 6 in the last: GROWS',
+    'relay, tokens: 550 in the middle third, 950 in the last: grows, within its bound of 10,000',
   ])
   t.equal(verdict('link', looks.slice(0, 8)), 'link: too short to say whether anything grows')
 })

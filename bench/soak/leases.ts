@@ -1,4 +1,4 @@
-/** What do agents and owners do with leases of the vault? Agents use them; some are given back, some expire, and some are revoked by the owner. */
+/** What do agents and owners do with leases of the vault? Agents use them; some are given back, some expire, and some are renewed, until the owner revokes them. */
 import { askDoor } from '../../src/services/ask-door.ts'
 import { agentSocket, LEASES_PATH, ownerSocket } from '../../src/vault/protocol.ts'
 import { AGENT, SERVICE } from '../peers/vault.ts'
@@ -6,7 +6,7 @@ import { nothingOf, type Activity } from './activity.ts'
 import { ask } from './ask.ts'
 import type { Programs } from './programs.ts'
 
-/** The leases of a stretch that are given back, expire, and are revoked. The vault gives an agent one a second. */
+/** The leases of a stretch that are given back, that expire, and that are renewed and revoked in the next. The vault gives an agent one a second. */
 const EACH = 5
 
 /** How long a lease is valid that is left to expire (s). */
@@ -16,45 +16,63 @@ const LIMITS = { limitMs: 15_000, maxBytes: 65_536 }
 
 /** The leases of the vault. */
 export class Leases implements Activity {
-  readonly done = nothingOf('made', 'used', 'given back', 'expired', 'revoked')
+  readonly done = nothingOf(
+    ...(['made', 'used', 'renewed', 'given back', 'expired', 'revoked'] as const),
+  )
   readonly #target: Programs['vault']
   readonly #sockets: string
+  /** The agent's door. */
+  readonly #agent: string
   /** Those that have expired when the next stretch begins. */
   #left: string[] = []
+  /** Those that are renewed then. */
+  #standing: string[] = []
 
   constructor({ vault, vaultSockets }: Programs) {
     this.#target = vault
     this.#sockets = vaultSockets
+    this.#agent = agentSocket(vaultSockets, AGENT)
   }
 
   async stretch(): Promise<void> {
     for (const token of this.#left) await this.#seeOver(token, 'expired')
     for (const token of await this.#makeAndUse()) {
       const headers = { Authorization: `Bearer ${token}` }
-      await this.#door(agentSocket(this.#sockets, AGENT), 'DELETE', LEASES_PATH, { headers })
+      await this.#door(this.#agent, 'DELETE', LEASES_PATH, { headers })
       await this.#seeOver(token, 'given back')
     }
-    const granted = await this.#makeAndUse()
+    for (const token of this.#standing) await this.#renew(token)
     await this.#change('revoke')
-    for (const token of granted) await this.#seeOver(token, 'revoked')
+    for (const token of this.#standing) await this.#seeOver(token, 'revoked')
     await this.#change('grant')
     this.#left = await this.#makeAndUse({ ttl: SHORT_SECONDS })
+    this.#standing = await this.#makeAndUse()
   }
 
   async #makeAndUse(more: { readonly ttl?: number } = {}): Promise<string[]> {
     const tokens: string[] = []
-    const socket = agentSocket(this.#sockets, AGENT)
     const body = { service: SERVICE, ...more }
     while (tokens.length < EACH) {
-      const answer = await this.#door(socket, 'POST', LEASES_PATH, { body })
+      const answer = await this.#door(this.#agent, 'POST', LEASES_PATH, { body })
       const { token } = JSON.parse(answer) as { token: string }
       this.done.made++
-      const { status, text } = await this.#use(token)
-      if (status !== 200) throw new Error(`a lease is answered with ${status}: ${text}`)
-      this.done.used++
+      await this.#seeGood(token)
       tokens.push(token)
     }
     return tokens
+  }
+
+  async #renew(token: string): Promise<void> {
+    const headers = { Authorization: `Bearer ${token}` }
+    await this.#door(this.#agent, 'POST', LEASES_PATH, { headers, body: { renew: true } })
+    this.done.renewed++
+    await this.#seeGood(token)
+  }
+
+  async #seeGood(token: string): Promise<void> {
+    const { status, text } = await this.#use(token)
+    if (status !== 200) throw new Error(`a lease is answered with ${status}: ${text}`)
+    this.done.used++
   }
 
   async #seeOver(token: string, how: 'given back' | 'expired' | 'revoked'): Promise<void> {

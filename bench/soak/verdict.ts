@@ -11,6 +11,9 @@ const SLACK = 1.1
 /** How many more files, sockets and the like may be there, because something is always under way. */
 const UNDER_WAY = 2
 
+/** What may grow for longer than an hour, to these bounds. */
+const BOUNDS: Readonly<Record<string, number>> = { tokens: 10_000 }
+
 /** The rows of a table. */
 const ROWS = 12
 
@@ -36,11 +39,16 @@ export function verdict(name: string, looks: readonly Look[]): string {
     .map((key) => {
       const before = middle(looks.length - 2 * third, key)
       const after = middle(looks.length - third, key)
-      const isFlat = after <= before * SLACK + (isMemory(key) ? 0 : UNDER_WAY)
       const [was, is] = [before, after].map((value) => show(value, digitsOf(key)))
-      return `${name}, ${key}: ${was} in the middle third, ${is} in the last: ${isFlat ? 'flat' : 'GROWS'}`
+      return `${name}, ${key}: ${was} in the middle third, ${is} in the last: ${wordFor(key, before, after)}`
     })
     .join('\n')
+}
+
+function wordFor(key: string, before: number, after: number): string {
+  if (after <= before * SLACK + (isMemory(key) ? 0 : UNDER_WAY)) return 'flat'
+  const bound = BOUNDS[key] ?? 0
+  return after <= bound ? `grows, within its bound of ${show(bound, 0)}` : 'GROWS'
 }
 
 function isMemory(key: string): boolean {
