@@ -7,7 +7,7 @@ import { basename, join } from 'node:path'
 import { pause } from './child.ts'
 import type { Lab } from './lab.ts'
 import { openFiles, residentBytes } from './proc.ts'
-import { neverDone, type Activity } from './soak/activity.ts'
+import { inTime, neverDone, type Activity } from './soak/activity.ts'
 import { Devices } from './soak/devices.ts'
 import { Leases } from './soak/leases.ts'
 import { startPrograms, type Program, type Programs } from './soak/programs.ts'
@@ -20,6 +20,9 @@ import { Inspector } from './used-memory.ts'
 
 /** The rest before a sample (ms). */
 const REST_MS = 2000
+
+/** How long an activity may take for a stretch (ms), also on a machine with little time for it. */
+const LONGEST_MS = 120_000
 
 /** Loads a workspace for a number of minutes. @param say called with the text of each sample */
 export async function soak(
@@ -77,21 +80,24 @@ async function repeat({
   const looks = new Map<string, Look[]>(sampled.map(({ name }) => [name, []]))
   const written = new Map<string, number>()
   const inspectors = await Promise.all(sampled.map((program) => Inspector.open(program)))
-  const endsAt = performance.now() + minutes * 60_000
-  for (let stretch = 1; performance.now() < endsAt; stretch++) {
-    await doAll(activities, (activity) => activity.stretch())
-    await pause(REST_MS)
-    say(`stretch ${stretch}`)
-    for (const [i, program] of sampled.entries()) {
-      const look = await lookAt(program, inspectors[i] as Inspector)
-      looks.get(program.name)?.push(look)
-      say(`  ${program.name} ${JSON.stringify(look)}`)
+  try {
+    const endsAt = performance.now() + minutes * 60_000
+    for (let stretch = 1; performance.now() < endsAt; stretch++) {
+      await doAll(activities, (activity) => activity.stretch())
+      await pause(REST_MS)
+      say(`stretch ${stretch}`)
+      for (const [i, program] of sampled.entries()) {
+        const look = await lookAt(program, inspectors[i] as Inspector)
+        looks.get(program.name)?.push(look)
+        say(`  ${program.name} ${JSON.stringify(look)}`)
+      }
+      emptyLogs(lab.folder, written)
     }
-    emptyLogs(lab.folder, written)
+    await doAll(activities, async (activity) => activity.finish?.())
+    return { looks, written }
+  } finally {
+    for (const inspector of inspectors) inspector.close()
   }
-  await doAll(activities, async (activity) => activity.finish?.())
-  for (const inspector of inspectors) inspector.close()
-  return { looks, written }
 }
 
 /** Lets all activities do something at once. @throws {Error} with the name of the one that has failed */
@@ -102,7 +108,7 @@ async function doAll(
   await Promise.all(
     Object.entries(activities).map(async ([name, activity]) => {
       try {
-        await what(activity)
+        await inTime('the end of what it does', what(activity), LONGEST_MS)
       } catch (cause) {
         const why = cause instanceof Error ? cause.message : String(cause)
         throw new Error(`soak, ${name}: ${why}`, { cause })

@@ -58,11 +58,19 @@ interface Result {
   readonly result?: { readonly value?: number }
 }
 
+/** @throws {Error} when the process ends before it answers */
 async function call(socket: WebSocket, method: string, params: object = {}): Promise<Result> {
-  const answered = once(socket, 'message')
-  socket.send(JSON.stringify({ id: 1, method, params }))
-  const [data] = (await answered) as [RawData]
-  return (JSON.parse((data as Buffer).toString()) as { result: Result }).result
+  const { promise, resolve, reject } = Promise.withResolvers<RawData>()
+  const end = () => reject(new Error('a process that is measured has ended'))
+  socket.once('message', resolve).once('close', end)
+  try {
+    if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ id: 1, method, params }))
+    else end()
+    const data = await promise
+    return (JSON.parse((data as Buffer).toString()) as { result: Result }).result
+  } finally {
+    socket.off('message', resolve).off('close', end)
+  }
 }
 
 async function inspectorOf(port: number): Promise<string> {
