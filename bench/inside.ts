@@ -26,7 +26,8 @@ export async function lookInside(peer: Peer): Promise<Inside> {
   }
 }
 
-function metricsOf({ files }: Peer): Promise<string> {
+/** The metrics of a gateway, in the text format of Prometheus. */
+export function metricsOf({ files }: Peer): Promise<string> {
   const socketPath = join(files?.stateDir ?? '', 'admin.sock')
   return new Promise((resolve, reject) => {
     request({ socketPath, path: '/metrics', agent: false }, (answer) => {

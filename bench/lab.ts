@@ -13,7 +13,7 @@ import { bare, refuser, textbook } from './peers/node.ts'
 import { relay } from './peers/relay.ts'
 import { kept, ttyd } from './peers/terminal.ts'
 import { vault } from './peers/vault.ts'
-import { SMALL, type Peer, type PeerKind, type PeerName } from './peers/peer.ts'
+import { SMALL, type Peer, type PeerKind, type PeerName, type Surroundings } from './peers/peer.ts'
 import { untilReady } from './ready.ts'
 
 const KINDS: readonly PeerKind[] = [
@@ -83,10 +83,14 @@ export class Lab {
   }
 
   /** A newly started peer, which the caller must stop. */
-  fresh(name: PeerName, side: Side): Promise<Peer> {
+  fresh(
+    name: PeerName,
+    side: Side,
+    more: Pick<Surroundings, 'nodeOptions' | 'env'> = {},
+  ): Promise<Peer> {
     const folder = mkdtempSync(join(this.folder, `${name}-`))
     chmodSync(folder, 0o755)
-    return kindOf(name).start({ upstreamPort: this.upstreamPort, folder, side })
+    return kindOf(name).start({ upstreamPort: this.upstreamPort, folder, side, ...more })
   }
 
   /** Ends all processes and removes the folder. */

@@ -32,7 +32,7 @@ async function bench(options: Options<ScenarioName>): Promise<void> {
         tables.push(await ifPossible('growth', ['wrk'], () => measureGrowth(lab, options)))
     } else {
       const { soakMinutes } = options
-      tables.push(await ifPossible('soak', ['wrk'], () => soak(lab, soakMinutes, say)))
+      tables.push(await ifPossible('soak', ['wrk', 'ttyd'], () => soak(lab, soakMinutes, say)))
     }
   } finally {
     await lab.close()

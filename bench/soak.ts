@@ -1,118 +1,154 @@
-/** Does any resource grow without bound? Hours of mixed load on one gateway, with a sample after each stretch, show it. */
-import { truncateSync } from 'node:fs'
+/**
+ * Does any resource grow without bound? Hours in which everything of a workspace comes and goes, with a sample of every program after each
+ * stretch, show it.
+ */
+import { globSync, statSync, truncateSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { pause } from './child.ts'
-import { lookInside, type Inside } from './inside.ts'
 import type { Lab } from './lab.ts'
-import { openWebSocket } from './load/handshake.ts'
-import { address, writeRequests, type ListedRequest } from './load/request-file.ts'
-import { runWrk } from './load/wrk.ts'
-import { SMALL, type Peer } from './peers/peer.ts'
-import { median } from './statistics.ts'
-import { align, show } from './table.ts'
-import { mint, visitorHeaders } from './workspace.ts'
+import { openFiles, residentBytes } from './proc.ts'
+import { inTime, neverDone, type Activity } from './soak/activity.ts'
+import { Devices } from './soak/devices.ts'
+import { Leases } from './soak/leases.ts'
+import { startPrograms, type Program, type Programs } from './soak/programs.ts'
+import { crowds } from './soak/requests.ts'
+import { Sessions } from './soak/sessions.ts'
+import { Terminals } from './soak/terminals.ts'
+import { tableOf, verdict, type Look } from './soak/verdict.ts'
+import { show } from './table.ts'
+import { Inspector } from './used-memory.ts'
 
-/** The duration of a stretch of load, and of the rest before a sample, in seconds. */
-const STRETCH_SECONDS = 15
-const REST_SECONDS = 2
+/** The rest before a sample (ms). */
+const REST_MS = 2000
 
-/** The samples of the heap per second under load. */
-const HEAP_LOOKS = 4
+/** How long an activity may take for a stretch (ms), also on a machine with little time for it. */
+const LONGEST_MS = 120_000
 
-const ADDRESSES = 20_000
-const TOKENS = 2000
-
-/** The number of WebSockets that are opened and closed in each stretch. */
-const SOCKETS = 60
-
-/** The growth that is tolerated, because the time of a garbage collection varies. */
-const SLACK = 1.1
-
-/** The rows of the table at the end. */
-const ROWS = 12
-
-/** The mix of requests: mostly users; a few without a token, with a forged token, and for sensitive files. */
-function visitors(): ListedRequest[] {
-  const tokens = Array.from({ length: TOKENS }, (_, i) => mint(`user-${i}`))
-  return Array.from({ length: ADDRESSES }, (_, i) => {
-    const from = { path: SMALL, address: address(i) }
-    if (i % 20 === 0) return from
-    if (i % 20 === 1) return { ...from, path: '/api/.env' }
-    const token = tokens[i % TOKENS] ?? ''
-    return { ...from, token: i % 20 === 2 ? `${token.slice(0, -8)}AAAAAAAA` : token }
-  })
-}
-
-/** Loads the gateway for a number of minutes. @param say called with the text of each sample */
+/** Loads a workspace for a number of minutes. @param say called with the text of each sample */
 export async function soak(
   lab: Lab,
   minutes: number,
   say: (text: string) => void,
 ): Promise<string> {
-  const peer = await lab.peer('gateway')
-  const requests = writeRequests(lab.folder, 'soak', visitors())
-  const looks: Inside[] = []
-  const endsAt = performance.now() + minutes * 60_000
-  let answered = 0
-  while (performance.now() < endsAt) {
-    const [load, heapMib] = await Promise.all([
-      runWrk({ target: peer, seconds: STRETCH_SECONDS, headers: visitorHeaders(), requests }),
-      leastHeap(peer),
-      openAndClose(peer),
-    ])
-    answered += load.requests
-    await pause(REST_SECONDS * 1000)
-    const look = { ...(await lookInside(peer)), heapMib }
-    looks.push(look)
-    truncateSync(peer.files?.log ?? '') // otherwise an hour's log would fill the disk
-    say(`${show(answered, 0)} requests: ${JSON.stringify(look)}`)
+  const programs = await startPrograms(lab)
+  const activities: Activities = {
+    crowds: crowds(lab, programs),
+    sessions: new Sessions(programs),
+    terminals: new Terminals(programs),
+    leases: new Leases(programs),
+    devices: new Devices(programs),
   }
-  return `${tableOf(looks)}\n\n${verdict(looks)}`
-}
-
-/** The smallest heap of a stretch, in MiB: right after a collection, when it contains only live objects. */
-async function leastHeap(peer: Peer): Promise<number> {
-  let least = Number.POSITIVE_INFINITY
-  for (let i = 0; i < (STRETCH_SECONDS - 1) * HEAP_LOOKS; i++) {
-    await pause(1000 / HEAP_LOOKS)
-    least = Math.min(least, (await lookInside(peer)).heapMib)
-  }
-  return least
-}
-
-/** Opens WebSockets and closes their connections without a close frame, as browsers do. */
-async function openAndClose({ port }: Peer): Promise<void> {
-  for (let i = 0; i < SOCKETS; i++) {
-    const headers = visitorHeaders(address(i), mint(`user-${i}`))
-    const socket = await openWebSocket({ port, path: '/terminal/ws', headers })
-    await pause(20)
-    socket.destroy()
+  try {
+    const { looks, written } = await repeat({ lab, programs, activities, minutes, say })
+    const missing = neverDone(activities)
+    if (missing.length > 0) throw new Error(`these never happened: ${missing.join(', ')}`)
+    return [
+      ...[...looks].map(([name, seen]) => `${name}\n${tableOf(seen)}`),
+      [...looks].map(([name, seen]) => verdict(name, seen)).join('\n'),
+      `done\n${countsOf(activities)}`,
+      `written\n${sizesOf(lab.folder, written)}`,
+    ].join('\n\n')
+  } finally {
+    for (const activity of Object.values(activities)) activity.close?.()
   }
 }
 
-const KEYS = ['residentMib', 'heapMib', 'files', 'tokens', 'limiterKeys'] as const
+type Activities = Readonly<Record<string, Activity>>
 
-function tableOf(looks: readonly Inside[]): string {
-  const step = Math.max(1, Math.ceil(looks.length / ROWS))
-  const rows = looks.flatMap((look, i) =>
-    i % step === 0 || i === looks.length - 1
-      ? [[String(i + 1), ...KEYS.map((key) => show(look[key], 0))]]
-      : [],
+/** What a soak has seen. */
+interface Soaked {
+  /** The samples by the names of the programs. */
+  readonly looks: ReadonlyMap<string, readonly Look[]>
+  /** How much was written to each log, in bytes. */
+  readonly written: ReadonlyMap<string, number>
+}
+
+/** Lets everything happen again and again, with a sample after each stretch. */
+async function repeat({
+  lab,
+  programs: { sampled },
+  activities,
+  minutes,
+  say,
+}: {
+  readonly lab: Lab
+  readonly programs: Programs
+  readonly activities: Activities
+  readonly minutes: number
+  readonly say: (text: string) => void
+}): Promise<Soaked> {
+  const looks = new Map<string, Look[]>(sampled.map(({ name }) => [name, []]))
+  const written = new Map<string, number>()
+  const inspectors = await Promise.all(sampled.map((program) => Inspector.open(program)))
+  try {
+    const endsAt = performance.now() + minutes * 60_000
+    for (let stretch = 1; performance.now() < endsAt; stretch++) {
+      await doAll(activities, (activity) => activity.stretch())
+      await pause(REST_MS)
+      say(`stretch ${stretch}`)
+      for (const [i, program] of sampled.entries()) {
+        const look = await lookAt(program, inspectors[i] as Inspector)
+        looks.get(program.name)?.push(look)
+        say(`  ${program.name} ${JSON.stringify(look)}`)
+      }
+      emptyLogs(lab.folder, written)
+    }
+    await doAll(activities, async (activity) => activity.finish?.())
+    return { looks, written }
+  } finally {
+    for (const inspector of inspectors) inspector.close()
+  }
+}
+
+/** Lets all activities do something at once. @throws {Error} with the name of the one that has failed */
+async function doAll(
+  activities: Activities,
+  what: (activity: Activity) => Promise<void>,
+): Promise<void> {
+  await Promise.all(
+    Object.entries(activities).map(async ([name, activity]) => {
+      try {
+        await inTime('the end of what it does', what(activity), LONGEST_MS)
+      } catch (cause) {
+        const why = cause instanceof Error ? cause.message : String(cause)
+        throw new Error(`soak, ${name}: ${why}`, { cause })
+      }
+    }),
   )
-  return align([['look', ...KEYS], ...rows])
 }
 
-/** Compares the medians of the last and the middle third. The first third is ignored, because it fills caches. */
-function verdict(looks: readonly Inside[]): string {
-  const third = Math.floor(looks.length / 3)
-  if (third < 3) return 'too short to say whether anything grows'
-  const middle = (from: number, key: (typeof KEYS)[number]) =>
-    median(looks.slice(from, from + third).map((look) => look[key]))
-  return (['residentMib', 'heapMib', 'files'] as const)
-    .map((key) => {
-      const before = middle(looks.length - 2 * third, key)
-      const after = middle(looks.length - third, key)
-      const isFlat = after <= before * SLACK
-      return `${key}: ${show(before, 0)} in the middle third, ${show(after, 0)} in the last: ${isFlat ? 'flat' : 'GROWS'}`
+/** Samples a program. */
+async function lookAt({ pid, counts }: Program, inspector: Inspector): Promise<Look> {
+  const residentMib = residentBytes([pid]) / 2 ** 20 // before the collection of garbage
+  const usedMib = (await inspector.usedBytes()) / 2 ** 20
+  return { residentMib, usedMib, files: openFiles([pid]), ...(await counts()) }
+}
+
+/** Empties every log, which would fill the disk in an hour. @param written how much was written to each, in bytes */
+function emptyLogs(folder: string, written: Map<string, number>): void {
+  for (const path of globSync('**/*.log', { cwd: folder })) {
+    const file = join(folder, path)
+    const name = basename(path)
+    written.set(name, (written.get(name) ?? 0) + statSync(file).size)
+    truncateSync(file)
+  }
+}
+
+function countsOf(activities: Activities): string {
+  return Object.entries(activities)
+    .map(([name, { done }]) => {
+      const counts = Object.entries(done).map(([what, count]) => `${what} ${show(count, 0)}`)
+      return `${name}: ${counts.join(', ')}`
     })
+    .join('\n')
+}
+
+/** How large the files are that programs keep, and how much was written to the logs. */
+function sizesOf(folder: string, written: ReadonlyMap<string, number>): string {
+  const kept = globSync('**/{state.db*,vault-audit*,.vault.enc,devices.json}', { cwd: folder }).map(
+    (path): [string, number] => [basename(path), statSync(join(folder, path)).size],
+  )
+  return [...kept, ...written]
+    .map(([name, bytes]) => `${name}: ${show(bytes / 2 ** 20, 2)} MiB`)
     .join('\n')
 }

@@ -2,7 +2,8 @@
 import { createHmac } from 'node:crypto'
 
 export const WORKSPACE = 'houston'
-const HOST = 'houston.hubify.com'
+/** Its public host. */
+export const HOST = 'houston.hubify.com'
 
 /** The key that signs the tokens of one run. It is random and used nowhere else. */
 export const SECRET = 'bench-key-3f9c1d27b8a64e05a1c4e2f7'

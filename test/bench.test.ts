@@ -21,6 +21,9 @@ import {
 import { sumOf } from '../bench/samples.ts'
 import { vault } from '../bench/scenarios/vault.ts'
 import { median, percentile, ratios, spread } from '../bench/statistics.ts'
+import { inTime, neverDone, nothingOf } from '../bench/soak/activity.ts'
+import { signedInBy } from '../bench/soak/sign-in.ts'
+import { tableOf, verdict } from '../bench/soak/verdict.ts'
 import { writeTable } from '../bench/table.ts'
 import { Results, takeTurns } from '../bench/turns.ts'
 import { warmUp } from '../bench/warm-up.ts'
@@ -170,6 +173,7 @@ t.test('the series of a metric are summed', async (t) => {
   const text = 'a_total{x="1"} 2\na_total{x="2"} 3\na_total_more 9\nb 7.5\n'
   t.equal(sumOf(text, 'a_total'), 5)
   t.equal(sumOf(text, 'b'), 7.5)
+  t.equal(sumOf(text, 'a_total', 'x="2"'), 3)
 })
 
 t.test('the table has medians, ratios round by round, and a verdict on each target', async (t) => {
@@ -242,4 +246,49 @@ t.test('the disk under a folder is named, whose speed an audited request depends
   t.equal(diskOf('/data/tmp/x', mounts), 'tmpfs on tmpfs')
   t.equal(diskOf('/data/tmpfile', mounts), 'ext4 on /dev/vda')
   t.equal(diskOf('/x', ''), 'unknown')
+})
+
+t.test('a soak says of each figure of a program whether it has grown', async (t) => {
+  const looks = Array.from({ length: 12 }, (_, i) => ({
+    usedMib: i < 4 ? i : 100 + i,
+    residentMib: 100 + 5 * i,
+    files: i < 8 ? 3 : 5,
+    rooms: i < 8 ? 3 : 6,
+    tokens: 100 * i,
+  }))
+  t.same(verdict('relay', looks).split('\n'), [
+    'relay, usedMib: 105.5 in the middle third, 109.5 in the last: flat',
+    'relay, residentMib: 127.5 in the middle third, 147.5 in the last: GROWS',
+    'relay, files: 3 in the middle third, 5 in the last: flat',
+    'relay, rooms: 3 in the middle third, 6 in the last: GROWS',
+    'relay, tokens: 550 in the middle third, 950 in the last: grows, within its bound of 10,000',
+  ])
+  t.equal(verdict('link', looks.slice(0, 8)), 'link: too short to say whether anything grows')
+})
+
+t.test('the table of a soak has few rows, and the last sample', async (t) => {
+  const looks = Array.from({ length: 100 }, (_, i) => ({ usedMib: i, files: i }))
+  const rows = tableOf(looks).split('\n')
+  t.match(rows[0], /^\| look \| usedMib \| files \|$/)
+  t.ok(rows.length <= 2 + 13)
+  t.match(rows.at(-1), /^\| 100 +\| +99\.0 \| +99 \|$/)
+})
+
+t.test('a soak notices what never happened, and what takes too long', async (t) => {
+  const done = nothingOf('made', 'used')
+  t.same(neverDone({ leases: { done } }), ['leases: made', 'leases: used'])
+  done.made++
+  t.same(neverDone({ leases: { done }, others: { done: { seen: 1 } } }), ['leases: used'])
+  t.equal(await inTime('an answer', Promise.resolve(7)), 7)
+  const never = new Promise<never>(() => {})
+  await t.rejects(inTime('an answer', never, 10), { message: /not yet an answer/ })
+})
+
+t.test('a person of a soak keeps the cookie, and knows their session', async (t) => {
+  const payload = Buffer.from(JSON.stringify({ sid: 'abc' })).toString('base64url')
+  const cookies = ['old=; Max-Age=0', `__Host-session=x.${payload}.y; Path=/; Secure`]
+  const person = signedInBy({ cookies }, { subject: 'ada', address: '10.0.0.1' })
+  t.match(person, { subject: 'ada', address: '10.0.0.1', id: 'abc' })
+  t.equal(person.headers['Cookie'], `__Host-session=x.${payload}.y`)
+  t.equal(person.headers['Authorization'], undefined)
 })

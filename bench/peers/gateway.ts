@@ -28,13 +28,13 @@ export async function startGateway(
   surroundings: Surroundings,
   settings: Readonly<Record<string, string>>,
 ): Promise<Peer> {
-  const { upstreamPort, folder, side } = surroundings
+  const { upstreamPort, folder, side, nodeOptions = [], env } = surroundings
   const target = { port: await freePort(), path: SMALL }
   const upstream = `http://127.0.0.1:${upstreamPort}`
   const stateDir = join(folder, `state-${target.port}`)
   const startedAt = performance.now()
   const log = join(folder, `gateway-${target.port}.log`)
-  const server = start([process.execPath, gatewayProgram(), 'serve'], {
+  const server = start([process.execPath, ...nodeOptions, gatewayProgram(), 'serve'], {
     side,
     output: log,
     env: {
@@ -51,6 +51,7 @@ export async function startGateway(
       GATEWAY_DRAIN_SECONDS: '1',
       NODE_COMPILE_CACHE: join(folder, 'compile-cache'), // as in the image; the first gateway fills the cache when it stops
       ...settings,
+      ...env,
     },
   })
   const readyMs = await untilReady(target, startedAt)

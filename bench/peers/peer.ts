@@ -44,9 +44,10 @@ export interface Peer extends Target {
   readonly files?: { readonly stateDir: string; readonly log: string }
   /** The process that keeps terminals, which is one of the peer's. */
   readonly keeper?: Inspected
-  /** The vault's folder, with its audit log, and the headers of a request, with a new lease. Other peers have none. */
+  /** The vault's folder, with its audit log, its sockets, and the headers of a request, with a new lease. Other peers have none. */
   readonly vault?: {
     readonly folder: string
+    readonly sockets: string
     headers(): Promise<Readonly<Record<string, string>>>
   }
   /** What a request of the limits service needs. Other peers have none. */
@@ -60,6 +61,9 @@ export interface Surroundings {
   /** An empty folder for the peer's files. */
   readonly folder: string
   readonly side: Side
+  /** Options of Node, and variables, for the measured program of ours, besides those that it has by itself. */
+  readonly nodeOptions?: readonly string[] | undefined
+  readonly env?: Readonly<Record<string, string>> | undefined
 }
 
 /** How to start a peer. */

@@ -7,10 +7,15 @@ import type { Peer, PeerKind, Surroundings } from './peer.ts'
 
 export const relay: PeerKind = { name: 'relay', start: startRelayPeer }
 
-async function startRelayPeer({ folder, side }: Surroundings): Promise<Peer> {
+async function startRelayPeer({
+  folder,
+  side,
+  nodeOptions = [],
+  env,
+}: Surroundings): Promise<Peer> {
   const target = { port: await freePort(), path: '/healthz' }
   const startedAt = performance.now()
-  const server = start([process.execPath, gatewayProgram(), 'relay'], {
+  const server = start([process.execPath, ...nodeOptions, gatewayProgram(), 'relay'], {
     side,
     output: join(folder, 'relay.log'),
     env: {
@@ -18,6 +23,7 @@ async function startRelayPeer({ folder, side }: Surroundings): Promise<Peer> {
       RELAY_PORT: String(target.port),
       RELAY_TRUSTED_PROXIES: 'loopback',
       RELAY_DRAIN_SECONDS: '0',
+      ...env,
     },
   })
   const readyMs = await untilReady(target, startedAt)

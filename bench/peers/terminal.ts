@@ -68,15 +68,17 @@ async function startKeeper(
   inspectPort: number,
   { side, folder }: Surroundings,
 ) {
-  const child = start([process.execPath, gatewayProgram(), 'terminals'], {
-    side,
-    output: join(folder, 'keeper.log'),
-    env: {
-      TERMINALS_SOCKET: path,
-      TERMINALS_TTYD_URL: url,
-      NODE_OPTIONS: inspectable(inspectPort),
+  const child = start(
+    [process.execPath, ...inspectable(inspectPort), gatewayProgram(), 'terminals'],
+    {
+      side,
+      output: join(folder, 'keeper.log'),
+      env: {
+        TERMINALS_SOCKET: path,
+        TERMINALS_TTYD_URL: url,
+      },
     },
-  })
+  )
   while (!existsSync(path) && child.exitCode === null) await pause(10)
   return child
 }

@@ -8,22 +8,29 @@ import { freePort, pause, start, stop } from '../child.ts'
 import { gatewayProgram } from './gateway.ts'
 import type { Peer, PeerKind, Surroundings } from './peer.ts'
 
-const AGENT = 'bench'
+/** The only agent. */
+export const AGENT = 'bench'
 
 /** The entry, whose slot the preset knows. */
-const SERVICE = 'github'
+export const SERVICE = 'github'
 
 /** How long the vault may take until its doors are open (ms). */
 const PATIENCE_MS = 15_000
 
 export const vault: PeerKind = { name: 'vault', start: startVault }
 
-async function startVault({ upstreamPort, folder, side }: Surroundings): Promise<Peer> {
+async function startVault({
+  upstreamPort,
+  folder,
+  side,
+  nodeOptions = [],
+  env,
+}: Surroundings): Promise<Peer> {
   const port = await freePort()
   const sockets = join(folder, 'sockets')
   const log = join(folder, 'vault.log')
   const startedAt = performance.now()
-  const server = start([process.execPath, gatewayProgram(), 'vault'], {
+  const server = start([process.execPath, ...nodeOptions, gatewayProgram(), 'vault'], {
     side,
     output: log,
     env: {
@@ -33,6 +40,7 @@ async function startVault({ upstreamPort, folder, side }: Surroundings): Promise
       VAULT_AGENTS: `${AGENT}:4001`,
       VAULT_PORT: String(port),
       VAULT_MASTER_KEY: randomBytes(32).toString('base64'),
+      ...env,
     },
   })
   await untilOpen(log)
@@ -46,7 +54,7 @@ async function startVault({ upstreamPort, folder, side }: Surroundings): Promise
     ...{ name: 'vault', port, path: `${SERVICE_PREFIX}${SERVICE}/x`, readyMs },
     processes: [server.pid ?? 0],
     vault: {
-      folder,
+      ...{ folder, sockets },
       async headers() {
         const { token } = (await post(agentSocket(sockets, AGENT), LEASES_PATH, {
           service: SERVICE,
