@@ -92,8 +92,9 @@ function pass(
     const verdict = verdictOf(decide, request, reply)
     if (verdict instanceof Promise) {
       void verdict.catch(faultOf).then((settled) => {
-        if (settled !== undefined) end(settled, done)
-        else if (!reply.sent) pass(stages, place + 1, request, reply, done) // a sent reply needs no further decision
+        if (settled !== undefined) return end(settled, done)
+        // A reply that was sent meanwhile needs no further decision.
+        return reply.sent ? undefined : pass(stages, place + 1, request, reply, done)
       })
       return
     }
