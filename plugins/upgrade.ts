@@ -109,7 +109,7 @@ export function takeUpgrades(
       if (refusal !== undefined) throw refusal
       headers.push('Authorization', loan.authorization)
     }
-    raw.socket.once('close', openSockets.reserve(principal.session.id, client.budgetKey))
+    raw.socket.on('close', openSockets.reserve(principal.session.id, client.budgetKey))
     const gone = new AbortController()
     let whyGone = clientLeft()
     const early = new EarlyBytes(raw.socket, () => gone.abort())
@@ -215,16 +215,15 @@ export function takeUpgrades(
     })
   }
 
-  /** A function of its own, so that no closure keeps the handshake in memory while the socket is open. */
+  /** One function for all of them, so that no closure keeps the handshake in memory while the socket is open. */
+  function onEnd(relay: WebSocketRelay): void {
+    watchdog.delete(relay)
+    openSockets.delete(relay)
+  }
+
   function openRelay(pair: Omit<RelayPair, 'onEnd'>): WebSocketRelay {
     pair.outcome.status = 101
-    const relay = new WebSocketRelay({
-      ...pair,
-      onEnd() {
-        watchdog.delete(relay)
-        openSockets.delete(relay)
-      },
-    })
+    const relay = new WebSocketRelay({ ...pair, onEnd })
     watchdog.add(relay)
     openSockets.add(relay)
     return relay
