@@ -31,6 +31,7 @@ import {
   type Refused,
   type Switched,
 } from '../src/sockets/dial.ts'
+import { OpeningBurst } from '../src/sockets/opening-burst.ts'
 import { WebSocketRelay, type RelayPair } from '../src/sockets/relay.ts'
 import { TerminalLines } from '../src/sockets/terminal-lines.ts'
 import type { TerminalKeeper } from '../src/terminals/keeper-client.ts'
@@ -80,6 +81,7 @@ export function takeUpgrades(
   { openSockets, watchdog, drain, basicMemory, terminals, beginTokenTry, idleMs }: UpgradeOptions,
 ): Dial {
   const takeovers = new WeakMap<IncomingMessage, Takeover>()
+  const burst = new OpeningBurst()
 
   // An upgrade that was not dialled should not get here; it is destroyed.
   replaceHandleUpgrade(websockets, (raw, socket, head) => {
@@ -103,6 +105,7 @@ export function takeUpgrades(
     }
     // The client may have left while its token was verified. Nothing reads the connection yet, so no event would say it again.
     if (hasLeft(raw.socket)) throw clientLeft()
+    burst.note()
     const loan = service.row.basicPassword ? basicMemory.lend(exchange, raw.rawHeaders) : undefined
     if (loan !== undefined) {
       const refusal = beginTokenTry(request, loan.authorization)
