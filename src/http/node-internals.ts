@@ -116,13 +116,21 @@ export function allowHalfOpen(server: Server): void {
  *
  * @fastify/websocket owns the `upgrade` event, brings each upgrade through every stage to its route, and then calls the
  * `handleUpgrade` of ws, which would send a `101` of its own. Replacing that method is the only way to send the service's.
+ * The request stays in memory as long as the WebSocket is open, because the log reads it at the end. What only the handshake needed
+ * is released: Node's list of the header fields as they came (`headers` stays), and the head, for which @fastify/websocket has a
+ * symbol. Even an empty head is a view of the whole read, up to 64 KiB.
  * @param takeOver called with the bytes that arrived behind the request as `head`
  */
 export function replaceHandleUpgrade(
   websockets: Pick<WebSocketServer, 'handleUpgrade'>,
   takeOver: (request: IncomingMessage, socket: Duplex, head: Buffer) => void,
 ): void {
-  websockets.handleUpgrade = takeOver
+  websockets.handleUpgrade = (request, socket, head) => {
+    takeOver(request, socket, head)
+    request.rawHeaders = []
+    for (const symbol of Object.getOwnPropertySymbols(request))
+      if (symbol.description === 'ws-head') Reflect.set(request, symbol, undefined)
+  }
 }
 
 /**

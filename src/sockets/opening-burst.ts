@@ -6,7 +6,7 @@
 import { letYoungGenerationGrow } from '../http/node-internals.ts'
 
 /** How long after a handshake the next one belongs to the same burst, in milliseconds. */
-const BURST_GAP_MS = 100
+const BURST_GAP_MS = 500
 
 /** Keeps the young generation as it is while WebSockets open. Requests make it grow at any other time. */
 export class OpeningBurst {

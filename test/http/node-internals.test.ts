@@ -224,13 +224,23 @@ t.test('a server that accepts no more leaves its idle connections alone', async 
   t.ok(isClosed)
 })
 
+/** The buffers that a request has. */
+function views(request: IncomingMessage): Buffer[] {
+  return Reflect.ownKeys(request)
+    .map((key): unknown => Reflect.get(request, key))
+    .filter((value) => Buffer.isBuffer(value))
+}
+
 t.test('an upgrade is accepted by the function that replaced the one of ws', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(websocket)
   let handled = 0
   app.get('/', { websocket: true }, () => handled++)
+  const requests: IncomingMessage[] = []
   replaceHandleUpgrade(app.websocketServer, (request, socket, head) => {
+    requests.push(request)
+    t.ok(views(request).length > 0, 'the request has the head')
     t.equal(request.url, '/')
     t.equal(head.toString(), 'head')
     socket.end('HTTP/1.1 101 Ours\r\n\r\n')
@@ -242,6 +252,10 @@ t.test('an upgrade is accepted by the function that replaced the one of ws', asy
     'HTTP/1.1 101 Ours\r\n\r\n',
   )
   t.equal(handled, 0, 'and ws opened no WebSocket')
+  const [request] = requests
+  t.equal(request?.headers.upgrade, 'websocket')
+  t.same(request?.rawHeaders, [], 'the fields are kept once')
+  t.same(request === undefined ? undefined : views(request), [], 'and no read is kept')
 })
 
 t.test('V8 knows the flags, and has the defaults that they are set to or from', async (t) => {
