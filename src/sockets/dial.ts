@@ -88,7 +88,7 @@ export function dialWebSocket(
 }
 
 /** Closes a socket that has failed. No closure, which would keep the handshake in memory as long as the socket is open. */
-export function destroyItself(this: Duplex): void {
+function destroyItself(this: Duplex): void {
   this.destroy()
 }
 

@@ -4,7 +4,6 @@ import type { Duplex } from 'node:stream'
 import { closeFrame, FrameFollower, type FrameSender, type StopAt } from '../http/frames.ts'
 import type { Outcome } from '../request/outcome.ts'
 import { SESSION_ENDED, type CloseReason } from '../answers/close-reasons.ts'
-import { destroyItself } from './dial.ts'
 import type { OpenSocket } from './open-sockets.ts'
 import type { TerminalLines } from './terminal-lines.ts'
 import type { Principal } from '../identity/token.ts'
@@ -334,6 +333,11 @@ class Direction {
     }
     onSent()
   }
+}
+
+/** Closes a side that has failed. */
+function destroyItself(this: Duplex): void {
+  this.destroy()
 }
 
 function tune(side: Duplex): void {
