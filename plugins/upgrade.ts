@@ -31,6 +31,7 @@ import {
   type Refused,
   type Switched,
 } from '../src/sockets/dial.ts'
+import { OpeningBurst } from '../src/sockets/opening-burst.ts'
 import { WebSocketRelay, type RelayPair } from '../src/sockets/relay.ts'
 import { TerminalLines } from '../src/sockets/terminal-lines.ts'
 import type { TerminalKeeper } from '../src/terminals/keeper-client.ts'
@@ -80,6 +81,7 @@ export function takeUpgrades(
   { openSockets, watchdog, drain, basicMemory, terminals, beginTokenTry, idleMs }: UpgradeOptions,
 ): Dial {
   const takeovers = new WeakMap<IncomingMessage, Takeover>()
+  const burst = new OpeningBurst()
 
   // An upgrade that was not dialled should not get here; it is destroyed.
   replaceHandleUpgrade(websockets, (raw, socket, head) => {
@@ -103,13 +105,14 @@ export function takeUpgrades(
     }
     // The client may have left while its token was verified. Nothing reads the connection yet, so no event would say it again.
     if (hasLeft(raw.socket)) throw clientLeft()
+    burst.note()
     const loan = service.row.basicPassword ? basicMemory.lend(exchange, raw.rawHeaders) : undefined
     if (loan !== undefined) {
       const refusal = beginTokenTry(request, loan.authorization)
       if (refusal !== undefined) throw refusal
       headers.push('Authorization', loan.authorization)
     }
-    raw.socket.once('close', openSockets.reserve(principal.session.id, client.budgetKey))
+    raw.socket.on('close', openSockets.reserve(principal.session.id, client.budgetKey))
     const gone = new AbortController()
     let whyGone = clientLeft()
     const early = new EarlyBytes(raw.socket, () => gone.abort())
@@ -215,16 +218,15 @@ export function takeUpgrades(
     })
   }
 
-  /** A function of its own, so that no closure keeps the handshake in memory while the socket is open. */
+  /** One function for all of them, so that no closure keeps the handshake in memory while the socket is open. */
+  function onEnd(relay: WebSocketRelay): void {
+    watchdog.delete(relay)
+    openSockets.delete(relay)
+  }
+
   function openRelay(pair: Omit<RelayPair, 'onEnd'>): WebSocketRelay {
     pair.outcome.status = 101
-    const relay = new WebSocketRelay({
-      ...pair,
-      onEnd() {
-        watchdog.delete(relay)
-        openSockets.delete(relay)
-      },
-    })
+    const relay = new WebSocketRelay({ ...pair, onEnd })
     watchdog.add(relay)
     openSockets.add(relay)
     return relay

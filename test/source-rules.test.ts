@@ -192,6 +192,7 @@ const INTERNALS: ReadonlyArray<readonly [name: RegExp, use: string]> = [
   [/\bemit\('drain'/, "response.emit('drain')"],
   [/\bhttpAllowHalfOpen\b/, 'server.httpAllowHalfOpen = true'],
   [/\bhandleUpgrade\b/, 'app.websocketServer.handleUpgrade = takeOver'],
+  [/\bsetFlagsFromString\b/, "setFlagsFromString('--no-opt')"],
 ]
 
 /** Where such a name means something else: ws documents `handleUpgrade` for a server of one's own; and xterm.js has internals too. */

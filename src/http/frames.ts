@@ -3,9 +3,6 @@
 /** The sender of the frames: a client must mask them, a server must not. */
 export type FrameSender = 'client' | 'server'
 
-/** The longest frame header, in bytes: 2, plus 8 for a 64-bit length, plus 4 for the mask. */
-const MAX_HEADER_BYTES = 14
-
 const CLOSE = 0x8
 
 /**
@@ -20,8 +17,12 @@ export type StopAt = 'frame' | 'message'
  */
 export class FrameFollower {
   readonly #masked: boolean
-  readonly #header = Buffer.alloc(MAX_HEADER_BYTES)
+  /** How many bytes of an incomplete header have come: 2, then up to 8 of a longer length, then 4 of a mask. */
   #headerBytes = 0
+  // Numbers and no buffer for the header: two buffers would be half a kilobyte more for each open WebSocket.
+  #first = 0
+  #second = 0
+  #length = 0
   #payloadLeft = 0
   /**
    * Whether no message may be inserted: one has begun and its last frame has not come, with control frames in between (RFC 6455
@@ -58,8 +59,7 @@ export class FrameFollower {
         this.#payloadLeft -= skipped
         at += skipped
       } else {
-        this.#header[this.#headerBytes++] = chunk[at++] ?? 0
-        this.#readHeader()
+        this.#readHeader(chunk[at++] ?? 0)
       }
       if (this.#broken) return -1
     }
@@ -71,23 +71,27 @@ export class FrameFollower {
     return this.isBetweenMessages
   }
 
-  #readHeader(): void {
-    const [first = 0, second = 0] = this.#header
-    if (this.#headerBytes < 2) return
-    const isMasked = (second & 0x80) !== 0
-    const length7 = second & 0x7f
-    if (this.#headerBytes === 2 && !isLegal(first, length7, isMasked, this.#masked)) {
+  #readHeader(byte: number): void {
+    const at = this.#headerBytes++
+    if (at === 0) {
+      this.#first = byte
+      return
+    }
+    if (at === 1) {
+      this.#second = byte
+      this.#length = 0
+    }
+    const first = this.#first
+    const length7 = this.#second & 0x7f
+    const isMasked = this.#second >= 0x80
+    if (at === 1 && !isLegal(first, length7, isMasked, this.#masked)) {
       this.#broken = true
       return
     }
-    const lengthBytes = length7 === 127 ? 8 : length7 === 126 ? 2 : 0
-    if (this.#headerBytes < 2 + lengthBytes + (isMasked ? 4 : 0)) return
-    const length =
-      lengthBytes === 8
-        ? Number(this.#header.readBigUInt64BE(2))
-        : lengthBytes === 2
-          ? this.#header.readUInt16BE(2)
-          : length7
+    const lengthEnd = 2 + (length7 === 127 ? 8 : length7 === 126 ? 2 : 0)
+    if (at > 1 && at < lengthEnd) this.#length = this.#length * 256 + byte
+    if (this.#headerBytes < lengthEnd + (isMasked ? 4 : 0)) return
+    const length = length7 < 126 ? length7 : this.#length
     this.#headerBytes = 0
     this.#payloadLeft = length
     if (!isControl(first)) this.#isInMessage = (first & 0x80) === 0

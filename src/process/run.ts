@@ -11,6 +11,7 @@ import { endProcess } from './ending.ts'
 import { EXIT } from './exit-codes.ts'
 import { handedDownListener } from './handed-down.ts'
 import { hasPortKeeper, takesOver, tellPortKeeper, type ToGateway } from './port-keeper.ts'
+import { freeCompilersAtOnce } from '../http/node-internals.ts'
 import { secretsOf } from '../parts.ts'
 import { startGateway, type RunningGateway } from './lifecycle.ts'
 
@@ -24,6 +25,7 @@ export interface ProcessOptions {
 
 /** Starts the gateway. A signal stops it and then ends the process. */
 export async function runGateway(config: Config, { env, onReady }: ProcessOptions): Promise<void> {
+  freeCompilersAtOnce()
   const starting = startGateway(config, {
     notifySocket: env['NOTIFY_SOCKET'],
     listenFd: handedDownListener(env, hasPortKeeper() ? process.ppid : process.pid),

@@ -40,7 +40,7 @@ export interface RelayPair {
   /** What the gateway says to the person at the client; undefined unless the service is a terminal. */
   readonly lines: TerminalLines | undefined
   /** Called once, when both sockets are closed. */
-  readonly onEnd: () => void
+  readonly onEnd: (relay: WebSocketRelay) => void
 }
 
 type RelayState =
@@ -51,7 +51,7 @@ type RelayState =
   | 'ended'
 
 /** An open WebSocket between a client and a service. */
-export class WebSocketRelay implements OpenSocket, Watched {
+export class WebSocketRelay implements OpenSocket, Watched, DirectionOwner {
   place = -1
   readonly principal: Principal
   readonly address: string
@@ -59,7 +59,7 @@ export class WebSocketRelay implements OpenSocket, Watched {
   readonly #client: Duplex
   readonly #service: Duplex
   readonly #outcome: Outcome
-  readonly #onEnd: () => void
+  readonly #onEnd: (relay: WebSocketRelay) => void
   readonly #fromClient: Direction
   readonly #fromService: Direction
   readonly #lines: TerminalLines | undefined
@@ -70,38 +70,23 @@ export class WebSocketRelay implements OpenSocket, Watched {
 
   constructor(pair: RelayPair) {
     // The fields, not the pair: the pair holds the handshakes' bytes, which would stay in memory as long as the socket is open.
-    const { client, service, outcome } = pair
+    const { client, service } = pair
     this.#client = client
     this.#service = service
-    this.#outcome = outcome
+    this.#outcome = pair.outcome
     this.#onEnd = pair.onEnd
     this.#lines = pair.lines
     this.principal = pair.principal
     this.address = pair.address
     for (const side of [client, service]) {
-      side.on('error', () => side.destroy())
-      side.once('end', this.#onSideEnd)
-      side.once('close', this.#onSideClose)
+      // Neither closures nor `once`: each would be a hundred bytes and more for as long as the WebSocket is open.
+      side.on('error', destroyItself)
+      side.on('end', this.#onSideEnd)
+      side.on('close', this.#onSideClose)
       tune(side)
     }
-    const illegal = (sender: FrameSender) => () => {
-      outcome.reason = `illegal frame from the ${sender}`
-      this.close({ code: sender === 'client' ? 1002 : 1011, reason: 'protocol error' })
-    }
-    this.#fromClient = new Direction(
-      client,
-      service,
-      'client',
-      illegal('client'),
-      (bytes) => (outcome.bytesIn += bytes),
-    )
-    this.#fromService = new Direction(
-      service,
-      client,
-      'server',
-      illegal('server'),
-      (bytes) => (outcome.bytesOut += bytes),
-    )
+    this.#fromClient = new Direction(client, service, 'client', this)
+    this.#fromService = new Direction(service, client, 'server', this)
     client.write(pair.answer, 'latin1')
     this.#fromService.start(pair.serviceHead)
     this.#fromClient.start(pair.clientHead)
@@ -129,6 +114,16 @@ export class WebSocketRelay implements OpenSocket, Watched {
       this.#fromService.forgoLine()
       this.#timer = setTimeout(() => this.destroy(), CLOSE_MS - LINE_MS)
     }, LINE_MS)
+  }
+
+  onPassed(sender: FrameSender, bytes: number): void {
+    if (sender === 'client') this.#outcome.bytesIn += bytes
+    else this.#outcome.bytesOut += bytes
+  }
+
+  onIllegalFrame(sender: FrameSender): void {
+    this.#outcome.reason = `illegal frame from the ${sender}`
+    this.close({ code: sender === 'client' ? 1002 : 1011, reason: 'protocol error' })
   }
 
   check(_now: number, wallClock: number): void {
@@ -163,7 +158,7 @@ export class WebSocketRelay implements OpenSocket, Watched {
     if (!client.destroyed || !service.destroyed || this.#state === 'ended') return
     this.#state = 'ended'
     clearTimeout(this.#timer)
-    this.#onEnd()
+    this.#onEnd(this)
   }
 
   destroy(): void {
@@ -193,13 +188,20 @@ interface LastFrame {
   readonly onSent: () => void
 }
 
+/** The relay, as one of its directions sees it. */
+interface DirectionOwner {
+  /** Bytes of whole or begun frames were passed on. */
+  onPassed(sender: FrameSender, bytes: number): void
+  onIllegalFrame(sender: FrameSender): void
+}
+
 /** One direction of a relay. */
 class Direction {
   readonly #source: Duplex
   readonly #sink: Duplex
+  readonly #sender: FrameSender
+  readonly #owner: DirectionOwner
   readonly #follower: FrameFollower
-  readonly #onIllegal: () => void
-  readonly #count: (bytes: number) => void
   #state: DirectionState = 'open'
   /** The last frame, while the direction is finishing. */
   #lastFrame: LastFrame | undefined
@@ -209,18 +211,12 @@ class Direction {
   #stopAt: StopAt | undefined
   #discarded = 0
 
-  constructor(
-    source: Duplex,
-    sink: Duplex,
-    sender: FrameSender,
-    onIllegal: () => void,
-    count: (bytes: number) => void,
-  ) {
+  constructor(source: Duplex, sink: Duplex, sender: FrameSender, owner: DirectionOwner) {
     this.#source = source
     this.#sink = sink
+    this.#sender = sender
+    this.#owner = owner
     this.#follower = new FrameFollower(sender)
-    this.#onIllegal = onIllegal
-    this.#count = count
   }
 
   start(head: Buffer): void {
@@ -286,7 +282,7 @@ class Direction {
       this.#onIllegalFrame(atBoundary)
       return
     }
-    this.#count(taken)
+    this.#owner.onPassed(this.#sender, taken)
     if (
       !this.#sink.writableEnded &&
       !this.#sink.write(taken === chunk.length ? chunk : chunk.subarray(0, taken))
@@ -306,7 +302,7 @@ class Direction {
   #onIllegalFrame(wasAtBoundary: boolean): void {
     if (wasAtBoundary && this.#lastFrame !== undefined) this.#finish(this.#lastFrame)
     else this.#state = wasAtBoundary ? 'illegal' : 'over'
-    this.#onIllegal()
+    this.#owner.onIllegalFrame(this.#sender)
   }
 
   /** Writes the message that waits, or drops it when the source closes the connection in the middle of its own. */
@@ -337,6 +333,11 @@ class Direction {
     }
     onSent()
   }
+}
+
+/** Closes a side that has failed. */
+function destroyItself(this: Duplex): void {
+  this.destroy()
 }
 
 function tune(side: Duplex): void {

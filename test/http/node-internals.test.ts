@@ -2,16 +2,20 @@
 import websocket from '@fastify/websocket'
 import Fastify from 'fastify'
 import { once } from 'node:events'
+import { execFileSync } from 'node:child_process'
 import { createServer, IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { getHeapSpaceStatistics } from 'node:v8'
 import t, { type Test } from 'tap'
 import {
   allowHalfOpen,
   currentResponse,
   endConnectionAfter,
   forwardDrain,
+  freeCompilersAtOnce,
   isLastResponse,
+  letYoungGenerationGrow,
   onceConnected,
   packetOf,
   replaceHandleUpgrade,
@@ -220,13 +224,23 @@ t.test('a server that accepts no more leaves its idle connections alone', async 
   t.ok(isClosed)
 })
 
+/** The buffers that a request has. */
+function views(request: IncomingMessage): Buffer[] {
+  return Reflect.ownKeys(request)
+    .map((key): unknown => Reflect.get(request, key))
+    .filter((value) => Buffer.isBuffer(value))
+}
+
 t.test('an upgrade is accepted by the function that replaced the one of ws', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(websocket)
   let handled = 0
   app.get('/', { websocket: true }, () => handled++)
+  const requests: IncomingMessage[] = []
   replaceHandleUpgrade(app.websocketServer, (request, socket, head) => {
+    requests.push(request)
+    t.ok(views(request).length > 0, 'the request has the head')
     t.equal(request.url, '/')
     t.equal(head.toString(), 'head')
     socket.end('HTTP/1.1 101 Ours\r\n\r\n')
@@ -238,4 +252,31 @@ t.test('an upgrade is accepted by the function that replaced the one of ws', asy
     'HTTP/1.1 101 Ours\r\n\r\n',
   )
   t.equal(handled, 0, 'and ws opened no WebSocket')
+  const [request] = requests
+  t.equal(request?.headers.upgrade, 'websocket')
+  t.same(request?.rawHeaders, [], 'the fields are kept once')
+  t.same(request === undefined ? undefined : views(request), [], 'and no read is kept')
 })
+
+t.test('V8 knows the flags, and has the defaults that they are set to or from', async (t) => {
+  const flags = execFileSync(process.execPath, ['--v8-options'], { encoding: 'utf8' })
+  t.match(flags, / default: --maglev-destroy-on-background$/m)
+  t.match(flags, / default: --semi-space-growth-factor=2$/m)
+  t.doesNotThrow(freeCompilersAtOnce)
+})
+
+t.test(
+  'the young generation grows by what survives in it only where that is allowed',
+  async (t) => {
+    const size = () =>
+      getHeapSpaceStatistics().find(({ space_name: name }) => name === 'new_space')?.space_size ?? 0
+    const keepMuch = () => Array.from({ length: 600_000 }, (_, i) => ({ i }))
+    letYoungGenerationGrow(false)
+    const before = size()
+    t.equal(keepMuch().length, 600_000)
+    t.ok(size() <= before, 'not allowed')
+    letYoungGenerationGrow(true)
+    t.equal(keepMuch().length, 600_000)
+    t.ok(size() > before, 'allowed')
+  },
+)
