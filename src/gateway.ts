@@ -22,6 +22,7 @@ import { takeUpgrades } from '../plugins/upgrade.ts'
 import api from '../routes/api.ts'
 import assets from '../routes/assets.ts'
 import health from '../routes/health.ts'
+import otherMethods, { OwnAddresses } from '../routes/other-methods.ts'
 import ownerPageRoutes from '../routes/owner-page.ts'
 import pairedDevices from '../routes/paired-devices.ts'
 import probes from '../routes/probes.ts'
@@ -59,9 +60,10 @@ export async function buildGateway(
   const publicHost = `${config.workspace}.${config.domain}`
   const siteMap = siteMapOf(config)
   const forFramework = frameworkLogger(log)
+  const ownAddresses = new OwnAddresses()
   const app = Fastify({
     serverFactory: buildServer, // 0: the limits of the HTTP server
-    rewriteUrl: buildRouting(siteMap), // 1: the canonical form of the target decides the route
+    rewriteUrl: ownAddresses.routing(buildRouting(siteMap)), // 1: the canonical form of the target decides the route
     // A longer segment would be answered by the router, before every stage and with the path in the answer. None is longer.
     routerOptions: { maxParamLength: MAX_HEADER_BYTES },
     genReqId: () => randomUUID(),
@@ -134,6 +136,8 @@ export async function buildGateway(
   })
   const forwardTo = buildUpstream(app, { config, watchdog, basicMemory, apiTokens, dial }) // 8: for the routes of services
 
+  app.decorate('ownAddresses', ownAddresses)
+  await app.register(otherMethods)
   await app.register(health, {
     service: services.health,
     drain,
