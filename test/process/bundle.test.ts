@@ -1,6 +1,7 @@
 /** Does the bundle, the one file in the image, behave like the sources, and does it run without any other file? */
 import { execFileSync, spawn } from 'node:child_process'
 import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { constants } from 'node:http2'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import t from 'tap'
@@ -151,6 +152,19 @@ t.test('undici is not in the bundle, and its replacement fails on any use', asyn
   t.match(text, 'undici is not in this bundle')
   const replacement: unknown = createRequire(import.meta.url)('../../build/no-undici.cjs')
   t.throws(() => (replacement as { Agent: unknown }).Agent, { message: /its Agent was used/ })
+})
+
+t.test('what packages require in vain is not in the bundle, and fails on any use', async (t) => {
+  const text = readFileSync(bundle, 'utf8')
+  for (const name of ['ajv', 'light-my-request', 'readable-stream', 'semver', 'thread-stream'])
+    t.notOk(text.includes(`node_modules/${name}/`), name)
+  t.notMatch(text, /require\("(?:node:)?http2"\)/)
+  const replaced = createRequire(import.meta.url)
+  const leftOut = replaced('../../build/left-out.cjs') as { inject: unknown }
+  t.throws(() => leftOut.inject, { message: /its inject/ })
+  const http2 = replaced('../../build/no-http2.cjs') as { constants: object; connect: unknown }
+  t.match(http2.constants, { NGHTTP2_CANCEL: constants.NGHTTP2_CANCEL })
+  t.throws(() => http2.connect, { message: /its connect was used/ })
 })
 
 t.test('the bundle’s commands print what the sources print', async (t) => {
