@@ -4,7 +4,7 @@
  * the folder `remote` beside it. Compared with the sources, the file starts with
  * a third of the CPU time and needs 60 % of the memory.
  */
-import { chmodSync, readFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -74,14 +74,22 @@ await build({
 })
 chmodSync(outfile, 0o755)
 await buildRemotePage(join(dirname(outfile), 'remote'))
-refuseWideCharacters(outfile)
+makeAscii(outfile)
 
 /**
- * Refuses a character above U+00FF, because V8 would keep the whole file with two bytes a character then: 2.3 MiB more memory at
- * rest. esbuild escapes them everywhere but in comments and in tagged templates, such as the pages.
+ * Makes the file ASCII, which Node reads 6 ms faster than anything else. With a character above U+00FF, V8 would also keep the whole file
+ * with two bytes a character. esbuild escapes all but tagged templates, such as the pages, and comments: here are those of the
+ * licences, at the end of the file, with a name that is not ASCII.
  */
-function refuseWideCharacters(path: string): void {
-  const wide = /.{0,40}[\u0100-\uffff].{0,40}/.exec(readFileSync(path, 'utf8'))?.[0]
-  if (wide === undefined) return
-  throw new Error(`write the character above U+00FF as a reference, such as &hellip;: ${wide}`)
+function makeAscii(path: string): void {
+  const text = readFileSync(path, 'utf8')
+  const code = text.slice(0, text.lastIndexOf('/*! Bundled license information:'))
+  const wide = /.{0,40}[\u0080-\uffff].{0,40}/.exec(code)?.[0]
+  if (wide !== undefined)
+    throw new Error(`write what is not ASCII as a reference, such as &hellip;: ${wide}`)
+  const escaped = text.replaceAll(
+    /[\u0080-\uffff]/g,
+    (each) => `\\u${each.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+  writeFileSync(path, escaped)
 }

@@ -133,7 +133,7 @@ t.test('every page contains its icon, so that browsers do not request one', asyn
 t.test('every page names the workspace, and has one heading', async (t) => {
   for (const content of CONTENTS) {
     const page = htmlOf(content)
-    t.match(page, `<title>${escapeHtml(content.title)} · houston</title>`)
+    t.match(page, `<title>${escapeHtml(content.title)} &middot; houston</title>`)
     t.match(page, '<bdi>houston</bdi>')
     t.equal(page.match(/<h1>/g)?.length, 1)
     t.match(page, '<html lang="en">')
@@ -205,7 +205,7 @@ t.test('an error page shows what happened, what to do, and the request id', asyn
     const page = htmlOf(errorPage(code, { requestId: 'request-id-7', detail: DETAILS[code] }))
     t.ok(page.includes(`<p>${escapeHtml(DETAILS[code])}</p>`))
     t.ok(page.includes(`<h1>${escapeHtml(ERRORS[code].title)}</h1>`))
-    t.ok(page.includes(`${code} · request-id-7`))
+    t.ok(page.includes(`${code} &middot; request-id-7`))
     // On a host that is not served, / gets the same error.
     t.equal(page.includes('To the dashboard'), code !== 'host-not-served', code)
   }

@@ -33,7 +33,7 @@ export function errorPage(code: ErrorCode, words: ErrorWords): PageContent {
     ...rest,
     main: html`<p>${detail}</p>
       ${main}${toDashboard}
-      <p class="about"><code>${code} · ${requestId}</code></p>`,
+      <p class="about"><code>${code} &middot; ${requestId}</code></p>`,
   }
 }
 

@@ -212,11 +212,11 @@ export function loginFactorPage({
           ? undefined
           : html`<p><a href="${verifyHref}">Use a second factor that is kept here</a></p>`
       }
-      <p><a href="${next}">Try again</a> · <a href="/">Back to the dashboard</a></p>
+      <p><a href="${next}">Try again</a> &middot; <a href="/">Back to the dashboard</a></p>
       ${
         requestId === undefined
           ? undefined
-          : html`<p class="about"><code>step-up-required · ${requestId}</code></p>`
+          : html`<p class="about"><code>step-up-required &middot; ${requestId}</code></p>`
       }`,
   }
 }

@@ -30,7 +30,7 @@ export function remotePageHtml(workspace: string, { script, style }: RemotePageF
         />
         <meta name="robots" content="noindex" />
         <link rel="icon" href="${ICON_ADDRESS}" />
-        <title>Remote · ${workspace}</title>
+        <title>Remote &middot; ${workspace}</title>
         <link rel="stylesheet" href="${style}" />
         <script type="module" src="${script}"></script>
       </head>

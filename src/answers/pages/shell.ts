@@ -118,7 +118,7 @@ export class PageShell {
           <meta name="robots" content="noindex" />
           ${reload}
           <link rel="icon" href="${ICON_ADDRESS}" />
-          <title>${title} · ${this.#workspace}</title>
+          <title>${title} &middot; ${this.#workspace}</title>
           ${STYLE_ELEMENT} ${modules}</head
         >${body}
       </html>`.text
