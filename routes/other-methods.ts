@@ -3,17 +3,10 @@
  * does not know them address by address, because it keeps a tree for each method, and those trees would take 13 ms of
  * each start and 4 MiB: a request with such a method is sent to one address for them all.
  */
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { GatewayError } from '../src/answers/errors.ts'
 import { METHODS } from '../src/http/methods.ts'
-
-declare module 'fastify' {
-  interface FastifyInstance {
-    /** Where the routes say which methods they take. */
-    readonly ownAddresses: OwnAddresses
-  }
-}
 
 /** Of whom an address is. No request can name either: whatever is not the gateway's goes to the path of its service. */
 const WRONG_METHOD = { public: '/wrong-method', own: '/wrong-method/own' } as const
@@ -56,6 +49,9 @@ export class OwnAddresses {
   }
 }
 
+/** Where the routes of a server say which methods they take. */
+const ADDRESSES = new WeakMap<Server, OwnAddresses>()
+
 /**
  * Answers 405 to every method that an address does not have.
  * @param isPublic whether those who are not signed in get that answer too
@@ -66,11 +62,15 @@ export function refuseOtherMethods(
   allowed: readonly string[],
   isPublic = true,
 ): void {
-  app.ownAddresses.add(url, allowed, isPublic)
+  ADDRESSES.get(app.server)?.add(url, allowed, isPublic)
 }
 
-/** The routes that answer 405. */
-export default async function otherMethods(app: FastifyInstance): Promise<void> {
+/** The routes that answer 405. They come before those that say which methods they take. */
+export default async function otherMethods(
+  app: FastifyInstance,
+  { ownAddresses }: { readonly ownAddresses: OwnAddresses },
+): Promise<void> {
+  ADDRESSES.set(app.server, ownAddresses)
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, _body, done) => {
     done(null) // the answer is the same, whatever the body
@@ -81,7 +81,7 @@ export default async function otherMethods(app: FastifyInstance): Promise<void> 
       method: [...METHODS],
       config: { public: whose === 'public' },
       handler({ exchange }) {
-        const allowed = app.ownAddresses.find(exchange.target?.path ?? '')?.allowed ?? []
+        const allowed = ownAddresses.find(exchange.target?.path ?? '')?.allowed ?? []
         throw new GatewayError('method-not-allowed', { headers: { Allow: allowed.join(', ') } })
       },
     })

@@ -136,8 +136,7 @@ export async function buildGateway(
   })
   const forwardTo = buildUpstream(app, { config, watchdog, basicMemory, apiTokens, dial }) // 8: for the routes of services
 
-  app.decorate('ownAddresses', ownAddresses)
-  await app.register(otherMethods)
+  await app.register(otherMethods, { ownAddresses })
   await app.register(health, {
     service: services.health,
     drain,
