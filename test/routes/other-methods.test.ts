@@ -72,7 +72,7 @@ t.test('no request names the address that answers 405 for the others', async (t)
   const workspace = await startWorkspace(t)
   for (const path of ['/wrong-method', '/wrong-method/own', '/%77rong-method'])
     t.equal((await send(workspace.port, `GET ${path}`)).status, 401, path)
-  const bearer = `Authorization: Bearer ${token()}`
+  const bearer = `Authorization: Bearer ${await token()}`
   t.equal((await send(workspace.port, 'GET /wrong-method', [bearer])).status, 200)
   t.equal(workspace.dials(), 1, 'it is a path of the dashboard’s')
 })
