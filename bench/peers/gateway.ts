@@ -49,7 +49,7 @@ export async function startGateway(
       GATEWAY_TRUSTED_PROXIES: 'loopback',
       GATEWAY_STATE_DIR: stateDir,
       GATEWAY_DRAIN_SECONDS: '1',
-      NODE_COMPILE_CACHE: join(folder, 'compile-cache'), // as in the image; the first gateway fills the cache when it stops
+      NODE_COMPILE_CACHE: join(folder, '..', 'compile-cache'), // as in the image; the first gateway that stops fills it for all
       ...settings,
       ...env,
     },
