@@ -8,6 +8,7 @@ import { rawAnswer } from '../src/answers/problem.ts'
 import { clientFrom, type Cidr } from '../src/http/address.ts'
 import type { ClientConnection } from '../src/http/client-connection.ts'
 import { endConnectionAfter, forwardDrain, packetOf } from '../src/http/node-internals.ts'
+import { hasLostPeer } from '../src/http/lost-peer.ts'
 import { PeerConnections } from '../src/limits/peer-connections.ts'
 import type { Watchdog } from '../src/limits/watchdog.ts'
 import type { Log } from '../src/observe/log.ts'
@@ -80,7 +81,7 @@ function orDestroy(socket: Socket, { log }: ListenerOptions, work: () => void): 
   }
 }
 
-/** Closes a connection whose peer holds too many. A trusted proxy is not capped. */
+/** Closes a connection whose peer is unknown, or holds too many. A trusted proxy is not capped. */
 function capConnections(
   socket: Socket,
   peers: PeerConnections,
@@ -88,6 +89,10 @@ function capConnections(
 ): void {
   const { linkPeer, remoteAddress } = socket
   if (linkPeer !== undefined && linkPeer.device === undefined) return // the link itself
+  if (linkPeer === undefined && hasLostPeer(socket)) {
+    socket.destroy()
+    return
+  }
   const client = linkPeer?.client ?? clientFrom(remoteAddress, [], trustedProxies)
   if (client === undefined || client.viaProxy) return
   const { budgetKey } = client

@@ -34,8 +34,6 @@ export default fp(
     app.addHook('onRequest', function beginExchange(request, reply, done) {
       const exchange = new Exchange()
       request.exchange = exchange
-      // Each error of a response closes it too, which is what counts here. Without a listener it would be an uncaught one.
-      reply.raw.on('error', ignored)
       // A response closes once, and a listener for one event costs more.
       reply.raw.on('close', () => {
         exchange.outcome.onClientClose?.()
@@ -78,8 +76,6 @@ export default fp(
   },
   { name: 'request-log', fastify: '5.x' },
 )
-
-function ignored(): void {}
 
 /**
  * Whether the request is a probe that succeeded. Probes come every few seconds, and their lines and records would push those

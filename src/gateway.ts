@@ -59,7 +59,6 @@ export async function buildGateway(
   const { allowedOrigins, trustedProxies, sessionRoutes, programRoutes } = config
   const publicHost = `${config.workspace}.${config.domain}`
   const siteMap = siteMapOf(config)
-  const forFramework = frameworkLogger(log)
   const ownAddresses = new OwnAddresses()
   const app = Fastify({
     serverFactory: buildServer, // 0: the limits of the HTTP server
@@ -67,8 +66,8 @@ export async function buildGateway(
     // A longer segment would be answered by the router, before every stage and with the path in the answer. None is longer.
     routerOptions: { maxParamLength: MAX_HEADER_BYTES },
     genReqId: () => randomUUID(),
-    // The framework's warnings go to our log. As `loggerInstance` it would make Fastify listen to every response.
-    childLoggerFactory: () => forFramework,
+    loggerInstance: frameworkLogger(log),
+    childLoggerFactory: (parent) => parent,
     logController: new LogController({ disableRequestLogging: true }), // plugins/request-log.ts writes the one line of a request
     return503OnClosing: false,
     exposeHeadRoutes: true,
@@ -167,7 +166,7 @@ export async function buildGateway(
   return { app, parts }
 }
 
-/** The logger of Fastify's requests. Only warnings pass, because Fastify's debug lines quote URLs, which may hold sign-in tokens. */
+/** Fastify's logger. Only warnings pass, because Fastify's debug lines quote URLs, which may hold sign-in tokens. */
 function frameworkLogger({ logger }: Log): FastifyBaseLogger {
   return logger.child({}, { level: logger.level === 'silent' ? 'silent' : 'warn' })
 }

@@ -67,6 +67,7 @@ const LIMITS: ReadonlyArray<readonly [file: string, name: string, value: number]
   ['src/http/client-connection.ts', 'DECISION_MS', 60_000],
   ['src/http/client-connection.ts', 'LINGER_MS', 2000],
   ['src/http/client-connection.ts', 'IDLE_MS', 125_000],
+  ['src/http/client-connection.ts', 'BEGUN_MS', 12_000],
   ['src/http/client-connection.ts', 'MAX_UNDER_WAY', 32],
   ['src/http/client-connection.ts', 'MAX_WAITING', 16],
   ['src/limits/password-tries.ts', 'ACCEPTED_SESSIONS', 1000],

@@ -26,6 +26,12 @@ export const LINGER_MS = 2000
  */
 export const IDLE_MS = 125_000
 
+/**
+ * How much longer a connection may wait on which the next request has begun, in milliseconds: longer than Node's limit for a header
+ * section, which then answers. Empty lines between two requests count as a beginning, once.
+ */
+export const BEGUN_MS = 12_000
+
 /** How many requests of a connection are under way at once. Those behind them wait. */
 export const MAX_UNDER_WAY = 32
 
@@ -106,6 +112,8 @@ export class ClientConnection implements Watched {
   /** Whether the gateway has stopped reading. */
   #isPaused = false
   #idleSince = performance.now()
+  /** How many bytes had come when the connection was first seen idle; -1 before that. */
+  #idleBytes = -1
   /** When the gateway's side was seen to be closed. */
   #endedAt: number | undefined
   /** How many bytes the kernel had accepted at the last check, while more were queued; -1 when none were. */
@@ -225,7 +233,14 @@ export class ClientConnection implements Watched {
     }
     if (this.#undecided !== undefined)
       return !this.#undecided.headersSent && now - this.#decidingSince > DECISION_MS
-    return this.#underWay === 0 && this.#state !== 'upgraded' && now - this.#idleSince > IDLE_MS
+    return this.#underWay === 0 && this.#state !== 'upgraded' && this.#isIdleTooLong(now)
+  }
+
+  #isIdleTooLong(now: number): boolean {
+    const { bytesRead } = this.#socket
+    if (this.#idleBytes < 0) this.#idleBytes = bytesRead
+    const hasBegun = bytesRead > this.#idleBytes
+    return now - this.#idleSince > IDLE_MS + (hasBegun ? BEGUN_MS : 0)
   }
 
   /** Whether the client has accepted none of the queued bytes for too long. */
@@ -260,6 +275,7 @@ export class ClientConnection implements Watched {
       this.#latest = undefined
       this.#isRelaying = false
       this.#idleSince = performance.now()
+      this.#idleBytes = -1
     }
     this.#advance()
   }

@@ -7,18 +7,15 @@ import { Remembered } from '../limits/memo.ts'
 /** Finds the client of a request, and remembers the latest results. */
 export class ClientFinder {
   readonly #trustedProxies: readonly Cidr[]
-  /** The client of a peer that is no trusted proxy, which is the peer itself; false for any other peer. */
-  readonly #direct: Remembered<Client | false>
+  /** A peer as a client, also a trusted proxy; undefined for what is no address. */
+  readonly #peers: Remembered<Client | undefined>
   /** The client that a trusted proxy names. */
   readonly #named: Remembered<Client | undefined>
 
   /** @param trustedProxies the peers whose `X-Forwarded-For` is believed */
   constructor(trustedProxies: readonly Cidr[]) {
     this.#trustedProxies = trustedProxies
-    this.#direct = new Remembered((peer) => {
-      const client = clientFrom(peer, [], trustedProxies)
-      return client?.viaProxy === false && client
-    })
+    this.#peers = new Remembered((peer) => clientFrom(peer, [], trustedProxies))
     this.#named = new Remembered((forwardedFor) =>
       clientFrom(undefined, [forwardedFor], trustedProxies),
     )
@@ -29,12 +26,14 @@ export class ClientFinder {
     // The link has said who it is, and no field that a device sends is believed.
     if (socket.linkPeer !== undefined) return socket.linkPeer.client
     const peer = socket.remoteAddress // none of a Unix socket, and such a peer is trusted
-    const direct = peer !== undefined && this.#direct.of(peer)
-    if (direct !== false) return direct
+    if (peer !== undefined) {
+      const client = this.#peers.of(peer)
+      if (client?.viaProxy !== true) return client
+    }
     const forwardedFor = fieldLines(rawHeaders, 'x-forwarded-for').join(',')
     // Only an address that is named does not depend on which trusted proxy names it.
     return NAMES_NOBODY.test(forwardedFor)
-      ? clientFrom(peer, [], this.#trustedProxies)
+      ? clientFrom(peer, [forwardedFor], this.#trustedProxies)
       : this.#named.of(forwardedFor)
   }
 

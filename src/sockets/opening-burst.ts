@@ -10,7 +10,12 @@ const BURST_GAP_MS = 500
 
 /** Keeps the young generation as it is while WebSockets open. Requests make it grow at any other time. */
 export class OpeningBurst {
+  readonly #letGrow: (mayGrow: boolean) => void
   #end: NodeJS.Timeout | undefined
+
+  constructor(letGrow = letYoungGenerationGrow) {
+    this.#letGrow = letGrow
+  }
 
   /** Notes that a WebSocket is about to open. */
   note(): void {
@@ -18,10 +23,10 @@ export class OpeningBurst {
       this.#end.refresh()
       return
     }
-    letYoungGenerationGrow(false)
+    this.#letGrow(false)
     this.#end = setTimeout(() => {
       this.#end = undefined
-      letYoungGenerationGrow(true)
+      this.#letGrow(true)
     }, BURST_GAP_MS).unref()
   }
 }

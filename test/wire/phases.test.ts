@@ -7,6 +7,7 @@ import t, { type Test } from 'tap'
 import { SERVER_OPTIONS } from '../../src/http/server.ts'
 import {
   DECISION_MS,
+  BEGUN_MS,
   IDLE_MS,
   LINGER_MS,
   MAX_UNDER_WAY,
@@ -217,14 +218,40 @@ t.test(
   },
 )
 
-t.test('empty lines do not keep a connection open', async (t) => {
+/** A connection on which one request was answered, and which the watchdog has seen idle. */
+async function startIdle(t: Test) {
   const gateway = await startBefore(t, await startUpstream(t))
   const { socket, side } = await connect(t, gateway)
   const received = gather(socket)
   socket.write(requestBytes('GET /.env', [FORWARDED]))
   await received.until((text) => text.includes('}\n'))
-  socket.write('\r\n')
+  await sweep(gateway)
+  return { gateway, socket, side, received }
+}
+
+t.test('an idle connection is closed', async (t) => {
+  const { gateway, side } = await startIdle(t)
   await endsAfter(t, gateway, [side], IDLE_MS)
+})
+
+t.test('empty lines do not keep a connection open', async (t) => {
+  const { gateway, socket, side } = await startIdle(t)
+  const { bytesRead } = side
+  socket.write('\r\n')
+  await eventually(() => side.bytesRead > bytesRead, 'read')
+  await endsAfter(t, gateway, [side], IDLE_MS + BEGUN_MS)
+})
+
+t.test('a request that begins at the last moment is answered', async (t) => {
+  const { gateway, socket, side, received } = await startIdle(t)
+  await pass(gateway, IDLE_MS - 5000)
+  const { bytesRead } = side
+  socket.write('GET /.env HTTP/1.1\r\n')
+  await eventually(() => side.bytesRead > bytesRead, 'begun')
+  await pass(gateway, 6000)
+  t.notOk(side.destroyed)
+  socket.write(`Host: houston.hubify.com\r\n${FORWARDED}\r\n\r\n`)
+  await received.until((text) => text.split('HTTP/1.1 403').length === 3)
 })
 
 t.test('a request that the gateway never answers does not keep its connection open', async (t) => {
@@ -264,7 +291,7 @@ t.test('docs/connections.md states the time limits of the code', async (t) => {
     headersTimeout: SERVER_OPTIONS.headersTimeout ?? 0,
     keepAliveInitialDelay: SERVER_OPTIONS.keepAliveInitialDelay ?? 0,
     ...{ DECISION_MS, OWN_BODY_MS, WINDOW_MS, DISCARD_MS, CONNECT_MS },
-    ...{ UNREAD_MS, UNREAD_RELAYED_MS, LINGER_MS, IDLE_MS },
+    ...{ UNREAD_MS, UNREAD_RELAYED_MS, LINGER_MS, IDLE_MS, BEGUN_MS },
   }
   const named = new Set<string>()
   for (const row of page.split('\n').filter((line) => /^\| .*`[A-Za-z_]+` \|$/.test(line))) {

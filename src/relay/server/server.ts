@@ -9,6 +9,7 @@ import type { Logger } from 'pino'
 import { WebSocketServer, type WebSocket } from 'ws'
 import type { RelayConfig } from '../../config/relay-settings.ts'
 import { clientFrom } from '../../http/address.ts'
+import { hasLostPeer } from '../../http/lost-peer.ts'
 import { offersWebSocket } from '../../http/handshake.ts'
 import { ClientFinder } from '../../request/client-finder.ts'
 import { MAX_FRAME_BYTES } from '../protocol/relay-wire.ts'
@@ -268,8 +269,12 @@ class Relay implements RunningRelay {
 
   /** Behind a proxy nobody knows yet whose connection it is: the proxy bounds those. */
   #admitStranger(socket: Socket): void {
-    const peer = clientFrom(socket.remoteAddress ?? '', [], this.#config.trustedProxies)
-    if (peer === undefined || peer.viaProxy) return // it is gone already, or speaks for others
+    if (hasLostPeer(socket)) {
+      socket.destroy()
+      return
+    }
+    const peer = clientFrom(socket.remoteAddress, [], this.#config.trustedProxies)
+    if (peer === undefined || peer.viaProxy) return // it speaks for others
     const giveBack = this.#strangerSlots.take(peer)
     if (giveBack === undefined) {
       socket.destroy()
