@@ -77,7 +77,7 @@ await buildRemotePage(join(dirname(outfile), 'remote'))
 makeAscii(outfile)
 
 /**
- * Makes the file ASCII, which Node reads 6 ms faster than anything else. With a character above U+00FF, V8 would also keep the whole file
+ * Makes the file ASCII, which Node reads some milliseconds faster than anything else. With a character above U+00FF, V8 would also keep the whole file
  * with two bytes a character. esbuild escapes all but tagged templates, such as the pages, and comments: here are those of the
  * licences, at the end of the file, with a name that is not ASCII.
  */
