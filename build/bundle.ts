@@ -77,9 +77,9 @@ await buildRemotePage(join(dirname(outfile), 'remote'))
 makeAscii(outfile)
 
 /**
- * Makes the file ASCII, which Node reads some milliseconds faster than anything else. With a character above U+00FF, V8 would also keep the whole file
- * with two bytes a character. esbuild escapes all but tagged templates, such as the pages, and comments: here are those of the
- * licences, at the end of the file, with a name that is not ASCII.
+ * Makes the file ASCII, because Node reads that some milliseconds faster. With a character above U+00FF, V8 would also keep the whole
+ * file with two bytes a character. esbuild escapes code, but no tagged templates, such as the pages, and no comments. In templates they
+ * are refused here; in the licences, which are comments at the end of the file, they are escaped.
  */
 function makeAscii(path: string): void {
   const text = readFileSync(path, 'utf8')

@@ -89,7 +89,7 @@ function capConnections(
 ): void {
   const { linkPeer, remoteAddress } = socket
   if (linkPeer !== undefined && linkPeer.device === undefined) return // the link itself
-  if (linkPeer === undefined && hasLostPeer(socket)) {
+  if (hasLostPeer(socket)) {
     socket.destroy()
     return
   }

@@ -34,7 +34,7 @@ export default fp(
     app.addHook('onRequest', function beginExchange(request, reply, done) {
       const exchange = new Exchange()
       request.exchange = exchange
-      // A response closes once, and a listener for one event costs more.
+      // `on` and not `once`, which would wrap the listener: a response closes only once anyway.
       reply.raw.on('close', () => {
         exchange.outcome.onClientClose?.()
         // An upgraded connection has listeners behind this one, which note how it ended.

@@ -8,11 +8,13 @@ import type { FastifyInstance } from 'fastify'
 import { GatewayError } from '../src/answers/errors.ts'
 import { METHODS } from '../src/http/methods.ts'
 
-/** Of whom an address is. No request can name either: whatever is not the gateway's goes to the path of its service. */
+/**
+ * The paths of the two routes that answer 405: for public addresses, and for those that need a sign-in. No request can name them,
+ * because the target of a request that is not the gateway's is replaced by the path of its service.
+ */
 const WRONG_METHOD = { public: '/wrong-method', own: '/wrong-method/own' } as const
 
 interface OwnAddress {
-  readonly pattern: RegExp
   readonly allowed: readonly string[]
   readonly isPublic: boolean
 }
@@ -20,14 +22,17 @@ interface OwnAddress {
 /** The addresses of the gateway, with the methods that each takes. */
 export class OwnAddresses {
   readonly #exact = new Map<string, OwnAddress>()
-  readonly #patterns: OwnAddress[] = []
+  readonly #patterns: Array<OwnAddress & { readonly pattern: RegExp }> = []
 
   /** @param url as the router takes it: `:name` stands for a segment */
   add(url: string, allowed: readonly string[], isPublic: boolean): void {
+    const address = { allowed, isPublic }
+    if (!url.includes(':')) {
+      this.#exact.set(url, address)
+      return
+    }
     const pattern = new RegExp(`^${url.replaceAll(/:\w+/g, '[^/]+')}$`)
-    const address = { pattern, allowed, isPublic }
-    if (url.includes(':')) this.#patterns.push(address)
-    else this.#exact.set(url, address)
+    this.#patterns.push({ ...address, pattern })
   }
 
   /** The address of a path; undefined when it is none. What has a name of its own is no value of a `:name`. */

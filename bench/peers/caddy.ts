@@ -1,11 +1,11 @@
 /** How is Caddy measured? Once without a token check and once with forward_auth, each with its own Caddyfile. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { findProgram, freePort, start, stop } from '../child.ts'
+import { findProgram, freePort, start } from '../child.ts'
 import { untilReady } from '../ready.ts'
 import { fillIn } from './fill-in.ts'
 import { startValidator } from './validator.ts'
-import { SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
+import { peerOf, SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
 
 /** Caddy with the gateway's rules but without a token check. */
 export const caddy: PeerKind = {
@@ -46,14 +46,5 @@ async function startCaddy(
   })
   const target = { port, path: SMALL }
   const readyMs = await untilReady(target, startedAt)
-  const all = [server, ...helpers]
-  return {
-    name,
-    ...target,
-    processes: all.map(({ pid }) => pid ?? 0),
-    readyMs,
-    async stop() {
-      await Promise.all(all.map(stop))
-    },
-  }
+  return peerOf(name, target, readyMs, [server, ...helpers])
 }

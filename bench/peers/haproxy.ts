@@ -1,11 +1,11 @@
 /** How is HAProxy measured? It verifies the token itself (haproxy.cfg). */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { findProgram, freePort, start, stop } from '../child.ts'
+import { findProgram, freePort, start } from '../child.ts'
 import { untilReady } from '../ready.ts'
 import { SECRET, WORKSPACE } from '../workspace.ts'
 import { fillIn } from './fill-in.ts'
-import { SMALL, type PeerKind } from './peer.ts'
+import { peerOf, SMALL, type PeerKind } from './peer.ts'
 
 export const haproxy: PeerKind = {
   name: 'haproxy',
@@ -18,14 +18,7 @@ export const haproxy: PeerKind = {
     const startedAt = performance.now()
     const server = start([findProgram('haproxy') ?? 'haproxy', '-db', '-f', file], { side })
     const readyMs = await untilReady(target, startedAt)
-    const processes = [server.pid ?? 0]
-    return {
-      name: 'haproxy',
-      ...target,
-      processes,
-      readyMs,
-      limited: async () => ({ ...target, path: '/limited', processes }),
-      stop: () => stop(server),
-    }
+    const peer = peerOf('haproxy', target, readyMs, [server])
+    return { ...peer, limited: async () => ({ ...peer, path: '/limited' }) }
   },
 }

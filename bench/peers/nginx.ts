@@ -1,10 +1,10 @@
 /** How is nginx measured? Once without a token check and once with auth_request, each with its own configuration file. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { findProgram, freePort, start, stop } from '../child.ts'
+import { findProgram, freePort, start } from '../child.ts'
 import { untilReady } from '../ready.ts'
 import { fillIn } from './fill-in.ts'
-import { SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
+import { peerOf, SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
 import { startValidator } from './validator.ts'
 
 /** nginx with the gateway's rules but without a token check. */
@@ -40,16 +40,6 @@ async function startNginx(
   })
   const target = { port, path: SMALL }
   const readyMs = await untilReady(target, startedAt)
-  const all = [server, ...helpers]
-  const processes = all.map(({ pid }) => pid ?? 0)
-  return {
-    name,
-    ...target,
-    processes,
-    readyMs,
-    limited: async () => ({ port, path: '/limited', processes }),
-    async stop() {
-      await Promise.all(all.map(stop))
-    },
-  }
+  const peer = peerOf(name, target, readyMs, [server, ...helpers])
+  return { ...peer, limited: async () => ({ ...peer, path: '/limited' }) }
 }

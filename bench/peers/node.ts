@@ -1,8 +1,8 @@
 /** How do simple proxies in Node compare? Two are measured: the fastest possible, and one built as the packages' READMEs show. */
 import { join } from 'node:path'
-import { freePort, startScript, stop } from '../child.ts'
+import { freePort, startScript } from '../child.ts'
 import { untilReady } from '../ready.ts'
-import { SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
+import { peerOf, SMALL, type Peer, type PeerKind, type Surroundings } from './peer.ts'
 
 /** A node:http server that hands each request to undici, checks nothing and logs nothing. */
 export const bare: PeerKind = {
@@ -38,11 +38,5 @@ async function startNode(
     { side, output: join(folder, `${name}.log`) },
   )
   const readyMs = await untilReady(target, startedAt, says)
-  return {
-    name,
-    ...target,
-    processes: [server.pid ?? 0],
-    readyMs,
-    stop: () => stop(server),
-  }
+  return peerOf(name, target, readyMs, [server])
 }

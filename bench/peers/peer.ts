@@ -1,6 +1,7 @@
 /** What is a peer? A program that is measured: it receives the requests and forwards them to the upstream. */
 import type { Inspected } from '../used-memory.ts'
-import type { Side } from '../child.ts'
+import type { ChildProcess } from 'node:child_process'
+import { stop, type Side } from '../child.ts'
 
 /** The names of all peers, in the order of the table's columns. */
 export const PEERS = {
@@ -76,3 +77,21 @@ export interface PeerKind {
 
 /** The path of a small response, for every peer. The gateway strips `/api`, and the upstream ignores the path. */
 export const SMALL = '/api/x'
+
+/** A peer that consists of these processes, which end with it. */
+export function peerOf(
+  name: PeerName,
+  target: Pick<Target, 'port' | 'path'>,
+  readyMs: number,
+  all: readonly ChildProcess[],
+): Peer {
+  return {
+    name,
+    ...target,
+    processes: all.map(({ pid }) => pid ?? 0),
+    readyMs,
+    async stop() {
+      await Promise.all(all.map(stop))
+    },
+  }
+}

@@ -2,9 +2,9 @@
 import type { Socket } from 'node:net'
 
 /**
- * Whether the address of a TCP peer is lost, because the peer reset the connection before it was accepted. What it sent can still be
- * read, so such a connection must be destroyed: a peer without an address is that of a Unix socket otherwise, which is trusted.
- * A Unix socket has no address at either end.
+ * Whether the address of a TCP peer is lost, because the peer reset the connection before it was accepted. Such a connection must be
+ * destroyed: what the peer has sent can still be read, and a peer without an address is otherwise that of a Unix socket, which is
+ * trusted. A Unix socket has no address at either end.
  */
 export function hasLostPeer({ remoteAddress, localAddress }: Socket): boolean {
   return remoteAddress === undefined && localAddress !== undefined

@@ -47,8 +47,8 @@ export class Key {
   }
 
   /**
-   * Whether the signature of a token may be this key's. The answer `false` is final; `true` proves nothing, because jose decides: this
-   * saves it the forged tokens, of which anybody can send any number, and each of which costs it a turn of the thread pool.
+   * Whether the signature of a token may be this key's. The answer `false` is final; after `true`, jose decides. So jose gets no forged
+   * tokens, because each would cost a turn of the thread pool, and anybody can send any number of them.
    * @param token a compact JWS with HS256, in canonical spelling (RFC 7515 section 5.2)
    */
   mayHaveSigned(token: string): boolean {

@@ -83,7 +83,7 @@ export class TokenVerifier {
   async verify(token: string): Promise<Principal> {
     const known = this.recall(token)
     if (known !== undefined) return known
-    // Before anything is awaited, so that a forged token costs no more. A key that comes meanwhile is tried with the next request.
+    // Before anything is awaited, because anybody can send forged tokens. A key that is added meanwhile is tried at the next request.
     const signer = token.startsWith('hub_') ? undefined : this.#signerOf(token)
     await this.#state?.ready // while a predecessor may still end sessions, none is judged, and none is in the cache
     // After the last await, the verdict and its place in the cache are one step. Otherwise a ticket could be used, a session

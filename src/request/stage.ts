@@ -19,8 +19,8 @@ export type Verdict = GatewayError | typeof ANSWERED | undefined
 export type Check = (request: FastifyRequest) => GatewayError | undefined
 
 /**
- * The decision of a stage. Its function name is the name of the hook in `printRoutes` and in stack traces. A promise makes
- * this one request wait; a stage that returns none costs no turn of the event loop. Who answers the request returns {@link ANSWERED}.
+ * The decision of a stage. Its function name is in stack traces. A promise makes this one request wait; a stage that returns none
+ * costs no turn of the event loop. A stage that answers the request returns {@link ANSWERED}.
  */
 export type Decide = (request: FastifyRequest, reply: FastifyReply) => Verdict | Promise<Verdict>
 

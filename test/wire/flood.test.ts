@@ -1,12 +1,12 @@
 /** Who waits when hundreds must be refused in the same moment? Those who are refused, and not who may pass. */
 import { once } from 'node:events'
-import { Key } from '../../src/identity/key-ring.ts'
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { MAX_UNDER_WAY, MAX_WAITING_WHEN_FULL } from '../../src/http/client-connection.ts'
+import { Key } from '../../src/identity/key-ring.ts'
 import { MAX_WAITING_IN_ALL } from '../../src/limits/waiting-requests.ts'
 import { cookie, HTTPS, ORIGIN } from '../helpers/door.ts'
 import type { RunningGateway } from '../../src/process/lifecycle.ts'
