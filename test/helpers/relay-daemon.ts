@@ -135,9 +135,10 @@ export async function startRelayDaemon(relay: string, options: Options): Promise
       } = await readHandshake({
         ...{ purpose, own, first: Uint8Array.from(first) },
       })
+      const device = await deviceId(deviceKey)
       const { second, met } = await write()
       seat.send(second)
-      const device = await deviceId(deviceKey)
+      // At once: what the device sends next is lost while nobody listens.
       serve(seat, { met, device, name: hello.name, isPairing: place.kind === 'offer' })
     } catch {
       seat.close()
