@@ -4,7 +4,7 @@ import { inspect } from 'node:util'
 import * as fc from 'fast-check'
 import t from 'tap'
 import { GatewayError } from '../../src/answers/errors.ts'
-import { isTokenShaped, MAX_TOKEN_LENGTH } from '../../src/identity/token.ts'
+import { isTokenShaped, MAX_TOKEN_LENGTH, readHeader } from '../../src/identity/token.ts'
 import { anyText } from '../helpers/any-text.ts'
 import {
   base64url,
@@ -319,6 +319,36 @@ t.test('a forged, damaged or foreign token is invalid', async (t) => {
   t.equal(new Set(FORGED.map(([name]) => name)).size, FORGED.length)
   for (const [name, token] of FORGED) t.equal(await verdict(token), 'token-invalid', name)
 })
+
+t.test('what a header says does not depend on the token before', async (t) => {
+  const tokens = [
+    ...[
+      GOOD,
+      withHeader({ kid: 'one' }),
+      withHeader({ kid: 'two' }),
+      forge({ alg: 'HS256' }, CLAIMS),
+    ],
+    ...FORGED.map(([, token]) => token),
+  ]
+  for (const token of tokens) {
+    const verdicts = tokens.flatMap((before) => {
+      headerOf(before)
+      return [headerOf(token), headerOf(token)]
+    })
+    const [first] = verdicts
+    if (verdicts.some((one) => one !== first)) t.fail(token)
+  }
+  t.equal(headerOf(withHeader({ kid: 'one' })), 'kid one')
+})
+
+/** The key that a header names, or the reason why it is refused. */
+function headerOf(token: string): string {
+  try {
+    return `kid ${readHeader(token)}`
+  } catch (error) {
+    return error instanceof GatewayError ? `${error.reason}` : String(error)
+  }
+}
 
 t.test('a token is valid in every form that the contract allows', async (t) => {
   const accepted: ReadonlyArray<readonly [string, string]> = [
