@@ -67,7 +67,7 @@ async function run(command: string, { port, variables }: Running): Promise<strin
   })
   return stdout
     .replaceAll('\r', '')
-    .replace(/^(?:Date|Keep-Alive): .*\n|^Connection: (?:keep-alive|close)\n/gm, '')
+    .replace(/^Date: .*\n|^Connection: (?:keep-alive|close)\n/gm, '')
 }
 
 /** A transcript with what differs from run to run replaced: ids, clocks, and sizes of texts that the page does not show. */

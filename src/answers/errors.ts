@@ -97,7 +97,7 @@ export const ERRORS = {
   'method-not-allowed': {
     status: 405,
     title: 'The method is not allowed here',
-    when: 'The method is TRACE, CONNECT or unknown, or this address does not take it (`Allow` names those that it takes).',
+    when: 'The method is TRACE, CONNECT or unknown (`Allow` names all that the gateway knows), or this address does not take it (`Allow` names those that it takes).',
   },
   'request-timeout': {
     status: 408,

@@ -82,7 +82,8 @@ export async function stopGateway(
   const { drainSeconds, socketFile, saveBudgets } = options
   const { logger } = log
   const { app, parts } = gateway
-  logger.info({ openSockets: parts.openSockets.size, seconds: drainSeconds }, 'draining')
+  const { pid } = process
+  logger.info({ pid, openSockets: parts.openSockets.size, seconds: drainSeconds }, 'draining')
   void notifyStopping(supervisor)
   await drain(options)
   saveBudgets()
@@ -90,7 +91,7 @@ export async function stopGateway(
   await app.close()
   await operations.close()
   if (socketFile !== undefined) rmSync(socketFile, { force: true })
-  logger.info('stopped')
+  logger.info({ pid }, 'stopped')
   await log.flush()
 }
 
