@@ -102,6 +102,7 @@ function pass(
       end(verdict, done)
       return
     }
+    if (reply.sent) return
   }
   done()
 }
@@ -119,10 +120,10 @@ function verdictOf(
 }
 
 function end(verdict: Verdict | Error, done: HookHandlerDoneFunction): void {
-  if (verdict !== ANSWERED) done(verdict)
+  if (verdict !== ANSWERED) done(faultOf(verdict))
 }
 
-/** The error of a refusal by a failed decision. Never undefined, because a hook without an error passes the request on. */
+/** The error of a refusal, also by a decision that failed or is none. Never empty, because a hook without an error passes the request on. */
 function faultOf(cause: unknown): Error {
   return cause instanceof Error ? cause : new Error('a decision failed', { cause })
 }

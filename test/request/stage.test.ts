@@ -7,17 +7,21 @@ import { STAGES } from '../../src/request/outcome.ts'
 import { ANSWERED, stage, stageHook, type Decide } from '../../src/request/stage.ts'
 
 /** Starts an application with one stage and one route, and keeps the requests that reach the route. */
-async function startStage(t: Test, decide: Decide) {
+const startStage = (t: Test, decide: Decide) => startStages(t, [decide])
+
+/** The same with several stages. */
+async function startStages(t: Test, decisions: readonly Decide[]) {
   const app = Fastify()
   t.teardown(() => app.close())
   const handled: FastifyRequest[] = []
   app.addHook('onRequest', async (request) => {
     request.exchange = new Exchange()
   })
-  await app.register(
-    stage('host', () => decide, []),
-    {},
-  )
+  for (const [place, decide] of decisions.entries())
+    await app.register(
+      stage(place === 0 ? 'host' : 'credential', () => decide, []),
+      {},
+    )
   app.get('/', (request, reply) => {
     handled.push(request)
     void reply.send('passed')
@@ -59,6 +63,31 @@ t.test('a decision that fails without an error refuses the request too', async (
       t.equal((await app.inject('/')).statusCode, 500, String(nothing))
       t.equal(handled.length, 0)
     }
+  }
+})
+
+t.test('what is no decision refuses the request, and no stage behind it is asked', async (t) => {
+  for (const nothing of [null, false, 0, '', { code: 'not-found' }])
+    for (const decide of [() => nothing, async () => nothing] as unknown as Decide[]) {
+      const asked: string[] = []
+      const { app, handled } = await startStages(t, [decide, () => void asked.push('behind')])
+      t.equal((await app.inject('/')).statusCode, 500, JSON.stringify(nothing))
+      t.same(asked, [])
+      t.equal(handled.length, 0)
+    }
+})
+
+t.test('a stage that answers and does not say so ends the request too', async (t) => {
+  const answer: Decide = (_request, reply) => void reply.send('mine')
+  const asked: string[] = []
+  for (const decide of [
+    answer,
+    async (...both: Parameters<Decide>) => answer(...both),
+  ] as Decide[]) {
+    const { app, handled } = await startStages(t, [decide, () => void asked.push('behind')])
+    t.equal((await app.inject('/')).body, 'mine')
+    t.same(asked, [])
+    t.equal(handled.length, 0)
   }
 })
 
