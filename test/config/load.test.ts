@@ -155,6 +155,22 @@ t.test('a secret can be read from a file, without its final line break', async (
   )
 })
 
+t.test('bytes that are not UTF-8 are no setting: two secrets would be one', async (t) => {
+  const path = join(t.testdir(), 'secret')
+  for (const name of SECRET_VARIABLES)
+    for (const byte of [0x80, 0xc3, 0xfe, 0xff]) {
+      writeFileSync(path, Buffer.concat([Buffer.from(SECRET), Buffer.alloc(9, byte)]))
+      const { [name]: _, ...rest } = BASE
+      t.match(failure({ ...rest, [`${name}_FILE`]: path }).problems, [
+        new RegExp(`^${name}_FILE has bytes that are not UTF-8; it takes `),
+      ])
+    }
+  // Node reads such a variable so.
+  t.match(failure({ ...BASE, GATEWAY_WORKSPACE: 'houst\uFFFDn' }).problems, [
+    /^GATEWAY_WORKSPACE has bytes that are not UTF-8; it takes /,
+  ])
+})
+
 t.test('the path of a file is no secret', async (t) => {
   const path = join(
     t.testdir({ 'a-secret-in-a-file-of-its-own': OTHER_SECRET }),
