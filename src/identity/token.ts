@@ -4,6 +4,7 @@
  * the signature.
  */
 import { GatewayError } from '../answers/errors.ts'
+import { Remembered } from '../limits/memo.ts'
 import { isSubject } from '../rules/subject.ts'
 import type { ApiToken } from './api-tokens.ts'
 import type { Key } from './key-ring.ts'
@@ -72,23 +73,21 @@ export function readHeader(token: string): string | undefined {
   if (token.length > MAX_TOKEN_LENGTH) throw invalidToken('too long')
   if (!JWS_COMPACT.test(token)) throw invalidToken('not a compact JWS')
   const [header = '', ...rest] = token.split('.')
-  const isAccepted = header === lastAccepted.header
-  const parts = isAccepted ? rest : [header, ...rest]
-  // Node also decodes base64url with stray bits or characters. A token has one spelling, because its text names the session.
-  if (parts.some((part) => Buffer.from(part, 'base64url').toString('base64url') !== part))
-    throw invalidToken('not canonical base64url')
-  if (!isAccepted) lastAccepted = { header, kid: checkHeader(readObject(header, 'header')) }
-  return lastAccepted.kid
+  for (const part of rest) checkSpelling(part)
+  return headerOf.of(header).kid
 }
 
-/**
- * The last header that was accepted, and its `kid`. The verdict depends on the header's text alone, which all tokens of an issuer share,
- * and so do forged ones.
- */
-let lastAccepted: { readonly header: string; readonly kid: string | undefined } = {
-  header: '',
-  kid: undefined,
+/** Node also decodes base64url with stray bits or characters. A token has one spelling, because its text names the session. */
+function checkSpelling(part: string): void {
+  if (Buffer.from(part, 'base64url').toString('base64url') !== part)
+    throw invalidToken('not canonical base64url')
 }
+
+/** What headers say that were accepted, by their text: all tokens of an issuer share one, and so do forged ones. */
+const headerOf = new Remembered((header) => {
+  checkSpelling(header)
+  return { kid: checkHeader(readObject(header, 'header')) }
+})
 
 /** The payload of a token whose signature is valid. @param token one that {@link readHeader} has accepted */
 export function readPayload(token: string): Payload {
