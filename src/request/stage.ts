@@ -102,7 +102,6 @@ function pass(
       end(verdict, done)
       return
     }
-    if (reply.sent) return
   }
   done()
 }
