@@ -92,7 +92,7 @@ export function readSetting<T>(setting: Setting<T>, env: Environment): T {
   const isEmptyList = text === '' && source !== name && defaultText === ''
   if (text === '' && !isEmptyList)
     throw new Error(`${source} is empty; unset it or give it ${accepts}`)
-  // Node has put this character in the place of each such byte, so that many secrets would be one, and longer than they are.
+  // Node decodes each such byte as U+FFFD. Secrets that differ in those bytes alone would be one key, and seem longer than they are.
   if (text.includes('\uFFFD'))
     throw new Error(`${source} has bytes that are not UTF-8; it takes ${accepts}`)
   try {

@@ -342,13 +342,13 @@ export const SETTINGS = {
   logProbes: withDefault('false', {
     env: 'GATEWAY_LOG_PROBES',
     description:
-      'Whether probes of /health, /_gateway/live and /_gateway/ready that succeeded are logged, and known to explain. Those that failed are, a flood of them summed up.',
+      'Whether probes of /health, /_gateway/live and /_gateway/ready that succeeded are logged, and known to explain. Failed ones always are, and a flood of them is summed up.',
     ...trueOrFalse,
   }),
   logRefusals: withDefault('summed', {
     env: 'GATEWAY_LOG_REFUSALS',
     description:
-      'How refusals of a client past its limit, refusals at /health and bytes that are no request are logged: summed, one line a second for each client and kind of refusal, or each of them.',
+      'How refusals of a client past its limit, refusals at /health and bytes that are no request are logged: summed, in one line a second for each client and kind of refusal, or each of them.',
     ...oneOf('summed', 'each'),
   }),
   logLevel: withDefault('info', {

@@ -27,8 +27,8 @@ export const LINGER_MS = 2000
 export const IDLE_MS = 125_000
 
 /**
- * How much longer a connection may wait on which the next request has begun, in milliseconds: longer than Node's limit for a header
- * section, which then answers. Empty lines between two requests count as a beginning, once.
+ * How much longer an idle connection may stay open once bytes have come, in milliseconds. This is longer than Node's limit for a header
+ * section (`headersTimeout`), so a request that is too slow gets its 408. Empty lines between two requests count as such bytes, once.
  */
 export const BEGUN_MS = 12_000
 

@@ -83,7 +83,7 @@ function checkSpelling(part: string): void {
     throw invalidToken('not canonical base64url')
 }
 
-/** What headers say that were accepted, by their text: all tokens of an issuer share one, and so do forged ones. */
+/** The headers that were accepted, by their text: all tokens of an issuer have the same header, and forged ones copy it. */
 const headerOf = new Remembered((header) => {
   checkSpelling(header)
   return { kid: checkHeader(readObject(header, 'header')) }

@@ -122,7 +122,10 @@ function end(verdict: Verdict | Error, done: HookHandlerDoneFunction): void {
   if (verdict !== ANSWERED) done(faultOf(verdict))
 }
 
-/** The error of a refusal, also by a decision that failed or is none. Never empty, because a hook without an error passes the request on. */
+/**
+ * The error that refuses a request: the given one, or a new one for a decision that failed or returned no verdict. Never undefined nor
+ * null, because Fastify passes a request on when a hook ends without an error.
+ */
 function faultOf(cause: unknown): Error {
   return cause instanceof Error ? cause : new Error('a decision failed', { cause })
 }

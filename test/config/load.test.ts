@@ -165,7 +165,7 @@ t.test('bytes that are not UTF-8 are no setting: two secrets would be one', asyn
         new RegExp(`^${name}_FILE has bytes that are not UTF-8; it takes `),
       ])
     }
-  // Node reads such a variable so.
+  // This is how Node decodes a variable with such a byte.
   t.match(failure({ ...BASE, GATEWAY_WORKSPACE: 'houst\uFFFDn' }).problems, [
     /^GATEWAY_WORKSPACE has bytes that are not UTF-8; it takes /,
   ])

@@ -138,7 +138,7 @@ export async function startRelayDaemon(relay: string, options: Options): Promise
       const device = await deviceId(deviceKey)
       const { second, met } = await write()
       seat.send(second)
-      // At once: what the device sends next is lost while nobody listens.
+      // In the same step, because what the device sends next is lost while nobody listens.
       serve(seat, { met, device, name: hello.name, isPairing: place.kind === 'offer' })
     } catch {
       seat.close()

@@ -322,12 +322,10 @@ t.test('a forged, damaged or foreign token is invalid', async (t) => {
 
 t.test('what a header says does not depend on the token before', async (t) => {
   const tokens = [
-    ...[
-      GOOD,
-      withHeader({ kid: 'one' }),
-      withHeader({ kid: 'two' }),
-      forge({ alg: 'HS256' }, CLAIMS),
-    ],
+    GOOD,
+    withHeader({ kid: 'one' }),
+    withHeader({ kid: 'two' }),
+    forge({ alg: 'HS256' }, CLAIMS),
     ...FORGED.map(([, token]) => token),
   ]
   for (const token of tokens) {

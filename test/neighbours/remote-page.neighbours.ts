@@ -352,7 +352,7 @@ t.test('a terminal that is opened while the relay is away opens when it is back'
   relay.cut()
   await connection(page, 'Connecting')
   await button(page, 'Open the terminal').click()
-  // It says that there is no connection, until the next attempt, half a second later at most, says why there is none.
+  // It says that there is no connection. Half a second later at most, the next attempt replaces that text with the reason.
   await page.locator('.notice').filter({ hasNotText: 'Opening the terminal…' }).waitFor()
   relay.refuse = undefined
   await page.evaluate(`dispatchEvent(new Event('online'))`)

@@ -9,7 +9,7 @@ import { ANSWERED, stage, stageHook, type Decide } from '../../src/request/stage
 /** Starts an application with one stage and one route, and keeps the requests that reach the route. */
 const startStage = (t: Test, decide: Decide) => startStages(t, [decide])
 
-/** The same with several stages. */
+/** The same with a second stage behind the first. */
 async function startStages(t: Test, decisions: readonly Decide[]) {
   const app = Fastify()
   t.teardown(() => app.close())
